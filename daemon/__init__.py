@@ -1,0 +1,1 @@
+"""Live ptychography daemon: composes streams and ptychopinn."""

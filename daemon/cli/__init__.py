@@ -1,0 +1,1 @@
+"""The ptycholive command line."""

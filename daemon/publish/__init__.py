@@ -1,0 +1,1 @@
+"""Publishers: what viewers, browsers and files get."""

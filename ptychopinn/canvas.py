@@ -1,0 +1,107 @@
+"""A canvas that grows in whole tiles in any direction and remembers which tiles changed.
+
+``origin_px`` is the place of pixel (0, 0) in the object's own frame. Growth keeps every pixel where it lies in that
+frame; it takes a quarter more than asked in the direction it grows, so its cost per frame stays bounded.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+TILE_PX = 32
+
+
+class Box(NamedTuple):
+    """A rectangle of canvas pixels: corner ``y, x`` and size ``h, w``."""
+
+    y: int
+    x: int
+    h: int
+    w: int
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """The rectangle as slices."""
+        return slice(self.y, self.y + self.h), slice(self.x, self.x + self.w)
+
+
+class Canvas:
+    """Tensors ``planes[name]`` of ``(H, W, ...)`` on one device, sharing size, origin and dirty tiles."""
+
+    def __init__(
+        self, planes: dict[str, tuple[tuple[int, ...], torch.dtype, float]], max_side_px: int, device: torch.device
+    ) -> None:
+        self._kinds = planes
+        self._max_side_px = max_side_px
+        self._device = device
+        self.origin_px = (0, 0)
+        self.shape = (0, 0)
+        self.planes: dict[str, Tensor] = {name: self._new(name, (0, 0)) for name in planes}
+        self._dirty: NDArray[np.bool_] = np.zeros((0, 0), dtype=bool)
+
+    def _new(self, name: str, shape: tuple[int, int]) -> Tensor:
+        tail, dtype, fill = self._kinds[name]
+        return torch.full((*shape, *tail), fill, dtype=dtype, device=self._device)
+
+    def ensure(self, top: int, left: int, bottom: int, right: int) -> bool:
+        """Grow to hold rows ``top:bottom``, columns ``left:right`` of the object's frame; False if that is too large."""
+        empty = self.shape == (0, 0)
+        begin = [top, left] if empty else list(self.origin_px)
+        end = [bottom, right] if empty else [o + s for o, s in zip(self.origin_px, self.shape, strict=True)]
+        asked = ((top, bottom), (left, right))
+        if not empty and all(b <= lo and hi <= e for b, e, (lo, hi) in zip(begin, end, asked, strict=True)):
+            return True
+        for axis, (low, high) in enumerate(asked):
+            if max(high, end[axis]) - min(low, begin[axis]) > self._max_side_px:
+                return False
+            slack = 0 if empty else (end[axis] - begin[axis]) // 4
+            if low < begin[axis]:
+                begin[axis] = low - slack
+            if high > end[axis]:
+                end[axis] = high + slack
+        begin = [b // TILE_PX * TILE_PX for b in begin]
+        end = [-(-e // TILE_PX) * TILE_PX for e in end]
+        self._grow((begin[0], begin[1]), (end[0] - begin[0], end[1] - begin[1]))
+        return True
+
+    def _grow(self, origin: tuple[int, int], shape: tuple[int, int]) -> None:
+        old = Box(self.origin_px[0] - origin[0], self.origin_px[1] - origin[1], *self.shape)
+        dirty = np.zeros((shape[0] // TILE_PX, shape[1] // TILE_PX), dtype=bool)
+        if old.h:
+            tiles = Box(*(v // TILE_PX for v in old))
+            dirty[tiles.window] = self._dirty
+        for name, plane in self.planes.items():
+            grown = self._new(name, shape)
+            if old.h:
+                grown[old.window] = plane
+            self.planes[name] = grown
+        self._dirty, self.origin_px, self.shape = dirty, origin, shape
+
+    def touch(self, y: int, x: int, h: int, w: int) -> None:
+        """Mark the tiles under a rectangle of canvas pixels as changed."""
+        self._dirty[y // TILE_PX : (y + h - 1) // TILE_PX + 1, x // TILE_PX : (x + w - 1) // TILE_PX + 1] = True
+
+    def take_dirty(self) -> list[Box]:
+        """Return rectangles that cover exactly the changed tiles, and forget them."""
+        boxes: list[Box] = []
+        open_runs: dict[tuple[int, int], Box] = {}
+        for row in range(self._dirty.shape[0]):
+            edges = np.flatnonzero(np.diff(np.concatenate(([0], self._dirty[row].astype(np.int8), [0]))))
+            runs: dict[tuple[int, int], Box] = {}
+            for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+                above = open_runs.pop((begin, end), None)
+                runs[begin, end] = (
+                    Box(above.y, above.x, above.h + TILE_PX, above.w)
+                    if above
+                    else Box(row * TILE_PX, begin * TILE_PX, TILE_PX, (end - begin) * TILE_PX)
+                )
+            boxes += open_runs.values()
+            open_runs = runs
+        boxes += open_runs.values()
+        self._dirty[:] = False
+        return boxes

@@ -1,0 +1,19 @@
+"""Faults of reconstruction, one tree. Each message says what, where, and what to do."""
+
+from __future__ import annotations
+
+
+class ReconstructionError(Exception):
+    """Root of every fault of this package."""
+
+
+class FileFormatError(ReconstructionError):
+    """A file is not what it says, or lacks what is needed."""
+
+
+class GeometryError(ReconstructionError):
+    """Shapes, orientations or positions do not fit together."""
+
+
+class ProbeMismatchError(ReconstructionError):
+    """A probe does not fit the patterns: another size or another pixel."""

@@ -1,0 +1,98 @@
+"""Geometry, each convention stated once.
+
+* Arrays and pairs are ``(y, x)``; row 0 is at the top. Positions are metres outside, pixels inside:
+  ``position_px = position_m / pixel_size_m``.
+* **Patch pixel N/2 lies on its position**: the top-left pixel of a patch is ``position_px - N/2``.
+* The eight detector orientations are the symmetries of the square, applied to the WHOLE frame before the crop, so that
+  the result shows the pattern as the sample's own axes see it. ``rot90_cw`` turns the picture clockwise;
+  ``transpose`` swaps rows and columns; ``antitranspose`` mirrors at the other diagonal.
+* ``center_px`` is the pixel (row, column) of the undiffracted beam in the oriented frame; the crop puts it at N/2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import GeometryError
+
+HC_EV_M = 1.23984198e-6
+"""Planck's constant times the speed of light, eV m."""
+
+ORIENTATIONS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "identity": lambda a: a,
+    "fliplr": lambda a: a[..., :, ::-1],
+    "flipud": lambda a: a[..., ::-1, :],
+    "rot180": lambda a: a[..., ::-1, ::-1],
+    "transpose": lambda a: a.swapaxes(-1, -2),
+    "antitranspose": lambda a: a[..., ::-1, ::-1].swapaxes(-1, -2),
+    "rot90_cw": lambda a: a.swapaxes(-1, -2)[..., :, ::-1],
+    "rot90_ccw": lambda a: a.swapaxes(-1, -2)[..., ::-1, :],
+}
+"""Views, not copies, of ``(..., rows, columns)`` arrays."""
+
+
+def orient(frame: NDArray[Any], orientation: str) -> NDArray[Any]:
+    """Return ``frame`` ``(..., rows, columns)`` turned by one of :data:`ORIENTATIONS`, as a view."""
+    try:
+        return ORIENTATIONS[orientation](frame)
+    except KeyError:
+        raise GeometryError(
+            f'orientation "{orientation}" is not known; use one of {", ".join(ORIENTATIONS)}'
+        ) from None
+
+
+def crop(frame: NDArray[Any], center_px: Sequence[int], size_px: int) -> NDArray[Any]:
+    """Return the ``(size_px, size_px)`` view of ``frame`` whose pixel ``size_px // 2`` is ``center_px``.
+
+    Raises
+    ------
+    GeometryError
+        If the crop does not lie inside the frame.
+    """
+    top, left = int(center_px[0]) - size_px // 2, int(center_px[1]) - size_px // 2
+    rows, columns = frame.shape[-2:]
+    if top < 0 or left < 0 or top + size_px > rows or left + size_px > columns:
+        raise GeometryError(
+            f"a crop of {size_px} px around ({center_px[0]}, {center_px[1]}) leaves the frame of {rows} x {columns} px; "
+            "set [detector] center_px and size_px to fit"
+        )
+    return frame[..., top : top + size_px, left : left + size_px]
+
+
+def object_pixel_size_m(photon_energy_eV: float, distance_m: float, detector_pixel_size_m: float, size_px: int) -> float:
+    """Return the far-field object pixel, metres: wavelength x distance / (N x detector pixel)."""
+    return HC_EV_M / photon_energy_eV * distance_m / (size_px * detector_pixel_size_m)
+
+
+def metres_to_pixels(positions_m: NDArray[np.float64], pixel_size_m: float) -> NDArray[np.float64]:
+    """Return positions ``(n, 2)`` in object pixels."""
+    return np.asarray(positions_m, dtype=np.float64) / pixel_size_m
+
+
+def pixels_to_metres(positions_px: NDArray[np.float64], pixel_size_m: float) -> NDArray[np.float64]:
+    """Return positions ``(n, 2)`` in metres."""
+    return np.asarray(positions_px, dtype=np.float64) * pixel_size_m
+
+
+def to_amplitude(counts: NDArray[Any], mask: NDArray[np.bool_] | None, saturation: float | None) -> NDArray[np.float32]:
+    """Return sqrt(counts) ``(N, N)`` float32, with **-1 where there are no data**.
+
+    No data: pixels of ``mask`` (True = bad), the greatest value of an integer dtype, values above ``saturation``,
+    and anything negative or not finite.
+    """
+    values = counts.astype(np.float32)
+    bad = ~(values >= 0) | ~np.isfinite(values)
+    if np.issubdtype(counts.dtype, np.integer):
+        bad |= counts == np.iinfo(counts.dtype).max
+    if saturation is not None:
+        bad |= values > saturation
+    if mask is not None:
+        bad |= mask
+    values[bad] = 1.0
+    np.sqrt(values, out=values)
+    values[bad] = -1.0
+    return np.ascontiguousarray(values)

@@ -1,0 +1,149 @@
+"""Groups: a growing neighbour index, and DiffractionGroup TensorDicts from frames that arrive in any order.
+
+Overlap in a real scan comes from neighbouring rows, so a group's members are found by position among ALL frames
+received so far. A frame is first a group of its own (C = 1); with gridsize 2 it becomes the centre of one group of
+four as soon as its three nearest neighbours overlap it.
+
+Keys of a DiffractionGroup, C = gridsize^2 (coordinates in pixels, ``(y, x)``):
+
+``images (B, C, N, N)`` float32 amplitude, -1 = no data; ``coords_global (B, C, 1, 2)``; ``coords_center (B, 1, 1, 2)``
+mean of the members; ``coords_relative (B, C, 1, 2)`` = global - centre, all float32; ``nn_indices (B, C)`` int64 frame
+indexes, the centre first; ``center_scan_id (B)``, ``experiment_id (B)`` int64; ``rms_scaling_constant`` and
+``physics_scaling_constant`` ``(B, 1, 1, 1)`` float32, the amplitude regime's factors of the frames in the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from tensordict import TensorDict
+
+from ptychopinn.device import to_device
+
+
+class NeighbourIndex:
+    """Nearest neighbours among points that keep coming: trees of doubling size, O(log^2 n) a point."""
+
+    def __init__(self) -> None:
+        self._trees: list[tuple[cKDTree, NDArray[np.int64]]] = []
+
+    def __len__(self) -> int:
+        return sum(len(keys) for _, keys in self._trees)
+
+    def add(self, keys: Sequence[int], positions: NDArray[np.float64]) -> None:
+        """Add points ``(n, 2)``."""
+        if not len(keys):
+            return
+        new_keys, points = np.asarray(keys, dtype=np.int64), np.asarray(positions, dtype=np.float64)
+        while self._trees and len(self._trees[-1][1]) <= 2 * len(new_keys):
+            tree, old = self._trees.pop()
+            new_keys, points = np.concatenate((old, new_keys)), np.concatenate((tree.data, points))
+        self._trees.append((cKDTree(points), new_keys))
+
+    def nearest(self, positions: NDArray[np.float64], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return keys and distances ``(n, k)`` of the nearest points, nearest first; -1 and inf where there are fewer."""
+        keys = np.full((len(positions), k), -1, dtype=np.int64)
+        distances = np.full((len(positions), k), np.inf)
+        for tree, names in self._trees:
+            found, where = tree.query(positions, k=range(1, k + 1))
+            names_or_none = np.append(names, -1)
+            keys = np.concatenate((keys, names_or_none[where]), axis=1)
+            distances = np.concatenate((distances, found), axis=1)
+        order = np.lexsort((keys, distances), axis=1)[:, :k]
+        return np.take_along_axis(keys, order, 1), np.take_along_axis(distances, order, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFrame:
+    """A frame as groups take it: ``amplitude (N, N)`` float32 (-1 = no data), ``position_px`` (y, x)."""
+
+    index: int
+    amplitude: NDArray[np.float32]
+    position_px: tuple[float, float]
+
+
+class GroupBuilder:
+    """Makes DiffractionGroups of one scan.
+
+    Parameters
+    ----------
+    gridsize
+        1 or 2.
+    reach_px
+        Neighbours farther than this from the centre do not count (take N / 2: half a patch of overlap).
+    keep_frames
+        Frames kept for later groups (gridsize 2); the oldest are forgotten, and a centre whose neighbour is forgotten
+        stays a single patch.
+    """
+
+    def __init__(self, gridsize: int, reach_px: float, device: torch.device, keep_frames: int = 4096) -> None:
+        if gridsize not in (1, 2):
+            raise ValueError(f"gridsize is {gridsize}; use 1 or 2")
+        self.members = gridsize**2
+        self._reach_px = reach_px
+        self._device = device
+        self._keep_frames = keep_frames
+        self._index = NeighbourIndex()
+        self._frames: dict[int, GroupFrame] = {}
+        self._alone: set[int] = set()
+
+    def add(self, frames: Sequence[GroupFrame]) -> list[TensorDict]:
+        """Take new frames; return their singles and, for gridsize 2, the groups that they complete."""
+        if not frames:
+            return []
+        out = [self._group([[frame] for frame in frames])]
+        if self.members > 1:
+            complete = self._complete(frames)
+            if complete:
+                out.append(self._group(complete))
+        return out
+
+    def _complete(self, frames: Sequence[GroupFrame]) -> list[list[GroupFrame]]:
+        positions = np.array([f.position_px for f in frames], dtype=np.float64)
+        self._index.add([f.index for f in frames], positions)
+        self._frames.update((f.index, f) for f in frames)
+        self._alone.update(f.index for f in frames)
+        near, distance = self._index.nearest(positions, 4 * self.members)
+        touched = set(near[distance <= self._reach_px].tolist()) & self._alone
+        centres = [self._frames[i] for i in sorted(touched) if i in self._frames]
+        groups = []
+        if centres:
+            keys, reach = self._index.nearest(np.array([c.position_px for c in centres]), self.members)
+            for centre, row, far in zip(centres, keys.tolist(), reach[:, -1].tolist(), strict=True):
+                if far <= self._reach_px and all(k in self._frames for k in row):
+                    members = [centre, *(self._frames[k] for k in row if k != centre.index)][: self.members]
+                    groups.append(members)
+                    self._alone.discard(centre.index)
+        for old in list(self._frames)[: max(0, len(self._frames) - self._keep_frames)]:
+            del self._frames[old]
+            self._alone.discard(old)
+        return groups
+
+    def _group(self, groups: list[list[GroupFrame]]) -> TensorDict:
+        batch, members = len(groups), len(groups[0])
+        images = np.stack([np.stack([f.amplitude for f in g]) for g in groups])
+        where = np.array([[f.position_px for f in g] for g in groups], dtype=np.float32)[:, :, None]
+        centre = where.mean(axis=1, keepdims=True, dtype=np.float32)
+        indices = np.array([[f.index for f in g] for g in groups], dtype=np.int64)
+        squares = np.where(images < 0, 0, images)
+        energy = float(np.square(squares, dtype=np.float64).sum()) / (batch * members)
+        total = float(squares.sum(dtype=np.float64)) / (batch * members)
+        rms = np.full((batch, 1, 1, 1), images.shape[-1] / max(energy, 1e-12) ** 0.5, dtype=np.float32)
+        physics = np.full((batch, 1, 1, 1), 1.0 / max(total, 1e-12), dtype=np.float32)
+        arrays = {
+            "images": images,
+            "coords_global": where,
+            "coords_center": centre,
+            "coords_relative": where - centre,
+            "nn_indices": indices,
+            "center_scan_id": indices[:, 0].copy(),
+            "experiment_id": np.zeros(batch, dtype=np.int64),
+            "rms_scaling_constant": rms,
+            "physics_scaling_constant": physics,
+        }
+        return TensorDict({k: to_device(v, self._device) for k, v in arrays.items()}, batch_size=[batch])

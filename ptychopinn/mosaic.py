@@ -1,0 +1,174 @@
+r"""The network layer's mosaic: barycentric accumulation weighted by |P|^2, exact.
+
+Two sums per canvas pixel, :math:`\sum w O` and :math:`\sum w`, with w = |P|^2 (modes summed, greatest value 1) and each
+patch spread bilinearly on four pixels. **Adding is exact**: weighted values are rounded to multiples of 2^-24 and the
+fraction of a position to 1/64 px, so every addend is a multiple of 2^-36 and the float64 sums are exact up to 2^17 times
+the full weight. Hence order, batching and device do not change one bit, partial mosaics merge by adding, and a patch is
+removed or replaced without a trace.
+
+Patch pixel N/2 lies on the position (pixels, ``(y, x)``, of the object's own frame).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptychopinn.canvas import Box, Canvas
+
+VALUE_STEP = 2.0**-24
+POSITION_STEP = 2.0**-6
+
+
+@dataclass(frozen=True, slots=True)
+class _Laid:
+    position_px: tuple[float, float]
+    patch: Tensor
+
+
+class Mosaic:
+    """A growing mosaic for one probe.
+
+    Parameters
+    ----------
+    weight : (N, N) float32
+        Probe intensity, modes summed; any scale.
+    max_side_px
+        Patches that would grow the canvas beyond this are refused (``add`` says which).
+    keep_bytes
+        Laid patches kept so that they can be replaced; the oldest go first. 0 keeps none.
+    """
+
+    def __init__(self, weight: Tensor, max_side_px: int = 32768, keep_bytes: int = 0) -> None:
+        self.size_px = weight.shape[-1]
+        self.device = weight.device
+        scaled = (weight / weight.max()).double()
+        self._weight = torch.round(scaled / VALUE_STEP) * VALUE_STEP
+        self._weight32 = self._weight.float()
+        self._canvas = Canvas({"sums": ((3,), torch.float64, 0.0)}, max_side_px, self.device)
+        self._kept: OrderedDict[int, _Laid] = OrderedDict()
+        self._keep_patches = keep_bytes // (self.size_px**2 * 8)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Canvas size ``(H, W)``."""
+        return self._canvas.shape
+
+    @property
+    def origin_px(self) -> tuple[int, int]:
+        """Place of canvas pixel (0, 0) in the object's own frame."""
+        return self._canvas.origin_px
+
+    def add(self, keys: Sequence[int], patches: Tensor, positions_px: NDArray[np.float64]) -> dict[int, str]:
+        """Lay patches; one whose key is kept takes its old one's place exactly.
+
+        Parameters
+        ----------
+        keys
+            Frame indexes.
+        patches : (B, N, N) complex64
+        positions_px : (B, 2) float64
+
+        Returns
+        -------
+        dict
+            Reason by key for each patch that was not laid: ``not_finite``, ``outside_mosaic``, ``bad_position``.
+        """
+        refused: dict[int, str] = {}
+        finite = torch.isfinite(torch.view_as_real(patches)).flatten(1).all(1).tolist()
+        addends = self._addends(patches)
+        for number, key in enumerate(keys):
+            y, x = (float(v) for v in positions_px[number])
+            if not (np.isfinite(y) and np.isfinite(x)):
+                refused[key] = "bad_position"
+            elif not finite[number]:
+                refused[key] = "not_finite"
+            elif not self._lay(addends[number], y, x, 1.0):
+                refused[key] = "outside_mosaic"
+            else:
+                self._remember(key, patches[number], (y, x))
+        return refused
+
+    def remove(self, key: int) -> bool:
+        """Take a kept patch out again, exactly; False if it is not kept."""
+        old = self._kept.pop(key, None)
+        return old is not None and self._lay(self._addends(old.patch[None])[0], *old.position_px, -1.0)
+
+    def _remember(self, key: int, patch: Tensor, position_px: tuple[float, float]) -> None:
+        if not self._keep_patches:
+            return
+        self.remove(key)
+        self._kept[key] = _Laid(position_px, patch.clone())
+        if len(self._kept) > self._keep_patches:
+            self._kept.popitem(last=False)
+
+    def _addends(self, patches: Tensor) -> Tensor:
+        """Return ``(B, N, N, 3)`` float64 multiples of 2^-24: w Re O, w Im O, w."""
+        out = torch.empty(*patches.shape, 3, dtype=torch.float64, device=self.device)
+        scaled = torch.view_as_real(patches) * (self._weight32 / VALUE_STEP)[..., None]
+        out[..., :2] = scaled.round_()
+        out[..., :2].mul_(VALUE_STEP)
+        out[..., 2] = self._weight
+        return out
+
+    def _lay(self, addend: Tensor, y: float, x: float, sign: float) -> bool:
+        n = self.size_px
+        qy, qx = round((y - n // 2) / POSITION_STEP), round((x - n // 2) / POSITION_STEP)
+        steps = round(1 / POSITION_STEP)
+        top, left = qy // steps, qx // steps
+        fy, fx = (qy % steps) * POSITION_STEP, (qx % steps) * POSITION_STEP
+        if not self._canvas.ensure(top, left, top + n + 1, left + n + 1):
+            return False
+        sums = self._canvas.planes["sums"]
+        row, column = top - self.origin_px[0], left - self.origin_px[1]
+        for dy, wy in ((0, 1 - fy), (1, fy)):
+            for dx, wx in ((0, 1 - fx), (1, fx)):
+                if wy and wx:
+                    view = sums[row + dy : row + dy + n, column + dx : column + dx + n]
+                    view.add_(addend, alpha=sign * wy * wx)
+        self._canvas.touch(row, column, n + 1, n + 1)
+        return True
+
+    def merge(self, other: Mosaic) -> bool:
+        """Add another mosaic of the same probe; False if the union is too large."""
+        if other.shape == (0, 0):
+            return True
+        top, left = other.origin_px
+        if not self._canvas.ensure(top, left, top + other.shape[0], left + other.shape[1]):
+            return False
+        box = Box(top - self.origin_px[0], left - self.origin_px[1], *other.shape)
+        self._canvas.planes["sums"][box.window] += other._canvas.planes["sums"].to(self.device)
+        self._canvas.touch(*box)
+        return True
+
+    def take_dirty(self) -> list[Box]:
+        """Return the rectangles that changed since the last call."""
+        return self._canvas.take_dirty()
+
+    def read(self, box: Box | None = None) -> tuple[Tensor, Tensor]:
+        """Return object ``(h, w)`` complex64 (0 where nothing lies) and weight ``(h, w)`` float32 of a rectangle."""
+        sums = self._canvas.planes["sums"][(box or Box(0, 0, *self.shape)).window]
+        weight = sums[..., 2]
+        value = sums[..., :2] / weight.clamp_min(VALUE_STEP * POSITION_STEP)[..., None]
+        return torch.view_as_complex(value.float()), weight.float()
+
+    def cut(self, position_px: Sequence[float]) -> Tensor:
+        """Return the patch ``(N, N)`` complex64 at a position, rounded to whole pixels; it must lie on the canvas."""
+        top, left = (round(float(p)) - self.size_px // 2 for p in position_px)
+        return self.read(Box(top - self.origin_px[0], left - self.origin_px[1], self.size_px, self.size_px))[0]
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of all weights on the canvas; one patch adds ``patch_weight``."""
+        return float(self._canvas.planes["sums"][..., 2].sum())
+
+    @property
+    def patch_weight(self) -> float:
+        """Sum of one patch's weights."""
+        return float(self._weight.sum())

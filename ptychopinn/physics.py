@@ -1,0 +1,64 @@
+"""The physics: propagation, the incoherent sum over probe modes, the probe's gauge, the R-factor.
+
+Patterns have the zero frequency in the middle (pixel N/2). Transforms are orthonormal, so a probe's energy
+``sum |P|^2`` (over pixels and modes) is the expected count of a frame without a sample. A unit object is 1 + 0i.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+NO_DATA = -1.0
+"""Amplitude that marks a pixel without data (mask, saturation)."""
+
+
+def propagate(exit_waves: Tensor) -> Tensor:
+    """Return the far field ``(..., N, N)`` complex of exit waves, zero frequency in the middle."""
+    return torch.fft.fftshift(torch.fft.fft2(exit_waves, norm="ortho"), dim=(-2, -1))
+
+
+def expected_counts(probe: Tensor, patches: Tensor) -> Tensor:
+    """Return the expected counts ``(..., N, N)`` of patches ``(..., N, N)`` under a probe ``(modes, N, N)``."""
+    return propagate(probe * patches.unsqueeze(-3)).abs().square().sum(-3)
+
+
+def rfactor_parts(probe: Tensor, patches: Tensor, amplitude: Tensor) -> tuple[float, float]:
+    """Return numerator and denominator of the R-factor over frames.
+
+    R = sum | |F(P O)| - sqrt(counts) | / sum sqrt(counts), valid pixels only.
+
+    Parameters
+    ----------
+    probe : (modes, N, N) complex
+    patches : (B, N, N) complex, cut from the stitched object
+    amplitude : (B, N, N) float, sqrt(counts), :data:`NO_DATA` where invalid
+    """
+    valid = amplitude >= 0
+    model = expected_counts(probe, patches).sqrt()
+    misfit = torch.where(valid, (model - amplitude).abs(), 0.0)
+    return float(misfit.sum()), float(torch.where(valid, amplitude, 0.0).sum())
+
+
+def shift_subpixel(field: Tensor, shift_px: tuple[float, float]) -> Tensor:
+    """Return ``field`` ``(..., N, N)`` moved by ``(dy, dx)`` pixels (content towards larger indexes), periodic, by phase ramp."""
+    n_y, n_x = field.shape[-2:]
+    fy = torch.fft.fftfreq(n_y, device=field.device)[:, None] * shift_px[0]
+    fx = torch.fft.fftfreq(n_x, device=field.device)[None, :] * shift_px[1]
+    ramp = torch.exp(-2j * torch.pi * (fy + fx))
+    return torch.fft.ifft2(torch.fft.fft2(field) * ramp)
+
+
+def centroid_px(probe: Tensor) -> tuple[float, float]:
+    """Return the intensity centroid ``(y, x)`` of a probe ``(modes, N, N)``, relative to pixel N/2."""
+    intensity = probe.abs().square().sum(0).double()
+    total = intensity.sum()
+    n_y, n_x = intensity.shape
+    y = float((intensity.sum(1) * (torch.arange(n_y, device=probe.device) - n_y // 2)).sum() / total)
+    x = float((intensity.sum(0) * (torch.arange(n_x, device=probe.device) - n_x // 2)).sum() / total)
+    return y, x
+
+
+def vacuum_counts(amplitude: Tensor) -> float:
+    """Return an estimate of the counts of a frame without sample: the largest total of frames ``(B, N, N)``."""
+    return float(torch.where(amplitude >= 0, amplitude, 0.0).double().square().sum((-2, -1)).max())

@@ -1,0 +1,1 @@
+"""Detector and position streams: bytes and time in, aligned scan points out."""

@@ -1,0 +1,25 @@
+"""Faults of streams, one tree: ``StreamError`` over ``CodecError``, ``EndpointError`` and ``PositionError``."""
+
+from __future__ import annotations
+
+
+class StreamError(Exception):
+    """Root of every fault that a stream can have."""
+
+
+class EndpointError(StreamError):
+    """An endpoint is malformed, in use, or cannot be reached; the message says which and what to do."""
+
+
+class PositionError(StreamError):
+    """A position message or file is not what it says."""
+
+
+class CodecError(StreamError):
+    """One message cannot be taken. ``reason`` is a short word for metrics; scan and index say where, if known."""
+
+    def __init__(self, reason: str, message: str, scan_id: str | None = None, index: int | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.scan_id = scan_id
+        self.index = index
