@@ -22,7 +22,9 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f'device "{name}" was asked for but this machine has no usable CUDA device; use device = "cpu"')
+        raise ValueError(
+            f'device "{name}" was asked for but this machine has no usable CUDA device; use device = "cpu"'
+        )
     return device
 
 

@@ -40,9 +40,7 @@ def orient(frame: NDArray[Any], orientation: str) -> NDArray[Any]:
     try:
         return ORIENTATIONS[orientation](frame)
     except KeyError:
-        raise GeometryError(
-            f'orientation "{orientation}" is not known; use one of {", ".join(ORIENTATIONS)}'
-        ) from None
+        raise GeometryError(f'orientation "{orientation}" is not known; use one of {", ".join(ORIENTATIONS)}') from None
 
 
 def crop(frame: NDArray[Any], center_px: Sequence[int], size_px: int) -> NDArray[Any]:
@@ -63,7 +61,9 @@ def crop(frame: NDArray[Any], center_px: Sequence[int], size_px: int) -> NDArray
     return frame[..., top : top + size_px, left : left + size_px]
 
 
-def object_pixel_size_m(photon_energy_eV: float, distance_m: float, detector_pixel_size_m: float, size_px: int) -> float:
+def object_pixel_size_m(
+    photon_energy_eV: float, distance_m: float, detector_pixel_size_m: float, size_px: int
+) -> float:
     """Return the far-field object pixel, metres: wavelength x distance / (N x detector pixel)."""
     return HC_EV_M / photon_energy_eV * distance_m / (size_px * detector_pixel_size_m)
 

@@ -15,7 +15,8 @@ NO_DATA = -1.0
 
 def propagate(exit_waves: Tensor) -> Tensor:
     """Return the far field ``(..., N, N)`` complex of exit waves, zero frequency in the middle."""
-    return torch.fft.fftshift(torch.fft.fft2(exit_waves, norm="ortho"), dim=(-2, -1))
+    far: Tensor = torch.fft.fftshift(torch.fft.fft2(exit_waves, norm="ortho"), dim=(-2, -1))
+    return far
 
 
 def expected_counts(probe: Tensor, patches: Tensor) -> Tensor:
@@ -46,7 +47,8 @@ def shift_subpixel(field: Tensor, shift_px: tuple[float, float]) -> Tensor:
     fy = torch.fft.fftfreq(n_y, device=field.device)[:, None] * shift_px[0]
     fx = torch.fft.fftfreq(n_x, device=field.device)[None, :] * shift_px[1]
     ramp = torch.exp(-2j * torch.pi * (fy + fx))
-    return torch.fft.ifft2(torch.fft.fft2(field) * ramp)
+    moved: Tensor = torch.fft.ifft2(torch.fft.fft2(field) * ramp)
+    return moved
 
 
 def centroid_px(probe: Tensor) -> tuple[float, float]:

@@ -74,9 +74,7 @@ class ProjectionStep:
 class Refiner:
     """A live object estimate for one scan and a known probe."""
 
-    def __init__(
-        self, probe: Tensor, max_side_px: int = 32768, buffer_frames: int = 8192, seed: int = 0
-    ) -> None:
+    def __init__(self, probe: Tensor, max_side_px: int = 32768, buffer_frames: int = 8192, seed: int = 0) -> None:
         self.size_px = probe.shape[-1]
         self._step = ProjectionStep(probe)
         self._weight = self._step.intensity / self._step.peak
@@ -88,6 +86,7 @@ class Refiner:
         self._new: list[int] = []
         self._sweep: list[int] = []
         self._random = np.random.default_rng(seed)
+        self._counts = 0.0
         self.updates = 0
 
     @property
@@ -131,9 +130,9 @@ class Refiner:
         if index is None:
             return False
         frame = self._frames[index]
-        counts = float(torch.where(frame.amplitude < 0, 0.0, frame.amplitude).square().sum()) if frame.visits == 0 else 0.0
         if frame.visits == 0:
-            self._counts = counts if not self.updates else 0.95 * self._counts + 0.05 * counts
+            counts = float(torch.where(frame.amplitude < 0, 0.0, frame.amplitude).square().sum())
+            self._counts = 0.95 * self._counts + 0.05 * counts if self.updates else counts
         alpha = max(LEAST_STEP, FULL_STEP * STEP_DECAY**frame.visits)
         alpha *= self._counts / (self._counts + COUNTS_OF_HALF_STEP)
         box = self._box(*frame.top_left)
@@ -227,7 +226,9 @@ def retrieve(
     """
     n = probe.shape[-1]
     if amplitude.shape[-1] != n:
-        raise ReconstructionError(f"the probe is {n} px but the patterns are {amplitude.shape[-1]} px; crop one to the other")
+        raise ReconstructionError(
+            f"the probe is {n} px but the patterns are {amplitude.shape[-1]} px; crop one to the other"
+        )
     probe = probe * (vacuum_counts(amplitude) / float(probe.abs().square().sum())) ** 0.5
     corner = np.round(positions_px).astype(np.int64) - n // 2
     origin = corner.min(axis=0)

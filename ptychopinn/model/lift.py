@@ -41,7 +41,7 @@ class Lift:
             if members > 1:
                 patches = self._share(patches, group["coords_relative"])
             patches = self._project(patches, amplitude)
-        return patches.unflatten(0, images.shape[:2])
+        return patches.reshape(images.shape)
 
     def _first(self, amplitude: Tensor) -> Tensor:
         """Project the empty object: one inverse transform a mode."""
