@@ -50,8 +50,10 @@ class Mosaic:
         self.device = weight.device
         scaled = (weight / weight.max()).double()
         self._weight = torch.round(scaled / VALUE_STEP) * VALUE_STEP
-        self._weight32 = self._weight.float()
-        self._canvas = Canvas({"sums": ((3,), torch.float64, 0.0)}, max_side_px, self.device)
+        self._factor = (self._weight / VALUE_STEP).float()[..., None].expand(-1, -1, 2).contiguous()
+        self._canvas = Canvas(
+            {"values": ((2,), torch.float64, 0.0), "weights": ((), torch.float64, 0.0)}, max_side_px, self.device
+        )
         self._kept: OrderedDict[int, _Laid] = OrderedDict()
         self._keep_patches = keep_bytes // (self.size_px**2 * 8)
 
@@ -81,15 +83,14 @@ class Mosaic:
             Reason by key for each patch that was not laid: ``not_finite``, ``outside_mosaic``, ``bad_position``.
         """
         refused: dict[int, str] = {}
-        finite = torch.isfinite(torch.view_as_real(patches)).flatten(1).all(1).tolist()
-        addends = self._addends(patches)
+        finite = torch.isfinite(torch.view_as_real(patches).flatten(1).sum(1)).tolist()
         for number, key in enumerate(keys):
             y, x = (float(v) for v in positions_px[number])
             if not (np.isfinite(y) and np.isfinite(x)):
                 refused[key] = "bad_position"
             elif not finite[number]:
                 refused[key] = "not_finite"
-            elif not self._lay(addends[number], y, x, 1.0):
+            elif not self._lay(patches[number], y, x, 1.0):
                 refused[key] = "outside_mosaic"
             else:
                 self._remember(key, patches[number], (y, x))
@@ -98,7 +99,7 @@ class Mosaic:
     def remove(self, key: int) -> bool:
         """Take a kept patch out again, exactly; False if it is not kept."""
         old = self._kept.pop(key, None)
-        return old is not None and self._lay(self._addends(old.patch[None])[0], *old.position_px, -1.0)
+        return old is not None and self._lay(old.patch, *old.position_px, -1.0)
 
     def _remember(self, key: int, patch: Tensor, position_px: tuple[float, float]) -> None:
         if not self._keep_patches:
@@ -108,16 +109,7 @@ class Mosaic:
         if len(self._kept) > self._keep_patches:
             self._kept.popitem(last=False)
 
-    def _addends(self, patches: Tensor) -> Tensor:
-        """Return ``(B, N, N, 3)`` float64 multiples of 2^-24: w Re O, w Im O, w."""
-        out = torch.empty(*patches.shape, 3, dtype=torch.float64, device=self.device)
-        scaled = torch.view_as_real(patches) * (self._weight32 / VALUE_STEP)[..., None]
-        out[..., :2] = scaled.round_()
-        out[..., :2].mul_(VALUE_STEP)
-        out[..., 2] = self._weight
-        return out
-
-    def _lay(self, addend: Tensor, y: float, x: float, sign: float) -> bool:
+    def _lay(self, patch: Tensor, y: float, x: float, sign: float) -> bool:
         n = self.size_px
         qy, qx = round((y - n // 2) / POSITION_STEP), round((x - n // 2) / POSITION_STEP)
         steps = round(1 / POSITION_STEP)
@@ -125,13 +117,14 @@ class Mosaic:
         fy, fx = (qy % steps) * POSITION_STEP, (qx % steps) * POSITION_STEP
         if not self._canvas.ensure(top, left, top + n + 1, left + n + 1):
             return False
-        sums = self._canvas.planes["sums"]
+        addend = (torch.view_as_real(patch) * self._factor).round_().double()
         row, column = top - self.origin_px[0], left - self.origin_px[1]
         for dy, wy in ((0, 1 - fy), (1, fy)):
             for dx, wx in ((0, 1 - fx), (1, fx)):
                 if wy and wx:
-                    view = sums[row + dy : row + dy + n, column + dx : column + dx + n]
-                    view.add_(addend, alpha=sign * wy * wx)
+                    window = Box(row + dy, column + dx, n, n).window
+                    self._canvas.planes["values"][window].add_(addend, alpha=sign * wy * wx * VALUE_STEP)
+                    self._canvas.planes["weights"][window].add_(self._weight, alpha=sign * wy * wx)
         self._canvas.touch(row, column, n + 1, n + 1)
         return True
 
@@ -143,7 +136,8 @@ class Mosaic:
         if not self._canvas.ensure(top, left, top + other.shape[0], left + other.shape[1]):
             return False
         box = Box(top - self.origin_px[0], left - self.origin_px[1], *other.shape)
-        self._canvas.planes["sums"][box.window] += other._canvas.planes["sums"].to(self.device)
+        for name, plane in self._canvas.planes.items():
+            plane[box.window] += other._canvas.planes[name].to(self.device)
         self._canvas.touch(*box)
         return True
 
@@ -153,9 +147,9 @@ class Mosaic:
 
     def read(self, box: Box | None = None) -> tuple[Tensor, Tensor]:
         """Return object ``(h, w)`` complex64 (0 where nothing lies) and weight ``(h, w)`` float32 of a rectangle."""
-        sums = self._canvas.planes["sums"][(box or Box(0, 0, *self.shape)).window]
-        weight = sums[..., 2]
-        value = sums[..., :2] / weight.clamp_min(VALUE_STEP * POSITION_STEP)[..., None]
+        window = (box or Box(0, 0, *self.shape)).window
+        weight = self._canvas.planes["weights"][window]
+        value = self._canvas.planes["values"][window] / weight.clamp_min(VALUE_STEP * POSITION_STEP)[..., None]
         return torch.view_as_complex(value.float()), weight.float()
 
     def cut(self, position_px: Sequence[float]) -> Tensor:
@@ -166,7 +160,7 @@ class Mosaic:
     @property
     def total_weight(self) -> float:
         """Sum of all weights on the canvas; one patch adds ``patch_weight``."""
-        return float(self._canvas.planes["sums"][..., 2].sum())
+        return float(self._canvas.planes["weights"].sum())
 
     @property
     def patch_weight(self) -> float:
