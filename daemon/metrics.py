@@ -1,0 +1,54 @@
+"""Every Prometheus metric of the daemon, in one place; names and labels are the contract's."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+STAGE_BUCKETS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
+LATENCY_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """One registry, so that several daemons can live in one process (tests do that)."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"ptycholive_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"ptycholive_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"ptycholive_{name}", text, labels, registry=registry, buckets=buckets)
+
+        self.frames_received = counter("frames_received", "Frame messages received, duplicates and refused ones too.")
+        self.frames_stitched = counter("frames_stitched", "Frames laid on a mosaic.")
+        self.frames_refused = counter("frames_refused", "Frames not stitched, by reason.", "reason")
+        self.stream_bytes = counter("stream_bytes", "Bytes received.", "stream")
+        self.stream_connected = gauge("stream_connected", "1 while the stream has a peer.", "stream")
+        self.handshake_failures = counter("stream_handshake_failures", "Failed handshakes.", "stream")
+        self.queue_depth = gauge("queue_depth", "Items waiting before a stage.", "stage")
+        self.queue_bytes = gauge("queue_bytes", "Bytes waiting before a stage.", "stage")
+        self.stage_seconds = histogram("stage_seconds", "Time of one batch in a stage.", STAGE_BUCKETS, "stage")
+        self.frame_latency = histogram(
+            "frame_latency_seconds", "From a frame's receipt to the update that shows it.", LATENCY_BUCKETS
+        )
+        self.batch_frames = histogram("batch_frames", "Frames of a batch on the device.", BATCH_BUCKETS)
+        self.snapshots_published = counter("snapshots_published", "Layer updates published.")
+        self.subscribers = gauge("subscribers", "Viewers subscribed over ZeroMQ.")
+        self.rfactor = gauge("rfactor", "R-factor of a layer of the newest scan.", "layer")
+        self.refine_updates = counter("refine_updates", "Frame updates of the refined layer.")
+        self.coverage = gauge("coverage_ratio", "Share of the newest scan's canvas above 5 % of the greatest weight.")
+        self.model_generation = gauge("model_generation", "Generation of the active model.")
+        self.scans = counter("scans", "Scans closed, by verdict.", "verdict")
+        self.scan_frames_pending = gauge("scan_frames_pending", "Frames received and not yet at their end.")
+        self.device_memory = gauge("device_memory_bytes", "Memory held on the device.")
+        self.build = Info("ptycholive_build", "Version, torch, device.", registry=registry)
+
+    def text(self) -> tuple[bytes, str]:
+        """Return the exposition and its content type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST

@@ -1,0 +1,141 @@
+"""What changed in a picture (``LayerUpdate``) and the picture itself (``LayerCanvas``).
+
+Arrays are indexed (y, x), row 0 at the top. ``origin_px`` is where pixel (0, 0) of a canvas lies in the object's own
+frame, so two canvases of different size are compared by origin: pixel p of one is pixel p + origin - origin' of the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+LayerName = Literal["network", "refined"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """One rectangle of a canvas that changed; never written to after it was made.
+
+    ``object`` is (h, w) complex64, ``weight`` (h, w) float32; ``y`` and ``x`` count in the update's canvas.
+    """
+
+    y: int
+    x: int
+    h: int
+    w: int
+    object: NDArray[np.complex64]
+    weight: NDArray[np.float32]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of both arrays."""
+        return self.object.nbytes + self.weight.nbytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerUpdate:
+    """The regions of one layer that changed, and the state of the scan after the change."""
+
+    scan_id: str
+    layer: LayerName
+    shape: tuple[int, int]
+    origin_px: tuple[int, int]
+    pixel_size_m: float | None
+    frames_stitched: int
+    frames_received: int
+    model_generation: int
+    rfactor: float | None
+    complete: bool
+    regions: tuple[Region, ...]
+    time_ns: int
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all regions."""
+        return sum(region.nbytes for region in self.regions)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerCanvas:
+    """A whole layer: ``object`` (H, W) complex64 and ``weight`` (H, W) float32, zero where nothing was seen."""
+
+    scan_id: str
+    layer: LayerName
+    origin_px: tuple[int, int]
+    pixel_size_m: float | None
+    frames_stitched: int
+    frames_received: int
+    model_generation: int
+    rfactor: float | None
+    complete: bool
+    time_ns: int
+    object: NDArray[np.complex64]
+    weight: NDArray[np.float32]
+    version: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W)."""
+        return (self.object.shape[0], self.object.shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        """Size of both arrays."""
+        return self.object.nbytes + self.weight.nbytes
+
+
+def regrow(
+    old: NDArray[np.generic], old_origin_px: tuple[int, int], shape: tuple[int, int], origin_px: tuple[int, int]
+) -> NDArray[np.generic]:
+    """Content of `old` on a zero canvas of another shape and origin; what falls outside is cut off."""
+    new = np.zeros(shape, dtype=old.dtype)
+    source: list[slice] = []
+    target: list[slice] = []
+    for axis in range(2):
+        shift = round(old_origin_px[axis] - origin_px[axis])
+        first = max(0, shift)
+        last = max(first, min(shape[axis], shift + old.shape[axis]))
+        target.append(slice(first, last))
+        source.append(slice(first - shift, last - shift))
+    if all(part.stop > part.start for part in target):
+        new[tuple(target)] = old[tuple(source)]
+    return new
+
+
+def apply_update(canvas: LayerCanvas | None, update: LayerUpdate, version: int = 0) -> LayerCanvas:
+    """The canvas after `update`. The arrays of `canvas` are written in place unless the canvas had to grow."""
+    pixels, weight = _fitting_arrays(canvas, update.shape, update.origin_px)
+    for region in update.regions:
+        window = (slice(region.y, region.y + region.h), slice(region.x, region.x + region.w))
+        pixels[window] = region.object
+        weight[window] = region.weight
+    return LayerCanvas(
+        scan_id=update.scan_id,
+        layer=update.layer,
+        origin_px=update.origin_px,
+        pixel_size_m=update.pixel_size_m,
+        frames_stitched=update.frames_stitched,
+        frames_received=update.frames_received,
+        model_generation=update.model_generation,
+        rfactor=update.rfactor,
+        complete=update.complete,
+        time_ns=update.time_ns,
+        object=pixels,
+        weight=weight,
+        version=version,
+    )
+
+
+def _fitting_arrays(
+    canvas: LayerCanvas | None, shape: tuple[int, int], origin_px: tuple[int, int]
+) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
+    if canvas is None:
+        return np.zeros(shape, dtype=np.complex64), np.zeros(shape, dtype=np.float32)
+    if canvas.shape == tuple(shape) and tuple(canvas.origin_px) == tuple(origin_px):
+        return canvas.object, canvas.weight
+    pixels = regrow(canvas.object, canvas.origin_px, shape, origin_px)
+    weight = regrow(canvas.weight, canvas.origin_px, shape, origin_px)
+    return pixels.astype(np.complex64, copy=False), weight.astype(np.float32, copy=False)
