@@ -1,0 +1,123 @@
+"""From hub events to the messages of one viewer (or one socket of many viewers), in bounded memory.
+
+A viewer that lags loses its queued deltas and gets a snapshot instead, so what it shows is late but never wrong.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from daemon.publish.hub import HubEvent, UpdateHub
+from daemon.publish.wire import Message, snapshot_message
+
+LayerKey = tuple[str, str]
+
+
+class Feed:
+    """A bounded inbox on the hub, emptied by ``messages()``.
+
+    Parameters
+    ----------
+    wake
+        Called from the publishing thread when the empty inbox gets its first event; must not wait.
+    """
+
+    def __init__(
+        self, hub: UpdateHub, wake: Callable[[], None], max_events: int = 256, max_bytes: int = 64 << 20
+    ) -> None:
+        self._hub = hub
+        self._wake = wake
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._events: deque[HubEvent] = deque()
+        self._bytes = 0
+        self._stale: dict[LayerKey, None] = {}
+        self._sent: dict[LayerKey, int] = {}
+        self.coalesced = 0
+        hub.subscribe(self._put)
+
+    def close(self) -> None:
+        """Leave the hub."""
+        self._hub.unsubscribe(self._put)
+
+    def greeting(self) -> Iterator[Message]:
+        """What a new viewer gets: last scan, last status, and the whole picture of the current scan."""
+        for event in (self._hub.last_scan, self._hub.last_status):
+            if event is not None:
+                yield from event.messages
+        scan_id = self._hub.latest_scan_id
+        if scan_id is not None:
+            yield from self._snapshots(self._layers_of(scan_id))
+
+    def messages(self) -> Iterator[Message]:
+        """All messages that are due, oldest first; snapshots last."""
+        events, due = self._take()
+        for event in events:
+            if event.update is None:
+                yield from event.messages
+                continue
+            key = (event.scan_id, event.update.layer)
+            if event.version <= self._sent.get(key, 0):
+                continue
+            if event.update.complete:
+                due.update(self._layers_of(event.scan_id))
+            if key not in self._sent:  # this viewer has no picture yet that the delta could change
+                due[key] = None
+                continue
+            self._sent[key] = event.version
+            yield from event.messages
+        yield from self._snapshots(due)
+        self._forget()
+
+    def _layers_of(self, scan_id: str) -> dict[LayerKey, None]:
+        return dict.fromkeys((scan_id, layer) for layer in self._hub.layers(scan_id))
+
+    def _snapshots(self, keys: dict[LayerKey, None]) -> Iterator[Message]:
+        for key in keys:
+            canvas = self._hub.canvas(*key)
+            if canvas is not None:
+                self._sent[key] = canvas.version
+                yield snapshot_message(canvas)
+
+    def _put(self, event: HubEvent) -> None:
+        with self._lock:
+            was_empty = not self._events and not self._stale
+            if event.update is not None and (event.scan_id, event.update.layer) in self._stale:
+                self.coalesced += 1
+            else:
+                self._events.append(event)
+                self._bytes += event.nbytes
+                if len(self._events) > self._max_events or self._bytes > self._max_bytes:
+                    self._coalesce()
+        if was_empty:
+            self._wake()
+
+    def _coalesce(self) -> None:
+        """Drop deltas (their layers become stale) and all but the newest status and scans."""
+        scans: deque[HubEvent] = deque(maxlen=max(1, self._max_events // 2))
+        status: HubEvent | None = None
+        for event in self._events:
+            if event.update is not None:
+                self._stale[(event.scan_id, event.update.layer)] = None
+                self.coalesced += 1
+            elif event.topic == "scan":
+                scans.append(event)
+            else:
+                status = event
+        self._events = scans if status is None else deque([*scans, status])
+        self._bytes = 0
+
+    def _take(self) -> tuple[deque[HubEvent], dict[LayerKey, None]]:
+        with self._lock:
+            events, self._events = self._events, deque()
+            stale, self._stale = self._stale, {}
+            self._bytes = 0
+        return events, stale
+
+    def _forget(self) -> None:
+        """Keep the note of what was sent from growing with the number of scans."""
+        while len(self._sent) > 64:
+            del self._sent[next(iter(self._sent))]

@@ -1,0 +1,274 @@
+"""The REST interface and the viewer page (section 5 of the contract)."""
+
+from __future__ import annotations
+
+import io
+import math
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+
+import numpy as np
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from numpy.typing import NDArray
+from starlette.exceptions import HTTPException as AnyHTTPException
+
+from daemon.publish.http_docs import docs_page
+from daemon.publish.http_server import HttpServer
+from daemon.publish.http_updates import WebSocketViewers
+from daemon.publish.hub import UpdateHub
+from daemon.publish.png import draw_layer, draw_pattern
+from daemon.publish.wire import plain
+from daemon.snapshot import LayerCanvas
+
+__all__ = ["DaemonView", "HttpServer", "create_app"]
+
+View = Literal["phase", "amplitude", "coverage"]
+Layer = Literal["refined", "network"]
+ViewQuery = Annotated[View, Query(description="What to draw.")]
+LayerQuery = Annotated[Layer, Query(description="Falls back to the other layer; the header X-Layer says which.")]
+SpanQuery = Annotated[
+    float | None,
+    Query(gt=0, le=math.pi, description="Half-range of the phase in radians; chosen to fit when left out."),
+]
+_PAGE = Path(__file__).parent / "page"
+_KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+class DaemonView(Protocol):
+    """What the daemon tells the outside; every call is quick and safe from any thread."""
+
+    def status(self) -> dict[str, Any]:
+        """State, streams, current scan, rates, latency, R-factors and a sentence."""
+
+    def is_ready(self) -> tuple[bool, dict[str, Any]]:
+        """Whether frames would be reconstructed now, and the state of each part."""
+
+    def metrics_text(self) -> tuple[bytes, str]:
+        """Prometheus exposition and its content type."""
+
+    def scans(self) -> list[dict[str, Any]]:
+        """All scans known, newest first."""
+
+    def scan(self, scan_id: str) -> dict[str, Any] | None:
+        """One scan, or None."""
+
+    def stop_scan(self, scan_id: str) -> bool:
+        """Ask a running scan to finish with what it has; False when it does not run."""
+
+    def product_path(self, scan_id: str) -> Path | None:
+        """The product file, or None until it is written."""
+
+    def last_pattern(self) -> tuple[str, int, NDArray[np.floating]] | None:
+        """(scan id, frame index, (h, w) sqrt(counts)) of the newest frame."""
+
+    def models(self) -> list[dict[str, Any]]:
+        """The model bundles."""
+
+
+def create_app(source: DaemonView, hub: UpdateHub) -> FastAPI:
+    """The application; ``app.state.viewers.count`` is the number of WebSocket viewers."""
+    app = FastAPI(
+        title="PtychoLive",
+        version=_version(),
+        description="Live ptychography: what the daemon does, its pictures and its scans.",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    viewers = WebSocketViewers(hub)
+    app.state.viewers = viewers
+    app.add_exception_handler(RequestValidationError, _say_what_is_invalid)
+    app.add_exception_handler(AnyHTTPException, _say_what_is_wrong)
+    app.include_router(_pages(app))
+    app.include_router(_health(source))
+    app.include_router(_scans(source, hub), prefix="/api/v1")
+    app.include_router(_pictures(source, hub), prefix="/api/v1")
+
+    @app.websocket("/api/v1/updates")
+    async def updates(websocket: WebSocket) -> None:
+        await viewers.serve(websocket)
+
+    return app
+
+
+def _pages(app: FastAPI) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    files = {path.name: path for path in _PAGE.iterdir() if path.suffix in _KINDS} if _PAGE.is_dir() else {}
+
+    @router.get("/")
+    def index() -> Response:
+        return _page_file(files, "index.html")
+
+    @router.get("/page/{name}")
+    def page(name: str) -> Response:
+        return _page_file(files, name)
+
+    @router.get("/favicon.ico")
+    def icon() -> Response:
+        return _page_file(files, "icon.svg")
+
+    @router.get("/docs")
+    def docs() -> HTMLResponse:
+        return HTMLResponse(docs_page(app.openapi()))
+
+    return router
+
+
+def _health(source: DaemonView) -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    @router.get("/healthz", summary="Whether the process answers")
+    def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/readyz", summary="Whether frames would be reconstructed now")
+    def readyz() -> Response:
+        """503 when not, with the state of each part."""
+        is_ready, parts = source.is_ready()
+        return JSONResponse(plain({"ready": is_ready, **parts}), status_code=200 if is_ready else 503)
+
+    @router.get("/metrics", summary="Prometheus metrics")
+    def metrics() -> Response:
+        body, kind = source.metrics_text()
+        return Response(body, headers={"Content-Type": kind})
+
+    return router
+
+
+def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
+    router = APIRouter(tags=["scans"])
+
+    @router.get("/status", summary="What the daemon does now")
+    def status() -> Response:
+        return JSONResponse(plain(source.status()))
+
+    @router.get("/models", summary="Model bundles")
+    def models() -> Response:
+        return JSONResponse(plain(source.models()))
+
+    @router.get("/scans", summary="All scans, newest first")
+    def scans() -> Response:
+        return JSONResponse(plain(source.scans()))
+
+    @router.get("/scans/{id}", summary="One scan")
+    def scan(id: str) -> Response:
+        """The id "latest" means the scan that started last, here and below."""
+        return JSONResponse(plain(_known_scan(source, hub, id)[1]))
+
+    @router.post("/scans/{id}/stop", summary="Finish a running scan with what it has", status_code=202)
+    def stop(id: str) -> Response:
+        """409 when it does not run."""
+        scan_id, _ = _known_scan(source, hub, id)
+        if not source.stop_scan(scan_id):
+            raise HTTPException(409, f"scan {scan_id} is not running, so there is nothing to stop")
+        return JSONResponse({"id": scan_id, "stopping": True}, status_code=202)
+
+    @router.get("/scans/{id}/product.h5", summary="The product file")
+    def product(id: str) -> FileResponse:
+        """404 until it is written."""
+        scan_id, _ = _known_scan(source, hub, id)
+        path = source.product_path(scan_id)
+        if path is None or not path.is_file():
+            raise HTTPException(404, f"the product of scan {scan_id} is not written yet; ask again when it has ended")
+        return FileResponse(path, media_type="application/x-hdf5", filename=f"{scan_id}.h5")
+
+    return router
+
+
+def _pictures(source: DaemonView, hub: UpdateHub) -> APIRouter:
+    router = APIRouter(tags=["pictures"])
+
+    @router.get("/scans/{id}/snapshot.png", summary="The picture as PNG", response_class=Response)
+    def snapshot_png(
+        id: str, view: ViewQuery = "phase", layer: LayerQuery = "refined", span: SpanQuery = None
+    ) -> Response:
+        """Transparent where nothing was seen; X-Phase-Span is the half-range of the colours in radians."""
+        canvas = _canvas(source, hub, id, layer)
+        body, half = draw_layer(canvas, view, span)
+        extra = {} if half is None else {"X-Phase-Span": f"{half:.6f}"}
+        return Response(body, media_type="image/png", headers={**_about(canvas), **extra})
+
+    @router.get("/scans/{id}/snapshot.npy", summary="The picture as complex64 NPY", response_class=Response)
+    def snapshot_npy(id: str, layer: LayerQuery = "refined") -> Response:
+        canvas = _canvas(source, hub, id, layer)
+        file = io.BytesIO()
+        np.save(file, canvas.object)
+        return Response(file.getvalue(), media_type="application/octet-stream", headers=_about(canvas))
+
+    @router.get("/scans/{id}/pattern.png", summary="The newest diffraction pattern", response_class=Response)
+    def pattern_png(id: str) -> Response:
+        """Logarithmic scale; X-Frame-Index says which frame."""
+        scan_id = _resolved(source, hub, id)
+        last = source.last_pattern()
+        if last is None or last[0] != scan_id:
+            raise HTTPException(404, f"no diffraction pattern of scan {scan_id} is in memory")
+        return Response(draw_pattern(last[2]), media_type="image/png", headers={"X-Frame-Index": str(last[1])})
+
+    return router
+
+
+def _resolved(source: DaemonView, hub: UpdateHub, scan_id: str) -> str:
+    if scan_id != "latest":
+        return scan_id
+    if hub.latest_scan_id is not None:
+        return hub.latest_scan_id
+    scans = source.scans()
+    if not scans:
+        raise HTTPException(404, "there is no scan yet")
+    return str(scans[0]["id"])
+
+
+def _known_scan(source: DaemonView, hub: UpdateHub, scan_id: str) -> tuple[str, dict[str, Any]]:
+    resolved = _resolved(source, hub, scan_id)
+    found = source.scan(resolved)
+    if found is None:
+        raise HTTPException(404, f"there is no scan {resolved}")
+    return resolved, found
+
+
+def _canvas(source: DaemonView, hub: UpdateHub, scan_id: str, layer: Layer) -> LayerCanvas:
+    resolved = _resolved(source, hub, scan_id)
+    other: Layer = "network" if layer == "refined" else "refined"
+    canvas = hub.canvas(resolved, layer) or hub.canvas(resolved, other)
+    if canvas is None:
+        raise HTTPException(404, f"no picture of scan {resolved} is in memory; its product has it, once written")
+    return canvas
+
+
+def _about(canvas: LayerCanvas) -> dict[str, str]:
+    return {
+        "X-Layer": canvas.layer,
+        "X-Origin-Px": f"{canvas.origin_px[0]},{canvas.origin_px[1]}",
+        "X-Frames-Stitched": str(canvas.frames_stitched),
+    }
+
+
+def _page_file(files: dict[str, Path], name: str) -> Response:
+    path = files.get(name)
+    if path is None:
+        raise HTTPException(404, f"there is no page file {name}")
+    return Response(path.read_bytes(), headers={"Content-Type": f"{_KINDS[path.suffix]}; charset=utf-8"})
+
+
+async def _say_what_is_invalid(request: Request, fault: Exception) -> Response:
+    errors = fault.errors() if isinstance(fault, RequestValidationError) else []
+    parts = [f"{'.'.join(str(part) for part in error['loc'][1:])}: {error['msg']}" for error in errors]
+    return JSONResponse({"detail": "; ".join(parts) or "the request is not valid"}, status_code=422)
+
+
+async def _say_what_is_wrong(request: Request, fault: Exception) -> Response:
+    status = fault.status_code if isinstance(fault, AnyHTTPException) else 500
+    detail = str(fault.detail) if isinstance(fault, AnyHTTPException) else "something went wrong"
+    if detail == "Not Found":
+        detail = f"there is nothing at {request.url.path}; /docs lists what there is"
+    return JSONResponse({"detail": detail}, status_code=status)
+
+
+def _version() -> str:
+    try:
+        return version("ptycholive")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,70 @@
+"""The WebSocket of updates: section 4 of the contract as binary messages, each viewer with its own bounded inbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+
+from fastapi import WebSocket, WebSocketDisconnect
+
+from daemon.publish.feed import Feed
+from daemon.publish.hub import UpdateHub
+from daemon.publish.wire import Message, encode_ws
+
+
+class WebSocketViewers:
+    """Serves each WebSocket until it leaves; ``count`` of them are here now."""
+
+    def __init__(self, hub: UpdateHub, max_events: int = 128, max_bytes: int = 32 << 20) -> None:
+        self._hub = hub
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self.count = 0
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """Greet, then send what comes, until the viewer or the server goes."""
+        await websocket.accept()
+        loop = asyncio.get_running_loop()
+        awake = asyncio.Event()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop ended while an engine still publishes
+                loop.call_soon_threadsafe(awake.set)
+
+        feed = Feed(self._hub, wake, self._max_events, self._max_bytes)
+        self.count += 1
+        tasks = {asyncio.create_task(_send(websocket, feed, awake)), asyncio.create_task(_until_gone(websocket))}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.count -= 1
+            feed.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until_gone(websocket: WebSocket) -> None:
+    while True:
+        message = await websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            return
+
+
+async def _send(websocket: WebSocket, feed: Feed, awake: asyncio.Event) -> None:
+    sequence = 0
+    pending: Iterator[Message] = feed.greeting()
+    with suppress(WebSocketDisconnect, RuntimeError, OSError):
+        while True:
+            while (encoded := await asyncio.to_thread(_encode_next, pending, sequence)) is not None:
+                await websocket.send_bytes(encoded)
+                sequence += 1
+            await awake.wait()
+            awake.clear()
+            pending = feed.messages()
+
+
+def _encode_next(pending: Iterator[Message], sequence: int) -> bytes | None:
+    message = next(pending, None)
+    return None if message is None else encode_ws(message, sequence)

@@ -1,0 +1,180 @@
+"""The one place where pictures and words about a scan meet everybody who shows them.
+
+The engine calls ``publish_*`` and returns at once: an event is numbered, handed to the listeners (which only queue it)
+and noted; the host copy of the canvas is brought up to date by whoever has the time. ``LayerCanvas.version`` is the
+number of the newest event in it, so a viewer that was given a canvas skips the older deltas that are still queued.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from daemon.publish import wire
+from daemon.snapshot import LayerCanvas, LayerUpdate, apply_update
+
+
+@dataclass(frozen=True, eq=False)
+class HubEvent:
+    """One thing that happened: a ``scan`` or ``status`` map, or a ``layer`` update."""
+
+    topic: Literal["scan", "status", "layer"]
+    version: int
+    scan_id: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+    update: LayerUpdate | None = None
+
+    @cached_property
+    def messages(self) -> tuple[wire.Message, ...]:
+        """The event as messages for viewers, made once however many viewers there are."""
+        if self.update is not None:
+            return tuple(wire.delta_messages(self.update))
+        return (wire.Message(self.topic, dict(self.body), ()),)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the arrays it carries."""
+        return 0 if self.update is None else self.update.nbytes
+
+
+Listener = Callable[[HubEvent], None]
+
+
+class UpdateHub:
+    """Takes updates from any thread and keeps the newest pictures for late viewers.
+
+    Parameters
+    ----------
+    keep_scans
+        How many scans are kept, the newest included.
+    keep_bytes
+        Older scans are dropped earlier when all canvases together are larger than this.
+    """
+
+    def __init__(self, keep_scans: int = 4, keep_bytes: int = 2 << 30) -> None:
+        self._keep_scans = max(1, keep_scans)
+        self._keep_bytes = keep_bytes
+        self._order = threading.Lock()  # numbering, pending, listeners: held for microseconds
+        self._canvases = threading.Lock()  # the host copies: held while pixels are copied
+        self._pending: deque[HubEvent] = deque()
+        self._scans: OrderedDict[str, dict[str, LayerCanvas]] = OrderedDict()
+        self._forgotten: deque[str] = deque(maxlen=1000)
+        self._known: deque[str] = deque(maxlen=1000)
+        self._listeners: list[Listener] = []
+        self._version = 0
+        self._latest_scan_id: str | None = None
+        self._last_scan: HubEvent | None = None
+        self._last_status: HubEvent | None = None
+
+    @property
+    def latest_scan_id(self) -> str | None:
+        """The scan that started last, or None before the first."""
+        return self._latest_scan_id
+
+    @property
+    def last_scan(self) -> HubEvent | None:
+        """Newest ``scan`` event."""
+        return self._last_scan
+
+    @property
+    def last_status(self) -> HubEvent | None:
+        """Newest ``status`` event."""
+        return self._last_status
+
+    def publish_layer(self, update: LayerUpdate) -> None:
+        """Take an update of a picture; its arrays belong to the hub from now on."""
+        self._publish("layer", update.scan_id, {}, update)
+        if self._canvases.acquire(blocking=False):
+            try:
+                self._settle()
+            finally:
+                self._canvases.release()
+
+    def publish_scan(self, body: Mapping[str, Any]) -> None:
+        """Tell viewers that a scan started or ended; `body` has ``scan_id``, ``state`` and at the end the verdict."""
+        self._publish("scan", str(body.get("scan_id") or ""), body, None)
+
+    def publish_status(self, body: Mapping[str, Any]) -> None:
+        """Tell viewers how the daemon is."""
+        self._publish("status", str(body.get("scan_id") or self._latest_scan_id or ""), body, None)
+
+    def canvas(self, scan_id: str, layer: str) -> LayerCanvas | None:
+        """Copy of a picture as it is now, or None when the scan or layer is not (or no longer) known."""
+        with self._canvases:
+            self._settle()
+            scan = self._scans.get(scan_id)
+            kept = None if scan is None else scan.get(layer)
+            if kept is None:
+                return None
+            return replace(kept, object=kept.object.copy(), weight=kept.weight.copy())
+
+    def scan_ids(self) -> list[str]:
+        """The scans that have a picture, oldest first."""
+        with self._canvases:
+            self._settle()
+            return list(self._scans)
+
+    def layers(self, scan_id: str) -> list[str]:
+        """The layers that a scan has a picture of."""
+        with self._canvases:
+            self._settle()
+            return sorted(self._scans.get(scan_id, ()))
+
+    def subscribe(self, listener: Listener) -> None:
+        """Call `listener` with every event from now on, in order, from the publishing thread; it must not wait."""
+        with self._order:
+            self._listeners = [*self._listeners, listener]
+
+    def unsubscribe(self, listener: Listener) -> None:
+        """Stop calling `listener`."""
+        with self._order:
+            self._listeners = [known for known in self._listeners if known != listener]
+
+    def _publish(
+        self,
+        topic: Literal["scan", "status", "layer"],
+        scan_id: str,
+        body: Mapping[str, Any],
+        update: LayerUpdate | None,
+    ) -> None:
+        if update is None:
+            body = {"time_ns": time.time_ns(), **wire.plain(body), "scan_id": scan_id}
+        with self._order:
+            self._version += 1
+            event = HubEvent(topic, self._version, scan_id, body, update)
+            if topic == "status":
+                self._last_status = event
+            elif topic == "scan":
+                self._last_scan = event
+            else:
+                self._pending.append(event)
+            if topic != "status" and scan_id not in self._known:
+                self._known.append(scan_id)
+                self._latest_scan_id = scan_id
+            for listener in self._listeners:
+                listener(event)
+
+    def _settle(self) -> None:
+        """Bring the canvases up to date; the caller holds ``_canvases``."""
+        while self._pending:
+            event = self._pending.popleft()
+            if event.update is None or event.scan_id in self._forgotten:
+                continue
+            scan = self._scans.setdefault(event.scan_id, {})
+            layer = event.update.layer
+            scan[layer] = apply_update(scan.get(layer), event.update, event.version)
+            self._forget_old_scans()
+
+    def _forget_old_scans(self) -> None:
+        while len(self._scans) > 1 and (len(self._scans) > self._keep_scans or self._kept_bytes() > self._keep_bytes):
+            oldest = next(scan_id for scan_id in self._scans if scan_id != self._latest_scan_id)
+            del self._scans[oldest]
+            self._forgotten.append(oldest)
+
+    def _kept_bytes(self) -> int:
+        return sum(canvas.nbytes for scan in self._scans.values() for canvas in scan.values())

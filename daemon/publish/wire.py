@@ -1,0 +1,211 @@
+"""Messages for viewers: what is sent, over ZeroMQ and WebSocket alike.
+
+A message is a topic (``scan``, ``status``, ``snapshot``, ``delta``), a header map and buffers. Over ZeroMQ each is a
+part: topic, msgpack header, buffers. Over WebSocket the message is one msgpack array [topic, header, buffer, ...].
+Buffers of pictures: the object (little-endian complex64), then the weight (float32), both row by row.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.snapshot import LayerCanvas, LayerUpdate, Region, apply_update
+
+SCHEMA_VERSION = 1
+TOPICS = ("scan", "status", "snapshot", "delta")
+
+
+class WireError(ValueError):
+    """A message is not what section 4 of the contract says."""
+
+
+@dataclass(frozen=True, eq=False)
+class Message:
+    """One message before it has a sequence number."""
+
+    topic: str
+    header: dict[str, Any]
+    buffers: tuple[bytes, ...] = ()
+
+    @cached_property
+    def packed_buffers(self) -> bytes:
+        """The buffers as the tail of a WebSocket message; made once for all viewers."""
+        packer = msgpack.Packer()
+        return b"".join(_packed(packer, buffer) for buffer in self.buffers)
+
+    def numbered(self, sequence: int) -> dict[str, Any]:
+        """The header with all that every header has."""
+        return full_header(self.header, sequence)
+
+
+def full_header(header: Mapping[str, Any], sequence: int) -> dict[str, Any]:
+    """`header` with schema version, scan, sequence and time, which every message has."""
+    defaults = {"scan_id": "", "time_ns": time.time_ns()}
+    return {**defaults, **header, "schema_version": SCHEMA_VERSION, "sequence": sequence}
+
+
+def encode(topic: str, header: Mapping[str, Any], buffers: Sequence[bytes] = ()) -> list[bytes]:
+    """Parts of a ZeroMQ message."""
+    return [topic.encode(), _packed(msgpack.Packer(), plain(header)), *buffers]
+
+
+def decode(parts: Sequence[bytes]) -> Message:
+    """The message in the parts of a ZeroMQ message; the header has its sequence."""
+    if len(parts) < 2:
+        raise WireError(f"a message has at least topic and header, this one has {len(parts)} part(s)")
+    try:
+        header = msgpack.unpackb(parts[1])
+    except (ValueError, msgpack.UnpackException) as fault:
+        raise WireError(f"the header of a {parts[0]!r} message is not msgpack: {fault}") from fault
+    return _checked(parts[0].decode(errors="replace"), header, tuple(parts[2:]))
+
+
+def encode_ws(message: Message, sequence: int) -> bytes:
+    """One binary WebSocket message."""
+    packer = msgpack.Packer()
+    head = packer.pack_array_header(2 + len(message.buffers)) or b""
+    body = _packed(packer, message.topic) + _packed(packer, message.numbered(sequence))
+    return b"".join((head, body, message.packed_buffers))
+
+
+def decode_ws(data: bytes) -> Message:
+    """The message in one binary WebSocket message."""
+    try:
+        content = msgpack.unpackb(data, max_bin_len=len(data))
+    except (ValueError, msgpack.UnpackException) as fault:
+        raise WireError(f"not a msgpack array: {fault}") from fault
+    if not isinstance(content, list) or len(content) < 2:
+        raise WireError("a message is an array of topic, header and buffers")
+    return _checked(str(content[0]), content[1], tuple(content[2:]))
+
+
+def layer_header(source: LayerUpdate | LayerCanvas) -> dict[str, Any]:
+    """The header fields of a picture."""
+    return {
+        "scan_id": source.scan_id,
+        "time_ns": int(source.time_ns),
+        "layer": source.layer,
+        "shape": [int(side) for side in source.shape],
+        "dtype": "complex64",
+        "origin_px": [int(side) for side in source.origin_px],
+        "pixel_size_m": None if source.pixel_size_m is None else float(source.pixel_size_m),
+        "frames_stitched": int(source.frames_stitched),
+        "frames_received": int(source.frames_received),
+        "model_generation": int(source.model_generation),
+        "rfactor": None if source.rfactor is None or not math.isfinite(source.rfactor) else float(source.rfactor),
+        "complete": bool(source.complete),
+    }
+
+
+def delta_messages(update: LayerUpdate) -> Iterator[Message]:
+    """One ``delta`` for each region; one with an empty region when only the numbers changed."""
+    header = layer_header(update)
+    for region in update.regions:
+        place = [int(region.y), int(region.x), int(region.h), int(region.w)]
+        yield Message("delta", {**header, "region": place}, _buffers(region.object, region.weight))
+    if not update.regions:
+        yield Message("delta", {**header, "region": [0, 0, 0, 0]}, (b"", b""))
+
+
+def snapshot_message(canvas: LayerCanvas) -> Message:
+    """The ``snapshot`` of a whole layer."""
+    return Message("snapshot", layer_header(canvas), _buffers(canvas.object, canvas.weight))
+
+
+def read_snapshot(header: Mapping[str, Any], buffers: Sequence[bytes]) -> LayerCanvas:
+    """The canvas in a ``snapshot``; its arrays can be written to."""
+    height, width = (int(side) for side in header["shape"])
+    update = _read_update(header, [0, 0, height, width], buffers)
+    return apply_update(None, update)
+
+
+def apply_delta(
+    state: LayerCanvas | None, header: Mapping[str, Any], buffers: Sequence[bytes], *, in_place: bool = False
+) -> LayerCanvas:
+    """The canvas after a ``delta``: grown with zeros to the delta's shape and origin, then the region replaced.
+
+    Parameters
+    ----------
+    state
+        Canvas before; None is an empty one.
+    in_place
+        Reuse the arrays of `state` where they fit; otherwise `state` is left as it was.
+    """
+    if state is not None and not in_place:
+        state = replace(state, object=state.object.copy(), weight=state.weight.copy())
+    return apply_update(state, _read_update(header, header["region"], buffers))
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON and msgpack know it: text keys, no numpy, no NaN, no paths."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(part) for part in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int | bytes):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+        return plain(asdict(value))
+    return str(value)
+
+
+def _read_update(header: Mapping[str, Any], place: Sequence[int], buffers: Sequence[bytes]) -> LayerUpdate:
+    if len(buffers) != 2:
+        raise WireError(f"a picture has two buffers, object and weight, this one has {len(buffers)}")
+    y, x, h, w = (int(part) for part in place)
+    height, width = (int(side) for side in header["shape"])
+    if min(y, x, h, w) < 0 or y + h > height or x + w > width:
+        raise WireError(f"region {list(place)} lies outside the canvas {[height, width]}")
+    if len(buffers[0]) != 8 * h * w or len(buffers[1]) != 4 * h * w:
+        raise WireError(f"buffers of {len(buffers[0])} and {len(buffers[1])} bytes do not fill a region of {h} x {w}")
+    pixels = np.frombuffer(buffers[0], dtype="<c8").reshape(h, w)
+    weight = np.frombuffer(buffers[1], dtype="<f4").reshape(h, w)
+    return LayerUpdate(
+        scan_id=header["scan_id"],
+        layer=header["layer"],
+        shape=(height, width),
+        origin_px=(int(header["origin_px"][0]), int(header["origin_px"][1])),
+        pixel_size_m=header.get("pixel_size_m"),
+        frames_stitched=header["frames_stitched"],
+        frames_received=header["frames_received"],
+        model_generation=header["model_generation"],
+        rfactor=header.get("rfactor"),
+        complete=header["complete"],
+        regions=(Region(y, x, h, w, pixels, weight),),
+        time_ns=header["time_ns"],
+    )
+
+
+def _checked(topic: str, header: Any, buffers: tuple[bytes, ...]) -> Message:
+    if topic not in TOPICS:
+        raise WireError(f"topic {topic!r} is not one of {', '.join(TOPICS)}")
+    if not isinstance(header, dict) or header.get("schema_version") != SCHEMA_VERSION:
+        raise WireError(f"the header of a {topic!r} message is not a map of schema_version {SCHEMA_VERSION}")
+    return Message(topic, header, buffers)
+
+
+def _buffers(pixels: NDArray[np.complex64], weight: NDArray[np.float32]) -> tuple[bytes, bytes]:
+    return np.asarray(pixels, dtype="<c8").tobytes(), np.asarray(weight, dtype="<f4").tobytes()
+
+
+def _packed(packer: msgpack.Packer, value: Any) -> bytes:
+    packed: bytes = packer.pack(value)
+    return packed

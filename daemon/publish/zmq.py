@@ -1,0 +1,147 @@
+"""Pictures for viewers over ZeroMQ: an XPUB socket in its own thread."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from contextlib import suppress
+
+import zmq
+
+from daemon.publish.feed import Feed
+from daemon.publish.hub import UpdateHub
+from daemon.publish.wire import Message, encode
+from streams.errors import EndpointError
+
+log = logging.getLogger(__name__)
+
+
+class ZmqPublisher:
+    """Sends every hub event to all subscribers, and the whole picture whenever somebody subscribes.
+
+    A subscriber that does not read costs at most `send_limit` messages of memory; then it loses messages, sees the
+    gap in ``sequence`` and subscribes again.
+
+    Parameters
+    ----------
+    endpoint
+        Where to bind, ``tcp://127.0.0.1:5556``; port 0 takes a free one, see ``bound_endpoint``.
+    curve
+        (public, secret) Z85 keys of the server, to encrypt.
+    """
+
+    def __init__(
+        self,
+        hub: UpdateHub,
+        endpoint: str,
+        *,
+        send_limit: int = 256,
+        max_events: int = 256,
+        max_bytes: int = 64 << 20,
+        curve: tuple[bytes, bytes] | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.subscribers = 0
+        self.sent = 0
+        self._stopping = threading.Event()
+        self._context = zmq.Context()
+        self._socket = self._bind(endpoint, send_limit, curve)
+        self._awake, self._waker = socket.socketpair()
+        self._awake.setblocking(False)
+        self._waker.setblocking(False)
+        self._feed = Feed(hub, self._wake, max_events, max_bytes)
+        self._thread = threading.Thread(target=self._run, name="publish-zmq", daemon=True)
+        self._thread.start()
+
+    @property
+    def bound_endpoint(self) -> str:
+        """The endpoint with its real port."""
+        return self._bound_endpoint
+
+    @property
+    def coalesced(self) -> int:
+        """Deltas that were replaced by a snapshot because the publisher lagged."""
+        return self._feed.coalesced
+
+    def close(self) -> None:
+        """Send what is queued, then stop; returns when the port is free."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._wake()
+        self._thread.join()
+        self._feed.close()
+        self._context.term()
+        self._awake.close()
+        self._waker.close()
+
+    def _bind(self, endpoint: str, send_limit: int, curve: tuple[bytes, bytes] | None) -> zmq.Socket[bytes]:
+        publisher = self._context.socket(zmq.XPUB)
+        publisher.setsockopt(zmq.XPUB_VERBOSER, 1)
+        publisher.setsockopt(zmq.SNDHWM, send_limit)
+        publisher.setsockopt(zmq.LINGER, 500)
+        publisher.setsockopt(zmq.HEARTBEAT_IVL, 5_000)
+        publisher.setsockopt(zmq.HEARTBEAT_TIMEOUT, 30_000)
+        if curve is not None:
+            publisher.setsockopt(zmq.CURVE_SERVER, 1)
+            publisher.curve_publickey, publisher.curve_secretkey = curve
+        try:
+            publisher.bind(endpoint)
+        except zmq.ZMQError as fault:
+            publisher.close(0)
+            self._context.term()
+            raise EndpointError(_bind_sentence(endpoint, fault)) from fault
+        self._bound_endpoint = publisher.getsockopt_string(zmq.LAST_ENDPOINT)
+        return publisher
+
+    def _wake(self) -> None:
+        with suppress(OSError):  # full: it is awake already; closed: it is gone
+            self._waker.send(b"\0")
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._awake.fileno(), zmq.POLLIN)
+        while not self._stopping.is_set():
+            poller.poll()
+            try:
+                self._step()
+            except Exception:
+                log.exception("a message for viewers was lost; going on")
+        with suppress(Exception):
+            self._step()
+        self._socket.close()
+
+    def _step(self) -> None:
+        with suppress(BlockingIOError):
+            while self._awake.recv(4096):
+                pass
+        for message in self._feed.messages():
+            self._send(message)
+        if self._subscriptions():
+            for message in self._feed.greeting():
+                self._send(message)
+
+    def _subscriptions(self) -> bool:
+        """Whether anybody subscribed since last time."""
+        arrived = False
+        with suppress(zmq.Again):
+            while True:
+                request = self._socket.recv(zmq.DONTWAIT)
+                if request[:1] == b"\1":
+                    arrived = True
+                    self.subscribers += 1
+                elif request[:1] == b"\0":
+                    self.subscribers = max(0, self.subscribers - 1)
+        return arrived
+
+    def _send(self, message: Message) -> None:
+        self._socket.send_multipart(encode(message.topic, message.numbered(self.sent), message.buffers))
+        self.sent += 1
+
+
+def _bind_sentence(endpoint: str, fault: zmq.ZMQError) -> str:
+    if fault.errno == zmq.EADDRINUSE:
+        return f"viewers' endpoint {endpoint} is in use by another program; stop it or choose another port"
+    return f"viewers' endpoint {endpoint} cannot be bound: {zmq.strerror(fault.errno or 0)}; check address and port"

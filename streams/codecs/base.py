@@ -1,0 +1,200 @@
+"""What every wire format shares: the codec interface, the still encoded frame, and the checks on untrusted headers."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from streams.compression import decode
+from streams.errors import CodecError
+from streams.frame import Frame, PositionM, ScanEnd, ScanStart
+
+__all__ = [
+    "DEFAULT_MAX_FRAME_BYTES",
+    "MAX_INDEX",
+    "Codec",
+    "EncodedFrame",
+    "SeriesForms",
+    "check_index",
+    "check_shape",
+    "is_count",
+    "plain",
+    "read_position",
+    "sanitise_scan_id",
+]
+
+DEFAULT_MAX_FRAME_BYTES = 256 * 2**20
+MAX_INDEX = 2**31 - 1
+_MAX_ID_LENGTH = 64
+_MAX_PLAIN_DEPTH = 8
+_FORBIDDEN_IN_ID = re.compile(r"[^A-Za-z0-9._-]")
+
+Part = memoryview | bytes
+Shape = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFrame:
+    """One frame as it came: header read and checked, pixels still packed in ``payload``.
+
+    ``shape`` is (rows, columns); ``elem_size`` is the bit-shuffle element in bytes where the message names one;
+    ``column_major`` pixels run down the columns first.
+    """
+
+    scan_id: str
+    index: int
+    shape: Shape
+    dtype: np.dtype[Any]
+    payload: Part
+    encoding: str
+    received_ns: int
+    position_m: PositionM | None = None
+    elem_size: int | None = None
+    column_major: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the packed payload holds in memory."""
+        return len(self.payload)
+
+    @property
+    def decoded_nbytes(self) -> int:
+        """Bytes that the pixels take once decoded."""
+        return self.shape[0] * self.shape[1] * self.dtype.itemsize
+
+    def decode(self) -> Frame:
+        """Unpack the pixels; counts come in native byte order. Raises :class:`CodecError` naming scan and index."""
+        wire_shape = self.shape[::-1] if self.column_major else self.shape
+        try:
+            counts = decode(self.encoding, self.payload, self.dtype, wire_shape, self.elem_size)
+        except CodecError as error:
+            message = f"scan {self.scan_id}, frame {self.index}: {error}"
+            raise CodecError(error.reason, message, self.scan_id, self.index) from error
+        if self.column_major:
+            counts = np.ascontiguousarray(counts.T)
+        if not self.dtype.isnative:
+            counts = counts.astype(self.dtype.newbyteorder("="))
+        return Frame(self.scan_id, self.index, counts, self.received_ns, self.position_m)
+
+
+class Codec(Protocol):
+    """One wire format: reads a receiver's messages and writes a sender's.
+
+    An object serves one stream, since it may remember the running series. ``parse`` is cheap and belongs to the
+    receiving thread; :meth:`EncodedFrame.decode` does the work in others.
+    """
+
+    def parse(self, parts: Sequence[Part], received_ns: int) -> ScanStart | EncodedFrame | ScanEnd | None:
+        """Read one message; ``None`` for one that means nothing here. Raises :class:`CodecError`."""
+
+    def encode_start(self, start: ScanStart, shape: Shape, dtype: DTypeLike) -> list[bytes]:
+        """Write the message that opens a scan of frames of this shape (rows, columns) and dtype."""
+
+    def encode_frame(
+        self,
+        scan_id: str,
+        index: int,
+        counts: NDArray[Any],
+        position_m: PositionM | None = None,
+        encoding: str = "bslz4",
+    ) -> list[bytes]:
+        """Write one frame; ``counts`` (rows, columns), ``encoding`` ``""`` or ``"bslz4"``."""
+
+    def encode_end(self, scan_id: str) -> list[bytes]:
+        """Write the message that ends a scan."""
+
+
+class SeriesForms:
+    """Shape and dtype of the latest series, so that a frame of another form is refused, not stitched."""
+
+    def __init__(self, capacity: int = 16) -> None:
+        self._capacity = capacity
+        self._forms: OrderedDict[str, tuple[Shape | None, np.dtype[Any] | None]] = OrderedDict()
+
+    def announce(self, scan_id: str, shape: Shape | None, dtype: np.dtype[Any] | None = None) -> None:
+        """Note what a scan's start says of its frames; what it leaves open is taken from the first frame."""
+        self._forms[scan_id] = (shape, dtype)
+        self._forms.move_to_end(scan_id)
+        while len(self._forms) > self._capacity:
+            self._forms.popitem(last=False)
+
+    def check(self, scan_id: str, index: int, shape: Shape, dtype: np.dtype[Any]) -> None:
+        """Raise :class:`CodecError` ``shape`` for a frame unlike the others of its scan."""
+        known = self._forms.get(scan_id, (None, None))
+        wanted = (known[0] or shape, known[1] or dtype)
+        if wanted != (shape, dtype):
+            message = (
+                f"scan {scan_id}, frame {index} is {shape[0]} x {shape[1]} {dtype}, "
+                f"but the scan's frames are {wanted[0][0]} x {wanted[0][1]} {wanted[1]}"
+            )
+            raise CodecError("shape", message, scan_id, index)
+        if known != wanted:
+            self.announce(scan_id, *wanted)
+
+
+def sanitise_scan_id(text: str) -> str:
+    """Return an id of 1 to 64 characters ``[A-Za-z0-9._-]``, fit for paths and labels; never empty, ``.`` or ``..``.
+
+    Other characters become ``_``. A longer id keeps its beginning and ends in a digest, so two long ids stay two.
+    """
+    clean = _FORBIDDEN_IN_ID.sub("_", text)
+    if len(clean) > _MAX_ID_LENGTH:
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+        clean = f"{clean[: _MAX_ID_LENGTH - 13]}-{digest}"
+    if clean in ("", ".", ".."):
+        return "_" * max(1, len(clean))
+    return clean
+
+
+def is_count(value: object) -> bool:
+    """Whether the value is a whole number of 0 or more (a bool is not)."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def check_index(value: object, scan_id: str) -> int:
+    """Return a frame index, 0 to ``MAX_INDEX``; raise :class:`CodecError` ``index`` otherwise."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INDEX:
+        return value
+    raise CodecError("index", f"scan {scan_id}: frame index {str(value)[:40]} is not 0 to {MAX_INDEX}", scan_id)
+
+
+def check_shape(value: object, dtype: np.dtype[Any], max_frame_bytes: int, scan_id: str, index: int) -> Shape:
+    """Return (rows, columns) once both are positive and the decoded frame keeps within ``max_frame_bytes``."""
+    if not (isinstance(value, list | tuple) and len(value) == 2 and all(is_count(side) and side for side in value)):
+        raise CodecError("shape", f"scan {scan_id}, frame {index}: shape is not two positive numbers", scan_id, index)
+    rows, columns = int(value[0]), int(value[1])
+    if rows * columns * dtype.itemsize > max_frame_bytes:
+        message = f"scan {scan_id}, frame {index}: {rows} x {columns} {dtype} exceeds {max_frame_bytes} bytes"
+        raise CodecError("too_large", message, scan_id, index)
+    return rows, columns
+
+
+def read_position(value: object, scan_id: str | None = None, index: int | None = None) -> PositionM:
+    """Return the position ``[y, x]``, metres; finite or not is judged at the join. Raises ``CodecError`` ``position``."""
+    if isinstance(value, list | tuple) and len(value) == 2:
+        y, x = value
+        if type(y) in (int, float) and type(x) in (int, float):
+            try:
+                return PositionM(float(y), float(x))
+            except OverflowError:
+                return PositionM(math.inf, math.inf)
+    raise CodecError("position", f"scan {scan_id}, frame {index}: position_m is not [y, x]", scan_id, index)
+
+
+def plain(value: object, depth: int = 0) -> Any:
+    """Return the value reduced to plain data: text, numbers, bools, lists and text-keyed maps; ``None`` for the rest."""
+    if isinstance(value, str | bool | int | float):
+        return value
+    if depth < _MAX_PLAIN_DEPTH and isinstance(value, list | tuple):
+        return [plain(item, depth + 1) for item in value]
+    if depth < _MAX_PLAIN_DEPTH and isinstance(value, dict):
+        return {key: plain(item, depth + 1) for key, item in value.items() if isinstance(key, str)}
+    return None

@@ -1,0 +1,176 @@
+"""The native wire format: multipart, a kind, a msgpack header, and for frames the pixels.
+
+======== =========================================================================================
+part 1   header (msgpack map), further parts
+======== =========================================================================================
+``start`` ``schema_version`` 1, ``scan_id``, ``expected_frames``?, ``metadata``?, ``shape``?, ``dtype``?
+``frame`` ``schema_version``, ``scan_id``, ``index``, ``shape`` [rows, columns], ``dtype``, ``encoding`` ("" or
+          "bslz4"), ``position_m``? [y, x]; part 3 the pixels, little-endian, rows first
+``end``   ``schema_version``, ``scan_id``
+======== =========================================================================================
+
+Unknown keys are passed over; another schema version is refused, since its meaning is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from streams.codecs.base import (
+    DEFAULT_MAX_FRAME_BYTES,
+    EncodedFrame,
+    Part,
+    SeriesForms,
+    Shape,
+    check_index,
+    check_shape,
+    is_count,
+    plain,
+    read_position,
+    sanitise_scan_id,
+)
+from streams.compression import encode_bslz4
+from streams.errors import CodecError
+from streams.frame import PositionM, ScanEnd, ScanStart
+
+__all__ = ["DTYPES", "SCHEMA_VERSION", "NativeCodec", "read_map"]
+
+SCHEMA_VERSION = 1
+DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(name).newbyteorder("<")
+    for name in ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64")
+}
+_MAX_KIND_BYTES = 16
+_MAX_HEADER_BYTES = 2**20
+_ENCODINGS = ("", "bslz4")
+
+
+class NativeCodec:
+    """Reads and writes the native format. ``channel`` has no meaning here and is taken for one call form only."""
+
+    def __init__(self, channel: str | None = None, max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES) -> None:
+        del channel
+        self._max_frame_bytes = max_frame_bytes
+        self._forms = SeriesForms()
+
+    def parse(self, parts: Sequence[Part], received_ns: int) -> ScanStart | EncodedFrame | ScanEnd | None:
+        """Read one message; raise :class:`CodecError` with a reason, and scan and index where they could be read."""
+        if len(parts) not in (2, 3) or len(parts[0]) > _MAX_KIND_BYTES:
+            raise CodecError("malformed", f"a native message has a kind and a header, not {len(parts)} such parts")
+        kind = bytes(parts[0])
+        header = read_map(parts[1])
+        scan_id = _scan_id(header)
+        if kind == b"frame" and len(parts) == 3:
+            return self._frame(header, scan_id, parts[2], received_ns)
+        if kind == b"start" and len(parts) == 2:
+            return self._start(header, scan_id)
+        if kind == b"end" and len(parts) == 2:
+            return ScanEnd(scan_id)
+        raise CodecError("malformed", f"native message of kind {kind!r} with {len(parts)} parts", scan_id)
+
+    def encode_start(self, start: ScanStart, shape: Shape, dtype: DTypeLike) -> list[bytes]:
+        """Write the start of a scan."""
+        header: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "scan_id": start.scan_id}
+        if start.expected_frames is not None:
+            header["expected_frames"] = start.expected_frames
+        if start.metadata:
+            header["metadata"] = start.metadata
+        return [b"start", msgpack.packb(header | {"shape": list(shape), "dtype": np.dtype(dtype).name})]
+
+    def encode_frame(
+        self,
+        scan_id: str,
+        index: int,
+        counts: NDArray[Any],
+        position_m: PositionM | None = None,
+        encoding: str = "bslz4",
+    ) -> list[bytes]:
+        """Write one frame, ``counts`` (rows, columns); an encoding or dtype the format lacks raises ``CodecError``."""
+        name = counts.dtype.name
+        if name not in DTYPES or encoding not in _ENCODINGS:
+            raise CodecError("encoding", f"the native format has no dtype {name} with encoding {encoding!r}", scan_id)
+        header: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "scan_id": scan_id,
+            "index": index,
+            "shape": list(counts.shape),
+            "dtype": name,
+            "encoding": encoding,
+        }
+        if position_m is not None:
+            header["position_m"] = [float(position_m[0]), float(position_m[1])]
+        pixels = np.ascontiguousarray(counts, DTYPES[name])
+        return [b"frame", msgpack.packb(header), encode_bslz4(pixels) if encoding else pixels.tobytes()]
+
+    def encode_end(self, scan_id: str) -> list[bytes]:
+        """Write the end of a scan."""
+        return [b"end", msgpack.packb({"schema_version": SCHEMA_VERSION, "scan_id": scan_id})]
+
+    def _start(self, header: dict[str, Any], scan_id: str) -> ScanStart:
+        expected = header.get("expected_frames")
+        if expected is not None and not is_count(expected):
+            raise CodecError("malformed", f"scan {scan_id}: expected_frames is not a count", scan_id)
+        metadata = header.get("metadata") or {}
+        if not isinstance(metadata, dict):
+            raise CodecError("malformed", f"scan {scan_id}: metadata is not a map", scan_id)
+        self._forms.announce(scan_id, self._announced_shape(header), _known_dtype(header.get("dtype")))
+        return ScanStart(scan_id, expected, plain(metadata))
+
+    def _announced_shape(self, header: dict[str, Any]) -> Shape | None:
+        shape = header.get("shape")
+        if isinstance(shape, list) and len(shape) == 2 and all(is_count(side) and side for side in shape):
+            return shape[0], shape[1]
+        return None
+
+    def _frame(self, header: dict[str, Any], scan_id: str, pixels: Part, received_ns: int) -> EncodedFrame:
+        index = check_index(header.get("index"), scan_id)
+        dtype = _known_dtype(header.get("dtype"))
+        if dtype is None:
+            raise CodecError("dtype", f"scan {scan_id}, frame {index}: dtype is none of {list(DTYPES)}", scan_id, index)
+        shape = check_shape(header.get("shape"), dtype, self._max_frame_bytes, scan_id, index)
+        encoding = header.get("encoding", "")
+        if encoding not in _ENCODINGS:
+            raise CodecError(
+                "encoding", f"scan {scan_id}, frame {index}: encoding is not '' or 'bslz4'", scan_id, index
+            )
+        position = header.get("position_m")
+        position_m = None if position is None else read_position(position, scan_id, index)
+        self._forms.check(scan_id, index, shape, dtype)
+        return EncodedFrame(scan_id, index, shape, dtype, pixels, encoding, received_ns, position_m)
+
+
+def read_map(part: Part) -> dict[str, Any]:
+    """Return a msgpack header of schema version 1; raise :class:`CodecError` ``malformed`` or ``schema_version``."""
+    if len(part) > _MAX_HEADER_BYTES:
+        raise CodecError("too_large", f"a header of {len(part)} bytes exceeds {_MAX_HEADER_BYTES}")
+    try:
+        header = msgpack.unpackb(part, ext_hook=_refuse_extension)
+    except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
+        raise CodecError("malformed", f"the header is not msgpack: {error}") from error
+    if not isinstance(header, dict):
+        raise CodecError("malformed", "the header is not a map")
+    version = header.get("schema_version")
+    if type(version) is not int or version != SCHEMA_VERSION:
+        message = f"schema_version {str(version)[:40]} is not {SCHEMA_VERSION}; update the sender or this program"
+        raise CodecError("schema_version", message)
+    return header
+
+
+def _refuse_extension(code: int, data: bytes) -> Any:
+    raise ValueError(f"msgpack extension {code} of {len(data)} bytes has no meaning here")
+
+
+def _scan_id(header: dict[str, Any]) -> str:
+    scan_id = header.get("scan_id")
+    if not isinstance(scan_id, str) or not scan_id:
+        raise CodecError("malformed", "the header's scan_id is not a text")
+    return sanitise_scan_id(scan_id)
+
+
+def _known_dtype(name: object) -> np.dtype[Any] | None:
+    return DTYPES.get(name) if isinstance(name, str) else None

@@ -1,0 +1,100 @@
+"""Pixel payloads and arrays: plain, bit-shuffled LZ4 (``bslz4``) and LZ4 in HDF5 filter framing (``lz4``).
+
+Both compressed forms start with the same 12 bytes, big-endian: uncompressed length (64 bit), block size in bytes (32
+bit). The length is compared with the one that the shape demands before a single byte is unpacked, so a hostile header
+cannot make the decoder allocate more than the caller has already agreed to.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import bitshuffle
+import numpy as np
+from dectris.compression import decompress
+from numpy.typing import DTypeLike, NDArray
+
+from streams.errors import CodecError
+
+__all__ = ["ENCODINGS", "HEADER", "decode", "decode_bslz4", "decode_lz4", "decode_plain", "encode_bslz4"]
+
+HEADER = struct.Struct(">QI")
+_BLOCK_BYTES = 8192
+_ELEMENT_SIZES = (1, 2, 4, 8)
+
+Buffer = bytes | memoryview
+
+
+def encode_bslz4(array: NDArray[Any]) -> bytes:
+    """Bit-shuffle and LZ4-compress an array's elements, C order, behind the 12-byte header."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    body = bitshuffle.compress_lz4(flat, _BLOCK_BYTES // flat.itemsize)
+    return HEADER.pack(flat.nbytes, _BLOCK_BYTES) + bytes(body)
+
+
+def decode_bslz4(payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_size: int | None = None) -> NDArray[Any]:
+    """Unpack a ``bslz4`` payload to ``shape`` and ``dtype``, read-only.
+
+    ``elem_size`` is the bit-shuffle's element size in bytes; it need not be the dtype's. Raises :class:`CodecError`
+    ``corrupt`` for any payload that does not unpack to exactly ``shape``.
+    """
+    wanted = np.dtype(dtype)
+    size = wanted.itemsize if elem_size is None else elem_size
+    if size not in _ELEMENT_SIZES:
+        raise CodecError("corrupt", f"bslz4 element size {size} is none of 1, 2, 4, 8")
+    return _decompress(payload, "bslz4", wanted, shape, size)
+
+
+def decode_lz4(payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_size: int | None = None) -> NDArray[Any]:
+    """Unpack LZ4 in HDF5 filter framing to ``shape`` and ``dtype``, read-only; errors as :func:`decode_bslz4`."""
+    del elem_size  # one signature for every encoding
+    wanted = np.dtype(dtype)
+    return _decompress(payload, "lz4", wanted, shape, wanted.itemsize)
+
+
+def decode_plain(payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_size: int | None = None) -> NDArray[Any]:
+    """View uncompressed pixels as ``shape`` and ``dtype`` without a copy; errors as :func:`decode_bslz4`."""
+    del elem_size
+    wanted = np.dtype(dtype)
+    expected = math.prod(shape) * wanted.itemsize
+    if len(payload) != expected:
+        raise CodecError("corrupt", f"{len(payload)} bytes of pixels where {expected} are due")
+    return np.frombuffer(payload, wanted).reshape(tuple(shape))
+
+
+ENCODINGS: dict[str, Callable[[Buffer, DTypeLike, Sequence[int], int | None], NDArray[Any]]] = {
+    "": decode_plain,
+    "bslz4": decode_bslz4,
+    "lz4": decode_lz4,
+}
+
+
+def decode(
+    encoding: str, payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_size: int | None = None
+) -> NDArray[Any]:
+    """Unpack a payload of the named encoding; an unknown name raises :class:`CodecError` ``encoding``."""
+    decoder = ENCODINGS.get(encoding)
+    if decoder is None:
+        raise CodecError("encoding", f"encoding {encoding[:40]!r} is none of {sorted(ENCODINGS)}")
+    return decoder(payload, dtype, shape, elem_size)
+
+
+def _decompress(
+    payload: Buffer, algorithm: str, dtype: np.dtype[Any], shape: Sequence[int], elem_size: int
+) -> NDArray[Any]:
+    expected = math.prod(shape) * dtype.itemsize
+    if len(payload) < HEADER.size:
+        raise CodecError("corrupt", f"{len(payload)} bytes are too few for a {algorithm} payload")
+    length, _ = HEADER.unpack_from(payload)
+    if length != expected:
+        raise CodecError("corrupt", f"{algorithm} header announces {length} bytes where {expected} are due")
+    try:
+        pixels = decompress(payload, algorithm, elem_size=elem_size)
+    except (Exception, MemoryError) as error:
+        raise CodecError("corrupt", f"{algorithm} payload does not unpack: {error}") from error
+    if len(pixels) != expected:
+        raise CodecError("corrupt", f"{algorithm} payload unpacks to {len(pixels)} bytes where {expected} are due")
+    return np.frombuffer(pixels, dtype).reshape(tuple(shape))
