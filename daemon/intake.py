@@ -23,7 +23,7 @@ from ptychopinn.errors import GeometryError
 from ptychopinn.geometry import crop, orient
 from streams.codecs import Codec, EncodedFrame
 from streams.errors import CodecError, PositionError
-from streams.frame import Frame, Position, ScanEnd, ScanPoint, ScanStart
+from streams.frame import Frame, Position, PositionM, ScanEnd, ScanPoint, ScanStart
 from streams.join import Join, Verdict
 from streams.positions import parse_positions
 
@@ -34,7 +34,11 @@ HEADER_BYTES = 512
 
 @dataclass(frozen=True, slots=True)
 class IntakeOptions:
-    """Orientation and crop of frames, bounds, timeouts; ``positions_m`` for a file or raster source."""
+    """Orientation and crop of frames, bounds, timeouts.
+
+    ``positions_m`` ``(n, 2)`` is for a file or raster source; ``position_factors`` (y, x) are scale and sign of what
+    streams send.
+    """
 
     orientation: str
     center_px: tuple[int, int]
@@ -44,6 +48,7 @@ class IntakeOptions:
     workers: int = 2
     positions_m: NDArray[np.float64] | None = None
     use_frame_positions: bool = True
+    position_factors: tuple[float, float] = (1.0, 1.0)
 
 
 Fault = CodecError
@@ -75,10 +80,8 @@ class Intake:
         self._pool = ThreadPoolExecutor(options.workers, thread_name_prefix="decode")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
-        self._known: set[str] = set()
-        self._stopped: set[str] = set()
-        self._handed_on: set[str] = set()
         self._last_message: dict[str, float] = {}
+        self._stopped: set[str] = set()
         self.lock = threading.RLock()
         self.last_fault: str | None = None
         self.received = 0
@@ -116,15 +119,18 @@ class Intake:
     def stop_scan(self, scan_id: str) -> bool:
         """Close a scan on an operator's word; False if it is not open."""
         with self.lock:
-            if scan_id not in self._known or scan_id in self._handed_on:
+            if scan_id not in self._last_message:
                 return False
             self._stopped.add(scan_id)
-            self._join.end_scan(scan_id)
+            self._join.end_scan(scan_id, exactly=True)
             return True
 
-    def was_stopped(self, scan_id: str) -> bool:
-        """Whether an operator closed the scan."""
-        return scan_id in self._stopped
+    def take_stopped(self, scan_id: str) -> bool:
+        """Whether an operator closed the scan; forgets it."""
+        with self.lock:
+            was_stopped = scan_id in self._stopped
+            self._stopped.discard(scan_id)
+            return was_stopped
 
     def verdict(self, scan_id: str) -> Verdict:
         """Return the account of a scan."""
@@ -154,7 +160,7 @@ class Intake:
                 break
             self._tick()
         with self.lock:
-            for scan_id in list(self._known - self._handed_on):
+            for scan_id in list(self._last_message):
                 self._hand_on(scan_id)
 
     def _take(self, items: list[Item]) -> None:
@@ -197,7 +203,7 @@ class Intake:
             self._join.end_scan(item.scan_id)
             return []
         if isinstance(item, list):
-            return self._join.add_positions(item)
+            return self._join.add_positions(self._in_metres(p) for p in item)
         if isinstance(item, CodecError):
             self.last_fault = str(item)
             self._metrics.frames_refused.labels(item.reason).inc()
@@ -207,44 +213,61 @@ class Intake:
             return []
         if isinstance(item, Frame):
             self._count(item.scan_id)
-            frame = item if self._options.use_frame_positions else replace(item, position_m=None)
-            return self._join.add_frame(frame)
+            return self._join.add_frame(self._with_position(item))
         return []
 
-    def _count(self, scan_id: str) -> None:
+    def _with_position(self, frame: Frame) -> Frame:
+        if frame.position_m is None:
+            return frame
+        if not self._options.use_frame_positions:
+            return replace(frame, position_m=None)
+        if self._options.position_factors == (1.0, 1.0):
+            return frame
+        return replace(frame, position_m=self._scaled(frame.position_m))
+
+    def _in_metres(self, position: Position) -> Position:
+        if self._options.position_factors == (1.0, 1.0):
+            return position
+        return replace(position, position_m=self._scaled(position.position_m))
+
+    def _scaled(self, position_m: PositionM) -> PositionM:
+        factor_y, factor_x = self._options.position_factors
+        return PositionM(position_m.y * factor_y, position_m.x * factor_x)
+
+    def _count(self, wire_id: str) -> None:
+        """Count a frame message of the scan that the sender calls ``wire_id``; open the scan if it has no start."""
         self.received += 1
         self._metrics.frames_received.inc()
-        if scan_id not in self._join.open_scans and not self._join.is_closed(scan_id):
-            self._open(ScanStart(scan_id))
-        self._last_message[scan_id] = time.monotonic()
+        scan_id = self._join.current_id(wire_id)
+        if scan_id is None:
+            scan_id = self._open(ScanStart(wire_id))
+        if scan_id in self._last_message:
+            self._last_message[scan_id] = time.monotonic()
 
-    def _open(self, start: ScanStart) -> None:
+    def _open(self, start: ScanStart) -> str:
         scan_id = self._join.start_scan(start)
-        if scan_id in self._known:
-            return
-        self._known.add(scan_id)
-        self._last_message[start.scan_id] = self._last_message[scan_id] = time.monotonic()
-        if self._options.positions_m is not None:
-            self._join.set_positions(scan_id, self._options.positions_m)
-        self._on_started(scan_id, start)
+        if scan_id not in self._last_message:
+            if self._options.positions_m is not None:
+                self._join.set_positions(scan_id, self._options.positions_m)
+            self._on_started(scan_id, start)
+        self._last_message[scan_id] = time.monotonic()
+        return scan_id
 
     def _tick(self) -> None:
+        """Give up what waited too long, close silent scans, hand on finished ones."""
         now = time.monotonic()
         with self.lock:
-            self._join.poll()
             pending = 0
-            for scan_id in list(self._known - self._handed_on):
+            for scan_id, last in list(self._last_message.items()):
+                if now - last > self._options.scan_timeout_s:
+                    self._join.end_scan(scan_id, exactly=True)
+            self._join.poll()
+            for scan_id in list(self._last_message):
                 pending += self._join.account(scan_id).pending
-                if now - self._last_message[scan_id] > self._options.scan_timeout_s:
-                    self._join.end_scan(scan_id)
                 if self._join.is_finished(scan_id):
                     self._hand_on(scan_id)
             self._metrics.scan_frames_pending.set(pending)
 
     def _hand_on(self, scan_id: str) -> None:
-        self._handed_on.add(scan_id)
+        del self._last_message[scan_id]
         self._on_complete(scan_id)
-
-    def status(self) -> dict[str, Any]:
-        """Return queue figures."""
-        return {"waiting": len(self._incoming), "waiting_bytes": self._incoming.bytes}

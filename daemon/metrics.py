@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -15,6 +17,8 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
+        self._lock = threading.Lock()
+        self._totals: dict[tuple[int, str], int] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"ptycholive_{name}", text, labels, registry=registry)
@@ -48,6 +52,19 @@ class Metrics:
         self.scan_frames_pending = gauge("scan_frames_pending", "Frames received and not yet at their end.")
         self.device_memory = gauge("device_memory_bytes", "Memory held on the device.")
         self.build = Info("ptycholive_build", "Version, torch, device.", registry=registry)
+
+    def set_stream(self, name: str, is_connected: bool, total_bytes: int, handshake_failures: int) -> None:
+        """Bring a stream's metrics to the totals that its receiver has counted."""
+        self.stream_connected.labels(name).set(is_connected)
+        with self._lock:
+            for counter, total in ((self.stream_bytes, total_bytes), (self.handshake_failures, handshake_failures)):
+                known = self._totals.get((id(counter), name), 0)
+                counter.labels(name).inc(max(0, total - known))
+                self._totals[id(counter), name] = max(total, known)
+
+    def value(self, sample: str, **labels: str) -> float | None:
+        """Return a sample's value, or None before it has one."""
+        return self.registry.get_sample_value(sample, labels)
 
     def text(self) -> tuple[bytes, str]:
         """Return the exposition and its content type."""

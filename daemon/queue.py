@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class ByteQueue(Generic[T]):
-    """First in, first out; ``put`` blocks while more than ``limit_bytes`` wait (one item always fits)."""
+    """First in, first out; ``put`` blocks while more than ``limit_bytes`` wait (one item always fits, and one of no size)."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
@@ -26,7 +26,7 @@ class ByteQueue(Generic[T]):
     def put(self, item: T, size_bytes: int) -> bool:
         """Add an item, waiting for room; False once the queue is closed."""
         with self._changed:
-            while self._items and self.bytes + size_bytes > self._limit_bytes and not self._closed:
+            while size_bytes and self._items and self.bytes + size_bytes > self._limit_bytes and not self._closed:
                 self._changed.wait()
             if self._closed:
                 return False

@@ -79,20 +79,26 @@ def pixels_to_metres(positions_px: NDArray[np.float64], pixel_size_m: float) -> 
 
 
 def to_amplitude(counts: NDArray[Any], mask: NDArray[np.bool_] | None, saturation: float | None) -> NDArray[np.float32]:
-    """Return sqrt(counts) ``(N, N)`` float32, with **-1 where there are no data**.
+    """Return sqrt(counts) ``(..., N, N)`` float32, with **-1 where there are no data**.
 
     No data: pixels of ``mask`` (True = bad), the greatest value of an integer dtype, values above ``saturation``,
     and anything negative or not finite.
     """
-    values = counts.astype(np.float32)
-    bad = ~(values >= 0) | ~np.isfinite(values)
-    if np.issubdtype(counts.dtype, np.integer):
-        bad |= counts == np.iinfo(counts.dtype).max
+    values = np.array(counts, dtype=np.float32, order="C")
+    if np.issubdtype(counts.dtype, np.unsignedinteger):
+        bad = counts == np.iinfo(counts.dtype).max
+    else:
+        bad = ~(values >= 0) | ~np.isfinite(values)
+        if np.issubdtype(counts.dtype, np.integer):
+            bad |= counts == np.iinfo(counts.dtype).max
     if saturation is not None:
         bad |= values > saturation
     if mask is not None:
         bad |= mask
-    values[bad] = 1.0
+    has_bad = bool(bad.any())
+    if has_bad:
+        values[bad] = 1.0
     np.sqrt(values, out=values)
-    values[bad] = -1.0
-    return np.ascontiguousarray(values)
+    if has_bad:
+        values[bad] = -1.0
+    return values

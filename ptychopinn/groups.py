@@ -126,13 +126,14 @@ class GroupBuilder:
 
     def _group(self, groups: list[list[GroupFrame]]) -> TensorDict:
         batch, members = len(groups), len(groups[0])
-        images = np.stack([np.stack([f.amplitude for f in g]) for g in groups])
+        images = np.stack([f.amplitude for g in groups for f in g])
+        images = images.reshape(batch, members, *images.shape[1:])
         where = np.array([[f.position_px for f in g] for g in groups], dtype=np.float32)[:, :, None]
         centre = where.mean(axis=1, keepdims=True, dtype=np.float32)
         indices = np.array([[f.index for f in g] for g in groups], dtype=np.int64)
-        squares = np.where(images < 0, 0, images)
-        energy = float(np.square(squares, dtype=np.float64).sum()) / (batch * members)
-        total = float(squares.sum(dtype=np.float64)) / (batch * members)
+        valid = np.maximum(images, 0).ravel()
+        energy = float(valid @ valid) / (batch * members)
+        total = float(valid.sum()) / (batch * members)
         rms = np.full((batch, 1, 1, 1), images.shape[-1] / max(energy, 1e-12) ** 0.5, dtype=np.float32)
         physics = np.full((batch, 1, 1, 1), 1.0 / max(total, 1e-12), dtype=np.float32)
         arrays = {

@@ -1,16 +1,16 @@
 r"""The network layer's mosaic: barycentric accumulation weighted by |P|^2, exact.
 
 Two sums per canvas pixel, :math:`\sum w O` and :math:`\sum w`, with w = |P|^2 (modes summed, greatest value 1) and each
-patch spread bilinearly on four pixels. **Adding is exact**: weighted values are rounded to multiples of 2^-24 and the
-fraction of a position to 1/64 px, so every addend is a multiple of 2^-36 and the float64 sums are exact up to 2^17 times
-the full weight. Hence order, batching and device do not change one bit, partial mosaics merge by adding, and a patch is
-removed or replaced without a trace.
+patch spread bilinearly on four pixels. **Adding is exact**: every addend is rounded to a multiple of 2^-24, and the
+canvas counts those in float64, whose sums of whole numbers are exact up to 2^29 times the full weight. Hence order and
+batching do not change one bit, partial mosaics merge by adding, and a patch is removed or replaced without a trace.
 
 Patch pixel N/2 lies on the position (pixels, ``(y, x)``, of the object's own frame).
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,28 @@ from torch import Tensor
 from ptychopinn.canvas import Box, Canvas
 
 VALUE_STEP = 2.0**-24
-POSITION_STEP = 2.0**-6
+
+
+class _Spread:
+    """Spreads one ``(N, N, channels)`` plane bilinearly on ``(N + 1, N + 1, channels)``, in buffers that are reused.
+
+    Rows are padded to N + 1, so a shift by one row or one column is a shift in flat memory and each blend is one pass.
+    """
+
+    def __init__(self, size_px: int, channels: int, device: torch.device) -> None:
+        side = size_px + 1
+        self._row, self._pixel = side * channels, channels
+        self._source = torch.zeros((side + 1) * side * channels, device=device)
+        self._blended = torch.zeros(side * side * channels + channels, device=device)
+        self._out = torch.zeros(side * side * channels, device=device)
+        self._whole = torch.zeros(side, side, channels, dtype=torch.float64, device=device)
+        self.plane = self._source[self._row :].view(self._whole.shape)[:size_px, :size_px]
+
+    def __call__(self, fy: float, fx: float) -> Tensor:
+        """Return what ``plane`` holds, moved by ``(fy, fx)`` in [0, 1), in whole numbers; valid until the next call."""
+        torch.lerp(self._source[self._row :], self._source[: -self._row], fy, out=self._blended[self._pixel :])
+        torch.lerp(self._blended[self._pixel :], self._blended[: -self._pixel], fx, out=self._out)
+        return self._whole.copy_(self._out.round_().view(self._whole.shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +69,13 @@ class Mosaic:
     def __init__(self, weight: Tensor, max_side_px: int = 32768, keep_bytes: int = 0) -> None:
         self.size_px = weight.shape[-1]
         self.device = weight.device
-        scaled = (weight / weight.max()).double()
-        self._weight = torch.round(scaled / VALUE_STEP) * VALUE_STEP
-        self._factor = (self._weight / VALUE_STEP).float()[..., None].expand(-1, -1, 2).contiguous()
+        self._weight = torch.round(weight / weight.max() / VALUE_STEP).float()
+        self._factor = self._weight[..., None].expand(-1, -1, 2).contiguous()
+        self._spread_values = _Spread(self.size_px, 2, self.device)
+        self._spread_weights = _Spread(self.size_px, 1, self.device)
+        self._spread_weights.plane.copy_(self._weight[..., None])
         self._canvas = Canvas(
-            {"values": ((2,), torch.float64, 0.0), "weights": ((), torch.float64, 0.0)}, max_side_px, self.device
+            {"values": ((2,), torch.float64, 0.0), "weights": ((1,), torch.float64, 0.0)}, max_side_px, self.device
         )
         self._kept: OrderedDict[int, _Laid] = OrderedDict()
         self._keep_patches = keep_bytes // (self.size_px**2 * 8)
@@ -111,21 +134,14 @@ class Mosaic:
 
     def _lay(self, patch: Tensor, y: float, x: float, sign: float) -> bool:
         n = self.size_px
-        qy, qx = round((y - n // 2) / POSITION_STEP), round((x - n // 2) / POSITION_STEP)
-        steps = round(1 / POSITION_STEP)
-        top, left = qy // steps, qx // steps
-        fy, fx = (qy % steps) * POSITION_STEP, (qx % steps) * POSITION_STEP
+        top, left = math.floor(y) - n // 2, math.floor(x) - n // 2
         if not self._canvas.ensure(top, left, top + n + 1, left + n + 1):
             return False
-        addend = (torch.view_as_real(patch) * self._factor).round_().double()
-        row, column = top - self.origin_px[0], left - self.origin_px[1]
-        for dy, wy in ((0, 1 - fy), (1, fy)):
-            for dx, wx in ((0, 1 - fx), (1, fx)):
-                if wy and wx:
-                    window = Box(row + dy, column + dx, n, n).window
-                    self._canvas.planes["values"][window].add_(addend, alpha=sign * wy * wx * VALUE_STEP)
-                    self._canvas.planes["weights"][window].add_(self._weight, alpha=sign * wy * wx)
-        self._canvas.touch(row, column, n + 1, n + 1)
+        torch.mul(torch.view_as_real(patch), self._factor, out=self._spread_values.plane)
+        box = Box(top - self.origin_px[0], left - self.origin_px[1], n + 1, n + 1)
+        for name, spread in (("values", self._spread_values), ("weights", self._spread_weights)):
+            self._canvas.planes[name][box.window].add_(spread(y - math.floor(y), x - math.floor(x)), alpha=sign)
+        self._canvas.touch(*box)
         return True
 
     def merge(self, other: Mosaic) -> bool:
@@ -149,8 +165,8 @@ class Mosaic:
         """Return object ``(h, w)`` complex64 (0 where nothing lies) and weight ``(h, w)`` float32 of a rectangle."""
         window = (box or Box(0, 0, *self.shape)).window
         weight = self._canvas.planes["weights"][window]
-        value = self._canvas.planes["values"][window] / weight.clamp_min(VALUE_STEP * POSITION_STEP)[..., None]
-        return torch.view_as_complex(value.float()), weight.float()
+        value = self._canvas.planes["values"][window] / weight.clamp_min(1.0)
+        return torch.view_as_complex(value.float()), weight[..., 0].float() * VALUE_STEP
 
     def cut(self, position_px: Sequence[float]) -> Tensor:
         """Return the patch ``(N, N)`` complex64 at a position, rounded to whole pixels; it must lie on the canvas."""
@@ -160,9 +176,9 @@ class Mosaic:
     @property
     def total_weight(self) -> float:
         """Sum of all weights on the canvas; one patch adds ``patch_weight``."""
-        return float(self._canvas.planes["weights"].sum())
+        return float(self._canvas.planes["weights"].sum()) * VALUE_STEP
 
     @property
     def patch_weight(self) -> float:
         """Sum of one patch's weights."""
-        return float(self._weight.sum())
+        return float(self._weight.double().sum()) * VALUE_STEP

@@ -7,7 +7,7 @@ One update at a frame's whole-pixel place (a plain sequential projection, the PI
 and, when the probe is unknown, P_m <- P_m + alpha O^* d_m / max |O|^2. Pixels without data keep their computed amplitude.
 
 Where a region is new the object starts from the network's mosaic: a frame that enters blends the mosaic into pixels in
-proportion to how little they were visited. alpha falls with a frame's visits and with the photons (at 1e3 counts a
+proportion to how little they were visited, when its turn comes, so that entering costs the network layer nothing. alpha falls with a frame's visits and with the photons (at 1e3 counts a
 frame, a full step does harm). Frames live in a buffer bounded in bytes; the oldest go first and keep what they gave.
 """
 
@@ -34,13 +34,15 @@ COUNTS_OF_HALF_STEP = 3e3
 
 @dataclass(slots=True)
 class _Visited:
-    """A frame in the buffer: amplitude with the zero frequency at the corner, top-left pixel, visits, last misfit."""
+    """A frame in the buffer. Once admitted, ``amplitude`` has its zero frequency at the corner."""
 
     amplitude: Tensor
-    top_left: tuple[int, int]
-    visits: int
-    misfit: float
-    total: float
+    position_px: tuple[float, float]
+    top_left: tuple[int, int] = (0, 0)
+    is_admitted: bool = False
+    visits: int = 0
+    misfit: float = 0.0
+    total: float = 0.0
 
 
 class ProjectionStep:
@@ -72,17 +74,36 @@ class ProjectionStep:
 
 
 class Refiner:
-    """A live object estimate for one scan and a known probe."""
+    """A live object estimate for one scan and a known probe.
 
-    def __init__(self, probe: Tensor, max_side_px: int = 32768, buffer_frames: int = 8192, seed: int = 0) -> None:
+    Parameters
+    ----------
+    probe : (modes, N, N) complex64
+    start_at
+        Gives the network mosaic's patch ``(N, N)`` at a position (pixels); asked when a frame is first visited.
+    max_side_px
+        Frames that would grow the canvas beyond this are not taken.
+    buffer_bytes
+        Bound on the patterns kept for the sweeps.
+    """
+
+    def __init__(
+        self,
+        probe: Tensor,
+        start_at: Callable[[tuple[float, float]], Tensor],
+        max_side_px: int = 32768,
+        buffer_bytes: int = 512 << 20,
+        seed: int = 0,
+    ) -> None:
         self.size_px = probe.shape[-1]
         self._step = ProjectionStep(probe)
         self._weight = self._step.intensity / self._step.peak
+        self._start_at = start_at
         self._canvas = Canvas(
             {"object": ((), torch.complex64, 1.0), "visited": ((), torch.float32, 0.0)}, max_side_px, probe.device
         )
         self._frames: OrderedDict[int, _Visited] = OrderedDict()
-        self._buffer_frames = buffer_frames
+        self._buffer_frames = max(1, buffer_bytes // (4 * self.size_px**2))
         self._new: list[int] = []
         self._sweep: list[int] = []
         self._random = np.random.default_rng(seed)
@@ -99,26 +120,36 @@ class Refiner:
         """Place of canvas pixel (0, 0) in the object's own frame."""
         return self._canvas.origin_px
 
-    def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float], start: Tensor) -> bool:
-        """Take a frame ``(N, N)`` (zero frequency in the middle); ``start`` is the network mosaic's patch there.
-
-        Returns False when the canvas would grow too large.
-        """
-        n = self.size_px
-        top, left = (round(p) - n // 2 for p in position_px)
-        if not self._canvas.ensure(top, left, top + n, left + n):
-            return False
-        window = self._box(top, left).window
-        visited = self._canvas.planes["visited"][window]
-        target = self._canvas.planes["object"][window]
-        share = self._weight / (self._weight + visited).clamp_min(1e-12)
-        target += share * (start - target)
-        shifted = torch.fft.ifftshift(amplitude)
-        total = float(torch.where(shifted < 0, 0.0, shifted).sum())
-        self._frames[index] = _Visited(shifted, (top, left), 0, float("nan"), total)
+    def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float]) -> None:
+        """Take a frame ``(N, N)`` float32, zero frequency in the middle, -1 = no data."""
+        self._frames[index] = _Visited(amplitude, position_px)
         self._new.append(index)
         if len(self._frames) > self._buffer_frames:
-            self._frames.popitem(last=False)
+            self._admit(self._frames.popitem(last=False)[1])
+
+    def admit_all(self) -> None:
+        """Lay the start under every frame that has not been visited, so that the object covers all of them."""
+        for index in self._new:
+            if index in self._frames:
+                self._admit(self._frames[index])
+
+    def _admit(self, frame: _Visited) -> bool:
+        """Blend the start into the object under a frame, once; False if the canvas would grow too large."""
+        if frame.is_admitted:
+            return True
+        n = self.size_px
+        top, left = frame.top_left = tuple(round(p) - n // 2 for p in frame.position_px)
+        if not self._canvas.ensure(top, left, top + n, left + n):
+            return False
+        box = self._box(top, left)
+        visited = self._canvas.planes["visited"][box.window]
+        target = self._canvas.planes["object"][box.window]
+        visited += self._weight
+        share = self._weight / visited.clamp_min(1e-12)
+        target += share * (self._start_at(frame.position_px) - target)
+        self._canvas.touch(*box)
+        frame.amplitude = torch.fft.ifftshift(frame.amplitude)
+        frame.is_admitted = True
         return True
 
     def _box(self, top: int, left: int) -> Box:
@@ -130,8 +161,12 @@ class Refiner:
         if index is None:
             return False
         frame = self._frames[index]
+        if not self._admit(frame):
+            del self._frames[index]
+            return True
         if frame.visits == 0:
-            counts = float(torch.where(frame.amplitude < 0, 0.0, frame.amplitude).square().sum())
+            valid = frame.amplitude.clamp_min(0.0)
+            frame.total, counts = float(valid.sum()), float(valid.square_().sum())
             self._counts = 0.95 * self._counts + 0.05 * counts if self.updates else counts
         alpha = max(LEAST_STEP, FULL_STEP * STEP_DECAY**frame.visits)
         alpha *= self._counts / (self._counts + COUNTS_OF_HALF_STEP)

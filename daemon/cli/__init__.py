@@ -1,1 +1,1 @@
-"""The ptycholive command line."""
+"""The command ``ptycholive``."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -22,6 +21,7 @@ from daemon.publish.hub import UpdateHub
 from daemon.publish.png import draw_layer, draw_pattern
 from daemon.publish.wire import plain
 from daemon.snapshot import LayerCanvas
+from daemon.version import VERSION
 
 __all__ = ["DaemonView", "HttpServer", "create_app"]
 
@@ -72,7 +72,7 @@ def create_app(source: DaemonView, hub: UpdateHub) -> FastAPI:
     """The application; ``app.state.viewers.count`` is the number of WebSocket viewers."""
     app = FastAPI(
         title="PtychoLive",
-        version=_version(),
+        version=VERSION,
         description="Live ptychography: what the daemon does, its pictures and its scans.",
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
@@ -266,9 +266,3 @@ async def _say_what_is_wrong(request: Request, fault: Exception) -> Response:
         detail = f"there is nothing at {request.url.path}; /docs lists what there is"
     return JSONResponse({"detail": detail}, status_code=status)
 
-
-def _version() -> str:
-    try:
-        return version("ptycholive")
-    except PackageNotFoundError:
-        return "0"

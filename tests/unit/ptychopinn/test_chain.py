@@ -79,9 +79,9 @@ def test_lift_then_refiner_lower_the_rfactor(scan, gridsize):
         keys = group["center_scan_id"].tolist()
         assert mosaic.add(keys, model.predict(group)[:, 0], positions[keys]) == {}
     assert mosaic.total_weight == len(positions) * mosaic.patch_weight
-    refiner = Refiner(probe)
+    refiner = Refiner(probe, mosaic.cut)
     for i, position in enumerate(positions):
-        assert refiner.add(i, amplitude[i], tuple(position), mosaic.cut(position))
+        refiner.add(i, amplitude[i], tuple(position))
 
     def rfactor(cut):
         numerator, denominator = rfactor_parts(probe, torch.stack([cut(tuple(p)) for p in positions]), amplitude)

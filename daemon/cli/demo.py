@@ -1,0 +1,200 @@
+"""``demo``: a sender and a daemon in processes of their own, and this process as their viewer.
+
+The shipped scan goes over TCP in DECTRIS V2 form, bslz4 frames with their positions in them; the daemon knows the optics
+and the probe (made by ``ptycholive refine``, see demo_data/README.md), nothing of the sample.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import typer
+
+from daemon.cli.progress import progress
+from daemon.client import Viewer
+from daemon.errors import DaemonError, IncompleteScanError
+from daemon.status import verdict_sentence
+from streams.errors import EndpointError
+
+DATA = Path(__file__).parents[1] / "demo_data"
+SCAN, PROBE = DATA / "siemens-star.cxi", DATA / "siemens-star-probe.npz"
+SILENCE_S = 60.0
+STOP_S = 20.0
+
+TEMPLATE = """\
+[frames]
+endpoint = "{frames}"
+format = "dectris-v2"
+[detector]
+center_px = [64, 64]
+size_px = 128
+[optics]  # assumed: the scan's file states none
+photon_energy_eV = 8800.0
+detector_distance_m = 1.92
+detector_pixel_size_m = 75e-6
+probe_file = {probe}
+[refine]
+enabled = {refine}
+[publish]
+endpoint = "tcp://127.0.0.1:0"
+[http]
+port = {port}
+[output]
+directory = {directory}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """The verb's options."""
+
+    headless: bool
+    output: Path
+    rate_hz: float
+    port: int
+    refine: bool
+    fault: str
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the viewer saw of the scan; wall clock, ns."""
+
+    first_image_ns: int = 0
+    ended_ns: int = 0
+    ended: dict[str, Any] | None = None
+
+
+def run_demo(options: DemoOptions) -> None:
+    """Run the demonstration; headless it prints one JSON object and exits, else the page stays until Ctrl-C."""
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="ptycholive-demo-") as folder:
+        config = Path(folder) / "demo.toml"
+        frames = f"tcp://127.0.0.1:{_free_port()}"
+        config.write_text(
+            TEMPLATE.format(
+                frames=frames,
+                probe=json.dumps(str(PROBE)),
+                refine=json.dumps(options.refine),
+                port=options.port,
+                directory=json.dumps(str(Path(folder) / "out")),
+            )
+        )
+        with _process("serve", "--config", str(config), "--json", log=Path(folder) / "daemon.log") as daemon:
+            addresses = json.loads(_first_line(daemon, Path(folder) / "daemon.log"))
+            typer.echo(f"Watch it at {addresses['http']}", err=True)
+            summary = _watch_scan(options, addresses, frames, Path(folder))
+            if options.headless:
+                typer.echo(json.dumps(summary))
+            else:
+                typer.echo(
+                    f"{summary['frames_stitched']} of {summary['frames_sent']} frames stitched, R {summary['rfactor']:.4f}; "
+                    f"product: {options.output}. The page stays until Ctrl-C.",
+                    err=True,
+                )
+                _wait_for_interrupt(daemon)
+
+
+def _watch_scan(options: DemoOptions, addresses: dict[str, Any], frames: str, folder: Path) -> dict[str, Any]:
+    """Start the sender, follow the scan as a viewer, keep the product, and return the summary."""
+    command = [str(SCAN), "--format", "dectris-v2", "--bind", frames, "--rate", str(options.rate_hz), "--json"]
+    command += ["--fault", options.fault, "--scan-id", "siemens-star"]
+    with Viewer(addresses["updates"], SILENCE_S) as viewer, _process("replay", *command, log=folder / "sender.log") as sender:
+        seen = _follow(viewer)
+        sent = json.loads(_first_line(sender, folder / "sender.log"))
+    ended = seen.ended or {}
+    verdict, rfactors = ended["verdict"], ended.get("rfactors") or {}
+    if ended.get("product") is None:
+        raise IncompleteScanError(f"the scan gave no product: {verdict_sentence(verdict)}")
+    shutil.copyfile(ended["product"], options.output)
+    if ended.get("result") != "complete" and not options.fault:
+        raise IncompleteScanError(f"the scan ended {ended.get('result')}: {verdict_sentence(verdict)}")
+    return {
+        "frames_sent": sent["sent"],
+        "frames_stitched": verdict["stitched"],
+        "first_image_s": (seen.first_image_ns - sent["first_sent_ns"]) / 1e9,
+        "finished_s": (seen.ended_ns - sent["last_sent_ns"]) / 1e9,
+        "rfactor": rfactors.get("refined", rfactors.get("network")),
+        "rfactor_network": rfactors.get("network"),
+        "model_generation": ended.get("model_generation", 0),
+        "output": str(options.output),
+        "verdict": verdict,
+    }
+
+
+def _follow(viewer: Viewer) -> Seen:
+    seen = Seen()
+    with progress(0, "reconstructing", "frames") as bar:
+        for topic, header, canvas in viewer.events():
+            if canvas is not None and header["frames_stitched"]:
+                seen.first_image_ns = seen.first_image_ns or time.time_ns()
+                bar.update(header["frames_stitched"] - bar.n)
+            elif topic == "scan" and header["state"] == "started":
+                bar.total = header.get("expected")
+            elif topic == "scan" and header["state"] == "ended":
+                seen.ended_ns, seen.ended = time.time_ns(), header
+                return seen
+    raise DaemonError("the daemon ended before the scan did")
+
+
+@contextmanager
+def _process(*verb: str, log: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a verb in a process of its own; ended by SIGTERM at the latest when the block ends."""
+    with log.open("w") as stderr:
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "daemon.cli", *verb], stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        _pipe(process).close()
+
+
+def _pipe(process: subprocess.Popen[str]) -> IO[str]:
+    if process.stdout is None:
+        raise DaemonError("a process was started without a pipe")
+    return process.stdout
+
+
+def _first_line(process: subprocess.Popen[str], log: Path) -> str:
+    """Return the first line that a process prints, or raise what it said instead."""
+    line = _pipe(process).readline()
+    if line:
+        return line
+    code = process.wait(STOP_S)
+    words = log.read_text().strip().splitlines()
+    sentence = words[-1].removeprefix("ptycholive: ") if words else f"a process ended with exit code {code}"
+    raise EndpointError(sentence) if code == 4 else DaemonError(sentence)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for_interrupt(daemon: subprocess.Popen[str]) -> None:
+    try:
+        daemon.wait()
+    except KeyboardInterrupt:
+        typer.echo("stopping", err=True)

@@ -1,0 +1,222 @@
+"""The verbs and their options, and what a fault becomes: one sentence on stderr and an exit code.
+
+0 good, 1 anything else, 2 usage or configuration, 3 input data refused, 4 endpoint unreachable or silent, 5 scan ended
+incomplete. A verb's work is imported when it is called, so that a word of help does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from daemon.errors import ConfigError, DaemonError, IncompleteScanError
+from daemon.version import VERSION
+from ptychopinn.errors import ReconstructionError
+from streams.errors import EndpointError, StreamError
+
+app = typer.Typer(
+    name="ptycholive",
+    help="Live ptychography: a picture of the sample while it is scanned.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+config_app = typer.Typer(help="The configuration: its JSON schema, or a whole one as it would be used.")
+app.add_typer(config_app, name="config")
+
+ConfigPath = Annotated[Path, typer.Option("--config", help="TOML file.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, changes the file's; repeatable.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON value on stdout.")]
+Url = Annotated[str, typer.Option("--url", help="The daemon's HTTP address.")]
+Token = Annotated[Path | None, typer.Option("--token-file", help="File with the daemon's token.")]
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+@app.command()
+def demo(
+    headless: Annotated[bool, typer.Option("--headless", help="Exit after the scan; print one JSON object.")] = False,
+    output: Annotated[Path, typer.Option(help="The product file to write.")] = Path("demo.h5"),
+    rate: Annotated[float, typer.Option(min=0.1, help="Frames a second.")] = 40.0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 8080,
+    no_finetune: Annotated[bool, typer.Option("--no-finetune", help="Do not fine-tune the model.")] = False,
+    no_refine: Annotated[bool, typer.Option("--no-refine", help="Show the network's mosaic alone.")] = False,
+    fault: Annotated[str, typer.Option(help="Faults of the stream, as in replay.")] = "",
+) -> None:
+    """Stream the shipped scan of a Siemens star over TCP and reconstruct it live in the browser."""
+    from daemon.cli.demo import DemoOptions, run_demo
+
+    del no_finetune  # this version does not fine-tune
+    run_demo(DemoOptions(headless, output, rate, port, refine=not no_refine, fault=fault))
+
+
+@app.command()
+def serve(config: ConfigPath, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C; with --json its addresses are one line on stdout when it is ready."""
+    from daemon.cli.serve import run_daemon
+    from daemon.config import load_config
+
+    run_daemon(load_config(config, settings or [], os.environ), as_json)
+
+
+@app.command()
+def check(
+    config: ConfigPath,
+    settings: Settings = None,
+    wait: Annotated[float, typer.Option(min=0, help="How long to listen at each endpoint, s.")] = 3.0,
+    as_json: AsJson = False,
+) -> None:
+    """Test configuration, probe, output and endpoints before beam time: OK, SILENT or ERROR for each."""
+    from daemon.cli.check import run_check
+    from daemon.config import load_config
+
+    run_check(load_config(config, settings or [], os.environ), wait, as_json)
+
+
+@app.command()
+def replay(
+    data: Annotated[Path, typer.Argument(help="Scan: CXI, NPZ, PTYD, product's patterns file.")],
+    stream_format: Annotated[Literal["native", "dectris-v2"], typer.Option("--format", help="Wire format.")],
+    bind: Annotated[str, typer.Option(help="Address to bind for frames; a leading > connects.")],
+    positions: Annotated[str | None, typer.Option(help="Address for positions; without it they go in the frames.")] = None,
+    socket: Annotated[Literal["push", "pub"], typer.Option(help="Socket type.")] = "push",
+    rate: Annotated[float | None, typer.Option(min=0.01, help="Frames a second; without it as fast as taken.")] = None,
+    fault: Annotated[
+        str, typer.Option(help="drop=P,duplicate=P,reorder=FRAMES,corrupt=P,late-positions=SECONDS")
+    ] = "",
+    scan_id: Annotated[str, typer.Option(help="Name of the scan.")] = "",
+    encoding: Annotated[Literal["bslz4", "none"], typer.Option(help="Compression of the pixels.")] = "bslz4",
+    repeat: Annotated[int, typer.Option(min=1, help="Send the frames this many times, as one scan.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the faults.")] = 0,
+    wait: Annotated[float, typer.Option(min=0, help="How long to wait for a receiver, s.")] = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Send a data file as a detector and a position source would, faults and all."""
+    from daemon.cli.replay import ReplayOptions, run_replay
+
+    packing = "" if encoding == "none" else encoding
+    options = ReplayOptions(stream_format, bind, positions, socket, rate, fault, scan_id, packing, repeat, seed, wait)
+    run_replay(data, options, as_json)
+
+
+@app.command()
+def watch(
+    endpoint: Annotated[str, typer.Argument(help="The daemon's [publish] endpoint.")],
+    save: Annotated[Path | None, typer.Option(help="Directory for an NPY of each layer when a scan ends.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Longest silence, s.")] = 30.0,
+    once: Annotated[bool, typer.Option("--once", help="Leave when a scan has ended.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Follow the daemon's updates as a viewer does."""
+    from daemon.cli.watch import run_watch
+
+    run_watch(endpoint, save, timeout, once, as_json)
+
+
+@app.command()
+def refine(
+    data: Annotated[Path, typer.Argument(help="Scan with positions: CXI, NPZ, PTYD.")],
+    output: Annotated[Path, typer.Option(help="The product file to write.")],
+    probe: Annotated[Path | None, typer.Option(help="First guess of the probe; without it the file's own.")] = None,
+    sweeps: Annotated[int, typer.Option(min=1, help="Sweeps over all frames.")] = 40,
+    full_sweeps: Annotated[int, typer.Option(min=0, help="Sweeps at full step, before it falls.")] = 12,
+    decay: Annotated[float, typer.Option(min=0.1, max=1, help="Factor on the step in each later sweep.")] = 0.9,
+    keep_probe: Annotated[bool, typer.Option("--keep-probe", help="Refine the object alone.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the order of frames.")] = 0,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Object pixel, m, for a file that does not give it.")
+    ] = None,
+    probe_output: Annotated[Path | None, typer.Option(help="NPZ to write the probe alone to.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Retrieve probe and object of a data file by iterative refinement, to a product."""
+    from daemon.cli.refine import RefineOptions, run_refine
+
+    options = RefineOptions(probe, sweeps, full_sweeps, decay, not keep_probe, seed, pixel_size, probe_output)
+    run_refine(data, output, options, as_json)
+
+
+@app.command()
+def scans(url: Url = DEFAULT_URL, token_file: Token = None, as_json: AsJson = False) -> None:
+    """List what a running daemon has done."""
+    from daemon.cli.remote import show_scans
+
+    show_scans(url, token_file, as_json)
+
+
+@app.command()
+def status(url: Url = DEFAULT_URL, token_file: Token = None, as_json: AsJson = False) -> None:
+    """Say what a running daemon is doing."""
+    from daemon.cli.remote import show_status
+
+    show_status(url, token_file, as_json)
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON schema of the configuration."""
+    from daemon.cli.config import show_schema
+
+    show_schema()
+
+
+@config_app.command("show")
+def config_show(config: ConfigPath, settings: Settings = None) -> None:
+    """Print the whole configuration as JSON, defaults and all."""
+    from daemon.cli.config import show_config
+    from daemon.config import load_config
+
+    show_config(load_config(config, settings or [], os.environ))
+
+
+@app.command()
+def bench(
+    only: Annotated[list[str] | None, typer.Option(help="Name of a measurement; repeatable.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the speed of every stage and of the whole chain on this machine."""
+    from daemon.cli.bench import run_bench
+
+    run_bench(only or [], as_json)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
+) -> None:
+    """Live ptychography: a picture of the sample while it is scanned."""
+
+
+def exit_code(fault: BaseException) -> int:
+    """Return the exit code that a fault gives."""
+    if isinstance(fault, ConfigError):
+        return 2
+    if isinstance(fault, EndpointError | TimeoutError):
+        return 4
+    if isinstance(fault, IncompleteScanError):
+        return 5
+    return 3 if isinstance(fault, ReconstructionError | StreamError) else 1
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except (DaemonError, ReconstructionError, StreamError, TimeoutError) as fault:
+        typer.echo(f"ptycholive: {fault}", err=True)
+        sys.exit(exit_code(fault))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,109 @@
+"""``refine``: probe and object of a data file by iterative refinement, to a product."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import typer
+
+from daemon.cli.progress import progress
+from daemon.files import LiveGroup, Product, ProbeFile, ScanFile, read_probe, read_scan, write_product
+from daemon.version import VERSION
+from ptychopinn.errors import FileFormatError
+from ptychopinn.geometry import to_amplitude
+from ptychopinn.refine import Retrieval, retrieve
+
+
+@dataclass(frozen=True, slots=True)
+class RefineOptions:
+    """How to refine; the fields are the verb's options."""
+
+    probe: Path | None
+    sweeps: int
+    full_sweeps: int
+    decay: float
+    update_probe: bool
+    seed: int
+    pixel_size_m: float | None
+    probe_output: Path | None
+
+
+def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) -> None:
+    """Refine and write a product; say the R-factor and the time it took."""
+    scan = read_scan(data)
+    probe = _first_guess(scan, data, options.probe)
+    positions_px, pixel_size_m = _positions(scan, data, options.pixel_size_m)
+    amplitude = torch.from_numpy(to_amplitude(scan.counts, scan.mask, None))
+    torch.set_num_threads(1)  # one small transform at a time: more threads only wait for each other
+    begun = time.monotonic()
+    with progress(options.sweeps, "refining", "sweeps") as bar:
+
+        def on_sweep(sweep: int, rfactor: float) -> None:
+            bar.update()
+            bar.set_postfix_str(f"R {rfactor:.4f}")
+
+        found = retrieve(
+            amplitude,
+            positions_px,
+            torch.from_numpy(probe.probe),
+            sweeps=options.sweeps,
+            full_sweeps=options.full_sweeps,
+            decay=options.decay,
+            update_probe=options.update_probe,
+            seed=options.seed,
+            on_sweep=on_sweep,
+        )
+    seconds = time.monotonic() - begun
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_product(output, _product(scan, found, positions_px, pixel_size_m, options))
+    if options.probe_output is not None:
+        np.savez_compressed(options.probe_output, probe=found.probe.numpy(), object_pixel_size_m=pixel_size_m)
+    summary = {"output": str(output), "rfactor": found.rfactors[-1], "sweeps": options.sweeps, "seconds": seconds}
+    if as_json:
+        typer.echo(json.dumps({**summary, "rfactors": found.rfactors}))
+    else:
+        typer.echo(f"{output}: R {found.rfactors[-1]:.4f} after {options.sweeps} sweeps in {seconds:.1f} s")
+
+
+def _first_guess(scan: ScanFile, data: Path, path: Path | None) -> ProbeFile:
+    if path is not None:
+        return read_probe(path)
+    if scan.probe is None:
+        raise FileFormatError(f"{data} holds no probe to begin with; give one with --probe")
+    return ProbeFile(scan.probe, scan.object_pixel_size_m, scan.name)
+
+
+def _positions(scan: ScanFile, data: Path, pixel_size_m: float | None) -> tuple[np.ndarray, float]:
+    """Return positions ``(n, 2)`` in pixels, and the object pixel in metres."""
+    size_m = pixel_size_m or scan.object_pixel_size_m
+    if size_m is None:
+        raise FileFormatError(f"{data} does not give the object pixel; give it with --pixel-size")
+    if pixel_size_m is None and scan.positions_px is not None:
+        return scan.positions_px, size_m
+    if scan.positions_m is not None:
+        return scan.positions_m / size_m, size_m
+    if scan.positions_px is None:
+        raise FileFormatError(f"{data} holds no positions; refinement needs one for each frame")
+    return scan.positions_px, size_m
+
+
+def _product(
+    scan: ScanFile, found: Retrieval, positions_px: np.ndarray, pixel_size_m: float, options: RefineOptions
+) -> Product:
+    return Product(
+        name=scan.name,
+        comments=f"Ptycholive {VERSION} refine, {options.sweeps} sweeps, seed {options.seed}, R {found.rfactors[-1]:.4f}",
+        indexes=scan.indexes,
+        positions_m=positions_px * pixel_size_m,
+        probe=found.probe.numpy(),
+        pixel_size_m=pixel_size_m,
+        photon_energy_eV=scan.photon_energy_eV,
+        detector_distance_m=scan.detector_distance_m,
+        object=found.object.numpy(),
+        object_origin_px=found.origin_px,
+    )

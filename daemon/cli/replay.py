@@ -1,0 +1,138 @@
+"""``replay``: a data file sent as a detector and a position source would."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from daemon.cli.progress import progress
+from daemon.errors import ConfigError
+from daemon.files import ScanFile, read_scan
+from streams.codecs import CODECS, sanitise_scan_id
+from streams.errors import EndpointError, StreamError
+from streams.replay import Faults, Summary, prepare, replay
+from streams.transport import Sender
+
+PREPARED_BYTES = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """How to send; the fields are the verb's options."""
+
+    format: str
+    bind: str
+    positions: str | None
+    socket: str
+    rate_hz: float | None
+    fault: str
+    scan_id: str
+    encoding: str
+    repeat: int
+    seed: int
+    wait_s: float
+
+
+@dataclass(slots=True)
+class _Times:
+    """Wall clock of the first and the last frame sent, ns."""
+
+    first_sent_ns: int = 0
+    last_sent_ns: int = 0
+
+    def note(self) -> None:
+        self.last_sent_ns = time.time_ns()
+        self.first_sent_ns = self.first_sent_ns or self.last_sent_ns
+
+
+def run_replay(data: Path, options: ReplayOptions, as_json: bool) -> None:
+    """Send the scan in a file, and say what was sent."""
+    try:
+        faults = Faults.parse(options.fault)
+    except StreamError as fault:
+        raise ConfigError(f"--fault: {fault}") from fault
+    scan = read_scan(data)
+    scan_id = sanitise_scan_id(options.scan_id or f"{scan.name}-{time.strftime('%Y%m%dT%H%M%S')}")
+    times = _Times()
+    with Sender(options.bind, options.socket) as sender:
+        if options.positions is None:
+            summary = _send(scan, scan_id, options, faults, sender, None, times)
+        else:
+            with Sender(options.positions, options.socket) as position_sender:
+                summary = _send(scan, scan_id, options, faults, sender, position_sender, times)
+    if as_json:
+        typer.echo(json.dumps({"scan_id": scan_id, **asdict(summary), **asdict(times)}))
+    else:
+        rate = summary.sent / summary.seconds
+        typer.echo(f"scan {scan_id}: {summary.sent} frames sent in {summary.seconds:.1f} s, {rate:.0f} a second")
+
+
+def _send(
+    scan: ScanFile,
+    scan_id: str,
+    options: ReplayOptions,
+    faults: Faults,
+    sender: Sender,
+    position_sender: Sender | None,
+    times: _Times,
+) -> Summary:
+    codec = CODECS[options.format]()
+    counts = np.concatenate([_integral(scan.counts)] * options.repeat) if options.repeat > 1 else _integral(scan.counts)
+    positions_m = _positions_m(scan, options.repeat)
+    carried = positions_m if position_sender is None else None
+    is_small = counts.nbytes < PREPARED_BYTES
+    prepared = prepare(counts, carried, codec, scan_id, options.encoding) if is_small else None
+    for each in filter(None, (sender, position_sender)):
+        if not each.wait_for_peer(options.wait_s):
+            raise EndpointError(f"nobody connected to {each.endpoint} within {options.wait_s:g} s; start the daemon")
+    with progress(len(counts), "sending", "frames") as bar:
+
+        def on_progress(done: int, total: int) -> None:
+            times.note()
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return replay(
+            counts,
+            positions_m,
+            codec,
+            sender,
+            scan_id=scan_id,
+            position_sender=position_sender,
+            metadata=_metadata(scan),
+            rate_hz=options.rate_hz,
+            faults=faults,
+            seed=options.seed,
+            encoding=options.encoding,
+            prepared=prepared,
+            on_progress=on_progress,
+        )
+
+
+def _positions_m(scan: ScanFile, repeat: int) -> NDArray[np.float64] | None:
+    return None if scan.positions_m is None else np.tile(scan.positions_m, (repeat, 1))
+
+
+def _integral(counts: NDArray[Any]) -> NDArray[Any]:
+    """Return counts as a detector has them: whole numbers in the smallest fitting dtype, if they are whole."""
+    if counts.dtype.kind != "f" or not np.array_equal(counts, np.round(counts)) or counts.min() < 0:
+        return counts
+    return counts.astype(np.uint16 if counts.max() < 65535 else np.uint32)
+
+
+def _metadata(scan: ScanFile) -> dict[str, Any]:
+    """Return what the file knows of the experiment, under the names of DECTRIS' stream."""
+    known = {
+        "incident_energy": scan.photon_energy_eV,
+        "detector_translation": None if scan.detector_distance_m is None else [0.0, 0.0, scan.detector_distance_m],
+        "pixel_size_x": scan.detector_pixel_size_m,
+        "pixel_size_y": scan.detector_pixel_size_m,
+    }
+    return {key: value for key, value in known.items() if value is not None}

@@ -1,0 +1,34 @@
+"""``serve``: the daemon in the foreground."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import threading
+from types import FrameType
+
+import typer
+
+from daemon.app import Daemon
+from daemon.config import Config
+
+
+def run_daemon(config: Config, as_json: bool) -> None:
+    """Run until SIGTERM or SIGINT, then finish what came and stop."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        asked.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+    daemon = Daemon(config)
+    daemon.start()
+    if as_json:
+        typer.echo(json.dumps(daemon.addresses()))
+    asked.wait()
+    daemon.stop()

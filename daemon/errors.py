@@ -1,0 +1,15 @@
+"""Faults of the daemon, one tree; each message says what, where, and what to do."""
+
+from __future__ import annotations
+
+
+class DaemonError(Exception):
+    """Root of every fault of this package."""
+
+
+class ConfigError(DaemonError):
+    """The configuration cannot be used."""
+
+
+class IncompleteScanError(DaemonError):
+    """A scan ended without all of its frames."""

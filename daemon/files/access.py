@@ -1,0 +1,143 @@
+"""Opening files: by content, never by name; a damaged file is refused in one sentence; writing is atomic."""
+
+from __future__ import annotations
+
+import bz2
+import io
+import os
+import secrets
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import bitshuffle.h5  # noqa: F401  registers the filter of detector files with HDF5
+import h5py
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
+
+from ptychopinn.errors import FileFormatError
+
+ZIP_MAGIC = b"PK\x03\x04"
+BZ2_MAGIC = b"BZh"
+MAX_UNPACKED_BYTES = 16 << 30
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Turn what libraries raise about an unreadable file into :class:`FileFormatError`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise FileFormatError(f"{path}: there is no such file; give the path of one") from None
+    except (IsADirectoryError, PermissionError) as fault:
+        raise FileFormatError(f"{path}: cannot be opened ({fault.strerror}); give a readable file") from None
+    except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as fault:
+        raise FileFormatError(f"{path}: {_cause(fault)}") from fault
+
+
+def _cause(fault: Exception) -> str:
+    words = " ".join(str(fault).split())
+    if "allow_pickle" in words:
+        return "holds pickled Python objects, which are never loaded; write plain arrays"
+    if "filter" in words and "plugin" in words.lower():
+        return f"is compressed with a filter that is not installed ({words}); install it or write with gzip"
+    return f"is damaged or not what it says ({words or type(fault).__name__}); copy or write it again"
+
+
+@contextmanager
+def open_arrays(path: Path) -> Iterator[h5py.File | NpzFile]:
+    """Open an HDF5 file or an NPZ archive (plain or in bzip2) for reading.
+
+    Raises
+    ------
+    FileFormatError
+        If it is neither, or if reading it inside the block fails.
+    """
+    with refusing(path):
+        with path.open("rb") as stream:
+            magic = stream.read(len(ZIP_MAGIC))
+        if h5py.is_hdf5(path):
+            with h5py.File(path, "r") as file:
+                yield file
+        elif magic.startswith(ZIP_MAGIC):
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+                yield archive
+        elif magic.startswith(BZ2_MAGIC):
+            with np.load(_unpacked(path), allow_pickle=False) as archive:
+                yield archive
+        else:
+            raise FileFormatError(f"{path}: is neither HDF5 nor NPZ; give a scan, probe or product of either kind")
+
+
+def _unpacked(path: Path) -> IO[bytes]:
+    with bz2.open(path) as packed:
+        content = packed.read(MAX_UNPACKED_BYTES + 1)
+    if len(content) > MAX_UNPACKED_BYTES:
+        raise FileFormatError(f"{path}: unpacks to over {MAX_UNPACKED_BYTES >> 30} GiB; unpack it to a file")
+    if not content.startswith(ZIP_MAGIC):
+        raise FileFormatError(f"{path}: the bzip2 file does not hold an NPZ archive; pack one")
+    return io.BytesIO(content)
+
+
+def first_of(group: h5py.Group, keys: tuple[str, ...]) -> h5py.Dataset | None:
+    """Return the first dataset of ``keys`` that is there."""
+    return next((group[key] for key in keys if isinstance(group.get(key), h5py.Dataset)), None)
+
+
+def array_of(group: h5py.Group, key: str) -> NDArray[Any]:
+    """Return the array at ``key``."""
+    dataset = group.get(key)
+    if not isinstance(dataset, h5py.Dataset):
+        raise FileFormatError(f"{group.file.filename}: lacks the dataset {key}; write it again with all of its parts")
+    array: NDArray[Any] = np.asarray(dataset[()])
+    return array
+
+
+def number_of(group: h5py.Group, key: str) -> float | None:
+    """Return the positive number at ``key``, or ``None`` if it is missing, zero or not finite: unknown."""
+    dataset = group.get(key)
+    return positive(dataset[()]) if isinstance(dataset, h5py.Dataset) else None
+
+
+def positive(value: Any) -> float | None:
+    """Return the first number of ``value`` if it is finite and above zero."""
+    flat = np.asarray(value).ravel()
+    if flat.size == 0 or flat.dtype.kind not in "uif":
+        return None
+    number = float(flat[0])
+    return number if np.isfinite(number) and number > 0 else None
+
+
+def text_of(value: Any) -> str:
+    """Return ``value``, bytes or text, as text; empty for ``None``."""
+    if value is None:
+        return ""
+    if isinstance(value, h5py.Dataset):
+        value = value[()]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+@contextmanager
+def atomic_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Write an HDF5 file under a temporary name beside ``path``; it takes its name whole and safe on disk, or never."""
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        with h5py.File(part, "x") as file:
+            yield file
+        _sync(part, os.O_RDWR)
+        part.replace(path)
+        _sync(path.parent, os.O_RDONLY)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

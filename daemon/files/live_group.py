@@ -1,0 +1,84 @@
+"""The group ``live`` of a product: what the live reconstruction knows and ptychodus skips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.files.access import text_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveGroup:
+    """What the live reconstruction knows beside the product's object.
+
+    ``network`` ``(H, W)`` complex64 and its ``network_weight`` float32 with their own origin; ``refined_weight`` of the
+    object's shape where the object is the refined layer. ``verdict`` maps expected, received, duplicate, ... to counts
+    (``None``: unknown) and ``refused`` to a map of reasons. ``started`` and ``ended`` are ISO times, ``configuration``
+    is text.
+    """
+
+    network: NDArray[np.complex64]
+    network_weight: NDArray[np.float32]
+    network_origin_px: tuple[float, float]
+    refined_weight: NDArray[np.float32] | None = None
+    verdict: Mapping[str, Any] = field(default_factory=dict)
+    rfactors: Mapping[str, float] = field(default_factory=dict)
+    configuration: str = ""
+    model_name: str = ""
+    model_sha256: str = ""
+    model_generation: int = 0
+    started: str = ""
+    ended: str = ""
+
+
+def write_live(group: h5py.Group, live: LiveGroup) -> None:
+    """Write ``live`` into an empty group, arrays with gzip level 1 and shuffle."""
+    packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    arrays = {"network": live.network, "network_weight": live.network_weight, "refined_weight": live.refined_weight}
+    for key, array in arrays.items():
+        if array is not None:
+            group.create_dataset(key, data=array, **(packed if array.size else {}))
+    group["network"].attrs["origin_px"] = np.array(live.network_origin_px, dtype=np.float64)
+    group["configuration"] = live.configuration
+    for key in ("model_name", "model_sha256", "model_generation", "started", "ended"):
+        group.attrs[key] = getattr(live, key)
+    group.create_group("rfactors").attrs.update(live.rfactors)
+    verdict = group.create_group("verdict")
+    verdict.create_group("refused").attrs.update(live.verdict.get("refused", {}))
+    for key, value in live.verdict.items():
+        if key != "refused":
+            verdict.attrs[key] = h5py.Empty("i8") if value is None else value
+
+
+def read_live(group: h5py.Group) -> LiveGroup:
+    """Return what :func:`write_live` wrote."""
+    verdict = {k: None if isinstance(v, h5py.Empty) else _plain(v) for k, v in group["verdict"].attrs.items()}
+    return LiveGroup(
+        network=group["network"][()],
+        network_weight=group["network_weight"][()],
+        network_origin_px=origin_pair(group["network"].attrs["origin_px"]),
+        refined_weight=group["refined_weight"][()] if "refined_weight" in group else None,
+        verdict={**verdict, "refused": {k: int(v) for k, v in group["verdict/refused"].attrs.items()}},
+        rfactors={k: float(v) for k, v in group["rfactors"].attrs.items()},
+        configuration=text_of(group["configuration"]),
+        model_name=text_of(group.attrs["model_name"]),
+        model_sha256=text_of(group.attrs["model_sha256"]),
+        model_generation=int(group.attrs["model_generation"]),
+        started=text_of(group.attrs["started"]),
+        ended=text_of(group.attrs["ended"]),
+    )
+
+
+def origin_pair(value: NDArray[np.float64]) -> tuple[float, float]:
+    """Return an origin (y, x) as stored in an attribute."""
+    return float(value[0]), float(value[1])
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,133 @@
+"""NPZ scans, told apart by their keys.
+
+* ``diff3d`` ``(n, N, N)``: photon counts (ptychodus). ``diffraction``: normalised amplitude (PtychoPINN), which is
+  squared and brought back to photons: exactly where the values betray the quantum, else to an assumed dose.
+  Positions ``xcoords, ycoords`` in object pixels, x along columns. Frames last, ``(N, N, n)``, is understood.
+* ``data``, ``scan``, ``probe`` (tike): counts with the zero frequency at the corner; ``scan`` is the [row, column]
+  of a patch's top-left pixel.
+* ``position_m`` ``(n, 2)`` [y, x] and any of ``photon_energy_eV``, ``detector_distance_m``,
+  ``detector_pixel_size_m``, ``object_pixel_size_m`` are read beside the first kind.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
+
+from daemon.files.access import positive
+from daemon.files.scan import ScanFile, probe_modes
+from ptychopinn.errors import FileFormatError
+
+ASSUMED_PHOTONS = 1e5
+"""Mean photons a frame given to normalised patterns that do not tell their own scale."""
+
+
+def read_npz(archive: NpzFile, path: Path) -> ScanFile:
+    """Return the scan of an open archive, as stated there."""
+    keys = set(archive.files)
+    if "diff3d" in keys or "diffraction" in keys:
+        return _read_ptychopinn(archive, path, keys)
+    if {"data", "scan"} <= keys:
+        return _read_tike(archive, path, keys)
+    raise FileFormatError(
+        f"{path}: holds {', '.join(sorted(keys)) or 'nothing'}; a scan has diff3d or diffraction with xcoords and "
+        "ycoords, or data with scan"
+    )
+
+
+def photons_from_amplitude(amplitude: NDArray[Any]) -> tuple[NDArray[np.float32], str]:
+    """Return counts float32 from normalised amplitude, and a note on the scale.
+
+    If the smallest value above zero is one photon, the squares of all small values over its square are whole numbers.
+    """
+    intensity = np.square(amplitude, dtype=np.float64)
+    lit = intensity[intensity > 0]
+    if lit.size == 0:
+        return intensity.astype(np.float32), "patterns are amplitudes and all zero"
+    few = lit[lit < 400 * lit.min()] / lit.min()
+    if few.size >= 100 and np.abs(few - np.rint(few)).max() < 0.02 and np.ptp(np.rint(few)) > 1:
+        counts = np.rint(intensity / lit.min())
+        return counts.astype(np.float32), "patterns are amplitudes; their squares are whole multiples of one photon"
+    counts = intensity * (ASSUMED_PHOTONS * len(intensity) / intensity.sum())
+    note = (
+        f"patterns are normalised amplitudes; squared and scaled to {ASSUMED_PHOTONS:g} photons a frame, an assumption"
+    )
+    return counts.astype(np.float32), note
+
+
+def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
+    is_counts = "diff3d" in keys
+    counts = archive["diff3d" if is_counts else "diffraction"]
+    if counts.ndim != 3 or counts.dtype.kind not in "uif":
+        raise FileFormatError(f"{path}: patterns are {counts.dtype} of shape {counts.shape}; write real (n, N, N)")
+    _refuse_several_scans(archive, path, keys)
+    positions_m = np.asarray(archive["position_m"], dtype=np.float64) if "position_m" in keys else None
+    positions_px = None if positions_m is not None else _pixel_positions(archive, path, keys)
+    positions = positions_m if positions_px is None else positions_px
+    notes = []
+    if positions is not None and counts.shape[0] == counts.shape[1] != counts.shape[2] == len(positions):
+        counts = np.moveaxis(counts, -1, 0)
+        notes.append("frames stood last and were moved first")
+    if positions is not None and len(positions) > len(counts):
+        notes.append(f"{len(positions) - len(counts)} positions after the last frame were left out")
+    if is_counts:
+        if counts.dtype.kind == "f" and (counts[0] != np.rint(counts[0])).any():
+            notes.append("diff3d is taken as photon counts, though it holds fractions")
+    else:
+        counts, note = photons_from_amplitude(counts)
+        notes.append(note)
+    stated = {key: positive(archive[key]) for key in _OPTICS if key in keys}
+    return ScanFile(
+        name=path.name.split(".")[0],
+        counts=counts,
+        indexes=np.arange(len(counts), dtype=np.int64),
+        positions_m=None if positions_m is None else positions_m[: len(counts)],
+        positions_px=None if positions_px is None else positions_px[: len(counts)],
+        probe=probe_modes(path, archive["probeGuess"]) if "probeGuess" in keys else None,
+        mask=archive["bad_pixels"].astype(bool) if "bad_pixels" in keys else None,
+        notes=tuple(notes),
+        **stated,
+    )
+
+
+_OPTICS = ("photon_energy_eV", "detector_distance_m", "detector_pixel_size_m", "object_pixel_size_m")
+
+
+def _pixel_positions(archive: NpzFile, path: Path, keys: set[str]) -> NDArray[np.float64] | None:
+    if not {"xcoords", "ycoords"} <= keys:
+        return None
+    x, y = (np.asarray(archive[key], dtype=np.float64).ravel() for key in ("xcoords", "ycoords"))
+    if len(x) != len(y):
+        raise FileFormatError(f"{path}: has {len(x)} xcoords and {len(y)} ycoords; write one of each a frame")
+    return np.stack([y, x], axis=1)
+
+
+def _refuse_several_scans(archive: NpzFile, path: Path, keys: set[str]) -> None:
+    scans = len(np.unique(archive["scan_index"])) if "scan_index" in keys else 1
+    if scans > 1:
+        raise FileFormatError(f"{path}: holds {scans} scans (scan_index); write one file a scan")
+
+
+def _read_tike(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
+    counts, corners = archive["data"], archive["scan"]
+    if counts.ndim == 4 and len(counts) == 1:
+        counts = counts[0]
+    if corners.ndim == 3 and len(corners) == 1:
+        corners = corners[0]
+    if counts.ndim != 3 or corners.ndim != 2 or corners.shape[1] != 2:
+        raise FileFormatError(
+            f"{path}: data is {counts.shape} and scan {corners.shape}; write (n, N, N) and (n, 2) of one view"
+        )
+    half = np.array(counts.shape[1:]) / 2
+    return ScanFile(
+        name=path.name.split(".")[0],
+        counts=np.fft.fftshift(counts, axes=(1, 2)),
+        indexes=np.arange(len(counts), dtype=np.int64),
+        positions_px=corners.astype(np.float64) + half,
+        probe=probe_modes(path, archive["probe"]) if "probe" in keys else None,
+        notes=("zero frequency moved from the corner to the middle; positions moved from patch corners to centres",),
+    )

@@ -1,0 +1,84 @@
+"""ptypy's prepared data (``.ptyd``): ``meta`` and ``chunks``; keV, positions (row, column) in metres, weight 0 = bad."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.files.access import array_of, positive, text_of
+from daemon.files.scan import ScanFile, one_side
+from ptychopinn.errors import FileFormatError
+
+
+def is_ptyd(file: h5py.File) -> bool:
+    """Whether the file has ptypy's two groups."""
+    return isinstance(file.get("chunks"), h5py.Group) and isinstance(file.get("meta"), h5py.Group)
+
+
+def read_ptyd(file: h5py.File, path: Path) -> ScanFile:
+    """Return the scan of an open file, its chunks joined in order."""
+    meta = file["meta"]
+    if text_of(_meta(meta, "propagation")).strip() == "nearfield":
+        raise FileFormatError(f"{path}: is a near-field scan; only the far field is reconstructed here")
+    names = sorted((name for name in file["chunks"] if name.isdigit()), key=int)
+    chunks = [file["chunks"].get(name) for name in names]
+    present = [chunk for chunk in chunks if isinstance(chunk, h5py.Group)]
+    if not present:
+        raise FileFormatError(f"{path}: holds no chunk of data; keep the .part files beside it")
+    counts = np.concatenate([array_of(chunk, "data") for chunk in present])
+    energy_keV = positive(_meta(meta, "energy"))
+    sides = [positive(side) for side in np.ravel(_meta(meta, "psize"))[:2]]
+    notes = []
+    if len(present) < len(chunks):
+        notes.append(f"{len(chunks) - len(present)} linked chunks are missing")
+    expected = positive(_meta(meta, "num_frames"))
+    if expected is not None and expected > len(counts):
+        notes.append(f"{len(counts)} of {expected:.0f} frames are there")
+    return ScanFile(
+        name=_label(meta) or path.name.split(".")[0],
+        counts=counts,
+        indexes=_indexes(present, len(counts)),
+        positions_m=np.concatenate([array_of(chunk, "positions") for chunk in present]).astype(np.float64),
+        photon_energy_eV=None if energy_keV is None else energy_keV * 1e3,
+        detector_distance_m=positive(_meta(meta, "distance")),
+        detector_pixel_size_m=one_side(path, "detector", sides[-1], sides[0]) if sides else None,
+        mask=_mask(meta, present, counts),
+        notes=tuple(notes),
+    )
+
+
+def _meta(meta: h5py.Group, key: str) -> Any:
+    """Return a value of ``meta``, an empty array if it is missing or ptypy's None."""
+    dataset = meta.get(key)
+    if not isinstance(dataset, h5py.Dataset) or text_of(dataset.attrs.get("type")) == "None":
+        return np.zeros(0)
+    return dataset[()]
+
+
+def _label(meta: h5py.Group) -> str:
+    label = _meta(meta, "label")
+    name = text_of(label) if isinstance(label, str | bytes) else ""
+    return "" if name == "None" else name
+
+
+def _indexes(chunks: list[h5py.Group], frames: int) -> NDArray[np.int64]:
+    if all(isinstance(chunk.get("indices"), h5py.Dataset) for chunk in chunks):
+        return np.concatenate([array_of(chunk, "indices") for chunk in chunks]).astype(np.int64)
+    return np.arange(frames, dtype=np.int64)
+
+
+def _mask(meta: h5py.Group, chunks: list[h5py.Group], counts: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Return pixels that have weight 0 in any frame, or in the common ``weight2d``."""
+    bad = np.zeros(counts.shape[1:], dtype=bool)
+    common = np.asarray(_meta(meta, "weight2d"))
+    if common.shape == bad.shape:
+        bad |= common == 0
+    for chunk in chunks:
+        weights = np.asarray(chunk["weights"][()]) if isinstance(chunk.get("weights"), h5py.Dataset) else np.zeros(0)
+        if weights.size and weights.shape[1:] == bad.shape:
+            bad |= (weights == 0).any(axis=0)
+    return bad if bad.any() else None

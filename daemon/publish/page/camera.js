@@ -1,0 +1,110 @@
+// Where the screen looks: the object pixel in its middle and device pixels per object pixel.
+
+const MARGIN = 0.05;
+const MAX_SCALE = 96;
+const EASE_S = 0.09;
+
+export class Camera {
+  constructor() {
+    this.width = 1;
+    this.height = 1;
+    this.now = { y: 0, x: 0, scale: 1 };
+    this.goal = { ...this.now };
+    this.content = null;
+    this.follows = true;
+    this.isCalm = window.matchMedia("(prefers-reduced-motion: reduce)");
+  }
+
+  resize(width, height) {
+    this.width = Math.max(1, width);
+    this.height = Math.max(1, height);
+    if (this.follows) this.#fitNow();
+  }
+
+  /** Tell which box holds the picture; while following, the view widens when the box leaves it or fills little of it. */
+  setContent(box) {
+    const isFirst = this.content === null;
+    this.content = box;
+    if (!this.follows || box === null) return;
+    if (isFirst) this.#fitNow();
+    else if (this.#isBadlyPlaced(box)) this.goal = this.#fitted(box);
+  }
+
+  fit() {
+    this.follows = true;
+    if (this.content !== null) this.goal = this.#fitted(this.content);
+  }
+
+  panBy(dy, dx) {
+    this.follows = false;
+    const { y, x, scale } = this.goal;
+    this.goal = { y: y - dy / scale, x: x - dx / scale, scale };
+    this.#jump();
+  }
+
+  /** Zoom and keep the object pixel under the screen point where it is. */
+  zoomBy(factor, screenY = this.height / 2, screenX = this.width / 2, isSmooth = false) {
+    this.follows = false;
+    const { y, x, scale } = this.goal;
+    const wanted = Math.min(MAX_SCALE, Math.max(this.#leastScale(), scale * factor));
+    const [offY, offX] = [screenY - this.height / 2, screenX - this.width / 2];
+    this.goal = { y: y + offY / scale - offY / wanted, x: x + offX / scale - offX / wanted, scale: wanted };
+    if (!isSmooth) this.#jump();
+  }
+
+  /** Move on towards the goal; true when the view changed. */
+  advance(seconds) {
+    const { now, goal } = this;
+    if (now.y === goal.y && now.x === goal.x && now.scale === goal.scale) return false;
+    const share = this.isCalm.matches ? 1 : 1 - Math.exp(-seconds / EASE_S);
+    const left = Math.max(Math.abs(goal.y - now.y), Math.abs(goal.x - now.x)) * goal.scale;
+    if (share === 1 || (left < 0.5 && Math.abs(goal.scale / now.scale - 1) < 0.001)) this.#jump();
+    else {
+      now.scale *= (goal.scale / now.scale) ** share;
+      now.y += (goal.y - now.y) * share;
+      now.x += (goal.x - now.x) * share;
+    }
+    return true;
+  }
+
+  get isSettled() {
+    return this.now.scale === this.goal.scale && this.now.y === this.goal.y && this.now.x === this.goal.x;
+  }
+
+  toScreen(y, x) {
+    const { now } = this;
+    return [(y - now.y) * now.scale + this.height / 2, (x - now.x) * now.scale + this.width / 2];
+  }
+
+  toObject(screenY, screenX) {
+    const { now } = this;
+    return [(screenY - this.height / 2) / now.scale + now.y, (screenX - this.width / 2) / now.scale + now.x];
+  }
+
+  #fitted(box) {
+    const room = 1 - 2 * MARGIN;
+    const scale = Math.min(MAX_SCALE, (room * this.height) / box.h, (room * this.width) / box.w);
+    return { y: box.y + box.h / 2, x: box.x + box.w / 2, scale };
+  }
+
+  #fitNow() {
+    if (this.content === null) return;
+    this.goal = this.#fitted(this.content);
+    this.#jump();
+  }
+
+  #isBadlyPlaced(box) {
+    const { y, x, scale } = this.goal;
+    const [halfY, halfX] = [this.height / 2 / scale, this.width / 2 / scale];
+    const leaves = box.y < y - halfY || box.x < x - halfX || box.y + box.h > y + halfY || box.x + box.w > x + halfX;
+    return leaves || this.#fitted(box).scale > 1.15 * scale;
+  }
+
+  #leastScale() {
+    return this.content === null ? 0.01 : Math.min(1, 0.2 * this.#fitted(this.content).scale);
+  }
+
+  #jump() {
+    this.now = { ...this.goal };
+  }
+}

@@ -1,0 +1,173 @@
+// Draws a picture: each tile has a canvas in native pixels, of which only what changed is coloured and drawn again.
+
+import { Camera } from "./camera.js";
+import { intersection, TILE, union } from "./picture.js";
+import { isNear, measure, paint, rangeOf } from "./ranges.js";
+
+const BUDGET_MS = 10;
+const MEASURE_MS = 400;
+const MEASURE_SHARE = 0.08;
+const SMOOTH_BELOW_SCALE = 2;
+
+export class Stage {
+  /** `onDrawn` is called after each frame in which something changed. */
+  constructor(canvas, onDrawn) {
+    this.canvas = canvas;
+    this.context = canvas.getContext("2d");
+    this.camera = new Camera();
+    this.onDrawn = onDrawn;
+    this.picture = null;
+    this.view = "phase";
+    this.half = null;
+    this.range = null;
+    this.measured = null;
+    this.measuredChange = -1;
+    this.measureAgainAt = 0;
+    this.styleNumber = 0;
+    this.invalid = "all";
+    this.lastFrameAt = 0;
+    this.isRequested = false;
+    this.waiting = [];
+    new ResizeObserver((entries) => this.#resize(entries[0])).observe(canvas);
+  }
+
+  /** Show a picture (or null) in a view; `half` is the half-range of the phase, or null to fit. */
+  show(picture, view, half) {
+    if (picture !== this.picture) this.invalid = "all";
+    if (picture !== this.picture || view !== this.view || half !== this.half) this.measuredChange = -1;
+    [this.picture, this.view, this.half] = [picture, view, half];
+    this.request();
+  }
+
+  /** Forget the picture and follow the next one. */
+  clear() {
+    this.show(null, this.view, this.half);
+    this.range = null;
+    this.camera.content = null;
+    this.camera.follows = true;
+  }
+
+  /** Change the camera by `act` and draw all again. */
+  move(act) {
+    act(this.camera);
+    this.invalid = "all";
+    this.request();
+  }
+
+  request() {
+    if (this.isRequested) return;
+    this.isRequested = true;
+    requestAnimationFrame((now) => this.#frame(now));
+  }
+
+  /** Resolves when everything received is on the screen. */
+  settled() {
+    this.request();
+    return new Promise((resolve) => this.waiting.push(resolve));
+  }
+
+  #resize(entry) {
+    const ratio = window.devicePixelRatio;
+    const exact = entry.devicePixelContentBoxSize?.[0];
+    const width = exact?.inlineSize ?? Math.round(entry.contentRect.width * ratio);
+    const height = exact?.blockSize ?? Math.round(entry.contentRect.height * ratio);
+    [this.canvas.width, this.canvas.height] = [width, height];
+    this.camera.resize(width, height);
+    this.invalid = "all";
+    this.request();
+  }
+
+  #frame(now) {
+    this.isRequested = false;
+    const seconds = Math.min(0.1, (now - this.lastFrameAt) / 1000);
+    this.lastFrameAt = now;
+    this.#measure(now);
+    if (this.camera.advance(seconds)) this.invalid = "all";
+    const isPainted = this.#paint(performance.now() + BUDGET_MS);
+    const isChanged = this.invalid !== null;
+    this.#draw();
+    if (isChanged) this.onDrawn();
+    const isMeasured = this.picture === null || this.measuredChange === this.picture.changes;
+    if (!isPainted || !isMeasured || !this.camera.isSettled) this.request();
+    else for (const resolve of this.waiting.splice(0)) resolve();
+  }
+
+  #measure(now) {
+    const { picture } = this;
+    if (picture === null || picture.changes === this.measuredChange) return;
+    if (this.measuredChange >= 0 && now < this.measureAgainAt) return;
+    const startedAt = performance.now();
+    this.measured = measure(picture);
+    const range = rangeOf(this.view, this.measured, this.half);
+    if (!isNear(this.range, range)) {
+      this.range = range;
+      this.styleNumber += 1;
+    }
+    this.measuredChange = picture.changes;
+    this.camera.setContent(this.measured.content);
+    this.measureAgainAt = now + Math.max(MEASURE_MS, (performance.now() - startedAt) / MEASURE_SHARE);
+  }
+
+  /** Colour what changed, what can be seen first, until the time is over; true when nothing is left. */
+  #paint(deadline) {
+    if (this.picture === null || this.range === null) return true;
+    const stale = [...this.picture.tiles.values()].filter((tile) => tile.dirty !== null || tile.style !== this.styleNumber);
+    const seen = this.#visibleBox();
+    stale.sort((a, b) => Number(intersection(b.box, seen) !== null) - Number(intersection(a.box, seen) !== null));
+    for (const tile of stale) {
+      if (performance.now() > deadline) return false;
+      this.#paintTile(tile);
+    }
+    return true;
+  }
+
+  #paintTile(tile) {
+    const box = tile.style === this.styleNumber ? tile.dirty : tile.box;
+    tile.canvas ??= new OffscreenCanvas(TILE, TILE);
+    const image = new ImageData(box.w, box.h);
+    paint(new Uint32Array(image.data.buffer), tile, box, this.range);
+    tile.canvas.getContext("2d").putImageData(image, box.x - tile.x, box.y - tile.y);
+    tile.dirty = null;
+    tile.style = this.styleNumber;
+    if (this.invalid !== "all") this.invalid = this.invalid === null ? box : union(this.invalid, box);
+  }
+
+  #visibleBox() {
+    const [top, left] = this.camera.toObject(0, 0);
+    const [bottom, right] = this.camera.toObject(this.camera.height, this.camera.width);
+    return { y: top, x: left, h: bottom - top, w: right - left };
+  }
+
+  #draw() {
+    if (this.invalid === null) return;
+    const { context, camera } = this;
+    const box = this.invalid === "all" ? this.#visibleBox() : grown(this.invalid, Math.max(4, 4 / camera.now.scale));
+    this.invalid = null;
+    const area = this.#screenArea(box);
+    context.save();
+    context.beginPath();
+    context.rect(...area);
+    context.clip();
+    context.clearRect(...area);
+    context.imageSmoothingEnabled = camera.now.scale < SMOOTH_BELOW_SCALE;
+    context.imageSmoothingQuality = "medium";
+    for (const tile of this.picture?.tiles.values() ?? []) {
+      if (tile.canvas !== null && intersection(tile.box, box) !== null) {
+        context.drawImage(tile.canvas, ...this.#screenArea(tile.box));
+      }
+    }
+    context.restore();
+  }
+
+  /** [x, y, width, height] in whole device pixels, so that neighbouring tiles meet without a seam. */
+  #screenArea({ y, x, h, w }) {
+    const [top, left] = this.camera.toScreen(y, x).map(Math.round);
+    const [bottom, right] = this.camera.toScreen(y + h, x + w).map(Math.round);
+    return [left, top, right - left, bottom - top];
+  }
+}
+
+/** A box with the pixels around it that smoothing blends it with. */
+function grown({ y, x, h, w }, by) {
+  return { y: y - by, x: x - by, h: h + 2 * by, w: w + 2 * by };
+}

@@ -1,0 +1,93 @@
+// What lies on the picture: tag, cursor read-out, scale bar, colour bar.
+
+import { TABLES } from "./ranges.js";
+import { byId } from "./panels.js";
+import * as words from "./words.js";
+
+const TITLES = { phase: "Phase / rad", amplitude: "Amplitude", coverage: "Coverage / weighted visits" };
+const OLD_SECONDS = 5;
+const SCALE_SHARE = 0.22;
+let barColours = null;
+
+/** Say which picture this is and how new. */
+export function showTag(session, layer, wanted) {
+  const header = layer === null ? null : session.pictures[layer].header;
+  byId("empty").hidden = header !== null;
+  byId("tag").hidden = header === null;
+  if (header === null) return;
+  const age = (Date.now() - session.pictureAt) / 1000;
+  const ago = session.isRunning && age > OLD_SECONDS ? ` (${words.seconds(age)} ago)` : "";
+  const parts = [layer, `${words.count(header.frames_stitched)} frames`, words.clock(session.pictureAt) + ago];
+  if (layer !== wanted) parts[0] = `${layer} (no ${wanted} picture yet)`;
+  if (header.complete) parts.push("complete");
+  byId("tag").textContent = parts.join(" · ");
+}
+
+/** Read the picture under the pointer; `place` is in device pixels, or null. */
+export function showCursor(stage, place) {
+  const cursor = byId("cursor");
+  const { picture, camera } = stage;
+  if (place === null || picture === null) {
+    cursor.hidden = true;
+    return;
+  }
+  const [y, x] = camera.toObject(...place).map(Math.floor);
+  const { re, im, weight } = picture.valueAt(y, x);
+  const size = picture.header.pixel_size_m;
+  const where = size > 0 ? `x ${micrometres(x * size)}  y ${micrometres(y * size)} µm` : `x ${x}  y ${y} px`;
+  cursor.hidden = false;
+  cursor.textContent = weight > 0 ? `${valueWords(stage.measured, re, im, weight)}   ${where}` : `not seen   ${where}`;
+}
+
+function valueWords(measured, re, im, weight) {
+  const turned = Math.atan2(im, re) - (measured?.mean ?? 0);
+  const phase = Math.atan2(Math.sin(turned), Math.cos(turned));
+  return `amplitude ${Math.hypot(re, im).toFixed(3)}  phase ${signed(phase, 3)} rad  coverage ${words.level(weight)}`;
+}
+
+function micrometres(metres) {
+  return signed(1e6 * metres, 2);
+}
+
+function signed(value, digits) {
+  return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
+}
+
+/** Draw a length that is about a fifth of the stage. */
+export function showScale({ picture, camera, canvas }) {
+  const size = picture?.header.pixel_size_m;
+  byId("scale").hidden = !(size > 0);
+  if (!(size > 0)) return;
+  const devicePerCss = canvas.width / Math.max(1, canvas.clientWidth);
+  const metresPerCss = (size * devicePerCss) / camera.now.scale;
+  const length = words.roundDown(SCALE_SHARE * canvas.clientWidth * metresPerCss);
+  byId("scale-bar").style.width = `${length / metresPerCss}px`;
+  byId("scale-text").textContent = words.length(length);
+}
+
+/** Draw the colours of a range with its ends in numbers. */
+export function showBar(range) {
+  byId("bar").hidden = range === null;
+  if (range === null) return;
+  byId("bar-title").textContent = TITLES[range.view];
+  byId("bar-low").textContent = signedLevel(range, range.low);
+  byId("bar-mid").textContent = signedLevel(range, (range.low + range.high) / 2);
+  byId("bar-high").textContent = signedLevel(range, range.high);
+  if (barColours === range.colours) return;
+  barColours = range.colours;
+  const image = new ImageData(256, 1);
+  TABLES[range.colours].forEach((value, i) => (image.data[4 * Math.floor(i / 3) + (i % 3)] = value));
+  for (let i = 3; i < image.data.length; i += 4) image.data[i] = 255;
+  byId("bar-canvas").getContext("2d").putImageData(image, 0, 0);
+}
+
+function signedLevel({ view }, value) {
+  const text = words.level(Math.abs(value));
+  if (view !== "phase" || value === 0) return text;
+  return `${value < 0 ? "−" : "+"}${fractionOfPi(Math.abs(value)) ?? text}`;
+}
+
+function fractionOfPi(value) {
+  const part = [1, 2, 4, 8].find((whole) => Math.abs(value - Math.PI / whole) < 1e-6);
+  return part === undefined ? null : part === 1 ? "π" : `π/${part}`;
+}

@@ -1,0 +1,114 @@
+// Numbers and states as a tired person reads them. Text only: nothing here touches the page.
+
+const NONE = "–";
+const STATES = ["starting", "idle", "scanning", "finishing", "stopping", "degraded"];
+
+function isNumber(value) {
+  return typeof value === "number" && Number.isFinite(value);
+}
+
+export function count(value) {
+  return isNumber(value) ? Math.round(value).toLocaleString("en") : NONE;
+}
+
+export function rate(value) {
+  if (!isNumber(value)) return NONE;
+  if (value < 0.005) return "0";
+  return value >= 100 ? count(value) : value.toFixed(value >= 10 ? 1 : 2);
+}
+
+export function seconds(value) {
+  if (!isNumber(value)) return NONE;
+  if (value < 1) return `${Math.round(1000 * value)} ms`;
+  if (value < 10) return `${value.toFixed(1)} s`;
+  return value < 120 ? `${Math.round(value)} s` : `${Math.round(value / 60)} min`;
+}
+
+export function bytes(value) {
+  if (!isNumber(value)) return NONE;
+  const power = Math.max(0, Math.min(4, Math.floor(Math.log10(Math.max(1, value)) / 3)));
+  return `${(value / 1000 ** power).toPrecision(3)} ${["B", "kB", "MB", "GB", "TB"][power]}`;
+}
+
+export function rfactor(value) {
+  return isNumber(value) ? value.toFixed(3) : NONE;
+}
+
+export function plain(value) {
+  return value === null || value === undefined || value === "" ? NONE : String(value);
+}
+
+export function clock(date) {
+  return date === null ? NONE : date.toLocaleTimeString("en-GB");
+}
+
+/** A length with the unit that keeps it readable. */
+export function length(metres) {
+  const size = Math.abs(metres);
+  const [factor, unit] = size >= 1e-3 ? [1e3, "mm"] : size >= 1e-6 ? [1e6, "µm"] : [1e9, "nm"];
+  return `${Number((metres * factor).toPrecision(3))} ${unit}`;
+}
+
+/** A value of the colour bar. */
+export function level(value) {
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  return size >= 1e4 || size < 1e-3 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
+}
+
+/** The largest of 1, 2, 5 times a power of ten that is not above `value`. */
+export function roundDown(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [5, 2, 1].find((step) => step * power <= value * 1.0001) * power;
+}
+
+export function stateWord(state) {
+  return STATES.includes(state) ? state : "unknown";
+}
+
+/** "516 received = 490 stitched + 26 duplicate", and what never came; it says so when that does not add up. */
+export function verdictWords(verdict, hasEnded) {
+  if (!isNumber(verdict?.received)) return "";
+  const refused = Object.entries(verdict.refused ?? {}).map(([reason, number]) => [number, `refused (${reason.replaceAll("_", " ")})`]);
+  const parts = [
+    [verdict.stitched, "stitched"],
+    [verdict.pending, "waiting"],
+    [verdict.duplicate, "duplicate"],
+    [verdict.without_position, "without position"],
+    ...refused,
+  ].filter(([number], i) => isNumber(number) && (number > 0 || i === 0));
+  const rest = verdict.received - parts.reduce((sum, [number]) => sum + number, 0);
+  if (rest !== 0) parts.push([rest, "unaccounted for"]);
+  const words = `${count(verdict.received)} received = ${parts.map(([number, word]) => `${count(number)} ${word}`).join(" + ")}`;
+  if (!hasEnded || !(verdict.missing > 0)) return words;
+  const expected = isNumber(verdict.expected) ? ` of ${count(verdict.expected)} expected` : "";
+  return `${words}; ${count(verdict.missing)}${expected} never came`;
+}
+
+/** What is wrong now, most urgent first: {kind: "error" | "warning", text}, or null when all is well. */
+export function warningOf({ connection, session, staleSeconds, now }) {
+  const asOf = session.pictureAt === null ? "" : ` The picture is as of ${clock(session.pictureAt)}.`;
+  if (connection.state === "refused") {
+    return { kind: "error", text: "The daemon asks for a token. Open this page once with ?token=… behind its address." };
+  }
+  if (connection.state === "lost") {
+    const wait = Math.max(0, Math.ceil((connection.retryAt - now) / 1000));
+    const again = wait === 0 ? "Trying again now." : `Trying again in ${wait} s.`;
+    return { kind: "error", text: `Connection to the daemon lost. ${again}${asOf}` };
+  }
+  if (connection.state === "resting") return { kind: "warning", text: `Paused while this page was hidden.${asOf}` };
+  if (connection.state === "open" && staleSeconds > 0) {
+    return { kind: "error", text: `No news from the daemon for ${seconds(staleSeconds)}.${asOf}` };
+  }
+  if (!session.isConfirmed) {
+    return { kind: "warning", text: `Connected again, but the daemon has no picture of this scan.${asOf}` };
+  }
+  return warningOfStatus(session);
+}
+
+function warningOfStatus({ status, isRunning }) {
+  if (status?.state === "degraded") return { kind: "warning", text: plain(status.sentence ?? "The daemon is degraded.") };
+  const gone = (status?.streams ?? []).filter((stream) => stream.connected === false).map((stream) => plain(stream.name));
+  if (gone.length > 0 && isRunning) return { kind: "warning", text: `Not connected: ${gone.join(", ")}.` };
+  return null;
+}

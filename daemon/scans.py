@@ -1,0 +1,112 @@
+"""The book of scans: what each is, was and gave; one JSON file a scan beside its product, read again at the next start."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+ScanState = Literal["scanning", "finishing", "complete", "incomplete", "stopped"]
+RUNNING: tuple[ScanState, ...] = ("scanning", "finishing")
+RECORD_NAME = "scan.json"
+PRODUCT_NAME = "product.h5"
+KEPT_RECORDS = 10_000
+
+
+def now_text() -> str:
+    """Return the time, ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRecord:
+    """One scan; the fields are those of ``GET /api/v1/scans``."""
+
+    id: str
+    state: ScanState = "scanning"
+    started: str = field(default_factory=now_text)
+    ended: str | None = None
+    rfactor: float | None = None
+    rfactor_network: float | None = None
+    model_generation: int = 0
+    product: str | None = None
+    verdict: dict[str, Any] | None = None
+
+
+class ScanBook:
+    """Scans by id, oldest first; safe from any thread."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._lock = threading.Lock()
+        self._records: dict[str, ScanRecord] = {}
+        found = sorted(directory.glob(f"*/{RECORD_NAME}"), key=lambda path: path.stat().st_mtime)
+        for path in found[-KEPT_RECORDS:]:
+            record = _read_record(path)
+            if record is not None:
+                self._records[record.id] = record
+
+    def folder(self, scan_id: str) -> Path:
+        """Return the scan's folder (ids are safe for paths)."""
+        return self.directory / scan_id
+
+    def open(self, scan_id: str) -> None:
+        """Enter a scan that has started."""
+        with self._lock:
+            self._records[scan_id] = ScanRecord(scan_id)
+            for old in list(self._records)[: max(0, len(self._records) - KEPT_RECORDS)]:
+                if self._records[old].state not in RUNNING:
+                    del self._records[old]
+
+    def change(self, scan_id: str, **changes: Any) -> ScanRecord:
+        """Change a record; one that is at its end is written to its folder."""
+        with self._lock:
+            record = replace(self._records.get(scan_id) or ScanRecord(scan_id), **changes)
+            self._records[scan_id] = record
+        if record.state not in RUNNING:
+            _write_record(self.folder(scan_id) / RECORD_NAME, record)
+        return record
+
+    def ids(self) -> list[str]:
+        """Return all ids, oldest first."""
+        with self._lock:
+            return list(self._records)
+
+    def get(self, scan_id: str) -> ScanRecord | None:
+        """Return a record."""
+        with self._lock:
+            return self._records.get(scan_id)
+
+    def listing(self, verdict_of: Callable[[str], dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return all records, newest first; running scans with their account as it stands."""
+        with self._lock:
+            records = list(reversed(self._records.values()))
+        return [as_public(record, verdict_of) for record in records]
+
+
+def as_public(record: ScanRecord, verdict_of: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """Return a record as the REST interface shows it."""
+    public = asdict(record)
+    if record.state in RUNNING:
+        public["verdict"] = verdict_of(record.id)
+    return public
+
+
+def _read_record(path: Path) -> ScanRecord | None:
+    try:
+        record = ScanRecord(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None  # a broken record costs its line in the list, not the start
+    return record if record.id == path.parent.name and record.state not in RUNNING else None
+
+
+def _write_record(path: Path, record: ScanRecord) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
+    temporary.replace(path)

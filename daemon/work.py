@@ -1,0 +1,190 @@
+"""What the engine holds of one scan: groups, the two layers, a sample of frames for the R-factor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from daemon.snapshot import LayerName, LayerUpdate, Region
+from ptychopinn.canvas import Box
+from ptychopinn.device import to_host
+from ptychopinn.groups import GroupBuilder
+from ptychopinn.mosaic import Mosaic
+from ptychopinn.physics import rfactor_parts
+from ptychopinn.refine import Refiner
+
+SAMPLE_FRAMES = 1024
+RFACTOR_BATCH = 32
+COVERED = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What the engine needs to know; sizes in pixels, times in seconds."""
+
+    pixel_size_m: float
+    model: str = "lift"
+    projections: int = 2
+    batch_frames: int = 32
+    batch_timeout_s: float = 0.05
+    gridsize: int = 1
+    max_side_px: int = 16384
+    keep_patch_bytes: int = 256 << 20
+    refine: bool = True
+    refine_buffer_bytes: int = 512 << 20
+    refine_finish_s: float = 1.5
+    publish_period_s: float = 0.1
+    checkpoint_s: float = 10.0
+    mask: NDArray[np.bool_] | None = None
+    saturation: float | None = None
+    queue_bytes: int = 256 << 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanResult:
+    """Both layers for the product: host arrays, origins in object pixels, positions of the stitched frames."""
+
+    scan_id: str
+    network: NDArray[np.complex64]
+    network_weight: NDArray[np.float32]
+    network_origin_px: tuple[int, int]
+    refined: NDArray[np.complex64] | None
+    refined_weight: NDArray[np.float32] | None
+    refined_origin_px: tuple[int, int] | None
+    indexes: NDArray[np.int64]
+    positions_px: NDArray[np.float64]
+    rfactors: dict[str, float]
+
+
+class ScanWork:
+    """The engine's side of one scan; used by the engine's thread alone."""
+
+    def __init__(self, scan_id: str, probe: torch.Tensor, options: EngineOptions) -> None:
+        self.scan_id = scan_id
+        self._probe = probe
+        n = probe.shape[-1]
+        keep_bytes = options.keep_patch_bytes if options.gridsize > 1 else 0
+        self.mosaic = Mosaic(probe.abs().square().sum(0), options.max_side_px, keep_bytes)
+        self.refiner = (
+            Refiner(probe, self.mosaic.cut, options.max_side_px, options.refine_buffer_bytes)
+            if options.refine
+            else None
+        )
+        self.groups = GroupBuilder(options.gridsize, n / 2, probe.device)
+        self.positions_px: dict[int, tuple[float, float]] = {}
+        self.stitched = 0
+        self.waiting_ns: list[int] = []
+        self.rfactors: dict[str, float] = {}
+        self.finish_by: float | None = None
+        self.next_refined = 0.0
+        self._sample: dict[int, torch.Tensor] = {}
+        self._random = np.random.default_rng(0)
+
+    def keep(self, index: int, amplitude: torch.Tensor) -> None:
+        """Take a stitched frame into the fair sample, and give it to the refiner."""
+        self.stitched += 1
+        if len(self._sample) < SAMPLE_FRAMES:
+            self._sample[index] = amplitude
+        elif self._random.random() < SAMPLE_FRAMES / self.stitched:
+            del self._sample[self._random.choice(list(self._sample))]
+            self._sample[index] = amplitude
+        if self.refiner is not None:
+            self.refiner.add(index, amplitude, self.positions_px[index])
+
+    def estimate_rfactors(self) -> None:
+        """Bring the running estimates up to date, cheaply."""
+        if self.refiner is not None and self.refiner.rfactor is not None:
+            self.rfactors["refined"] = self.refiner.rfactor
+        if self._sample:
+            chosen = self._random.choice(list(self._sample), size=min(8, len(self._sample)), replace=False).tolist()
+            fresh = self._rfactor(self.mosaic, chosen)
+            self.rfactors["network"] = 0.8 * self.rfactors.get("network", fresh) + 0.2 * fresh
+
+    def settle(self) -> None:
+        """Let the refined layer cover every frame, and compute both R-factors over the whole sample."""
+        if not self.stitched:
+            return
+        self.rfactors["network"] = self._rfactor(self.mosaic, list(self._sample))
+        if self.refiner is not None:
+            self.refiner.admit_all()
+            self.rfactors["refined"] = self._rfactor(self.refiner, list(self._sample))
+
+    @property
+    def coverage(self) -> float:
+        """Share of the canvas whose weight is above 5 % of the greatest."""
+        weight = self.mosaic.read()[1]
+        return float((weight > COVERED * weight.max()).float().mean()) if weight.numel() else 0.0
+
+    def _rfactor(self, source: Mosaic | Refiner, indexes: Sequence[int]) -> float:
+        misfit = total = 0.0
+        for begin in range(0, len(indexes), RFACTOR_BATCH):
+            part = indexes[begin : begin + RFACTOR_BATCH]
+            patches = torch.stack([source.cut(self.positions_px[i]) for i in part])
+            amplitude = torch.stack([self._sample[i] for i in part])
+            above, below = rfactor_parts(self._probe, patches, amplitude)
+            misfit, total = misfit + above, total + below
+        return misfit / total if total > 0 else float("nan")
+
+    def update(
+        self,
+        layer: LayerName,
+        *,
+        pixel_size_m: float,
+        frames_received: int,
+        generation: int,
+        time_ns: int,
+        is_complete: bool,
+    ) -> LayerUpdate | None:
+        """Return what changed in a layer since the last call, copied to the host; None if nothing did."""
+        source = self.mosaic if layer == "network" else self.refiner
+        if source is None:
+            return None
+        boxes = source.take_dirty()
+        if not boxes and not is_complete:
+            return None
+        return LayerUpdate(
+            scan_id=self.scan_id,
+            layer=layer,
+            shape=source.shape,
+            origin_px=source.origin_px,
+            pixel_size_m=pixel_size_m,
+            frames_stitched=self.stitched,
+            frames_received=frames_received,
+            model_generation=generation,
+            rfactor=self.rfactors.get(layer),
+            complete=is_complete,
+            regions=tuple(_region(source, box) for box in boxes),
+            time_ns=time_ns,
+        )
+
+    def result(self) -> ScanResult:
+        """Return both layers as they are."""
+        network, weight = _host(self.mosaic)
+        refined, refined_weight = (None, None) if self.refiner is None else _host(self.refiner)
+        indexes = sorted(self.positions_px)
+        return ScanResult(
+            self.scan_id,
+            network,
+            weight,
+            self.mosaic.origin_px,
+            refined,
+            refined_weight,
+            None if self.refiner is None else self.refiner.origin_px,
+            np.array(indexes, dtype=np.int64),
+            np.array([self.positions_px[i] for i in indexes], dtype=np.float64).reshape(-1, 2),
+            dict(self.rfactors),
+        )
+
+
+def _host(source: Mosaic | Refiner, box: Box | None = None) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
+    value, weight = source.read(box)
+    return np.asarray(to_host(value), dtype=np.complex64), np.asarray(to_host(weight), dtype=np.float32)
+
+
+def _region(source: Mosaic | Refiner, box: Box) -> Region:
+    value, weight = _host(source, box)
+    return Region(*box, object=value, weight=weight)

@@ -1,0 +1,230 @@
+r"""The default model ``lift``: projections with the probe as data, then a small U-shaped correction network.
+
+A *look* at a frame projects a start (1 at first; later the patch of the stitched neighbours) ``projections`` times onto
+the measured amplitude and lets the network correct the result. What the network is shown is free of every gauge and
+scale, so one set of weights serves any probe, sample, count level and N:
+
+* the start is turned so that its |P|^2-weighted mean is real, and the answer is turned back;
+* with s the rms of the lifted object minus 1 under the probe, all object-like inputs are divided by s and the network's
+  answer is multiplied by it, so weak samples look like strong ones; log s is an input;
+* the probe enters as its amplitude, its photons a pixel and its local phase slope, which no global phase and no
+  linear phase changes.
+
+All convolutions run at half resolution or less, without normalisation layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ptychopinn.model.optics import Optics
+from ptychopinn.model.overlap import Overlap
+
+OBJECT_PLANES = 7
+OPTICS_PLANES = 4
+FRAME_NUMBERS = 4
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions around a residual."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        with torch.no_grad():
+            self.second.weight.mul_(0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(functional.relu(self.first(functional.relu(x)), inplace=True))
+
+
+class CorrectionNet(nn.Module):
+    """U-shaped network on pixel-unshuffled planes.
+
+    Parameters
+    ----------
+    widths
+        Channels at 1/2, 1/4, 1/8, ... of the resolution.
+    depths
+        Residual blocks at each level, on the way down and again on the way up (the last level: once).
+    """
+
+    def __init__(self, widths: Sequence[int] = (32, 64, 96, 128), depths: Sequence[int] = (1, 1, 1, 2)) -> None:
+        super().__init__()
+        self.architecture = {"widths": list(widths), "depths": list(depths)}
+        self.stem = nn.Conv2d(4 * OBJECT_PLANES, widths[0], 3, padding=1)
+        self.stem_optics = nn.Conv2d(4 * OPTICS_PLANES, widths[0], 3, padding=1)
+        self.numbers = nn.ModuleList(nn.Linear(FRAME_NUMBERS, w) for w in (widths[0], widths[-1]))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.coders = nn.ModuleList(nn.Sequential(*(_Block(w) for _ in range(d))) for w, d in zip(widths, depths, strict=True))
+        self.decoders = nn.ModuleList(
+            nn.Sequential(*(_Block(w) for _ in range(d))) for w, d in zip(widths[:-1], depths[:-1], strict=True)
+        )
+        self.head = nn.Conv2d(widths[0], 4 * 3, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(self, planes: Tensor, optics: Tensor, numbers: Tensor) -> Tensor:
+        """Return ``(B, 3, s, s)``: correction (real, imaginary) and the lift's own gain, minus 1.
+
+        ``planes (B, 7, s, s)``, ``optics (G, 4, s, s)`` with B a multiple of G, ``numbers (B, 4)``; s a multiple of 16.
+        """
+        x = self.stem(functional.pixel_unshuffle(planes, 2))
+        seen = self.stem_optics(functional.pixel_unshuffle(optics, 2))
+        shared = seen[:, None] + self.numbers[0](numbers).view(len(seen), -1, x.shape[1], 1, 1)
+        x = x + shared.flatten(0, 1)
+        skips = []
+        for coder, down in zip(self.coders, self.down, strict=False):
+            x = coder(x)
+            skips.append(x)
+            x = down(x)
+        x = self.coders[-1](x + self.numbers[1](numbers)[:, :, None, None])
+        for decoder, up, skip in zip(reversed(self.decoders), reversed(self.up), reversed(skips), strict=True):
+            x = decoder(functional.pixel_shuffle(up(x), 2) + skip)
+        out: Tensor = functional.pixel_shuffle(self.head(functional.relu(x)), 2)
+        return out
+
+
+def look(
+    network: nn.Module | None,
+    optics: Optics,
+    amplitude: Tensor,
+    start: Tensor | None = None,
+    support: Tensor | None = None,
+    projections: int = 2,
+) -> Tensor:
+    """Return patches ``(G, M, N, N)`` complex64.
+
+    Parameters
+    ----------
+    network
+        None gives the lift alone.
+    amplitude : (G, M, N, N) float32
+        -1 = no data, zero frequency at the corner.
+    start : (G, M, N, N) complex64, optional
+        The stitched neighbours; 1 when there are none.
+    support : (G, M, N, N) float32, optional
+        Weight of the OTHER frames at each pixel of ``start``, each frame's greatest weight 1.
+    """
+    turn = None
+    if start is None:
+        step = optics.first(amplitude)
+        patches = 1 + step.update
+    else:
+        mean = (start * optics.weight).sum((-2, -1), keepdim=True)
+        turn = mean / mean.abs().clamp_min(1e-12)
+        start = start * turn.conj()
+        step = optics.project(start, amplitude)
+        patches = start + step.update
+    for _ in range(projections - 1):
+        step = optics.project(patches, amplitude)
+        patches = patches + step.update
+    if network is not None:
+        corrected = _corrected(network, optics, amplitude, patches, step.update, step.misfit, start, support)
+        low, side = optics.size_px // 2 - optics.side_px // 2, optics.side_px
+        patches = patches.clone()
+        patches[..., low : low + side, low : low + side] = corrected
+    return patches if turn is None else patches * turn
+
+
+def _corrected(
+    network: nn.Module,
+    optics: Optics,
+    amplitude: Tensor,
+    patches: Tensor,
+    update: Tensor,
+    misfit: Tensor,
+    start: Tensor | None,
+    support: Tensor | None,
+) -> Tensor:
+    """Return the corrected lit squares ``(G, M, s, s)``."""
+    weight = optics.lit(optics.weight)
+    trust = weight / (weight + 0.03)
+    lifted = (optics.lit(patches) - 1) * trust
+    scale = ((lifted.abs().square() * weight).sum((-2, -1)) / weight.sum((-2, -1))).sqrt().clamp(0.005, 2.0)
+    unit = scale[..., None, None]
+    fields = [lifted / unit, optics.lit(update) * trust / unit]
+    if start is None or support is None:
+        fields.append(torch.zeros_like(lifted))
+        known = torch.zeros_like(unit).expand(lifted.shape)
+    else:
+        around = optics.lit(support)
+        known = around / (around + weight + 1e-3)
+        fields.append((optics.lit(start) - 1) * known / unit)
+    planes = torch.stack([part for f in fields for part in (f.real, f.imag)] + [known], dim=2).flatten(0, 1)
+    dose = torch.log10(optics.peak.view(-1, 1) + 1).expand_as(scale) / 4
+    numbers = torch.stack((scale.log(), misfit.clamp_min(1e-3).log(), optics.counts(amplitude), dose), dim=-1)
+    dtype = next(network.parameters()).dtype
+    inputs = (planes, optics.planes, numbers.flatten(0, 1))
+    answer = network(
+        *(i.to(dtype, memory_format=torch.channels_last) if i.ndim == 4 else i.to(dtype) for i in inputs)
+    )
+    answer = answer.float().unflatten(0, lifted.shape[:2])
+    return 1 + lifted * (1 + answer[:, :, 2]) + unit * torch.complex(answer[:, :, 0], answer[:, :, 1])
+
+
+def save_network(network: CorrectionNet, path: Path, **about: Any) -> None:
+    """Write weights, architecture and plain facts about them; :func:`load_network` reads them without running code."""
+    torch.save({"architecture": network.architecture, "weights": network.state_dict(), **about}, path)
+
+
+def load_network(path: Path) -> CorrectionNet:
+    """Return the network written by :func:`save_network`, ready for inference."""
+    found = torch.load(path, weights_only=True, map_location="cpu")
+    network = CorrectionNet(**found["architecture"])
+    network.load_state_dict(found["weights"])
+    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+class LiftNet:
+    """The model ``lift`` for one probe ``(modes, N, N)`` complex64 in the fixed gauge, photon units."""
+
+    name = "lift"
+
+    def __init__(self, probe: Tensor, network: CorrectionNet, projections: int = 2, chunk_frames: int = 16) -> None:
+        self.probe = probe
+        self.optics = Optics(probe[None])
+        self.network = network
+        self._projections = projections
+        self._chunk_frames = chunk_frames
+
+    def predict(self, group: TensorDict, start: Tensor | None = None, support: Tensor | None = None) -> Tensor:
+        """Return patches ``(B, C, N, N)`` complex64 for a DiffractionGroup.
+
+        With ``start`` and ``support`` ``(B, C, N, N)`` (the stitched neighbours, see :func:`look`) it is a second look.
+        In a group of several frames the members see each other: a first look at each, then a second at all.
+        """
+        images: Tensor = group["images"]
+        with torch.inference_mode():
+            patches = self._look(images, start, support)
+            if images.shape[1] > 1 and start is None:
+                corners = group["coords_relative"][:, :, 0].round().long()
+                corners = corners - corners.amin(dim=1, keepdim=True)
+                patches = self._look(images, *stitched_start(patches, Overlap(corners, images.shape[-1]), self.optics))
+        return patches
+
+    def _look(self, images: Tensor, start: Tensor | None, support: Tensor | None) -> Tensor:
+        amplitude = torch.fft.ifftshift(images, dim=(-2, -1)).flatten(0, 1)[None]
+        flat = [None if t is None else t.flatten(0, 1)[None] for t in (start, support)]
+        parts = []
+        for begin in range(0, amplitude.shape[1], self._chunk_frames):
+            part = slice(begin, begin + self._chunk_frames)
+            begun = [None if t is None else t[:, part] for t in flat]
+            parts.append(look(self.network, self.optics, amplitude[:, part], *begun, projections=self._projections))
+        return torch.cat(parts, dim=1)[0].view(images.shape)
+
+
+def stitched_start(patches: Tensor, overlap: Overlap, optics: Optics) -> tuple[Tensor, Tensor]:
+    """Return each frame's start and support ``(G, M, N, N)`` from all frames' patches."""
+    weight = optics.weight
+    merged, total = overlap.stitch(patches, weight)
+    return overlap.cut(merged), (overlap.cut(total) - weight).clamp_min(0)

@@ -1,0 +1,104 @@
+r"""What the lift and its network need of a probe, for one scan or for many at once; and the projections themselves.
+
+Shapes: G scans (1 in the live chain), M frames of each. With P the probe's modes, a the amplitude,
+
+    project(O) = sum_m P_m^* (F^-1(a Y_m / sqrt(sum |Y|^2)) - P_m O) / (sum_m |P_m|^2 + eps max),   Y_m = F(P_m O)
+
+The network sees only the square in the middle that holds nearly all of the probe's energy (``side_px``); outside, the
+lift stands.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+GRAIN_PX = 16
+LIT_ENERGY = 0.97
+EPSILON = 0.02
+
+
+def lit_side_px(weight: Tensor, energy: float = LIT_ENERGY) -> int:
+    """Return the smallest side, a multiple of 16 px, of a square around pixel N/2 that holds a share of the energy.
+
+    ``weight`` is ``(N, N)``; patterns smaller than 16 px are taken whole.
+    """
+    n = weight.shape[-1]
+    total = float(weight.sum())
+    for side in range(GRAIN_PX, n, GRAIN_PX):
+        low = n // 2 - side // 2
+        if float(weight[low : low + side, low : low + side].sum()) >= energy * total:
+            return side
+    return n
+
+
+class Step(NamedTuple):
+    """One projection: the object's ``update (G, M, N, N)`` and each frame's ``misfit (G, M)``, an R-factor."""
+
+    update: Tensor
+    misfit: Tensor
+
+
+class Optics:
+    """A probe ``(G, modes, N, N)`` complex64 in photon units, prepared."""
+
+    def __init__(self, probe: Tensor, side_px: int | None = None) -> None:
+        self.size_px = probe.shape[-1]
+        self._probe = probe[:, None]
+        intensity = _power(probe).sum(1, keepdim=True)
+        self.energy = intensity.sum((-2, -1))
+        self.peak = intensity.amax((-2, -1), keepdim=True)
+        self.weight = intensity / self.peak
+        self.side_px = side_px or max(lit_side_px(w[0]) for w in self.weight)
+        self._back = self._probe.conj() / (intensity + EPSILON * self.peak)[:, None]
+        self._far = torch.fft.fft2(self._probe, norm="ortho")
+        self.planes = self._planes(intensity)
+
+    def lit(self, field: Tensor) -> Tensor:
+        """Return the lit square in the middle of ``(..., N, N)``."""
+        low = self.size_px // 2 - self.side_px // 2
+        return field[..., low : low + self.side_px, low : low + self.side_px]
+
+    def _planes(self, intensity: Tensor) -> Tensor:
+        """Return ``(G, 4, side, side)``: probe amplitude, log photons, and the probe's local phase slope (y, x)."""
+        slopes = []
+        probe = self._probe[:, 0]
+        for axis in (-2, -1):
+            turned = (torch.roll(probe, -1, axis) - torch.roll(probe, 1, axis)) / 2
+            flow = (probe.conj() * turned).imag.sum(1, keepdim=True)
+            mean = flow.sum((-2, -1), keepdim=True) / intensity.sum((-2, -1), keepdim=True)
+            slopes.append((flow - mean * intensity) / (intensity + EPSILON * self.peak))
+        photons = torch.log1p(intensity) / 10
+        return self.lit(torch.cat((self.weight.sqrt(), photons, *slopes), dim=1))
+
+    def first(self, amplitude: Tensor) -> Step:
+        """Project the empty object; amplitudes ``(G, M, N, N)`` with the zero frequency at the corner."""
+        return self._step(self._far.expand(-1, amplitude.shape[1], -1, -1, -1), self._probe, amplitude)
+
+    def project(self, patches: Tensor, amplitude: Tensor) -> Step:
+        """Project patches ``(G, M, N, N)``."""
+        exits = self._probe * patches[:, :, None]
+        return self._step(torch.fft.fft2(exits, norm="ortho"), exits, amplitude)
+
+    def _step(self, far: Tensor, exits: Tensor, amplitude: Tensor) -> Step:
+        magnitude = _power(far).sum(2, keepdim=True).sqrt()
+        target = torch.where(amplitude[:, :, None] < 0, magnitude, amplitude[:, :, None])
+        misfit = (magnitude - target).abs().sum((-3, -2, -1)) / target.sum((-3, -2, -1)).clamp_min(1e-6)
+        change = torch.fft.ifft2(far * (target / magnitude.clamp_min(1e-6)), norm="ortho") - exits
+        return Step((change * self._back).sum(2), misfit)
+
+    def counts(self, amplitude: Tensor) -> Tensor:
+        """Return each frame's counts over the vacuum's ``(G, M)``; pixels without data count as the vacuum's."""
+        vacuum = _power(self._far).sum(2)
+        return torch.where(amplitude < 0, vacuum, amplitude.square()).sum((-2, -1)) / self.energy
+
+    def magnitude(self, patches: Tensor) -> Tensor:
+        """Return the expected amplitudes ``(G, M, N, N)`` of patches, zero frequency at the corner."""
+        far = torch.fft.fft2(self._probe * patches[:, :, None], norm="ortho")
+        return (_power(far).sum(2) + 1e-6).sqrt()
+
+
+def _power(field: Tensor) -> Tensor:
+    return torch.view_as_real(field).square().sum(-1)

@@ -1,0 +1,366 @@
+"""Pairing of frames with positions: the one owner, by (scan, index), never by order of arrival.
+
+Every message received for a scan is, at each moment, exactly one of: stitched, duplicate, refused (for a reason),
+without position, or pending; so ``received = stitched + duplicate + sum(refused) + without_position + pending``.
+Pending frames wait for their position here, or were handed on as scan points and are not yet reported stitched.
+
+Two kinds of name. Senders use a *wire* name, which a restarted detector may use again: its second scan is ``NAME-2``,
+then ``NAME-3``. :meth:`Join.start_scan` returns the scan's own name; frames and positions, ends and messages refused on
+receipt go by the wire name to the newest scan of that name; everything else goes by the scan's own name.
+
+A scan's life: open, then ended, then finished when nothing of it is pending. Only a finished scan takes no more frames.
+Not safe to share between threads without a lock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.account import ScanAccount, Verdict, Waiting
+from streams.errors import PositionError
+from streams.frame import Frame, Position, PositionM, ScanPoint, ScanStart
+from streams.tables import PositionTable
+
+__all__ = ["Join", "Verdict"]
+
+_KEPT_ACCOUNTS = 1000
+_KEPT_NAMES = 10_000
+_MAX_EARLY_NAMES = 8
+
+
+class _Name(NamedTuple):
+    """What a wire name means now, and how many scans have had that name."""
+
+    scan_id: str
+    generation: int
+
+
+class Join:
+    """Pairs the frames and positions of all scans and keeps their accounts.
+
+    Parameters
+    ----------
+    position_timeout_s
+        How long after a scan's end a frame waits for its position; also how long positions wait for a scan to open.
+    max_wait_s
+        The same during the scan.
+    max_pending_bytes
+        Bound on the pixels of waiting frames; beyond it the oldest is refused, ``pending_overflow``.
+    max_open_scans
+        Bound on scans open at once; beyond it the oldest is ended.
+    max_position_bytes
+        Bound on one scan's positions, 16 bytes each where they are dense.
+    is_taken
+        Whether a name belongs to a scan of an earlier run and must not be given again.
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        position_timeout_s: float = 10.0,
+        max_wait_s: float = 600.0,
+        max_pending_bytes: int = 2**30,
+        max_open_scans: int = 8,
+        max_position_bytes: int = 64 * 2**20,
+        is_taken: Callable[[str], bool] = lambda name: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._position_timeout_s = position_timeout_s
+        self._max_wait_s = max(max_wait_s, position_timeout_s)
+        self._max_pending_bytes = max_pending_bytes
+        self._max_open_scans = max(1, max_open_scans)
+        self._max_position_bytes = max_position_bytes
+        self._is_taken = is_taken
+        self._clock = clock
+        self._live: dict[str, ScanAccount] = {}
+        self._finished: OrderedDict[str, ScanAccount] = OrderedDict()
+        self._names: OrderedDict[str, _Name] = OrderedDict()
+        self._early: OrderedDict[str | None, tuple[PositionTable, float]] = OrderedDict()
+        self._count_waiting = 0
+        self.pending_bytes = 0
+        self.positions_ignored = 0
+
+    @property
+    def open_scans(self) -> list[str]:
+        """Names of the scans that have not ended, oldest first."""
+        return [scan.scan_id for scan in self._live.values() if scan.ended_at is None]
+
+    @property
+    def waiting_frames(self) -> int:
+        """Frames that wait for their position."""
+        return sum(len(scan.waiting) for scan in self._live.values())
+
+    def current_id(self, wire_id: str) -> str | None:
+        """Return the name of the newest scan that a sender calls ``wire_id``; ``None`` if none is known."""
+        name = self._names.get(wire_id)
+        return None if name is None or self._find(name.scan_id) is None else name.scan_id
+
+    def start_scan(self, start: ScanStart) -> str:
+        """Open a scan and return its name.
+
+        A start repeated before any frame is the same scan. One that comes after frames means that the detector was
+        armed anew under the same name: the scan so far is ended, cut short, and another opened.
+        """
+        scan = self._newest(start.scan_id)
+        if scan is not None and scan.ended_at is None:
+            if scan.received == 0:
+                scan.expect(start.expected_frames)
+                return scan.scan_id
+            self._cut_short(scan)
+        return self._open(start).scan_id
+
+    def end_scan(self, scan_id: str, *, exactly: bool = False) -> None:
+        """End the newest scan that senders call ``scan_id``, or with ``exactly`` the scan of that very name."""
+        scan = self._find(scan_id) if exactly or scan_id not in self._names else self._newest(scan_id)
+        if scan is not None and scan.ended_at is None:
+            self._end(scan)
+
+    def add_frame(self, frame: Frame) -> list[ScanPoint]:
+        """Take a frame; return its scan point if its position is known."""
+        scan = self._newest(frame.scan_id) or self._open(ScanStart(frame.scan_id))
+        scan.received += 1
+        if scan.is_finished:
+            scan.refuse("after_end")
+            return []
+        scan.note(frame.index)
+        position_m = frame.position_m or scan.positions.get(frame.index)
+        is_no_better = position_m is not None and not position_m.is_finite and frame.index in scan.misplaced
+        if is_no_better or not scan.held.add(frame.index):
+            scan.duplicate += 1
+            return []
+        if position_m is None:
+            self._wait(scan, frame)
+            return []
+        return self._pair(scan, frame, position_m)
+
+    def add_positions(self, positions: Iterable[Position]) -> list[ScanPoint]:
+        """Take positions; return the scan points of frames that waited for them.
+
+        A position that names no scan is for the newest open one; with none open for the newest ended one that still
+        waits, until its indexes begin anew; else it is kept for the next scan. One for a finished scan is ignored.
+        """
+        points: list[ScanPoint] = []
+        for position in positions:
+            points += self._add_position(position)
+        return points
+
+    def set_positions(self, scan_id: str, positions_m: NDArray[np.floating[Any]]) -> list[ScanPoint]:
+        """Give a scan all its positions ``(n, 2)``, metres; return the scan points of frames that waited.
+
+        Raises :class:`PositionError` for another shape and ``KeyError`` for a scan that is not there or is finished.
+        """
+        values = np.asarray(positions_m, np.float64)
+        if values.ndim != 2 or values.shape[1] != 2:
+            raise PositionError(f"scan {scan_id}: positions of shape {values.shape} are not (n, 2)")
+        scan = self._live[scan_id]
+        scan.positions.fill(values)
+        points: list[ScanPoint] = []
+        for index in list(scan.waiting):
+            points += self._pair_waiting(scan, index)
+        return points
+
+    def refuse(self, scan_id: str, index: int | None, reason: str, received: bool = False) -> None:
+        """Enter a message as refused.
+
+        With ``received`` it is one that was never given to :meth:`add_frame`, and ``scan_id`` the sender's name. Else
+        it is the pending frame of that index, in the scan of that very name; where none is pending, nothing changes.
+        """
+        if received:
+            scan = self._newest(scan_id) or self._open(ScanStart(scan_id))
+            scan.received += 1
+            scan.refuse(reason)
+            if index is not None and not scan.is_finished:
+                scan.note(index)
+            return
+        pending = self._live.get(scan_id)
+        if pending is None or index is None:
+            return
+        if index in pending.waiting:
+            self._take_waiting(pending, index)
+        elif not pending.in_flight.discard(index):
+            return
+        pending.refuse(reason, index)
+        self._settle(pending)
+
+    def mark_stitched(self, scan_id: str, indexes: Iterable[int]) -> None:
+        """Enter scan points that were handed on as stitched; those that are not awaited change nothing."""
+        scan = self._live.get(scan_id)
+        if scan is None:
+            return
+        for index in indexes:
+            if scan.in_flight.discard(int(index)):
+                scan.stitched += 1
+        self._settle(scan)
+
+    def account(self, scan_id: str) -> Verdict:
+        """Return a scan's account; ``KeyError`` if it is not among the last 1000."""
+        scan = self._find(scan_id)
+        if scan is None:
+            raise KeyError(scan_id)
+        return scan.verdict()
+
+    def is_closed(self, scan_id: str) -> bool:
+        """Whether the scan of that name has ended, or senders now mean another scan by it."""
+        scan = self._find(scan_id)
+        return self.current_id(scan_id) is not None if scan is None else scan.ended_at is not None
+
+    def is_finished(self, scan_id: str) -> bool:
+        """Whether the scan has ended and each frame received is at its end."""
+        return scan_id in self._finished
+
+    def has_all(self, scan_id: str) -> bool:
+        """Whether every expected frame came and is at its end, ended or not; False if their number is unknown."""
+        scan = self._find(scan_id)
+        return scan is not None and scan.expected is not None and scan.verdict().missing == 0 and scan.pending == 0
+
+    def was_cut_short(self, scan_id: str) -> bool:
+        """Whether a new scan, not an end, closed this one."""
+        scan = self._find(scan_id)
+        return scan is not None and scan.was_cut_short
+
+    def poll(self) -> None:
+        """Give up frames, and positions of scans that never opened, that have waited too long."""
+        now = self._clock()
+        for scan in list(self._live.values()):
+            while scan.waiting and self._deadline(scan, next(iter(scan.waiting.values()))) <= now:
+                self._take_waiting(scan, next(iter(scan.waiting)))
+                scan.without_position += 1
+            self._settle(scan)
+        self._drop_stale_positions(now)
+
+    def _find(self, scan_id: str) -> ScanAccount | None:
+        return self._live.get(scan_id) or self._finished.get(scan_id)
+
+    def _newest(self, wire_id: str) -> ScanAccount | None:
+        name = self._names.get(wire_id)
+        return None if name is None else self._find(name.scan_id)
+
+    def _open(self, start: ScanStart) -> ScanAccount:
+        wire_id = start.scan_id
+        known = self._names.get(wire_id)
+        generation = 1 if known is None else known.generation + 1
+        scan_id = wire_id if generation == 1 else f"{wire_id}-{generation}"
+        while self._find(scan_id) is not None or self._is_taken(scan_id):
+            generation += 1
+            scan_id = f"{wire_id}-{generation}"
+        self._names[wire_id] = _Name(scan_id, generation)
+        self._names.move_to_end(wire_id)
+        if len(self._names) > _KEPT_NAMES:
+            self._names.popitem(last=False)
+        scan = self._live[scan_id] = ScanAccount(scan_id, start.expected_frames, self._early_positions(wire_id))
+        is_open = self.open_scans
+        if len(is_open) > self._max_open_scans:
+            self._cut_short(self._live[is_open[0]])
+        return scan
+
+    def _cut_short(self, scan: ScanAccount) -> None:
+        scan.was_cut_short = True
+        self._end(scan)
+
+    def _end(self, scan: ScanAccount) -> None:
+        scan.ended_at = self._clock()
+        self._settle(scan)
+
+    def _settle(self, scan: ScanAccount) -> None:
+        """Put a scan away once it is finished."""
+        if not scan.is_finished or scan.scan_id not in self._live:
+            return
+        scan.shed()
+        self._finished[scan.scan_id] = self._live.pop(scan.scan_id)
+        if len(self._finished) > _KEPT_ACCOUNTS:
+            self._finished.popitem(last=False)
+
+    def _wait(self, scan: ScanAccount, frame: Frame) -> None:
+        scan.waiting[frame.index] = Waiting(frame, self._clock(), self._count_waiting)
+        self._count_waiting += 1
+        self.pending_bytes += frame.counts.nbytes
+        while self.pending_bytes > self._max_pending_bytes:
+            oldest = min((s for s in self._live.values() if s.waiting), key=_first_number)
+            index = next(iter(oldest.waiting))
+            self._take_waiting(oldest, index)
+            oldest.refuse("pending_overflow", index)
+            self._settle(oldest)
+
+    def _take_waiting(self, scan: ScanAccount, index: int) -> Frame:
+        frame = scan.waiting.pop(index).frame
+        self.pending_bytes -= frame.counts.nbytes
+        return frame
+
+    def _deadline(self, scan: ScanAccount, waiting: Waiting) -> float:
+        if scan.ended_at is None:
+            return waiting.since + self._max_wait_s
+        return max(waiting.since, scan.ended_at) + self._position_timeout_s
+
+    def _pair(self, scan: ScanAccount, frame: Frame, position_m: PositionM) -> list[ScanPoint]:
+        if not position_m.is_finite:
+            scan.refuse("bad_position", frame.index)
+            scan.misplaced.add(frame.index)
+            return []
+        scan.in_flight.add(frame.index)
+        return [ScanPoint(scan.scan_id, frame.index, frame.counts, position_m, frame.received_ns)]
+
+    def _pair_waiting(self, scan: ScanAccount, index: int) -> list[ScanPoint]:
+        position_m = scan.positions.get(index)
+        if position_m is None or index not in scan.waiting:
+            return []
+        points = self._pair(scan, self._take_waiting(scan, index), position_m)
+        self._settle(scan)
+        return points
+
+    def _add_position(self, position: Position) -> list[ScanPoint]:
+        scan = self._scan_of_position(position)
+        if scan is None:
+            self._keep_early(position)
+            return []
+        if scan.scan_id in self._finished or not scan.positions.put(position.index, position.position_m):
+            self.positions_ignored += 1
+            return []
+        return self._pair_waiting(scan, position.index)
+
+    def _scan_of_position(self, position: Position) -> ScanAccount | None:
+        if position.scan_id is not None:
+            return self._newest(position.scan_id)
+        for scan in reversed(self._live.values()):
+            if scan.ended_at is None:
+                return scan
+        last = next(reversed(self._live.values()), None)
+        if last is None or not last.waiting or last.has_newer_positions:
+            return None
+        last.has_newer_positions = last.positions.get(position.index) is not None
+        return None if last.has_newer_positions else last
+
+    def _keep_early(self, position: Position) -> None:
+        table, _ = self._early.pop(position.scan_id, (PositionTable(self._max_position_bytes), 0.0))
+        if position.index == 0 and table.get(0) is not None:  # the source began anew
+            table = PositionTable(self._max_position_bytes)
+        if not table.put(position.index, position.position_m):
+            self.positions_ignored += 1
+        self._early[position.scan_id] = (table, self._clock())
+        if len(self._early) > _MAX_EARLY_NAMES:
+            self._early.popitem(last=False)
+
+    def _drop_stale_positions(self, now: float) -> None:
+        for wire_id, (_, latest) in list(self._early.items()):
+            if latest + self._position_timeout_s <= now:
+                del self._early[wire_id]
+
+    def _early_positions(self, wire_id: str) -> PositionTable:
+        self._drop_stale_positions(self._clock())
+        nameless = self._early.pop(None, None)
+        named = self._early.pop(wire_id, None)
+        if nameless is not None and named is not None:
+            nameless[0].update(named[0])
+        kept = nameless or named
+        return PositionTable(self._max_position_bytes) if kept is None else kept[0]
+
+
+def _first_number(scan: ScanAccount) -> int:
+    return next(iter(scan.waiting.values())).number

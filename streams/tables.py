@@ -1,0 +1,106 @@
+"""Compact tables by frame index: a set of indexes and a table of positions, both paged, so gaps cost nothing."""
+
+from __future__ import annotations
+
+import math
+from array import array
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.frame import PositionM
+
+__all__ = ["IndexSet", "PositionTable"]
+
+_WORD_BITS = 10
+_IN_WORD = (1 << _WORD_BITS) - 1
+_PAGE_BITS = 8
+_PAGE = 1 << _PAGE_BITS
+_PAGE_BYTES = 16 * _PAGE
+_EMPTY_PAGE = array("d", [math.nan]) * (2 * _PAGE)
+_BAD = PositionM(math.inf, math.inf)
+
+
+class IndexSet:
+    """A set of whole numbers, one bit each where they are dense."""
+
+    def __init__(self) -> None:
+        self._words: dict[int, int] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, index: int) -> bool:
+        return bool(self._words.get(index >> _WORD_BITS, 0) >> (index & _IN_WORD) & 1)
+
+    def add(self, index: int) -> bool:
+        """Put an index in; whether it is new."""
+        page, bit = index >> _WORD_BITS, 1 << (index & _IN_WORD)
+        word = self._words.get(page, 0)
+        if word & bit:
+            return False
+        self._words[page] = word | bit
+        self._count += 1
+        return True
+
+    def discard(self, index: int) -> bool:
+        """Take an index out; whether it was there."""
+        page, bit = index >> _WORD_BITS, 1 << (index & _IN_WORD)
+        word = self._words.get(page, 0)
+        if not word & bit:
+            return False
+        if word == bit:
+            del self._words[page]
+        else:
+            self._words[page] = word ^ bit
+        self._count -= 1
+        return True
+
+
+class PositionTable:
+    """Positions by index, 16 bytes each. A position that is not finite is kept as infinite, so that it is known bad."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_pages = max(1, max_bytes // _PAGE_BYTES)
+        self._pages: dict[int, array[float]] = {}
+
+    def get(self, index: int) -> PositionM | None:
+        """Return the position of an index; ``None`` where none is known."""
+        page = self._pages.get(index >> _PAGE_BITS)
+        if page is None:
+            return None
+        place = 2 * (index & (_PAGE - 1))
+        y = page[place]
+        return None if math.isnan(y) else PositionM(y, page[place + 1])
+
+    def put(self, index: int, position: PositionM) -> bool:
+        """Enter a position; the latest wins, but a bad one never displaces a good one. False if there is no room."""
+        page = self._pages.get(index >> _PAGE_BITS)
+        if page is None:
+            if len(self._pages) >= self._max_pages:
+                return False
+            page = self._pages[index >> _PAGE_BITS] = _EMPTY_PAGE[:]
+        place = 2 * (index & (_PAGE - 1))
+        if not position.is_finite:
+            if math.isfinite(page[place]):
+                return True
+            position = _BAD
+        page[place], page[place + 1] = position
+        return True
+
+    def fill(self, positions_m: NDArray[np.float64]) -> None:
+        """Enter positions ``(n, 2)``, metres, of indexes 0 to n - 1 over whatever is there."""
+        is_good = np.isfinite(positions_m).all(axis=1, keepdims=True)
+        values = np.where(is_good, positions_m, math.inf)
+        for page in range(-(-len(values) // _PAGE)):
+            known = array("d", values[page * _PAGE : (page + 1) * _PAGE].tobytes())
+            rest = self._pages.get(page, _EMPTY_PAGE)[len(known) :]
+            self._pages[page] = known + rest
+
+    def update(self, other: PositionTable) -> None:
+        """Enter all that another table knows."""
+        for number, page in other._pages.items():
+            for place in range(_PAGE):
+                if not math.isnan(page[2 * place]):
+                    self.put((number << _PAGE_BITS) + place, PositionM(page[2 * place], page[2 * place + 1]))

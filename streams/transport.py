@@ -1,0 +1,285 @@
+"""ZeroMQ ends of a stream: a receiver whose thread only receives, and a sender.
+
+An endpoint is ``tcp://host:port`` or ``ipc://path``. A receiver connects to it, or binds where it begins with ``@``; a
+sender binds, or connects where it begins with ``>``. Port 0 binds a free one, see ``bound_endpoint``.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket as sockets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
+
+import zmq
+
+from streams.connection import EVENTS, CurveKeys, Peers, attach, close, drain, has_input, kind_of, set_curve
+from streams.errors import EndpointError
+
+__all__ = ["CurveKeys", "Receiver", "Sender", "probe"]
+
+log = logging.getLogger(__name__)
+
+_RECEIVING = {"pull": zmq.PULL, "sub": zmq.SUB}
+_SENDING = {"push": zmq.PUSH, "pub": zmq.XPUB}
+_MOST_PARTS = 64
+_BURST = 128
+
+OnMessage = Callable[[list[memoryview], int], None]
+
+
+class Receiver:
+    """Receives one stream in a thread of its own, and reconnects for ever.
+
+    ``on_message(parts, received_ns)`` gets views into the message, not copies, and ``time.monotonic_ns``. It may block:
+    then a pushing sender is held back, and a publishing one drops. An exception of it is logged and counted.
+
+    Parameters
+    ----------
+    name
+        The stream's name in faults.
+    socket
+        ``pull`` or ``sub``.
+    max_message_bytes
+        Bound on a message; a sender of more is disconnected, or, if only its parts together exceed it, the message is
+        refused.
+    receive_limit
+        Messages that ZeroMQ may hold for this end.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        endpoint: str,
+        socket: str,
+        on_message: OnMessage,
+        *,
+        max_message_bytes: int = 256 * 2**20,
+        receive_limit: int = 256,
+        curve: CurveKeys | None = None,
+    ) -> None:
+        self.name = name
+        self.endpoint = endpoint
+        self.bound_endpoint = endpoint
+        self.messages = self.bytes = self.refused = self.failed = 0
+        self.last_message: float | None = None
+        self._on_message = on_message
+        self._kind = kind_of(_RECEIVING, socket)
+        self._max_message_bytes = max_message_bytes
+        self._receive_limit = receive_limit
+        self._curve = curve
+        self._peers = Peers(f"{name} stream {endpoint}")
+        self._changed = threading.Condition()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"receive-{name}", daemon=True)
+
+    @property
+    def connected(self) -> bool:
+        """Whether a peer is connected and its handshake is done."""
+        return self._peers.connections > 0
+
+    @property
+    def handshake_failures(self) -> int:
+        """Handshakes that failed so far: wrong keys, or only one end encrypts."""
+        return self._peers.handshake_failures
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the connection, in words; ``None`` while it is good or still young."""
+        return None if self.connected else self._peers.fault
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs, connected or trying to connect."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Open the socket and start the thread. Raises :class:`EndpointError`."""
+        self._context = zmq.Context()
+        self._socket = self._context.socket(self._kind)
+        self._monitor = self._socket.get_monitor_socket(EVENTS)
+        try:
+            self._set_options()
+            self._address, self.bound_endpoint = attach(self._socket, self.endpoint, f"{self.name} stream", "@", True)
+        except BaseException:
+            close(self._context, self._socket, self._monitor, 0)
+            raise
+        self._awake, self._waker = sockets.socketpair()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, once a running ``on_message`` returns, and free the endpoint."""
+        if self._thread.ident is None or self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._waker.send(b"\0")
+        self._thread.join()
+        self._awake.close()
+        self._waker.close()
+
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until a condition on the connection holds; whether it does."""
+        with self._changed:
+            return self._changed.wait_for(condition, timeout_s)
+
+    def _set_options(self) -> None:
+        self._socket.setsockopt(zmq.RCVHWM, self._receive_limit)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, self._max_message_bytes)
+        set_curve(self._socket, self._curve)
+        if self._kind == zmq.SUB:
+            self._socket.setsockopt(zmq.SUBSCRIBE, b"")
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        for source in (self._socket, self._monitor, self._awake.fileno()):
+            poller.register(source, zmq.POLLIN)
+        try:
+            while not self._stopping.is_set():
+                poller.poll(self._revive_in_ms())
+                self._watch()
+                self._receive()
+        finally:
+            close(self._context, self._socket, self._monitor, 0)
+
+    def _revive_in_ms(self) -> int | None:
+        at = self._peers.revive_at
+        return None if at is None else max(0, round(1000 * (at - time.monotonic())))
+
+    def _watch(self) -> None:
+        if drain(self._monitor, self._peers):
+            with self._changed:
+                self._changed.notify_all()
+        at = self._peers.revive_at
+        if at is not None and time.monotonic() >= at:
+            self._peers.revive_at = None
+            if not self.endpoint.startswith("@"):
+                with suppress(zmq.ZMQError):
+                    self._socket.disconnect(self._address)
+                self._socket.connect(self._address)
+
+    def _receive(self) -> None:
+        for _ in range(_BURST):
+            try:
+                frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                return
+            received_ns = time.monotonic_ns()
+            self._deliver([frame.buffer for frame in frames], received_ns)
+            if self._stopping.is_set():
+                return
+
+    def _deliver(self, parts: list[memoryview], received_ns: int) -> None:
+        size = sum(map(len, parts))
+        self.last_message = received_ns / 1e9
+        self.messages += 1
+        self.bytes += size
+        if size > self._max_message_bytes or len(parts) > _MOST_PARTS:
+            self.refused += 1
+            log.warning("%s stream: a message of %d parts, %d bytes exceeds the limit", self.name, len(parts), size)
+            return
+        try:
+            self._on_message(parts, received_ns)
+        except Exception:
+            self.failed += 1
+            log.exception("%s stream: a message was lost", self.name)
+
+
+class Sender:
+    """Sends a stream, for use in one thread. ``push`` and ``pub`` both wait for a receiver that is slow.
+
+    Parameters
+    ----------
+    socket
+        ``push`` or ``pub``.
+    send_limit
+        Messages that ZeroMQ may hold for each receiver.
+    """
+
+    def __init__(
+        self, endpoint: str, socket: str = "push", *, send_limit: int = 256, curve: CurveKeys | None = None
+    ) -> None:
+        self.endpoint = endpoint
+        self._kind = kind_of(_SENDING, socket)
+        self._peers = Peers(endpoint)
+        self._subscribers = 0
+        self._send_timeout_ms = -1
+        self._context = zmq.Context()
+        self._socket = self._context.socket(self._kind)
+        self._monitor = self._socket.get_monitor_socket(EVENTS)
+        try:
+            self._socket.setsockopt(zmq.SNDHWM, send_limit)
+            set_curve(self._socket, curve)
+            if self._kind == zmq.XPUB:
+                self._socket.setsockopt(zmq.XPUB_NODROP, 1)
+                self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+            _, self.bound_endpoint = attach(self._socket, endpoint, "sender", ">", False)
+        except BaseException:
+            close(self._context, self._socket, self._monitor, 0)
+            raise
+
+    def __enter__(self) -> Sender:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.close(0)
+
+    def wait_for_peer(self, timeout_s: float) -> bool:
+        """Wait until a receiver is connected (``pub``: has subscribed); whether one is."""
+        end = time.monotonic() + timeout_s
+        source = self._socket if self._kind == zmq.XPUB else self._monitor
+        while not self._has_peer():
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            source.poll(max(1, round(1000 * left)))
+        return True
+
+    def send(self, parts: Sequence[bytes | memoryview], timeout_s: float | None = None) -> None:
+        """Send one message, waiting for room. Raises :class:`EndpointError` if none comes within ``timeout_s``."""
+        self._has_peer()
+        timeout_ms = -1 if timeout_s is None else max(0, round(1000 * timeout_s))
+        if timeout_ms != self._send_timeout_ms:
+            self._socket.setsockopt(zmq.SNDTIMEO, timeout_ms)
+            self._send_timeout_ms = timeout_ms
+        try:
+            self._socket.send_multipart(parts, copy=False)
+        except zmq.Again as fault:
+            message = f"{self.endpoint}: no receiver took a message for {timeout_s:g} s; check that one runs"
+            raise EndpointError(message) from fault
+
+    def close(self, linger_s: float = 60.0) -> None:
+        """Free the endpoint once all is sent, or after ``linger_s``."""
+        if not self._socket.closed:
+            close(self._context, self._socket, self._monitor, round(1000 * linger_s))
+
+    def _has_peer(self) -> bool:
+        """Whether there is a receiver, after a look at the news."""
+        drain(self._monitor, self._peers)
+        if self._kind != zmq.XPUB:
+            return self._peers.connections > 0
+        while has_input(self._socket):
+            self._subscribers += 1 if self._socket.recv()[:1] == b"\1" else -1
+        return self._subscribers > 0
+
+
+def probe(endpoint: str, socket: str, timeout_s: float, curve: CurveKeys | None = None) -> str:
+    """Listen at an endpoint for a while; return ``ok``, ``silent`` or ``error: ...``. A pulled message is consumed."""
+    arrived = threading.Event()
+    receiver = Receiver("probe", endpoint, socket, lambda _parts, _ns: arrived.set(), receive_limit=1, curve=curve)
+    try:
+        receiver.start()
+    except EndpointError as error:
+        return f"error: {error}"
+    has_message = arrived.wait(timeout_s)
+    receiver.stop()
+    if has_message:
+        return "ok"
+    return f"error: {receiver.fault}" if receiver.handshake_failures else "silent"
