@@ -17,11 +17,12 @@ from ptychopinn.model.network import look, stitched_start
 from ptychopinn.model.optics import Optics
 from ptychopinn.model.overlap import Overlap
 from ptychopinn.physics import rfactor_parts
-from ptychopinn.simulate import PROBES, TEXTURES, Recipe, SimulatedScan, draw_recipe, simulate_scan
+from ptychopinn.simulate import PROBES, TEXTURES, Recipe, SimulatedScan, draw_recipe
 from ptychopinn.simulate.detector import Faults
 
 HELD_OUT_TEXTURE = "maze"
 HELD_OUT_PROBE = "diffuser"
+CHUNK_FRAMES = 16
 _SEED = 2**40
 
 
@@ -56,9 +57,11 @@ def looks_at(
     support: Tensor | None = None
     for _ in range(looks):
         parts = []
-        for part in torch.arange(frames.shape[1]).split(16):
-            some = [None if t is None else t[:, part] for t in (start, support)]
-            parts.append(look(network, optics, frames[:, part], *some, projections=projections))
+        for begin in range(0, frames.shape[1], CHUNK_FRAMES):
+            part = slice(begin, begin + CHUNK_FRAMES)
+            begun = None if start is None else start[:, part]
+            around = None if support is None else support[:, part]
+            parts.append(look(network, optics, frames[:, part], begun, around, projections))
         out.append(torch.cat(parts, dim=1))
         start, support = stitched_start(out[-1], overlap, optics)
     return out
@@ -93,6 +96,25 @@ def score_scan(network: nn.Module | None, scan: SimulatedScan, looks: int = 2) -
     return scores
 
 
-def score(network: nn.Module | None, recipes: Sequence[Recipe], looks: int = 2) -> list[list[dict[str, float]]]:
-    """Return :func:`score_scan` of each recipe."""
-    return [score_scan(network, simulate_scan(recipe), looks) for recipe in recipes]
+def summary(recipes: Sequence[Recipe], scores: Sequence[list[dict[str, float]]]) -> dict[str, dict[str, list[float]]]:
+    """Return, by probe kind, by counts (with the size), for new families, and over all: after each look the median
+    correlation, then the share of scans above 0.95, then the median R-factor.
+    """
+    classes: dict[str, list[list[dict[str, float]]]] = {}
+    for recipe, looks in zip(recipes, scores, strict=True):
+        names = ["all", recipe.probe_kind, f"{recipe.size_px} px, {recipe.counts:.0e} counts"]
+        if recipe.probe_kind == HELD_OUT_PROBE or recipe.texture == HELD_OUT_TEXTURE:
+            names.append("new family")
+        for name in names:
+            classes.setdefault(name, []).append(looks)
+    return {name: _summary(members) for name, members in classes.items()}
+
+
+def _summary(members: list[list[dict[str, float]]]) -> dict[str, list[float]]:
+    columns = list(zip(*members, strict=True))
+    correlation = [np.array([s["correlation"] for s in column]) for column in columns]
+    return {
+        "correlation": [round(float(np.median(c)), 4) for c in correlation],
+        "above_0.95": [round(float((c >= 0.95).mean()), 3) for c in correlation],
+        "rfactor": [round(float(np.median([s["rfactor"] for s in column])), 4) for column in columns],
+    }

@@ -6,109 +6,59 @@ ones make its start without gradients (each look answers for itself; a step cost
 
 Loss of a scan, with w = |P|^2, O the predicted patches, T the true ones, S the patches cut from the stitched O:
 
-* supervised: rms of O e^{-i phi} - T under w over the rms contrast of T, **one** phi for the scan: patches must agree;
+* supervised: rms of O e^{-i phi} - T under w, **one** phi for the scan, so patches must agree;
 * physics: rms of |F(P S)| - a over the rms of a, valid pixels, so the misfit sees the overlap;
-* agreement: rms of O - S under w over the contrast.
+* agreement: rms of O - S under w.
+
+The first and last are divided by the rms of T's contrast and of what the lift sees (contrast and noise) together, so weak
+samples count like strong ones and hopelessly noisy scans do not drown the rest.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptychopinn.heldout import training_kinds
-from ptychopinn.model.network import CorrectionNet, look, stitched_start
-from ptychopinn.model.optics import Optics, lit_side_px
-from ptychopinn.model.overlap import Overlap
-from ptychopinn.simulate import SimulatedScan, TextureBank, draw_neighbourhood, draw_recipe
+from ptychopinn.batches import Batch, BatchSettings, Source
+from ptychopinn.heldout import heldout_recipes, score_scan, summary
+from ptychopinn.model.network import CorrectionNet, channels_last, look, save_network, stitched_start
+from ptychopinn.simulate import simulate_scan
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Training settings.
 
-    ``steps`` in all; ``lit_pixels`` lit pixels of a step (G x M x side^2, about); ``large_share`` of the steps are
-    128 px, the rest 64 px; ``looks`` weights of training the first, second, third look; ``physics``, ``agreement``
-    weights of the losses; ``contrast_floor`` contrast below which a scan counts less.
+    ``minutes`` or ``steps``: how long; with ``minutes`` the rate falls with the clock, with ``steps`` (not 0) the run
+    is repeatable. ``looks`` shares of training the first, second, third look; ``physics``, ``agreement`` weights of
+    the losses; ``contrast_floor`` contrast below which a scan counts less; ``average`` decay of the averaged weights.
     """
 
-    steps: int = 10000
+    minutes: float = 90.0
+    steps: int = 0
     seed: int = 1
     rate: float = 1.5e-3
     warmup_steps: int = 200
     weight_decay: float = 1e-3
     average: float = 0.999
     clip: float = 1.0
-    lit_pixels: int = 220_000
-    frames: int = 12
-    large_share: float = 0.3
-    looks: tuple[float, ...] = (0.5, 0.3, 0.2)
-    physics: float = 0.2
+    looks: tuple[float, ...] = (0.45, 0.3, 0.25)
+    physics: float = 1.0
     agreement: float = 0.1
     contrast_floor: float = 0.03
     projections: int = 2
-    bank_textures: int = 256
-    bank_side_px: int = 320
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """G neighbourhoods of M frames; amplitudes and truth with patches as leading axes ``(G, M, ...)``."""
-
-    amplitude: Tensor
-    truth: Tensor
-    optics: Optics
-    overlap: Overlap
-
-
-class Source:
-    """Batches of simulated neighbourhoods; batch k of a seed and rank is always the same apart from the texture bank."""
-
-    def __init__(self, settings: Settings, rank: int = 0, begin: int = 0) -> None:
-        self._settings = settings
-        self._rank = rank
-        self._probe_kinds, textures = training_kinds()
-        self._bank = TextureBank(settings.bank_side_px, settings.bank_textures, textures, (settings.seed, rank, begin))
-
-    def batch(self, step: int) -> Batch:
-        """Return the batch of a step."""
-        s = self._settings
-        rng = np.random.default_rng((s.seed, self._rank, step))
-        size = 128 if rng.random() < s.large_share else 64
-        modes = int(rng.choice((1, 2, 3), p=(0.75, 0.15, 0.1)))
-        ratio = float(rng.uniform(0.15, 0.6))
-        scans: list[SimulatedScan] = []
-        side = 16
-        while not scans or (len(scans) + 1) * s.frames * side**2 <= s.lit_pixels:
-            drawn = draw_recipe(size, rng, probe_kinds=self._probe_kinds, textures=["bank"], modes=modes)
-            near = min(0.6, max(0.15, ratio * float(rng.uniform(0.85, 1.15))))
-            scan = draw_neighbourhood(replace(drawn, frames=s.frames, footprint_ratio=near), self._bank)
-            scans.append(scan)
-            side = max(side, lit_side_px(scan.probe.abs().square().sum(0)))
-            if len(scans) >= 16:
-                break
-        self._bank.renew(1)
-        return collate(scans)
-
-
-def collate(scans: list[SimulatedScan]) -> Batch:
-    """Return scans of one N, one number of modes and of frames as a batch."""
-    n = scans[0].recipe.size_px
-    optics = Optics(torch.stack([s.probe for s in scans]))
-    corners = torch.stack([torch.from_numpy(s.corners_px - s.corners_px.min(axis=0)) for s in scans])
-    truth = torch.stack(
-        [
-            torch.stack([optics.lit(s.object[y : y + n, x : x + n]) for y, x in s.true_corners_px.tolist()])
-            for s in scans
-        ]
-    )
-    amplitude = torch.fft.ifftshift(torch.stack([s.amplitude for s in scans]), dim=(-2, -1))
-    return Batch(amplitude, truth, optics, Overlap(corners, n))
+    log_steps: int = 50
+    checkpoint_steps: int = 500
+    score_steps: int = 2500
+    batches: BatchSettings = field(default_factory=BatchSettings)
 
 
 def losses(patches: Tensor, batch: Batch, floor: float) -> dict[str, Tensor]:
@@ -119,19 +69,21 @@ def losses(patches: Tensor, batch: Batch, floor: float) -> dict[str, Tensor]:
     share = weight / norm
     lit = optics.lit(patches)
 
-    def rms(field: Tensor) -> Tensor:
-        return ((field.real.square() + field.imag.square()) * share).sum((1, 2, 3)).clamp_min(1e-10).sqrt()
+    def rms(wave: Tensor) -> Tensor:
+        return ((wave.real.square() + wave.imag.square()) * share).sum((1, 2, 3)).clamp_min(1e-10).sqrt()
 
-    def over_scan(field: Tensor) -> Tensor:
-        return (field * share).sum((1, 2, 3), keepdim=True)
+    def over_scan(wave: Tensor) -> Tensor:
+        return (wave * share).sum((1, 2, 3), keepdim=True)
 
-    contrast = (rms(batch.truth - over_scan(batch.truth)).square() + floor**2).sqrt()
     with torch.no_grad():
+        contrast = rms(batch.truth - over_scan(batch.truth))
+        seen = rms(optics.lit(optics.first(batch.amplitude).update))
+        unit = (contrast.square() + seen.square() + floor**2).sqrt() / 2**0.5
         turn = over_scan(lit * batch.truth.conj())
         turn = turn / turn.abs().clamp_min(1e-12)
-    supervised = rms(lit * turn.conj() - batch.truth) / contrast
+    supervised = rms(lit * turn.conj() - batch.truth) / unit
     cut = batch.overlap.cut(batch.overlap.stitch(patches, optics.weight)[0])
-    agreement = rms(lit - optics.lit(cut)) / contrast
+    agreement = rms(lit - optics.lit(cut)) / unit
     valid = batch.amplitude >= 0
     misfit = torch.where(valid, optics.magnitude(cut) - batch.amplitude, 0.0).square().sum((1, 2, 3))
     whole = torch.where(valid, batch.amplitude, 0.0).square().sum((1, 2, 3)).clamp_min(1.0)
@@ -142,11 +94,10 @@ def losses(patches: Tensor, batch: Batch, floor: float) -> dict[str, Tensor]:
 class Learner:
     """Network, optimiser and running average of the weights."""
 
-    def __init__(self, network: CorrectionNet, settings: Settings, rank: int = 0) -> None:
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def __init__(self, network: CorrectionNet, settings: Settings) -> None:
+        self.network = channels_last(network)
         self.settings = settings
         self.step = 0
-        self._rank = rank
         self._optimiser = torch.optim.AdamW(
             network.parameters(), lr=settings.rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
         )
@@ -156,28 +107,23 @@ class Learner:
         """Return a copy of the network with the averaged weights."""
         copy = CorrectionNet(**self.network.architecture)
         copy.load_state_dict(self._average)
-        return copy.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        copy.eval()
+        return channels_last(copy)
 
-    def learn(self, batch: Batch, merge: Callable[[nn.Module], None] | None = None) -> dict[str, float]:
-        """Take one step; ``merge`` averages the gradients over workers. Returns the losses and the look trained."""
+    def learn(self, batch: Batch, progress: float, workers: int = 1) -> dict[str, float]:
+        """Take one step at ``progress`` (0 to 1) of the training; returns the losses and the look that was trained."""
         s = self.settings
-        rng = np.random.default_rng((s.seed, self._rank, self.step, 1))
-        looks = 1 + int(rng.choice(len(s.looks), p=np.array(s.looks) / sum(s.looks)))
-        start: Tensor | None = None
-        support: Tensor | None = None
-        with torch.no_grad():
-            for _ in range(looks - 1):
-                before = look(self.network, batch.optics, batch.amplitude, start, support, s.projections)
-                start, support = stitched_start(before, batch.overlap, batch.optics)
-        patches = look(self.network, batch.optics, batch.amplitude, start, support, s.projections)
-        parts = losses(patches, batch, s.contrast_floor)
+        rng = np.random.default_rng((s.seed, self.step))
+        looks = 1 + int(rng.choice(len(s.looks), p=s.looks))
+        parts = losses(self._look(batch, looks), batch, s.contrast_floor)
         total = parts["supervised"] + s.physics * parts["physics"] + s.agreement * parts["agreement"]
         self._optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
-        if merge:
-            merge(self.network)
+        if workers > 1:
+            _share_gradients(self.network, workers)
+        warm = min(1.0, (self.step + 1) / s.warmup_steps)
         for group in self._optimiser.param_groups:
-            group["lr"] = self._rate()
+            group["lr"] = s.rate * warm * (0.01 + 0.495 * (1 + math.cos(math.pi * min(1.0, progress))))
         nn.utils.clip_grad_norm_(self.network.parameters(), s.clip)
         self._optimiser.step()
         self.step += 1
@@ -187,12 +133,17 @@ class Learner:
                 self._average[name].lerp_(value, 1 - keep)
         return {"loss": float(total.detach()), "look": looks, **{k: float(v.detach()) for k, v in parts.items()}}
 
-    def _rate(self) -> float:
-        s = self.settings
-        warm = min(1.0, (self.step + 1) / s.warmup_steps)
-        return s.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / s.steps))))
+    def _look(self, batch: Batch, looks: int) -> Tensor:
+        """Return the patches of the last of several looks, the only one with gradients."""
+        start: Tensor | None = None
+        support: Tensor | None = None
+        with torch.no_grad():
+            for _ in range(looks - 1):
+                seen = look(self.network, batch.optics, batch.amplitude, start, support, self.settings.projections)
+                start, support = stitched_start(seen, batch.overlap, batch.optics)
+        return look(self.network, batch.optics, batch.amplitude, start, support, self.settings.projections)
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         """Return everything that :meth:`restore` needs."""
         return {
             "step": self.step,
@@ -201,9 +152,123 @@ class Learner:
             "optimiser": self._optimiser.state_dict(),
         }
 
-    def restore(self, state: dict[str, object]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Go on from a :meth:`state`."""
-        self.step = int(state["step"])  # type: ignore[call-overload]
-        self.network.load_state_dict(state["network"])  # type: ignore[arg-type]
-        self._optimiser.load_state_dict(state["optimiser"])  # type: ignore[arg-type]
-        self._average = dict(state["average"])  # type: ignore[call-overload]
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._average = dict(state["average"])
+
+
+def _share_gradients(network: nn.Module, workers: int) -> None:
+    """Replace each worker's gradients by their mean over the workers."""
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    torch.distributed.all_reduce(flat)
+    for gradient, mean in zip(gradients, torch.split(flat / workers, [g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+class Run:
+    """One worker of a training run that lives in a folder; worker 0 writes the files.
+
+    Files: ``log.jsonl`` (one JSON object a line: losses, or held-out scores), ``checkpoint.pt`` (to go on from), and
+    ``network.pt`` (the averaged weights, see :func:`ptychopinn.model.network.save_network`).
+    """
+
+    def __init__(self, rank: int, workers: int, settings: Settings, folder: Path) -> None:
+        self._rank, self._workers, self._settings, self._folder = rank, workers, settings, folder
+        torch.manual_seed(settings.seed)
+        self._learner = Learner(CorrectionNet(), settings)
+        self._before_s = 0.0
+        self._patches = 0
+        if (folder / "checkpoint.pt").exists():
+            saved = torch.load(folder / "checkpoint.pt", weights_only=True)
+            self._learner.restore(saved["learner"])
+            self._before_s, self._patches = saved["elapsed_s"], saved["patches"]
+        self._began = time.monotonic()
+        self._source = Source(settings.batches, settings.seed, rank, self._learner.step)
+
+    def elapsed_s(self) -> float:
+        """Return the seconds trained, over all sittings."""
+        return self._before_s + time.monotonic() - self._began
+
+    def _progress(self) -> float:
+        s = self._settings
+        share = self._learner.step / s.steps if s.steps else self.elapsed_s() / (60 * s.minutes)
+        if self._workers > 1 and not s.steps:
+            common = torch.tensor([share], dtype=torch.float64)
+            torch.distributed.broadcast(common, 0)
+            share = float(common)
+        return share
+
+    def train(self) -> None:
+        """Train to the end of the settings; log, keep checkpoints and score on the way."""
+        s = self._settings
+        recent: list[dict[str, float]] = []
+        while (progress := self._progress()) < 1:
+            batch = self._source.batch(self._learner.step)
+            recent.append(self._learner.learn(batch, progress, self._workers))
+            self._patches += self._workers * batch.amplitude.shape[0] * batch.amplitude.shape[1]
+            step = self._learner.step
+            if step % s.log_steps == 0:
+                self._log({"progress": progress, **_mean(recent)})
+                recent = []
+            if step % s.checkpoint_steps == 0:
+                self._save()
+            if step % s.score_steps == 0:
+                self.score()
+        self._save()
+        self.score()
+
+    def score(self) -> None:
+        """Score the averaged weights on held-out scans, shared among the workers, and log them."""
+        recipes = heldout_recipes()
+        mine = range(self._rank, len(recipes), self._workers)
+        network = self._learner.averaged()
+        found = {i: score_scan(network, simulate_scan(recipes[i]), looks=2) for i in mine}
+        gathered: list[Any] = [found]
+        if self._workers > 1:
+            gathered = [None] * self._workers
+            torch.distributed.all_gather_object(gathered, found)
+        scores = {i: s for part in gathered for i, s in part.items()}
+        self._log({"heldout": summary(recipes, [scores[i] for i in range(len(recipes))])})
+
+    def _log(self, line: dict[str, Any]) -> None:
+        if self._rank:
+            return
+        elapsed = self.elapsed_s()
+        head = {"step": self._learner.step, "minutes": round(elapsed / 60, 2), "patches": self._patches}
+        with (self._folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps({**head, **line}) + "\n")
+
+    def _save(self) -> None:
+        if self._rank:
+            return
+        state = {"learner": self._learner.state(), "elapsed_s": self.elapsed_s(), "patches": self._patches}
+        new = self._folder / "checkpoint.pt.new"
+        torch.save(state, new)
+        new.replace(self._folder / "checkpoint.pt")
+        about = {"steps": self._learner.step, "patches": self._patches, "minutes": self.elapsed_s() / 60}
+        new = self._folder / "network.pt.new"
+        save_network(self._learner.averaged(), new, training={**about, "settings": asdict(self._settings)})
+        new.replace(self._folder / "network.pt")
+
+
+def _mean(lines: list[dict[str, float]]) -> dict[str, Any]:
+    out: dict[str, Any] = {k: round(sum(x[k] for x in lines) / len(lines), 5) for k in lines[0] if k != "look"}
+    for number in sorted({int(x["look"]) for x in lines}):
+        of_look = [x["supervised"] for x in lines if x["look"] == number]
+        out[f"supervised_look{number}"] = round(sum(of_look) / len(of_look), 5)
+    return out
+
+
+def run_worker(rank: int, workers: int, settings: Settings, folder: Path) -> None:
+    """Run one of ``workers`` processes that train together on this machine, one thread each."""
+    torch.set_num_threads(1)
+    if workers > 1:
+        meeting = f"file://{folder.resolve() / 'rendezvous'}"
+        torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=workers)
+    Run(rank, workers, settings, folder).train()
+    if workers > 1:
+        torch.distributed.destroy_process_group()

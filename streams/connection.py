@@ -22,7 +22,7 @@ __all__ = ["EVENTS", "CurveKeys", "Peers", "attach", "close", "drain", "has_inpu
 
 log = logging.getLogger(__name__)
 
-_ENDPOINT = re.compile(r"tcp://[^\s/]+:(\d{1,5}|\*)|ipc://.+")
+_ENDPOINT = re.compile(r"tcp://[^\s/]+:(?P<port>\d{1,5}|\*)|ipc://.+")
 _RECONNECT_MS, _RECONNECT_MOST_MS = 100, 1000
 _REVIVE_S = 2.0
 EVENTS = (
@@ -99,7 +99,7 @@ def attach(socket: zmq.Socket[bytes], endpoint: str, who: str, mark: str, is_bou
     is_marked = endpoint.startswith(mark)
     address = endpoint[1:] if is_marked else endpoint
     is_bound = is_marked == is_bound_if_marked
-    if not _ENDPOINT.fullmatch(address):
+    if not _is_endpoint(address):
         raise EndpointError(
             f"{who}: {endpoint!r} is no endpoint; it looks like {mark}tcp://127.0.0.1:9999, or without {mark}"
         )
@@ -133,6 +133,11 @@ def set_curve(socket: zmq.Socket[bytes], curve: CurveKeys | None) -> None:
         socket.setsockopt(zmq.CURVE_SECRETKEY, curve.secret)
     except zmq.ZMQError as fault:
         raise EndpointError("a CURVE key is not 40 characters of Z85; make keys anew with zmq.curve_keypair") from fault
+
+
+def _is_endpoint(address: str) -> bool:
+    found = _ENDPOINT.fullmatch(address)
+    return found is not None and (found["port"] in (None, "*") or int(found["port"]) < 65536)
 
 
 def has_input(socket: zmq.Socket[bytes]) -> bool:

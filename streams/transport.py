@@ -121,7 +121,7 @@ class Receiver:
         self._waker.close()
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait until a condition on the connection holds; whether it does."""
+        """Wait until a condition holds, looked at when the connection changes or its first message comes."""
         with self._changed:
             return self._changed.wait_for(condition, timeout_s)
 
@@ -144,14 +144,17 @@ class Receiver:
         finally:
             close(self._context, self._socket, self._monitor, 0)
 
+    def _tell(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
     def _revive_in_ms(self) -> int | None:
         at = self._peers.revive_at
         return None if at is None else max(0, round(1000 * (at - time.monotonic())))
 
     def _watch(self) -> None:
         if drain(self._monitor, self._peers):
-            with self._changed:
-                self._changed.notify_all()
+            self._tell()
         at = self._peers.revive_at
         if at is not None and time.monotonic() >= at:
             self._peers.revive_at = None
@@ -176,6 +179,8 @@ class Receiver:
         self.last_message = received_ns / 1e9
         self.messages += 1
         self.bytes += size
+        if self.messages == 1:
+            self._tell()
         if size > self._max_message_bytes or len(parts) > _MOST_PARTS:
             self.refused += 1
             log.warning("%s stream: a message of %d parts, %d bytes exceeds the limit", self.name, len(parts), size)
@@ -272,14 +277,13 @@ class Sender:
 
 def probe(endpoint: str, socket: str, timeout_s: float, curve: CurveKeys | None = None) -> str:
     """Listen at an endpoint for a while; return ``ok``, ``silent`` or ``error: ...``. A pulled message is consumed."""
-    arrived = threading.Event()
-    receiver = Receiver("probe", endpoint, socket, lambda _parts, _ns: arrived.set(), receive_limit=1, curve=curve)
+    receiver = Receiver("probe", endpoint, socket, lambda _parts, _ns: None, receive_limit=1, curve=curve)
     try:
         receiver.start()
     except EndpointError as error:
         return f"error: {error}"
-    has_message = arrived.wait(timeout_s)
+    receiver.wait_for(lambda: receiver.messages > 0 or receiver.handshake_failures > 0, timeout_s)
     receiver.stop()
-    if has_message:
+    if receiver.messages:
         return "ok"
     return f"error: {receiver.fault}" if receiver.handshake_failures else "silent"

@@ -8,30 +8,24 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import typer
 
+from daemon.cli.processes import first_line, free_port, verb_process
 from daemon.cli.progress import progress
 from daemon.client import Viewer
 from daemon.errors import DaemonError, IncompleteScanError
 from daemon.status import verdict_sentence
-from streams.errors import EndpointError
 
 DATA = Path(__file__).parents[1] / "demo_data"
 SCAN, PROBE = DATA / "siemens-star.cxi", DATA / "siemens-star-probe.npz"
 SILENCE_S = 60.0
-STOP_S = 20.0
 
 TEMPLATE = """\
 [frames]
@@ -82,7 +76,7 @@ def run_demo(options: DemoOptions) -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ptycholive-demo-") as folder:
         config = Path(folder) / "demo.toml"
-        frames = f"tcp://127.0.0.1:{_free_port()}"
+        frames = f"tcp://127.0.0.1:{free_port()}"
         config.write_text(
             TEMPLATE.format(
                 frames=frames,
@@ -92,8 +86,8 @@ def run_demo(options: DemoOptions) -> None:
                 directory=json.dumps(str(Path(folder) / "out")),
             )
         )
-        with _process("serve", "--config", str(config), "--json", log=Path(folder) / "daemon.log") as daemon:
-            addresses = json.loads(_first_line(daemon, Path(folder) / "daemon.log"))
+        with verb_process("serve", "--config", str(config), "--json", log=Path(folder) / "daemon.log") as daemon:
+            addresses = json.loads(first_line(daemon, Path(folder) / "daemon.log"))
             typer.echo(f"Watch it at {addresses['http']}", err=True)
             summary = _watch_scan(options, addresses, frames, Path(folder))
             if options.headless:
@@ -111,9 +105,9 @@ def _watch_scan(options: DemoOptions, addresses: dict[str, Any], frames: str, fo
     """Start the sender, follow the scan as a viewer, keep the product, and return the summary."""
     command = [str(SCAN), "--format", "dectris-v2", "--bind", frames, "--rate", str(options.rate_hz), "--json"]
     command += ["--fault", options.fault, "--scan-id", "siemens-star"]
-    with Viewer(addresses["updates"], SILENCE_S) as viewer, _process("replay", *command, log=folder / "sender.log") as sender:
+    with Viewer(addresses["updates"], SILENCE_S) as viewer, verb_process("replay", *command, log=folder / "sender.log") as sender:
         seen = _follow(viewer)
-        sent = json.loads(_first_line(sender, folder / "sender.log"))
+        sent = json.loads(first_line(sender, folder / "sender.log"))
     ended = seen.ended or {}
     verdict, rfactors = ended["verdict"], ended.get("rfactors") or {}
     if ended.get("product") is None:
@@ -147,50 +141,6 @@ def _follow(viewer: Viewer) -> Seen:
                 seen.ended_ns, seen.ended = time.time_ns(), header
                 return seen
     raise DaemonError("the daemon ended before the scan did")
-
-
-@contextmanager
-def _process(*verb: str, log: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run a verb in a process of its own; ended by SIGTERM at the latest when the block ends."""
-    with log.open("w") as stderr:
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "daemon.cli", *verb], stdout=subprocess.PIPE, stderr=stderr, text=True
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        _pipe(process).close()
-
-
-def _pipe(process: subprocess.Popen[str]) -> IO[str]:
-    if process.stdout is None:
-        raise DaemonError("a process was started without a pipe")
-    return process.stdout
-
-
-def _first_line(process: subprocess.Popen[str], log: Path) -> str:
-    """Return the first line that a process prints, or raise what it said instead."""
-    line = _pipe(process).readline()
-    if line:
-        return line
-    code = process.wait(STOP_S)
-    words = log.read_text().strip().splitlines()
-    sentence = words[-1].removeprefix("ptycholive: ") if words else f"a process ended with exit code {code}"
-    raise EndpointError(sentence) if code == 4 else DaemonError(sentence)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_for_interrupt(daemon: subprocess.Popen[str]) -> None:

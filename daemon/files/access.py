@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import bz2
 import io
+import lzma
 import os
 import secrets
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -24,6 +26,21 @@ from ptychopinn.errors import FileFormatError
 ZIP_MAGIC = b"PK\x03\x04"
 BZ2_MAGIC = b"BZh"
 MAX_UNPACKED_BYTES = 16 << 30
+UNREADABLE = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    lzma.LZMAError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What h5py, numpy and the decompressors raise when a file is not what it says."""
 
 
 @contextmanager
@@ -35,12 +52,14 @@ def refusing(path: Path) -> Iterator[None]:
         raise FileFormatError(f"{path}: there is no such file; give the path of one") from None
     except (IsADirectoryError, PermissionError) as fault:
         raise FileFormatError(f"{path}: cannot be opened ({fault.strerror}); give a readable file") from None
-    except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as fault:
+    except UNREADABLE as fault:
         raise FileFormatError(f"{path}: {_cause(fault)}") from fault
 
 
 def _cause(fault: Exception) -> str:
     words = " ".join(str(fault).split())
+    if isinstance(fault, MemoryError):
+        return f"does not fit into memory ({words}); split the scan"
     if "allow_pickle" in words:
         return "holds pickled Python objects, which are never loaded; write plain arrays"
     if "filter" in words and "plugin" in words.lower():

@@ -109,7 +109,7 @@ def write_cxi(path: Path, scan: ScanFile) -> None:
         _write_optics(file, scan)
         if scan.positions_m is not None:
             y, x = scan.positions_m.T
-            file[TRANSLATIONS[0]] = np.stack([y, x, np.zeros(n)], axis=1)
+            file[TRANSLATIONS[0]] = np.stack([x, y, np.zeros(n)], axis=1)
             file[TRANSLATIONS[1]] = h5py.SoftLink(f"/{TRANSLATIONS[0]}")
             file[f"{PTYCHODUS}/probe_position_indexes"] = np.arange(n, dtype=np.int64)
 

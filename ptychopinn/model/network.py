@@ -24,7 +24,7 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ptychopinn.model.optics import Optics
+from ptychopinn.model.optics import Optics, Step
 from ptychopinn.model.overlap import Overlap
 
 OBJECT_PLANES = 7
@@ -43,7 +43,8 @@ class _Block(nn.Module):
             self.second.weight.mul_(0.3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(functional.relu(self.first(functional.relu(x)), inplace=True))
+        out: Tensor = x + self.second(functional.relu(self.first(functional.relu(x)), inplace=True))
+        return out
 
 
 class CorrectionNet(nn.Module):
@@ -65,16 +66,18 @@ class CorrectionNet(nn.Module):
         self.numbers = nn.ModuleList(nn.Linear(FRAME_NUMBERS, w) for w in (widths[0], widths[-1]))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
         self.up = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in zip(widths, widths[1:], strict=False))
-        self.coders = nn.ModuleList(nn.Sequential(*(_Block(w) for _ in range(d))) for w, d in zip(widths, depths, strict=True))
+        self.coders = nn.ModuleList(
+            nn.Sequential(*(_Block(w) for _ in range(d))) for w, d in zip(widths, depths, strict=True)
+        )
         self.decoders = nn.ModuleList(
             nn.Sequential(*(_Block(w) for _ in range(d))) for w, d in zip(widths[:-1], depths[:-1], strict=True)
         )
-        self.head = nn.Conv2d(widths[0], 4 * 3, 3, padding=1)
+        self.head = nn.Conv2d(widths[0], 4 * 4, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, planes: Tensor, optics: Tensor, numbers: Tensor) -> Tensor:
-        """Return ``(B, 3, s, s)``: correction (real, imaginary) and the lift's own gain, minus 1.
+        """Return ``(B, 4, s, s)``: correction (real, imaginary), gain of the lift minus 1, logit of the last step's gain.
 
         ``planes (B, 7, s, s)``, ``optics (G, 4, s, s)`` with B a multiple of G, ``numbers (B, 4)``; s a multiple of 16.
         """
@@ -92,6 +95,11 @@ class CorrectionNet(nn.Module):
             x = decoder(functional.pixel_shuffle(up(x), 2) + skip)
         out: Tensor = functional.pixel_shuffle(self.head(functional.relu(x)), 2)
         return out
+
+
+def channels_last(network: CorrectionNet) -> CorrectionNet:
+    """Return the network with its weights in the layout that convolutions on CPUs run best in."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def look(
@@ -129,10 +137,10 @@ def look(
         step = optics.project(patches, amplitude)
         patches = patches + step.update
     if network is not None:
-        corrected = _corrected(network, optics, amplitude, patches, step.update, step.misfit, start, support)
-        low, side = optics.size_px // 2 - optics.side_px // 2, optics.side_px
-        patches = patches.clone()
-        patches[..., low : low + side, low : low + side] = corrected
+        corrected, gain = _corrected(network, optics, amplitude, patches, step, start, support)
+        patches = optics.with_lit(patches, corrected)
+        update = optics.lit(optics.project(patches, amplitude).update)
+        patches = optics.with_lit(patches, corrected + gain * update)
     return patches if turn is None else patches * turn
 
 
@@ -141,18 +149,17 @@ def _corrected(
     optics: Optics,
     amplitude: Tensor,
     patches: Tensor,
-    update: Tensor,
-    misfit: Tensor,
+    step: Step,
     start: Tensor | None,
     support: Tensor | None,
-) -> Tensor:
-    """Return the corrected lit squares ``(G, M, s, s)``."""
+) -> tuple[Tensor, Tensor]:
+    """Return the corrected lit squares ``(G, M, s, s)`` complex and the gain of the last projection, 0 to 1."""
     weight = optics.lit(optics.weight)
     trust = weight / (weight + 0.03)
     lifted = (optics.lit(patches) - 1) * trust
     scale = ((lifted.abs().square() * weight).sum((-2, -1)) / weight.sum((-2, -1))).sqrt().clamp(0.005, 2.0)
     unit = scale[..., None, None]
-    fields = [lifted / unit, optics.lit(update) * trust / unit]
+    fields = [lifted / unit, optics.lit(step.update) * trust / unit]
     if start is None or support is None:
         fields.append(torch.zeros_like(lifted))
         known = torch.zeros_like(unit).expand(lifted.shape)
@@ -162,14 +169,15 @@ def _corrected(
         fields.append((optics.lit(start) - 1) * known / unit)
     planes = torch.stack([part for f in fields for part in (f.real, f.imag)] + [known], dim=2).flatten(0, 1)
     dose = torch.log10(optics.peak.view(-1, 1) + 1).expand_as(scale) / 4
-    numbers = torch.stack((scale.log(), misfit.clamp_min(1e-3).log(), optics.counts(amplitude), dose), dim=-1)
+    numbers = torch.stack((scale.log(), step.misfit.clamp_min(1e-3).log(), optics.counts(amplitude), dose), dim=-1)
     dtype = next(network.parameters()).dtype
     inputs = (planes, optics.planes, numbers.flatten(0, 1))
-    answer = network(
+    answer: Tensor = network(
         *(i.to(dtype, memory_format=torch.channels_last) if i.ndim == 4 else i.to(dtype) for i in inputs)
     )
-    answer = answer.float().unflatten(0, lifted.shape[:2])
-    return 1 + lifted * (1 + answer[:, :, 2]) + unit * torch.complex(answer[:, :, 0], answer[:, :, 1])
+    answer = answer.float().view(*lifted.shape[:2], *answer.shape[1:])
+    corrected: Tensor = 1 + lifted * (1 + answer[:, :, 2]) + unit * torch.complex(answer[:, :, 0], answer[:, :, 1])
+    return corrected, torch.sigmoid(answer[:, :, 3])
 
 
 def save_network(network: CorrectionNet, path: Path, **about: Any) -> None:
@@ -182,7 +190,8 @@ def load_network(path: Path) -> CorrectionNet:
     found = torch.load(path, weights_only=True, map_location="cpu")
     network = CorrectionNet(**found["architecture"])
     network.load_state_dict(found["weights"])
-    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.eval()
+    return channels_last(network)
 
 
 class LiftNet:
@@ -214,12 +223,12 @@ class LiftNet:
 
     def _look(self, images: Tensor, start: Tensor | None, support: Tensor | None) -> Tensor:
         amplitude = torch.fft.ifftshift(images, dim=(-2, -1)).flatten(0, 1)[None]
-        flat = [None if t is None else t.flatten(0, 1)[None] for t in (start, support)]
+        begun, around = (None if t is None else t.flatten(0, 1)[None] for t in (start, support))
         parts = []
         for begin in range(0, amplitude.shape[1], self._chunk_frames):
             part = slice(begin, begin + self._chunk_frames)
-            begun = [None if t is None else t[:, part] for t in flat]
-            parts.append(look(self.network, self.optics, amplitude[:, part], *begun, projections=self._projections))
+            some, near = (None if t is None else t[:, part] for t in (begun, around))
+            parts.append(look(self.network, self.optics, amplitude[:, part], some, near, self._projections))
         return torch.cat(parts, dim=1)[0].view(images.shape)
 
 

@@ -2,7 +2,10 @@ r"""What the lift and its network need of a probe, for one scan or for many at o
 
 Shapes: G scans (1 in the live chain), M frames of each. With P the probe's modes, a the amplitude,
 
-    project(O) = sum_m P_m^* (F^-1(a Y_m / sqrt(sum |Y|^2)) - P_m O) / (sum_m |P_m|^2 + eps max),   Y_m = F(P_m O)
+    project(O) = sum_m P_m^* (F^-1(a Y_m / sqrt(sum |Y|^2 + d^2)) - P_m O) / (sum_m |P_m|^2 + eps max),   Y_m = F(P_m O)
+
+with d = 0.3, half of an amplitude's photon noise: where the model expects no light its phase is rounding noise, and the
+measured amplitude there is left out instead of being given a random phase.
 
 The network sees only the square in the middle that holds nearly all of the probe's energy (``side_px``); outside, the
 lift stands.
@@ -18,6 +21,7 @@ from torch import Tensor
 GRAIN_PX = 16
 LIT_ENERGY = 0.97
 EPSILON = 0.02
+DARK_AMPLITUDE = 0.3
 
 
 def lit_side_px(weight: Tensor, energy: float = LIT_ENERGY) -> int:
@@ -61,6 +65,12 @@ class Optics:
         low = self.size_px // 2 - self.side_px // 2
         return field[..., low : low + self.side_px, low : low + self.side_px]
 
+    def with_lit(self, field: Tensor, square: Tensor) -> Tensor:
+        """Return ``field (..., N, N)`` with its lit square replaced."""
+        out = field.clone()
+        self.lit(out).copy_(square)
+        return out
+
     def _planes(self, intensity: Tensor) -> Tensor:
         """Return ``(G, 4, side, side)``: probe amplitude, log photons, and the probe's local phase slope (y, x)."""
         slopes = []
@@ -86,7 +96,9 @@ class Optics:
         magnitude = _power(far).sum(2, keepdim=True).sqrt()
         target = torch.where(amplitude[:, :, None] < 0, magnitude, amplitude[:, :, None])
         misfit = (magnitude - target).abs().sum((-3, -2, -1)) / target.sum((-3, -2, -1)).clamp_min(1e-6)
-        change = torch.fft.ifft2(far * (target / magnitude.clamp_min(1e-6)), norm="ortho") - exits
+        ratio = target / (magnitude.square() + DARK_AMPLITUDE**2).sqrt()
+        ratio = torch.where(amplitude[:, :, None] < 0, 1.0, ratio)
+        change = torch.fft.ifft2(far * ratio, norm="ortho") - exits
         return Step((change * self._back).sum(2), misfit)
 
     def counts(self, amplitude: Tensor) -> Tensor:

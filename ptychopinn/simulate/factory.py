@@ -79,7 +79,12 @@ def _on_object(places: NDArray[np.float64], shape: Sequence[int], size_px: int) 
 
 
 def draw_recipe(
-    size_px: int, rng: np.random.Generator, *, probe_kinds: Sequence[str], textures: Sequence[str], modes: int | None = None
+    size_px: int,
+    rng: np.random.Generator,
+    *,
+    probe_kinds: Sequence[str],
+    textures: Sequence[str],
+    modes: int | None = None,
 ) -> Recipe:
     """Return a recipe as wide as real scans are: phase 0.05-3 rad, 1e2-1e7 counts, overlap 50-85 %."""
     low, high = (3.0, 6.0) if rng.random() < 0.8 else (2.0, 7.0)
@@ -135,7 +140,9 @@ def _expose(
     """Lay the scan in the middle of the texture and measure it; ``probe`` has unit energy."""
     n, side = recipe.size_px, np.array(texture.shape)
     extent = np.ceil(np.ptp(points, axis=0)).astype(int) + n + 4
-    window = [slice(b, b + e) for b, e in zip(np.maximum(0, (side - extent) // 2), np.minimum(extent, side), strict=True)]
+    window = [
+        slice(b, b + e) for b, e in zip(np.maximum(0, (side - extent) // 2), np.minimum(extent, side), strict=True)
+    ]
     sample = make_object(texture[window[0], window[1]], recipe.phase_rad, recipe.absorption)
     recorded = points - points.min(axis=0) + n // 2 + 2
     true = recorded + rng.normal(scale=recipe.position_error_px, size=points.shape)
@@ -197,4 +204,13 @@ def draw_neighbourhood(recipe: Recipe, bank: TextureBank) -> SimulatedScan:
     return _expose(recipe, probe, points, texture, rng)
 
 
-__all__ = ["PROBES", "TEXTURES", "Recipe", "SimulatedScan", "TextureBank", "draw_neighbourhood", "draw_recipe", "simulate_scan"]
+__all__ = [
+    "PROBES",
+    "TEXTURES",
+    "Recipe",
+    "SimulatedScan",
+    "TextureBank",
+    "draw_neighbourhood",
+    "draw_recipe",
+    "simulate_scan",
+]

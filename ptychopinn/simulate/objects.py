@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 from torch import Tensor
 
-Texture = NDArray[np.float32]
+Texture = NDArray[np.floating[Any]]
 _LETTERS = "ABCDEFGHKLMNPQRSTUVXYZabcdefghkmnpqrstuvxyz0123456789&%#@+=/"
 
 
@@ -82,7 +83,9 @@ def _bars(side: int, rng: np.random.Generator) -> Texture:
 def _lines(side: int, rng: np.random.Generator) -> Texture:
     image, draw = _canvas(side)
     for _ in range(int(rng.integers(8, 90))):
-        points = rng.uniform(-0.2, 2.2, 2) * side + np.cumsum(rng.normal(0, 0.12 * side, (int(rng.integers(2, 8)), 2)), axis=0)
+        points = rng.uniform(-0.2, 2.2, 2) * side + np.cumsum(
+            rng.normal(0, 0.12 * side, (int(rng.integers(2, 8)), 2)), axis=0
+        )
         draw.line([(float(x), float(y)) for x, y in points], fill=_level(rng), width=int(rng.integers(2, 16)))
     return _reduced(image)
 
@@ -203,7 +206,9 @@ def make_texture(kind: str, side_px: int, rng: np.random.Generator) -> Texture:
     if rng.random() < 0.7:
         texture = ndimage.gaussian_filter(texture, rng.uniform(0.3, 1.5))
     if rng.random() < 0.25:
-        texture = texture * (1 + rng.uniform(0.05, 0.3) * _spectral(side_px, 2 / side_px, 0.25, rng.uniform(0.5, 2), rng))
+        texture = texture * (
+            1 + rng.uniform(0.05, 0.3) * _spectral(side_px, 2 / side_px, 0.25, rng.uniform(0.5, 2), rng)
+        )
     texture = texture - texture.min()
     out: Texture = (texture / max(float(texture.max()), 1e-12)).astype(np.float32)
     return out

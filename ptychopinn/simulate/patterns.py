@@ -46,7 +46,7 @@ TRACKS: dict[str, Callable[[int, float, np.random.Generator], Points]] = {
 
 def scan_positions(track: str, count: int, step_px: float, jitter_px: float, rng: np.random.Generator) -> Points:
     """Return positions ``(count, 2)`` px, their mean at 0 before the stage's rms scatter ``jitter_px``."""
-    points = TRACKS[track](count, step_px, rng)
+    points: Points = TRACKS[track](count, step_px, rng)
     points = points - points.mean(axis=0)
     if jitter_px:
         points = points + rng.normal(scale=jitter_px, size=points.shape)

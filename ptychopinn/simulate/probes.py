@@ -10,13 +10,14 @@ little off), the projections follow it exactly, and the network's inputs are fre
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Real = NDArray[np.float64]
+Real = NDArray[np.floating[Any]]
 Complex = NDArray[np.complex128]
 
 
@@ -36,7 +37,7 @@ def _below(value: Real, edge: float, width: float) -> Real:
     return out
 
 
-def _to_sample(pupil: Complex) -> Complex:
+def _to_sample(pupil: NDArray[Any]) -> Complex:
     field: Complex = np.fft.fftshift(np.fft.ifft2(pupil, norm="ortho"))
     return field
 
@@ -98,7 +99,7 @@ def _pinhole(size_px: int, radius_px: float, rng: np.random.Generator) -> Comple
     radius = radius_px * rng.uniform(0.65, 0.95)
     if rng.random() < 0.25:
         ratio = rng.uniform(0.5, 1.0)
-        field = _below(abs(y), radius * ratio, 0.4) * _below(abs(x), radius, 0.4)
+        field: Real = _below(abs(y), radius * ratio, 0.4) * _below(abs(x), radius, 0.4)
     else:
         field = _below(np.hypot(y, x * rng.uniform(0.85, 1.15)), radius, rng.uniform(0.3, 1.0))
     qy, qx = _frequencies(size_px)

@@ -9,7 +9,7 @@ import { saveProduct, showSave } from "./save.js";
 import { Session } from "./session.js";
 import { Stage } from "./canvas.js";
 import { decodeMessage } from "./wire.js";
-import { count, warningOf } from "./words.js";
+import { frames, warningOf } from "./words.js";
 
 const STALE_SECONDS = 3;
 const KEY_PAN = 0.15;
@@ -99,8 +99,8 @@ function emptyWords() {
 
 function pictureWords(layer) {
   if (layer === null) return "No picture yet";
-  const { frames_stitched: frames } = session.pictures[layer].header;
-  return `${chosen.view} of the ${layer} layer, ${count(frames)} frames, scan ${session.scanId}`;
+  const { frames_stitched: stitched } = session.pictures[layer].header;
+  return `${chosen.view} of the ${layer} layer, ${frames(stitched)}, scan ${session.scanId}`;
 }
 
 function titleWords(warning) {

@@ -17,7 +17,7 @@ export function showTag(session, layer, wanted) {
   if (header === null) return;
   const age = (Date.now() - session.pictureAt) / 1000;
   const ago = session.isRunning && age > OLD_SECONDS ? ` (${words.seconds(age)} ago)` : "";
-  const parts = [layer, `${words.count(header.frames_stitched)} frames`, words.clock(session.pictureAt) + ago];
+  const parts = [layer, words.frames(header.frames_stitched), words.clock(session.pictureAt) + ago];
   if (layer !== wanted) parts[0] = `${layer} (no ${wanted} picture yet)`;
   if (header.complete) parts.push("complete");
   byId("tag").textContent = parts.join(" · ");

@@ -13,7 +13,7 @@ function say(id, text) {
 /** Show status, verdict, R-factors and streams; when `isLive` is false what cannot be known now is left open. */
 export function showStatus(session, isLive) {
   const status = session.status ?? {};
-  const state = isLive ? words.stateWord(status.state) : "unknown";
+  const state = isLive ? words.stateWord(session.status) : "unknown";
   say("state", state);
   byId("state").dataset.state = state;
   say("scan", session.scanId ?? "");

@@ -11,6 +11,10 @@ export function count(value) {
   return isNumber(value) ? Math.round(value).toLocaleString("en") : NONE;
 }
 
+export function frames(value) {
+  return `${count(value)} ${value === 1 ? "frame" : "frames"}`;
+}
+
 export function rate(value) {
   if (!isNumber(value)) return NONE;
   if (value < 0.005) return "0";
@@ -62,8 +66,9 @@ export function roundDown(value) {
   return [5, 2, 1].find((step) => step * power <= value * 1.0001) * power;
 }
 
-export function stateWord(state) {
-  return STATES.includes(state) ? state : "unknown";
+export function stateWord(status) {
+  if (status === null) return "connected";
+  return STATES.includes(status.state) ? status.state : "unknown";
 }
 
 /** "516 received = 490 stitched + 26 duplicate", and what never came; it says so when that does not add up. */

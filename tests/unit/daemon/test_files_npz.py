@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import io
 from pathlib import Path
 from typing import Any
@@ -145,3 +146,14 @@ def test_a_truncated_archive_is_refused_wherever_it_ends(
     path.write_bytes(whole[: int(len(whole) * cut)])
     with pytest.raises(FileFormatError, match=r"s\.npz"):
         read_scan(path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(at=st.floats(0, 0.9999), value=st.integers(0, 255))
+def test_a_changed_byte_is_refused_or_harmless(tmp_path_factory: pytest.TempPathFactory, at: float, value: int) -> None:
+    path = save(tmp_path_factory.mktemp("byte") / "s.npz", arrays())
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * at)] = value
+    path.write_bytes(content)
+    with contextlib.suppress(FileFormatError):
+        np.testing.assert_array_equal(read_scan(path).counts, arrays()["diff3d"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import fields, replace
 from pathlib import Path
@@ -243,17 +242,3 @@ def test_a_truncated_product_is_refused_wherever_it_ends(
     (directory / name).write_bytes(whole[: int(len(whole) * cut)])
     with pytest.raises(FileFormatError, match=name):
         read_product(directory / name)
-
-
-@settings(max_examples=60, deadline=None)
-@given(at=st.floats(0, 0.9999), value=st.integers(0, 255))
-def test_a_changed_byte_never_gives_a_traceback(
-    tmp_path_factory: pytest.TempPathFactory, at: float, value: int
-) -> None:
-    directory = tmp_path_factory.mktemp("byte")
-    write_product(directory / "p.h5", make_product(shape=(8, 8)))
-    content = bytearray((directory / "p.h5").read_bytes())
-    content[int(len(content) * at)] = value
-    (directory / "p.h5").write_bytes(content)
-    with contextlib.suppress(FileFormatError):
-        read_product(directory / "p.h5")

@@ -1,0 +1,228 @@
+"""``bench``: the speed of every stage and of the whole chain on this machine.
+
+Stages run here, one thread, best of several rounds. The whole chain is a real daemon in its own process, fed by a
+``replay`` process over TCP, followed by this process as a viewer. Where something plain does the same work, it is timed
+in the same run, round by round in turn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+import torch
+import typer
+
+from daemon.cli.demo import PROBE, SCAN, TEMPLATE
+from daemon.cli.processes import first_line, free_port, verb_process
+from daemon.cli.progress import progress
+from daemon.client import Viewer
+from daemon.errors import ConfigError
+from daemon.files import ScanFile, read_probe, read_scan
+from daemon.version import VERSION
+from ptychopinn.geometry import to_amplitude
+from ptychopinn.groups import GroupBuilder, GroupFrame
+from ptychopinn.model import build_model
+from ptychopinn.mosaic import Mosaic
+from ptychopinn.refine import Refiner
+from streams.codecs import CODECS
+from streams.replay import prepare
+
+ROUNDS = 5
+BATCH = 32
+CHAIN_REPEAT = 12
+Measurement = dict[str, Any]
+
+
+def run_bench(only: Sequence[str], as_json: bool) -> None:
+    """Run the measurements and print them."""
+    unknown = [name for name in only if name not in MEASUREMENTS]
+    if unknown:
+        raise ConfigError(f"--only {unknown[0]}: there is no such measurement; choose from {', '.join(MEASUREMENTS)}")
+    torch.set_num_threads(1)
+    chosen = {name: measure for name, measure in MEASUREMENTS.items() if not only or name in only}
+    found: dict[str, Measurement] = {}
+    with progress(len(chosen), "measuring", "measurement") as bar:
+        for name, measure in chosen.items():
+            bar.set_postfix_str(name)
+            found[name] = measure()
+            bar.update()
+    machine = {"cores": os.cpu_count(), "processor": _processor(), "python": platform.python_version()}
+    versions = {"torch": torch.__version__, "numpy": np.__version__, "ptycholive": VERSION}
+    if as_json:
+        typer.echo(json.dumps({"machine": machine | versions, "measurements": found}))
+        return
+    for name, result in found.items():
+        words = ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in result.items())
+        typer.echo(f"{name}: {words}")
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def best_seconds(*calls: Callable[[], object]) -> list[float]:
+    """Return the best time of each call, in rounds in which each has its turn."""
+    best = [float("inf")] * len(calls)
+    for _ in range(ROUNDS + 1):  # the first round warms up
+        for number, call in enumerate(calls):
+            begun = time.perf_counter()
+            call()
+            best[number] = min(best[number], time.perf_counter() - begun)
+    return best
+
+
+def _scan() -> tuple[ScanFile, torch.Tensor, np.ndarray, np.ndarray]:
+    """Return the shipped scan, its probe, amplitudes and positions in pixels."""
+    scan = read_scan(SCAN)
+    if scan.positions_px is None:
+        raise ConfigError(f"{SCAN} has no positions; install the package anew")
+    return scan, torch.from_numpy(read_probe(PROBE).probe), to_amplitude(scan.counts, None, None), scan.positions_px
+
+
+def measure_decode() -> Measurement:
+    """Parse and decode DECTRIS V2 messages, bslz4, one thread."""
+    scan, *_ = _scan()
+    codec = CODECS["dectris-v2"]()
+    messages = prepare(scan.counts, scan.positions_m, codec, "bench")
+
+    def decode() -> None:
+        for parts in messages:
+            item = codec.parse(parts, 0)
+            item.decode()  # type: ignore[union-attr]
+
+    (seconds,) = best_seconds(decode)
+    return {"frames_per_s": len(messages) / seconds}
+
+
+def measure_mosaic() -> Measurement:
+    """Lay full 128 x 128 patches, exactly; beside it the plain way: scatter-add of the central 64 x 64 on float32."""
+    _, probe, _, positions = _scan()
+    positions = positions[:256]
+    rng = np.random.default_rng(0)
+    patches = torch.from_numpy(rng.normal(size=(256, 128, 128, 2)).astype(np.float32))
+    complex_patches = torch.view_as_complex(patches)
+    mosaic = Mosaic(probe.abs().square().sum(0))
+    plain = _PlainMosaic(probe.abs().square().sum(0)[32:96, 32:96])
+    centres = complex_patches[:, 32:96, 32:96].contiguous()
+    ours, theirs = best_seconds(
+        lambda: mosaic.add(range(256), complex_patches, positions),
+        lambda: plain.add(centres, torch.from_numpy(positions - 32.0)),
+    )
+    return {"us_per_patch": ours / 256 * 1e6, "plain_scatter_central_64_us_per_patch": theirs / 256 * 1e6}
+
+
+class _PlainMosaic:
+    """Bilinear scatter-add of a batch on a fixed canvas, as a first version would be written."""
+
+    def __init__(self, weight: torch.Tensor, side: int = 1024) -> None:
+        self._weight, self._side = weight, side
+        self._values = torch.zeros(side * side, dtype=torch.complex64)
+        self._weights = torch.zeros(side * side)
+
+    def add(self, patches: torch.Tensor, positions: torch.Tensor) -> None:
+        n = patches.shape[-1]
+        corner = positions - positions.amin(0)
+        whole, fraction = corner.floor().long(), (corner - corner.floor()).float()
+        rows, columns = torch.arange(n)[None, :, None], torch.arange(n)[None, None, :]
+        for dy in (0, 1):
+            for dx in (0, 1):
+                share = (fraction[:, 0] if dy else 1 - fraction[:, 0]) * (fraction[:, 1] if dx else 1 - fraction[:, 1])
+                weight = self._weight * share[:, None, None]
+                place = (whole[:, 0, None, None] + rows + dy) * self._side + whole[:, 1, None, None] + columns + dx
+                self._values.index_add_(0, place.flatten(), (patches * weight).flatten())
+                self._weights.index_add_(0, place.flatten(), weight.flatten())
+
+
+def measure_lift() -> Measurement:
+    """The lift alone, k projections."""
+    _, probe, amplitude, positions = _scan()
+    frames = [GroupFrame(i, amplitude[i], tuple(positions[i])) for i in range(BATCH)]
+    (group,) = GroupBuilder(1, 64.0, probe.device).add(frames)
+    models = [build_model("lift", probe, projections=k) for k in (1, 2, 4)]
+    seconds = best_seconds(*(lambda m=m: [m.predict(group) for _ in range(4)] for m in models))
+    return {f"frames_per_s_k{k}": 4 * BATCH / s for k, s in zip((1, 2, 4), seconds, strict=True)}
+
+
+def measure_refine() -> Measurement:
+    """Updates of the refined layer, frame by frame."""
+    _, probe, amplitude, positions = _scan()
+    refiner = Refiner(probe, lambda _position: torch.ones(128, 128, dtype=torch.complex64))
+    for i in range(256):
+        refiner.add(i, torch.from_numpy(amplitude[i]), tuple(positions[i]))
+    (seconds,) = best_seconds(lambda: [refiner.step() for _ in range(256)])
+    return {"updates_per_s": 256 / seconds, "ms_per_update": seconds / 256 * 1e3}
+
+
+def measure_chain() -> Measurement:
+    """Frames a second through sender, TCP, decode, join, lift, stitch and publish, as fast as they are taken."""
+    with tempfile.TemporaryDirectory(prefix="ptycholive-bench-") as folder:
+        seen = _stream(Path(folder), ["--repeat", str(CHAIN_REPEAT)])
+    return {"frames_per_s": seen["frames"] / seen["seconds"], "frames": seen["frames"], "seconds": seen["seconds"]}
+
+
+def measure_latency() -> Measurement:
+    """From a frame's receipt to the update that shows it, at 100 frames a second."""
+    with tempfile.TemporaryDirectory(prefix="ptycholive-bench-") as folder:
+        seen = _stream(Path(folder), ["--rate", "100"])
+    return {"median_s": _quantile(seen["latency"], 0.5), "p90_s": _quantile(seen["latency"], 0.9)}
+
+
+def _stream(folder: Path, replay: Sequence[str]) -> dict[str, Any]:
+    """Run a daemon and a sender; return frames, the time until all were shown, and the latency histogram."""
+    config, frames = folder / "bench.toml", f"tcp://127.0.0.1:{free_port()}"
+    values = {"probe": json.dumps(str(PROBE)), "directory": json.dumps(str(folder / "out"))}
+    config.write_text(TEMPLATE.format(frames=frames, refine="true", port=0, **values))
+    with verb_process("serve", "--config", str(config), "--json", log=folder / "daemon.log") as daemon:
+        addresses = json.loads(first_line(daemon, folder / "daemon.log"))
+        command = [str(SCAN), "--format", "dectris-v2", "--bind", frames, "--json", *replay]
+        with (
+            Viewer(addresses["updates"], 120.0) as viewer,
+            verb_process("replay", *command, log=folder / "sender.log") as sender,
+        ):
+            shown_ns = stitched = 0
+            for topic, header, canvas in viewer.events():
+                if canvas is not None and header["frames_stitched"] > stitched:
+                    stitched, shown_ns = header["frames_stitched"], time.time_ns()
+                if topic == "scan" and header["state"] == "ended":
+                    break
+            sent = json.loads(first_line(sender, folder / "sender.log"))
+        with urlopen(addresses["http"] + "/metrics", timeout=10) as answer:  # noqa: S310
+            text = answer.read().decode()
+    return {"frames": stitched, "seconds": (shown_ns - sent["first_sent_ns"]) / 1e9, "latency": _buckets(text)}
+
+
+def _buckets(text: str) -> list[tuple[float, float]]:
+    """Return (upper bound, count so far) of the latency histogram in a Prometheus exposition."""
+    start = 'ptycholive_frame_latency_seconds_bucket{le="'
+    lines = [line.removeprefix(start) for line in text.splitlines() if line.startswith(start)]
+    return [(float(line.split('"')[0]), float(line.split()[-1])) for line in lines]
+
+
+def _quantile(buckets: list[tuple[float, float]], share: float) -> float:
+    """Return a quantile, linear within its bucket."""
+    wanted, low, before = share * buckets[-1][1], 0.0, 0.0
+    for bound, count in buckets:
+        if count >= wanted:
+            return bound if bound == float("inf") else low + (bound - low) * (wanted - before) / max(1.0, count - before)
+        low, before = bound, count
+    return float("inf")
+
+
+MEASUREMENTS: dict[str, Callable[[], Measurement]] = {
+    "decode": measure_decode,
+    "mosaic": measure_mosaic,
+    "lift": measure_lift,
+    "refine": measure_refine,
+    "chain": measure_chain,
+    "latency": measure_latency,
+}

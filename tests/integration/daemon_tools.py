@@ -1,0 +1,123 @@
+"""A real daemon in this process, real senders, and a viewer that follows one scan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from daemon.app import Daemon
+from daemon.client import Viewer
+from daemon.config import load_config
+from daemon.files import ScanFile, read_scan
+from daemon.snapshot import LayerCanvas
+from streams.codecs import CODECS
+from streams.replay import Faults, Summary, replay
+from streams.transport import Sender
+
+DATA = Path(__file__).parents[2] / "daemon" / "demo_data"
+SCAN, PROBE = DATA / "siemens-star.cxi", DATA / "siemens-star-probe.npz"
+PATIENCE_S = 100.0
+
+CONFIG = """
+[frames]
+endpoint = "@tcp://127.0.0.1:0"
+format = "native"
+[detector]
+center_px = [64, 64]
+[positions]
+source = "frame"
+[optics]
+photon_energy_eV = 8800.0
+detector_distance_m = 1.92
+detector_pixel_size_m = 75e-6
+probe_file = {probe}
+[refine]
+enabled = false
+[publish]
+endpoint = "tcp://127.0.0.1:0"
+period_s = 0.02
+[http]
+port = 0
+[output]
+directory = {directory}
+"""
+
+
+def write_config(folder: Path) -> Path:
+    """Write a configuration whose sockets all take free ports."""
+    path = folder / "test.toml"
+    path.write_text(CONFIG.format(probe=json.dumps(str(PROBE)), directory=json.dumps(str(folder / "out"))))
+    return path
+
+
+@contextmanager
+def running_daemon(folder: Path, *settings: str) -> Iterator[Daemon]:
+    """Yield a daemon that is ready."""
+    daemon = Daemon(load_config(write_config(folder), settings))
+    daemon.start()
+    try:
+        yield daemon
+    finally:
+        daemon.stop()
+
+
+def real_scan() -> ScanFile:
+    """Return the shipped scan."""
+    return read_scan(SCAN)
+
+
+def send(
+    daemon: Daemon,
+    scan: ScanFile,
+    frames: int = 516,
+    *,
+    fault: str = "",
+    scan_id: str = "star",
+    rate_hz: float | None = None,
+    stream_format: str = "native",
+    **options: Any,
+) -> Summary:
+    """Send frames of a scan to a daemon; positions go to its position stream if it has one."""
+    streams = daemon.addresses()["streams"]
+    codec = CODECS[stream_format]()
+    arguments = {"scan_id": scan_id, "rate_hz": rate_hz, "faults": Faults.parse(fault), **options}
+    with Sender(">" + streams["frames"]) as sender:
+        if "positions" not in streams:
+            return replay(scan.counts[:frames], scan.positions_m[:frames], codec, sender, **arguments)
+        with Sender(">" + streams["positions"]) as positions:
+            arguments["position_sender"] = positions
+            return replay(scan.counts[:frames], scan.positions_m[:frames], codec, sender, **arguments)
+
+
+def follow(viewer: Viewer, scan_id: str | None = None) -> tuple[dict[str, Any], dict[str, LayerCanvas]]:
+    """Return the header of the scan's end and its final pictures by layer."""
+    for topic, header, _ in viewer.events():
+        if topic == "scan" and header["state"] == "ended" and scan_id in (None, header["scan_id"]):
+            ended = header
+            break
+    pictures = {layer: canvas for (name, layer), canvas in viewer.states.items() if name == ended["scan_id"]}
+    return ended, pictures
+
+
+def adds_up(verdict: dict[str, Any]) -> bool:
+    """Whether an account of frames is whole."""
+    others = verdict["duplicate"] + sum(verdict["refused"].values()) + verdict["without_position"] + verdict["pending"]
+    return verdict["received"] == verdict["stitched"] + others
+
+
+def on_common_ground(a: LayerCanvas, b: LayerCanvas) -> tuple[np.ndarray, np.ndarray]:
+    """Return both objects on one canvas that holds both."""
+    origin = np.minimum(a.origin_px, b.origin_px)
+    end = np.maximum(np.add(a.origin_px, a.shape), np.add(b.origin_px, b.shape))
+    out = []
+    for canvas in (a, b):
+        whole = np.zeros(tuple(end - origin), dtype=np.complex64)
+        y, x = np.subtract(canvas.origin_px, origin)
+        whole[y : y + canvas.shape[0], x : x + canvas.shape[1]] = canvas.object
+        out.append(whole)
+    return out[0], out[1]

@@ -1,0 +1,162 @@
+"""Whole scans through a real daemon over real sockets."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from daemon_tools import PATIENCE_S, adds_up, follow, on_common_ground, real_scan, running_daemon, send
+
+from daemon.client import Viewer
+from daemon.files import ScanFile, read_product
+
+NATIVE_POSITIONS = (
+    'positions.source="native"',
+    'positions.endpoint="@tcp://127.0.0.1:0"',
+    "positions.timeout_s=60",
+)
+
+
+@pytest.fixture(scope="module")
+def scan() -> ScanFile:
+    return real_scan()
+
+
+def get(daemon, path: str):
+    with urllib.request.urlopen(daemon.addresses()["http"] + path) as answer:
+        return json.loads(answer.read())
+
+
+def test_lost_doubled_disordered_frames_and_late_positions_change_no_bit_of_the_picture(scan: ScanFile, tmp_path: Path):
+    """The same frames give the same bits, and the account adds up, whatever the stream did."""
+    fault = "drop=0.05,duplicate=0.05,reorder=40,corrupt=0.02,late-positions=2.0"
+    with running_daemon(tmp_path, *NATIVE_POSITIONS) as daemon:
+        updates = daemon.addresses()["updates"]
+        with Viewer(updates, PATIENCE_S) as viewer:
+            sent = send(daemon, scan, fault=fault, scan_id="rough", rate_hz=500)
+            ended, rough = follow(viewer)
+        verdict = ended["verdict"]
+        assert adds_up(verdict)
+        assert verdict["received"] == sent.sent
+        assert verdict["expected"] == 516
+        assert verdict["missing"] == sent.dropped > 0
+        assert sum(verdict["refused"].values()) == verdict["refused"]["corrupt"] == sent.corrupted > 0
+        assert verdict["without_position"] == verdict["pending"] == 0
+        assert ended["result"] == "incomplete"
+        product = read_product(ended["product"])
+        assert len(product.indexes) == verdict["stitched"]
+        with Viewer(updates, PATIENCE_S) as viewer:
+            whole = np.zeros(516, dtype=bool)
+            whole[product.indexes] = True
+            kept = ScanFile(
+                name="kept",
+                counts=scan.counts[whole],
+                indexes=np.arange(whole.sum()),
+                positions_m=scan.positions_m[whole],
+            )
+            send(daemon, kept, scan_id="smooth")
+            _, smooth = follow(viewer, "smooth")
+    a, b = on_common_ground(rough["network"], smooth["network"])
+    assert np.abs(a).max() > 0.5
+    np.testing.assert_array_equal(a, b)
+
+
+def test_frames_without_positions_are_said_and_the_next_scan_is_whole(scan: ScanFile, tmp_path: Path):
+    with (
+        running_daemon(tmp_path, *NATIVE_POSITIONS, "positions.timeout_s=0.2") as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+    ):
+        halved = ScanFile(name="h", counts=scan.counts[:60], indexes=scan.indexes[:60], positions_m=scan.positions_m[:60])
+        lost = halved.positions_m.copy()
+        lost[:20] = np.nan
+        send(daemon, ScanFile(name="h", counts=halved.counts, indexes=halved.indexes, positions_m=lost), 60, scan_id="one")
+        ended, _ = follow(viewer, "one")
+        assert adds_up(ended["verdict"])
+        assert ended["verdict"]["stitched"] == 40
+        assert ended["verdict"]["refused"] == {"bad_position": 20}
+        send(daemon, halved, 60, scan_id="two")
+        ended, pictures = follow(viewer, "two")
+        assert ended["result"] == "complete"
+        assert ended["verdict"]["stitched"] == 60
+        assert pictures["network"].complete
+        listed = get(daemon, "/api/v1/scans")
+        assert [(s["id"], s["state"]) for s in listed] == [("two", "complete"), ("one", "incomplete")]
+
+
+def test_a_scan_whose_end_is_lost_is_closed_by_its_silence(scan: ScanFile, tmp_path: Path):
+    from streams.codecs import CODECS
+    from streams.frame import PositionM, ScanStart
+    from streams.transport import Sender
+
+    codec = CODECS["native"]()
+    with (
+        running_daemon(tmp_path, "frames.scan_timeout_s=0.3") as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+    ):
+        with Sender(">" + daemon.addresses()["streams"]["frames"]) as sender:
+            sender.send(codec.encode_start(ScanStart("mute", 9), (128, 128), np.uint16))
+            for i in range(5):
+                sender.send(codec.encode_frame("mute", i, scan.counts[i], PositionM(*scan.positions_m[i])))
+        ended, _ = follow(viewer)
+    assert ended["result"] == "incomplete"
+    assert ended["verdict"]["missing"] == 4
+    assert ended["verdict"]["stitched"] == 5
+
+
+def test_same_name_after_a_restart_gets_a_folder_of_its_own(scan: ScanFile, tmp_path: Path):
+    products = []
+    for _ in range(2):
+        with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+            send(daemon, scan, 20)
+            ended, _ = follow(viewer)
+            products.append(ended["product"])
+            names = [s["id"] for s in get(daemon, "/api/v1/scans")]
+    assert [Path(p).parent.name for p in products] == ["star", "star-2"]
+    assert names == ["star-2", "star"]
+    assert all(Path(p).is_file() for p in products)
+
+
+def test_stop_by_rest_finishes_with_what_is_there(scan: ScanFile, tmp_path: Path):
+    from streams.codecs import CODECS
+    from streams.frame import PositionM, ScanStart
+    from streams.transport import Sender
+
+    codec = CODECS["native"]()
+    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        with Sender(">" + daemon.addresses()["streams"]["frames"]) as sender:
+            sender.send(codec.encode_start(ScanStart("cut", 500), (128, 128), np.uint16))
+            for i in range(30):
+                sender.send(codec.encode_frame("cut", i, scan.counts[i], PositionM(*scan.positions_m[i])))
+            stitched = 0
+            for _, header, canvas in viewer.events():
+                stitched = header["frames_stitched"] if canvas is not None else stitched
+                if stitched == 30:
+                    break
+            url = daemon.addresses()["http"] + "/api/v1/scans/cut/stop"
+            with urllib.request.urlopen(urllib.request.Request(url, method="POST")) as answer:
+                assert answer.status == 202
+            ended, _ = follow(viewer)
+    assert ended["result"] == "stopped"
+    assert ended["verdict"]["stitched"] == 30
+
+
+def test_positions_from_a_file_with_scale_and_flip(scan: ScanFile, tmp_path: Path):
+    """Micrometres of the other sign in a CSV table, turned back by the configuration, give the same picture."""
+    table = tmp_path / "positions.csv"
+    rows = [f"{-y * 1e6:.9f},{-x * 1e6:.9f}" for y, x in scan.positions_m[:40]]
+    table.write_text("y,x\n" + "\n".join(rows) + "\n")
+    pictures = []
+    from_file = (f'positions.file="{table}"', 'positions.source="file"', "positions.scale=1e-6", 'positions.flips=["y","x"]')
+    for settings in ((), from_file):
+        folder = tmp_path / str(len(pictures))
+        folder.mkdir()
+        with running_daemon(folder, *settings) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+            send(daemon, scan, 40)
+            ended, layers = follow(viewer)
+            assert ended["verdict"]["stitched"] == 40
+            pictures.append(layers["network"])
+    a, b = on_common_ground(*pictures)
+    np.testing.assert_allclose(a, b, atol=2e-2)
