@@ -33,18 +33,22 @@ class _Spread:
 
     def __init__(self, size_px: int, channels: int, device: torch.device) -> None:
         side = size_px + 1
-        self._row, self._pixel = side * channels, channels
-        self._source = torch.zeros((side + 1) * side * channels, device=device)
-        self._blended = torch.zeros(side * side * channels + channels, device=device)
-        self._out = torch.zeros(side * side * channels, device=device)
-        self._whole = torch.zeros(side, side, channels, dtype=torch.float64, device=device)
-        self.plane = self._source[self._row :].view(self._whole.shape)[:size_px, :size_px]
+        row, pixel, flat = side * channels, channels, side * side * channels
+        source = torch.zeros(flat + row, device=device)
+        blended = torch.zeros(flat + pixel, device=device)
+        self._source, self._source_above = source[row:], source[:-row]
+        self._blended, self._blended_left = blended[pixel:], blended[:-pixel]
+        self._out = torch.zeros(flat, device=device)
+        self._whole = torch.zeros(flat, dtype=torch.float64, device=device)
+        self._result = self._whole.view(side, side, channels)
+        self.plane = self._source.view(side, side, channels)[:size_px, :size_px]
 
     def __call__(self, fy: float, fx: float) -> Tensor:
         """Return what ``plane`` holds, moved by ``(fy, fx)`` in [0, 1), in whole numbers; valid until the next call."""
-        torch.lerp(self._source[self._row :], self._source[: -self._row], fy, out=self._blended[self._pixel :])
-        torch.lerp(self._blended[self._pixel :], self._blended[: -self._pixel], fx, out=self._out)
-        return self._whole.copy_(self._out.round_().view(self._whole.shape))
+        torch.lerp(self._source, self._source_above, fy, out=self._blended)
+        torch.lerp(self._blended, self._blended_left, fx, out=self._out)
+        self._whole.copy_(self._out.round_())
+        return self._result
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +110,18 @@ class Mosaic:
             Reason by key for each patch that was not laid: ``not_finite``, ``outside_mosaic``, ``bad_position``.
         """
         refused: dict[int, str] = {}
-        finite = torch.isfinite(torch.view_as_real(patches).flatten(1).sum(1)).tolist()
-        for number, key in enumerate(keys):
-            y, x = (float(v) for v in positions_px[number])
-            if not (np.isfinite(y) and np.isfinite(x)):
+        values = torch.view_as_real(patches)
+        finite = torch.isfinite(values.flatten(1).sum(1)).tolist()
+        places = np.asarray(positions_px, dtype=np.float64).tolist()
+        for key, patch, is_finite, (y, x) in zip(keys, values.unbind(0), finite, places, strict=True):
+            if not (math.isfinite(y) and math.isfinite(x)):
                 refused[key] = "bad_position"
-            elif not finite[number]:
+            elif not is_finite:
                 refused[key] = "not_finite"
-            elif not self._lay(patches[number], y, x, 1.0):
+            elif not self._lay(patch, y, x, 1.0):
                 refused[key] = "outside_mosaic"
-            else:
-                self._remember(key, patches[number], (y, x))
+            elif self._keep_patches:
+                self._remember(key, patch, (y, x))
         return refused
 
     def remove(self, key: int) -> bool:
@@ -125,23 +130,25 @@ class Mosaic:
         return old is not None and self._lay(old.patch, *old.position_px, -1.0)
 
     def _remember(self, key: int, patch: Tensor, position_px: tuple[float, float]) -> None:
-        if not self._keep_patches:
-            return
         self.remove(key)
         self._kept[key] = _Laid(position_px, patch.clone())
         if len(self._kept) > self._keep_patches:
             self._kept.popitem(last=False)
 
     def _lay(self, patch: Tensor, y: float, x: float, sign: float) -> bool:
-        n = self.size_px
-        top, left = math.floor(y) - n // 2, math.floor(x) - n // 2
-        if not self._canvas.ensure(top, left, top + n + 1, left + n + 1):
+        side = self.size_px + 1
+        whole_y, whole_x = math.floor(y), math.floor(x)
+        top, left = whole_y - self.size_px // 2, whole_x - self.size_px // 2
+        if not self._canvas.ensure(top, left, top + side, left + side):
             return False
-        torch.mul(torch.view_as_real(patch), self._factor, out=self._spread_values.plane)
-        box = Box(top - self.origin_px[0], left - self.origin_px[1], n + 1, n + 1)
-        for name, spread in (("values", self._spread_values), ("weights", self._spread_weights)):
-            self._canvas.planes[name][box.window].add_(spread(y - math.floor(y), x - math.floor(x)), alpha=sign)
-        self._canvas.touch(*box)
+        torch.mul(patch, self._factor, out=self._spread_values.plane)
+        row, column = top - self.origin_px[0], left - self.origin_px[1]
+        for name, channels, spread in (("values", 2, self._spread_values), ("weights", 1, self._spread_weights)):
+            plane, width = self._canvas.planes[name], self._canvas.shape[1]
+            strides, begin = (width * channels, channels, 1), (row * width + column) * channels
+            window = plane.as_strided((side, side, channels), strides, begin)
+            window.add_(spread(y - whole_y, x - whole_x), alpha=sign)
+        self._canvas.touch(row, column, side, side)
         return True
 
     def merge(self, other: Mosaic) -> bool:
