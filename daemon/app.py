@@ -86,7 +86,7 @@ class Daemon:
         config = self._config
         self.publisher = ZmqPublisher(self.hub, config.publish.endpoint)
         try:
-            app = create_app(self, self.hub)
+            self._app = app = create_app(self, self.hub)
             self.http = HttpServer(app, config.http.host, config.http.port, token=self._setup.http_token)
             self._receivers = self._setup.make_receivers(
                 self._intake.on_frame_message, self._intake.on_position_message
@@ -238,7 +238,7 @@ class Daemon:
             "model": {"name": self._setup.engine_options().model, "generation": self._engine.generation},
             "device": str(self._setup.device),
             "refine_updates": self.metrics.value("ptycholive_refine_updates_total"),
-            "subscribers": self.publisher.subscribers,
+            "subscribers": self._viewers(),
             "failure": self._writer.failure or self._engine.failure or self._intake.last_fault,
             "version": VERSION,
         }
@@ -276,6 +276,9 @@ class Daemon:
         name = self._setup.engine_options().model
         return [{"name": name, "generation": self._engine.generation, "active": True}]
 
+    def _viewers(self) -> int:
+        return self.publisher.subscribers + int(self._app.state.viewers.count)
+
     def _state(self, scan_state: str | None) -> str:
         if self._stopping.is_set():
             return "stopping"
@@ -300,7 +303,7 @@ class Daemon:
                 self._intake.received, round(self.metrics.value("ptycholive_frames_stitched_total") or 0)
             )
             self._count_streams()
-            self.metrics.subscribers.set(self.publisher.subscribers)
+            self.metrics.subscribers.set(self._viewers())
             self.hub.publish_status(self.status())
 
     def _count_streams(self) -> None:
@@ -322,4 +325,3 @@ class _Rates:
         self.received_hz = (received - old_received) / seconds
         self.stitched_hz = (stitched - old_stitched) / seconds
         self._last = (now, received, stitched)
-

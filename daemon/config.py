@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from daemon.errors import ConfigError
 
@@ -21,6 +23,16 @@ Orientation = Literal[
 ]  # fmt: skip
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+_ENDPOINT = re.compile(r"@?(tcp://[^\s/]+:(\d{1,5}|\*)|ipc://.+)")
+
+
+def _checked_endpoint(endpoint: str) -> str:
+    if not _ENDPOINT.fullmatch(endpoint):
+        raise ValueError(f"'{endpoint}' is no endpoint; it looks like tcp://127.0.0.1:9999 or ipc:///run/stream")
+    return endpoint
+
+
+Endpoint = Annotated[str, AfterValidator(_checked_endpoint)]
 
 
 class Section(BaseModel):
@@ -32,7 +44,7 @@ class Section(BaseModel):
 class Frames(Section):
     """The detector's stream."""
 
-    endpoint: str = Field(description="ZeroMQ address to connect to; a leading @ binds instead.")
+    endpoint: Endpoint = Field(description="ZeroMQ address to connect to; a leading @ binds instead.")
     socket: Literal["pull", "sub"] = Field("pull", description="Socket type.")
     format: Literal["native", "dectris-v2"] = Field("native", description="Wire format.")
     channel: str | None = Field(None, description="Image channel; by default the first announced.")
@@ -54,7 +66,7 @@ class Positions(Section):
     """Where the scan positions come from."""
 
     source: Literal["frame", "native", "file", "raster"] = Field("frame", description="Kind of source.")
-    endpoint: str | None = Field(None, description="For native: ZeroMQ address; a leading @ binds.")
+    endpoint: Endpoint | None = Field(None, description="For native: ZeroMQ address; a leading @ binds.")
     socket: Literal["pull", "sub"] = Field("pull", description="For native: socket type.")
     file: Path | None = Field(None, description="For file: NPZ with position_m (n, 2), CSV, or a product.")
     shape: tuple[Count, Count] | None = Field(None, description="For raster: rows, columns.")
@@ -128,7 +140,7 @@ class Refine(Section):
 class Publish(Section):
     """Updates for viewers over ZeroMQ."""
 
-    endpoint: str = Field("tcp://127.0.0.1:5556", description="Address to bind; port 0 takes a free one.")
+    endpoint: Endpoint = Field("tcp://127.0.0.1:5556", description="Address to bind; port 0 takes a free one.")
     period_s: Positive = Field(0.1, description="Time between updates, s.")
 
 
@@ -138,6 +150,12 @@ class Http(Section):
     host: str = Field("127.0.0.1", description="Address to bind; off loopback a token is needed.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="Port; 0 takes a free one.")
     token_file: Path | None = Field(None, description="File whose first line is the bearer token.")
+
+    @model_validator(mode="after")
+    def _has_a_token_off_loopback(self) -> Http:
+        if self.token_file is None and not is_loopback(self.host):
+            raise ValueError(f"host {self.host} can be reached by others, so a token is needed; give token_file")
+        return self
 
 
 class Output(Section):
@@ -173,6 +191,14 @@ class Config(Section):
     http: Http = Http()
     output: Output = Output()
     limits: Limits = Limits()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a host name or address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def load_config(path: Path, settings: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Config:

@@ -1,8 +1,8 @@
 """The engine: one thread that owns the device, from scan points to layer updates.
 
 Batches adapt: whatever is ready, at most ``batch_frames``. The network layer comes first; the refiner gets the time
-that is left, in slices so short that a waiting frame hardly notices. When a scan has ended the refiner may go on for
-``refine_finish_s`` unless another scan's frames come.
+that is left, in slices so short that a waiting frame hardly notices. When a scan has ended the refiner goes on for
+``refine_finish_s``, and longer where a frame has not yet had its first few visits, unless another scan's frames come.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from streams.frame import ScanPoint
 REFINE_SLICE_S = 0.004
 REFINED_PERIOD_S = 0.4
 REFINED_BYTES_PER_S = 25e6
-ENOUGH_VISITS = 16
+LEAST_VISITS, ENOUGH_VISITS = 3, 16
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,9 @@ class Engine:
         blank = np.ones((n, n), dtype=np.float32)
         frames = [GroupFrame(i, blank, (0.0, 0.0)) for i in range(self._options.batch_frames)]
         for group in work.groups.add(frames):
-            work.mosaic.add(group["center_scan_id"].tolist(), self._model.predict(group)[:, 0], np.zeros((len(group), 2)))
+            work.mosaic.add(
+                group["center_scan_id"].tolist(), self._model.predict(group)[:, 0], np.zeros((len(group), 2))
+            )
         work.positions_px[0] = (0.0, 0.0)
         work.keep(0, to_device(blank, self._probe.device))
         if work.refiner is not None:
@@ -266,8 +268,7 @@ class Engine:
     def _close_finished(self) -> None:
         due = [w for w in self._work.values() if w.finish_by is not None]
         for work in due:
-            is_refined = work.refiner is None or not work.stitched or work.refiner.least_visits >= ENOUGH_VISITS
-            if is_refined or len(due) < len(self._work) or time.monotonic() >= (work.finish_by or 0.0):
+            if len(due) < len(self._work) or self._stop.is_set() or _is_refined(work):
                 self._close(work)
 
     def _close(self, work: ScanWork) -> None:
@@ -280,3 +281,12 @@ class Engine:
         self._publish(work, is_complete=True)
         del self._work[work.scan_id]
         self._events.on_finished(work.result())
+
+
+def _is_refined(work: ScanWork) -> bool:
+    """Whether an ended scan has had the sweeps that it gets."""
+    if work.refiner is None or not work.stitched:
+        return True
+    visits = work.refiner.least_visits
+    is_late = time.monotonic() >= (work.finish_by or 0.0)
+    return visits >= ENOUGH_VISITS or (is_late and visits >= LEAST_VISITS)

@@ -43,7 +43,7 @@ class Metrics:
         )
         self.batch_frames = histogram("batch_frames", "Frames of a batch on the device.", BATCH_BUCKETS)
         self.snapshots_published = counter("snapshots_published", "Layer updates published.")
-        self.subscribers = gauge("subscribers", "Viewers subscribed over ZeroMQ.")
+        self.subscribers = gauge("subscribers", "Viewers, over ZeroMQ and in browsers.")
         self.rfactor = gauge("rfactor", "R-factor of a layer of the newest scan.", "layer")
         self.refine_updates = counter("refine_updates", "Frame updates of the refined layer.")
         self.coverage = gauge("coverage_ratio", "Share of the newest scan's canvas above 5 % of the greatest weight.")

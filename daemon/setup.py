@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +13,8 @@ from numpy.typing import NDArray
 
 from daemon.config import Config
 from daemon.errors import ConfigError
-from daemon.files import read_probe
+from daemon.files import LiveGroup, Product, read_probe
 from daemon.files.positions_file import read_positions
-from daemon.files.product import LiveGroup, Product
 from daemon.intake import IntakeOptions
 from daemon.scans import ScanBook
 from daemon.version import VERSION
@@ -93,7 +93,7 @@ class Setup:
             positions_m = read_positions(options.file)
         else:
             return None
-        return positions_m * np.array(self._position_factors)
+        return np.asarray(positions_m * np.array(self._position_factors))
 
     @property
     def _position_factors(self) -> tuple[float, float]:
@@ -231,5 +231,3 @@ def _read_token(path: Path | None) -> str | None:
     if not token:
         raise ConfigError(f"[http] token_file {path} is empty; write a token into its first line")
     return token
-
-

@@ -7,8 +7,9 @@ One update at a frame's whole-pixel place (a plain sequential projection, the PI
 and, when the probe is unknown, P_m <- P_m + alpha O^* d_m / max |O|^2. Pixels without data keep their computed amplitude.
 
 Where a region is new the object starts from the network's mosaic: a frame that enters blends the mosaic into pixels in
-proportion to how little they were visited, when its turn comes, so that entering costs the network layer nothing. alpha falls with a frame's visits and with the photons (at 1e3 counts a
-frame, a full step does harm). Frames live in a buffer bounded in bytes; the oldest go first and keep what they gave.
+proportion to how little they were visited, when its turn comes, so that entering costs the network layer nothing. alpha
+falls with a frame's visits and with the photons (at 1e3 counts a frame, a full step does harm). Frames live in a buffer
+bounded in bytes; the oldest go first and keep what they gave.
 """
 
 from __future__ import annotations
@@ -138,7 +139,8 @@ class Refiner:
         if frame.is_admitted:
             return True
         n = self.size_px
-        top, left = frame.top_left = tuple(round(p) - n // 2 for p in frame.position_px)
+        top, left = (round(p) - n // 2 for p in frame.position_px)
+        frame.top_left = (top, left)
         if not self._canvas.ensure(top, left, top + n, left + n):
             return False
         box = self._box(top, left)

@@ -61,7 +61,9 @@ def run_bench(only: Sequence[str], as_json: bool) -> None:
         typer.echo(json.dumps({"machine": machine | versions, "measurements": found}))
         return
     for name, result in found.items():
-        words = ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in result.items())
+        words = ", ".join(
+            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in result.items()
+        )
         typer.echo(f"{name}: {words}")
 
 
@@ -213,7 +215,9 @@ def _quantile(buckets: list[tuple[float, float]], share: float) -> float:
     wanted, low, before = share * buckets[-1][1], 0.0, 0.0
     for bound, count in buckets:
         if count >= wanted:
-            return bound if bound == float("inf") else low + (bound - low) * (wanted - before) / max(1.0, count - before)
+            return (
+                bound if bound == float("inf") else low + (bound - low) * (wanted - before) / max(1.0, count - before)
+            )
         low, before = bound, count
     return float("inf")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+
 import typer
 
 from daemon.config import Config
@@ -39,4 +40,3 @@ def _listen(endpoint: str, socket: str, wait_s: float) -> tuple[str, str]:
     if answer == "silent":
         return "SILENT", f"nothing came from {endpoint} within {wait_s:g} s; without a scan that is normal"
     return "ERROR", answer.removeprefix("error: ")
-

@@ -105,7 +105,10 @@ def _watch_scan(options: DemoOptions, addresses: dict[str, Any], frames: str, fo
     """Start the sender, follow the scan as a viewer, keep the product, and return the summary."""
     command = [str(SCAN), "--format", "dectris-v2", "--bind", frames, "--rate", str(options.rate_hz), "--json"]
     command += ["--fault", options.fault, "--scan-id", "siemens-star"]
-    with Viewer(addresses["updates"], SILENCE_S) as viewer, verb_process("replay", *command, log=folder / "sender.log") as sender:
+    with (
+        Viewer(addresses["updates"], SILENCE_S) as viewer,
+        verb_process("replay", *command, log=folder / "sender.log") as sender,
+    ):
         seen = _follow(viewer)
         sent = json.loads(first_line(sender, folder / "sender.log"))
     ended = seen.ended or {}

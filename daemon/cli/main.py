@@ -82,12 +82,12 @@ def replay(
     data: Annotated[Path, typer.Argument(help="Scan: CXI, NPZ, PTYD, product's patterns file.")],
     stream_format: Annotated[Literal["native", "dectris-v2"], typer.Option("--format", help="Wire format.")],
     bind: Annotated[str, typer.Option(help="Address to bind for frames; a leading > connects.")],
-    positions: Annotated[str | None, typer.Option(help="Address for positions; without it they go in the frames.")] = None,
+    positions: Annotated[
+        str | None, typer.Option(help="Address for positions; without it they go in the frames.")
+    ] = None,
     socket: Annotated[Literal["push", "pub"], typer.Option(help="Socket type.")] = "push",
     rate: Annotated[float | None, typer.Option(min=0.01, help="Frames a second; without it as fast as taken.")] = None,
-    fault: Annotated[
-        str, typer.Option(help="drop=P,duplicate=P,reorder=FRAMES,corrupt=P,late-positions=SECONDS")
-    ] = "",
+    fault: Annotated[str, typer.Option(help="drop=P,duplicate=P,reorder=FRAMES,corrupt=P,late-positions=SECONDS")] = "",
     scan_id: Annotated[str, typer.Option(help="Name of the scan.")] = "",
     encoding: Annotated[Literal["bslz4", "none"], typer.Option(help="Compression of the pixels.")] = "bslz4",
     repeat: Annotated[int, typer.Option(min=1, help="Send the frames this many times, as one scan.")] = 1,
@@ -127,9 +127,7 @@ def refine(
     decay: Annotated[float, typer.Option(min=0.1, max=1, help="Factor on the step in each later sweep.")] = 0.9,
     keep_probe: Annotated[bool, typer.Option("--keep-probe", help="Refine the object alone.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the order of frames.")] = 0,
-    pixel_size: Annotated[
-        float | None, typer.Option(help="Object pixel, m, for a file that does not give it.")
-    ] = None,
+    pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, for a file that does not give it.")] = None,
     probe_output: Annotated[Path | None, typer.Option(help="NPZ to write the probe alone to.")] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -12,7 +12,7 @@ import torch
 import typer
 
 from daemon.cli.progress import progress
-from daemon.files import LiveGroup, Product, ProbeFile, ScanFile, read_probe, read_scan, write_product
+from daemon.files import ProbeFile, Product, ScanFile, read_probe, read_scan, write_product
 from daemon.version import VERSION
 from ptychopinn.errors import FileFormatError
 from ptychopinn.geometry import to_amplitude

@@ -36,7 +36,9 @@ def fetch(url: str, path: str, token_file: Path | None = None) -> Any:
         raise EndpointError(f"{url}{path} answers {fault.code}: {_detail(fault)}") from fault
     except (URLError, HTTPException, TimeoutError, ConnectionError) as fault:
         reason = getattr(fault, "reason", fault)
-        raise EndpointError(f"no daemon answers at {url} ({reason}); start one, or give its address with --url") from fault
+        raise EndpointError(
+            f"no daemon answers at {url} ({reason}); start one, or give its address with --url"
+        ) from fault
     except ValueError as fault:
         raise EndpointError(f"{url} does not answer as a daemon does; give the daemon's address with --url") from fault
     except OSError as fault:

@@ -42,5 +42,9 @@ def _line(topic: str, header: dict[str, Any]) -> str:
 
 def _save(directory: Path, canvas: LayerCanvas) -> None:
     np.save(directory / f"{canvas.scan_id}.{canvas.layer}.npy", canvas.object)
-    about = {"origin_px": canvas.origin_px, "pixel_size_m": canvas.pixel_size_m, "frames_stitched": canvas.frames_stitched}
+    about = {
+        "origin_px": canvas.origin_px,
+        "pixel_size_m": canvas.pixel_size_m,
+        "frames_stitched": canvas.frames_stitched,
+    }
     (directory / f"{canvas.scan_id}.{canvas.layer}.json").write_text(json.dumps(about))

@@ -36,6 +36,7 @@ class Feed:
         self._bytes = 0
         self._stale: dict[LayerKey, None] = {}
         self._sent: dict[LayerKey, int] = {}
+        self._greeted: set[int] = set()
         self.coalesced = 0
         hub.subscribe(self._put)
 
@@ -45,9 +46,10 @@ class Feed:
 
     def greeting(self) -> Iterator[Message]:
         """What a new viewer gets: last scan, last status, and the whole picture of the current scan."""
-        for event in (self._hub.last_scan, self._hub.last_status):
-            if event is not None:
-                yield from event.messages
+        known = [event for event in (self._hub.last_scan, self._hub.last_status) if event is not None]
+        self._greeted = {event.version for event in known}
+        for event in known:
+            yield from event.messages
         scan_id = self._hub.latest_scan_id
         if scan_id is not None:
             yield from self._snapshots(self._layers_of(scan_id))
@@ -57,7 +59,8 @@ class Feed:
         events, due = self._take()
         for event in events:
             if event.update is None:
-                yield from event.messages
+                if event.version not in self._greeted:
+                    yield from event.messages
                 continue
             key = (event.scan_id, event.update.layer)
             if event.version <= self._sent.get(key, 0):

@@ -265,4 +265,3 @@ async def _say_what_is_wrong(request: Request, fault: Exception) -> Response:
     if detail == "Not Found":
         detail = f"there is nothing at {request.url.path}; /docs lists what there is"
     return JSONResponse({"detail": detail}, status_code=status)
-

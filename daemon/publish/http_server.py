@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import socket
 import threading
@@ -10,6 +9,7 @@ import threading
 import uvicorn
 from starlette.types import ASGIApp
 
+from daemon.config import is_loopback
 from daemon.publish.http_guard import Guard
 from streams.errors import EndpointError
 
@@ -24,7 +24,7 @@ class HttpServer:
     """
 
     def __init__(self, app: ASGIApp, host: str = "127.0.0.1", port: int = 0, *, token: str | None = None) -> None:
-        if not token and not _is_loopback(host):
+        if not token and not is_loopback(host):
             raise EndpointError(
                 f"http host {host} can be reached by others, so a token is needed; "
                 "set [http] token_file, or use host 127.0.0.1"
@@ -97,10 +97,3 @@ def _bind(host: str, port: int) -> socket.socket:
             "stop the program that uses it or choose another with [http] port"
         ) from fault
     return listener
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

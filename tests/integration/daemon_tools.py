@@ -16,6 +16,7 @@ from daemon.config import load_config
 from daemon.files import ScanFile, read_scan
 from daemon.snapshot import LayerCanvas
 from streams.codecs import CODECS
+from streams.frame import PositionM, ScanStart
 from streams.replay import Faults, Summary, replay
 from streams.transport import Sender
 
@@ -92,6 +93,23 @@ def send(
         with Sender(">" + streams["positions"]) as positions:
             arguments["position_sender"] = positions
             return replay(scan.counts[:frames], scan.positions_m[:frames], codec, sender, **arguments)
+
+
+def send_unfinished(endpoint: str, scan: ScanFile, frames: int, expected: int, scan_id: str) -> None:
+    """Send a start and some frames, and no end."""
+    codec = CODECS["native"]()
+    with Sender(">" + endpoint) as sender:
+        sender.send(codec.encode_start(ScanStart(scan_id, expected), scan.counts.shape[1:], scan.counts.dtype))
+        for i in range(frames):
+            sender.send(codec.encode_frame(scan_id, i, scan.counts[i], PositionM(*scan.positions_m[i])))
+
+
+def wait_for_frames(viewer: Viewer, frames: int) -> LayerCanvas:
+    """Return the first picture that holds so many frames."""
+    for _, header, canvas in viewer.events():
+        if canvas is not None and header["frames_stitched"] >= frames:
+            return canvas
+    raise AssertionError("the viewer ended")
 
 
 def follow(viewer: Viewer, scan_id: str | None = None) -> tuple[dict[str, Any], dict[str, LayerCanvas]]:

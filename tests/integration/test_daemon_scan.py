@@ -8,7 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from daemon_tools import PATIENCE_S, adds_up, follow, on_common_ground, real_scan, running_daemon, send
+from daemon_tools import (
+    PATIENCE_S,
+    adds_up,
+    follow,
+    on_common_ground,
+    real_scan,
+    running_daemon,
+    send,
+    send_unfinished,
+    wait_for_frames,
+)
 
 from daemon.client import Viewer
 from daemon.files import ScanFile, read_product
@@ -69,10 +79,17 @@ def test_frames_without_positions_are_said_and_the_next_scan_is_whole(scan: Scan
         running_daemon(tmp_path, *NATIVE_POSITIONS, "positions.timeout_s=0.2") as daemon,
         Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
     ):
-        halved = ScanFile(name="h", counts=scan.counts[:60], indexes=scan.indexes[:60], positions_m=scan.positions_m[:60])
+        halved = ScanFile(
+            name="h", counts=scan.counts[:60], indexes=scan.indexes[:60], positions_m=scan.positions_m[:60]
+        )
         lost = halved.positions_m.copy()
         lost[:20] = np.nan
-        send(daemon, ScanFile(name="h", counts=halved.counts, indexes=halved.indexes, positions_m=lost), 60, scan_id="one")
+        send(
+            daemon,
+            ScanFile(name="h", counts=halved.counts, indexes=halved.indexes, positions_m=lost),
+            60,
+            scan_id="one",
+        )
         ended, _ = follow(viewer, "one")
         assert adds_up(ended["verdict"])
         assert ended["verdict"]["stitched"] == 40
@@ -87,19 +104,11 @@ def test_frames_without_positions_are_said_and_the_next_scan_is_whole(scan: Scan
 
 
 def test_a_scan_whose_end_is_lost_is_closed_by_its_silence(scan: ScanFile, tmp_path: Path):
-    from streams.codecs import CODECS
-    from streams.frame import PositionM, ScanStart
-    from streams.transport import Sender
-
-    codec = CODECS["native"]()
     with (
         running_daemon(tmp_path, "frames.scan_timeout_s=0.3") as daemon,
         Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
     ):
-        with Sender(">" + daemon.addresses()["streams"]["frames"]) as sender:
-            sender.send(codec.encode_start(ScanStart("mute", 9), (128, 128), np.uint16))
-            for i in range(5):
-                sender.send(codec.encode_frame("mute", i, scan.counts[i], PositionM(*scan.positions_m[i])))
+        send_unfinished(daemon.addresses()["streams"]["frames"], scan, 5, 9, "mute")
         ended, _ = follow(viewer)
     assert ended["result"] == "incomplete"
     assert ended["verdict"]["missing"] == 4
@@ -120,25 +129,13 @@ def test_same_name_after_a_restart_gets_a_folder_of_its_own(scan: ScanFile, tmp_
 
 
 def test_stop_by_rest_finishes_with_what_is_there(scan: ScanFile, tmp_path: Path):
-    from streams.codecs import CODECS
-    from streams.frame import PositionM, ScanStart
-    from streams.transport import Sender
-
-    codec = CODECS["native"]()
     with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
-        with Sender(">" + daemon.addresses()["streams"]["frames"]) as sender:
-            sender.send(codec.encode_start(ScanStart("cut", 500), (128, 128), np.uint16))
-            for i in range(30):
-                sender.send(codec.encode_frame("cut", i, scan.counts[i], PositionM(*scan.positions_m[i])))
-            stitched = 0
-            for _, header, canvas in viewer.events():
-                stitched = header["frames_stitched"] if canvas is not None else stitched
-                if stitched == 30:
-                    break
-            url = daemon.addresses()["http"] + "/api/v1/scans/cut/stop"
-            with urllib.request.urlopen(urllib.request.Request(url, method="POST")) as answer:
-                assert answer.status == 202
-            ended, _ = follow(viewer)
+        send_unfinished(daemon.addresses()["streams"]["frames"], scan, 30, 500, "cut")
+        wait_for_frames(viewer, 30)
+        url = daemon.addresses()["http"] + "/api/v1/scans/cut/stop"
+        with urllib.request.urlopen(urllib.request.Request(url, method="POST")) as answer:
+            assert answer.status == 202
+        ended, _ = follow(viewer)
     assert ended["result"] == "stopped"
     assert ended["verdict"]["stitched"] == 30
 
@@ -149,7 +146,12 @@ def test_positions_from_a_file_with_scale_and_flip(scan: ScanFile, tmp_path: Pat
     rows = [f"{-y * 1e6:.9f},{-x * 1e6:.9f}" for y, x in scan.positions_m[:40]]
     table.write_text("y,x\n" + "\n".join(rows) + "\n")
     pictures = []
-    from_file = (f'positions.file="{table}"', 'positions.source="file"', "positions.scale=1e-6", 'positions.flips=["y","x"]')
+    from_file = (
+        f'positions.file="{table}"',
+        'positions.source="file"',
+        "positions.scale=1e-6",
+        'positions.flips=["y","x"]',
+    )
     for settings in ((), from_file):
         folder = tmp_path / str(len(pictures))
         folder.mkdir()

@@ -116,7 +116,7 @@ def test_lagging_publisher_sends_a_snapshot_instead(hub: UpdateHub) -> None:
             for number in range(50):
                 hub.publish_layer(make_update(rng, stitched=number))
         hub.publish_scan({"scan_id": "scan-1", "state": "ended"})
-        if not viewer.states["scan-1", "network"].frames_stitched == 49:
+        if viewer.states["scan-1", "network"].frames_stitched != 49:
             until(viewer, lambda event: event[2] is not None and event[2].frames_stitched == 49)
         assert_same(viewer.states["scan-1", "network"], hub.canvas("scan-1", "network"))
         assert viewer.gaps == 0
