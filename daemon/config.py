@@ -26,6 +26,14 @@ Count = Annotated[int, Field(ge=1)]
 _ENDPOINT = re.compile(r"@?(tcp://[^\s/]+:(\d{1,5}|\*)|ipc://.+)")
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a host name or address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _checked_endpoint(endpoint: str) -> str:
     if not _ENDPOINT.fullmatch(endpoint):
         raise ValueError(f"'{endpoint}' is no endpoint; it looks like tcp://127.0.0.1:9999 or ipc:///run/stream")
@@ -191,14 +199,6 @@ class Config(Section):
     http: Http = Http()
     output: Output = Output()
     limits: Limits = Limits()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a host name or address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def load_config(path: Path, settings: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Config:
