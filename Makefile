@@ -2,14 +2,26 @@
 TORCH_SPEC ?= torch==2.13.0
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/pip install -q --disable-pip-version-check
+export OMP_NUM_THREADS ?= 1
 
-.PHONY: test lint types imports clean
+.PHONY: demo test unit lint types imports bench schema clean
 
-.venv/dev: pyproject.toml constraints.txt
+demo: .venv/base
+	$(BIN)/ptycholive demo $(DEMO)
+
+.venv/torch:
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q "$(TORCH_SPEC)"
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	$(PIP) "$(TORCH_SPEC)"
 	touch $@
+
+.venv/base: .venv/torch pyproject.toml constraints.txt
+	$(PIP) -c constraints.txt -e .
+	touch $@
+
+.venv/dev: .venv/torch pyproject.toml constraints.txt
+	$(PIP) -c constraints.txt -e '.[dev]'
+	touch $@ .venv/base
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -24,5 +36,14 @@ imports: .venv/dev
 test: lint types imports
 	$(BIN)/pytest -q -m "not gpu"
 
+unit: .venv/dev
+	$(BIN)/pytest -q tests/unit
+
+bench: .venv/base
+	$(BIN)/ptycholive bench
+
+schema: .venv/base
+	$(BIN)/ptycholive config schema > deploy/docs/reference/config.schema.json
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-ptychodus build *.egg-info artefacts
