@@ -121,12 +121,14 @@ class ModelOptions(Section):
     batch_frames: Count = Field(32, description="Most frames of a batch.")
     batch_timeout_s: Positive = Field(0.05, description="Longest wait of the engine for frames, s.")
     gridsize: Literal[1, 2] = Field(1, description="Groups of gridsize squared frames.")
+    dtype: Literal["float32"] = Field("float32", description="Number type of the model.")
     projections: Annotated[int, Field(ge=1, le=16)] = Field(2, description="Projections of the lift.")
 
 
 class MosaicOptions(Section):
     """The stitched object."""
 
+    weighting: Literal["probe"] = Field("probe", description="Patches are weighted by the probe's intensity.")
     max_side_px: Count = Field(16384, description="A frame that would grow the mosaic beyond this is refused, px.")
     keep_patch_bytes: Annotated[int, Field(ge=0)] = Field(256 << 20, description="Memory for patches to be replaced.")
 

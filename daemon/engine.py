@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from daemon.errors import DaemonError
 from daemon.metrics import Metrics
 from daemon.queue import ByteQueue
 from daemon.snapshot import LayerName, LayerUpdate
@@ -68,6 +69,7 @@ class Engine:
         self._metrics = metrics
         self._events = events
         self._next_checkpoint = time.monotonic() + options.checkpoint_s
+        self._next_publish = time.monotonic()
         self._model = build_model(options.model, probe, projections=options.projections)
         self._queue: ByteQueue[ScanPoint | _Finish] = ByteQueue(options.queue_bytes)
         self._work: dict[str, ScanWork] = {}
@@ -92,6 +94,12 @@ class Engine:
         """Start the thread; ``warm`` is set after a first dry batch."""
         self._thread.start()
 
+    def wait_until_warm(self) -> None:
+        """Return when the first dry batch is done. Raises :class:`DaemonError` if it failed."""
+        while not self.warm.wait(0.5):
+            if not self._thread.is_alive():
+                raise DaemonError(f"the engine cannot start: {self.failure}; check [model] device")
+
     def submit(self, points: Iterable[ScanPoint]) -> None:
         """Queue points; blocks while the queue is full."""
         for point in points:
@@ -109,26 +117,37 @@ class Engine:
             self._thread.join()
 
     def _run(self) -> None:
-        self._warm_up()
-        next_publish = time.monotonic()
-        while True:
-            wait_s = max(0.0, min(self._options.batch_timeout_s, next_publish - time.monotonic()))
-            can_refine = any(w.refiner is not None and w.stitched for w in self._work.values())
-            items = self._queue.take(self._options.batch_frames, 0.0 if can_refine else wait_s)
-            self._metrics.queue_depth.labels("engine").set(len(self._queue))
-            self._metrics.queue_bytes.labels("engine").set(self._queue.bytes)
-            if items:
-                self._take(items)
-            elif self._stop.is_set():
-                break
-            elif can_refine:
-                self._refine()
-            if time.monotonic() >= next_publish:
-                self._publish_all()
-                next_publish = time.monotonic() + self._options.publish_period_s
-            self._close_finished()
+        try:
+            self._warm_up()
+        except Exception as fault:
+            log.exception("the engine cannot start")
+            self.failure = str(fault)
+            return
+        self.warm.set()
+        while not (self._stop.is_set() and not len(self._queue)):
+            try:
+                self._turn()
+            except Exception as fault:  # what is not a batch's own fault: publishing, refining, closing
+                log.exception("the engine goes on after a fault")
+                self.failure = f"the engine goes on after a fault: {fault}"
         for work in list(self._work.values()):
             self._close(work)
+
+    def _turn(self) -> None:
+        """Take what is there, or refine; publish when it is time."""
+        wait_s = max(0.0, min(self._options.batch_timeout_s, self._next_publish - time.monotonic()))
+        can_refine = any(w.refiner is not None and w.stitched for w in self._work.values())
+        items = self._queue.take(self._options.batch_frames, 0.0 if can_refine else wait_s)
+        self._metrics.queue_depth.labels("engine").set(len(self._queue))
+        self._metrics.queue_bytes.labels("engine").set(self._queue.bytes)
+        if items:
+            self._take(items)
+        elif can_refine:
+            self._refine()
+        if time.monotonic() >= self._next_publish:
+            self._next_publish = time.monotonic() + self._options.publish_period_s
+            self._publish_all()
+        self._close_finished()
 
     def _warm_up(self) -> None:
         """Run every operation once on a blank scan, so that the first real frame finds all of it loaded."""
@@ -146,7 +165,6 @@ class Engine:
             work.refiner.step()
         work.settle()
         work.result()
-        self.warm.set()
 
     def _take(self, items: list[ScanPoint | _Finish]) -> None:
         """Work on items in their order, points of one scan together."""

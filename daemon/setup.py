@@ -96,6 +96,11 @@ class Setup:
         return np.asarray(positions_m * np.array(self._position_factors))
 
     @property
+    def model_name(self) -> str:
+        """Name of the active model."""
+        return self.engine_options().model
+
+    @property
     def _position_factors(self) -> tuple[float, float]:
         options = self._config.positions
         factor_y, factor_x = (-options.scale if axis in options.flips else options.scale for axis in ("y", "x"))
@@ -180,7 +185,7 @@ class Setup:
             verdict=verdict,
             rfactors=result.rfactors,
             configuration=self._config.model_dump_json(indent=1),
-            model_name=self.engine_options().model,
+            model_name=self.model_name,
             model_generation=generation,
             started=started,
             ended=ended or "",

@@ -162,3 +162,39 @@ def test_positions_from_a_file_with_scale_and_flip(scan: ScanFile, tmp_path: Pat
             pictures.append(layers["network"])
     a, b = on_common_ground(*pictures)
     np.testing.assert_allclose(a, b, atol=2e-2)
+
+
+def test_groups_of_four_replace_their_centres_and_lower_the_rfactor(scan: ScanFile, tmp_path: Path):
+    found = []
+    for gridsize in (1, 2):
+        folder = tmp_path / str(gridsize)
+        folder.mkdir()
+        with (
+            running_daemon(folder, f"model.gridsize={gridsize}") as daemon,
+            Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+        ):
+            send(daemon, scan, 200)
+            ended, pictures = follow(viewer)
+            assert ended["verdict"]["stitched"] == 200
+            found.append((ended["rfactors"]["network"], pictures["network"]))
+    (single, alone), (grouped, together) = found
+    assert grouped < single
+    np.testing.assert_array_equal(*(np.sort(picture.weight[picture.weight > 0]) for picture in (alone, together)))
+
+
+def test_products_appear_while_the_scan_runs_and_give_way_to_the_last(scan: ScanFile, tmp_path: Path):
+    folder = tmp_path / "out" / "long"
+    with (
+        running_daemon(tmp_path, "output.checkpoint_s=0.05") as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+    ):
+        send_unfinished(daemon.addresses()["streams"]["frames"], scan, 30, 40, "long")
+        for topic, _, _ in viewer.events():  # a status comes twice a second
+            names = sorted(path.name for path in folder.glob("product.*.h5")) if topic == "status" else []
+            if len(names) == 2 and names[-1] >= "product.000003.h5":
+                break
+        assert read_product(folder / names[0]).indexes.size <= 30
+        request = urllib.request.Request(daemon.addresses()["http"] + "/api/v1/scans/long/stop", method="POST")
+        urllib.request.urlopen(request).close()
+        follow(viewer)
+        assert [path.name for path in folder.glob("product*.h5")] == ["product.h5"]

@@ -1,0 +1,173 @@
+"""What the daemon says of itself over HTTP and in ``status`` messages: the ``DaemonView`` of the publisher."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.engine import Engine
+from daemon.intake import Intake
+from daemon.metrics import Metrics
+from daemon.scans import RUNNING, ScanBook, as_public
+from daemon.setup import Setup
+from daemon.status import situation, verdict_sentence
+from daemon.version import VERSION
+from streams.join import Join, Verdict
+from streams.transport import Receiver
+
+
+class View:
+    """Reads the parts; every call is quick and safe from any thread. ``current`` is the scan that started last."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        metrics: Metrics,
+        book: ScanBook,
+        join: Join,
+        intake: Intake,
+        engine: Engine,
+        receivers: Sequence[Receiver],
+        *,
+        verdict_of: Callable[[str], Verdict],
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._setup = setup
+        self._metrics = metrics
+        self._book = book
+        self._join = join
+        self._intake = intake
+        self._engine = engine
+        self._receivers = receivers
+        self._verdict_of = verdict_of
+        self._is_stopping = is_stopping
+        self._rates = _Rates()
+        self.current: str | None = None
+        self.viewers: Callable[[], int] = lambda: 0
+        self.writer_failure: Callable[[], str | None] = lambda: None
+
+    def is_ready(self) -> tuple[bool, dict[str, Any]]:
+        """Whether frames would be reconstructed now: sockets open, engine warm and alive, disk writable."""
+        parts = {
+            "subscribed": all(receiver.is_alive for receiver in self._receivers),
+            "warm": self._engine.warm.is_set(),
+            "engine": self._engine.is_alive,
+            "output": self._setup.is_output_writable(),
+            "stopping": self._is_stopping(),
+        }
+        is_ready = all(parts[key] for key in ("subscribed", "warm", "engine", "output")) and not parts["stopping"]
+        return is_ready, parts
+
+    def status(self) -> dict[str, Any]:
+        """Return what the daemon does, in numbers and one sentence."""
+        scan_id = self.current
+        record = None if scan_id is None else self._book.get(scan_id)
+        verdict = record.verdict if record is not None else None
+        if scan_id is not None and record is not None and record.state in RUNNING:
+            verdict = self._verdict_of(scan_id).as_dict()
+        status: dict[str, Any] = {
+            "state": self._state(record.state if record is not None else None),
+            "scan_id": scan_id,
+            "scan_state": None if record is None else record.state,
+            "frames_received": None if verdict is None else verdict["received"],
+            "frames_stitched": None if verdict is None else verdict["stitched"],
+            "frames_pending": None if verdict is None else verdict["pending"],
+            "expected_frames": None if verdict is None else verdict["expected"],
+            "waiting_for_positions": self._join.waiting_frames,
+            "receive_rate_hz": self._rates.received_hz,
+            "stitch_rate_hz": self._rates.stitched_hz,
+            "latency_s": self._engine.latency_s,
+            "rfactor": {k: self._metrics.value("ptycholive_rfactor", layer=k) for k in ("network", "refined")},
+            "verdict": verdict,
+            "account": None if verdict is None else verdict_sentence(verdict),
+            "streams": [self._stream_status(receiver) for receiver in self._receivers],
+            "model": {"name": self._setup.model_name, "generation": self._engine.generation},
+            "device": str(self._setup.device),
+            "refine_updates": self._metrics.value("ptycholive_refine_updates_total"),
+            "subscribers": self.viewers(),
+            "failure": self.writer_failure() or self._engine.failure or self._intake.last_fault,
+            "version": VERSION,
+        }
+        return {**status, "sentence": situation(status)}
+
+    def tick(self) -> None:
+        """Bring rates and the metrics that nobody else sets up to date."""
+        stitched = self._metrics.value("ptycholive_frames_stitched_total") or 0
+        self._rates.update(self._intake.received, round(stitched))
+        self._metrics.subscribers.set(self.viewers())
+        self._count_streams()
+
+    def metrics_text(self) -> tuple[bytes, str]:
+        """Return the Prometheus exposition and its content type."""
+        self._count_streams()
+        return self._metrics.text()
+
+    def scans(self) -> list[dict[str, Any]]:
+        """Return all scans, newest first."""
+        return self._book.listing(lambda scan_id: self._verdict_of(scan_id).as_dict())
+
+    def scan(self, scan_id: str) -> dict[str, Any] | None:
+        """Return one scan."""
+        record = self._book.get(scan_id)
+        return None if record is None else as_public(record, lambda known: self._verdict_of(known).as_dict())
+
+    def stop_scan(self, scan_id: str) -> bool:
+        """Finish a running scan with what it has."""
+        return self._intake.stop_scan(scan_id)
+
+    def product_path(self, scan_id: str) -> Path | None:
+        """Return the product file, once written."""
+        record = self._book.get(scan_id)
+        return Path(record.product) if record is not None and record.product else None
+
+    def last_pattern(self) -> tuple[str, int, NDArray[np.floating]] | None:
+        """Return (scan id, frame index, amplitude) of the newest frame."""
+        return self._engine.last_pattern
+
+    def models(self) -> list[dict[str, Any]]:
+        """Return the models of this daemon; the active one alone."""
+        name = self._setup.model_name
+        return [{"name": name, "generation": self._engine.generation, "active": True}]
+
+    def _state(self, scan_state: str | None) -> str:
+        if self._is_stopping():
+            return "stopping"
+        if not self._engine.warm.is_set():
+            return "starting"
+        return scan_state if scan_state in RUNNING and scan_state is not None else "idle"
+
+    def _stream_status(self, receiver: Receiver) -> dict[str, Any]:
+        last = receiver.last_message
+        return {
+            "name": receiver.name,
+            "endpoint": receiver.bound_endpoint,
+            "connected": receiver.connected,
+            "messages": receiver.messages,
+            "bytes": receiver.bytes,
+            "silent_s": None if last is None else time.monotonic() - last,
+        }
+
+    def _count_streams(self) -> None:
+        for receiver in self._receivers:
+            self._metrics.set_stream(receiver.name, receiver.connected, receiver.bytes, receiver.handshake_failures)
+
+
+class _Rates:
+    """Frames a second since the last look."""
+
+    def __init__(self) -> None:
+        self._last = (time.monotonic(), 0, 0)
+        self.received_hz = self.stitched_hz = 0.0
+
+    def update(self, received: int, stitched: int) -> None:
+        now = time.monotonic()
+        before, old_received, old_stitched = self._last
+        seconds = max(1e-3, now - before)
+        self.received_hz = (received - old_received) / seconds
+        self.stitched_hz = (stitched - old_stitched) / seconds
+        self._last = (now, received, stitched)
