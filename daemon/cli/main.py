@@ -7,8 +7,10 @@ incomplete. A verb's work is imported when it is called, so that a word of help 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Literal
 
 import typer
@@ -206,8 +208,15 @@ def exit_code(fault: BaseException) -> int:
     return 3 if isinstance(fault, ReconstructionError | StreamError) else 1
 
 
+def _leave(number: int, frame: FrameType | None) -> None:
+    """On SIGTERM, unwind, so that files are whole and child processes end."""
+    del number, frame
+    raise SystemExit(143)
+
+
 def main() -> None:
     """Run the command line."""
+    signal.signal(signal.SIGTERM, _leave)
     try:
         app()
     except (DaemonError, ReconstructionError, StreamError, TimeoutError) as fault:

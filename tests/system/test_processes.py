@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,6 +73,21 @@ def test_demo_stitches_every_frame_and_its_product_has_the_r_factor_it_says(tmp_
     assert value <= bound
     assert value == pytest.approx(said["rfactor"], abs=2e-4)
     assert said["rfactor_network"] <= 0.19
+
+
+def test_the_demo_for_people_keeps_its_page_until_it_is_ended_and_leaves_nothing_behind(tmp_path: Path):
+    command = [sys.executable, "-m", "daemon.cli", "demo", "--rate", "300", "--port", "0", "--no-refine"]
+    command += ["--output", str(tmp_path / "x.h5")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as demo:
+        address = demo.stderr.readline().split()[-1]
+        assert "516 of 516 frames stitched" in demo.stderr.readline()
+        assert read_product(tmp_path / "x.h5").indexes.size == 516
+        with urllib.request.urlopen(address) as page:
+            assert b"<canvas" in page.read()
+        demo.terminate()
+        assert demo.wait(PATIENCE_S) == 143
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(address)
 
 
 def test_sigterm_in_the_middle_of_a_scan_leaves_a_whole_product(tmp_path: Path):
