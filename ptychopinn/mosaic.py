@@ -124,6 +124,10 @@ class Mosaic:
                 self._remember(key, patch, (y, x))
         return refused
 
+    def keeps(self, key: int) -> bool:
+        """Whether a patch can still be replaced."""
+        return key in self._kept
+
     def remove(self, key: int) -> bool:
         """Take a kept patch out again, exactly; False if it is not kept."""
         old = self._kept.pop(key, None)

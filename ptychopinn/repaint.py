@@ -1,0 +1,121 @@
+"""Second looks: patches predicted again, starting from their stitched neighbours, in spare time.
+
+Slow phase is nearly invisible to one pattern; once its neighbours lie on the mosaic, the same model looks again with the
+mosaic as its start, and the better patch takes the old one's place exactly. A frame is due when its neighbourhood has
+grown by a third since it was last looked at, or, once the scan has ended, when it was looked at only once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from ptychopinn.canvas import Box
+from ptychopinn.mosaic import Mosaic
+
+GROWTH = 4 / 3
+CANDIDATES = 64
+
+Predict = Callable[[TensorDict, Tensor, Tensor], Tensor]
+"""``predict(group, start, support)``: patches ``(B, C, N, N)`` from start ``(B, C, N, N)`` complex64 and the weight of
+the other frames there, float32, one frame's greatest weight 1."""
+
+
+@dataclass(slots=True)
+class _Frame:
+    amplitude: Tensor
+    position_px: tuple[float, float]
+    looks: int = 1
+    neighbours: int = 0
+
+
+class Repaint:
+    """Looks again at the frames of one scan.
+
+    Parameters
+    ----------
+    mosaic
+        Keeps the patches; a frame whose patch it has let go is not looked at again.
+    weight : (N, N) float32
+        Probe intensity, greatest value 1.
+    most_looks
+        Looks a frame gets at most, the first included.
+    """
+
+    def __init__(self, predict: Predict, mosaic: Mosaic, weight: Tensor, most_looks: int = 3) -> None:
+        self._predict = predict
+        self._mosaic = mosaic
+        self._weight = weight
+        self._most_looks = most_looks
+        self._cell_px = mosaic.size_px // 4
+        self._crowd: Counter[tuple[int, int]] = Counter()
+        self._frames: OrderedDict[int, _Frame] = OrderedDict()
+        self.repainted = 0
+
+    def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float]) -> None:
+        """Take a frame that was just laid: amplitude ``(N, N)``, zero frequency in the middle, -1 = no data."""
+        self._crowd[self._cell(position_px)] += 1
+        self._frames[index] = _Frame(amplitude, position_px, neighbours=self._neighbours(position_px))
+        while self._frames and not self._mosaic.keeps(next(iter(self._frames))):
+            self._frames.popitem(last=False)
+
+    def step(self, most: int, has_ended: bool) -> int:
+        """Look again at up to ``most`` frames that are due; return how many that were."""
+        due: list[int] = []
+        for _ in range(min(CANDIDATES, len(self._frames))):
+            index, frame = self._frames.popitem(last=False)
+            if not self._mosaic.keeps(index):
+                continue
+            self._frames[index] = frame
+            if self._is_due(frame, has_ended):
+                due.append(index)
+                if len(due) == most:
+                    break
+        if due:
+            self._look(due)
+        return len(due)
+
+    def has_due(self) -> bool:
+        """Whether a frame of an ended scan has been looked at only once."""
+        return any(self._is_due(frame, has_ended=True) and self._mosaic.keeps(i) for i, frame in self._frames.items())
+
+    def _is_due(self, frame: _Frame, has_ended: bool) -> bool:
+        if frame.looks >= self._most_looks:
+            return False
+        now = self._neighbours(frame.position_px)
+        return now > 1 and (now >= GROWTH * frame.neighbours or (has_ended and frame.looks == 1))
+
+    def _look(self, indexes: list[int]) -> None:
+        frames = [self._frames[i] for i in indexes]
+        starts, supports = zip(*(self._surroundings(frame) for frame in frames), strict=True)
+        images = torch.stack([frame.amplitude for frame in frames])[:, None]
+        group = TensorDict({"images": images}, batch_size=[len(frames)])
+        patches = self._predict(group, torch.stack(starts)[:, None], torch.stack(supports)[:, None])[:, 0]
+        self._mosaic.add(indexes, patches, np.array([frame.position_px for frame in frames]))
+        for index, frame in zip(indexes, frames, strict=True):
+            frame.looks += 1
+            frame.neighbours = self._neighbours(frame.position_px)
+            if frame.looks >= self._most_looks:
+                del self._frames[index]
+        self.repainted += len(indexes)
+
+    def _surroundings(self, frame: _Frame) -> tuple[Tensor, Tensor]:
+        """Return the mosaic under a frame ``(N, N)``, 1 where nothing lies, and the weight of the other frames."""
+        n = self._mosaic.size_px
+        top, left = (round(p) - n // 2 for p in frame.position_px)
+        value, weight = self._mosaic.read(Box(top - self._mosaic.origin_px[0], left - self._mosaic.origin_px[1], n, n))
+        return torch.where(weight > 0, value, 1.0), (weight - self._weight).clamp_min_(0.0)
+
+    def _cell(self, position_px: tuple[float, float]) -> tuple[int, int]:
+        return round(position_px[0] / self._cell_px), round(position_px[1] / self._cell_px)
+
+    def _neighbours(self, position_px: tuple[float, float]) -> int:
+        """Return how many frames, itself among them, lie within about half a patch."""
+        y, x = self._cell(position_px)
+        return sum(self._crowd[y + dy, x + dx] for dy in (-2, -1, 0, 1, 2) for dx in (-2, -1, 0, 1, 2))

@@ -1,0 +1,62 @@
+"""Second looks: when a frame is due, what the model is shown, and that the better patch takes its place."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ptychopinn.mosaic import Mosaic
+from ptychopinn.repaint import Repaint
+
+N = 16
+WEIGHT = torch.ones(N, N)
+
+
+def laid(positions: list[tuple[float, float]], keep_bytes: int = 10**6) -> Mosaic:
+    mosaic = Mosaic(WEIGHT, keep_bytes=keep_bytes)
+    for key, position in enumerate(positions):
+        mosaic.add([key], torch.full((1, N, N), 1 + 1j * key, dtype=torch.complex64), np.array([position]))
+    return mosaic
+
+
+def test_a_frame_is_looked_at_again_once_its_neighbourhood_has_grown_and_not_before():
+    shown = []
+
+    def predict(group, start, support):
+        shown.append((group["images"].clone(), start.clone(), support.clone()))
+        return torch.full_like(start, 5.0)
+
+    positions = [(0.0, 0.0), (0.0, 4.0), (0.0, 400.0)]
+    mosaic = laid(positions)
+    repaint = Repaint(predict, mosaic, WEIGHT, most_looks=2)
+    repaint.add(0, torch.zeros(N, N), positions[0])
+    assert repaint.step(8, has_ended=False) == 0
+    repaint.add(1, torch.ones(N, N), positions[1])
+    repaint.add(2, torch.ones(N, N), positions[2])
+    assert repaint.step(8, has_ended=False) == 1  # the first has a neighbour now; the second had one from the start
+    images, start, support = shown[0]
+    assert not images.any()
+    assert torch.allclose(start[0, 0, :, 4:], torch.full((N, N - 4), 1 + 0.5j))  # the mean of both
+    assert torch.equal(support[0, 0, :, :4], torch.zeros(N, 4))
+    assert torch.allclose(support[0, 0, :, 4:], torch.ones(N, N - 4))
+    assert repaint.has_due()
+    assert repaint.step(8, has_ended=True) == 1
+    assert repaint.step(8, has_ended=True) == 0  # the third has no neighbour
+    assert not repaint.has_due()
+    assert repaint.repainted == 2
+    value, _ = mosaic.read()
+    alone = mosaic.cut(positions[2])
+    assert torch.allclose(mosaic.cut(positions[0]), torch.full((N, N), 5.0 + 0j))
+    assert torch.allclose(alone, torch.full((N, N), 1 + 2j))
+    assert value.abs().max() < 5.1
+
+
+def test_a_patch_that_is_no_longer_kept_is_left_alone():
+    positions = [(0.0, 0.0), (0.0, 4.0), (4.0, 0.0)]
+    mosaic = laid(positions, keep_bytes=N * N * 8 * 2)
+    repaint = Repaint(lambda group, start, support: start * 0 + 9, mosaic, WEIGHT)
+    for key, position in enumerate(positions):
+        repaint.add(key, torch.ones(N, N), position)
+    before = mosaic.total_weight
+    assert repaint.step(8, has_ended=True) == 2
+    assert mosaic.total_weight == before
