@@ -141,6 +141,38 @@ def refine(
 
 
 @app.command()
+def simulate(
+    output: Annotated[Path, typer.Argument(help="NPZ to write.")],
+    size: Annotated[int, typer.Option(min=16, max=1024, help="Side of the patterns, px.")] = 128,
+    probe: Annotated[str, typer.Option(help="Kind: zone_plate, pinhole, mirrors, gaussian, aberrated, diffuser.")] = (
+        "zone_plate"
+    ),
+    probe_file: Annotated[Path | None, typer.Option(help="Probe from a file in place of a kind.")] = None,
+    modes: Annotated[int, typer.Option(min=1, max=8, help="Incoherent modes.")] = 1,
+    footprint: Annotated[float, typer.Option(min=0.05, max=0.9, help="Lit diameter over the side.")] = 0.4,
+    texture: Annotated[str, typer.Option("--object", help="Kind of object; a wrong one lists them all.")] = "shapes",
+    phase: Annotated[float, typer.Option(help="Phase of the thickest part, rad.")] = 0.5,
+    absorption: Annotated[float, typer.Option(min=0, help="-log of the least amplitude.")] = 0.1,
+    counts: Annotated[float, typer.Option(min=1, help="Photons of a vacuum frame.")] = 1e5,
+    track: Annotated[str, typer.Option(help="raster, snake, spiral or jitter.")] = "raster",
+    overlap: Annotated[float, typer.Option(min=0, max=0.95, help="1 - step / footprint.")] = 0.7,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of a scan.")] = 100,
+    jitter: Annotated[float, typer.Option(min=0, help="Scatter of the stage, recorded, px rms.")] = 0.0,
+    count: Annotated[int, typer.Option(min=1, help="Scans, in numbered files, of consecutive seeds.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; the same one gives the same scan.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Write synthetic scans, with their truth."""
+    from daemon.cli.simulate import run_simulate
+    from ptychopinn.simulate import Recipe
+
+    recipe = Recipe(
+        size, probe, modes, footprint, texture, phase, absorption, counts, track, overlap, frames, jitter, seed=seed
+    )
+    run_simulate(output, recipe, probe_file, count, as_json)
+
+
+@app.command()
 def scans(url: Url = DEFAULT_URL, token_file: Token = None, as_json: AsJson = False) -> None:
     """List what a running daemon has done."""
     from daemon.cli.remote import show_scans

@@ -1,0 +1,71 @@
+"""``simulate``: synthetic scans as NPZ files that ``replay``, ``refine`` and other programs read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import typer
+
+from daemon.cli.progress import progress
+from daemon.errors import ConfigError
+from daemon.files import read_probe
+from ptychopinn.errors import ProbeMismatchError
+from ptychopinn.simulate import PROBES, TEXTURES, TRACKS, Recipe, SimulatedScan, simulate_scan
+
+PIXEL_SIZE_M = 2.8e-8
+
+
+def run_simulate(output: Path, recipe: Recipe, probe_file: Path | None, count: int, as_json: bool) -> None:
+    """Write one scan, or ``count`` of consecutive seeds to numbered files."""
+    for name, value, known in (
+        ("--probe", recipe.probe_kind, PROBES),
+        ("--object", recipe.texture, TEXTURES),
+        ("--track", recipe.track, TRACKS),
+    ):
+        if value not in known:
+            raise ConfigError(f"{name} {value}: there is no such kind; choose one of {', '.join(known)}")
+    probe, pixel_size_m = None, PIXEL_SIZE_M
+    if probe_file is not None:
+        found = read_probe(probe_file)
+        if found.probe.shape[-1] != recipe.size_px:
+            raise ProbeMismatchError(
+                f"the probe in {probe_file} is {found.probe.shape[-1]} px but --size is {recipe.size_px}; give that size"
+            )
+        probe, pixel_size_m = torch.from_numpy(found.probe), found.pixel_size_m or PIXEL_SIZE_M
+    output.parent.mkdir(parents=True, exist_ok=True)
+    written = []
+    with progress(count, "simulating", "scans") as bar:
+        for number in range(count):
+            path = output if count == 1 else output.with_name(f"{output.stem}-{number:04d}.npz")
+            scan = simulate_scan(replace(recipe, seed=recipe.seed + number), probe)
+            write_scan(path, scan, pixel_size_m)
+            written.append({"file": str(path), "frames": len(scan.amplitude), "seed": scan.recipe.seed})
+            bar.update()
+    if as_json:
+        typer.echo(json.dumps(written))
+    else:
+        for one in written:
+            typer.echo(f"{one['file']}: {one['frames']} frames of {recipe.size_px} px, seed {one['seed']}")
+
+
+def write_scan(path: Path, scan: SimulatedScan, pixel_size_m: float) -> None:
+    """Write counts, positions (pixels), the probe as given and the true object, under the keys of the field."""
+    amplitude = scan.amplitude.numpy()
+    mask = (amplitude < 0).all(axis=0)
+    counts = np.rint(np.maximum(amplitude, 0) ** 2)
+    with path.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            diff3d=counts.astype(np.uint16 if counts.max() < 65535 else np.uint32),
+            bad_pixels=mask,
+            xcoords=scan.positions_px[:, 1],
+            ycoords=scan.positions_px[:, 0],
+            scan_index=np.zeros(len(counts), dtype=np.int64),
+            probeGuess=scan.probe.numpy(),
+            objectGuess=scan.object.numpy(),
+            object_pixel_size_m=pixel_size_m,
+        )
