@@ -116,6 +116,7 @@ class Optics(Section):
 class ModelOptions(Section):
     """The network layer."""
 
+    bundle: str = Field("shipped", description="Bundle with the lift's network: a file, shipped, or none.")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
     threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads of the engine; 0: all cores but one.")
     batch_frames: Count = Field(32, description="Most frames of a batch.")

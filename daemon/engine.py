@@ -1,8 +1,9 @@
 """The engine: one thread that owns the device, from scan points to layer updates.
 
-Batches adapt: whatever is ready, at most ``batch_frames``. The network layer comes first; the refiner gets the time
-that is left, in slices so short that a waiting frame hardly notices. When a scan has ended the refiner goes on for
-``refine_finish_s``, and longer where a frame has not yet had its first few visits, unless another scan's frames come.
+Batches adapt: whatever is ready, at most ``batch_frames``. Each frame is shown at once: by the sharp model (the lift with
+its network) while it keeps up, else by the quick one (the lift alone), and looked at again later. The time that is left goes to
+second looks and to the refiner, in slices so short that a waiting frame hardly notices. When a scan has ended both go on
+for ``refine_finish_s``, and longer where a frame has not yet had its first few visits, unless another scan's frames come.
 """
 
 from __future__ import annotations
@@ -17,22 +18,26 @@ from itertools import groupby
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tensordict import TensorDict
 
 from daemon.errors import DaemonError
 from daemon.metrics import Metrics
 from daemon.queue import ByteQueue
 from daemon.snapshot import LayerName, LayerUpdate
 from daemon.work import EngineOptions, ScanResult, ScanWork
-from ptychopinn.device import memory_bytes, to_device
+from ptychopinn.device import memory_bytes, to_device, to_host
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.groups import GroupFrame
-from ptychopinn.model import build_model
+from ptychopinn.model import Model
+from ptychopinn.model.network import LiftNet
 from streams.frame import ScanPoint
 
 REFINE_SLICE_S = 0.004
+REPAINT_FRAMES, REPAINT_LAST_FRAMES = 1, 8
 REFINED_PERIOD_S = 0.4
 REFINED_BYTES_PER_S = 25e6
 LEAST_VISITS, ENOUGH_VISITS = 3, 16
+WARM_UP_ROUNDS = 3
 
 log = logging.getLogger(__name__)
 
@@ -61,16 +66,29 @@ class EngineEvents:
 
 
 class Engine:
-    """Runs the chain from joined points to published layers, for one probe ``(modes, N, N)``."""
+    """Runs the chain from joined points to published layers, for one probe ``(modes, N, N)``.
 
-    def __init__(self, probe: torch.Tensor, options: EngineOptions, metrics: Metrics, events: EngineEvents) -> None:
+    ``quick`` always keeps up; ``sharp``, if there is one, shows frames while it does, and looks again.
+    """
+
+    def __init__(
+        self,
+        probe: torch.Tensor,
+        quick: Model,
+        sharp: LiftNet | None,
+        options: EngineOptions,
+        metrics: Metrics,
+        events: EngineEvents,
+    ) -> None:
         self._probe = probe
         self._options = options
         self._metrics = metrics
         self._events = events
         self._next_checkpoint = time.monotonic() + options.checkpoint_s
         self._next_publish = time.monotonic()
-        self._model = build_model(options.model, probe, projections=options.projections)
+        self._quick = quick
+        self._sharp = sharp
+        self._sharp_frame_s = float("inf")
         self._queue: ByteQueue[ScanPoint | _Finish] = ByteQueue(options.queue_bytes)
         self._work: dict[str, ScanWork] = {}
         self._stop = threading.Event()
@@ -136,14 +154,14 @@ class Engine:
     def _turn(self) -> None:
         """Take what is there, or refine; publish when it is time."""
         wait_s = max(0.0, min(self._options.batch_timeout_s, self._next_publish - time.monotonic()))
-        can_refine = any(w.refiner is not None and w.stitched for w in self._work.values())
-        items = self._queue.take(self._options.batch_frames, 0.0 if can_refine else wait_s)
+        has_spare_work = any(work.has_spare_work for work in self._work.values())
+        items = self._queue.take(self._options.batch_frames, 0.0 if has_spare_work else wait_s)
         self._metrics.queue_depth.labels("engine").set(len(self._queue))
         self._metrics.queue_bytes.labels("engine").set(self._queue.bytes)
         if items:
             self._take(items)
-        elif can_refine:
-            self._refine()
+        elif has_spare_work:
+            self._use_spare_time()
         if time.monotonic() >= self._next_publish:
             self._next_publish = time.monotonic() + self._options.publish_period_s
             self._publish_all()
@@ -156,15 +174,26 @@ class Engine:
         blank = np.ones((n, n), dtype=np.float32)
         frames = [GroupFrame(i, blank, (0.0, 0.0)) for i in range(self._options.batch_frames)]
         for group in work.groups.add(frames):
-            work.mosaic.add(
-                group["center_scan_id"].tolist(), self._model.predict(group)[:, 0], np.zeros((len(group), 2))
-            )
+            keys = group["center_scan_id"].tolist()
+            work.mosaic.add(keys, self._quick.predict(group)[:, 0], np.zeros((len(group), 2)))
+            if self._sharp is not None:
+                self._sharp_frame_s = self._measure(self._sharp, group[:1])
         work.positions_px[0] = (0.0, 0.0)
-        work.keep(0, to_device(blank, self._probe.device))
+        work.keep(0, to_device(blank, self._probe.device), looks=1)
         if work.refiner is not None:
             work.refiner.step()
         work.settle()
         work.result()
+
+    @staticmethod
+    def _measure(model: Model, group: TensorDict) -> float:
+        """Return the time of one frame, s: the best of a few."""
+        best = float("inf")
+        for _ in range(WARM_UP_ROUNDS):
+            begun = time.perf_counter()
+            to_host(model.predict(group))
+            best = min(best, time.perf_counter() - begun)
+        return best
 
     def _take(self, items: list[ScanPoint | _Finish]) -> None:
         """Work on items in their order, points of one scan together."""
@@ -175,12 +204,12 @@ class Engine:
                 self._take_points(scan_id, points)
             if len(points) < len(mine):
                 work = self._scan(scan_id)
-                finish_s = self._options.refine_finish_s if work.refiner is not None else 0.0
-                work.finish_by = time.monotonic() + finish_s
+                work.finish_by = time.monotonic() + self._options.refine_finish_s
 
     def _scan(self, scan_id: str) -> ScanWork:
         if scan_id not in self._work:
-            self._work[scan_id] = ScanWork(scan_id, self._probe, self._options)
+            look_again = None if self._sharp is None else self._sharp.predict
+            self._work[scan_id] = ScanWork(scan_id, self._probe, self._options, look_again)
         return self._work[scan_id]
 
     def _take_points(self, scan_id: str, points: list[ScanPoint]) -> None:
@@ -206,11 +235,13 @@ class Engine:
             ]
             groups = work.groups.add(frames)
             work.positions_px.update((f.index, f.position_px) for f in frames)
+        keeps_up = not len(self._queue) and len(points) * self._sharp_frame_s <= options.publish_period_s
+        model = self._sharp if self._sharp is not None and keeps_up else self._quick
         refused: dict[int, str] = {}
         for group in groups:
             keys = group["center_scan_id"].tolist()
             with stage.labels("predict").time():
-                patches = self._model.predict(group)[:, 0]
+                patches = model.predict(group)[:, 0]
             with stage.labels("stitch").time():
                 refused |= work.mosaic.add(keys, patches, np.array([work.positions_px[k] for k in keys]))
         for index, reason in refused.items():
@@ -221,7 +252,7 @@ class Engine:
         stitched = []
         for number, point in enumerate(points):
             if point.index not in refused:
-                work.keep(point.index, tensor[number])
+                work.keep(point.index, tensor[number], looks=int(model is self._sharp))
                 work.waiting_ns.append(point.received_ns)
                 stitched.append(point.index)
         if stitched:
@@ -229,10 +260,15 @@ class Engine:
             self.last_pattern = (work.scan_id, stitched[-1], frames[-1].amplitude)
             self._events.on_stitched(work.scan_id, stitched)
 
-    def _refine(self) -> None:
-        """Spend one slice on the newest scan."""
-        work = [w for w in self._work.values() if w.refiner is not None and w.stitched][-1]
-        end, done = time.monotonic() + REFINE_SLICE_S, 0
+    def _use_spare_time(self) -> None:
+        """Spend one slice on the newest scan: a second look, then as long again on the refiner."""
+        work = [w for w in self._work.values() if w.has_spare_work][-1]
+        begun = time.monotonic()
+        if work.repaint is not None:
+            has_ended = work.finish_by is not None
+            work.repaint.step(REPAINT_LAST_FRAMES if has_ended else REPAINT_FRAMES, has_ended)
+        now, done = time.monotonic(), 0
+        end = now + max(REFINE_SLICE_S, now - begun)
         while work.refiner and time.monotonic() < end and not len(self._queue) and work.refiner.step():
             done += 1
         self._metrics.refine_updates.inc(done)
@@ -302,9 +338,10 @@ class Engine:
 
 
 def _is_refined(work: ScanWork) -> bool:
-    """Whether an ended scan has had the sweeps that it gets."""
-    if work.refiner is None or not work.stitched:
+    """Whether an ended scan has had the second looks and the sweeps that it gets."""
+    if not work.has_spare_work:
         return True
-    visits = work.refiner.least_visits
+    visits = ENOUGH_VISITS if work.refiner is None else work.refiner.least_visits
+    is_repainted = work.repaint is None or work.repaint.is_done
     is_late = time.monotonic() >= (work.finish_by or 0.0)
-    return visits >= ENOUGH_VISITS or (is_late and visits >= LEAST_VISITS)
+    return (visits >= ENOUGH_VISITS and is_repainted) or (is_late and visits >= LEAST_VISITS)

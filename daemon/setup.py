@@ -19,9 +19,12 @@ from daemon.intake import IntakeOptions
 from daemon.scans import ScanBook
 from daemon.version import VERSION
 from daemon.work import EngineOptions, ScanResult
+from ptychopinn.bundle import SHIPPED, Bundle, load_lift
 from ptychopinn.device import choose_device
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
 from ptychopinn.geometry import crop, object_pixel_size_m
+from ptychopinn.model import build_model
+from ptychopinn.model.network import LiftNet
 from streams.codecs import CODECS, Codec
 from streams.join import Join
 from streams.positions import raster_positions
@@ -48,6 +51,8 @@ class Setup:
         self.threads = config.model.threads or max(1, len(os.sched_getaffinity(0)) - 1)
         self.pixel_size_m = _pixel_size_m(config)
         self.probe = self._read_probe()
+        self.quick = build_model("lift", self.probe, projections=config.model.projections)
+        self.sharp, self._bundle = self._read_bundle()
         self._mask = self._read_mask()
         self._positions_m = self._read_positions()
         self.http_token = _read_token(config.http.token_file)
@@ -70,6 +75,13 @@ class Setup:
         if not np.isfinite(found.probe).all() or not found.probe.any():
             raise FileFormatError(f"{path}: the probe is empty or not finite; retrieve it again")
         return torch.from_numpy(np.ascontiguousarray(found.probe, dtype=np.complex64)).to(self.device)
+
+    def _read_bundle(self) -> tuple[LiftNet | None, Bundle | None]:
+        """Return the lift with its network and the bundle that it comes from, if one is wanted and there."""
+        wanted, projections = self._config.model.bundle, self._config.model.projections
+        if wanted == "none" or (wanted == "shipped" and not SHIPPED.exists()):
+            return None, None
+        return load_lift(SHIPPED if wanted == "shipped" else Path(wanted), self.probe, projections)
 
     def _read_mask(self) -> NDArray[np.bool_] | None:
         path, detector = self._config.detector.mask_file, self._config.detector
@@ -98,7 +110,7 @@ class Setup:
     @property
     def model_name(self) -> str:
         """Name of the active model."""
-        return self.engine_options().model
+        return "lift" if self._bundle is None else f"{self._bundle.name} {self._bundle.sha256[:8]}"
 
     @property
     def _position_factors(self) -> tuple[float, float]:
@@ -155,7 +167,6 @@ class Setup:
         config = self._config
         return EngineOptions(
             pixel_size_m=self.pixel_size_m,
-            projections=config.model.projections,
             batch_frames=config.model.batch_frames,
             batch_timeout_s=config.model.batch_timeout_s,
             gridsize=config.model.gridsize,
@@ -186,6 +197,7 @@ class Setup:
             rfactors=result.rfactors,
             configuration=self._config.model_dump_json(indent=1),
             model_name=self.model_name,
+            model_sha256="" if self._bundle is None else self._bundle.sha256,
             model_generation=generation,
             started=started,
             ended=ended or "",

@@ -16,6 +16,7 @@ from ptychopinn.groups import GroupBuilder
 from ptychopinn.mosaic import Mosaic
 from ptychopinn.physics import rfactor_parts
 from ptychopinn.refine import Refiner
+from ptychopinn.repaint import Predict, Repaint
 
 SAMPLE_FRAMES = 1024
 RFACTOR_BATCH = 32
@@ -27,8 +28,6 @@ class EngineOptions:
     """What the engine needs to know; sizes in pixels, times in seconds."""
 
     pixel_size_m: float
-    model: str = "lift"
-    projections: int = 2
     batch_frames: int = 32
     batch_timeout_s: float = 0.05
     gridsize: int = 1
@@ -63,12 +62,17 @@ class ScanResult:
 class ScanWork:
     """The engine's side of one scan; used by the engine's thread alone."""
 
-    def __init__(self, scan_id: str, probe: torch.Tensor, options: EngineOptions) -> None:
+    def __init__(
+        self, scan_id: str, probe: torch.Tensor, options: EngineOptions, look_again: Predict | None = None
+    ) -> None:
         self.scan_id = scan_id
         self._probe = probe
         n = probe.shape[-1]
-        keep_bytes = options.keep_patch_bytes if options.gridsize > 1 else 0
-        self.mosaic = Mosaic(probe.abs().square().sum(0), options.max_side_px, keep_bytes)
+        is_repainted = look_again is not None and options.gridsize == 1
+        keep_bytes = options.keep_patch_bytes if options.gridsize > 1 or is_repainted else 0
+        weight = probe.abs().square().sum(0)
+        self.mosaic = Mosaic(weight, options.max_side_px, keep_bytes)
+        self.repaint = Repaint(look_again, self.mosaic, weight / weight.max()) if look_again and is_repainted else None
         self.refiner = (
             Refiner(probe, self.mosaic.cut, options.max_side_px, options.refine_buffer_bytes)
             if options.refine
@@ -84,16 +88,23 @@ class ScanWork:
         self._sample: dict[int, torch.Tensor] = {}
         self._random = np.random.default_rng(0)
 
-    def keep(self, index: int, amplitude: torch.Tensor) -> None:
-        """Take a stitched frame into the fair sample, and give it to the refiner."""
+    def keep(self, index: int, amplitude: torch.Tensor, looks: int) -> None:
+        """Take a stitched frame, ``looks`` times looked at, into the fair sample; give it to repaint and refiner."""
         self.stitched += 1
         if len(self._sample) < SAMPLE_FRAMES:
             self._sample[index] = amplitude
         elif self._random.random() < SAMPLE_FRAMES / self.stitched:
             del self._sample[self._random.choice(list(self._sample))]
             self._sample[index] = amplitude
+        if self.repaint is not None:
+            self.repaint.add(index, amplitude, self.positions_px[index], looks)
         if self.refiner is not None:
             self.refiner.add(index, amplitude, self.positions_px[index])
+
+    @property
+    def has_spare_work(self) -> bool:
+        """Whether spare time can make the picture better."""
+        return self.stitched > 0 and (self.repaint is not None or self.refiner is not None)
 
     def estimate_rfactors(self) -> None:
         """Bring the running estimates up to date, cheaply."""

@@ -1,13 +1,14 @@
 """Second looks: patches predicted again, starting from their stitched neighbours, in spare time.
 
 Slow phase is nearly invisible to one pattern; once its neighbours lie on the mosaic, the same model looks again with the
-mosaic as its start, and the better patch takes the old one's place exactly. A frame is due when its neighbourhood has
-grown by a third since it was last looked at, or, once the scan has ended, when it was looked at only once.
+mosaic as its start, and the better patch takes the old one's place exactly. A frame is due when the model has not looked
+at it yet, or when its neighbourhood has grown by a third since; once the scan has ended, all frames that have looks left
+are due, those with the fewest first.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,8 +32,8 @@ the other frames there, float32, one frame's greatest weight 1."""
 class _Frame:
     amplitude: Tensor
     position_px: tuple[float, float]
-    looks: int = 1
-    neighbours: int = 0
+    looks: int
+    neighbours: int
 
 
 class Repaint:
@@ -56,40 +57,54 @@ class Repaint:
         self._cell_px = mosaic.size_px // 4
         self._crowd: Counter[tuple[int, int]] = Counter()
         self._frames: OrderedDict[int, _Frame] = OrderedDict()
+        self._last: deque[int] | None = None
         self.repainted = 0
 
-    def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float]) -> None:
-        """Take a frame that was just laid: amplitude ``(N, N)``, zero frequency in the middle, -1 = no data."""
+    def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float], looks: int) -> None:
+        """Take a frame that was just laid, ``looks`` times looked at by the model (0: laid by something quicker).
+
+        ``amplitude (N, N)`` has its zero frequency in the middle, -1 = no data.
+        """
         self._crowd[self._cell(position_px)] += 1
-        self._frames[index] = _Frame(amplitude, position_px, neighbours=self._neighbours(position_px))
+        self._frames[index] = _Frame(amplitude, position_px, looks, self._neighbours(position_px))
         while self._frames and not self._mosaic.keeps(next(iter(self._frames))):
             self._frames.popitem(last=False)
 
     def step(self, most: int, has_ended: bool) -> int:
         """Look again at up to ``most`` frames that are due; return how many that were."""
+        due = self._take_last(most) if has_ended else self._take_due(most)
+        if due:
+            self._look(due)
+        return len(due)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last round, after the scan's end, is over."""
+        return self._last is not None and not self._last
+
+    def _take_due(self, most: int) -> list[int]:
         due: list[int] = []
         for _ in range(min(CANDIDATES, len(self._frames))):
             index, frame = self._frames.popitem(last=False)
             if not self._mosaic.keeps(index):
                 continue
             self._frames[index] = frame
-            if self._is_due(frame, has_ended):
+            if frame.looks == 0 or self._neighbours(frame.position_px) >= GROWTH * frame.neighbours:
                 due.append(index)
                 if len(due) == most:
                     break
-        if due:
-            self._look(due)
-        return len(due)
+        return due
 
-    def has_due(self) -> bool:
-        """Whether a frame of an ended scan has been looked at only once."""
-        return any(self._is_due(frame, has_ended=True) and self._mosaic.keeps(i) for i, frame in self._frames.items())
-
-    def _is_due(self, frame: _Frame, has_ended: bool) -> bool:
-        if frame.looks >= self._most_looks:
-            return False
-        now = self._neighbours(frame.position_px)
-        return now > 1 and (now >= GROWTH * frame.neighbours or (has_ended and frame.looks == 1))
+    def _take_last(self, most: int) -> list[int]:
+        if self._last is None:
+            self._last = deque(sorted(self._frames, key=lambda index: self._frames[index].looks))
+        due: list[int] = []
+        while self._last and len(due) < most:
+            index = self._last.popleft()
+            frame = self._frames.get(index)
+            if frame and self._mosaic.keeps(index) and (self._neighbours(frame.position_px) > 1 or not frame.looks):
+                due.append(index)
+        return due
 
     def _look(self, indexes: list[int]) -> None:
         frames = [self._frames[i] for i in indexes]

@@ -94,10 +94,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="30 scans each")
     options = parser.parse_args()
     network = load_network(options.network)
-    results: list[tuple[Recipe, dict[str, float]]] = []
-    for seed in range(options.rounds):
-        for recipe in heldout_recipes(seed=seed):
-            results.append((recipe, score(network, simulate_scan(recipe))))
+    recipes = [recipe for seed in range(options.rounds) for recipe in heldout_recipes(seed=seed)]
+    results = [(recipe, score(network, simulate_scan(recipe))) for recipe in recipes]
     kept: list[dict[str, Any]] = [
         {
             "probe": r.probe_kind,

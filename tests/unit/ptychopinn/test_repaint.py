@@ -29,26 +29,34 @@ def test_a_frame_is_looked_at_again_once_its_neighbourhood_has_grown_and_not_bef
     positions = [(0.0, 0.0), (0.0, 4.0), (0.0, 400.0)]
     mosaic = laid(positions)
     repaint = Repaint(predict, mosaic, WEIGHT, most_looks=2)
-    repaint.add(0, torch.zeros(N, N), positions[0])
+    repaint.add(0, torch.zeros(N, N), positions[0], looks=1)
     assert repaint.step(8, has_ended=False) == 0
-    repaint.add(1, torch.ones(N, N), positions[1])
-    repaint.add(2, torch.ones(N, N), positions[2])
+    repaint.add(1, torch.ones(N, N), positions[1], looks=1)
+    repaint.add(2, torch.ones(N, N), positions[2], looks=1)
     assert repaint.step(8, has_ended=False) == 1  # the first has a neighbour now; the second had one from the start
     images, start, support = shown[0]
     assert not images.any()
     assert torch.allclose(start[0, 0, :, 4:], torch.full((N, N - 4), 1 + 0.5j))  # the mean of both
     assert torch.equal(support[0, 0, :, :4], torch.zeros(N, 4))
     assert torch.allclose(support[0, 0, :, 4:], torch.ones(N, N - 4))
-    assert repaint.has_due()
+    assert not repaint.is_done
     assert repaint.step(8, has_ended=True) == 1
+    assert repaint.is_done
     assert repaint.step(8, has_ended=True) == 0  # the third has no neighbour
-    assert not repaint.has_due()
     assert repaint.repainted == 2
     value, _ = mosaic.read()
-    alone = mosaic.cut(positions[2])
     assert torch.allclose(mosaic.cut(positions[0]), torch.full((N, N), 5.0 + 0j))
-    assert torch.allclose(alone, torch.full((N, N), 1 + 2j))
+    assert torch.allclose(mosaic.cut(positions[2]), torch.full((N, N), 1 + 2j))
     assert value.abs().max() < 5.1
+
+
+def test_a_frame_that_something_quicker_laid_is_due_at_once():
+    mosaic = laid([(0.0, 0.0)])
+    repaint = Repaint(lambda group, start, support: start * 0 + 7, mosaic, WEIGHT)
+    repaint.add(0, torch.ones(N, N), (0.0, 0.0), looks=0)
+    assert repaint.step(8, has_ended=False) == 1
+    assert repaint.step(8, has_ended=False) == 0
+    assert torch.allclose(mosaic.cut((0.0, 0.0)), torch.full((N, N), 7.0 + 0j))
 
 
 def test_a_patch_that_is_no_longer_kept_is_left_alone():
@@ -56,7 +64,7 @@ def test_a_patch_that_is_no_longer_kept_is_left_alone():
     mosaic = laid(positions, keep_bytes=N * N * 8 * 2)
     repaint = Repaint(lambda group, start, support: start * 0 + 9, mosaic, WEIGHT)
     for key, position in enumerate(positions):
-        repaint.add(key, torch.ones(N, N), position)
+        repaint.add(key, torch.ones(N, N), position, looks=1)
     before = mosaic.total_weight
     assert repaint.step(8, has_ended=True) == 2
     assert mosaic.total_weight == before

@@ -1,0 +1,160 @@
+"""Model bundles: one zip with ``model.pth`` (weights alone) and ``manifest.json`` (what they are and where they come from).
+
+Nothing in a bundle is executed: the weights are read with ``weights_only=True``, the manifest is JSON, and the weights'
+SHA-256 in the manifest is compared before they are looked at. Bundles are written with fixed times, so the same content
+gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptychopinn.errors import FileFormatError
+from ptychopinn.model.network import CorrectionNet, LiftNet, channels_last
+
+SCHEMA_VERSION = 1
+SHIPPED = Path(__file__).parent / "bundles" / "lift.zip"
+CONFIGS = ("data", "model", "training", "inference", "datagen")
+MAX_BYTES = 1 << 30
+_WEIGHTS, _MANIFEST = "model.pth", "manifest.json"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_ARCHITECTURES = {"lift-correction": CorrectionNet}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """A model: ``architecture`` by name with its ``options``, ``weights``, and plain facts about them.
+
+    ``configs`` holds the five configuration maps, ``scaling`` the scaling constants, ``provenance`` how it was trained.
+    """
+
+    name: str
+    architecture: str
+    options: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    configs: Mapping[str, Any] = field(default_factory=dict)
+    scaling: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+
+
+def write_bundle(path: Path, bundle: Bundle) -> str:
+    """Write a bundle atomically; return the SHA-256 of its weights."""
+    buffer = io.BytesIO()
+    torch.save(dict(bundle.weights), buffer)
+    weights = buffer.getvalue()
+    digest = hashlib.sha256(weights).hexdigest()
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "name": bundle.name,
+        "architecture": bundle.architecture,
+        "options": dict(bundle.options),
+        "configs": {name: bundle.configs.get(name, {}) for name in CONFIGS},
+        "scaling": dict(bundle.scaling),
+        "provenance": dict(bundle.provenance),
+        "weights_sha256": digest,
+    }
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with zipfile.ZipFile(part, "w") as archive:
+        for name, content in ((_MANIFEST, json.dumps(manifest, indent=1).encode()), (_WEIGHTS, weights)):
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+    part.replace(path)
+    return digest
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Return the bundle in a file.
+
+    Raises
+    ------
+    FileFormatError
+        If it is no bundle, was changed, comes from a newer program, or holds anything but weights.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest_bytes, weights = (_member(archive, path, name) for name in (_MANIFEST, _WEIGHTS))
+        manifest = json.loads(manifest_bytes)
+    except FileNotFoundError:
+        raise FileFormatError(f"{path}: there is no such file; give the path of a model bundle") from None
+    except (OSError, zipfile.BadZipFile, ValueError, RecursionError) as fault:
+        raise FileFormatError(f"{path}: is no model bundle, or is damaged ({fault}); copy it again") from fault
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("schema_version"), int):
+        raise FileFormatError(f"{path}: its {_MANIFEST} is not that of a model bundle; export the model again")
+    if manifest["schema_version"] > SCHEMA_VERSION:
+        raise FileFormatError(
+            f"{path}: is of schema {manifest['schema_version']}, this program reads up to {SCHEMA_VERSION}; update it"
+        )
+    architecture = manifest.get("architecture")
+    if architecture not in _ARCHITECTURES:
+        raise FileFormatError(
+            f"{path}: its architecture {str(architecture)[:40]!r} is none of {', '.join(_ARCHITECTURES)}; "
+            "take a bundle of one of these"
+        )
+    digest = hashlib.sha256(weights).hexdigest()
+    if digest != manifest.get("weights_sha256"):
+        raise FileFormatError(f"{path}: {_WEIGHTS} is not the one its manifest names (SHA-256); copy the bundle again")
+    return Bundle(
+        name=str(manifest.get("name", path.stem)),
+        architecture=architecture,
+        options=_map(manifest, "options"),
+        weights=_weights(path, weights),
+        configs=_map(manifest, "configs"),
+        scaling=_map(manifest, "scaling"),
+        provenance=_map(manifest, "provenance"),
+        sha256=digest,
+    )
+
+
+def build_network(bundle: Bundle, path: Path) -> CorrectionNet:
+    """Return the network of a bundle, ready for inference; weights that do not fit it are refused."""
+    try:
+        network = _ARCHITECTURES[bundle.architecture](**bundle.options)
+        network.load_state_dict(dict(bundle.weights))
+    except (TypeError, ValueError, RuntimeError) as fault:
+        cause = str(fault).splitlines()[0]
+        raise FileFormatError(f"{path}: its weights do not fit its architecture ({cause}); export it again") from fault
+    network.eval()
+    return channels_last(network)
+
+
+def load_lift(path: Path, probe: Tensor, projections: int) -> tuple[LiftNet, Bundle]:
+    """Return the lift with a bundle's network for a probe ``(modes, N, N)``, and the bundle."""
+    bundle = read_bundle(path)
+    network = build_network(bundle, path).to(probe.device)
+    return LiftNet(probe, network, projections), bundle
+
+
+def _member(archive: zipfile.ZipFile, path: Path, name: str) -> bytes:
+    try:
+        info = archive.getinfo(name)
+    except KeyError:
+        raise FileFormatError(f"{path}: lacks {name}, so it is no model bundle; export the model again") from None
+    if info.file_size > MAX_BYTES:
+        raise FileFormatError(f"{path}: {name} would unpack to {info.file_size} bytes; take a smaller bundle")
+    return archive.read(name)
+
+
+def _map(manifest: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = manifest.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _weights(path: Path, content: bytes) -> dict[str, Tensor]:
+    try:
+        weights = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    except Exception as fault:  # whatever an unpickler meets
+        raise FileFormatError(f"{path}: {_WEIGHTS} holds something else than weights; it is not loaded") from fault
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise FileFormatError(f"{path}: {_WEIGHTS} is not a map of tensors; export the model again")
+    return weights
