@@ -89,6 +89,7 @@ class Engine:
         self._quick = quick
         self._sharp = sharp
         self._sharp_frame_s = float("inf")
+        self._wanted: list[LiftNet | None] = []
         self._queue: ByteQueue[ScanPoint | _Finish] = ByteQueue(options.queue_bytes)
         self._work: dict[str, ScanWork] = {}
         self._stop = threading.Event()
@@ -97,11 +98,12 @@ class Engine:
         self.failure: str | None = None
         self.last_pattern: tuple[str, int, NDArray[np.float32]] | None = None
         self.latency_s: float | None = None
+        self.generation = 0  # counts the swaps of the model
 
-    @property
-    def generation(self) -> int:
-        """Generation of the active model (0: the model as shipped)."""
-        return 0
+    def use(self, sharp: LiftNet | None) -> None:
+        """Take another sharp model, between two batches; frames in work keep what they were shown with."""
+        self._wanted.append(sharp)
+        self._queue.wake()
 
     @property
     def is_alive(self) -> bool:
@@ -152,7 +154,9 @@ class Engine:
             self._close(work)
 
     def _turn(self) -> None:
-        """Take what is there, or refine; publish when it is time."""
+        """Take what is there, or use the spare time; publish when it is time."""
+        if self._wanted:
+            self._swap(self._wanted.pop(0))
         wait_s = max(0.0, min(self._options.batch_timeout_s, self._next_publish - time.monotonic()))
         has_spare_work = any(work.has_spare_work for work in self._work.values())
         items = self._queue.take(self._options.batch_frames, 0.0 if has_spare_work else wait_s)
@@ -185,6 +189,19 @@ class Engine:
         work.settle()
         work.result()
 
+    def _swap(self, sharp: LiftNet | None) -> None:
+        if sharp is not None:
+            images = torch.ones(1, 1, sharp.probe.shape[-1], sharp.probe.shape[-1], device=self._probe.device)
+            self._sharp_frame_s = self._measure(sharp, TensorDict({"images": images}, batch_size=[1]))
+        self._sharp = sharp
+        self.generation += 1
+        self._metrics.model_generation.set(self.generation)
+        for work in self._work.values():
+            work.repaint = None if sharp is None else work.repaint
+
+    def _look_again(self, group: TensorDict, start: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
+        return start if self._sharp is None else self._sharp.predict(group, start, support)
+
     @staticmethod
     def _measure(model: Model, group: TensorDict) -> float:
         """Return the time of one frame, s: the best of a few."""
@@ -208,7 +225,7 @@ class Engine:
 
     def _scan(self, scan_id: str) -> ScanWork:
         if scan_id not in self._work:
-            look_again = None if self._sharp is None else self._sharp.predict
+            look_again = None if self._sharp is None else self._look_again
             self._work[scan_id] = ScanWork(scan_id, self._probe, self._options, look_again)
         return self._work[scan_id]
 

@@ -19,7 +19,7 @@ from daemon.intake import IntakeOptions
 from daemon.scans import ScanBook
 from daemon.version import VERSION
 from daemon.work import EngineOptions, ScanResult
-from ptychopinn.bundle import SHIPPED, Bundle, load_lift
+from ptychopinn.bundle import Bundle, find_bundle, load_lift
 from ptychopinn.device import choose_device
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
 from ptychopinn.geometry import crop, object_pixel_size_m
@@ -52,7 +52,7 @@ class Setup:
         self.pixel_size_m = _pixel_size_m(config)
         self.probe = self._read_probe()
         self.quick = build_model("lift", self.probe, projections=config.model.projections)
-        self.sharp, self._bundle = self._read_bundle()
+        self.sharp, self.bundle = self.load_sharp(config.model.bundle)
         self._mask = self._read_mask()
         self._positions_m = self._read_positions()
         self.http_token = _read_token(config.http.token_file)
@@ -76,12 +76,10 @@ class Setup:
             raise FileFormatError(f"{path}: the probe is empty or not finite; retrieve it again")
         return torch.from_numpy(np.ascontiguousarray(found.probe, dtype=np.complex64)).to(self.device)
 
-    def _read_bundle(self) -> tuple[LiftNet | None, Bundle | None]:
-        """Return the lift with its network and the bundle that it comes from, if one is wanted and there."""
-        wanted, projections = self._config.model.bundle, self._config.model.projections
-        if wanted == "none" or (wanted == "shipped" and not SHIPPED.exists()):
-            return None, None
-        return load_lift(SHIPPED if wanted == "shipped" else Path(wanted), self.probe, projections)
+    def load_sharp(self, name: str) -> tuple[LiftNet | None, Bundle | None]:
+        """Return the lift with the network of a bundle, given by name or path; (None, None) for ``none``."""
+        path = find_bundle(name)
+        return (None, None) if path is None else load_lift(path, self.probe, self._config.model.projections)
 
     def _read_mask(self) -> NDArray[np.bool_] | None:
         path, detector = self._config.detector.mask_file, self._config.detector
@@ -110,7 +108,7 @@ class Setup:
     @property
     def model_name(self) -> str:
         """Name of the active model."""
-        return "lift" if self._bundle is None else f"{self._bundle.name} {self._bundle.sha256[:8]}"
+        return "lift" if self.bundle is None else f"{self.bundle.name} {self.bundle.sha256[:8]}"
 
     @property
     def _position_factors(self) -> tuple[float, float]:
@@ -197,7 +195,7 @@ class Setup:
             rfactors=result.rfactors,
             configuration=self._config.model_dump_json(indent=1),
             model_name=self.model_name,
-            model_sha256="" if self._bundle is None else self._bundle.sha256,
+            model_sha256="" if self.bundle is None else self.bundle.sha256,
             model_generation=generation,
             started=started,
             ended=ended or "",

@@ -17,6 +17,8 @@ from daemon.scans import RUNNING, ScanBook, as_public
 from daemon.setup import Setup
 from daemon.status import situation, verdict_sentence
 from daemon.version import VERSION
+from ptychopinn.bundle import bundle_files, read_bundle
+from ptychopinn.errors import FileFormatError
 from streams.join import Join, Verdict
 from streams.transport import Receiver
 
@@ -130,9 +132,32 @@ class View:
         return self._engine.last_pattern
 
     def models(self) -> list[dict[str, Any]]:
-        """Return the models of this daemon; the active one alone."""
-        name = self._setup.model_name
-        return [{"name": name, "generation": self._engine.generation, "active": True}]
+        """Return the models that have a name here, the active one marked."""
+        active = None if self._setup.bundle is None else self._setup.bundle.sha256
+        found = [{"name": "none", "sha256": None, "active": active is None}]
+        for name, path in bundle_files().items():
+            try:
+                digest = read_bundle(path).sha256
+            except FileFormatError:
+                continue  # `model list` says why
+            found.append({"name": name, "sha256": digest, "active": digest == active})
+        return [{**model, "generation": self._engine.generation if model["active"] else None} for model in found]
+
+    def use_model(self, name: str) -> dict[str, Any]:
+        """Swap the active model for one that has a name here.
+
+        Raises
+        ------
+        FileFormatError
+            If there is none of that name, or its bundle is refused.
+        """
+        if name not in ("none", *bundle_files()):
+            known = ", ".join(("none", *bundle_files()))
+            raise FileFormatError(f"there is no model named {name[:64]}; models here are {known}")
+        sharp, bundle = self._setup.load_sharp(name)
+        self._setup.bundle = bundle
+        self._engine.use(sharp)
+        return {"name": name, "generation": self._engine.generation + 1}
 
     def _state(self, scan_state: str | None) -> str:
         if self._is_stopping():

@@ -49,6 +49,35 @@ class Bundle:
     sha256: str = ""
 
 
+def user_directory() -> Path:
+    """Return where imported bundles lie: ``$PTYCHOLIVE_MODELS``, else under the user's data directory."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(os.environ.get("PTYCHOLIVE_MODELS") or Path(data) / "ptycholive" / "models")
+
+
+def bundle_files() -> dict[str, Path]:
+    """Return the bundles that have a name: the shipped one as ``shipped``, imported ones by their file's."""
+    found = {"shipped": SHIPPED} if SHIPPED.exists() else {}
+    return found | {path.stem: path for path in sorted(user_directory().glob("*.zip"))}
+
+
+def find_bundle(name: str) -> Path | None:
+    """Return the bundle meant by a name or a path; None for ``none``, and for ``shipped`` where none is shipped.
+
+    Raises
+    ------
+    FileFormatError
+        If there is neither a bundle of that name nor such a file.
+    """
+    named = bundle_files()
+    if name == "none" or (name == "shipped" and name not in named):
+        return None
+    if name not in named and not Path(name).is_file():
+        known = ", ".join(["none", *named])
+        raise FileFormatError(f"{name}: there is no model of that name and no such file; models here are {known}")
+    return named.get(name, Path(name))
+
+
 def write_bundle(path: Path, bundle: Bundle) -> str:
     """Write a bundle atomically; return the SHA-256 of its weights."""
     buffer = io.BytesIO()

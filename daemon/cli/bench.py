@@ -20,6 +20,7 @@ from urllib.request import urlopen
 import numpy as np
 import torch
 import typer
+from tensordict import TensorDict
 
 from daemon.cli.demo import PROBE, SCAN, TEMPLATE
 from daemon.cli.processes import first_line, free_port, verb_process
@@ -28,8 +29,10 @@ from daemon.client import Viewer
 from daemon.errors import ConfigError
 from daemon.files import ScanFile, read_probe, read_scan
 from daemon.version import VERSION
+from ptychopinn.bundle import find_bundle, load_lift
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.groups import GroupBuilder, GroupFrame
+from ptychopinn.inference import choose_batch
 from ptychopinn.model import build_model
 from ptychopinn.mosaic import Mosaic
 from ptychopinn.refine import Refiner
@@ -165,25 +168,53 @@ def measure_refine() -> Measurement:
     return {"updates_per_s": 256 / seconds, "ms_per_update": seconds / 256 * 1e3}
 
 
+def measure_predict() -> Measurement:
+    """The lift with the shipped network, one look at each frame, on all cores but as one stream of batches."""
+    path = find_bundle("shipped")
+    if path is None:
+        return {"frames_per_s": None, "why": "no bundle is shipped"}
+    _, probe, amplitude, _ = _scan()
+    model, _ = load_lift(path, probe, 2)
+    found: Measurement = {}
+    for threads in (1, os.cpu_count() or 1):
+        torch.set_num_threads(threads)
+        batch = choose_batch(model, 128, probe.device)
+        images = torch.from_numpy(amplitude[:batch, None])
+        group = TensorDict({"images": images}, batch_size=[batch])
+        (seconds,) = best_seconds(lambda group=group: model.predict(group))
+        found |= {f"frames_per_s_{threads}_threads": batch / seconds, f"batch_{threads}_threads": batch}
+    torch.set_num_threads(1)
+    return found
+
+
 def measure_chain() -> Measurement:
     """Frames a second through sender, TCP, decode, join, lift, stitch and publish, as fast as they are taken."""
-    with tempfile.TemporaryDirectory(prefix="ptycholive-bench-") as folder:
-        seen = _stream(Path(folder), ["--repeat", str(CHAIN_REPEAT)])
-    return {"frames_per_s": seen["frames"] / seen["seconds"], "frames": seen["frames"], "seconds": seen["seconds"]}
+    found: Measurement = {}
+    for name, bundle in (("", "none"), ("_with_network", "shipped")):
+        with tempfile.TemporaryDirectory(prefix="ptycholive-bench-") as folder:
+            seen = _stream(Path(folder), bundle, ["--repeat", str(CHAIN_REPEAT)])
+        found |= {f"frames_per_s{name}": seen["frames"] / seen["seconds"], f"frames{name}": seen["frames"]}
+    return found
 
 
 def measure_latency() -> Measurement:
     """From a frame's receipt to the update that shows it, at 100 frames a second."""
-    with tempfile.TemporaryDirectory(prefix="ptycholive-bench-") as folder:
-        seen = _stream(Path(folder), ["--rate", "100"])
-    return {"median_s": _quantile(seen["latency"], 0.5), "p90_s": _quantile(seen["latency"], 0.9)}
+    found: Measurement = {}
+    for name, bundle in (("", "none"), ("_with_network", "shipped")):
+        with tempfile.TemporaryDirectory(prefix="ptycholive-bench-") as folder:
+            seen = _stream(Path(folder), bundle, ["--rate", "100"])
+        found |= {
+            f"median_s{name}": _quantile(seen["latency"], 0.5),
+            f"p90_s{name}": _quantile(seen["latency"], 0.9),
+        }
+    return found
 
 
-def _stream(folder: Path, replay: Sequence[str]) -> dict[str, Any]:
+def _stream(folder: Path, bundle: str, replay: Sequence[str]) -> dict[str, Any]:
     """Run a daemon and a sender; return frames, the time until all were shown, and the latency histogram."""
     config, frames = folder / "bench.toml", f"tcp://127.0.0.1:{free_port()}"
     values = {"probe": json.dumps(str(PROBE)), "directory": json.dumps(str(folder / "out"))}
-    config.write_text(TEMPLATE.format(frames=frames, refine="true", port=0, **values))
+    config.write_text(TEMPLATE.format(frames=frames, bundle=bundle, refine="true", port=0, **values))
     with verb_process("serve", "--config", str(config), "--json", log=folder / "daemon.log") as daemon:
         addresses = json.loads(first_line(daemon, folder / "daemon.log"))
         command = [str(SCAN), "--format", "dectris-v2", "--bind", frames, "--json", *replay]
@@ -226,6 +257,7 @@ MEASUREMENTS: dict[str, Callable[[], Measurement]] = {
     "decode": measure_decode,
     "mosaic": measure_mosaic,
     "lift": measure_lift,
+    "predict": measure_predict,
     "refine": measure_refine,
     "chain": measure_chain,
     "latency": measure_latency,

@@ -1,7 +1,8 @@
 """``demo``: a sender and a daemon in processes of their own, and this process as their viewer.
 
 The shipped scan goes over TCP in DECTRIS V2 form, bslz4 frames with their positions in them; the daemon knows the optics
-and the probe (made by ``ptycholive refine``, see demo_data/README.md), nothing of the sample.
+and the probe (made by ``ptycholive refine``, see demo_data/README.md), nothing of the sample. Its model was trained on
+simulated scans alone.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ photon_energy_eV = 8800.0
 detector_distance_m = 1.92
 detector_pixel_size_m = 75e-6
 probe_file = {probe}
+[model]
+bundle = "{bundle}"
 [refine]
 enabled = {refine}
 [publish]
@@ -81,6 +84,7 @@ def run_demo(options: DemoOptions) -> None:
             TEMPLATE.format(
                 frames=frames,
                 probe=json.dumps(str(PROBE)),
+                bundle="shipped",
                 refine=json.dumps(options.refine),
                 port=options.port,
                 directory=json.dumps(str(Path(folder) / "out")),

@@ -29,7 +29,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 config_app = typer.Typer(help="The configuration: its JSON schema, or a whole one as it would be used.")
+model_app = typer.Typer(help="Model bundles on this machine, and the model of a running daemon.")
 app.add_typer(config_app, name="config")
+app.add_typer(model_app, name="model")
 
 ConfigPath = Annotated[Path, typer.Option("--config", help="TOML file.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, changes the file's; repeatable.")]
@@ -170,6 +172,70 @@ def simulate(
         size, probe, modes, footprint, texture, phase, absorption, counts, track, overlap, frames, jitter, seed=seed
     )
     run_simulate(output, recipe, probe_file, count, as_json)
+
+
+@app.command()
+def predict(
+    data: Annotated[list[Path], typer.Argument(help="Scans with positions: CXI, NPZ, PTYD, product's patterns.")],
+    output: Annotated[Path, typer.Option(help="The product to write; a directory for several.")],
+    bundle: Annotated[str, typer.Option(help="Bundle: a name, a file, shipped, or none.")] = "shipped",
+    probe: Annotated[Path | None, typer.Option(help="Probe; without it each file's own.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    looks: Annotated[int, typer.Option(min=1, max=4, help="Looks; further ones start from the neighbours.")] = 2,
+    sweeps: Annotated[int, typer.Option(min=0, help="Sweeps of the refiner afterwards.")] = 0,
+    pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, for files that do not give it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict one file or many, to products."""
+    from daemon.cli.predict import PredictOptions, run_predict
+
+    run_predict(data, output, PredictOptions(bundle, probe, device, looks, sweeps, pixel_size), as_json)
+
+
+@model_app.command("list")
+def model_list(as_json: AsJson = False) -> None:
+    """List the bundles that have a name here."""
+    from daemon.cli.model import list_models
+
+    list_models(as_json)
+
+
+ModelName = Annotated[str, typer.Argument(help="Name or file.")]
+
+
+@model_app.command("show")
+def model_show(name: ModelName = "shipped", as_json: AsJson = False) -> None:
+    """Print what a bundle says of itself."""
+    from daemon.cli.model import show_model
+
+    show_model(name, as_json)
+
+
+@model_app.command("export")
+def model_export(name: ModelName, target: Annotated[Path, typer.Argument(help="File to write.")]) -> None:
+    """Copy a bundle to a file."""
+    from daemon.cli.model import export_model
+
+    export_model(name, target)
+
+
+@model_app.command("import")
+def model_import(
+    source: Annotated[Path, typer.Argument(help="Bundle.")],
+    name: Annotated[str | None, typer.Option(help="Name; by default the file's.")] = None,
+) -> None:
+    """Take a bundle into the user's models."""
+    from daemon.cli.model import import_model
+
+    import_model(source, name)
+
+
+@model_app.command("set")
+def model_set(name: ModelName, url: Url = DEFAULT_URL, token_file: Token = None) -> None:
+    """Swap a running daemon's model."""
+    from daemon.cli.model import set_model
+
+    set_model(name, url, token_file)
 
 
 @app.command()

@@ -12,9 +12,9 @@ import torch
 import typer
 
 from daemon.cli.progress import progress
-from daemon.files import ProbeFile, Product, ScanFile, read_probe, read_scan, write_product
+from daemon.cli.scan_input import positions_of, probe_of
+from daemon.files import Product, ScanFile, read_scan, write_product
 from daemon.version import VERSION
-from ptychopinn.errors import FileFormatError
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.refine import Retrieval, retrieve
 
@@ -36,8 +36,8 @@ class RefineOptions:
 def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) -> None:
     """Refine and write a product; say the R-factor and the time it took."""
     scan = read_scan(data)
-    probe = _first_guess(scan, data, options.probe)
-    positions_px, pixel_size_m = _positions(scan, data, options.pixel_size_m)
+    probe = probe_of(scan, data, options.probe)
+    positions_px, pixel_size_m = positions_of(scan, data, options.pixel_size_m)
     amplitude = torch.from_numpy(to_amplitude(scan.counts, scan.mask, None))
     torch.set_num_threads(1)  # one small transform at a time: more threads only wait for each other
     begun = time.monotonic()
@@ -68,28 +68,6 @@ def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) 
         typer.echo(json.dumps({**summary, "rfactors": found.rfactors}))
     else:
         typer.echo(f"{output}: R {found.rfactors[-1]:.4f} after {options.sweeps} sweeps in {seconds:.1f} s")
-
-
-def _first_guess(scan: ScanFile, data: Path, path: Path | None) -> ProbeFile:
-    if path is not None:
-        return read_probe(path)
-    if scan.probe is None:
-        raise FileFormatError(f"{data} holds no probe to begin with; give one with --probe")
-    return ProbeFile(scan.probe, scan.object_pixel_size_m, scan.name)
-
-
-def _positions(scan: ScanFile, data: Path, pixel_size_m: float | None) -> tuple[np.ndarray, float]:
-    """Return positions ``(n, 2)`` in pixels, and the object pixel in metres."""
-    size_m = pixel_size_m or scan.object_pixel_size_m
-    if size_m is None:
-        raise FileFormatError(f"{data} does not give the object pixel; give it with --pixel-size")
-    if pixel_size_m is None and scan.positions_px is not None:
-        return scan.positions_px, size_m
-    if scan.positions_m is not None:
-        return scan.positions_m / size_m, size_m
-    if scan.positions_px is None:
-        raise FileFormatError(f"{data} holds no positions; refinement needs one for each frame")
-    return scan.positions_px, size_m
 
 
 def _product(

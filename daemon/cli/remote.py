@@ -18,8 +18,8 @@ from streams.errors import EndpointError
 TIMEOUT_S = 10.0
 
 
-def fetch(url: str, path: str, token_file: Path | None = None) -> Any:
-    """Return the JSON answer of a daemon.
+def fetch(url: str, path: str, token_file: Path | None = None, body: dict[str, Any] | None = None) -> Any:
+    """Return the JSON answer of a daemon to a GET, or with ``body`` to a POST.
 
     Raises
     ------
@@ -30,7 +30,9 @@ def fetch(url: str, path: str, token_file: Path | None = None) -> Any:
         raise ConfigError(f'--url "{url}" is not an HTTP address; it looks like http://127.0.0.1:8080')
     try:
         headers = {} if token_file is None else {"Authorization": f"Bearer {token_file.read_text().strip()}"}
-        with urlopen(Request(url.rstrip("/") + path, headers=headers), timeout=TIMEOUT_S) as answer:  # noqa: S310
+        content = None if body is None else json.dumps(body).encode()
+        headers["Content-Type"] = "application/json"
+        with urlopen(Request(url.rstrip("/") + path, content, headers), timeout=TIMEOUT_S) as answer:  # noqa: S310
             return json.loads(answer.read())
     except HTTPError as fault:
         raise EndpointError(f"{url}{path} answers {fault.code}: {_detail(fault)}") from fault

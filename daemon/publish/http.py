@@ -12,6 +12,7 @@ from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response,
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from daemon.publish.http_docs import docs_page
@@ -22,6 +23,7 @@ from daemon.publish.png import draw_layer, draw_pattern
 from daemon.publish.wire import plain
 from daemon.snapshot import LayerCanvas
 from daemon.version import VERSION
+from ptychopinn.errors import FileFormatError
 
 __all__ = ["DaemonView", "HttpServer", "create_app"]
 
@@ -35,6 +37,12 @@ SpanQuery = Annotated[
 ]
 _PAGE = Path(__file__).parent / "page"
 _KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+class ModelChoice(BaseModel):
+    """A model by its name."""
+
+    name: str = Field(max_length=64)
 
 
 class DaemonView(Protocol):
@@ -66,6 +74,9 @@ class DaemonView(Protocol):
 
     def models(self) -> list[dict[str, Any]]:
         """The model bundles."""
+
+    def use_model(self, name: str) -> dict[str, Any]:
+        """Swap the active model; raises FileFormatError, with a sentence, for one that is not there or not whole."""
 
 
 def create_app(source: DaemonView, hub: UpdateHub) -> FastAPI:
@@ -148,6 +159,14 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
     @router.get("/models", summary="Model bundles")
     def models() -> Response:
         return JSONResponse(plain(source.models()))
+
+    @router.post("/models/active", summary="Swap the active model", status_code=202)
+    def use_model(choice: ModelChoice) -> Response:
+        """By a name that GET models lists; 404 when there is none."""
+        try:
+            return JSONResponse(plain(source.use_model(choice.name)), status_code=202)
+        except FileFormatError as fault:
+            raise HTTPException(404, str(fault)) from fault
 
     @router.get("/scans", summary="All scans, newest first")
     def scans() -> Response:

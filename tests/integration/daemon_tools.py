@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from daemon.app import Daemon
 from daemon.client import Viewer
 from daemon.config import load_config
 from daemon.files import ScanFile, read_scan
 from daemon.snapshot import LayerCanvas
+from ptychopinn.bundle import Bundle, write_bundle
+from ptychopinn.model.network import CorrectionNet
 from streams.codecs import CODECS
 from streams.frame import PositionM, ScanStart
 from streams.replay import Faults, Summary, replay
@@ -37,6 +40,8 @@ photon_energy_eV = 8800.0
 detector_distance_m = 1.92
 detector_pixel_size_m = 75e-6
 probe_file = {probe}
+[model]
+bundle = "none"
 [refine]
 enabled = false
 [publish]
@@ -65,6 +70,14 @@ def running_daemon(folder: Path, *settings: str) -> Iterator[Daemon]:
         yield daemon
     finally:
         daemon.stop()
+
+
+def write_untrained_bundle(path: Path) -> Path:
+    """Write a bundle whose network corrects nothing yet: its looks are projections from the stitched neighbours."""
+    torch.manual_seed(0)
+    options = {"widths": [8, 16], "depths": [1, 1]}
+    write_bundle(path, Bundle(path.stem, "lift-correction", options, CorrectionNet(**options).state_dict()))
+    return path
 
 
 def real_scan() -> ScanFile:

@@ -22,6 +22,7 @@ from daemon.publish import wire
 from daemon.publish.http import HttpServer, create_app
 from daemon.publish.hub import UpdateHub
 from daemon.snapshot import LayerCanvas
+from ptychopinn.errors import FileFormatError
 from streams.errors import EndpointError
 
 
@@ -62,6 +63,11 @@ class FakeDaemon:
 
     def models(self) -> list[dict[str, Any]]:
         return [{"name": "lift"}]
+
+    def use_model(self, name: str) -> dict[str, Any]:
+        if name != "lift":
+            raise FileFormatError(f"there is no model named {name}; models here are lift")
+        return {"name": name, "generation": 1}
 
 
 @pytest.fixture
@@ -106,6 +112,11 @@ def test_words_about_scans(client: httpx.Client, source: FakeDaemon) -> None:
     assert client.get(f"{api}/scans").json()[0]["id"] == "scan-1"
     assert client.get(f"{api}/scans/latest").json()["id"] == "scan-1"
     assert client.get(f"{api}/models").json() == [{"name": "lift"}]
+    chosen = client.post(f"{api}/models/active", json={"name": "lift"})
+    assert (chosen.status_code, chosen.json()) == (202, {"name": "lift", "generation": 1})
+    unknown = client.post(f"{api}/models/active", json={"name": "owl"})
+    assert (unknown.status_code, unknown.json()["detail"]) == (404, "there is no model named owl; models here are lift")
+    assert client.post(f"{api}/models/active", json={"name": "x" * 65}).status_code == 422
     assert client.get(f"{api}/scans/other").json() == {"detail": "there is no scan other"}
     assert client.post(f"{api}/scans/latest/stop").status_code == 202
     assert source.stopped == ["scan-1"]

@@ -1,0 +1,87 @@
+"""``model``: bundles on this machine, and the model of a running daemon."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from daemon.cli.remote import fetch
+from daemon.errors import ConfigError
+from ptychopinn.bundle import Bundle, bundle_files, find_bundle, read_bundle, user_directory
+from ptychopinn.errors import FileFormatError
+
+
+def list_models(as_json: bool) -> None:
+    """Print the bundles that have a name here; one that cannot be read is said."""
+    found = []
+    for name, path in bundle_files().items():
+        try:
+            found.append(_about(read_bundle(path), name, path))
+        except FileFormatError as fault:
+            typer.echo(f"ptycholive: {fault}", err=True)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for one in found:
+        typer.echo(f"{one['name']}  {one['architecture']}  {one['parameters']} parameters  {one['file']}")
+
+
+def show_model(name: str, as_json: bool) -> None:
+    """Print what a bundle says of itself."""
+    path = _path(name)
+    about = _about(read_bundle(path), name, path)
+    typer.echo(json.dumps(about, indent=None if as_json else 1))
+
+
+def export_model(name: str, target: Path) -> None:
+    """Copy a bundle, checked, to a file."""
+    path = _path(name)
+    read_bundle(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, target)
+    typer.echo(f"{target}")
+
+
+def import_model(source: Path, name: str | None) -> None:
+    """Take a bundle, checked, into the user's directory under a name."""
+    bundle = read_bundle(source)
+    chosen = name or source.stem
+    if chosen in ("none", "shipped") or not chosen.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise ConfigError(f"--name {chosen}: a model's name has letters, digits, - and _; choose another")
+    directory = user_directory()
+    directory.mkdir(parents=True, exist_ok=True)
+    part = directory / f".{chosen}.part"
+    shutil.copyfile(source, part)
+    part.replace(directory / f"{chosen}.zip")
+    typer.echo(f"{chosen}: {bundle.architecture}, weights {bundle.sha256[:16]}")
+
+
+def set_model(name: str, url: str, token_file: Path | None) -> None:
+    """Swap a running daemon's model between two batches."""
+    answer = fetch(url, "/api/v1/models/active", token_file, {"name": name})
+    typer.echo(f"the daemon uses {answer['name']} now, generation {answer['generation']}")
+
+
+def _path(name: str) -> Path:
+    path = find_bundle(name)
+    if path is None:
+        raise ConfigError('"none" is the lift without a network, which has no bundle')
+    return path
+
+
+def _about(bundle: Bundle, name: str, path: Path) -> dict[str, Any]:
+    return {
+        "name": name,
+        "file": str(path),
+        "architecture": bundle.architecture,
+        "options": dict(bundle.options),
+        "parameters": sum(value.numel() for value in bundle.weights.values()),
+        "sha256": bundle.sha256,
+        "configs": dict(bundle.configs),
+        "scaling": dict(bundle.scaling),
+        "provenance": dict(bundle.provenance),
+    }

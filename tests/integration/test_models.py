@@ -1,0 +1,118 @@
+"""Models from bundles: batch inference, the verbs, and a running daemon."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from daemon_tools import PATIENCE_S, PROBE, SCAN, follow, real_scan, running_daemon, send, write_untrained_bundle
+from typer.testing import CliRunner
+
+from daemon.cli.main import app
+from daemon.client import Viewer
+from daemon.errors import ConfigError
+from daemon.files import read_probe, read_product
+from ptychopinn.api import InferenceEngine, PtychoModel
+from ptychopinn.errors import FileFormatError, GeometryError
+from ptychopinn.geometry import to_amplitude
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a bundle file; the user's directory is an empty one."""
+    monkeypatch.setenv("PTYCHOLIVE_MODELS", str(tmp_path / "models"))
+    return write_untrained_bundle(tmp_path / "untrained.zip")
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def test_predict_over_files_of_which_one_is_damaged(models: Path, tmp_path: Path):
+    (tmp_path / "second.cxi").write_bytes(SCAN.read_bytes())
+    (tmp_path / "damaged.cxi").write_bytes(SCAN.read_bytes()[:200_000])
+    files = [SCAN, tmp_path / "damaged.cxi", tmp_path / "second.cxi"]
+    options = ("--probe", PROBE, "--bundle", models, "--looks", 2, "--json", "--output", tmp_path / "products")
+    done = run("predict", *files, *options)
+    assert done.exit_code == 3
+    assert "damaged.cxi: is damaged" in done.stderr
+    summaries = json.loads(done.stdout)
+    assert [Path(s["output"]).name for s in summaries] == ["siemens-star.h5", "second.h5"]
+    first, second = (s["rfactors"] for s in summaries)
+    assert second == pytest.approx(first, rel=1e-5)
+    assert first[1] < first[0] < 0.19
+    product = read_product(summaries[0]["output"])
+    assert product.indexes.tolist() == list(range(516))
+    assert product.live.rfactors["network"] == pytest.approx(first[1])
+    assert product.live.model_name == "untrained"
+
+
+def test_sweeps_after_the_prediction_lower_the_rfactor(tmp_path: Path):
+    output = tmp_path / "x.h5"
+    done = run("predict", SCAN, "--probe", PROBE, "--bundle", "none", "--sweeps", 2, "--output", output)
+    assert done.exit_code == 0
+    product = read_product(output)
+    amplitude = to_amplitude(real_scan().counts[:64], None, None)
+    corner = np.rint(product.positions_m / product.pixel_size_m).astype(int)[:64] - 64
+    values = []
+    for picture, origin in (
+        (product.object, product.object_origin_px),
+        (product.live.network, product.live.network_origin_px),
+    ):
+        above = below = 0.0
+        for measured, (y, x) in zip(amplitude, corner - np.asarray(origin, dtype=int), strict=True):
+            far = np.fft.fftshift(np.fft.fft2(product.probe[0] * picture[y : y + 128, x : x + 128], norm="ortho"))
+            above, below = above + np.abs(np.abs(far) - measured).sum(), below + measured.sum()
+        values.append(above / below)
+    assert values[0] < values[1] - 0.01
+
+
+def test_patches_do_not_depend_on_the_batch_and_shapes_are_checked(models: Path):
+    probe = read_probe(PROBE).probe
+    amplitude = to_amplitude(real_scan().counts[:10], None, None)
+    engine = InferenceEngine(PtychoModel.load(models))
+    one, other = (engine.predict(amplitude, probe=probe, batch=size) for size in (10, 3))
+    assert one.shape == (10, 1, 128, 128)
+    assert one.dtype == np.complex64
+    np.testing.assert_allclose(one, other, atol=1e-5)
+    with pytest.raises(GeometryError, match="do not fit a probe of 128 px"):
+        engine.predict(amplitude[:, :64, :64], probe=probe)
+
+
+def test_the_verbs_of_models(models: Path, tmp_path: Path):
+    assert {m["name"] for m in json.loads(run("model", "list", "--json").stdout)} <= {"shipped"}
+    assert run("model", "import", models, "--name", "mine").exit_code == 0
+    assert "mine" in [m["name"] for m in json.loads(run("model", "list", "--json").stdout)]
+    about = json.loads(run("model", "show", "mine", "--json").stdout)
+    assert about["architecture"] == "lift-correction"
+    assert run("model", "export", "mine", tmp_path / "out" / "copy.zip").exit_code == 0
+    assert (tmp_path / "out" / "copy.zip").read_bytes() == models.read_bytes()
+    assert isinstance(run("model", "import", models, "--name", "../x").exception, ConfigError)
+    assert isinstance(run("model", "import", SCAN).exception, FileFormatError)
+    assert isinstance(run("model", "show", "owl").exception, FileFormatError)
+
+
+def test_the_daemon_looks_again_and_its_model_can_be_swapped(models: Path, tmp_path: Path):
+    assert run("model", "import", models, "--name", "mine").exit_code == 0
+    scan = real_scan()
+    with (
+        running_daemon(tmp_path, 'model.bundle="mine"', "refine.finish_s=60") as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+        httpx.Client(base_url=daemon.addresses()["http"]) as client,
+    ):
+        send(daemon, scan, 120, scan_id="sharp")
+        sharp, _ = follow(viewer, "sharp")
+        active = [m["name"] for m in client.get("/api/v1/models").json() if m["active"]]
+        assert active == ["mine"]
+        answer = client.post("/api/v1/models/active", json={"name": "none"})
+        assert (answer.status_code, answer.json()["generation"]) == (202, 1)
+        assert client.post("/api/v1/models/active", json={"name": "/etc/passwd"}).status_code == 404
+        send(daemon, scan, 120, scan_id="quick")
+        quick, pictures = follow(viewer, "quick")
+        assert pictures["network"].model_generation == 1
+        assert client.get("/api/v1/scans/quick").json()["model_generation"] == 1
+    assert sharp["verdict"]["stitched"] == quick["verdict"]["stitched"] == 120
+    assert sharp["rfactors"]["network"] < quick["rfactors"]["network"] - 0.003
