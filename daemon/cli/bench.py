@@ -13,6 +13,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -181,7 +182,7 @@ def measure_predict() -> Measurement:
         batch = choose_batch(model, 128, probe.device)
         images = torch.from_numpy(amplitude[:batch, None])
         group = TensorDict({"images": images}, batch_size=[batch])
-        (seconds,) = best_seconds(lambda group=group: model.predict(group))
+        (seconds,) = best_seconds(partial(model.predict, group))
         found |= {f"frames_per_s_{threads}_threads": batch / seconds, f"batch_{threads}_threads": batch}
     torch.set_num_threads(1)
     return found
