@@ -68,7 +68,7 @@ class Daemon:
             on_checkpoint=self._checkpoint,
             frames_received=lambda scan_id: self._verdict(scan_id).received,
         )
-        self._engine = Engine(setup.probe, setup.quick, setup.sharp, setup.engine_options(), self.metrics, events)
+        self._engine = Engine(setup.probe, setup.models, setup.engine_options(), self.metrics, events)
         self._last_verdict: dict[str, Verdict] = {}
         self._stopping = threading.Event()
         self._receivers = setup.make_receivers(self._intake.on_frame_message, self._intake.on_position_message)

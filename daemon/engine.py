@@ -24,12 +24,11 @@ from daemon.errors import DaemonError
 from daemon.metrics import Metrics
 from daemon.queue import ByteQueue
 from daemon.snapshot import LayerName, LayerUpdate
-from daemon.work import EngineOptions, ScanResult, ScanWork
+from daemon.work import EngineOptions, Models, ScanResult, ScanWork
 from ptychopinn.device import memory_bytes, to_device, to_host
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.groups import GroupFrame
 from ptychopinn.model import Model
-from ptychopinn.model.network import LiftNet
 from streams.frame import ScanPoint
 
 REFINE_SLICE_S = 0.004
@@ -66,16 +65,12 @@ class EngineEvents:
 
 
 class Engine:
-    """Runs the chain from joined points to published layers, for one probe ``(modes, N, N)``.
-
-    ``quick`` always keeps up; ``sharp``, if there is one, shows frames while it does, and looks again.
-    """
+    """Runs the chain from joined points to published layers, for one probe ``(modes, N, N)``."""
 
     def __init__(
         self,
         probe: torch.Tensor,
-        quick: Model,
-        sharp: LiftNet | None,
+        models: Models,
         options: EngineOptions,
         metrics: Metrics,
         events: EngineEvents,
@@ -86,10 +81,9 @@ class Engine:
         self._events = events
         self._next_checkpoint = time.monotonic() + options.checkpoint_s
         self._next_publish = time.monotonic()
-        self._quick = quick
-        self._sharp = sharp
+        self._models = models
         self._sharp_frame_s = float("inf")
-        self._wanted: list[LiftNet | None] = []
+        self._wanted: list[Models] = []
         self._queue: ByteQueue[ScanPoint | _Finish] = ByteQueue(options.queue_bytes)
         self._work: dict[str, ScanWork] = {}
         self._stop = threading.Event()
@@ -100,9 +94,9 @@ class Engine:
         self.latency_s: float | None = None
         self.generation = 0  # counts the swaps of the model
 
-    def use(self, sharp: LiftNet | None) -> None:
-        """Take another sharp model, between two batches; frames in work keep what they were shown with."""
-        self._wanted.append(sharp)
+    def use(self, models: Models) -> None:
+        """Take other models, between two batches; frames in work keep what they were shown with."""
+        self._wanted.append(models)
         self._queue.wake()
 
     @property
@@ -179,9 +173,9 @@ class Engine:
         frames = [GroupFrame(i, blank, (0.0, 0.0)) for i in range(self._options.batch_frames)]
         for group in work.groups.add(frames):
             keys = group["center_scan_id"].tolist()
-            work.mosaic.add(keys, self._quick.predict(group)[:, 0], np.zeros((len(group), 2)))
-            if self._sharp is not None:
-                self._sharp_frame_s = self._measure(self._sharp, group[:1])
+            work.mosaic.add(keys, self._models.quick.predict(group)[:, 0], np.zeros((len(group), 2)))
+            if self._models.sharp is not None:
+                self._sharp_frame_s = self._measure(self._models.sharp, group[:1])
         work.positions_px[0] = (0.0, 0.0)
         work.keep(0, to_device(blank, self._probe.device), looks=1)
         if work.refiner is not None:
@@ -189,18 +183,20 @@ class Engine:
         work.settle()
         work.result()
 
-    def _swap(self, sharp: LiftNet | None) -> None:
-        if sharp is not None:
-            images = torch.ones(1, 1, sharp.probe.shape[-1], sharp.probe.shape[-1], device=self._probe.device)
-            self._sharp_frame_s = self._measure(sharp, TensorDict({"images": images}, batch_size=[1]))
-        self._sharp = sharp
+    def _swap(self, models: Models) -> None:
+        if models.sharp is not None:
+            side = self._probe.shape[-1]
+            images = torch.ones(1, 1, side, side, device=self._probe.device)
+            self._sharp_frame_s = self._measure(models.sharp, TensorDict({"images": images}, batch_size=[1]))
+        self._models = models
         self.generation += 1
         self._metrics.model_generation.set(self.generation)
         for work in self._work.values():
-            work.repaint = None if sharp is None else work.repaint
+            work.repaint = None if models.sharp is None else work.repaint
 
     def _look_again(self, group: TensorDict, start: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
-        return start if self._sharp is None else self._sharp.predict(group, start, support)
+        sharp = self._models.sharp
+        return start if sharp is None else sharp.predict(group, start, support)
 
     @staticmethod
     def _measure(model: Model, group: TensorDict) -> float:
@@ -225,7 +221,7 @@ class Engine:
 
     def _scan(self, scan_id: str) -> ScanWork:
         if scan_id not in self._work:
-            look_again = None if self._sharp is None else self._look_again
+            look_again = None if self._models.sharp is None else self._look_again
             self._work[scan_id] = ScanWork(scan_id, self._probe, self._options, look_again)
         return self._work[scan_id]
 
@@ -253,7 +249,8 @@ class Engine:
             groups = work.groups.add(frames)
             work.positions_px.update((f.index, f.position_px) for f in frames)
         keeps_up = not len(self._queue) and len(points) * self._sharp_frame_s <= options.publish_period_s
-        model = self._sharp if self._sharp is not None and keeps_up else self._quick
+        sharp = self._models.sharp
+        model = sharp if sharp is not None and keeps_up else self._models.quick
         refused: dict[int, str] = {}
         for group in groups:
             keys = group["center_scan_id"].tolist()
@@ -269,7 +266,7 @@ class Engine:
         stitched = []
         for number, point in enumerate(points):
             if point.index not in refused:
-                work.keep(point.index, tensor[number], looks=int(model is self._sharp))
+                work.keep(point.index, tensor[number], looks=int(model is sharp))
                 work.waiting_ns.append(point.received_ns)
                 stitched.append(point.index)
         if stitched:

@@ -18,8 +18,8 @@ from daemon.files.positions_file import read_positions
 from daemon.intake import IntakeOptions
 from daemon.scans import ScanBook
 from daemon.version import VERSION
-from daemon.work import EngineOptions, ScanResult
-from ptychopinn.bundle import Bundle, find_bundle, load_lift
+from daemon.work import EngineOptions, Models, ScanResult
+from ptychopinn.bundle import Bundle, find_bundle, load_model
 from ptychopinn.device import choose_device
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
 from ptychopinn.geometry import crop, object_pixel_size_m
@@ -51,8 +51,7 @@ class Setup:
         self.threads = config.model.threads or max(1, len(os.sched_getaffinity(0)) - 1)
         self.pixel_size_m = _pixel_size_m(config)
         self.probe = self._read_probe()
-        self.quick = build_model("lift", self.probe, projections=config.model.projections)
-        self.sharp, self.bundle = self.load_sharp(config.model.bundle)
+        self.models, self.bundle = self.load_models(config.model.bundle)
         self._mask = self._read_mask()
         self._positions_m = self._read_positions()
         self.http_token = _read_token(config.http.token_file)
@@ -76,10 +75,15 @@ class Setup:
             raise FileFormatError(f"{path}: the probe is empty or not finite; retrieve it again")
         return torch.from_numpy(np.ascontiguousarray(found.probe, dtype=np.complex64)).to(self.device)
 
-    def load_sharp(self, name: str) -> tuple[LiftNet | None, Bundle | None]:
-        """Return the lift with the network of a bundle, given by name or path; (None, None) for ``none``."""
+    def load_models(self, name: str) -> tuple[Models, Bundle | None]:
+        """Return the models of a bundle, given by name or path; ``none`` is the lift alone."""
+        projections = self._config.model.projections
+        quick = build_model("lift", self.probe, projections=projections)
         path = find_bundle(name)
-        return (None, None) if path is None else load_lift(path, self.probe, self._config.model.projections)
+        if path is None:
+            return Models(quick, None), None
+        model, bundle = load_model(path, self.probe, projections)
+        return Models(quick, model) if isinstance(model, LiftNet) else Models(model, None), bundle
 
     def _read_mask(self) -> NDArray[np.bool_] | None:
         path, detector = self._config.detector.mask_file, self._config.detector

@@ -148,15 +148,14 @@ class View:
 
         Raises
         ------
-        FileFormatError
-            If there is none of that name, or its bundle is refused.
+        ReconstructionError
+            If there is none of that name, its bundle is refused, or does not fit the probe.
         """
         if name not in ("none", *bundle_files()):
             known = ", ".join(("none", *bundle_files()))
             raise FileFormatError(f"there is no model named {name[:64]}; models here are {known}")
-        sharp, bundle = self._setup.load_sharp(name)
-        self._setup.bundle = bundle
-        self._engine.use(sharp)
+        models, self._setup.bundle = self._setup.load_models(name)
+        self._engine.use(models)
         return {"name": name, "generation": self._engine.generation + 1}
 
     def _state(self, scan_state: str | None) -> str:

@@ -13,6 +13,8 @@ from daemon.snapshot import LayerName, LayerUpdate, Region
 from ptychopinn.canvas import Box
 from ptychopinn.device import to_host
 from ptychopinn.groups import GroupBuilder
+from ptychopinn.model import Model
+from ptychopinn.model.network import LiftNet
 from ptychopinn.mosaic import Mosaic
 from ptychopinn.physics import rfactor_parts
 from ptychopinn.refine import Refiner
@@ -21,6 +23,14 @@ from ptychopinn.repaint import Predict, Repaint
 SAMPLE_FRAMES = 1024
 RFACTOR_BATCH = 32
 COVERED = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """``quick`` always keeps up; ``sharp``, if there is one, shows frames while it does, and looks again."""
+
+    quick: Model
+    sharp: LiftNet | None
 
 
 @dataclass(frozen=True, slots=True)

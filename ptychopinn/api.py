@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from tensordict import TensorDict
 from torch import Tensor
 
-from ptychopinn.bundle import Bundle, build_network, read_bundle, write_bundle
+from ptychopinn.bundle import Bundle, build_network, read_model, write_bundle
 from ptychopinn.errors import GeometryError
-from ptychopinn.inference import choose_batch
-from ptychopinn.model.network import LiftNet
+from ptychopinn.inference import choose_batch, single_group
+from ptychopinn.model import Model
+from ptychopinn.model.network import CorrectionNet, LiftNet
 
 __all__ = ["InferenceEngine", "PtychoModel"]
 
@@ -27,26 +28,30 @@ class PtychoModel:
 
     @classmethod
     def load(cls, path: Path | str) -> PtychoModel:
-        """Return the model in a bundle. Raises :class:`FileFormatError` for anything else."""
+        """Return the model in a bundle or a checkpoint of PtychoPINN. Raises :class:`FileFormatError` for anything else."""
         path = Path(path)
-        return cls(read_bundle(path), path)
+        return cls(read_model(path), path)
 
     def save(self, path: Path | str) -> None:
         """Write the model as a bundle."""
         write_bundle(Path(path), self.bundle)
 
-    def for_probe(self, probe: Tensor) -> LiftNet:
+    def for_probe(self, probe: Tensor) -> Model:
         """Return the model ready for a probe ``(modes, N, N)`` or ``(N, N)``, photon units."""
+        if not isinstance(self._network, CorrectionNet):
+            return self._network
         modes = torch.as_tensor(probe, dtype=torch.complex64)
         return LiftNet(modes[None] if modes.ndim == 2 else modes, self._network)
 
     def forward_predict(self, images: Tensor, positions: Tensor, probe: Tensor, input_scale_factor: Tensor) -> Tensor:
         """Return patches ``(B, C, N, N)`` complex64 of ``images`` ``(B, C, N, N)``.
 
-        ``images * input_scale_factor`` are amplitudes sqrt(counts), -1 = no data, in the probe's photon units.
-        ``positions`` ``(B, C, 1, 2)`` [y, x] pixels relative to the group's centre let the members of a group see each
-        other.
+        For the lift ``images * input_scale_factor`` are amplitudes sqrt(counts), -1 = no data, in the probe's photon
+        units, and ``positions`` ``(B, C, 1, 2)`` [y, x] pixels relative to the group's centre let the members of a group
+        see each other. A cnn uses neither positions nor probe.
         """
+        if not isinstance(self._network, CorrectionNet):
+            return self._network.forward_predict(images, positions, probe, input_scale_factor)
         scaled = torch.where(images < 0, images, images * input_scale_factor)
         group = TensorDict({"images": scaled, "coords_relative": positions}, batch_size=[len(images)])
         return self.for_probe(probe).predict(group)
@@ -62,17 +67,13 @@ class InferenceEngine:
         """Return patches ``(B, C, N, N)`` complex64 of amplitudes ``(B, C, N, N)`` or ``(B, N, N)``; -1 = no data."""
         amplitude = torch.as_tensor(np.asarray(images, dtype=np.float32))
         amplitude = amplitude[:, None] if amplitude.ndim == 3 else amplitude
-        lift = self._model.for_probe(torch.as_tensor(np.asarray(probe)))
-        side = lift.probe.shape[-1]
+        model, side = self._model.for_probe(torch.as_tensor(np.asarray(probe))), np.shape(probe)[-1]
         if amplitude.ndim != 4 or tuple(amplitude.shape[-2:]) != (side, side):
             raise GeometryError(
                 f"images of shape {tuple(amplitude.shape)} do not fit a probe of {side} px; give (B, C, {side}, {side})"
             )
-        size = batch or choose_batch(lift, side, amplitude.device)
+        size = batch or choose_batch(model, side, amplitude.device)
         singles = amplitude.flatten(0, 1)[:, None]
-        parts = [
-            lift.predict(TensorDict({"images": singles[i : i + size]}, batch_size=[len(singles[i : i + size])]))
-            for i in range(0, len(singles), size)
-        ]
+        parts = [model.predict(single_group(singles[i : i + size])) for i in range(0, len(singles), size)]
         patches: NDArray[np.complex64] = torch.cat(parts).reshape(amplitude.shape).numpy()
         return patches

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptychopinn.errors import FileFormatError
+from ptychopinn.errors import FileFormatError, ProbeMismatchError, ReconstructionError
+from ptychopinn.model.cnn import Cnn, CnnOptions
+from ptychopinn.model.cnn_import import import_checkpoint
 from ptychopinn.model.network import CorrectionNet, LiftNet, channels_last
 
 SCHEMA_VERSION = 1
@@ -29,7 +31,19 @@ CONFIGS = ("data", "model", "training", "inference", "datagen")
 MAX_BYTES = 1 << 30
 _WEIGHTS, _MANIFEST = "model.pth", "manifest.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_ARCHITECTURES = {"lift-correction": CorrectionNet}
+
+Network = CorrectionNet | Cnn
+
+
+def _correction_net(**options: Any) -> Network:
+    return channels_last(CorrectionNet(**options))
+
+
+def _cnn(**options: Any) -> Network:
+    return Cnn(CnnOptions(**options))
+
+
+_ARCHITECTURES: dict[str, Callable[..., Network]] = {"lift-correction": _correction_net, "cnn": _cnn}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,23 +159,59 @@ def read_bundle(path: Path) -> Bundle:
     )
 
 
-def build_network(bundle: Bundle, path: Path) -> CorrectionNet:
+def read_model(path: Path) -> Bundle:
+    """Return a bundle, or a checkpoint of PtychoPINN as one.
+
+    Raises
+    ------
+    FileFormatError
+        If it is neither.
+    """
+    if path.is_file() and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            is_bundle = any(name in archive.namelist() for name in (_MANIFEST, _WEIGHTS))
+        if not is_bundle:
+            network, scalars = import_checkpoint(path)
+            provenance = {"imported_from": path.name}
+            return Bundle(
+                path.stem, "cnn", network.architecture, network.state_dict(), scaling=scalars, provenance=provenance
+            )
+    return read_bundle(path)
+
+
+def build_network(bundle: Bundle, path: Path) -> Network:
     """Return the network of a bundle, ready for inference; weights that do not fit it are refused."""
     try:
         network = _ARCHITECTURES[bundle.architecture](**bundle.options)
         network.load_state_dict(dict(bundle.weights))
-    except (TypeError, ValueError, RuntimeError) as fault:
+    except (TypeError, ValueError, RuntimeError, ReconstructionError) as fault:
         cause = str(fault).splitlines()[0]
         raise FileFormatError(f"{path}: its weights do not fit its architecture ({cause}); export it again") from fault
-    network.eval()
-    return channels_last(network)
+    return network.eval()
 
 
-def load_lift(path: Path, probe: Tensor, projections: int) -> tuple[LiftNet, Bundle]:
-    """Return the lift with a bundle's network for a probe ``(modes, N, N)``, and the bundle."""
+def load_model(path: Path, probe: Tensor, projections: int = 2) -> tuple[LiftNet | Cnn, Bundle]:
+    """Return the model of a bundle for a probe ``(modes, N, N)``, and the bundle.
+
+    Raises
+    ------
+    FileFormatError, ProbeMismatchError
+        If the bundle is refused, or was made for patterns of another size or for groups of several frames.
+    """
     bundle = read_bundle(path)
     network = build_network(bundle, path).to(probe.device)
-    return LiftNet(probe, network, projections), bundle
+    if isinstance(network, CorrectionNet):
+        return LiftNet(probe, network, projections), bundle
+    options, side = network.options, probe.shape[-1]
+    if options.size_px != side:
+        raise ProbeMismatchError(
+            f"{path}: the network takes patterns of {options.size_px} px but the probe is {side} px; crop to that size"
+        )
+    if options.members != 1:
+        raise FileFormatError(
+            f"{path}: the network takes groups of {options.members} frames; here one for single frames is needed"
+        )
+    return network, bundle
 
 
 def _member(archive: zipfile.ZipFile, path: Path, name: str) -> bytes:

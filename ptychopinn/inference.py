@@ -22,11 +22,18 @@ BATCHES = (4, 8, 16, 32, 64)
 RFACTOR_BATCH = 32
 
 
+def single_group(images: Tensor) -> TensorDict:
+    """Return the DiffractionGroup, as far as models need it, of single frames ``(B, 1, N, N)`` (-1 = no data)."""
+    energy = images.clamp_min(0).square().sum((-2, -1)).mean().clamp_min(1e-12)
+    rms = (images.shape[-1] / energy.sqrt()).expand(len(images), 1, 1, 1)
+    return TensorDict({"images": images, "rms_scaling_constant": rms}, batch_size=[len(images)])
+
+
 def choose_batch(model: Model, size_px: int, device: torch.device) -> int:
     """Return the batch size with which a model is quickest a frame here, by a short measurement."""
     best, chosen = float("inf"), BATCHES[0]
     for count in BATCHES:
-        group = TensorDict({"images": torch.ones(count, 1, size_px, size_px, device=device)}, batch_size=[count])
+        group = single_group(torch.ones(count, 1, size_px, size_px, device=device))
         model.predict(group)
         begun = time.perf_counter()
         model.predict(group).cpu()
@@ -85,7 +92,7 @@ def reconstruct(
 def _predict(
     model: Model, amplitude: Tensor, positions_px: NDArray[np.float64], before: Mosaic | None, weight: Tensor
 ) -> Tensor:
-    group = TensorDict({"images": amplitude[:, None]}, batch_size=[len(amplitude)])
+    group = single_group(amplitude[:, None])
     if before is None or not isinstance(model, LiftNet):
         return model.predict(group)[:, 0]
     n = before.size_px

@@ -30,7 +30,7 @@ from daemon.client import Viewer
 from daemon.errors import ConfigError
 from daemon.files import ScanFile, read_probe, read_scan
 from daemon.version import VERSION
-from ptychopinn.bundle import find_bundle, load_lift
+from ptychopinn.bundle import find_bundle, load_model
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.groups import GroupBuilder, GroupFrame
 from ptychopinn.inference import choose_batch
@@ -175,7 +175,7 @@ def measure_predict() -> Measurement:
     if path is None:
         return {"frames_per_s": None, "why": "no bundle is shipped"}
     _, probe, amplitude, _ = _scan()
-    model, _ = load_lift(path, probe, 2)
+    model, _ = load_model(path, probe, 2)
     found: Measurement = {}
     for threads in (1, os.cpu_count() or 1):
         torch.set_num_threads(threads)

@@ -221,10 +221,10 @@ def model_export(name: ModelName, target: Annotated[Path, typer.Argument(help="F
 
 @model_app.command("import")
 def model_import(
-    source: Annotated[Path, typer.Argument(help="Bundle.")],
+    source: Annotated[Path, typer.Argument(help="Bundle, or checkpoint of PtychoPINN.")],
     name: Annotated[str | None, typer.Option(help="Name; by default the file's.")] = None,
 ) -> None:
-    """Take a bundle into the user's models."""
+    """Take a bundle, or a checkpoint of PtychoPINN, into the user's models."""
     from daemon.cli.model import import_model
 
     import_model(source, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,15 @@ import typer
 
 from daemon.cli.remote import fetch
 from daemon.errors import ConfigError
-from ptychopinn.bundle import Bundle, bundle_files, find_bundle, read_bundle, user_directory
+from ptychopinn.bundle import (
+    Bundle,
+    bundle_files,
+    find_bundle,
+    read_bundle,
+    read_model,
+    user_directory,
+    write_bundle,
+)
 from ptychopinn.errors import FileFormatError
 
 
@@ -47,17 +56,15 @@ def export_model(name: str, target: Path) -> None:
 
 
 def import_model(source: Path, name: str | None) -> None:
-    """Take a bundle, checked, into the user's directory under a name."""
-    bundle = read_bundle(source)
+    """Take a bundle, or a checkpoint of PtychoPINN, checked, into the user's directory under a name."""
+    bundle = read_model(source)
     chosen = name or source.stem
     if chosen in ("none", "shipped") or not chosen.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise ConfigError(f"--name {chosen}: a model's name has letters, digits, - and _; choose another")
     directory = user_directory()
     directory.mkdir(parents=True, exist_ok=True)
-    part = directory / f".{chosen}.part"
-    shutil.copyfile(source, part)
-    part.replace(directory / f"{chosen}.zip")
-    typer.echo(f"{chosen}: {bundle.architecture}, weights {bundle.sha256[:16]}")
+    digest = write_bundle(directory / f"{chosen}.zip", replace(bundle, name=chosen))
+    typer.echo(f"{chosen}: {bundle.architecture}, weights {digest[:16]}")
 
 
 def set_model(name: str, url: str, token_file: Path | None) -> None:

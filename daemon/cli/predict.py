@@ -17,7 +17,7 @@ from daemon.cli.scan_input import positions_of, probe_of
 from daemon.errors import ConfigError
 from daemon.files import LiveGroup, Product, read_scan, write_product
 from daemon.version import VERSION
-from ptychopinn.bundle import Bundle, find_bundle, load_lift
+from ptychopinn.bundle import Bundle, find_bundle, load_model
 from ptychopinn.device import choose_device
 from ptychopinn.errors import ReconstructionError
 from ptychopinn.geometry import to_amplitude
@@ -121,7 +121,7 @@ def _predict_file(path: Path, target: Path, options: PredictOptions) -> dict[str
 
 def _model(name: str, probe: torch.Tensor) -> tuple[Model, Bundle | None]:
     path = find_bundle(name)
-    return (build_model("lift", probe), None) if path is None else load_lift(path, probe, projections=2)
+    return (build_model("lift", probe), None) if path is None else load_model(path, probe, projections=2)
 
 
 def _swept(

@@ -23,7 +23,7 @@ from daemon.publish.png import draw_layer, draw_pattern
 from daemon.publish.wire import plain
 from daemon.snapshot import LayerCanvas
 from daemon.version import VERSION
-from ptychopinn.errors import FileFormatError
+from ptychopinn.errors import ReconstructionError
 
 __all__ = ["DaemonView", "HttpServer", "create_app"]
 
@@ -76,7 +76,7 @@ class DaemonView(Protocol):
         """The model bundles."""
 
     def use_model(self, name: str) -> dict[str, Any]:
-        """Swap the active model; raises FileFormatError, with a sentence, for one that is not there or not whole."""
+        """Swap the active model; raises ReconstructionError, with a sentence, for one that does not do."""
 
 
 def create_app(source: DaemonView, hub: UpdateHub) -> FastAPI:
@@ -165,7 +165,7 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
         """By a name that GET models lists; 404 when there is none."""
         try:
             return JSONResponse(plain(source.use_model(choice.name)), status_code=202)
-        except FileFormatError as fault:
+        except ReconstructionError as fault:
             raise HTTPException(404, str(fault)) from fault
 
     @router.get("/scans", summary="All scans, newest first")

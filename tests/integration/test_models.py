@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import torch
 from daemon_tools import PATIENCE_S, PROBE, SCAN, follow, real_scan, running_daemon, send, write_untrained_bundle
 from typer.testing import CliRunner
 
@@ -16,8 +17,10 @@ from daemon.client import Viewer
 from daemon.errors import ConfigError
 from daemon.files import read_probe, read_product
 from ptychopinn.api import InferenceEngine, PtychoModel
+from ptychopinn.bundle import read_bundle
 from ptychopinn.errors import FileFormatError, GeometryError
 from ptychopinn.geometry import to_amplitude
+from ptychopinn.model.cnn import Cnn, CnnOptions
 
 
 @pytest.fixture
@@ -89,7 +92,8 @@ def test_the_verbs_of_models(models: Path, tmp_path: Path):
     about = json.loads(run("model", "show", "mine", "--json").stdout)
     assert about["architecture"] == "lift-correction"
     assert run("model", "export", "mine", tmp_path / "out" / "copy.zip").exit_code == 0
-    assert (tmp_path / "out" / "copy.zip").read_bytes() == models.read_bytes()
+    copy = read_bundle(tmp_path / "out" / "copy.zip")
+    assert (copy.name, copy.sha256) == ("mine", read_bundle(models).sha256)
     assert isinstance(run("model", "import", models, "--name", "../x").exception, ConfigError)
     assert isinstance(run("model", "import", SCAN).exception, FileFormatError)
     assert isinstance(run("model", "show", "owl").exception, FileFormatError)
@@ -116,3 +120,29 @@ def test_the_daemon_looks_again_and_its_model_can_be_swapped(models: Path, tmp_p
         assert client.get("/api/v1/scans/quick").json()["model_generation"] == 1
     assert sharp["verdict"]["stitched"] == quick["verdict"]["stitched"] == 120
     assert sharp["rfactors"]["network"] < quick["rfactors"]["network"] - 0.003
+
+
+def test_a_checkpoint_of_ptychopinn_is_imported_served_and_used(models: Path, tmp_path: Path):
+    torch.manual_seed(1)
+    net = Cnn(CnnOptions(size_px=128, width_factor=1))
+    torch.save({"state_dict": {f"model.{k}": v for k, v in net.state_dict().items()}}, tmp_path / "last.ckpt")
+    assert run("model", "import", tmp_path / "last.ckpt", "--name", "upstream").exit_code == 0
+    assert json.loads(run("model", "show", "upstream", "--json").stdout)["architecture"] == "cnn"
+    images = torch.rand(2, 1, 128, 128)
+    loaded = PtychoModel.load(tmp_path / "last.ckpt")
+    with torch.no_grad():
+        found = loaded.forward_predict(images, images, images, torch.ones(2, 1, 1, 1))
+        assert torch.equal(found, net.eval()(images))
+    with (
+        running_daemon(tmp_path, 'model.bundle="upstream"') as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+    ):
+        send(daemon, real_scan(), 40)
+        ended, _ = follow(viewer)
+    assert ended["verdict"]["stitched"] == 40
+    small = Cnn(CnnOptions(size_px=64, width_factor=1))
+    torch.save(small.state_dict(), tmp_path / "small.ckpt")
+    assert run("model", "import", tmp_path / "small.ckpt").exit_code == 0
+    done = run("predict", SCAN, "--probe", PROBE, "--bundle", "small", "--output", tmp_path / "x.h5")
+    assert done.exit_code == 3
+    assert "takes patterns of 64 px but the probe is 128 px" in done.stderr

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ptychopinn.bundle import Bundle, build_network, load_lift, read_bundle, write_bundle
+from ptychopinn.bundle import Bundle, build_network, load_model, read_bundle, write_bundle
 from ptychopinn.errors import FileFormatError
 from ptychopinn.model.network import CorrectionNet
 
@@ -68,7 +68,7 @@ def test_a_bundle_comes_back_whole_and_the_same_model_gives_the_same_bytes(bundl
     for name, value in network.state_dict().items():
         assert torch.equal(value, bundle.weights[name])
     probe = torch.polar(torch.rand(1, 32, 32), torch.rand(1, 32, 32)) * 10
-    model, _ = load_lift(bundle_path, probe, 2)
+    model, _ = load_model(bundle_path, probe, 2)
     patches = model.predict({"images": torch.rand(3, 1, 32, 32) * 10})
     assert patches.shape == (3, 1, 32, 32)
     assert torch.isfinite(torch.view_as_real(patches)).all()
@@ -90,7 +90,7 @@ class Harmful:
     [
         (flip, "is not the one its manifest names"),
         (manifest_with(schema_version=2), "is of schema 2, this program reads up to 1"),
-        (manifest_with(architecture="oracle"), "its architecture 'oracle' is none of lift-correction"),
+        (manifest_with(architecture="oracle"), "its architecture 'oracle' is none of lift-correction, cnn"),
         (manifest_with(options={"widths": [8, 16], "depths": [1, 1]}), "do not fit its architecture"),
         (manifest_with(options={"layers": 3}), "do not fit its architecture"),
         (weights_of(Harmful()), "holds something else than weights"),
