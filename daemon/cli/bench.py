@@ -21,7 +21,6 @@ from urllib.request import urlopen
 import numpy as np
 import torch
 import typer
-from tensordict import TensorDict
 
 from daemon.cli.demo import PROBE, SCAN, TEMPLATE
 from daemon.cli.processes import first_line, free_port, verb_process
@@ -33,8 +32,9 @@ from daemon.version import VERSION
 from ptychopinn.bundle import find_bundle, load_model
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.groups import GroupBuilder, GroupFrame
-from ptychopinn.inference import choose_batch
+from ptychopinn.inference import choose_batch, single_group
 from ptychopinn.model import build_model
+from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.mosaic import Mosaic
 from ptychopinn.refine import Refiner
 from streams.codecs import CODECS
@@ -170,20 +170,24 @@ def measure_refine() -> Measurement:
 
 
 def measure_predict() -> Measurement:
-    """The lift with the shipped network, one look at each frame, on all cores but as one stream of batches."""
+    """The lift with the shipped network, one look at each frame; beside it a cnn of PtychoPINN's size (width 2)."""
     path = find_bundle("shipped")
     if path is None:
         return {"frames_per_s": None, "why": "no bundle is shipped"}
     _, probe, amplitude, _ = _scan()
-    model, _ = load_model(path, probe, 2)
+    model, _ = load_model(path, probe)
+    cnn = Cnn(CnnOptions(size_px=128)).eval()
     found: Measurement = {}
     for threads in (1, os.cpu_count() or 1):
         torch.set_num_threads(threads)
         batch = choose_batch(model, 128, probe.device)
-        images = torch.from_numpy(amplitude[:batch, None])
-        group = TensorDict({"images": images}, batch_size=[batch])
-        (seconds,) = best_seconds(partial(model.predict, group))
-        found |= {f"frames_per_s_{threads}_threads": batch / seconds, f"batch_{threads}_threads": batch}
+        group = single_group(torch.from_numpy(amplitude[:batch, None]))
+        ours, theirs = best_seconds(partial(model.predict, group), partial(cnn.predict, group))
+        found |= {
+            f"frames_per_s_{threads}_threads": batch / ours,
+            f"cnn_frames_per_s_{threads}_threads": batch / theirs,
+            f"batch_{threads}_threads": batch,
+        }
     torch.set_num_threads(1)
     return found
 
