@@ -46,7 +46,7 @@ def sequential_map() -> NDArray[np.uint8]:
     """(256, 3) colours from dark to light."""
     t = np.linspace(0.0, 1.0, 256)
     hue_deg = 285.0 - 180.0 * t
-    return oklch_to_srgb(0.17 + 0.75 * t, 0.09 + 0.14 * t * (1 - t) + 0.05 * t, np.deg2rad(hue_deg))
+    return oklch_to_srgb(0.17 + 0.75 * t, 0.085 - 0.1 * t * (1 - t) + 0.06 * t, np.deg2rad(hue_deg))
 
 
 def cyclic_map() -> NDArray[np.uint8]:

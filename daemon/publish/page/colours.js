@@ -30,7 +30,7 @@ function table(colourAt) {
 /** 256 colours from dark blue over green to yellow. */
 export const sequential = table((i) => {
   const t = i / (STEPS - 1);
-  return oklchToSrgb(0.17 + 0.75 * t, 0.09 + 0.14 * t * (1 - t) + 0.05 * t, ((285 - 180 * t) * Math.PI) / 180);
+  return oklchToSrgb(0.17 + 0.75 * t, 0.085 - 0.1 * t * (1 - t) + 0.06 * t, ((285 - 180 * t) * Math.PI) / 180);
 });
 
 /** 256 colours of equal lightness whose ends meet. */
