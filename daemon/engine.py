@@ -1,9 +1,10 @@
 """The engine: one thread that owns the device, from scan points to layer updates.
 
 Batches adapt: whatever is ready, at most ``batch_frames``. Each frame is shown at once: by the sharp model (the lift with
-its network) while it keeps up, else by the quick one (the lift alone), and looked at again later. The time that is left goes to
-second looks and to the refiner, in slices so short that a waiting frame hardly notices. When a scan has ended both go on
-for ``refine_finish_s``, and longer where a frame has not yet had its first few visits, unless another scan's frames come.
+its network) while that keeps up in a share of the time, else by the quick one (the lift alone), and looked at again later.
+The time that is left goes to second looks and to the refiner, in slices so short that a waiting frame hardly notices. When
+a scan has ended both go on for ``refine_finish_s``, and longer where a frame has not yet had its first few visits, unless
+another scan's frames come.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ REFINE_SLICE_S = 0.004
 REPAINT_FRAMES, REPAINT_LAST_FRAMES = 1, 8
 REFINED_PERIOD_S = 0.4
 REFINED_BYTES_PER_S = 25e6
-LEAST_VISITS, ENOUGH_VISITS = 3, 16
+LEAST_VISITS, ENOUGH_VISITS = 2, 16
 WARM_UP_ROUNDS = 3
+SHARP_SHARE = 0.6
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,7 @@ class Engine:
         self._next_publish = time.monotonic()
         self._models = models
         self._sharp_frame_s = float("inf")
+        self._credit_s, self._credited_at = 0.0, time.monotonic()
         self._wanted: list[Models] = []
         self._queue: ByteQueue[ScanPoint | _Finish] = ByteQueue(options.queue_bytes)
         self._work: dict[str, ScanWork] = {}
@@ -248,14 +251,15 @@ class Engine:
             ]
             groups = work.groups.add(frames)
             work.positions_px.update((f.index, f.position_px) for f in frames)
-        keeps_up = not len(self._queue) and len(points) * self._sharp_frame_s <= options.publish_period_s
         sharp = self._models.sharp
-        model = sharp if sharp is not None and keeps_up else self._models.quick
+        model = sharp if sharp is not None and self._can_afford(len(points)) else self._models.quick
         refused: dict[int, str] = {}
         for group in groups:
             keys = group["center_scan_id"].tolist()
+            begun = time.monotonic()
             with stage.labels("predict").time():
                 patches = model.predict(group)[:, 0]
+            self._credit_s -= time.monotonic() - begun if model is sharp else 0.0
             with stage.labels("stitch").time():
                 refused |= work.mosaic.add(keys, patches, np.array([work.positions_px[k] for k in keys]))
         for index, reason in refused.items():
@@ -274,12 +278,24 @@ class Engine:
             self.last_pattern = (work.scan_id, stitched[-1], frames[-1].amplitude)
             self._events.on_stitched(work.scan_id, stitched)
 
+    def _can_afford(self, frames: int) -> bool:
+        """Whether the sharp model may show so many frames now: nothing waits, and it has not had its share of the time."""
+        now = time.monotonic()
+        earned_s = self._credit_s + SHARP_SHARE * (now - self._credited_at)
+        self._credit_s, self._credited_at = min(earned_s, self._options.publish_period_s), now
+        cost_s = frames * self._sharp_frame_s
+        return not len(self._queue) and self._credit_s > 0 and cost_s <= self._options.publish_period_s
+
     def _use_spare_time(self) -> None:
-        """Spend one slice on the newest scan: a second look, then as long again on the refiner."""
+        """Spend one slice on the newest scan: a second look, then as long again on the refiner.
+
+        Once the scan has ended, the refiner's least visits come first.
+        """
         work = [w for w in self._work.values() if w.has_spare_work][-1]
         begun = time.monotonic()
-        if work.repaint is not None:
-            has_ended = work.finish_by is not None
+        has_ended = work.finish_by is not None
+        is_owed = has_ended and work.refiner is not None and work.refiner.least_visits < LEAST_VISITS
+        if work.repaint is not None and not is_owed:
             work.repaint.step(REPAINT_LAST_FRAMES if has_ended else REPAINT_FRAMES, has_ended)
         now, done = time.monotonic(), 0
         end = now + max(REFINE_SLICE_S, now - begun)
@@ -303,6 +319,7 @@ class Engine:
             self._note_latency(work)
             if work.refiner is not None and (is_complete or time.monotonic() >= work.next_refined):
                 if not is_complete:
+                    work.refiner.admit_all()
                     work.estimate_rfactors()
                 size_bytes = self._emit(work, "refined", is_complete)
                 work.next_refined = time.monotonic() + max(REFINED_PERIOD_S, size_bytes / REFINED_BYTES_PER_S)

@@ -29,7 +29,7 @@ def is_whole(verdict: dict[str, Any]) -> bool:
 def situation(status: dict[str, Any]) -> str:
     """Return one sentence on what the daemon does, and the worst that is wrong."""
     troubles = [str(status["failure"])] if status["failure"] else []
-    silent = [s for s in status["streams"] if not s["connected"]]
+    silent = [s for s in status["streams"] if not s["connected"] and status["state"] != "finishing"]
     troubles += [f"the {s['name']} stream {s['endpoint']} is not connected" for s in silent]
     if status["state"] == "starting":
         return "Starting."

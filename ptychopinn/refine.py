@@ -106,6 +106,7 @@ class Refiner:
         self._frames: OrderedDict[int, _Visited] = OrderedDict()
         self._buffer_frames = max(1, buffer_bytes // (4 * self.size_px**2))
         self._new: list[int] = []
+        self._waiting: list[int] = []
         self._sweep: list[int] = []
         self._random = np.random.default_rng(seed)
         self._counts = 0.0
@@ -125,14 +126,16 @@ class Refiner:
         """Take a frame ``(N, N)`` float32, zero frequency in the middle, -1 = no data."""
         self._frames[index] = _Visited(amplitude, position_px)
         self._new.append(index)
+        self._waiting.append(index)
         if len(self._frames) > self._buffer_frames:
             self._admit(self._frames.popitem(last=False)[1])
 
     def admit_all(self) -> None:
         """Lay the start under every frame that has not been visited, so that the object covers all of them."""
-        for index in self._new:
+        for index in self._waiting:
             if index in self._frames:
                 self._admit(self._frames[index])
+        self._waiting.clear()
 
     def _admit(self, frame: _Visited) -> bool:
         """Blend the start into the object under a frame, once; False if the canvas would grow too large."""
