@@ -1,8 +1,9 @@
 """Model bundles: one zip with ``model.pth`` (weights alone) and ``manifest.json`` (what they are and where they come from).
 
 Nothing in a bundle is executed: the weights are read with ``weights_only=True``, the manifest is JSON, and the weights'
-SHA-256 in the manifest is compared before they are looked at. Bundles are written with fixed times, so the same content
-gives the same bytes.
+SHA-256 in the manifest is compared before they are looked at. Bundles are written with fixed times and without
+compression, so the same content gives the same bytes and nothing unpacks to more than the file holds. What surrounds the
+members in the archive is compared with what would be written around them: no byte can change unnoticed.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import hashlib
 import io
 import json
 import os
+import secrets
+import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,14 +24,17 @@ import torch
 from torch import Tensor
 
 from ptychopinn.errors import FileFormatError, ProbeMismatchError, ReconstructionError
+from ptychopinn.model.checkpoint_import import import_checkpoint
 from ptychopinn.model.cnn import Cnn, CnnOptions
-from ptychopinn.model.cnn_import import import_checkpoint
 from ptychopinn.model.network import CorrectionNet, LiftNet, channels_last
 
 SCHEMA_VERSION = 1
 SHIPPED = Path(__file__).parent / "bundles" / "lift.zip"
 CONFIGS = ("data", "model", "training", "inference", "datagen")
 MAX_BYTES = 1 << 30
+MAX_OPTION = 4096
+_UNREADABLE = (EOFError, OSError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile)
+"""What zipfile and json raise when a file is not what it says."""
 _WEIGHTS, _MANIFEST = "model.pth", "manifest.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -108,12 +114,31 @@ def write_bundle(path: Path, bundle: Bundle) -> str:
         "provenance": dict(bundle.provenance),
         "weights_sha256": digest,
     }
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with zipfile.ZipFile(part, "w") as archive:
-        for name, content in ((_MANIFEST, json.dumps(manifest, indent=1).encode()), (_WEIGHTS, weights)):
-            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
-    part.replace(path)
+    members = {_MANIFEST: json.dumps(manifest, indent=1).encode(), _WEIGHTS: weights}
+    write_atomically(path, _packed([(zipfile.ZipInfo(name, _EPOCH), content) for name, content in members.items()]))
     return digest
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that takes its name whole and safe on disk, or never."""
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _packed(members: Sequence[tuple[zipfile.ZipInfo, bytes]]) -> bytes:
+    """Return the archive of members, each of which keeps no more than its name and time."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for info, content in members:
+            archive.writestr(zipfile.ZipInfo(info.filename, info.date_time), content)
+    return buffer.getvalue()
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -125,38 +150,56 @@ def read_bundle(path: Path) -> Bundle:
         If it is no bundle, was changed, comes from a newer program, or holds anything but weights.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            manifest_bytes, weights = (_member(archive, path, name) for name in (_MANIFEST, _WEIGHTS))
-        manifest = json.loads(manifest_bytes)
+        content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = {info.filename: (info, _member(archive, path, info)) for info in archive.infolist()}
+        for name in (_MANIFEST, _WEIGHTS):
+            if name not in members:
+                raise FileFormatError(f"{path}: lacks {name}, so it is no model bundle; export the model again")
+        manifest = json.loads(members[_MANIFEST][1])
     except FileNotFoundError:
         raise FileFormatError(f"{path}: there is no such file; give the path of a model bundle") from None
-    except (OSError, zipfile.BadZipFile, ValueError, RecursionError) as fault:
-        raise FileFormatError(f"{path}: is no model bundle, or is damaged ({fault}); copy it again") from fault
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("schema_version"), int):
-        raise FileFormatError(f"{path}: its {_MANIFEST} is not that of a model bundle; export the model again")
-    if manifest["schema_version"] > SCHEMA_VERSION:
-        raise FileFormatError(
-            f"{path}: is of schema {manifest['schema_version']}, this program reads up to {SCHEMA_VERSION}; update it"
-        )
-    architecture = manifest.get("architecture")
-    if architecture not in _ARCHITECTURES:
-        raise FileFormatError(
-            f"{path}: its architecture {str(architecture)[:40]!r} is none of {', '.join(_ARCHITECTURES)}; "
-            "take a bundle of one of these"
-        )
+    except _UNREADABLE as fault:
+        cause = " ".join(str(fault).split()) or type(fault).__name__
+        raise FileFormatError(f"{path}: is no model bundle, or is damaged ({cause}); copy it again") from fault
+    architecture = _checked_manifest(manifest, path)
+    weights = members[_WEIGHTS][1]
     digest = hashlib.sha256(weights).hexdigest()
     if digest != manifest.get("weights_sha256"):
         raise FileFormatError(f"{path}: {_WEIGHTS} is not the one its manifest names (SHA-256); copy the bundle again")
+    tensors = _weights(path, weights)
+    if set(members) != {_MANIFEST, _WEIGHTS} or _packed(list(members.values())) != content:
+        raise FileFormatError(
+            f"{path}: the archive around {_MANIFEST} and {_WEIGHTS} was changed; copy the bundle again"
+        )
     return Bundle(
         name=str(manifest.get("name", path.stem)),
         architecture=architecture,
         options=_map(manifest, "options"),
-        weights=_weights(path, weights),
+        weights=tensors,
         configs=_map(manifest, "configs"),
         scaling=_map(manifest, "scaling"),
         provenance=_map(manifest, "provenance"),
         sha256=digest,
     )
+
+
+def _checked_manifest(manifest: Any, path: Path) -> str:
+    """Return the architecture that a manifest names, if this program can read what it describes."""
+    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    if type(version) is not int or version < 1:
+        raise FileFormatError(f"{path}: its {_MANIFEST} is not that of a model bundle; export the model again")
+    if version > SCHEMA_VERSION:
+        raise FileFormatError(
+            f"{path}: is of schema {version}, this program reads up to {SCHEMA_VERSION}; update the program"
+        )
+    architecture = manifest.get("architecture")
+    if not isinstance(architecture, str) or architecture not in _ARCHITECTURES:
+        raise FileFormatError(
+            f"{path}: its architecture {str(architecture)[:40]!r} is none of {', '.join(_ARCHITECTURES)}; "
+            "take a bundle of one of these"
+        )
+    return architecture
 
 
 def read_model(path: Path) -> Bundle:
@@ -167,22 +210,27 @@ def read_model(path: Path) -> Bundle:
     FileFormatError
         If it is neither.
     """
-    if path.is_file() and zipfile.is_zipfile(path):
+    try:
         with zipfile.ZipFile(path) as archive:
             is_bundle = any(name in archive.namelist() for name in (_MANIFEST, _WEIGHTS))
-        if not is_bundle:
-            network, scalars = import_checkpoint(path)
-            provenance = {"imported_from": path.name}
-            return Bundle(
-                path.stem, "cnn", network.architecture, network.state_dict(), scaling=scalars, provenance=provenance
-            )
-    return read_bundle(path)
+    except _UNREADABLE:
+        is_bundle = True  # read_bundle says what is wrong with it
+    if is_bundle:
+        return read_bundle(path)
+    network, scalars = import_checkpoint(path)
+    provenance = {"imported_from": path.name}
+    return Bundle(path.stem, "cnn", network.architecture, network.state_dict(), scaling=scalars, provenance=provenance)
 
 
 def build_network(bundle: Bundle, path: Path) -> Network:
     """Return the network of a bundle, ready for inference; weights that do not fit it are refused."""
     try:
-        network = _ARCHITECTURES[bundle.architecture](**bundle.options)
+        if not _is_modest(bundle.options):
+            raise ValueError(f"an option is above {MAX_OPTION}")
+        build = _ARCHITECTURES[bundle.architecture]
+        with torch.device("meta"):  # no memory for a network that the weights do not fill
+            build(**bundle.options).load_state_dict(dict(bundle.weights), assign=True)
+        network = build(**bundle.options)
         network.load_state_dict(dict(bundle.weights))
     except (TypeError, ValueError, RuntimeError, ReconstructionError) as fault:
         cause = str(fault).splitlines()[0]
@@ -214,14 +262,18 @@ def load_model(path: Path, probe: Tensor, projections: int = 2) -> tuple[LiftNet
     return network, bundle
 
 
-def _member(archive: zipfile.ZipFile, path: Path, name: str) -> bytes:
-    try:
-        info = archive.getinfo(name)
-    except KeyError:
-        raise FileFormatError(f"{path}: lacks {name}, so it is no model bundle; export the model again") from None
-    if info.file_size > MAX_BYTES:
-        raise FileFormatError(f"{path}: {name} would unpack to {info.file_size} bytes; take a smaller bundle")
-    return archive.read(name)
+def _member(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> bytes:
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+        raise FileFormatError(f"{path}: {info.filename[:40]} is compressed, bundles are not; export the model again")
+    return archive.read(info)
+
+
+def _is_modest(option: Any) -> bool:
+    """Whether no number in an architecture's options is so large that building it would be the harm."""
+    if isinstance(option, Mapping | list | tuple):
+        parts = option.values() if isinstance(option, Mapping) else option
+        return len(option) <= MAX_OPTION and all(_is_modest(part) for part in parts)
+    return not isinstance(option, int | float) or abs(option) <= MAX_OPTION
 
 
 def _map(manifest: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -231,9 +283,14 @@ def _map(manifest: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _weights(path: Path, content: bytes) -> dict[str, Tensor]:
     try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if any(info.file_size != info.compress_size for info in archive.infolist()):
+                raise ValueError("compressed")
         weights = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     except Exception as fault:  # whatever an unpickler meets
         raise FileFormatError(f"{path}: {_WEIGHTS} holds something else than weights; it is not loaded") from fault
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise FileFormatError(f"{path}: {_WEIGHTS} is not a map of tensors; export the model again")
+    if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+        raise FileFormatError(f"{path}: {_WEIGHTS} holds weights that are not finite; take another training's")
     return weights

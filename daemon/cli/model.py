@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ from daemon.cli.remote import fetch
 from daemon.errors import ConfigError
 from ptychopinn.bundle import (
     Bundle,
+    build_network,
     bundle_files,
     find_bundle,
     read_bundle,
     read_model,
     user_directory,
+    write_atomically,
     write_bundle,
 )
 from ptychopinn.errors import FileFormatError
@@ -49,15 +50,20 @@ def show_model(name: str, as_json: bool) -> None:
 def export_model(name: str, target: Path) -> None:
     """Copy a bundle, checked, to a file."""
     path = _path(name)
-    read_bundle(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, target)
+    build_network(read_bundle(path), path)
+    target = target / f"{path.stem}.zip" if target.is_dir() else target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, path.read_bytes())
+    except OSError as fault:
+        raise ConfigError(f"{target} cannot be written ({fault.strerror}); choose another file") from fault
     typer.echo(f"{target}")
 
 
 def import_model(source: Path, name: str | None) -> None:
     """Take a bundle, or a checkpoint of PtychoPINN, checked, into the user's directory under a name."""
     bundle = read_model(source)
+    build_network(bundle, source)
     chosen = name or source.stem
     if chosen in ("none", "shipped") or not chosen.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise ConfigError(f"--name {chosen}: a model's name has letters, digits, - and _; choose another")

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import typer
+from numpy.typing import NDArray
 
 from daemon.cli.progress import progress
 from daemon.cli.scan_input import positions_of, probe_of
-from daemon.errors import ConfigError
-from daemon.files import LiveGroup, Product, read_scan, write_product
+from daemon.errors import ConfigError, DaemonError
+from daemon.files import LiveGroup, ProbeFile, Product, ScanFile, read_probe, read_scan, write_product
+from daemon.scans import now_text
 from daemon.version import VERSION
-from ptychopinn.bundle import Bundle, find_bundle, load_model
+from ptychopinn.bundle import Bundle, build_network, find_bundle, load_model, read_bundle
 from ptychopinn.device import choose_device
-from ptychopinn.errors import ReconstructionError
+from ptychopinn.errors import FileFormatError, ProbeMismatchError, ReconstructionError
 from ptychopinn.geometry import to_amplitude
-from ptychopinn.inference import Reconstruction, choose_batch, reconstruct
+from ptychopinn.inference import Reconstruction, can_look_again, choose_batch, reconstruct, rfactor
 from ptychopinn.model import Model, build_model
+from ptychopinn.physics import vacuum_counts
 from ptychopinn.refine import Refiner
+
+PIXEL_TOLERANCE = 0.01
+UNIT_RATIO = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,101 +47,224 @@ class PredictOptions:
 
 def run_predict(data: list[Path], output: Path, options: PredictOptions, as_json: bool) -> None:
     """Predict each file; a file that cannot be read costs only itself, and exit code 3 at the end."""
-    if len(data) > 1 or output.is_dir():
-        output.mkdir(parents=True, exist_ok=True)
-    else:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    done, refused = [], 0
-    for path in data:
-        target = output / f"{path.name.split('.')[0]}.h5" if output.is_dir() else output
+    targets = _targets(data, output)
+    predictor = _Predictor(options)
+    done, failures = [], 0
+    for path, target in zip(data, targets, strict=True):
         try:
-            done.append(_predict_file(path, target, options))
+            done.append(predictor.predict(path, target))
         except ReconstructionError as fault:
-            refused += 1
-            typer.echo(f"ptycholive: {fault}", err=True)
+            failures += 1
+            typer.echo(f"ptycholive: {fault if str(path) in str(fault) else f'{path}: {fault}'}", err=True)
             continue
         if not as_json:
             typer.echo(_line(done[-1]))
+    if done and done[-1]["looks"] < options.looks:
+        typer.echo(f"the model {done[-1]['model']} looks once; --looks {options.looks} was not used", err=True)
     if as_json:
         typer.echo(json.dumps(done))
-    if refused:
+    if failures:
         raise typer.Exit(3)
+
+
+def _targets(data: list[Path], output: Path) -> list[Path]:
+    """Return each file's product; two files of one name are told apart by their folders' names."""
+    is_folder = len(data) > 1 or output.is_dir()
+    try:
+        (output if is_folder else output.parent).mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        what = "several files need a directory" if is_folder else "choose another place"
+        raise ConfigError(f"--output {output} cannot be made ({fault.strerror}); {what}") from fault
+    if not is_folder:
+        return [output]
+    stems = [path.name.split(".")[0] for path in data]
+    names = [s if stems.count(s) == 1 else f"{p.resolve().parent.name}-{s}" for s, p in zip(stems, data, strict=True)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"two of the files would be written to {output / twice}.h5; predict them into directories apart"
+        )
+    return [output / f"{name}.h5" for name in names]
 
 
 def _line(summary: dict[str, Any]) -> str:
     looks = ", ".join(f"{value:.4f}" for value in summary["rfactors"])
-    return f"{summary['output']}: {summary['frames']} frames, {summary['frames_per_s']:.0f} a second, R {looks}"
+    swept = f", swept {summary['rfactor']:.4f}" if summary["sweeps"] else ""
+    lost = f", {len(summary['refused'])} left out" if summary["refused"] else ""
+    speed = f"{summary['frames_per_s']:.0f} a second"
+    return f"{summary['output']}: {summary['frames']} frames{lost}, {speed}, R {looks}{swept}"
 
 
-def _predict_file(path: Path, target: Path, options: PredictOptions) -> dict[str, Any]:
-    scan = read_scan(path)
-    try:
-        device = choose_device(options.device)
-    except (ValueError, RuntimeError) as fault:
-        raise ConfigError(f"--device: {str(fault).splitlines()[0]}") from fault
-    found = probe_of(scan, path, options.probe)
-    probe = torch.from_numpy(found.probe).to(device)
-    positions_px, pixel_size_m = positions_of(scan, path, options.pixel_size_m)
-    model, bundle = _model(options.bundle, probe)
-    amplitude = torch.from_numpy(to_amplitude(scan.counts, scan.mask, None)).to(device)
-    batch = choose_batch(model, probe.shape[-1], device)
-    looks = 1 if bundle is None else options.looks
-    begun = time.monotonic()
-    with progress(looks * len(amplitude), path.name, "frames") as bar:
-        result = reconstruct(model, probe, amplitude, positions_px, looks=looks, batch=batch, on_progress=bar.update)
-    seconds = time.monotonic() - begun
-    picture, origin_px = _swept(result, probe, amplitude, positions_px, options.sweeps)
-    network, weight = result.mosaic.read()
+class _Predictor:
+    """What is the same for every file: options, device, model; wrong ones end the verb before the first file."""
+
+    def __init__(self, options: PredictOptions) -> None:
+        self._options = options
+        try:
+            self._device = choose_device(options.device)
+        except (ValueError, RuntimeError) as fault:
+            raise ConfigError(f"--device: {str(fault).splitlines()[0]}") from fault
+        self._bundle = find_bundle(options.bundle)
+        if self._bundle is not None:
+            build_network(read_bundle(self._bundle), self._bundle)
+        if options.probe is not None:
+            read_probe(options.probe)
+        self._batches: dict[tuple[int, ...], int] = {}
+
+    def predict(self, path: Path, target: Path) -> dict[str, Any]:
+        """Predict a file, write its product, return what was done."""
+        options, started = self._options, now_text()
+        scan = read_scan(path)
+        positions_px, pixel_size_m = positions_of(scan, path, options.pixel_size_m)
+        counts = to_amplitude(scan.counts, scan.mask, None)
+        found, factor = _in_photons(self._probe(scan, path, pixel_size_m), counts, path)
+        probe, amplitude = (torch.from_numpy(a).to(self._device) for a in (found.probe, counts))
+        model, bundle = self._model(probe)
+        looks = options.looks if can_look_again(model) else 1
+        batch = self._batches.get(found.probe.shape) or choose_batch(model, probe.shape[-1], self._device)
+        self._batches[found.probe.shape] = batch
+        begun = time.monotonic()
+        with progress(looks * len(amplitude), path.name, "frames") as bar:
+            result = reconstruct(
+                model, probe, amplitude, positions_px, looks=looks, batch=batch, on_progress=bar.update
+            )
+        seconds = time.monotonic() - begun
+        outcome = _finished(result, probe, amplitude, positions_px, options.sweeps)
+        live = replace(
+            outcome.live,
+            configuration=json.dumps({"predict": asdict(options), "probe_factor": factor}, default=str, indent=1),
+            model_name="lift" if bundle is None else bundle.name,
+            model_sha256="" if bundle is None else bundle.sha256,
+            started=started,
+            ended=now_text(),
+        )
+        product = Product(
+            name=scan.name,
+            comments="\n".join((f"Ptycholive {VERSION} predict, {looks} looks, {options.sweeps} sweeps", *scan.notes)),
+            indexes=scan.indexes[outcome.kept],
+            positions_m=positions_px[outcome.kept] * pixel_size_m,
+            probe=found.probe,
+            pixel_size_m=pixel_size_m,
+            photon_energy_eV=scan.photon_energy_eV,
+            detector_distance_m=scan.detector_distance_m,
+            object=outcome.object,
+            object_origin_px=outcome.origin_px,
+            live=live,
+        )
+        _write(target, product)
+        return {
+            "input": str(path),
+            "output": str(target),
+            "frames": len(amplitude),
+            "refused": {int(scan.indexes[i]): reason for i, reason in result.refused.items()},
+            "seconds": seconds,
+            "frames_per_s": looks * len(amplitude) / seconds,
+            "batch": batch,
+            "rfactors": result.rfactors,
+            "looks": looks,
+            "sweeps": options.sweeps,
+            "rfactor": live.rfactors.get("refined", live.rfactors["network"]),
+            "model": live.model_name,
+        }
+
+    def _probe(self, scan: ScanFile, path: Path, pixel_size_m: float) -> ProbeFile:
+        found, own = probe_of(scan, path, self._options.probe), self._options.probe is None
+        if not own and found.pixel_size_m and abs(found.pixel_size_m / pixel_size_m - 1) > PIXEL_TOLERANCE:
+            raise ProbeMismatchError(
+                f"{path}: its pixels are {pixel_size_m * 1e9:.3f} nm but those of the probe in {self._options.probe} "
+                f"{found.pixel_size_m * 1e9:.3f} nm; take a probe of this geometry"
+            )
+        return found
+
+    def _model(self, probe: torch.Tensor) -> tuple[Model, Bundle | None]:
+        if self._bundle is None:
+            return build_model("lift", probe), None
+        return load_model(self._bundle, probe, projections=2)
+
+
+def _in_photons(found: ProbeFile, amplitude: NDArray[np.float32], path: Path) -> tuple[ProbeFile, float]:
+    """Return the probe in photon units and the factor that it took, 1 where it had them by order of magnitude.
+
+    Programs leave probes in units of their own; then its energy is set to the counts of the brightest frame.
+    """
+    energy = float(np.square(np.abs(found.probe), dtype=np.float64).sum())
+    brightest = vacuum_counts(torch.from_numpy(amplitude))
+    if not brightest > 0:
+        raise FileFormatError(f"{path}: the patterns hold no photon; check the file and its mask")
+    if 1 / UNIT_RATIO < energy / brightest < UNIT_RATIO:
+        return found, 1.0
+    factor = (brightest / energy) ** 0.5
+    typer.echo(
+        f"{path}: the probe holds {energy:.3g} photons but the brightest frame {brightest:.3g}; the probe was set to that",
+        err=True,
+    )
+    return replace(found, probe=(found.probe * factor).astype(np.complex64)), factor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Outcome:
+    """What becomes of a prediction: the object, where it lies, the places of the stitched frames, the live group."""
+
+    object: NDArray[np.complex64]
+    origin_px: tuple[int, int]
+    kept: NDArray[np.int64]
+    live: LiveGroup
+
+
+def _finished(
+    result: Reconstruction,
+    probe: torch.Tensor,
+    amplitude: torch.Tensor,
+    positions_px: NDArray[np.float64],
+    sweeps: int,
+) -> _Outcome:
+    """Sweep, if that is asked for, and bring everything to the host."""
+    kept = np.setdiff1d(np.arange(len(amplitude)), list(result.refused))
+    network, weight = (plane.cpu().numpy() for plane in result.mosaic.read())
     live = LiveGroup(
-        network=network.cpu().numpy(),
-        network_weight=weight.cpu().numpy(),
+        network=network,
+        network_weight=weight,
         network_origin_px=result.mosaic.origin_px,
+        verdict=_verdict(len(amplitude), result),
         rfactors={"network": result.rfactors[-1]},
-        model_name="lift" if bundle is None else bundle.name,
-        model_sha256="" if bundle is None else bundle.sha256,
     )
-    product = Product(
-        name=scan.name,
-        comments=f"Ptycholive {VERSION} predict, {looks} looks, {options.sweeps} sweeps",
-        indexes=scan.indexes,
-        positions_m=positions_px * pixel_size_m,
-        probe=found.probe,
-        pixel_size_m=pixel_size_m,
-        photon_energy_eV=scan.photon_energy_eV,
-        detector_distance_m=scan.detector_distance_m,
-        object=picture,
-        object_origin_px=origin_px,
-        live=live,
-    )
-    write_product(target, product)
-    return {
-        "input": str(path),
-        "output": str(target),
-        "frames": len(amplitude),
-        "seconds": seconds,
-        "frames_per_s": looks * len(amplitude) / seconds,
-        "batch": batch,
-        "rfactors": result.rfactors,
-        "model": live.model_name,
-    }
+    if not sweeps:
+        return _Outcome(network, result.mosaic.origin_px, kept, live)
+    refiner = _swept(result, probe, amplitude, positions_px, kept, sweeps)
+    refined, refined_weight = (plane.cpu().numpy() for plane in refiner.read())
+    rfactors = {**live.rfactors, "refined": rfactor(probe, refiner, amplitude[kept], positions_px[kept])}
+    return _Outcome(refined, refiner.origin_px, kept, replace(live, refined_weight=refined_weight, rfactors=rfactors))
 
 
-def _model(name: str, probe: torch.Tensor) -> tuple[Model, Bundle | None]:
-    path = find_bundle(name)
-    return (build_model("lift", probe), None) if path is None else load_model(path, probe, projections=2)
+def _write(target: Path, product: Product) -> None:
+    try:
+        write_product(target, product)
+    except OSError as fault:
+        raise DaemonError(f"{target} cannot be written ({fault.strerror or fault}); choose another --output") from fault
+
+
+def _verdict(frames: int, result: Reconstruction) -> dict[str, Any]:
+    refused = dict(Counter(result.refused.values()))
+    names = ("duplicate", "missing", "without_position", "pending")
+    stitched = frames - len(result.refused)
+    return {"expected": frames, "received": frames, "stitched": stitched, **dict.fromkeys(names, 0), "refused": refused}
 
 
 def _swept(
-    result: Reconstruction, probe: torch.Tensor, amplitude: torch.Tensor, positions_px: np.ndarray, sweeps: int
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """Return the object and its origin, after sweeps of the refiner if any are asked for."""
-    if not sweeps:
-        return result.mosaic.read()[0].cpu().numpy(), result.mosaic.origin_px
+    result: Reconstruction,
+    probe: torch.Tensor,
+    amplitude: torch.Tensor,
+    positions_px: NDArray[np.float64],
+    kept: NDArray[np.int64],
+    sweeps: int,
+) -> Refiner:
+    """Return the refiner after its sweeps."""
     refiner = Refiner(probe, result.mosaic.cut, buffer_bytes=amplitude.nbytes)
-    for index, (y, x) in enumerate(positions_px.tolist()):
+    for index in kept.tolist():
+        y, x = positions_px[index].tolist()
         refiner.add(index, amplitude[index], (y, x))
-    with progress(sweeps * len(amplitude), "refining", "updates") as bar:
-        for _ in range(sweeps * len(amplitude)):
+    with progress(sweeps * len(kept), "refining", "updates") as bar:
+        for _ in range(sweeps * len(kept)):
             refiner.step()
             bar.update()
-    return refiner.read()[0].cpu().numpy(), refiner.origin_px
+    return refiner

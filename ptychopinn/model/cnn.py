@@ -1,239 +1,151 @@
-"""The model family ``cnn``: the network of PtychoPINN, which must be trained for each probe and kind of sample.
+r"""The model family ``cnn``: the network of PtychoPINN, which must be trained for each probe and kind of sample.
 
-An encoder halves the pattern down to 8 x 8; two decoders without skip connections bring it back to N / 2, one for the
-amplitude (or the real part), one for the phase (or the imaginary part). From their last 32 f features the first ones give the
-central half of the patch, the last k its border, k the number of patches of a group. With f the width factor:
+Hoidn, Mishra and Mehta, "Physics constrained unsupervised deep learning for rapid, high resolution scanning coherent
+diffraction reconstruction", Sci. Rep. 13 (2023). An encoder halves the pattern down to 8 x 8; two decoders without skip
+connections (or a shared one) bring it back, for amplitude and phase or for real and imaginary part.
 
-* N = 64: C -> 32f -> 64f -> 128f; N = 128 begins at 16f, N = 256 at 8f.
-* decoders: N = 64: 64f, 32f; N = 128: 128f, 64f, 32f; N = 256: 256f, 128f, 64f, 32f.
+Two regimes, which do not share units (:mod:`ptychopinn.scaling`):
 
-Parameters carry the names that published checkpoints use, so those load; see :mod:`ptychopinn.model.cnn_import`.
+* ``amplitude``: the input is sqrt(counts) times a factor, the probe is normalised, modes add coherently; the object's
+  amplitude has an arbitrary gauge;
+* ``counts``: the input is counts times a factor, the probe is in photon units; cartesian output only.
+
+Parameters carry the names that published checkpoints use, so those load (:mod:`ptychopinn.model.checkpoint_import`).
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
-from torch.nn import functional
 
-from ptychopinn.errors import ReconstructionError
+from ptychopinn.errors import GeometryError, ReconstructionError
+from ptychopinn.model.cnn_coder import Autoencoder
+from ptychopinn.model.cnn_forward import ForwardModel
+from ptychopinn.model.cnn_options import CnnOptions, PhysicsOptions
+from ptychopinn.scaling import count_factor, rms_factor
 
-LEVELS = {64: 3, 128: 4, 256: 5}
-BOTTOM = 128
+__all__ = ["TRAINER_PREFIX", "Cnn", "CnnOptions", "PhysicsOptions", "TrainableCnn"]
 
-
-@dataclass(frozen=True, slots=True)
-class CnnOptions:
-    """The network's form.
-
-    ``members`` patches of a group, 1 or 4; ``has_border``: whether the border of the patch is predicted too;
-    ``output`` polar (amplitude, phase) or cartesian (real, imaginary).
-    """
-
-    size_px: int = 64
-    members: int = 1
-    width_factor: int = 2
-    output: Literal["polar", "cartesian"] = "polar"
-    has_attention: bool = True
-    has_batch_norm: bool = False
-    has_border: bool = True
-    amplitude_activation: Literal["silu", "sigmoid"] = "silu"
-
-    def __post_init__(self) -> None:
-        if self.size_px not in LEVELS:
-            raise ReconstructionError(f"the cnn takes patterns of 64, 128 or 256 px, not {self.size_px}; crop to one")
-
-
-class _Pair(nn.Module):
-    """Convolution, relu, convolution, relu; batch norm after each convolution on demand."""
-
-    def __init__(self, before: int, after: int, has_norm: bool) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(before, after, 3, padding=1)
-        self.conv2 = nn.Conv2d(after, after, 3, padding=1)
-        self.bn1: nn.Module = nn.BatchNorm2d(after) if has_norm else nn.Identity()
-        self.bn2: nn.Module = nn.BatchNorm2d(after) if has_norm else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu(self.bn1(self.conv1(x)))
-        return functional.relu(self.bn2(self.conv2(x)))
-
-
-class _ChannelGate(nn.Module):
-    """Weighs channels by their means and maxima (CBAM, Woo et al. 2018)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        hidden = channels // 16
-        self.mlp = nn.Sequential(nn.Flatten(), nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        strength = self.mlp(x.mean((-2, -1), keepdim=True)) + self.mlp(x.amax((-2, -1), keepdim=True))
-        gated: Tensor = x * torch.sigmoid(strength)[:, :, None, None]
-        return gated
-
-
-class _SpatialGate(nn.Module):
-    """Weighs pixels by the maxima and means over channels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.compress = nn.Conv2d(2, 1, 7, padding=3, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        seen = torch.stack((x.amax(1), x.mean(1)), dim=1)
-        gated: Tensor = x * torch.sigmoid(self.compress(seen))
-        return gated
-
-
-class _Attention(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.ChannelGate = _ChannelGate(channels)
-        self.SpatialGate = _SpatialGate()
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.SpatialGate(self.ChannelGate(x))
-        return out
-
-
-class _EncoderBlock(_Pair):
-    def __init__(self, before: int, after: int, options: CnnOptions) -> None:
-        super().__init__(before, after, options.has_batch_norm)
-        self.attention = _Attention(after) if options.has_attention else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.max_pool2d(self.attention(super().forward(x)), 2)
-
-
-class _DecoderBlock(_Pair):
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.interpolate(super().forward(x), scale_factor=2.0)
-
-
-class _Encoder(nn.Module):
-    def __init__(self, options: CnnOptions) -> None:
-        super().__init__()
-        top = BOTTOM * options.width_factor
-        widths = [top >> level for level in reversed(range(LEVELS[options.size_px]))]
-        pairs = zip([options.members, *widths], widths, strict=False)
-        self.blocks = nn.ModuleList(_EncoderBlock(a, b, options) for a, b in pairs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.blocks:
-            x = block(x)
-        return x
-
-
-class _LastStage(nn.Module):
-    """From features at N / 2 to the whole patch: the centre through an activation, the border through SiLU."""
-
-    def __init__(self, features: int, options: CnnOptions, has_norm: bool) -> None:
-        super().__init__()
-        members = options.members
-        self.conv1 = nn.Conv2d(features - members, members, 3, padding=1)
-        self.conv_up_block = _DecoderBlock(members, features, has_norm)
-        self.conv2 = nn.Conv2d(features, members, 3, padding=1)
-        self.bn1: nn.Module = nn.BatchNorm2d(members) if has_norm else nn.Identity()
-        self.bn2: nn.Module = nn.BatchNorm2d(members) if has_norm else nn.Identity()
-        self._members, self._has_border, self._rim_px = members, options.has_border, options.size_px // 4
-
-    def forward(self, x: Tensor, activation: Any) -> Tensor:
-        rim = self._rim_px
-        centre = activation(self.bn1(self.conv1(x[:, : -self._members])))
-        patch = functional.pad(centre, (rim, rim, rim, rim))
-        if not self._has_border:
-            return patch
-        around = functional.silu(self.bn2(self.conv2(self.conv_up_block(x[:, -self._members :]))))
-        around[..., rim:-rim, rim:-rim] = 0
-        return patch + around
-
-
-class _Decoder(nn.Module):
-    """Decoder whose last stage is called ``last``: ``amp`` or ``phase``."""
-
-    def __init__(self, options: CnnOptions, last: str, has_norm: bool) -> None:
-        super().__init__()
-        features = 32 * options.width_factor
-        widths = [features << level for level in reversed(range(LEVELS[options.size_px] - 1))]
-        pairs = zip([BOTTOM * options.width_factor, *widths], widths, strict=False)
-        self.blocks = nn.ModuleList(_DecoderBlock(a, b, has_norm) for a, b in pairs)
-        self.add_module(last, _LastStage(features, options, has_norm))
-        self._last = last
-
-    def forward(self, x: Tensor, activation: Any) -> Tensor:
-        for block in self.blocks:
-            x = block(x)
-        out: Tensor = self.get_submodule(self._last)(x, activation)
-        return out
-
-
-class _Autoencoder(nn.Module):
-    def __init__(self, options: CnnOptions) -> None:
-        super().__init__()
-        self.encoder = _Encoder(options)
-        self.decoder_amp = _Decoder(options, "amp", has_norm=False)
-        self.decoder_phase = _Decoder(options, "phase", has_norm=options.has_batch_norm)
-
-
-def _phase(x: Tensor) -> Tensor:
-    return math.pi * torch.tanh(x)
-
-
-def _real(x: Tensor) -> Tensor:
-    return 0.2 + torch.tanh(x)
-
-
-def _imaginary(x: Tensor) -> Tensor:
-    return 1.2 * torch.tanh(x)
+TRAINER_PREFIX = "model."
 
 
 class Cnn(nn.Module):
-    """The network: scaled patterns ``(B, C, N, N)`` float32 to complex patches ``(B, C, N, N)``."""
+    """The network: scaled patterns ``(B, C, N, N)`` float32 to complex patches ``(B, C, N, N)``.
+
+    ``input_scale_factor`` is the factor of the images in its training scan, for :meth:`predict`. While it is None each
+    group gets its own, so answers do not depend on the batch either way.
+    """
 
     name = "cnn"
 
     def __init__(self, options: CnnOptions) -> None:
         super().__init__()
         self.options = options
-        self.autoencoder = _Autoencoder(options)
+        self.input_scale_factor: float | None = None
+        self.autoencoder = Autoencoder(options)
+        self.register_load_state_dict_pre_hook(_drop_trainer_prefix)  # type: ignore[no-untyped-call]
 
     @property
     def architecture(self) -> dict[str, Any]:
         """Options as plain data."""
         return asdict(self.options)
 
-    def forward(self, scaled: Tensor) -> Tensor:
-        """Return complex64 patches of patterns that are already scaled."""
-        options, parts = self.options, self.autoencoder
-        code = parts.encoder(scaled)
-        if options.output == "cartesian":
-            return torch.complex(parts.decoder_amp(code, _real), parts.decoder_phase(code, _imaginary))
-        activation = functional.silu if options.amplitude_activation == "silu" else torch.sigmoid
-        amplitude, phase = parts.decoder_amp(code, activation), parts.decoder_phase(code, _phase)
-        return torch.complex(amplitude * torch.cos(phase), amplitude * torch.sin(phase))
-
-    def forward_predict(self, images: Tensor, positions: Tensor, probe: Tensor, input_scale_factor: Tensor) -> Tensor:
-        """Return patches of ``images * input_scale_factor``; positions and probe are not used (one signature for all)."""
-        del positions, probe
-        out: Tensor = self(images * input_scale_factor)
+    def parts(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the two real parts of the patches: amplitude and phase, or real and imaginary part."""
+        out: tuple[Tensor, Tensor] = self.autoencoder(scaled)
         return out
 
-    def predict(self, group: TensorDict) -> Tensor:
-        """Return patches of a DiffractionGroup; pixels without data count as dark.
+    def combine(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return complex patches ``(B, C, N, N)`` from their two parts."""
+        if first.shape != second.shape:  # old checkpoints have one amplitude for the group
+            first = first.expand_as(second)
+        if self.options.output == "cartesian":
+            return torch.complex(first, second)
+        return torch.complex(first * torch.cos(second), first * torch.sin(second))
 
-        The polar network takes amplitudes, the cartesian one counts, each times its normalisation.
+    def forward(self, scaled: Tensor) -> Tensor:
+        """Return complex64 patches of patterns that are already scaled."""
+        return self.combine(*self.parts(scaled))
+
+    def forward_predict(
+        self, images: Tensor, positions: Tensor | None, probe: Tensor | None, input_scale_factor: Tensor
+    ) -> Tensor:
+        """Return patches of ``images * input_scale_factor``, zero frequency in the middle.
+
+        Images are amplitudes, or counts where the network takes those, 0 without data. Positions and probe are not used:
+        all models have one signature.
         """
-        images = group["images"].clamp_min(0.0)
+        del positions, probe
+        out: Tensor = self(images * self.input_factor(input_scale_factor))
+        return out
+
+    def input_factor(self, input_scale_factor: Tensor) -> Tensor:
+        """Return the factor of the images: the given one, unless the options fix it."""
+        fixed = self.options.log_input_scale
+        return input_scale_factor if fixed is None else torch.full_like(input_scale_factor, fixed).exp()
+
+    def predict(self, group: TensorDict) -> Tensor:
+        """Return patches ``(B, C, N, N)`` complex64 for ``images (B, C, N, N)``, amplitudes, -1 = no data.
+
+        A single frame is shown to a network for four as four of the same; a network for single frames sees the members
+        of a group one by one.
+
+        Raises
+        ------
+        GeometryError
+            If the frames are not of the network's size, or their number in a group is neither 1 nor the network's.
+        """
+        amplitude: Tensor = group["images"]
+        members, channels = amplitude.shape[1], self.options.members
+        self._check(amplitude)
+        images = amplitude.clamp_min(0.0)
+        if channels == 1:
+            images = images.flatten(0, 1)[:, None]
+        else:
+            images = images.expand(-1, channels, -1, -1)
         with torch.inference_mode():
-            if self.options.output == "polar":
-                return self.forward_predict(images, images, images, group["rms_scaling_constant"])
-            counts = images.square()
-            energy = counts.square().sum((-2, -1)).mean().clamp_min(1e-12)
-            out: Tensor = self(counts * (counts.shape[-1] / 2) / energy.sqrt())
-            return out
+            images = images.square() if self.options.sees_counts else images
+            patches = self.forward_predict(images, None, None, self._factor(images))
+        return patches.view(amplitude.shape) if channels == 1 else patches.expand_as(images)[:, :members]
+
+    def _factor(self, images: Tensor) -> Tensor:
+        if self.input_scale_factor is not None:
+            return images.new_full((1, 1, 1, 1), self.input_scale_factor)
+        return (count_factor if self.options.sees_counts else rms_factor)(images, "Group")
+
+    def _check(self, images: Tensor) -> None:
+        side, channels = self.options.size_px, self.options.members
+        if images.shape[-2:] != (side, side):
+            rows, columns = images.shape[-2:]
+            raise GeometryError(f"frames of {rows} x {columns} px for a cnn of {side} px; crop them to that")
+        if channels > 1 and images.shape[1] not in (1, channels):
+            raise GeometryError(f"groups of {images.shape[1]} frames for a cnn of {channels}; set gridsize to fit")
+
+
+def _drop_trainer_prefix(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    for key in [k for k in state if k.startswith(prefix + TRAINER_PREFIX)]:
+        state[prefix + key[len(prefix + TRAINER_PREFIX) :]] = state.pop(key)
+
+
+class TrainableCnn(Cnn):
+    """The network with its physics, all of PtychoPINN's parameters: an upstream state_dict loads as it is."""
+
+    def __init__(self, options: CnnOptions, physics: PhysicsOptions | None = None) -> None:
+        super().__init__(options)
+        self.physics = physics or PhysicsOptions()
+        if self.physics.regime == "counts" and options.output != "cartesian":
+            raise ReconstructionError('the count regime scales real and imaginary part apart; set output "cartesian"')
+        if self.physics.regime == "counts" and self.physics.amplitude_gain != 1:
+            raise ReconstructionError("the count regime has no amplitude gain; leave amplitude_gain at 1")
+        self.forward_model = ForwardModel(options, self.physics)
+
+    def without_physics(self) -> Cnn:
+        """Return the network alone, as bundles hold it; it shares the weights."""
+        network = Cnn(self.options)
+        network.input_scale_factor = self.input_scale_factor
+        network.autoencoder = self.autoencoder
+        return network.train(self.training)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from ptychopinn.bundle import Bundle, build_network, load_model, read_bundle, write_bundle
+from ptychopinn.bundle import Bundle, build_network, load_model, read_bundle, read_model, write_bundle
 from ptychopinn.errors import FileFormatError
 from ptychopinn.model.network import CorrectionNet
 
@@ -48,8 +50,6 @@ def manifest_with(**changes: object) -> Callable[[dict[str, bytes]], None]:
 
 def weights_of(value: object) -> Callable[[dict[str, bytes]], None]:
     def change(members: dict[str, bytes]) -> None:
-        import hashlib
-
         buffer = io.BytesIO()
         torch.save(value, buffer)
         members["model.pth"] = buffer.getvalue()
@@ -95,6 +95,14 @@ class Harmful:
         (manifest_with(options={"layers": 3}), "do not fit its architecture"),
         (weights_of(Harmful()), "holds something else than weights"),
         (weights_of([torch.ones(3)]), "is not a map of tensors"),
+        (weights_of({"stem.weight": torch.full((3,), torch.nan)}), "not finite"),
+        (manifest_with(options={"widths": [10**9], "depths": [1]}), "do not fit its architecture .an option is above"),
+        (manifest_with(options={"widths": [4096] * 4, "depths": [8] * 4}), "do not fit its architecture"),
+        (manifest_with(schema_version=True), "is not that of a model bundle"),
+        (manifest_with(schema_version=0), "is not that of a model bundle"),
+        (manifest_with(architecture=["cnn"]), "is none of"),
+        (lambda members: members.update({"more.txt": b"x"}), "the archive around .* was changed"),
+        (lambda members: members.update({"manifest.json": b"[" * 100_000}), "is damaged"),
         (lambda members: members.pop("model.pth"), "lacks model.pth"),
         (lambda members: members.update({"manifest.json": b"{"}), "is damaged"),
         (lambda members: members.update({"manifest.json": b"[]"}), "is not that of a model bundle"),
@@ -107,6 +115,60 @@ def test_what_is_refused(bundle_path: Path, capsys: pytest.CaptureFixture[str], 
     assert str(changed) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert capsys.readouterr().out == ""
+
+
+def test_one_changed_byte_is_refused_wherever_it_lies(bundle_path: Path):
+    whole = bundle_path.read_bytes()
+    with zipfile.ZipFile(bundle_path) as archive:
+        weights_at = archive.getinfo("model.pth").header_offset
+    ends = [*range(60), *range(weights_at, weights_at + 60), *range(len(whole) - 200, len(whole))]
+    changed = bundle_path.with_name("changed.zip")
+    for place in {*ends, *range(0, len(whole), 997)}:
+        for bit in (1, 128):
+            content = bytearray(whole)
+            content[place] ^= bit
+            changed.write_bytes(content)
+            for read in (read_bundle, read_model):
+                with pytest.raises(FileFormatError, match=r"changed\.zip: "):
+                    read(changed)
+
+
+def test_a_bundle_packed_again_unchanged_is_read(bundle_path: Path):
+    assert read_bundle(rewritten(bundle_path, lambda members: None)).sha256 == read_bundle(bundle_path).sha256
+
+
+@pytest.mark.parametrize("deflated", ["outside", "inside"])
+def test_nothing_is_unpacked(bundle_path: Path, deflated: str):
+    def change(members: dict[str, bytes]) -> None:
+        inner = io.BytesIO()
+        with (
+            zipfile.ZipFile(io.BytesIO(members["model.pth"])) as old,
+            zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as new,
+        ):
+            for name in old.namelist():
+                new.writestr(name, old.read(name))
+        members["model.pth"] = inner.getvalue()
+        manifest_with(weights_sha256=hashlib.sha256(inner.getvalue()).hexdigest())(members)
+
+    packed = rewritten(bundle_path, change)
+    if deflated == "outside":
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive, zipfile.ZipFile(bundle_path) as old:
+            for name in old.namelist():
+                archive.writestr(name, bytes(1 << 20))
+    with pytest.raises(FileFormatError, match="is compressed" if deflated == "outside" else "something else than"):
+        read_bundle(packed)
+
+
+def test_a_bundle_that_cannot_be_written_leaves_what_was_there(bundle_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    before, bundle = bundle_path.read_bytes(), read_bundle(bundle_path)
+    monkeypatch.setattr("ptychopinn.bundle.os.fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_bundle(bundle_path, replace(bundle, name="other"))
+    assert bundle_path.read_bytes() == before
+    assert list(bundle_path.parent.iterdir()) == [bundle_path]
 
 
 def test_files_that_are_no_bundles(tmp_path: Path):

@@ -1,0 +1,199 @@
+"""Reads PtychoPINN's checkpoints: a Lightning file, or a bare state_dict.
+
+Files are loaded as weights only, so no code in them runs. What a bare state_dict does not say (N, f, C, kind of decoder,
+batch norm, attention) is read off its shapes; what leaves no trace there (output, amplitude activation, border, regime)
+is PtychoPINN's default unless given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import log
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ptychopinn.errors import FileFormatError, ReconstructionError
+from ptychopinn.model.cnn import TRAINER_PREFIX, Cnn, TrainableCnn
+from ptychopinn.model.cnn_options import BOTTOM_PX, FEATURES, CnnOptions, PhysicsOptions
+from ptychopinn.scaling import CountStatistics
+
+ENCODER = "autoencoder.encoder.blocks."
+SHARED = "autoencoder.decoder_shared."
+SEPARATE = "autoencoder.decoder_amp."
+PHYSICS = "forward_model."
+DEFAULT_INTENSITY_SCALE = 1e4
+PHYSICS_FIELDS = {
+    "object_big": "object_big",
+    "training_patch_weighting": "patch_weighting",
+    "probe_mask_sigma": "probe_mask_sigma_px",
+    "amplitude_physics_gain": "amplitude_gain",
+    "intensity_scale_trainable": "has_trained_scale",
+}
+"""Names of PtychoPINN's ModelConfig, and ours."""
+DATA_FIELDS = {"probe_scale": "probe_scale", "max_neighbor_distance": "max_neighbor_distance_px"}
+"""Names of its DataConfig, and ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedCnn:
+    """A network from a checkpoint, ready for inference.
+
+    ``scalars`` of the physics that the file holds, by name; ``statistics`` of its training scan (count regime).
+    """
+
+    network: TrainableCnn
+    scalars: Mapping[str, list[float]]
+    statistics: CountStatistics | None
+
+
+def import_checkpoint(path: Path, output: Literal["polar", "cartesian"] | None = None) -> tuple[Cnn, dict[str, Any]]:
+    """Return the network of a checkpoint without its physics, and the scalars of the physics.
+
+    ``output`` goes before what the checkpoint says of itself; one that says nothing is polar.
+
+    Raises
+    ------
+    FileFormatError
+        As :func:`load_cnn`.
+    """
+    found = load_cnn(path, **({} if output is None else {"output": output}))
+    scalars: dict[str, Any] = dict(found.scalars)
+    if found.statistics is not None:
+        scalars["rms_input_scale"] = found.statistics.rms_input_scale
+        scalars["mean_measured_intensity"] = found.statistics.mean_measured_intensity
+    return found.network.without_physics(), scalars
+
+
+def load_cnn(path: Path, **known: Any) -> ImportedCnn:
+    """Return the network of PtychoPINN's checkpoint at ``path``.
+
+    Parameters
+    ----------
+    known
+        Fields of :class:`CnnOptions` that go before what the file says.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is damaged, holds more than weights and plain values, or is not of this network.
+    """
+    content = _read(path)
+    state = content.get("state_dict")
+    state = state if isinstance(state, Mapping) else content
+    weights = {str(k).removeprefix(TRAINER_PREFIX): v for k, v in state.items() if isinstance(v, Tensor)}
+    if ENCODER + "0.conv1.weight" not in weights:
+        raise FileFormatError(f"{path}: lacks {ENCODER}0.conv1.weight; give a checkpoint of PtychoPINN's CNN")
+    parameters = _map(content, "hyper_parameters")
+    model, data = _map(parameters, "model_config"), _map(parameters, "data_config")
+    try:
+        options = replace(options_of(weights), **{**_stated(model), **known})
+        network = TrainableCnn(options, _physics(weights, model, data))
+        start = {k: v for k, v in network.state_dict().items() if k.startswith(PHYSICS)}  # supervised ones lack it
+        network.load_state_dict({**start, **weights})
+    except (KeyError, ValueError, TypeError, RuntimeError, ReconstructionError) as fault:
+        cause = " ".join(str(fault).split())[:200]
+        raise FileFormatError(f"{path}: holds a network of a form that is not known here ({cause})") from fault
+    statistics = _statistics(content)
+    if statistics is not None and options.sees_counts:
+        network.input_scale_factor = statistics.rms_input_scale
+    network.eval()
+    scalars = {name: value.tolist() for name, value in weights.items() if name.startswith(PHYSICS)}
+    return ImportedCnn(network, scalars, statistics)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise FileFormatError(f"{path}: there is no such file; give a checkpoint") from None
+    except Exception as fault:  # whatever an unpickler meets
+        cause = (str(fault).splitlines() or [type(fault).__name__])[0][:120]
+        raise FileFormatError(
+            f"{path}: is no checkpoint of tensors and plain data ({cause}); it is not loaded"
+        ) from fault
+    if not isinstance(content, Mapping):
+        raise FileFormatError(f"{path}: holds no state_dict; give a checkpoint of PtychoPINN")
+    return content
+
+
+def options_of(weights: Mapping[str, Tensor]) -> CnnOptions:
+    """Return the form of a network with these weights (names without ``model.``), as far as shapes tell."""
+    names = "\n".join(weights)
+    is_shared = SHARED in names
+    decoder, stage = (SHARED, SHARED + "head.") if is_shared else (SEPARATE, SEPARATE + "amp.")
+    blocks = {k.removeprefix(ENCODER).split(".")[0] for k in weights if k.startswith(ENCODER)}
+    members = weights[ENCODER + "0.conv1.weight"].shape[1]
+    first = weights[stage + "conv1.weight"].shape[0] // (1 + is_shared)
+    border = weights[stage + "conv_up_block.conv1.weight"].shape[1]
+    idle, kernel = _idle_attention(weights, decoder + "attention_blocks.0.")
+    return CnnOptions(
+        size_px=BOTTOM_PX << len(blocks),
+        members=members,
+        width_factor=weights[f"{ENCODER}{len(blocks) - 1}.conv2.weight"].shape[0] // (4 * FEATURES),
+        has_attention=ENCODER + "0.attention.ChannelGate." in names,
+        has_batch_norm=ENCODER + "0.bn1." in names,
+        has_bottleneck_attention="bottleneck_cbam." in names,
+        has_shared_decoder=is_shared,
+        idle_encoder_attention=ENCODER + "0.attention.conv." in names,
+        idle_decoder_attention=idle,
+        idle_kernel_px=kernel,
+        first_channels=None if first == members else first,
+        border_features=None if border == members * (1 + is_shared) else border,
+    )
+
+
+def _idle_attention(
+    weights: Mapping[str, Tensor], prefix: str
+) -> tuple[Literal["none", "cbam", "eca", "spatial"], int]:
+    if prefix + "conv.weight" in weights:
+        return "eca", 7
+    if prefix + "spatial_gate.compress.weight" in weights:
+        return "spatial", weights[prefix + "spatial_gate.compress.weight"].shape[-1]
+    return ("cbam" if prefix + "SpatialGate.compress.weight" in weights else "none"), 7
+
+
+def _stated(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a ModelConfig states and shapes do not."""
+    stated: dict[str, Any] = {}
+    if "cnn_output_mode" in model:
+        stated["output"] = "cartesian" if model["cnn_output_mode"] == "real_imag" else "polar"
+    if model.get("cnn_output_mode") == "real_imag" and model.get("physics_forward_mode") == "amplitude":
+        stated["takes_counts"] = False
+    if "probe_big" in model:
+        stated["has_border"] = bool(model["probe_big"])
+    if model.get("amp_activation") == "sigmoid":
+        stated["amplitude_activation"] = "sigmoid"
+    if model.get("intensity_scale_trainable"):
+        stated["log_input_scale"] = log(model.get("intensity_scale", DEFAULT_INTENSITY_SCALE))
+    return stated
+
+
+def _physics(weights: Mapping[str, Tensor], model: Mapping[str, Any], data: Mapping[str, Any]) -> PhysicsOptions:
+    found = {ours: model[theirs] for theirs, ours in PHYSICS_FIELDS.items() if theirs in model}
+    found |= {ours: data[theirs] for theirs, ours in DATA_FIELDS.items() if theirs in data}
+    counts = model.get("physics_forward_mode") == "rectangular_scaled"
+    scales = weights.get(PHYSICS + "rect_scaler.s1")
+    return PhysicsOptions(
+        regime="counts" if counts else "amplitude",
+        datasets=1 if scales is None else len(scales),
+        has_probe_mask=model.get("probe_mask") is True,
+        **found,
+    )
+
+
+def _statistics(content: Mapping[str, Any]) -> CountStatistics | None:
+    found = _map(content, "ci_statistics")
+    values = [found.get(name) for name in ("rms_input_scale", "mean_measured_intensity")]
+    if any(value is None for value in values):
+        return None
+    scale, mean = (float(torch.as_tensor(value).flatten()[0]) for value in values)
+    return CountStatistics(scale, mean)
+
+
+def _map(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = content.get(key)
+    return value if isinstance(value, Mapping) else {}

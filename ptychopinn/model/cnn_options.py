@@ -1,0 +1,134 @@
+"""Options of the ``cnn`` network, and of the physics that trains it. Defaults are PtychoPINN's, but for one frame a group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, isqrt
+from typing import Literal
+
+from ptychopinn.errors import ReconstructionError
+
+SIZES_PX = (64, 128, 256)
+BOTTOM_PX = 8
+FEATURES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class CnnOptions:
+    """The network's form.
+
+    Parameters
+    ----------
+    size_px
+        Side N of pattern and patch: 64, 128 or 256.
+    members
+        Frames of a group that are seen together: 1 or 4.
+    width_factor
+        Scale f of all channel counts.
+    output
+        What the decoders mean: ``polar`` (amplitude, phase) or ``cartesian`` (real, imaginary).
+    has_attention, has_bottleneck_attention
+        CBAM after each encoder block; after the encoder.
+    has_batch_norm
+        In the encoder, the second decoder and the shared one.
+    has_border
+        The patch outside its central half is predicted too, else 0.
+    has_shared_decoder
+        One decoder with residual refinement for both parts.
+    takes_counts
+        Trained on counts, not on their square roots; None: when ``cartesian``.
+    log_input_scale
+        Logarithm of a factor of the images that goes before any other.
+    idle_encoder_attention, idle_decoder_attention, idle_kernel_px
+        Attention that some checkpoints hold and that is never applied.
+    border_features, first_channels
+        Of old checkpoints: features that make the border, channels of the first decoder. None: as many as ``members``.
+    """
+
+    size_px: int = 64
+    members: int = 1
+    width_factor: int = 2
+    output: Literal["polar", "cartesian"] = "polar"
+    has_attention: bool = True
+    has_batch_norm: bool = False
+    has_border: bool = True
+    amplitude_activation: Literal["silu", "sigmoid"] = "silu"
+    has_bottleneck_attention: bool = False
+    has_shared_decoder: bool = False
+    takes_counts: bool | None = None
+    log_input_scale: float | None = None
+    idle_encoder_attention: bool = False
+    idle_decoder_attention: Literal["none", "cbam", "eca", "spatial"] = "none"
+    idle_kernel_px: int = 7
+    border_features: int | None = None
+    first_channels: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size_px not in SIZES_PX:
+            raise ReconstructionError(f"the cnn takes patterns of 64, 128 or 256 px, not {self.size_px}; crop to one")
+        if self.members not in (1, 4):
+            raise ReconstructionError(f"the cnn takes groups of 1 or 4 frames, not {self.members}; set gridsize 1 or 2")
+
+    @property
+    def sees_counts(self) -> bool:
+        """Whether the input is counts, scaled."""
+        return self.output == "cartesian" if self.takes_counts is None else self.takes_counts
+
+    @property
+    def encoder_widths(self) -> list[int]:
+        """Channels after each encoder block, finest first."""
+        deepest = 4 * FEATURES * self.width_factor
+        return [deepest >> level for level in reversed(range(self._levels))]
+
+    @property
+    def decoder_widths(self) -> list[int]:
+        """Channels after each decoder block, coarsest first."""
+        last = FEATURES * self.width_factor
+        return [last << level for level in reversed(range(self._levels - 1))]
+
+    @property
+    def _levels(self) -> int:
+        return (self.size_px // BOTTOM_PX).bit_length() - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhysicsOptions:
+    """How patches become patterns in training.
+
+    Parameters
+    ----------
+    regime
+        ``amplitude``, or ``counts`` with a cartesian network.
+    object_big
+        The patches of a group are merged and cut out again; else each stands alone. None: in groups of several.
+    patch_weighting
+        What they are merged by: the ``central_mask``, ``uniform`` (the same, undamped), or ``probe`` (|P|^2).
+    max_neighbor_distance_px
+        Greatest distance of a group's members; sets the side of the merged region.
+    probe_scale
+        Inverse mean modulus of the normalised probe.
+    has_probe_mask, probe_mask_sigma_px
+        The probe is cut by a soft disk of diameter N/2.
+    datasets
+        Scans with trained scales of their own.
+    amplitude_gain
+        Factor of the predicted amplitude.
+    has_trained_scale
+        The predicted amplitude gets the trained alpha and beta of its data set.
+    """
+
+    regime: Literal["amplitude", "counts"] = "amplitude"
+    object_big: bool | None = None
+    patch_weighting: Literal["central_mask", "uniform", "probe"] = "central_mask"
+    max_neighbor_distance_px: float = 3.0
+    probe_scale: float = 4.0
+    has_probe_mask: bool = False
+    probe_mask_sigma_px: float = 1.0
+    datasets: int = 1
+    amplitude_gain: float = 1.0
+    has_trained_scale: bool = False
+
+    def region_px(self, network: CnnOptions) -> int:
+        """Return the side of a group's region: N + (gridsize - 1) times the greatest distance, rounded up to even."""
+        reach = 2 * ceil(ceil(self.max_neighbor_distance_px) / 2)
+        return network.size_px + (isqrt(network.members) - 1) * reach

@@ -1,0 +1,138 @@
+"""``predict`` and ``model export`` as users call them: where products go, what is in them, what is refused how."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from daemon_tools import PROBE, SCAN, real_scan, write_untrained_bundle
+from typer.testing import CliRunner
+
+from daemon.cli.main import app
+from daemon.errors import ConfigError, DaemonError
+from daemon.files import read_probe, read_product
+from daemon.files.cxi import write_cxi
+from ptychopinn.errors import FileFormatError
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+@pytest.fixture(scope="module")
+def short_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file of the first 24 frames of the shipped scan."""
+    scan = real_scan()
+    path = tmp_path_factory.mktemp("scan") / "short.cxi"
+    write_cxi(
+        path, replace(scan, counts=scan.counts[:24], indexes=scan.indexes[:24], positions_m=scan.positions_m[:24])
+    )
+    return path
+
+
+def plain(*files: Path, output: Path, probe: Path = PROBE, **options: object):
+    more = [part for key, value in options.items() for part in (f"--{key}", value)]
+    return run("predict", *files, "--probe", probe, "--bundle", "none", "--json", "--output", output, *more)
+
+
+def test_files_of_one_name_do_not_overwrite_each_other(short_scan: Path, tmp_path: Path):
+    files = []
+    for folder in ("monday", "tuesday"):
+        (tmp_path / folder).mkdir()
+        files.append(tmp_path / folder / "scan.cxi")
+        files[-1].write_bytes(short_scan.read_bytes())
+    done = plain(*files, short_scan, output=tmp_path / "out")
+    assert done.exit_code == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["monday-scan.h5", "short.h5", "tuesday-scan.h5"]
+    assert [Path(s["output"]).name for s in json.loads(done.stdout)] == [
+        "monday-scan.h5",
+        "tuesday-scan.h5",
+        "short.h5",
+    ]
+    twice = plain(files[0], files[0], output=tmp_path / "more")
+    assert isinstance(twice.exception, ConfigError)
+    assert "monday-scan.h5" in str(twice.exception)
+
+
+def test_where_a_product_cannot_be(short_scan: Path, tmp_path: Path):
+    (tmp_path / "file.h5").touch()
+    several = plain(short_scan, SCAN, output=tmp_path / "file.h5")
+    assert isinstance(several.exception, ConfigError)
+    assert "need a directory" in str(several.exception)
+    assert isinstance(plain(short_scan, output=tmp_path / "file.h5" / "x.h5").exception, ConfigError)
+    (tmp_path / "x.h5" / "in").mkdir(parents=True)
+    (tmp_path / "out" / "short.h5" / "in").mkdir(parents=True)
+    blocked = plain(short_scan, output=tmp_path / "out")
+    assert isinstance(blocked.exception, DaemonError)
+    assert "short.h5 cannot be written" in str(blocked.exception)
+
+
+def test_the_product_says_how_it_was_made(short_scan: Path, tmp_path: Path):
+    done = plain(short_scan, output=tmp_path / "x.h5", sweeps=1)
+    (summary,) = json.loads(done.stdout)
+    product = read_product(tmp_path / "x.h5")
+    live = product.live
+    assert summary["rfactor"] == pytest.approx(live.rfactors["refined"])
+    assert live.rfactors["refined"] < live.rfactors["network"] == pytest.approx(summary["rfactors"][-1])
+    assert live.refined_weight.shape == product.object.shape
+    assert live.verdict["received"] == live.verdict["stitched"] == len(product.indexes) == 24
+    assert live.verdict["refused"] == {}
+    assert live.started < live.ended
+    assert json.loads(live.configuration)["predict"]["sweeps"] == 1
+    assert real_scan().notes == () or real_scan().notes[0] in product.comments
+
+
+def test_a_probe_in_other_units_gives_the_same_picture(short_scan: Path, tmp_path: Path):
+    found = read_probe(PROBE)
+    np.savez(tmp_path / "weak.npz", probe=found.probe / 1000, object_pixel_size_m=found.pixel_size_m)
+    want = plain(short_scan, output=tmp_path / "want.h5")
+    got = plain(short_scan, output=tmp_path / "got.h5", probe=tmp_path / "weak.npz")
+    assert "the probe was set to that" in got.stderr
+    assert "the probe was set to that" not in want.stderr
+    one, other = (read_product(tmp_path / name) for name in ("want.h5", "got.h5"))
+    seen = one.live.network_weight > 0.3
+    ratio = np.abs(other.object[seen]).mean() / np.abs(one.object[seen]).mean()
+    assert ratio == pytest.approx(1, abs=0.15)
+    assert np.square(np.abs(other.probe)).sum() == pytest.approx(np.square(np.abs(one.probe)).sum(), rel=0.3)
+
+
+def test_what_does_not_fit_is_refused_by_file(short_scan: Path, tmp_path: Path):
+    found = read_probe(PROBE)
+    np.savez(tmp_path / "coarse.npz", probe=found.probe, object_pixel_size_m=2 * found.pixel_size_m)
+    np.savez(tmp_path / "unscaled.npz", probe=found.probe)
+    for options, words in (
+        ({"probe": tmp_path / "coarse.npz"}, "take a probe of this geometry"),
+        ({"pixel-size": 1e-14, "probe": tmp_path / "unscaled.npz"}, "check the positions' unit"),
+    ):
+        done = plain(short_scan, output=tmp_path / "x.h5", **options)
+        assert done.exit_code == 3
+        assert words in done.stderr
+        assert done.stderr.startswith(f"ptycholive: {short_scan}: ")
+        assert len(done.stderr.splitlines()) <= 2
+    assert not (tmp_path / "x.h5").exists()
+
+
+def test_a_wrong_model_ends_the_verb_before_the_first_file(short_scan: Path, tmp_path: Path):
+    bundle = write_untrained_bundle(tmp_path / "untrained.zip")
+    content = bytearray(bundle.read_bytes())
+    content[len(content) // 2] ^= 1
+    bundle.write_bytes(content)
+    done = run("predict", short_scan, short_scan, "--bundle", bundle, "--output", tmp_path / "out")
+    assert isinstance(done.exception, FileFormatError | ConfigError)
+    missing = run("predict", short_scan, "--bundle", bundle, "--output", tmp_path / "x.h5")
+    assert isinstance(missing.exception, FileFormatError)
+    assert "damaged" in str(missing.exception)
+    wrong = plain(short_scan, output=tmp_path / "x.h5", device="abacus")
+    assert isinstance(wrong.exception, ConfigError)
+
+
+def test_export_into_a_directory_and_where_it_cannot_be(tmp_path: Path):
+    bundle = write_untrained_bundle(tmp_path / "untrained.zip")
+    (tmp_path / "folder").mkdir()
+    assert run("model", "export", bundle, tmp_path / "folder").exit_code == 0
+    assert (tmp_path / "folder" / "untrained.zip").read_bytes() == bundle.read_bytes()
+    assert run("model", "export", bundle, bundle).exit_code == 0
+    assert isinstance(run("model", "export", bundle, bundle / "x.zip").exception, ConfigError)
