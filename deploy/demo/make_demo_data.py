@@ -1,8 +1,9 @@
 """Make the demo's scan from the measured file: ``python deploy/demo/make_demo_data.py siemens-star-small.npz.bz2``.
 
 The counts are written as uint16, and the script stops if that would change one. The measured file states no optics:
-those below are ASSUMED, which the written file says of itself. The licence text is looked for beside the measured file
-(``*.LICENSE.txt``) and goes beside and into the written one. The same input gives the same bytes.
+those below are ASSUMED, which the written file says of itself. The measured file's analytic probe goes beside it. The
+licence text is looked for beside the measured file (``*.LICENSE.txt``) and goes beside and into the written one. The same
+input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ def main() -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     target = options.output / f"{NAME}.cxi"
     write_cxi(target, scan)
+    np.savez_compressed(
+        options.output / f"{NAME}-guess.npz", probe=measured.probe, object_pixel_size_m=scan.object_pixel_size_m
+    )
     (options.output / f"{NAME}.LICENSE.txt").write_text(licence)
     print(f"{target}: {target.stat().st_size} bytes, {len(counts)} frames, at most {counts.max()} counts,", end=" ")
     print(f"object pixel {scan.object_pixel_size_m:.6g} m")
