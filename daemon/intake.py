@@ -50,8 +50,7 @@ class IntakeOptions:
     position_factors: tuple[float, float] = (1.0, 1.0)
 
 
-Fault = CodecError
-Item = ScanStart | ScanEnd | EncodedFrame | Frame | Fault | list[Position]
+Item = ScanStart | ScanEnd | EncodedFrame | Frame | CodecError | list[Position]
 
 
 class Intake:

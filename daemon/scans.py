@@ -72,11 +72,6 @@ class ScanBook:
             _write_record(self.folder(scan_id) / RECORD_NAME, record)
         return record
 
-    def ids(self) -> list[str]:
-        """Return all ids, oldest first."""
-        with self._lock:
-            return list(self._records)
-
     def get(self, scan_id: str) -> ScanRecord | None:
         """Return a record."""
         with self._lock:

@@ -13,15 +13,14 @@ from daemon.snapshot import LayerName, LayerUpdate, Region
 from ptychopinn.canvas import Box
 from ptychopinn.device import to_host
 from ptychopinn.groups import GroupBuilder
+from ptychopinn.inference import rfactor
 from ptychopinn.model import Model
 from ptychopinn.model.network import LiftNet
 from ptychopinn.mosaic import Mosaic
-from ptychopinn.physics import rfactor_parts
 from ptychopinn.refine import Refiner
 from ptychopinn.repaint import Predict, Repaint
 
 SAMPLE_FRAMES = 1024
-RFACTOR_BATCH = 32
 COVERED = 0.05
 
 
@@ -141,14 +140,8 @@ class ScanWork:
         return float((weight > COVERED * weight.max()).float().mean()) if weight.numel() else 0.0
 
     def _rfactor(self, source: Mosaic | Refiner, indexes: Sequence[int]) -> float:
-        misfit = total = 0.0
-        for begin in range(0, len(indexes), RFACTOR_BATCH):
-            part = indexes[begin : begin + RFACTOR_BATCH]
-            patches = torch.stack([source.cut(self.positions_px[i]) for i in part])
-            amplitude = torch.stack([self._sample[i] for i in part])
-            above, below = rfactor_parts(self._probe, patches, amplitude)
-            misfit, total = misfit + above, total + below
-        return misfit / total if total > 0 else float("nan")
+        amplitude = [self._sample[i] for i in indexes]
+        return rfactor(self._probe, source, amplitude, [self.positions_px[i] for i in indexes])
 
     def update(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from tensordict import TensorDict
 from torch import Tensor
 
-from ptychopinn.canvas import Box
 from ptychopinn.errors import GeometryError
 from ptychopinn.model import Model
 from ptychopinn.model.lift import Lift
@@ -135,11 +134,8 @@ def _predict(
     group = single_group(amplitude[:, None])
     if before is None:
         return model.predict(group)[:, 0]
-    n = before.size_px
-    corners = np.rint(positions_px).astype(int) - n // 2 - np.array(before.origin_px)
-    cuts = [before.read(Box(int(y), int(x), n, n)) for y, x in corners]
-    starts = torch.stack([torch.where(total > 0, value, 1.0) for value, total in cuts])
-    supports = torch.stack([(total - weight).clamp_min_(0.0) for _, total in cuts])
+    cuts = [before.surroundings(position, weight) for position in positions_px]
+    starts, supports = (torch.stack(part) for part in zip(*cuts, strict=True))
     if isinstance(model, LiftNet):
         return model.predict(group, starts[:, None], supports[:, None])[:, 0]
     if not isinstance(model, Lift):
@@ -148,12 +144,17 @@ def _predict(
     return look(None, Optics(model.probe[None]), frames, starts[None], projections=model.projections)[0]
 
 
-def rfactor(probe: Tensor, picture: Mosaic | Refiner, amplitude: Tensor, positions_px: NDArray[np.float64]) -> float:
+def rfactor(
+    probe: Tensor,
+    picture: Mosaic | Refiner,
+    amplitude: Tensor | Sequence[Tensor],
+    positions_px: NDArray[np.float64] | Sequence[tuple[float, float]],
+) -> float:
     """Return the R-factor of a stitched or refined object over all frames."""
     misfit = total = 0.0
     for begin in range(0, len(amplitude), RFACTOR_BATCH):
         part = slice(begin, begin + RFACTOR_BATCH)
         patches = torch.stack([picture.cut(position) for position in positions_px[part]])
-        above, below = rfactor_parts(probe, patches, amplitude[part])
+        above, below = rfactor_parts(probe, patches, torch.stack(tuple(amplitude[part])))
         misfit, total = misfit + above, total + below
     return misfit / total if total > 0 else float("nan")

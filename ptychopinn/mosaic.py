@@ -184,6 +184,16 @@ class Mosaic:
         top, left = (round(float(p)) - self.size_px // 2 for p in position_px)
         return self.read(Box(top - self.origin_px[0], left - self.origin_px[1], self.size_px, self.size_px))[0]
 
+    def surroundings(self, position_px: Sequence[float], weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what a second look at a position starts from: the patch ``(N, N)`` and the other frames' weight there.
+
+        The patch is 1 where nothing lies; ``weight (N, N)`` is what the frame itself contributes, greatest value 1.
+        """
+        top, left = (round(float(p)) - self.size_px // 2 for p in position_px)
+        box = Box(top - self.origin_px[0], left - self.origin_px[1], self.size_px, self.size_px)
+        value, total = self.read(box)
+        return torch.where(total > 0, value, 1.0), (total - weight).clamp_min_(0.0)
+
     @property
     def total_weight(self) -> float:
         """Sum of all weights on the canvas; one patch adds ``patch_weight``."""

@@ -17,7 +17,6 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from ptychopinn.canvas import Box
 from ptychopinn.mosaic import Mosaic
 
 GROWTH = 4 / 3
@@ -108,7 +107,9 @@ class Repaint:
 
     def _look(self, indexes: list[int]) -> None:
         frames = [self._frames[i] for i in indexes]
-        starts, supports = zip(*(self._surroundings(frame) for frame in frames), strict=True)
+        starts, supports = zip(
+            *(self._mosaic.surroundings(frame.position_px, self._weight) for frame in frames), strict=True
+        )
         images = torch.stack([frame.amplitude for frame in frames])[:, None]
         group = TensorDict({"images": images}, batch_size=[len(frames)])
         patches = self._predict(group, torch.stack(starts)[:, None], torch.stack(supports)[:, None])[:, 0]
@@ -119,13 +120,6 @@ class Repaint:
             if frame.looks >= self._most_looks:
                 del self._frames[index]
         self.repainted += len(indexes)
-
-    def _surroundings(self, frame: _Frame) -> tuple[Tensor, Tensor]:
-        """Return the mosaic under a frame ``(N, N)``, 1 where nothing lies, and the weight of the other frames."""
-        n = self._mosaic.size_px
-        top, left = (round(p) - n // 2 for p in frame.position_px)
-        value, weight = self._mosaic.read(Box(top - self._mosaic.origin_px[0], left - self._mosaic.origin_px[1], n, n))
-        return torch.where(weight > 0, value, 1.0), (weight - self._weight).clamp_min_(0.0)
 
     def _cell(self, position_px: tuple[float, float]) -> tuple[int, int]:
         return round(position_px[0] / self._cell_px), round(position_px[1] / self._cell_px)
