@@ -9,22 +9,26 @@ from typing import Any
 
 import torch
 
+from daemon.backlog import Store
 from daemon.config import Config
 from daemon.engine import Engine, EngineEvents
 from daemon.files.product import Product
+from daemon.health import Health
 from daemon.intake import Intake
+from daemon.journal import ScanNames, StoredStart
 from daemon.metrics import Metrics
+from daemon.notify import Systemd
 from daemon.output import ProductWriter
-from daemon.publish.http import HttpServer, create_app
+from daemon.preprocess import Prepared
+from daemon.publish.http import create_app, open_server
 from daemon.publish.hub import UpdateHub
 from daemon.publish.zmq import ZmqPublisher
-from daemon.scans import ScanBook, now_text
+from daemon.scans import RUNNING, ScanBook, now_text
 from daemon.setup import Setup
 from daemon.status import verdict_sentence
 from daemon.version import VERSION
 from daemon.view import View
 from daemon.work import ScanResult
-from streams.frame import ScanStart
 from streams.join import Verdict
 
 TICK_S = 0.5
@@ -47,18 +51,27 @@ class Daemon:
         self._config = config
         self._setup = setup
         self.metrics = Metrics()
+        self._systemd = Systemd()
         self.hub = UpdateHub()
         self.book = ScanBook(config.output.directory)
-        self._writer = ProductWriter(config.output.keep_checkpoints)
-        self._join = setup.make_join(self.book)
+        keeper = setup.make_keeper()
+        self._journal = None if keeper is None else keeper.journal
+        self._writer = ProductWriter(
+            config.output.keep_checkpoints, make_room=None if self._journal is None else self._journal.drop_oldest
+        )
+        names = ScanNames(config.output.directory) if keeper is None else keeper.names
+        self._join = setup.make_join(names.is_taken)
         self._intake = Intake(
             setup.make_codec(),
+            setup.make_preprocess(),
             self._join,
             setup.intake_options(),
             self.metrics,
+            keeper=keeper,
             on_points=lambda points: self._engine.submit(points),
             on_started=self._scan_started,
             on_complete=self._scan_received,
+            on_prepared=self._scan_prepared,
         )
         events = EngineEvents(
             on_update=self.hub.publish_layer,
@@ -67,8 +80,10 @@ class Daemon:
             on_finished=self._scan_finished,
             on_checkpoint=self._checkpoint,
             frames_received=lambda scan_id: self._verdict(scan_id).received,
+            on_left=self._scan_left,
         )
-        self._engine = Engine(setup.probe, setup.models, setup.engine_options(), self.metrics, events)
+        store = None if self._journal is None else Store(self._journal.has, self._journal.read)
+        self._engine = Engine(setup.probe, setup.models, setup.engine_options(), self.metrics, events, store)
         self._last_verdict: dict[str, Verdict] = {}
         self._stopping = threading.Event()
         self._receivers = setup.make_receivers(self._intake.on_frame_message, self._intake.on_position_message)
@@ -80,9 +95,11 @@ class Daemon:
             self._intake,
             self._engine,
             self._receivers,
+            self._journal,
             verdict_of=self._verdict,
             is_stopping=self._stopping.is_set,
         )
+        self._view.health = Health(self._engine, self._intake, self._writer, self._journal, lambda: self._receivers)
         self._bind()
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="status", daemon=True)
         self.metrics.build.info({"version": VERSION, "torch": torch.__version__, "device": str(setup.device)})
@@ -90,18 +107,25 @@ class Daemon:
     def _bind(self) -> None:
         """Open every port; whatever was opened is closed again if one fails."""
         config = self._config
-        self.publisher = ZmqPublisher(self.hub, config.publish.endpoint)
+        self.publisher = ZmqPublisher(self.hub, config.publish.endpoint, curve=self._setup.publish_curve)
         try:
-            app = create_app(self._view, self.hub)
-            self.http = HttpServer(app, config.http.host, config.http.port, token=self._setup.http_token)
+            app = create_app(self._view, self.hub, config.http.max_viewers)
+            count_refused = self.metrics.count_http_refused
+            self.http = open_server(app, config.http, self._setup.http_token, count_refused)
         except BaseException:
             self.publisher.close()
             raise
         self._view.viewers = lambda: self.publisher.subscribers + int(app.state.viewers.count)
-        self._view.writer_failure = lambda: self._writer.failure
+        self._view.viewer_handshake_failures = lambda: self.publisher.handshake_failures
 
     def start(self) -> None:
-        """Start every thread; returns when the daemon is ready for frames."""
+        """Start every thread; returns when the daemon is ready for frames. Unfinished scans are played again meanwhile."""
+        if self._journal is not None:
+            self._journal.start()
+            for scan_id in self._journal.unfinished():
+                record = self.book.get(scan_id)
+                if record is not None and record.state not in RUNNING:
+                    self._journal.close(scan_id)
         self._writer.start()
         self.http.start()
         self._engine.start()
@@ -114,16 +138,20 @@ class Daemon:
             self.stop()
             raise
         self._ticker.start()
+        self._systemd.say("READY=1")
         log.info("ready: page %s, updates %s", self.http.url, self.publisher.bound_endpoint)
 
     def stop(self) -> None:
         """Stop receiving, finish what came, write products, tell viewers, close."""
+        self._systemd.say("STOPPING=1")
         self._stopping.set()
         for receiver in self._receivers:
             receiver.stop()
         self._intake.stop()
-        self._engine.stop()
+        self._engine.stop(self._config.limits.stop_s if self._journal is not None else float("inf"))
         self._writer.stop()
+        if self._journal is not None:
+            self._journal.stop()
         if self._ticker.is_alive():
             self._ticker.join()
         self.hub.publish_status(self._view.status())
@@ -137,11 +165,25 @@ class Daemon:
 
     # the life of a scan
 
-    def _scan_started(self, scan_id: str, start: ScanStart) -> None:
-        self.book.open(scan_id)
+    def _scan_started(self, stored: StoredStart) -> None:
+        scan_id, start = stored.scan_id, stored.start
+        self.book.open(scan_id, stored.started)
+        optics = self._setup.note_scan(scan_id, start.geometry)
+        self.book.change(scan_id, pixel_size_m=optics.object_pixel_size_m, notes=optics.notes)
+        for note in optics.notes:
+            log.warning("scan %s: %s", scan_id, note)
         self._view.current = scan_id
         self.hub.publish_scan({"scan_id": scan_id, "state": "started", "expected": start.expected_frames})
         log.info("scan %s started, %s frames expected", scan_id, start.expected_frames or "an unknown number of")
+
+    def _scan_prepared(self, scan_id: str, prepared: Prepared) -> None:
+        """Note how the patterns of a scan are made, before its first one (intake's thread)."""
+        record = self.book.get(scan_id)
+        notes = (*(() if record is None else record.notes), *prepared.notes)
+        self.book.change(scan_id, center_px=prepared.center_px, center_from=prepared.center_from, notes=notes)
+        for note in prepared.notes:
+            log.warning("scan %s: %s", scan_id, note)
+        log.info("scan %s: beam at row %d, column %d (%s)", scan_id, *prepared.center_px, prepared.center_from)
 
     def _scan_received(self, scan_id: str) -> None:
         self.book.change(scan_id, state="finishing")
@@ -159,6 +201,8 @@ class Daemon:
 
         def on_written(path: Path | None) -> None:
             body = verdict.as_dict()
+            record = self.book.get(scan_id)
+            notes = (*(() if record is None else record.notes), *self._intake.findings(scan_id))
             self.book.change(
                 scan_id,
                 state=state,
@@ -168,8 +212,12 @@ class Daemon:
                 model_generation=self._engine.generation,
                 product=None if path is None else str(path),
                 verdict=body,
+                notes=notes,
+                run=self._intake.about(scan_id),
             )
             self._last_verdict.pop(scan_id, None)
+            if self._journal is not None and (path is not None or not result.indexes.size):
+                self._journal.close(scan_id)  # else it is played again at the next start, and the product written then
             self.metrics.scans.labels(state).inc()
             self.hub.publish_scan(
                 {
@@ -179,6 +227,7 @@ class Daemon:
                     "result": state,
                     "product": path,
                     "rfactors": result.rfactors,
+                    "notes": list(notes),
                 }
             )
             log.info("scan %s %s: %s", scan_id, state, verdict_sentence(body))
@@ -190,6 +239,11 @@ class Daemon:
 
     def _checkpoint(self, result: ScanResult) -> None:
         self._writer.checkpoint(self.book.folder(result.scan_id), lambda: self._product(result, None))
+
+    def _scan_left(self, result: ScanResult, waiting: int) -> None:
+        """Leave a scan whose frames are not all done to the next start (engine's thread)."""
+        self._checkpoint(result)
+        log.warning("scan %s: %d frames wait in the journal; the next start goes on with them", result.scan_id, waiting)
 
     def _product(self, result: ScanResult, ended: str | None) -> Product:
         record = self.book.get(result.scan_id)
@@ -206,4 +260,6 @@ class Daemon:
     def _tick_until_stopped(self) -> None:
         while not self._stopping.wait(TICK_S):
             self._view.tick()
-            self.hub.publish_status(self._view.status())
+            status = self._view.status()
+            self.hub.publish_status(status)
+            self._systemd.say(f"STATUS={status['sentence']}", *["WATCHDOG=1"] * self._view.health.is_alive)

@@ -10,8 +10,12 @@ import zmq
 
 from daemon.publish.wire import Message, WireError, apply_delta, decode, read_snapshot
 from daemon.snapshot import LayerCanvas
+from streams.connection import close, set_curve
 from streams.errors import EndpointError
+from streams.keys import CurveKeys
+from streams.peers import EVENTS, Peers, drain
 
+MOST_BYTES = 4 << 30  # a picture of 16384 x 16384 with its weight
 ViewerEvent = tuple[str, dict[str, Any], LayerCanvas | None]
 
 
@@ -22,8 +26,8 @@ class Viewer:
     ----------
     timeout_s
         Longest silence; None waits for ever.
-    server_key
-        Public CURVE key of the daemon, if it encrypts.
+    curve
+        This viewer's keys and the daemon's public one, if it encrypts; see :func:`streams.keys.read_keys`.
     """
 
     def __init__(
@@ -31,7 +35,7 @@ class Viewer:
         endpoint: str,
         timeout_s: float | None = 10.0,
         *,
-        server_key: bytes | None = None,
+        curve: CurveKeys | None = None,
         receive_limit: int = 256,
     ) -> None:
         self.endpoint = endpoint
@@ -42,13 +46,12 @@ class Viewer:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, receive_limit)
-        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES)
         if timeout_s is not None:
             self._socket.setsockopt(zmq.RCVTIMEO, max(1, round(1000 * timeout_s)))
-        if server_key is not None:
-            self._socket.curve_publickey, self._socket.curve_secretkey = zmq.curve_keypair()
-            self._socket.curve_serverkey = server_key
-        self._connect()
+        self._peers = Peers(endpoint, curve)
+        self._monitor = self._socket.get_monitor_socket(EVENTS)
+        self._connect(curve)
 
     def __enter__(self) -> Viewer:
         return self
@@ -60,8 +63,8 @@ class Viewer:
 
     def close(self) -> None:
         """Leave the daemon."""
-        self._socket.close()
-        self._context.term()
+        if not self._socket.closed:
+            close(self._context, self._socket, self._monitor, 0)
 
     def events(self) -> Iterator[ViewerEvent]:
         """(topic, header, picture) of each message, for ever.
@@ -73,6 +76,8 @@ class Viewer:
         ------
         TimeoutError
             Nothing came for `timeout_s`.
+        EndpointError
+            Nor could it, since the keys do not fit.
         """
         while True:
             message = self._receive()
@@ -88,11 +93,14 @@ class Viewer:
             else:
                 yield message.topic, message.header, None
 
-    def _connect(self) -> None:
+    def _connect(self, curve: CurveKeys | None) -> None:
         try:
+            set_curve(self._socket, curve)
             self._socket.connect(self.endpoint)
-        except zmq.ZMQError as fault:
+        except (EndpointError, zmq.ZMQError) as fault:
             self.close()
+            if isinstance(fault, EndpointError):
+                raise
             sentence = f"{self.endpoint!r} is not an endpoint ({fault}); it looks like tcp://127.0.0.1:5556"
             raise EndpointError(sentence) from fault
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
@@ -102,6 +110,9 @@ class Viewer:
             try:
                 return decode(self._socket.recv_multipart())
             except zmq.Again as silence:
+                drain(self._monitor, self._peers)
+                if self._peers.handshake_failures and self._peers.fault:
+                    raise EndpointError(self._peers.fault) from silence
                 raise TimeoutError(
                     f"nothing came from {self.endpoint} for {self.timeout_s:g} s; "
                     "check that the daemon runs and that [publish] endpoint is this address"

@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from daemon.errors import ConfigError
+from streams.keys import CurveKeys, KeyFiles, read_keys
+from streams.samples import UNITS_M
 
 ENVIRONMENT_PREFIX = "PTYCHOLIVE_"
 Orientation = Literal[
@@ -43,20 +45,52 @@ def _checked_endpoint(endpoint: str) -> str:
 Endpoint = Annotated[str, AfterValidator(_checked_endpoint)]
 
 
+PositionKind = Literal["frame", "native", "panda", "pandablocks", "bluesky", "file", "raster", "spiral"]
+_POSITION_NEEDS: dict[str, tuple[str, ...]] = {
+    "native": ("endpoint",),
+    "panda": ("endpoint",),
+    "pandablocks": ("endpoint", "channels"),
+    "bluesky": ("endpoint", "channels"),
+    "file": ("file",),
+    "raster": ("shape", "step_m"),
+    "spiral": ("count", "step_m"),
+}
+
+
 class Section(BaseModel):
     """One table of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Frames(Section):
+class Encrypted(Section):
+    """CURVE keys of a socket, in files. The end that binds is the server, the one that connects is a client."""
+
+    curve_public_file: Path | None = Field(None, description="This end's public CURVE key.")
+    curve_secret_file: Path | None = Field(None, description="This end's secret CURVE key, closed to other users.")
+    curve_server_file: Path | None = Field(None, description="For an end that connects: the other end's public key.")
+    curve_allowed_file: Path | None = Field(
+        None, description="For an end that binds: file or directory with the public keys that are let in."
+    )
+
+    def curve(self, where: str, *, is_server: bool) -> CurveKeys | None:
+        """Return the keys, read. Raises :class:`streams.errors.KeyFileError` naming ``where``."""
+        files = KeyFiles(
+            self.curve_public_file, self.curve_secret_file, self.curve_server_file, self.curve_allowed_file
+        )
+        return read_keys(files, is_server, where)
+
+
+class Frames(Encrypted):
     """The detector's stream."""
 
     endpoint: Endpoint = Field(description="ZeroMQ address to connect to; a leading @ binds instead.")
     socket: Literal["pull", "sub"] = Field("pull", description="Socket type.")
-    format: Literal["native", "dectris-v2"] = Field("native", description="Wire format.")
+    format: Literal["native", "dectris-v1", "dectris-v2", "array-1.0"] = Field("native", description="Wire format.")
     channel: str | None = Field(None, description="Image channel; by default the first announced.")
     max_message_bytes: Count = Field(256 << 20, description="Larger messages are refused, bytes.")
+    check_hash: bool = Field(False, description="Compare pixels with the md5 that dectris-v1 sends, where it is one.")
+    expected_frames: Count | None = Field(None, description="Frames of a scan, for array-1.0, which does not say it.")
     scan_timeout_s: Positive = Field(30.0, description="A scan silent for longer is closed as incomplete, s.")
 
 
@@ -64,53 +98,69 @@ class Detector(Section):
     """From the detector's frame to the pattern."""
 
     orientation: Orientation = Field("identity", description="Applied to the whole frame, before the crop.")
-    center_px: tuple[int, int] = Field(description="Row and column of the beam in the oriented frame.")
-    size_px: Annotated[int, Field(ge=16, le=2048, multiple_of=2)] = Field(128, description="Side of the crop, px.")
-    mask_file: Path | None = Field(None, description="NPY of the crop or the oriented frame, non-zero = bad pixel.")
-    saturation: Positive | None = Field(None, description="Greatest valid count.")
+    center_px: tuple[int, int] | Literal["auto"] = Field(
+        "auto", description="Row and column of the beam in the oriented frame; auto finds it in the first frames."
+    )
+    size_px: Annotated[int, Field(ge=16, le=2048, multiple_of=2)] = Field(128, description="Side of the pattern, px.")
+    binning: Literal[1, 2, 4] = Field(1, description="Pixels of the detector along one of the pattern's; summed.")
+    mask_file: Path | None = Field(None, description="NPY of the pattern or the oriented frame, non-zero = bad pixel.")
+    flatfield_file: Path | None = Field(None, description="NPY of the oriented frame, factors on the counts.")
+    saturation: Positive | None = Field(None, description="Greatest valid count; else what the stream says.")
 
 
-class Positions(Section):
+class Positions(Encrypted):
     """Where the scan positions come from."""
 
-    source: Literal["frame", "native", "file", "raster"] = Field("frame", description="Kind of source.")
-    endpoint: Endpoint | None = Field(None, description="For native: ZeroMQ address; a leading @ binds.")
-    socket: Literal["pull", "sub"] = Field("pull", description="For native: socket type.")
+    source: PositionKind = Field("frame", description="Kind of source.")
+    endpoint: Endpoint | None = Field(None, description="For a stream: address; a leading @ binds. pandablocks: tcp://HOST:8889.")
+    socket: Literal["pull", "sub"] = Field("pull", description="Socket type; for panda and bluesky sub by default.")
+    channels: tuple[str, str] | None = Field(None, description="Names of the y and the x channel, or data keys.")
+    time_channel: str | None = Field(None, description="For panda, pandablocks: times of the samples, s, for a check.")
+    samples_per_frame: Annotated[int, Field(ge=1, le=1_000_000)] = Field(1, description="Samples averaged for a frame.")
+    first_sample: Annotated[int, Field(ge=0)] = Field(0, description="Number of the first sample of frame 0.")
+    unit: Literal["m", "mm", "um", "nm", "pm"] = Field("m", description="Unit of what the source gives.")
     file: Path | None = Field(None, description="For file: NPZ with position_m (n, 2), CSV, or a product.")
     shape: tuple[Count, Count] | None = Field(None, description="For raster: rows, columns.")
-    step_m: tuple[float, float] | None = Field(None, description="For raster: steps dy, dx, m.")
+    count: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(None, description="For spiral: positions.")
+    step_m: tuple[float, float] | None = Field(None, description="For raster, spiral: steps dy, dx, m.")
     snake: bool = Field(False, description="For raster: every second row runs backwards.")
-    scale: Positive = Field(1.0, description="Factor on all positions (1e-6 for a source that sends micrometres).")
+    scale: Positive | tuple[Positive, Positive] = Field(1.0, description="Factor on all positions, or one each for y, x.")
     flips: list[Literal["y", "x"]] = Field([], description="Axes whose sign is turned.")
     timeout_s: Positive = Field(5.0, description="How long frames wait for positions after the scan's end, s.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_the_usual_socket(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("source") in ("panda", "bluesky"):
+            return {"socket": "sub", **given}
+        return given
+
     @model_validator(mode="after")
     def _has_what_the_source_needs(self) -> Positions:
-        needs = {"native": ("endpoint",), "file": ("file",), "raster": ("shape", "step_m")}.get(self.source, ())
-        missing = [key for key in needs if getattr(self, key) is None]
+        missing = [key for key in _POSITION_NEEDS.get(self.source, ()) if getattr(self, key) is None]
         if missing:
             raise ValueError(f'source = "{self.source}" needs {" and ".join(missing)}')
         return self
+
+    @property
+    def factors_m(self) -> tuple[float, float]:
+        """Metres of one unit of (y, x), signs included."""
+        scale_y, scale_x = self.scale if isinstance(self.scale, tuple) else (self.scale, self.scale)
+        unit_m = UNITS_M[self.unit]
+        return (
+            -scale_y * unit_m if "y" in self.flips else scale_y * unit_m,
+            -scale_x * unit_m if "x" in self.flips else scale_x * unit_m,
+        )
 
 
 class Optics(Section):
     """The beam, the geometry and the probe."""
 
-    photon_energy_eV: Positive | None = Field(None, description="Photon energy, eV.")  # noqa: N815
-    detector_distance_m: Positive | None = Field(None, description="Sample to detector, m.")
-    detector_pixel_size_m: Positive | None = Field(None, description="Detector pixel, m.")
+    photon_energy_eV: Positive | None = Field(None, description="Photon energy, eV; else what the stream says.")  # noqa: N815
+    detector_distance_m: Positive | None = Field(None, description="Sample to detector, m; else what the stream says.")
+    detector_pixel_size_m: Positive | None = Field(None, description="Detector pixel, m; else what the stream says.")
     object_pixel_size_m: Positive | None = Field(None, description="Object pixel, m, in place of the three above.")
     probe_file: Path = Field(description="Product, NPZ or CXI with the probe.")
-
-    @model_validator(mode="after")
-    def _has_a_pixel_size(self) -> Optics:
-        three = (self.photon_energy_eV, self.detector_distance_m, self.detector_pixel_size_m)
-        if self.object_pixel_size_m is None and None in three:
-            raise ValueError(
-                "the object pixel is not known; give photon_energy_eV, detector_distance_m and detector_pixel_size_m, "
-                "or object_pixel_size_m"
-            )
-        return self
 
 
 class ModelOptions(Section):
@@ -145,10 +195,11 @@ class Refine(Section):
 
     enabled: bool = Field(True, description="Sweep an object estimate over the frames while the scan runs.")
     buffer_bytes: Count = Field(512 << 20, description="Memory for the frames to sweep over; the oldest go first.")
+    update_probe: bool = Field(True, description="Let the probe follow the frames.")
     finish_s: Annotated[float, Field(ge=0)] = Field(1.5, description="Longest time of sweeps after the scan's end, s.")
 
 
-class Publish(Section):
+class Publish(Encrypted):
     """Updates for viewers over ZeroMQ."""
 
     endpoint: Endpoint = Field("tcp://127.0.0.1:5556", description="Address to bind; port 0 takes a free one.")
@@ -161,20 +212,47 @@ class Http(Section):
     host: str = Field("127.0.0.1", description="Address to bind; off loopback a token is needed.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="Port; 0 takes a free one.")
     token_file: Path | None = Field(None, description="File whose first line is the bearer token.")
+    certificate_file: Path | None = Field(None, description="PEM certificate chain: HTTPS in place of HTTP.")
+    key_file: Path | None = Field(None, description="PEM private key; left out where the certificate's file holds it.")
+    hosts: list[str] = Field([], description="Further names the page is asked by, for a proxy that knows who asks.")
+    max_connections: Count = Field(256, description="Connections at once; further ones are closed.")
+    max_viewers: Count = Field(64, description="WebSocket viewers at once; further ones are sent away.")
 
     @model_validator(mode="after")
     def _has_a_token_off_loopback(self) -> Http:
         if self.token_file is None and not is_loopback(self.host):
             raise ValueError(f"host {self.host} can be reached by others, so a token is needed; give token_file")
+        if self.key_file is not None and self.certificate_file is None:
+            raise ValueError("key_file is of no use without certificate_file; give both or none")
         return self
+
+
+class Log(Section):
+    """What the daemon writes to stderr, one line an event."""
+
+    format: Literal["text", "json"] = Field("text", description="text for people, json for programs.")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is written.")
+
+
+class SinkOptions(Section):
+    """One further place that pictures or results go to."""
+
+    kind: str = Field(description="Name of the plug-in: pva, tiled, or one of an installed package.")
+    layer: Literal["refined", "network"] = Field("refined", description="Layer of its pictures; else the other.")
+    period_s: Positive = Field(1.0, description="Least time between its pictures, s.")
+    options: dict[str, Any] = Field({}, description="What the plug-in itself needs.")
 
 
 class Output(Section):
     """Files."""
 
     directory: Path = Field(Path("out"), description="Products go to DIRECTORY/SCAN_ID/product.h5.")
+    journal: Literal["off"] | Path | None = Field(
+        None, description="Folder of the journal, from which a killed daemon goes on; DIRECTORY/journal, or off."
+    )
     checkpoint_s: Positive = Field(10.0, description="Time between products while a scan runs, s.")
     keep_checkpoints: Count = Field(2, description="Newest checkpoints kept of a running scan; none after its end.")
+    sinks: list[SinkOptions] = Field([], description="Further places for pictures and results.")
 
 
 class Limits(Section):
@@ -184,6 +262,8 @@ class Limits(Section):
     pending_bytes: Count = Field(1 << 30, description="Bytes of frames that wait for positions.")
     pending_s: Positive = Field(600.0, description="Longest wait of a frame for its position, s.")
     open_scans: Count = Field(4, description="Scans open at once; the oldest is closed.")
+    journal_bytes: Count = Field(16 << 30, description="Bytes of the journal on disk; finished scans go first.")
+    stop_s: Positive = Field(20.0, description="Longest work on frames that wait when the daemon is stopped, s.")
     decode_workers: Count = Field(2, description="Threads that decode.")
 
 
@@ -200,6 +280,7 @@ class Config(Section):
     refine: Refine = Refine()
     publish: Publish = Publish()
     http: Http = Http()
+    log: Log = Log()
     output: Output = Output()
     limits: Limits = Limits()
 
@@ -282,7 +363,10 @@ def _sentence(fault: ValidationError) -> str:
 
 def _with_found_files(config: Config, beside: Path) -> Config:
     changes: dict[str, Any] = {}
-    places = (("optics", "probe_file"), ("positions", "file"), ("detector", "mask_file"), ("http", "token_file"))
+    places: list[tuple[str, str]] = [("optics", "probe_file"), ("positions", "file"), ("detector", "mask_file")]
+    places.append(("detector", "flatfield_file"))
+    places += [("http", "token_file"), ("http", "certificate_file"), ("http", "key_file")]
+    places += [(part, key) for part in ("frames", "positions", "publish") for key in Encrypted.model_fields]
     for section, key in places:
         part = changes.get(section, getattr(config, section))
         value = getattr(part, key)

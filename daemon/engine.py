@@ -1,6 +1,7 @@
 """The engine: one thread that owns the device, from scan points to layer updates.
 
-Batches adapt: whatever is ready, at most ``batch_frames``. Each frame is shown at once: by the sharp model (the lift with
+Batches adapt: whatever is ready, the newest first, at most ``batch_frames``; fewer once the device has run out of memory.
+A frame whose computation fails is refused alone. Each frame is shown at once: by the sharp model (the lift with
 its network) while that keeps up in a share of the time, else by the quick one (the lift alone), and looked at again later.
 The time that is left goes to second looks and to the refiner, in slices so short that a waiting frame hardly notices. When
 a scan has ended both go on for ``refine_finish_s``, and longer where a frame has not yet had its first few visits, unless
@@ -21,12 +22,12 @@ import torch
 from numpy.typing import NDArray
 from tensordict import TensorDict
 
+from daemon.backlog import Backlog, Finish, Lost, Store
 from daemon.errors import DaemonError
 from daemon.metrics import Metrics
-from daemon.queue import ByteQueue
 from daemon.snapshot import LayerName, LayerUpdate
 from daemon.work import EngineOptions, Models, ScanResult, ScanWork
-from ptychopinn.device import memory_bytes, to_device, to_host
+from ptychopinn.device import memory_bytes, release_memory, to_device, to_host
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.groups import GroupFrame
 from ptychopinn.model import Model
@@ -44,18 +45,12 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Finish:
-    """Queued behind the last point of a scan."""
-
-    scan_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class EngineEvents:
     """Whom the engine tells; every call is quick.
 
     ``on_stitched(scan_id, indexes)`` and ``on_refused(scan_id, index, reason)`` close the account of frames;
     ``on_finished`` comes once for each scan passed to :meth:`Engine.finish`, ``on_checkpoint`` while a scan runs.
+    ``on_left`` comes at the end for a scan that is not done: frames of it wait on the disk for the next start.
     """
 
     on_update: Callable[[LayerUpdate], None]
@@ -64,6 +59,7 @@ class EngineEvents:
     on_finished: Callable[[ScanResult], None]
     on_checkpoint: Callable[[ScanResult], None]
     frames_received: Callable[[str], int]
+    on_left: Callable[[ScanResult, int], None] = lambda _result, _waiting: None
 
 
 class Engine:
@@ -76,6 +72,7 @@ class Engine:
         options: EngineOptions,
         metrics: Metrics,
         events: EngineEvents,
+        store: Store | None = None,
     ) -> None:
         self._probe = probe
         self._options = options
@@ -87,11 +84,14 @@ class Engine:
         self._sharp_frame_s = float("inf")
         self._credit_s, self._credited_at = 0.0, time.monotonic()
         self._wanted: list[Models] = []
-        self._queue: ByteQueue[ScanPoint | _Finish] = ByteQueue(options.queue_bytes)
+        self._queue = Backlog(options.queue_bytes, store)
+        self._batch_frames = options.batch_frames
+        self._stop_by = float("inf")
         self._work: dict[str, ScanWork] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.warm = threading.Event()
+        self.beat = time.monotonic()
         self.failure: str | None = None
         self.last_pattern: tuple[str, int, NDArray[np.float32]] | None = None
         self.latency_s: float | None = None
@@ -117,17 +117,22 @@ class Engine:
             if not self._thread.is_alive():
                 raise DaemonError(f"the engine cannot start: {self.failure}; check [model] device")
 
+    @property
+    def backlog(self) -> tuple[int, int]:
+        """Frames that wait for the device, and how many of them have to be read back from the disk."""
+        return len(self._queue), self._queue.on_disk
+
     def submit(self, points: Iterable[ScanPoint]) -> None:
-        """Queue points; blocks while the queue is full."""
-        for point in points:
-            self._queue.put(point, point.counts.nbytes)
+        """Queue points; waits only where there is no journal to read them back from."""
+        self._queue.put(points)
 
     def finish(self, scan_id: str) -> None:
         """Say that a scan has all the frames it will get."""
-        self._queue.put(_Finish(scan_id), 0)
+        self._queue.finish(scan_id)
 
-    def stop(self) -> None:
-        """Finish what is queued, publish, and end the thread."""
+    def stop(self, within_s: float = float("inf")) -> None:
+        """Finish what is queued, publish, and end the thread; what is not done in time is left to the next start."""
+        self._stop_by = time.monotonic() + within_s
         self._stop.set()
         self._queue.close()
         if self._thread.is_alive():
@@ -141,24 +146,31 @@ class Engine:
             self.failure = str(fault)
             return
         self.warm.set()
-        while not (self._stop.is_set() and not len(self._queue)):
+        while not (self._stop.is_set() and (not len(self._queue) or time.monotonic() > self._stop_by)):
             try:
                 self._turn()
             except Exception as fault:  # what is not a batch's own fault: publishing, refining, closing
                 log.exception("the engine goes on after a fault")
                 self.failure = f"the engine goes on after a fault: {fault}"
+                self._metrics.stage_failures.labels("engine").inc()
         for work in list(self._work.values()):
-            self._close(work)
+            waiting = self._queue.forget(work.scan_id)
+            if waiting:
+                self._events.on_left(work.result(), waiting)
+            else:
+                self._close(work)
 
     def _turn(self) -> None:
         """Take what is there, or use the spare time; publish when it is time."""
+        self.beat = time.monotonic()
         if self._wanted:
             self._swap(self._wanted.pop(0))
         wait_s = max(0.0, min(self._options.batch_timeout_s, self._next_publish - time.monotonic()))
         has_spare_work = any(work.has_spare_work for work in self._work.values())
-        items = self._queue.take(self._options.batch_frames, 0.0 if has_spare_work else wait_s)
+        items = self._queue.take(self._batch_frames, 0.0 if has_spare_work else wait_s)
         self._metrics.queue_depth.labels("engine").set(len(self._queue))
         self._metrics.queue_bytes.labels("engine").set(self._queue.bytes)
+        self._metrics.backlog_frames.set(self._queue.on_disk)
         if items:
             self._take(items)
         elif has_spare_work:
@@ -174,13 +186,11 @@ class Engine:
         work = ScanWork("", self._probe, self._options)
         blank = np.ones((n, n), dtype=np.float32)
         frames = [GroupFrame(i, blank, (0.0, 0.0)) for i in range(self._options.batch_frames)]
-        for group in work.groups.add(frames):
-            keys = group["center_scan_id"].tolist()
-            work.mosaic.add(keys, self._models.quick.predict(group)[:, 0], np.zeros((len(group), 2)))
+        for group in work.group(frames):
+            work.lay(group, self._models.quick.predict(group)[:, 0])
             if self._models.sharp is not None:
                 self._sharp_frame_s = self._measure(self._models.sharp, group[:1])
-        work.positions_px[0] = (0.0, 0.0)
-        work.keep(0, to_device(blank, self._probe.device), looks=1)
+        work.keep(frames[0], to_device(blank, self._probe.device), looks=1)
         if work.refiner is not None:
             work.refiner.step()
         work.settle()
@@ -211,16 +221,18 @@ class Engine:
             best = min(best, time.perf_counter() - begun)
         return best
 
-    def _take(self, items: list[ScanPoint | _Finish]) -> None:
+    def _take(self, items: list[ScanPoint | Finish | Lost]) -> None:
         """Work on items in their order, points of one scan together."""
-        for scan_id, run in groupby(items, lambda item: item.scan_id):
-            mine = list(run)
-            points = [item for item in mine if isinstance(item, ScanPoint)]
-            if points:
-                self._take_points(scan_id, points)
-            if len(points) < len(mine):
-                work = self._scan(scan_id)
-                work.finish_by = time.monotonic() + self._options.refine_finish_s
+        for (scan_id, kind), run in groupby(items, lambda item: (item.scan_id, type(item))):
+            some = list(run)
+            if kind is Finish:
+                self._scan(scan_id).finish_by = time.monotonic() + self._options.refine_finish_s
+            elif kind is Lost:
+                for item in some:
+                    if isinstance(item, Lost):
+                        self._events.on_refused(scan_id, item.index, item.reason)
+            else:
+                self._take_points(scan_id, [item for item in some if isinstance(item, ScanPoint)])
 
     def _scan(self, scan_id: str) -> ScanWork:
         if scan_id not in self._work:
@@ -230,47 +242,76 @@ class Engine:
 
     def _take_points(self, scan_id: str, points: list[ScanPoint]) -> None:
         self._metrics.batch_frames.observe(len(points))
-        done: set[int] = set()
+        pixel_size_m = self._options.pixel_size_m(scan_id)
+        if pixel_size_m is None:
+            for point in points:
+                self._events.on_refused(scan_id, point.index, "object_pixel_unknown")
+            return
+        work, done = self._scan(scan_id), set[int]()
         try:
-            self._process(self._scan(scan_id), points, done)
-        except Exception as fault:  # one bad batch must not end the scan; it is counted and said
-            log.exception("scan %s: a batch of %d frames failed", scan_id, len(points))
-            self.failure = f"scan {scan_id}: a batch of {len(points)} frames failed: {fault}"
+            with self._metrics.stage_seconds.labels("group").time():
+                frames = _frames(points, pixel_size_m)
+                groups = work.group(frames)
+            sharp = self._models.sharp
+            model = sharp if sharp is not None and self._can_afford(len(points)) else self._models.quick
+            for group in groups:
+                self._lay(work, model, group)
+            self._enter(work, points, frames, looks=int(model is sharp), done=done)
+        except Exception as fault:  # a fault must not end the scan; it is counted and said
+            self._note_fault(scan_id, f"a batch of {len(points)} frames failed", fault)
             for point in points:
                 if point.index not in done:
                     self._events.on_refused(scan_id, point.index, "engine_error")
 
-    def _process(self, work: ScanWork, points: list[ScanPoint], done: set[int]) -> None:
-        """Group, predict, stitch; enter each frame that reached its end into ``done``."""
-        options, stage = self._options, self._metrics.stage_seconds
-        with stage.labels("group").time():
-            amplitude = to_amplitude(np.stack([p.counts for p in points]), options.mask, options.saturation)
-            where = np.array([p.position_m for p in points], dtype=np.float64) / options.pixel_size_m
-            frames = [
-                GroupFrame(p.index, a, (y, x)) for p, a, (y, x) in zip(points, amplitude, where.tolist(), strict=True)
-            ]
-            groups = work.groups.add(frames)
-            work.positions_px.update((f.index, f.position_px) for f in frames)
-        sharp = self._models.sharp
-        model = sharp if sharp is not None and self._can_afford(len(points)) else self._models.quick
-        refused: dict[int, str] = {}
-        for group in groups:
-            keys = group["center_scan_id"].tolist()
-            begun = time.monotonic()
+    def _lay(self, work: ScanWork, model: Model, group: TensorDict) -> None:
+        """Predict and stitch; where that fails, do it in halves, so that a bad frame fails alone."""
+        stage, begun = self._metrics.stage_seconds, time.monotonic()
+        try:
             with stage.labels("predict").time():
                 patches = model.predict(group)[:, 0]
-            self._credit_s -= time.monotonic() - begun if model is sharp else 0.0
+            self._credit_s -= time.monotonic() - begun if model is self._models.sharp else 0.0
             with stage.labels("stitch").time():
-                refused |= work.mosaic.add(keys, patches, np.array([work.positions_px[k] for k in keys]))
+                work.lay(group, patches)
+            return
+        except torch.OutOfMemoryError as fault:
+            self._lower_batches(len(group), fault)
+            reason = "device_memory"
+        except Exception as fault:
+            self._note_fault(work.scan_id, f"{len(group)} frames failed", fault)
+            reason = "engine_error"
+        if len(group) == 1:
+            if group["images"].shape[1] == 1:
+                work.refused[int(group["center_scan_id"][0])] = reason
+            return
+        for part in group.split(-(-len(group) // 2)):
+            self._lay(work, model, part)
+
+    def _lower_batches(self, frames: int, fault: Exception) -> None:
+        """Take half as many frames at once from now on: the device has too little memory for so many."""
+        release_memory(self._probe.device)
+        self._batch_frames = max(1, min(self._batch_frames, frames // 2))
+        log.warning("the device has run out of memory with %d frames: %s", frames, str(fault).splitlines()[0])
+        self.failure = f"the device ran out of memory; batches have at most {self._batch_frames} frames now"
+        self._metrics.stage_failures.labels("engine").inc()
+
+    def _note_fault(self, scan_id: str, words: str, fault: Exception) -> None:
+        log.error("scan %s: %s", scan_id, words, exc_info=fault)
+        self.failure = f"scan {scan_id}: {words}: {fault}"
+        self._metrics.stage_failures.labels("engine").inc()
+
+    def _enter(
+        self, work: ScanWork, points: list[ScanPoint], frames: list[GroupFrame], *, looks: int, done: set[int]
+    ) -> None:
+        """Close the account of frames that were laid, or could not be."""
+        refused, work.refused = work.refused, {}
         for index, reason in refused.items():
-            work.positions_px.pop(index, None)
             done.add(index)
             self._events.on_refused(work.scan_id, index, reason)
-        tensor = to_device(amplitude, self._probe.device)
+        tensor = to_device(np.stack([frame.amplitude for frame in frames]), self._probe.device)
         stitched = []
-        for number, point in enumerate(points):
+        for number, (point, frame) in enumerate(zip(points, frames, strict=True)):
             if point.index not in refused:
-                work.keep(point.index, tensor[number], looks=int(model is sharp))
+                work.keep(frame, tensor[number], looks)
                 work.waiting_ns.append(point.received_ns)
                 stitched.append(point.index)
         if stitched:
@@ -299,8 +340,8 @@ class Engine:
             work.repaint.step(REPAINT_LAST_FRAMES if has_ended else REPAINT_FRAMES, has_ended)
         now, done = time.monotonic(), 0
         end = now + max(REFINE_SLICE_S, now - begun)
-        while work.refiner and time.monotonic() < end and not len(self._queue) and work.refiner.step():
-            done += 1
+        while work.refiner and time.monotonic() < end and not len(self._queue) and (count := work.refiner.step()):
+            done += count
         self._metrics.refine_updates.inc(done)
 
     def _publish_all(self) -> None:
@@ -329,7 +370,7 @@ class Engine:
     def _emit(self, work: ScanWork, layer: LayerName, is_complete: bool) -> int:
         update = work.update(
             layer,
-            pixel_size_m=self._options.pixel_size_m,
+            pixel_size_m=self._options.pixel_size_m(work.scan_id),
             frames_received=self._events.frames_received(work.scan_id),
             generation=self.generation,
             time_ns=time.time_ns(),
@@ -366,6 +407,13 @@ class Engine:
         self._publish(work, is_complete=True)
         del self._work[work.scan_id]
         self._events.on_finished(work.result())
+
+
+def _frames(points: list[ScanPoint], pixel_size_m: float) -> list[GroupFrame]:
+    """Return points as groups take them."""
+    amplitude = to_amplitude(np.stack([point.counts for point in points]))
+    where = np.array([point.position_m for point in points], dtype=np.float64) / pixel_size_m
+    return [GroupFrame(p.index, a, (y, x)) for p, a, (y, x) in zip(points, amplitude, where.tolist(), strict=True)]
 
 
 def _is_refined(work: ScanWork) -> bool:

@@ -13,3 +13,7 @@ class ConfigError(DaemonError):
 
 class IncompleteScanError(DaemonError):
     """A scan ended without all of its frames."""
+
+
+class JournalError(DaemonError):
+    """A journal, or a record of it, cannot be read."""

@@ -51,16 +51,40 @@ class Metrics:
         self.scans = counter("scans", "Scans closed, by verdict.", "verdict")
         self.scan_frames_pending = gauge("scan_frames_pending", "Frames received and not yet at their end.")
         self.device_memory = gauge("device_memory_bytes", "Memory held on the device.")
+        self.stage_failures = counter("stage_failures", "Faults inside a stage, which goes on after them.", "stage")
+        self.backlog_frames = gauge("backlog_frames", "Frames that wait on the disk for a device that is behind.")
+        self.journal_bytes = gauge("journal_bytes", "Size of the journal.")
+        self.journal_skipped = counter("journal_frames_skipped", "Frames that could not be written to the journal.")
+        self.journal_behind = gauge("journal_behind", "1 while frames are not on the disk before they count.")
+        self.http_refused = counter("http_refused", "HTTP requests and connections refused or ended.", "reason")
+        self.sink_deliveries = counter("sink_deliveries", "What went to a sink, by result.", "sink", "result")
         self.build = Info("ptycholive_build", "Version, torch, device.", registry=registry)
 
     def set_stream(self, name: str, is_connected: bool, total_bytes: int, handshake_failures: int) -> None:
         """Bring a stream's metrics to the totals that its receiver has counted."""
         self.stream_connected.labels(name).set(is_connected)
+        self._raise_to(self.stream_bytes, name, total_bytes)
+        self.set_handshake_failures(name, handshake_failures)
+
+    def set_handshake_failures(self, name: str, total: int) -> None:
+        """Bring a socket's count of failed handshakes to its total."""
+        self._raise_to(self.handshake_failures, name, total)
+
+    def _raise_to(self, counter: Counter, name: str, total: int) -> None:
         with self._lock:
-            for counter, total in ((self.stream_bytes, total_bytes), (self.handshake_failures, handshake_failures)):
-                known = self._totals.get((id(counter), name), 0)
-                counter.labels(name).inc(max(0, total - known))
-                self._totals[id(counter), name] = max(total, known)
+            known = self._totals.get((id(counter), name), 0)
+            (counter.labels(name) if name else counter).inc(max(0, total - known))
+            self._totals[id(counter), name] = max(total, known)
+
+    def set_journal(self, size_bytes: int, skipped: int, is_behind: bool) -> None:
+        """Bring the journal's metrics to what it says."""
+        self.journal_bytes.set(size_bytes)
+        self.journal_behind.set(is_behind)
+        self._raise_to(self.journal_skipped, "", skipped)
+
+    def count_http_refused(self, reason: str) -> None:
+        """Count a request or connection that was refused or ended."""
+        self.http_refused.labels(reason).inc()
 
     def value(self, sample: str, **labels: str) -> float | None:
         """Return a sample's value, or None before it has one."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
+
+from ptychopinn.atomic import write_atomically
 
 ScanState = Literal["scanning", "finishing", "complete", "incomplete", "stopped"]
 RUNNING: tuple[ScanState, ...] = ("scanning", "finishing")
@@ -25,7 +26,11 @@ def now_text() -> str:
 
 @dataclass(frozen=True, slots=True)
 class ScanRecord:
-    """One scan; the fields are those of ``GET /api/v1/scans``."""
+    """One scan; the fields are those of ``GET /api/v1/scans``.
+
+    ``center_px`` is where the beam was taken to be, ``center_from`` how that is known; ``notes`` are troubles in words;
+    ``run`` is what the run that the positions belong to says of itself.
+    """
 
     id: str
     state: ScanState = "scanning"
@@ -35,6 +40,11 @@ class ScanRecord:
     rfactor_network: float | None = None
     model_generation: int = 0
     product: str | None = None
+    pixel_size_m: float | None = None
+    center_px: tuple[int, int] | None = None
+    center_from: str | None = None
+    notes: tuple[str, ...] = ()
+    run: dict[str, Any] | None = None
     verdict: dict[str, Any] | None = None
 
 
@@ -55,10 +65,10 @@ class ScanBook:
         """Return the scan's folder (ids are safe for paths)."""
         return self.directory / scan_id
 
-    def open(self, scan_id: str) -> None:
+    def open(self, scan_id: str, started: str) -> None:
         """Enter a scan that has started."""
         with self._lock:
-            self._records[scan_id] = ScanRecord(scan_id)
+            self._records[scan_id] = ScanRecord(scan_id, started=started)
             for old in list(self._records)[: max(0, len(self._records) - KEPT_RECORDS)]:
                 if self._records[old].state not in RUNNING:
                     del self._records[old]
@@ -102,6 +112,4 @@ def _read_record(path: Path) -> ScanRecord | None:
 
 def _write_record(path: Path, record: ScanRecord) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, json.dumps(asdict(record), indent=1).encode())

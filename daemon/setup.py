@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,27 @@ from daemon.errors import ConfigError
 from daemon.files import LiveGroup, Product, read_probe
 from daemon.files.positions_file import read_positions
 from daemon.intake import IntakeOptions
-from daemon.scans import ScanBook
+from daemon.journal import Journal, Keeper, ScanNames
+from daemon.optics import ScanOptics, scan_optics
+from daemon.preprocess import Preprocess, PreprocessOptions
+from daemon.receivers import make_frames_receiver, make_position_reader, make_positions_receiver
 from daemon.version import VERSION
 from daemon.work import EngineOptions, Models, ScanResult
 from ptychopinn.bundle import Bundle, find_bundle, load_model
 from ptychopinn.device import choose_device
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
-from ptychopinn.geometry import crop, object_pixel_size_m
+from ptychopinn.geometry import crop
 from ptychopinn.model import build_model
 from ptychopinn.model.network import LiftNet
+from ptychopinn.physics import propagate
 from streams.codecs import CODECS, Codec
+from streams.frame import NO_GEOMETRY, StreamGeometry
 from streams.join import Join
-from streams.positions import raster_positions
-from streams.transport import OnMessage, Receiver
+from streams.positions import raster_positions, spiral_positions
+from streams.source import OnMessage, Source
 
-PIXEL_TOLERANCE = 0.01
+KEPT_OPTICS = 64
+HOLD_S = 5.0
 
 
 class Setup:
@@ -49,12 +56,14 @@ class Setup:
         except (ValueError, RuntimeError) as fault:
             raise ConfigError(f"[model] device: {str(fault).splitlines()[0]}") from fault
         self.threads = config.model.threads or max(1, len(os.sched_getaffinity(0)) - 1)
-        self.pixel_size_m = _pixel_size_m(config)
+        self._optics: OrderedDict[str, ScanOptics] = OrderedDict()
         self.probe = self._read_probe()
         self.models, self.bundle = self.load_models(config.model.bundle)
         self._mask = self._read_mask()
+        self._flatfield = self._read_flatfield()
         self._positions_m = self._read_positions()
         self.http_token = _read_token(config.http.token_file)
+        self.publish_curve = config.publish.curve("[publish]", is_server=True)
         self._make_output()
 
     def _read_probe(self) -> torch.Tensor:
@@ -66,11 +75,10 @@ class Setup:
                 f"the probe in {path} is {found.probe.shape[-2]} x {side} px but [detector] size_px is {size_px}; "
                 "crop the patterns to the probe's size, or take another probe"
             )
-        if found.pixel_size_m and abs(found.pixel_size_m / self.pixel_size_m - 1) > PIXEL_TOLERANCE:
-            raise ProbeMismatchError(
-                f"the probe in {path} has pixels of {found.pixel_size_m * 1e9:.3f} nm but the optics give "
-                f"{self.pixel_size_m * 1e9:.3f} nm; correct [optics], or take the probe of this geometry"
-            )
+        self._probe_pixel_size_m = found.pixel_size_m or None
+        known = self.optics_of()
+        if known.notes and known.object_pixel_size_m is not None:
+            raise ProbeMismatchError(f"{path}: {known.notes[-1]}")
         if not np.isfinite(found.probe).all() or not found.probe.any():
             raise FileFormatError(f"{path}: the probe is empty or not finite; retrieve it again")
         return torch.from_numpy(np.ascontiguousarray(found.probe, dtype=np.complex64)).to(self.device)
@@ -85,40 +93,57 @@ class Setup:
         model, bundle = load_model(path, self.probe, projections)
         return Models(quick, model) if isinstance(model, LiftNet) else Models(model, None), bundle
 
+    def optics_of(self, scan_id: str | None = None) -> ScanOptics:
+        """Return the optics of a scan that has started, else what is known without a stream's header."""
+        known = None if scan_id is None else self._optics.get(scan_id)
+        return self._resolve(NO_GEOMETRY) if known is None else known
+
+    def note_scan(self, scan_id: str, geometry: StreamGeometry) -> ScanOptics:
+        """Take in what the header of a scan says; return the scan's optics."""
+        found = self._optics[scan_id] = self._resolve(geometry)
+        while len(self._optics) > KEPT_OPTICS:
+            self._optics.popitem(last=False)
+        return found
+
+    def _resolve(self, geometry: StreamGeometry) -> ScanOptics:
+        detector = self._config.detector
+        side_px = detector.size_px * detector.binning
+        return scan_optics(self._config.optics, side_px, self._probe_pixel_size_m, geometry)
+
     def _read_mask(self) -> NDArray[np.bool_] | None:
         path, detector = self._config.detector.mask_file, self._config.detector
         if path is None:
             return None
-        try:
-            mask = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as fault:
-            raise FileFormatError(f"{path} is not an NPY mask ({fault}); write one with numpy.save") from fault
-        if mask.ndim == 2 and mask.shape != (detector.size_px, detector.size_px):
-            mask = crop(mask, detector.center_px, detector.size_px)
-        if mask.shape != (detector.size_px, detector.size_px):
-            raise FileFormatError(f"{path} has the shape {mask.shape}, not that of the crop or of the oriented frame")
-        return np.asarray(mask != 0)
+        mask = np.asarray(_read_array(path, "mask") != 0)
+        if mask.shape != (detector.size_px, detector.size_px) and detector.center_px != "auto":
+            crop(mask, detector.center_px, detector.size_px, detector.binning)
+        return mask
+
+    def _read_flatfield(self) -> NDArray[np.float32] | None:
+        path, detector = self._config.detector.flatfield_file, self._config.detector
+        if path is None:
+            return None
+        flatfield = _read_array(path, "flat field").astype(np.float32)
+        if detector.center_px != "auto":
+            crop(flatfield, detector.center_px, detector.size_px, detector.binning)
+        return flatfield
 
     def _read_positions(self) -> NDArray[np.float64] | None:
         options = self._config.positions
         if options.source == "raster" and options.shape is not None and options.step_m is not None:
             positions_m = raster_positions(options.shape, options.step_m, options.snake)
+        elif options.source == "spiral" and options.count is not None and options.step_m is not None:
+            positions_m = spiral_positions(options.count, options.step_m)
         elif options.source == "file" and options.file is not None:
             positions_m = read_positions(options.file)
         else:
             return None
-        return np.asarray(positions_m * np.array(self._position_factors))
+        return np.asarray(positions_m * np.array(options.factors_m))
 
     @property
     def model_name(self) -> str:
         """Name of the active model."""
         return "lift" if self.bundle is None else f"{self.bundle.name} {self.bundle.sha256[:8]}"
-
-    @property
-    def _position_factors(self) -> tuple[float, float]:
-        options = self._config.positions
-        factor_y, factor_x = (-options.scale if axis in options.flips else options.scale for axis in ("y", "x"))
-        return factor_y, factor_x
 
     def _make_output(self) -> None:
         directory = self._config.output.directory
@@ -136,39 +161,74 @@ class Setup:
     def make_codec(self) -> Codec:
         """Return the decoder of the frame stream."""
         frames = self._config.frames
-        return CODECS[frames.format](channel=frames.channel, max_frame_bytes=frames.max_message_bytes)
+        return CODECS[frames.format](
+            channel=frames.channel,
+            max_frame_bytes=frames.max_message_bytes,
+            check_hash=frames.check_hash,
+            expected_frames=frames.expected_frames,
+            silence_s=frames.scan_timeout_s,
+        )
 
-    def make_join(self, book: ScanBook) -> Join:
-        """Return the join; names of scans whose folder exists are not given again."""
+    def make_keeper(self) -> Keeper | None:
+        """Return the keeper of the journal, None where there is none."""
+        output = self._config.output
+        if output.journal == "off":
+            return None
+        folder = output.journal or output.directory / "journal"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise ConfigError(f"[output] journal {folder} cannot be made ({fault.strerror}); choose another") from fault
+        names = ScanNames(output.directory, folder)
+        return Keeper(Journal(folder, self._config.limits.journal_bytes), names, self._config.positions.timeout_s)
+
+    def make_join(self, is_taken: Callable[[str], bool]) -> Join:
+        """Return the join; ``is_taken`` says which names of scans are not given again."""
         limits = self._config.limits
         return Join(
             position_timeout_s=self._config.positions.timeout_s,
             max_wait_s=limits.pending_s,
             max_pending_bytes=limits.pending_bytes,
             max_open_scans=limits.open_scans,
-            is_taken=lambda scan_id: book.folder(scan_id).exists(),
+            is_taken=is_taken,
         )
 
     def intake_options(self) -> IntakeOptions:
         """Return what the intake needs."""
         config = self._config
         return IntakeOptions(
-            orientation=config.detector.orientation,
-            center_px=config.detector.center_px,
-            size_px=config.detector.size_px,
             queue_bytes=config.limits.queue_bytes,
             scan_timeout_s=config.frames.scan_timeout_s,
             workers=config.limits.decode_workers,
             positions_m=self._positions_m,
             use_frame_positions=config.positions.source == "frame",
-            position_factors=self._position_factors,
+            position_factors=config.positions.factors_m,
+            read_positions=make_position_reader(config.positions),
+        )
+
+    def make_preprocess(self) -> Preprocess:
+        """Return what makes patterns of frames."""
+        detector, limits = self._config.detector, self._config.limits
+        return Preprocess(
+            PreprocessOptions(
+                orientation=detector.orientation,
+                center_px=None if detector.center_px == "auto" else detector.center_px,
+                size_px=detector.size_px,
+                binning=detector.binning,
+                mask=self._mask,
+                flatfield=self._flatfield,
+                saturation=detector.saturation,
+                probe_pattern=propagate(self.probe).abs().square().sum(0).cpu().numpy(),
+                hold_bytes=limits.queue_bytes,
+                hold_s=min(HOLD_S, self._config.frames.scan_timeout_s / 2),
+            )
         )
 
     def engine_options(self) -> EngineOptions:
         """Return what the engine needs."""
         config = self._config
         return EngineOptions(
-            pixel_size_m=self.pixel_size_m,
+            pixel_size_m=lambda scan_id: self.optics_of(scan_id).object_pixel_size_m,
             batch_frames=config.model.batch_frames,
             batch_timeout_s=config.model.batch_timeout_s,
             gridsize=config.model.gridsize,
@@ -176,11 +236,10 @@ class Setup:
             keep_patch_bytes=config.mosaic.keep_patch_bytes,
             refine=config.refine.enabled,
             refine_buffer_bytes=config.refine.buffer_bytes,
+            refine_probe=config.refine.update_probe,
             refine_finish_s=config.refine.finish_s,
             publish_period_s=config.publish.period_s,
             checkpoint_s=config.output.checkpoint_s,
-            mask=self._mask,
-            saturation=config.detector.saturation,
             queue_bytes=config.limits.queue_bytes,
         )
 
@@ -188,7 +247,8 @@ class Setup:
         self, result: ScanResult, *, verdict: Mapping[str, Any], started: str, ended: str | None, generation: int
     ) -> Product:
         """Return the product of a result: the refined object where there is one, else the network's mosaic."""
-        optics = self._config.optics
+        optics = self.optics_of(result.scan_id)
+        pixel_size_m = optics.object_pixel_size_m or 1.0  # without one no frame gets here
         is_refined = result.refined is not None and result.refined_origin_px is not None
         live = LiveGroup(
             network=result.network,
@@ -208,9 +268,9 @@ class Setup:
             name=result.scan_id,
             comments=f"Ptycholive {VERSION}, {'refined' if is_refined else 'network'} layer",
             indexes=result.indexes,
-            positions_m=result.positions_px * self.pixel_size_m,
-            probe=self.probe.cpu().numpy(),
-            pixel_size_m=self.pixel_size_m,
+            positions_m=result.positions_px * pixel_size_m,
+            probe=self.probe.cpu().numpy() if result.refined_probe is None else result.refined_probe,
+            pixel_size_m=pixel_size_m,
             photon_energy_eV=optics.photon_energy_eV,
             detector_distance_m=optics.detector_distance_m,
             object=result.refined if result.refined is not None else result.network,
@@ -218,26 +278,21 @@ class Setup:
             live=live,
         )
 
-    def make_receivers(self, on_frame: OnMessage, on_position: OnMessage) -> list[Receiver]:
-        """Return the frame stream's receiver and, for a native position stream, that one's; not started."""
-        frames, positions = self._config.frames, self._config.positions
-        wanted = [("frames", frames.endpoint, frames.socket, on_frame)]
-        if positions.source == "native" and positions.endpoint is not None:
-            wanted.append(("positions", positions.endpoint, positions.socket, on_position))
-        return [
-            Receiver(name, endpoint, socket, on_message, max_message_bytes=frames.max_message_bytes)
-            for name, endpoint, socket, on_message in wanted
-        ]
+    def make_receivers(self, on_frame: OnMessage, on_position: OnMessage) -> list[Source]:
+        """Return the frame stream's receiver and that of the position stream, if there is one; not started."""
+        receivers = [make_frames_receiver(self._config, on_frame)]
+        positions = make_positions_receiver(self._config, on_position)
+        return receivers if positions is None else [*receivers, positions]
 
 
-def _pixel_size_m(config: Config) -> float:
-    optics = config.optics
-    if optics.object_pixel_size_m is not None:
-        return optics.object_pixel_size_m
-    if None in (three := (optics.photon_energy_eV, optics.detector_distance_m, optics.detector_pixel_size_m)):
-        raise ConfigError("[optics]: the object pixel is not known")
-    energy_eV, distance_m, detector_pixel_m = (float(value) for value in three if value is not None)
-    return object_pixel_size_m(energy_eV, distance_m, detector_pixel_m, config.detector.size_px)
+def _read_array(path: Path, what: str) -> NDArray[Any]:
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as fault:
+        raise FileFormatError(f"{path} is not an NPY {what} ({fault}); write one with numpy.save") from fault
+    if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind not in "buif":
+        raise FileFormatError(f"{path} holds no {what} of (rows, columns); write one with numpy.save")
+    return found
 
 
 def _read_token(path: Path | None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-SILENT_S = 5.0
+SILENT_S = 3.0
 WAITING_FRAMES = 50
 
 
@@ -26,23 +26,38 @@ def is_whole(verdict: dict[str, Any]) -> bool:
     return lost == 0 and verdict["stitched"] > 0 and (due is None or verdict["stitched"] >= due)
 
 
+def _stream_trouble(stream: dict[str, Any], state: str) -> list[str]:
+    if stream["fault"] and (stream["connected"] or state != "finishing"):
+        return [f"the {stream['fault']}"]
+    if stream["connected"] or state == "finishing":
+        return []
+    return [f"the {stream['name']} stream {stream['endpoint']} is not connected"]
+
+
 def situation(status: dict[str, Any]) -> str:
     """Return one sentence on what the daemon does, and the worst that is wrong."""
-    troubles = [str(status["failure"])] if status["failure"] else []
-    silent = [s for s in status["streams"] if not s["connected"] and status["state"] != "finishing"]
-    troubles += [f"the {s['name']} stream {s['endpoint']} is not connected" for s in silent]
-    if status["state"] == "starting":
+    phase = status["phase"]
+    troubles = [*status["degraded"], *([str(status["failure"])] if status["failure"] else [])]
+    if status["backlog_on_disk"]:
+        troubles.append(
+            f"the device is slower than the detector: {status['backlog_frames']} frames wait, the newest are shown first"
+        )
+    troubles += status.get("notes", [])
+    if held := status.get("waiting_for_center", 0):
+        troubles.append(f"{held} frames wait until the beam's centre is found")
+    troubles += [trouble for stream in status["streams"] for trouble in _stream_trouble(stream, phase)]
+    if phase == "starting":
         return "Starting."
-    if status["state"] == "idle":
+    if phase in ("ready", "idle"):
         words = "Waiting for a scan."
     else:
         due = status["expected_frames"]
         of = f" of {due}" if due is not None else ""
-        verb = "Scanning" if status["state"] == "scanning" else "Finishing"
+        verb = "Scanning" if phase == "scanning" else "Finishing"
         words = f"{verb} {status['scan_id']}: {status['frames_stitched']}{of} frames stitched."
         frames = status["streams"][0]
-        if status["state"] == "scanning" and frames["silent_s"] is not None and frames["silent_s"] > SILENT_S:
+        if phase == "scanning" and frames["silent_s"] is not None and frames["silent_s"] > SILENT_S:
             troubles.append(f"no frame has come for {frames['silent_s']:.0f} s")
         if status["waiting_for_positions"] > WAITING_FRAMES:
             troubles.append(f"{status['waiting_for_positions']} frames wait for their positions")
-    return " ".join([words, *(f"{t[:1].upper()}{t[1:]}." for t in troubles)])
+    return " ".join([words, *(f"{t[:1].upper()}{t[1:]}." for t in dict.fromkeys(troubles))])

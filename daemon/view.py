@@ -11,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.engine import Engine
+from daemon.health import Health
 from daemon.intake import Intake
+from daemon.journal import Journal
 from daemon.metrics import Metrics
-from daemon.scans import RUNNING, ScanBook, as_public
+from daemon.scans import RUNNING, ScanBook, ScanRecord, as_public
 from daemon.setup import Setup
 from daemon.status import situation, verdict_sentence
 from daemon.version import VERSION
 from ptychopinn.bundle import bundle_files, read_bundle
 from ptychopinn.errors import FileFormatError
 from streams.join import Join, Verdict
-from streams.transport import Receiver
+from streams.source import Source
 
 
 class View:
@@ -34,7 +36,8 @@ class View:
         join: Join,
         intake: Intake,
         engine: Engine,
-        receivers: Sequence[Receiver],
+        receivers: Sequence[Source],
+        journal: Journal | None,
         *,
         verdict_of: Callable[[str], Verdict],
         is_stopping: Callable[[], bool],
@@ -48,10 +51,12 @@ class View:
         self._receivers = receivers
         self._verdict_of = verdict_of
         self._is_stopping = is_stopping
+        self._journal = journal
         self._rates = _Rates()
+        self.health: Health
         self.current: str | None = None
         self.viewers: Callable[[], int] = lambda: 0
-        self.writer_failure: Callable[[], str | None] = lambda: None
+        self.viewer_handshake_failures: Callable[[], int] = lambda: 0
 
     def is_ready(self) -> tuple[bool, dict[str, Any]]:
         """Whether frames would be reconstructed now: sockets open, engine warm and alive, disk writable."""
@@ -61,9 +66,12 @@ class View:
             "engine": self._engine.is_alive,
             "output": self._setup.is_output_writable(),
             "stopping": self._is_stopping(),
+            "dead": self.health.dead(),
+            "hanging": self.health.hanging(),
+            "degraded": self.health.troubles(),
         }
         is_ready = all(parts[key] for key in ("subscribed", "warm", "engine", "output")) and not parts["stopping"]
-        return is_ready, parts
+        return is_ready and self.health.is_alive, parts
 
     def status(self) -> dict[str, Any]:
         """Return what the daemon does, in numbers and one sentence."""
@@ -72,15 +80,26 @@ class View:
         verdict = record.verdict if record is not None else None
         if scan_id is not None and record is not None and record.state in RUNNING:
             verdict = self._verdict_of(scan_id).as_dict()
+        phase, troubles = self._phase(None if record is None else record.state), self.health.troubles()
+        waiting, on_disk = self._engine.backlog
         status: dict[str, Any] = {
-            "state": self._state(record.state if record is not None else None),
+            "state": "degraded" if troubles and phase not in ("starting", "stopping") else phase,
+            "phase": phase,
+            "degraded": troubles,
             "scan_id": scan_id,
             "scan_state": None if record is None else record.state,
             "frames_received": None if verdict is None else verdict["received"],
             "frames_stitched": None if verdict is None else verdict["stitched"],
             "frames_pending": None if verdict is None else verdict["pending"],
             "expected_frames": None if verdict is None else verdict["expected"],
+            "backlog_frames": waiting,
+            "backlog_on_disk": on_disk,
+            "journal": self._journal_status(),
             "waiting_for_positions": self._join.waiting_frames,
+            "waiting_for_center": self._intake.held_frames,
+            "center_px": None if record is None else record.center_px,
+            "center_from": None if record is None else record.center_from,
+            "notes": self._notes(record),
             "receive_rate_hz": self._rates.received_hz,
             "stitch_rate_hz": self._rates.stitched_hz,
             "latency_s": self._engine.latency_s,
@@ -92,10 +111,18 @@ class View:
             "device": str(self._setup.device),
             "refine_updates": self._metrics.value("ptycholive_refine_updates_total"),
             "subscribers": self.viewers(),
-            "failure": self.writer_failure() or self._engine.failure or self._intake.last_fault,
+            "failure": self._engine.failure or self._intake.last_fault,
             "version": VERSION,
         }
         return {**status, "sentence": situation(status)}
+
+    def _notes(self, record: ScanRecord | None) -> list[str]:
+        """Return the troubles of the newest scan, then those of others that run or ended a short while ago."""
+        notes = [] if record is None else list(record.notes)
+        for scan_id, found in self._intake.recent_findings().items():
+            is_newest = record is not None and scan_id == record.id
+            notes += found if is_newest else [f"scan {scan_id}: {note}" for note in found]
+        return list(dict.fromkeys(notes))
 
     def tick(self) -> None:
         """Bring rates and the metrics that nobody else sets up to date."""
@@ -103,6 +130,8 @@ class View:
         self._rates.update(self._intake.received, round(stitched))
         self._metrics.subscribers.set(self.viewers())
         self._count_streams()
+        if self._journal is not None:
+            self._metrics.set_journal(self._journal.bytes, self._journal.skipped, self._journal.trouble is not None)
 
     def metrics_text(self) -> tuple[bytes, str]:
         """Return the Prometheus exposition and its content type."""
@@ -158,19 +187,32 @@ class View:
         self._engine.use(models)
         return {"name": name, "generation": self._engine.generation + 1}
 
-    def _state(self, scan_state: str | None) -> str:
+    def _journal_status(self) -> dict[str, Any] | None:
+        if self._journal is None:
+            return None
+        return {
+            "folder": str(self._journal.folder),
+            "bytes": self._journal.bytes,
+            "frames_skipped": self._journal.skipped,
+        }
+
+    def _phase(self, scan_state: str | None) -> str:
         if self._is_stopping():
             return "stopping"
         if not self._engine.warm.is_set():
             return "starting"
-        return scan_state if scan_state in RUNNING and scan_state is not None else "idle"
+        if scan_state is None:
+            return "ready"
+        return scan_state if scan_state in RUNNING else "idle"
 
-    def _stream_status(self, receiver: Receiver) -> dict[str, Any]:
+    def _stream_status(self, receiver: Source) -> dict[str, Any]:
         last = receiver.last_message
         return {
             "name": receiver.name,
             "endpoint": receiver.bound_endpoint,
             "connected": receiver.connected,
+            "fault": receiver.fault,
+            "handshake_failures": receiver.handshake_failures,
             "messages": receiver.messages,
             "bytes": receiver.bytes,
             "silent_s": None if last is None else time.monotonic() - last,
@@ -179,6 +221,7 @@ class View:
     def _count_streams(self) -> None:
         for receiver in self._receivers:
             self._metrics.set_stream(receiver.name, receiver.connected, receiver.bytes, receiver.handshake_failures)
+        self._metrics.set_handshake_failures("publish", self.viewer_handshake_failures())
 
 
 class _Rates:

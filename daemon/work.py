@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tensordict import TensorDict
 
 from daemon.snapshot import LayerName, LayerUpdate, Region
 from ptychopinn.canvas import Box
 from ptychopinn.device import to_host
-from ptychopinn.groups import GroupBuilder
+from ptychopinn.groups import GroupBuilder, GroupFrame
 from ptychopinn.inference import rfactor
 from ptychopinn.model import Model
 from ptychopinn.model.network import LiftNet
@@ -34,21 +36,24 @@ class Models:
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """What the engine needs to know; sizes in pixels, times in seconds."""
+    """What the engine needs to know; sizes in pixels, times in seconds.
 
-    pixel_size_m: float
+    ``pixel_size_m`` gives the object pixel of a scan, which its stream's header may have told; ``None``: not known, and
+    the scan's frames are refused.
+    """
+
+    pixel_size_m: Callable[[str], float | None]
     batch_frames: int = 32
     batch_timeout_s: float = 0.05
     gridsize: int = 1
     max_side_px: int = 16384
     keep_patch_bytes: int = 256 << 20
     refine: bool = True
+    refine_probe: bool = True
     refine_buffer_bytes: int = 512 << 20
     refine_finish_s: float = 1.5
     publish_period_s: float = 0.1
     checkpoint_s: float = 10.0
-    mask: NDArray[np.bool_] | None = None
-    saturation: float | None = None
     queue_bytes: int = 256 << 20
 
 
@@ -63,6 +68,7 @@ class ScanResult:
     refined: NDArray[np.complex64] | None
     refined_weight: NDArray[np.float32] | None
     refined_origin_px: tuple[int, int] | None
+    refined_probe: NDArray[np.complex64] | None
     indexes: NDArray[np.int64]
     positions_px: NDArray[np.float64]
     rfactors: dict[str, float]
@@ -83,32 +89,54 @@ class ScanWork:
         self.mosaic = Mosaic(weight, options.max_side_px, keep_bytes)
         self.repaint = Repaint(look_again, self.mosaic, weight / weight.max()) if look_again and is_repainted else None
         self.refiner = (
-            Refiner(probe, self.mosaic.cut, options.max_side_px, options.refine_buffer_bytes)
+            Refiner(
+                probe,
+                self.mosaic.cut,
+                options.max_side_px,
+                options.refine_buffer_bytes,
+                update_probe=options.refine_probe,
+            )
             if options.refine
             else None
         )
         self.groups = GroupBuilder(options.gridsize, n / 2, probe.device)
-        self.positions_px: dict[int, tuple[float, float]] = {}
+        self.refused: dict[int, str] = {}
         self.stitched = 0
         self.waiting_ns: list[int] = []
         self.rfactors: dict[str, float] = {}
         self.finish_by: float | None = None
         self.next_refined = 0.0
-        self._sample: dict[int, torch.Tensor] = {}
+        self._here: dict[int, tuple[float, float]] = {}
+        self._indexes, self._positions_px = array("q"), array("d")
+        self._sample: list[tuple[torch.Tensor, tuple[float, float]]] = []
         self._random = np.random.default_rng(0)
 
-    def keep(self, index: int, amplitude: torch.Tensor, looks: int) -> None:
+    def group(self, frames: Sequence[GroupFrame]) -> list[TensorDict]:
+        """Take the frames of a batch; return their groups."""
+        self._here = {frame.index: frame.position_px for frame in frames}
+        return self.groups.add(frames)
+
+    def lay(self, group: TensorDict, patches: torch.Tensor) -> None:
+        """Lay the centres' patches ``(B, N, N)`` of groups; frames that cannot be laid at all go into ``refused``."""
+        keys = group["center_scan_id"].tolist()
+        where = [self._here.get(key) or self.groups.position_px(key) for key in keys]
+        refused = self.mosaic.add(keys, patches, np.array(where, dtype=np.float64))
+        if group["images"].shape[1] == 1:  # a larger group takes the place of a patch that is there
+            self.refused |= refused
+
+    def keep(self, frame: GroupFrame, amplitude: torch.Tensor, looks: int) -> None:
         """Take a stitched frame, ``looks`` times looked at, into the fair sample; give it to repaint and refiner."""
         self.stitched += 1
+        self._indexes.append(frame.index)
+        self._positions_px.extend(frame.position_px)
         if len(self._sample) < SAMPLE_FRAMES:
-            self._sample[index] = amplitude
+            self._sample.append((amplitude.clone(), frame.position_px))
         elif self._random.random() < SAMPLE_FRAMES / self.stitched:
-            del self._sample[self._random.choice(list(self._sample))]
-            self._sample[index] = amplitude
+            self._sample[self._random.integers(SAMPLE_FRAMES)] = (amplitude.clone(), frame.position_px)
         if self.repaint is not None:
-            self.repaint.add(index, amplitude, self.positions_px[index], looks)
+            self.repaint.add(frame.index, amplitude, frame.position_px, looks)
         if self.refiner is not None:
-            self.refiner.add(index, amplitude, self.positions_px[index])
+            self.refiner.add(frame.index, amplitude, frame.position_px)
 
     @property
     def has_spare_work(self) -> bool:
@@ -120,18 +148,18 @@ class ScanWork:
         if self.refiner is not None and self.refiner.rfactor is not None:
             self.rfactors["refined"] = self.refiner.rfactor
         if self._sample:
-            chosen = self._random.choice(list(self._sample), size=min(8, len(self._sample)), replace=False).tolist()
-            fresh = self._rfactor(self.mosaic, chosen)
+            chosen = self._random.choice(len(self._sample), size=min(8, len(self._sample)), replace=False).tolist()
+            fresh = self._rfactor(self.mosaic, [self._sample[i] for i in chosen])
             self.rfactors["network"] = 0.8 * self.rfactors.get("network", fresh) + 0.2 * fresh
 
     def settle(self) -> None:
         """Let the refined layer cover every frame, and compute both R-factors over the whole sample."""
         if not self.stitched:
             return
-        self.rfactors["network"] = self._rfactor(self.mosaic, list(self._sample))
+        self.rfactors["network"] = self._rfactor(self.mosaic, self._sample)
         if self.refiner is not None:
             self.refiner.admit_all()
-            self.rfactors["refined"] = self._rfactor(self.refiner, list(self._sample))
+            self.rfactors["refined"] = self._rfactor(self.refiner, self._sample)
 
     @property
     def coverage(self) -> float:
@@ -139,15 +167,15 @@ class ScanWork:
         weight = self.mosaic.read()[1]
         return float((weight > COVERED * weight.max()).float().mean()) if weight.numel() else 0.0
 
-    def _rfactor(self, source: Mosaic | Refiner, indexes: Sequence[int]) -> float:
-        amplitude = [self._sample[i] for i in indexes]
-        return rfactor(self._probe, source, amplitude, [self.positions_px[i] for i in indexes])
+    def _rfactor(self, source: Mosaic | Refiner, frames: Sequence[tuple[torch.Tensor, tuple[float, float]]]) -> float:
+        probe = source.probe if isinstance(source, Refiner) else self._probe
+        return rfactor(probe, source, [a for a, _ in frames], [where for _, where in frames])
 
     def update(
         self,
         layer: LayerName,
         *,
-        pixel_size_m: float,
+        pixel_size_m: float | None,
         frames_received: int,
         generation: int,
         time_ns: int,
@@ -179,7 +207,8 @@ class ScanWork:
         """Return both layers as they are."""
         network, weight = _host(self.mosaic)
         refined, refined_weight = (None, None) if self.refiner is None else _host(self.refiner)
-        indexes = sorted(self.positions_px)
+        indexes = np.array(self._indexes, dtype=np.int64)
+        order = np.argsort(indexes)
         return ScanResult(
             self.scan_id,
             network,
@@ -188,8 +217,9 @@ class ScanWork:
             refined,
             refined_weight,
             None if self.refiner is None else self.refiner.origin_px,
-            np.array(indexes, dtype=np.int64),
-            np.array([self.positions_px[i] for i in indexes], dtype=np.float64).reshape(-1, 2),
+            None if self.refiner is None else np.asarray(to_host(self.refiner.probe), dtype=np.complex64),
+            indexes[order],
+            np.array(self._positions_px, dtype=np.float64).reshape(-1, 2)[order],
             dict(self.rfactors),
         )
 

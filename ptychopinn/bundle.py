@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import os
-import secrets
 import struct
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptychopinn.atomic import write_atomically
 from ptychopinn.errors import FileFormatError, ProbeMismatchError, ReconstructionError
 from ptychopinn.model.checkpoint_import import import_checkpoint
 from ptychopinn.model.cnn import Cnn, CnnOptions
@@ -117,19 +117,6 @@ def write_bundle(path: Path, bundle: Bundle) -> str:
     members = {_MANIFEST: json.dumps(manifest, indent=1).encode(), _WEIGHTS: weights}
     write_atomically(path, _packed([(zipfile.ZipInfo(name, _EPOCH), content) for name, content in members.items()]))
     return digest
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that takes its name whole and safe on disk, or never."""
-    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _packed(members: Sequence[tuple[zipfile.ZipInfo, bytes]]) -> bytes:

@@ -46,3 +46,9 @@ def to_host(tensor: torch.Tensor) -> NDArray[np.generic]:
 def memory_bytes(device: torch.device) -> int:
     """Return the bytes that this process holds on ``device``; 0 on a CPU, whose memory the system accounts for."""
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+
+
+def release_memory(device: torch.device) -> None:
+    """Give back what is cached and not in use on ``device``, after it has run out."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -17,3 +17,7 @@ class GeometryError(ReconstructionError):
 
 class ProbeMismatchError(ReconstructionError):
     """A probe does not fit the patterns: another size or another pixel."""
+
+
+class ConfigurationError(ReconstructionError):
+    """A value of a configuration is of the wrong kind, out of range, or does not fit another."""

@@ -7,6 +7,7 @@
   the result shows the pattern as the sample's own axes see it. ``rot90_cw`` turns the picture clockwise;
   ``transpose`` swaps rows and columns; ``antitranspose`` mirrors at the other diagonal.
 * ``center_px`` is the pixel (row, column) of the undiffracted beam in the oriented frame; the crop puts it at N/2.
+* **No data** in a pattern is the greatest value of its unsigned dtype, or NaN in a float one; in amplitudes it is -1.
 """
 
 from __future__ import annotations
@@ -43,22 +44,29 @@ def orient(frame: NDArray[Any], orientation: str) -> NDArray[Any]:
         raise GeometryError(f'orientation "{orientation}" is not known; use one of {", ".join(ORIENTATIONS)}') from None
 
 
-def crop(frame: NDArray[Any], center_px: Sequence[int], size_px: int) -> NDArray[Any]:
-    """Return the ``(size_px, size_px)`` view of ``frame`` whose pixel ``size_px // 2`` is ``center_px``.
+def box_corner(center_px: Sequence[int], size_px: int, binning: int = 1) -> tuple[int, int]:
+    """Return the first (row, column) of the square of ``size_px * binning`` pixels whose binned pixel N/2 holds ``center_px``."""
+    half = size_px // 2 * binning + (binning - 1) // 2
+    return int(center_px[0]) - half, int(center_px[1]) - half
+
+
+def crop(frame: NDArray[Any], center_px: Sequence[int], size_px: int, binning: int = 1) -> NDArray[Any]:
+    """Return the square view of ``frame``, ``size_px * binning`` wide, around ``center_px`` as :func:`box_corner` says.
 
     Raises
     ------
     GeometryError
         If the crop does not lie inside the frame.
     """
-    top, left = int(center_px[0]) - size_px // 2, int(center_px[1]) - size_px // 2
+    top, left = box_corner(center_px, size_px, binning)
     rows, columns = frame.shape[-2:]
-    if top < 0 or left < 0 or top + size_px > rows or left + size_px > columns:
+    side = size_px * binning
+    if top < 0 or left < 0 or top + side > rows or left + side > columns:
         raise GeometryError(
-            f"a crop of {size_px} px around ({center_px[0]}, {center_px[1]}) leaves the frame of {rows} x {columns} px; "
+            f"a crop of {side} px around ({center_px[0]}, {center_px[1]}) leaves the frame of {rows} x {columns} px; "
             "set [detector] center_px and size_px to fit"
         )
-    return frame[..., top : top + size_px, left : left + size_px]
+    return frame[..., top : top + side, left : left + side]
 
 
 def object_pixel_size_m(
@@ -78,7 +86,9 @@ def pixels_to_metres(positions_px: NDArray[np.float64], pixel_size_m: float) -> 
     return np.asarray(positions_px, dtype=np.float64) * pixel_size_m
 
 
-def to_amplitude(counts: NDArray[Any], mask: NDArray[np.bool_] | None, saturation: float | None) -> NDArray[np.float32]:
+def to_amplitude(
+    counts: NDArray[Any], mask: NDArray[np.bool_] | None = None, saturation: float | None = None
+) -> NDArray[np.float32]:
     """Return sqrt(counts) ``(..., N, N)`` float32, with **-1 where there are no data**.
 
     No data: pixels of ``mask`` (True = bad), the greatest value of an integer dtype, values above ``saturation``,

@@ -92,6 +92,10 @@ class GroupBuilder:
         self._frames: dict[int, GroupFrame] = {}
         self._alone: set[int] = set()
 
+    def position_px(self, index: int) -> tuple[float, float]:
+        """Return the position of a frame that is kept for later groups."""
+        return self._frames[index].position_px
+
     def add(self, frames: Sequence[GroupFrame]) -> list[TensorDict]:
         """Take new frames; return their singles and, for gridsize 2, the groups that they complete."""
         if not frames:

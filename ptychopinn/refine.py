@@ -1,115 +1,127 @@
-r"""The refined layer: an object estimate swept over the frames received so far, and probe retrieval.
+r"""The refined layer: an object estimate that the frames received so far pull at together, pass after pass.
 
-One update at a frame's whole-pixel place (a plain sequential projection, the PIE family's first):
+A pass over a block of frames computes the descent of the amplitude misfit sum (|F(P O)| - a)^2 with the prior
 
-    Y_m = F(P_m O);  d_m = F^-1(a Y_m / sqrt(sum |Y|^2)) - P_m O;  O <- O + alpha sum_m P_m^* d_m / max sum |P|^2
+    sum_px lambda |O - O_net|^2,
 
-and, when the probe is unknown, P_m <- P_m + alpha O^* d_m / max |O|^2. Pixels without data keep their computed amplitude.
+O_net the network's mosaic; divides it by its diagonal curvature sum |P|^2 + lambda; and adds momentum (Nesterov's, begun
+anew when the misfit grows). That settles slow phase in some ten passes, where a sequential sweep needs a hundred. Counts
+are photons, so lambda is in photons a pixel: amplitudes of Poisson counts have the variance 1/4, and a network's error of
+standard deviation s gives lambda = 1 / (4 s^2). It is LEAST_PRIOR, and more where the photons say less than the network
+does: for a weak sample in few counts (see :func:`_prior`).
 
-Where a region is new the object starts from the network's mosaic: a frame that enters blends the mosaic into pixels in
-proportion to how little they were visited, when its turn comes, so that entering costs the network layer nothing. alpha
-falls with a frame's visits and with the photons (at 1e3 counts a frame, a full step does harm). Frames live in a buffer
-bounded in bytes; the oldest go first and keep what they gave.
+Blocks: all frames while they are few, else the newest frame and those nearest to it, so that a pass costs the same in a
+scan of any length; what frames outside a block have found is held by their own curvature, sum |P|^2 over them. Frames
+live in a buffer bounded in bytes; the oldest go first, and what they gave is held likewise. A new frame blends the mosaic
+into the object in proportion to how little is covered there. The probe follows, at constant energy, once there are enough
+frames.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.canvas import Box, Canvas
-from ptychopinn.errors import ReconstructionError
-from ptychopinn.physics import centroid_px, vacuum_counts
 
-FULL_STEP = 0.8
-LEAST_STEP = 0.05
-STEP_DECAY = 0.75
-COUNTS_OF_HALF_STEP = 3e3
+BLOCK_FRAMES = 1024
+BLOCK_PASSES = 6
+CHUNK_FRAMES = 8
+LEAST_PRIOR = 2.0
+LEAST_CONTRAST = 0.05
+FLOOR = 0.01
+NEW_SHARE = 10.0
+PROBE_FRAMES, PROBE_PASSES, PROBE_STEP = 50, 3, 0.3
+
+StartAt = Callable[[tuple[float, float]], Tensor]
 
 
 @dataclass(slots=True)
-class _Visited:
+class _Kept:
     """A frame in the buffer. Once admitted, ``amplitude`` has its zero frequency at the corner."""
 
     amplitude: Tensor
     position_px: tuple[float, float]
-    top_left: tuple[int, int] = (0, 0)
+    corner: tuple[int, int] = (0, 0)
     is_admitted: bool = False
     visits: int = 0
     misfit: float = 0.0
     total: float = 0.0
 
 
-class ProjectionStep:
-    """The update of one frame, for one probe ``(modes, N, N)``."""
+class _Block:
+    """Frames that are worked on together, and the sums of the pass over them. Places are relative to ``corner``."""
 
-    def __init__(self, probe: Tensor) -> None:
-        self.set_probe(probe)
+    def __init__(self, frames: list[_Kept], corner: tuple[int, int], known: Tensor) -> None:
+        self.frames = frames
+        self.corner = corner
+        self.known = known
+        self.ahead = known.clone()
+        self.prior = known.clone()
+        self.prior_weight = torch.zeros(known.shape, device=known.device)
+        self.descent = torch.zeros_like(known)
+        self.curvature = torch.zeros_like(self.prior_weight)
+        self.probe_descent: Tensor | None = None
+        self.probe_curvature: Tensor | None = None
+        self.place = 0
+        self.passes = 0
+        self.misfit = 0.0
+        self.last_misfit = float("inf")
 
-    def set_probe(self, probe: Tensor) -> None:
-        """Take a new probe."""
-        self.probe = probe
-        self.intensity = probe.abs().square().sum(0)
-        self.peak = float(self.intensity.max())
-        self._back = probe.conj() / self.peak
-
-    def __call__(self, patch: Tensor, amplitude: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Return the object's update ``(N, N)`` at full step, d ``(modes, N, N)``, and the misfit before it.
-
-        ``amplitude`` has its zero frequency at the corner; the misfit is the numerator of the R-factor.
-        """
-        exits = self.probe * patch
-        far = torch.fft.fft2(exits, norm="ortho")
-        magnitude = far[0].abs() if len(far) == 1 else far.abs().square().sum(0).sqrt()
-        target = torch.where(amplitude < 0, magnitude, amplitude)
-        misfit = float((magnitude - target).abs_().sum())
-        difference = torch.fft.ifft2(far.mul_(target.div_(magnitude.clamp_min_(1e-6))), norm="ortho").sub_(exits)
-        update = difference * self._back
-        return (update[0] if len(update) == 1 else update.sum(0)), difference, misfit
+    def window(self, frame: _Kept, size_px: int) -> tuple[slice, slice]:
+        """Return where a frame lies."""
+        return Box(frame.corner[0] - self.corner[0], frame.corner[1] - self.corner[1], size_px, size_px).window
 
 
 class Refiner:
-    """A live object estimate for one scan and a known probe.
+    """A live object estimate for one scan; ``probe`` is the probe as it is now.
 
     Parameters
     ----------
     probe : (modes, N, N) complex64
+        Its energy is the expected counts of a frame without sample.
     start_at
-        Gives the network mosaic's patch ``(N, N)`` at a position (pixels); asked when a frame is first visited.
+        Gives the network mosaic's patch ``(N, N)`` at a position (pixels).
     max_side_px
         Frames that would grow the canvas beyond this are not taken.
     buffer_bytes
-        Bound on the patterns kept for the sweeps.
+        Bound on the patterns kept.
+    update_probe
+        Whether ``probe`` follows the frames.
     """
 
     def __init__(
         self,
         probe: Tensor,
-        start_at: Callable[[tuple[float, float]], Tensor],
+        start_at: StartAt,
         max_side_px: int = 32768,
         buffer_bytes: int = 512 << 20,
-        seed: int = 0,
+        *,
+        update_probe: bool = False,
     ) -> None:
         self.size_px = probe.shape[-1]
-        self._step = ProjectionStep(probe)
-        self._weight = self._step.intensity / self._step.peak
+        self.probe = probe
+        self._intensity = probe.abs().square().sum(0)
+        self._energy = float(probe.abs().square().sum())
+        self._peak = float(self._intensity.max())
+        self._weight = self._intensity / self._peak
         self._start_at = start_at
+        self._update_probe = update_probe
         self._canvas = Canvas(
-            {"object": ((), torch.complex64, 1.0), "visited": ((), torch.float32, 0.0)}, max_side_px, probe.device
+            {"object": ((), torch.complex64, 1.0), "coverage": ((), torch.float32, 0.0)}, max_side_px, probe.device
         )
-        self._frames: OrderedDict[int, _Visited] = OrderedDict()
+        self._frames: OrderedDict[int, _Kept] = OrderedDict()
+        self._visits: Counter[int] = Counter()
         self._buffer_frames = max(1, buffer_bytes // (4 * self.size_px**2))
         self._new: list[int] = []
-        self._waiting: list[int] = []
-        self._sweep: list[int] = []
-        self._random = np.random.default_rng(seed)
-        self._counts = 0.0
+        self._block: _Block | None = None
+        self._momentum = 1.0
+        self._misfit = self._total = 0.0
         self.updates = 0
 
     @property
@@ -124,198 +136,225 @@ class Refiner:
 
     def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float]) -> None:
         """Take a frame ``(N, N)`` float32, zero frequency in the middle, -1 = no data."""
-        self._frames[index] = _Visited(amplitude, position_px)
+        self._frames[index] = _Kept(amplitude, position_px)
+        self._visits[0] += 1
         self._new.append(index)
-        self._waiting.append(index)
         if len(self._frames) > self._buffer_frames:
-            self._admit(self._frames.popitem(last=False)[1])
+            self._let_go(next(iter(self._frames)))
 
     def admit_all(self) -> None:
-        """Lay the start under every frame that has not been visited, so that the object covers all of them."""
-        for index in self._waiting:
-            if index in self._frames:
-                self._admit(self._frames[index])
-        self._waiting.clear()
+        """Lay the start under every frame that is new, so that the object covers all of them."""
+        new, self._new = self._new, []
+        for index in new:
+            frame = self._frames.get(index)
+            if frame is not None and not self._admit(frame):
+                self._forget(index)
 
-    def _admit(self, frame: _Visited) -> bool:
+    def _let_go(self, index: int) -> None:
+        self._admit(self._frames[index])
+        self._forget(index)
+
+    def _forget(self, index: int) -> None:
+        frame = self._frames.pop(index)
+        self._visits[frame.visits] -= 1
+        self._misfit -= frame.misfit
+        self._total -= frame.total
+
+    def _admit(self, frame: _Kept) -> bool:
         """Blend the start into the object under a frame, once; False if the canvas would grow too large."""
         if frame.is_admitted:
             return True
         n = self.size_px
         top, left = (round(p) - n // 2 for p in frame.position_px)
-        frame.top_left = (top, left)
         if not self._canvas.ensure(top, left, top + n, left + n):
             return False
-        box = self._box(top, left)
-        visited = self._canvas.planes["visited"][box.window]
-        target = self._canvas.planes["object"][box.window]
-        visited += self._weight
-        share = self._weight / visited.clamp_min(1e-12)
+        frame.corner = (top, left)
+        box = self._box(frame)
+        coverage, target = (self._canvas.planes[name][box.window] for name in ("coverage", "object"))
+        share = self._weight / (self._weight + NEW_SHARE * coverage).clamp_min(1e-12)
         target += share * (self._start_at(frame.position_px) - target)
+        coverage += self._weight
         self._canvas.touch(*box)
         frame.amplitude = torch.fft.ifftshift(frame.amplitude)
         frame.is_admitted = True
         return True
 
-    def _box(self, top: int, left: int) -> Box:
-        return Box(top - self.origin_px[0], left - self.origin_px[1], self.size_px, self.size_px)
+    def _box(self, frame: _Kept) -> Box:
+        y, x = self.origin_px
+        return Box(frame.corner[0] - y, frame.corner[1] - x, self.size_px, self.size_px)
 
-    def step(self) -> bool:
-        """Update the object at one frame: the newest unvisited one, else the next of a random sweep. False if none."""
-        index = self._next()
-        if index is None:
-            return False
-        frame = self._frames[index]
-        if not self._admit(frame):
-            del self._frames[index]
-            return True
-        if frame.visits == 0:
-            valid = frame.amplitude.clamp_min(0.0)
-            frame.total, counts = float(valid.sum()), float(valid.square_().sum())
-            self._counts = 0.95 * self._counts + 0.05 * counts if self.updates else counts
-        alpha = max(LEAST_STEP, FULL_STEP * STEP_DECAY**frame.visits)
-        alpha *= self._counts / (self._counts + COUNTS_OF_HALF_STEP)
-        box = self._box(*frame.top_left)
-        patch = self._canvas.planes["object"][box.window]
-        update, _, frame.misfit = self._step(patch, frame.amplitude)
-        patch.add_(update, alpha=alpha)
-        self._canvas.planes["visited"][box.window] += self._weight
-        self._canvas.touch(*box)
-        frame.visits += 1
-        self.updates += 1
-        return True
+    def step(self) -> int:
+        """Work on the next few frames of the pass; return how many. 0 if there is none."""
+        block = self._block
+        if block is None or (block.place == 0 and self._is_spent(block)):
+            block = self._block = self._begin(block)
+            if block is None:
+                return 0
+        frames = block.frames[block.place : block.place + CHUNK_FRAMES]
+        self._descend(block, frames)
+        block.place += len(frames)
+        if block.place == len(block.frames):
+            self._finish_pass(block)
+        self.updates += len(frames)
+        return len(frames)
 
-    def _next(self) -> int | None:
-        while self._new:
-            index = self._new.pop()
-            if index in self._frames:
-                return index
-        while True:
-            while self._sweep:
-                index = self._sweep.pop()
-                if index in self._frames:
-                    return index
-            if not self._frames:
-                return None
-            self._sweep = self._random.permutation(list(self._frames)).tolist()
+    def _is_spent(self, block: _Block) -> bool:
+        return bool(self._new) or (block.passes >= BLOCK_PASSES and len(block.frames) < len(self._frames))
+
+    def _begin(self, last: _Block | None) -> _Block | None:
+        """Choose the next frames; carry on the momentum where they lie on the last ones' place."""
+        seed = next((self._frames[i] for i in reversed(self._new) if i in self._frames), None)
+        self.admit_all()
+        frames = self._choose(seed)
+        if not frames:
+            return None
+        n = self.size_px
+        corners = np.array([f.corner for f in frames])
+        top, left = corners.min(axis=0).tolist()
+        height, width = (corners.max(axis=0) - (top, left) + n).tolist()
+        here = Box(top - self.origin_px[0], left - self.origin_px[1], height, width)
+        block = _Block(frames, (top, left), self._canvas.planes["object"][here.window].clone())
+        if last is not None:
+            self._carry(last, block)
+        own = torch.zeros_like(block.curvature)
+        for frame in frames:
+            window = block.window(frame, n)
+            block.prior[window] = self._start_at(frame.position_px)
+            own[window] += self._weight
+        others = (self._canvas.planes["coverage"][here.window] - own).clamp_min_(0.0).mul_(self._peak)
+        strength = _prior(block.prior, own, self._peak)
+        block.prior_weight = others + strength
+        block.prior = (block.prior * strength + block.known * others) / block.prior_weight
+        return block
+
+    def _choose(self, seed: _Kept | None) -> list[_Kept]:
+        frames = list(self._frames.values())
+        if len(frames) <= BLOCK_FRAMES:
+            return frames
+        if seed is None or not seed.is_admitted:
+            seed = min(frames, key=lambda f: f.visits)
+        corners = np.array([f.corner for f in frames])
+        distance = np.square(corners - np.array(seed.corner)).sum(axis=1)
+        nearest = np.argpartition(distance, BLOCK_FRAMES)[:BLOCK_FRAMES]
+        return [frames[i] for i in nearest.tolist()]
+
+    @staticmethod
+    def _carry(last: _Block, block: _Block) -> None:
+        """Give a block the lead that the last one had over the object, where both lie."""
+        low = [max(a, b) for a, b in zip(last.corner, block.corner, strict=True)]
+        ends = [
+            min(a + s, b + t)
+            for a, s, b, t in zip(last.corner, last.ahead.shape, block.corner, block.ahead.shape, strict=True)
+        ]
+        if any(e <= b for b, e in zip(low, ends, strict=True)):
+            return
+        old, new = (
+            tuple(slice(b - o, e - o) for b, e, o in zip(low, ends, origin, strict=True))
+            for origin in (last.corner, block.corner)
+        )
+        block.ahead[new] += last.ahead[old] - last.known[old]
+
+    def _descend(self, block: _Block, frames: list[_Kept]) -> None:
+        """Add the descent of some frames to the pass."""
+        windows = [block.window(frame, self.size_px) for frame in frames]
+        patches = torch.stack([block.ahead[window] for window in windows])
+        amplitude = torch.stack([frame.amplitude for frame in frames])
+        far = torch.fft.fft2(patches[:, None] * self.probe, norm="ortho")
+        magnitude = far[:, 0].abs() if far.shape[1] == 1 else far.abs().square().sum(1).sqrt()
+        excess = torch.where(amplitude < 0, 0.0, magnitude - amplitude)
+        back = torch.fft.ifft2(far * (excess / magnitude.clamp_min(1e-6))[:, None], norm="ortho")
+        descents = (back * self.probe.conj()).sum(1)
+        for window, descent in zip(windows, descents, strict=True):
+            block.descent[window] += descent
+            block.curvature[window] += self._intensity
+        if self._learns_probe(block):
+            block.probe_descent = _plus(block.probe_descent, (back * patches.conj()[:, None]).sum(0))
+            block.probe_curvature = _plus(block.probe_curvature, patches.abs().square().sum(0))
+        block.misfit += float(excess.square().sum())
+        self._note(frames, excess.abs().sum((1, 2)).tolist(), amplitude.clamp_min(0.0).sum((1, 2)).tolist())
+
+    def _note(self, frames: list[_Kept], misfits: list[float], totals: list[float]) -> None:
+        for frame, misfit, total in zip(frames, misfits, totals, strict=True):
+            if frame.visits == 0:
+                frame.total = total
+                self._total += total
+            self._visits[frame.visits] -= 1
+            frame.visits += 1
+            self._visits[frame.visits] += 1
+            self._misfit += misfit - frame.misfit
+            frame.misfit = misfit
+
+    def _learns_probe(self, block: _Block) -> bool:
+        return self._update_probe and len(block.frames) >= PROBE_FRAMES and block.passes >= PROBE_PASSES
+
+    def _finish_pass(self, block: _Block) -> None:
+        """Move the object, then the probe."""
+        y, x = (a - o for a, o in zip(block.corner, self.origin_px, strict=True))
+        here = Box(y, x, *block.ahead.shape)
+        block.descent += block.prior_weight * (block.ahead - block.prior)
+        step = block.descent / (block.curvature + block.prior_weight + FLOOR * self._peak)
+        moved = block.ahead - step
+        if block.misfit > block.last_misfit:
+            self._momentum = 1.0
+        grown = (1 + (1 + 4 * self._momentum**2) ** 0.5) / 2
+        change = moved - block.known
+        block.ahead = moved + (self._momentum - 1) / grown * change
+        block.known = moved
+        self._canvas.planes["object"][here.window] += change
+        self._momentum = grown
+        self._canvas.touch(*here)
+        if block.probe_descent is not None and block.probe_curvature is not None:
+            self._move_probe(block.probe_descent, block.probe_curvature)
+        block.descent.zero_()
+        block.curvature.zero_()
+        block.probe_descent = block.probe_curvature = None
+        block.passes, block.place = block.passes + 1, 0
+        block.last_misfit, block.misfit = block.misfit, 0.0
+
+    def _move_probe(self, descent: Tensor, curvature: Tensor) -> None:
+        probe = self.probe - PROBE_STEP * descent / (curvature + FLOOR * curvature.max())
+        self.probe = probe * (self._energy / float(probe.abs().square().sum())) ** 0.5
+        self._intensity = self.probe.abs().square().sum(0)
 
     @property
     def rfactor(self) -> float | None:
         """R-factor over the buffered frames, each as it was at its last visit; None before the first."""
-        done = [f for f in self._frames.values() if f.visits]
-        total = sum(f.total for f in done)
-        return sum(f.misfit for f in done) / total if total > 0 else None
+        return self._misfit / self._total if self._total > 0 else None
 
     @property
     def least_visits(self) -> int:
         """Visits of the least visited frame in the buffer (0 when empty)."""
-        return min((f.visits for f in self._frames.values()), default=0)
+        return min((visits for visits, count in self._visits.items() if count > 0), default=0)
 
     def take_dirty(self) -> list[Box]:
         """Return the rectangles that changed since the last call."""
         return self._canvas.take_dirty()
 
     def read(self, box: Box | None = None) -> tuple[Tensor, Tensor]:
-        """Return object ``(h, w)`` complex64 (0 where never visited) and visit weight ``(h, w)`` float32."""
+        """Return object ``(h, w)`` complex64 (0 where no frame lies) and coverage ``(h, w)`` float32."""
         window = (box or Box(0, 0, *self.shape)).window
-        visited = self._canvas.planes["visited"][window]
-        return torch.where(visited > 0, self._canvas.planes["object"][window], 0), visited.clone()
+        coverage = self._canvas.planes["coverage"][window]
+        return torch.where(coverage > 0, self._canvas.planes["object"][window], 0), coverage.clone()
 
     def cut(self, position_px: tuple[float, float]) -> Tensor:
         """Return the patch ``(N, N)`` complex64 at a position, rounded to whole pixels; it must lie on the canvas."""
-        top, left = (round(float(p)) - self.size_px // 2 for p in position_px)
-        return self._canvas.planes["object"][self._box(top, left).window]
+        top, left = (round(float(p)) - self.size_px // 2 - o for p, o in zip(position_px, self.origin_px, strict=True))
+        return self._canvas.planes["object"][Box(top, left, self.size_px, self.size_px).window]
 
 
-@dataclass(frozen=True, slots=True)
-class Retrieval:
-    """What :func:`retrieve` found: probe ``(modes, N, N)``, object ``(H, W)``, its origin, weight, R by sweep."""
-
-    probe: Tensor
-    object: Tensor
-    origin_px: tuple[int, int]
-    weight: Tensor
-    rfactors: list[float]
+def _plus(total: Tensor | None, part: Tensor) -> Tensor:
+    return part if total is None else total.add_(part)
 
 
-def retrieve(
-    amplitude: Tensor,
-    positions_px: NDArray[np.float64],
-    probe: Tensor,
-    *,
-    sweeps: int = 40,
-    full_sweeps: int = 12,
-    decay: float = 0.9,
-    update_probe: bool = True,
-    seed: int = 0,
-    on_sweep: Callable[[int, float], None] | None = None,
-) -> Retrieval:
-    """Retrieve probe and object of a whole scan from a guess of the probe.
+def _prior(picture: Tensor, coverage: Tensor, peak: float) -> float:
+    """Return the prior's strength, photons a pixel.
 
-    Parameters
-    ----------
-    amplitude : (n, N, N) float32
-        sqrt(counts), zero frequency in the middle, -1 = no data.
-    positions_px : (n, 2) float64
-    probe : (modes, N, N) complex64
-        First guess; its energy is set to the vacuum counts.
-    sweeps, full_sweeps, decay
-        Full step for the first ``full_sweeps``, then times ``decay`` a sweep.
-
-    The result is in the gauge of :func:`fix_gauge`.
+    LEAST_PRIOR, and where the photons W on a pixel tell a contrast c from noise badly (W c^2 small) as much as the
+    contrast itself allows the network to be wrong: 1 / (4 c^2).
     """
-    n = probe.shape[-1]
-    if amplitude.shape[-1] != n:
-        raise ReconstructionError(
-            f"the probe is {n} px but the patterns are {amplitude.shape[-1]} px; crop one to the other"
-        )
-    probe = probe * (vacuum_counts(amplitude) / float(probe.abs().square().sum())) ** 0.5
-    corner = np.round(positions_px).astype(np.int64) - n // 2
-    origin = corner.min(axis=0)
-    height, width = (corner.max(axis=0) - origin + n).tolist()
-    estimate = torch.ones(height, width, dtype=torch.complex64, device=probe.device)
-    patterns = torch.fft.ifftshift(amplitude, dim=(-2, -1))
-    total = float(torch.where(patterns < 0, 0.0, patterns).double().sum())
-    step, random, alpha, rfactors = ProjectionStep(probe), np.random.default_rng(seed), 1.0, []
-    for sweep in range(sweeps):
-        misfit = 0.0
-        alpha *= decay if sweep >= full_sweeps else 1.0
-        for i in random.permutation(len(patterns)).tolist():
-            y, x = (corner[i] - origin).tolist()
-            patch = estimate[y : y + n, x : x + n]
-            update, difference, parts = step(patch, patterns[i])
-            misfit += parts
-            if update_probe:
-                gain = patch.conj() * (alpha / float(patch.abs().square().max()))
-                new_probe = step.probe + gain * difference
-                patch.add_(update, alpha=alpha)
-                step.set_probe(new_probe)
-            else:
-                patch.add_(update, alpha=alpha)
-        rfactors.append(misfit / total)
-        if on_sweep:
-            on_sweep(sweep, rfactors[-1])
-    weight = torch.zeros(height, width, device=probe.device)
-    for y, x in (corner - origin).tolist():
-        weight[y : y + n, x : x + n] += step.intensity / step.peak
-    where = (int(origin[0]), int(origin[1]))
-    fixed_probe, fixed_object, where = fix_gauge(step.probe, estimate, weight, where)
-    return Retrieval(fixed_probe, fixed_object, where, weight, rfactors)
-
-
-def fix_gauge(
-    probe: Tensor, estimate: Tensor, weight: Tensor, origin_px: tuple[int, int]
-) -> tuple[Tensor, Tensor, tuple[int, int]]:
-    """Return probe, object and its origin in the fixed gauge.
-
-    Mean object amplitude 1 where the weight is above 5 % of its greatest (the probe takes the scale, so its energy is
-    the expected vacuum counts); mean object phase 0; probe centroid in the middle to half a pixel, the object's origin
-    moved against it. Whole pixels only, so nothing is interpolated.
-    """
-    covered = weight > 0.05 * weight.max()
-    scale = float(estimate[covered].abs().mean())
-    mean = (estimate[covered] * weight[covered]).sum()
-    phase = mean / mean.abs().clamp_min(1e-12)
-    dy, dx = (-round(c) for c in centroid_px(probe))
-    probe = torch.roll(probe, (dy, dx), dims=(-2, -1)) * scale
-    return probe, estimate * (phase.conj() / scale), (origin_px[0] + dy, origin_px[1] + dx)
+    weight = coverage.sum().clamp_min(1e-12)
+    mean = (picture * coverage).sum() / weight
+    spread = ((picture - mean).abs().square() * coverage).sum() / weight
+    contrast = max(float(spread / mean.abs().square().clamp_min(1e-12)), LEAST_CONTRAST**2)
+    photons = peak * float(coverage.square().sum() / weight)
+    return LEAST_PRIOR + 1 / (4 * contrast) / (1 + 2 * photons * contrast)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from streams.frame import Frame
+from streams.frame import Frame, PositionNews
 from streams.tables import IndexSet, PositionTable
+from streams.timing import TimeCheck
 
-__all__ = ["ScanAccount", "Verdict", "Waiting"]
+__all__ = ["EndedBy", "ScanAccount", "SourceRun", "Verdict", "Waiting"]
+
+EndedBy = Literal["end", "all_there", "source", "new_scan", "crowd", "silence", "operator"]
+"""What closed a scan: its end message; all frames there, or the end of the position source, and then silence; a newer
+scan; too many open at once; silence alone; an operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,34 @@ class Waiting(NamedTuple):
     number: int
 
 
+@dataclass(slots=True)
+class SourceRun:
+    """One run of the source: when it began, the scan that it belongs to, and what it said so far.
+
+    ``was_seen_beginning`` is False where this end listened only later.
+    """
+
+    began_at: float
+    was_seen_beginning: bool
+    scan_id: str | None = None
+    positions: int = 0
+    samples: int = 0
+    samples_lost: int = 0
+    samples_per_frame: int = 1
+    has_ended: bool = False
+    fault: str | None = None
+    about: dict[str, Any] | None = None
+
+    def take(self, news: PositionNews) -> None:
+        """Enter what a message says."""
+        self.positions += len(news.positions)
+        self.samples, self.samples_lost = news.samples, news.samples_lost
+        self.samples_per_frame = news.samples_per_frame
+        self.has_ended = news.ends or (self.has_ended and not news.positions)
+        self.fault = news.fault or self.fault
+        self.about = news.run or self.about
+
+
 class ScanAccount:
     """One scan while it lasts: its counts, the frames that wait, and four sets of indexes.
 
@@ -66,10 +99,14 @@ class ScanAccount:
     - ``in_flight``: handed on as scan points and not yet stitched.
     """
 
-    def __init__(self, scan_id: str, expected: int | None, positions: PositionTable) -> None:
+    def __init__(self, scan_id: str, expected: int | None, positions: PositionTable, opened_at: float) -> None:
         self.scan_id = scan_id
         self.expected = expected
+        self.opened_at = opened_at
+        self.has_start = self.refuses_all = False
+        self.first_index: int | None = None
         self.ended_at: float | None = None
+        self.ended_by: EndedBy | None = None
         self.was_cut_short = False
         self.received = self.duplicate = self.stitched = self.without_position = 0
         self.refused: Counter[str] = Counter()
@@ -77,9 +114,23 @@ class ScanAccount:
         self.waiting: dict[int, Waiting] = {}
         self.positions = positions
         self.has_newer_positions = False
+        self.source: SourceRun | None = None
+        self.source_began_anew = False
+        self.position_conflicts = 0
+        self.timing = TimeCheck()
         self._missing_below_expected = expected or 0
         self._gaps = 0
         self._beyond = 0
+
+    @property
+    def frames(self) -> int:
+        """One more than the highest index seen."""
+        return self._beyond
+
+    @property
+    def missing(self) -> int:
+        """Indexes that never came: those below ``expected``, or, where that is unknown, the gaps."""
+        return self._gaps if self.expected is None else self._missing_below_expected
 
     @property
     def pending(self) -> int:
@@ -100,6 +151,8 @@ class ScanAccount:
         """Enter an index as seen."""
         if not self.seen.add(index):
             return
+        if self.first_index is None:
+            self.first_index = index
         if self.expected is not None and index < self.expected:
             self._missing_below_expected -= 1
         self._gaps += index - self._beyond if index >= self._beyond else -1
@@ -118,8 +171,7 @@ class ScanAccount:
 
     def verdict(self) -> Verdict:
         """Return the account as it stands."""
-        missing = self._gaps if self.expected is None else self._missing_below_expected
         return Verdict(
-            self.expected, self.received, self.duplicate, missing,
+            self.expected, self.received, self.duplicate, self.missing,
             dict(self.refused), self.without_position, self.pending, self.stitched,
         )  # fmt: skip

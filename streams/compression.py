@@ -1,8 +1,9 @@
-"""Pixel payloads and arrays: plain, bit-shuffled LZ4 (``bslz4``) and LZ4 in HDF5 filter framing (``lz4``).
+"""Pixel payloads and arrays: plain, bit-shuffled LZ4 (``bslz4``), LZ4 in HDF5 filter framing (``lz4``) and as one block.
 
-Both compressed forms start with the same 12 bytes, big-endian: uncompressed length (64 bit), block size in bytes (32
-bit). The length is compared with the one that the shape demands before a single byte is unpacked, so a hostile header
-cannot make the decoder allocate more than the caller has already agreed to.
+The first two compressed forms start with the same 12 bytes, big-endian: uncompressed length (64 bit), block size in
+bytes (32 bit). The length is compared with the one that the shape demands before a single byte is unpacked, so a hostile
+header cannot make the decoder allocate more than the caller has already agreed to. One bare block of LZ4 (``lz4-block``)
+has no header; its output is bounded by the shape.
 """
 
 from __future__ import annotations
@@ -13,16 +14,28 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import bitshuffle
+import lz4.block
 import numpy as np
 from dectris.compression import decompress
 from numpy.typing import DTypeLike, NDArray
 
 from streams.errors import CodecError
 
-__all__ = ["ENCODINGS", "HEADER", "decode", "decode_bslz4", "decode_lz4", "decode_plain", "encode_bslz4"]
+__all__ = [
+    "ENCODINGS",
+    "HEADER",
+    "decode",
+    "decode_bslz4",
+    "decode_lz4",
+    "decode_lz4_block",
+    "decode_plain",
+    "encode_bslz4",
+    "encode_lz4_block",
+]
 
 HEADER = struct.Struct(">QI")
 _BLOCK_BYTES = 8192
+_NO_HEADER = bytes(HEADER.size)
 _ELEMENT_SIZES = (1, 2, 4, 8)
 
 Buffer = bytes | memoryview
@@ -38,13 +51,16 @@ def encode_bslz4(array: NDArray[Any]) -> bytes:
 def decode_bslz4(payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_size: int | None = None) -> NDArray[Any]:
     """Unpack a ``bslz4`` payload to ``shape`` and ``dtype``, read-only.
 
-    ``elem_size`` is the bit-shuffle's element size in bytes; it need not be the dtype's. Raises :class:`CodecError`
-    ``corrupt`` for any payload that does not unpack to exactly ``shape``.
+    ``elem_size`` is the bit-shuffle's element size in bytes; it need not be the dtype's. A header of zeros, as some
+    senders leave it, stands for the length of ``shape`` in blocks of 8192 bytes. Raises :class:`CodecError` ``corrupt``
+    for any payload that does not unpack to exactly ``shape``.
     """
     wanted = np.dtype(dtype)
     size = wanted.itemsize if elem_size is None else elem_size
     if size not in _ELEMENT_SIZES:
         raise CodecError("corrupt", f"bslz4 element size {size} is none of 1, 2, 4, 8")
+    if payload[: HEADER.size] == _NO_HEADER:
+        payload = HEADER.pack(math.prod(shape) * wanted.itemsize, _BLOCK_BYTES) + payload[HEADER.size :]
     return _decompress(payload, "bslz4", wanted, shape, size)
 
 
@@ -53,6 +69,25 @@ def decode_lz4(payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_siz
     del elem_size  # one signature for every encoding
     wanted = np.dtype(dtype)
     return _decompress(payload, "lz4", wanted, shape, wanted.itemsize)
+
+
+def encode_lz4_block(array: NDArray[Any]) -> bytes:
+    """Compress an array's elements, C order, to one bare LZ4 block."""
+    return bytes(lz4.block.compress(np.ascontiguousarray(array).reshape(-1).view(np.uint8), store_size=False))
+
+
+def decode_lz4_block(
+    payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_size: int | None = None
+) -> NDArray[Any]:
+    """Unpack one bare LZ4 block to ``shape`` and ``dtype``, read-only; errors as :func:`decode_bslz4`."""
+    del elem_size
+    wanted = np.dtype(dtype)
+    expected = math.prod(shape) * wanted.itemsize
+    try:
+        pixels = lz4.block.decompress(payload, uncompressed_size=expected)
+    except (lz4.block.LZ4BlockError, ValueError, OverflowError, MemoryError) as error:
+        raise CodecError("corrupt", f"the LZ4 block does not unpack: {str(error)[:80]}") from error
+    return decode_plain(pixels, wanted, shape)
 
 
 def decode_plain(payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_size: int | None = None) -> NDArray[Any]:
@@ -69,6 +104,7 @@ ENCODINGS: dict[str, Callable[[Buffer, DTypeLike, Sequence[int], int | None], ND
     "": decode_plain,
     "bslz4": decode_bslz4,
     "lz4": decode_lz4,
+    "lz4-block": decode_lz4_block,
 }
 
 

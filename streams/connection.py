@@ -1,90 +1,57 @@
-"""What both ends of a stream share: endpoints, CURVE keys, and the news of connections.
+"""What both ends of a stream share: endpoints, keys on sockets, the door that an allow-list keeps, closing.
 
-An endpoint is ``tcp://host:port`` or ``ipc://path``; a mark before it tells binding from connecting. Without a ZAP
-handler a CURVE server encrypts but lets in every client that knows its public key.
+An endpoint is ``tcp://host:port`` or ``ipc://path``; a mark before it tells binding from connecting.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import cast
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
+from zmq.auth.thread import ThreadAuthenticator
 
-from streams.errors import EndpointError
+from streams.errors import EndpointError, KeyFileError
+from streams.keys import AllowList, CurveKeys
 
-__all__ = ["EVENTS", "CurveKeys", "Peers", "attach", "close", "drain", "has_input", "kind_of", "set_curve"]
+__all__ = ["Door", "attach", "close", "guard", "kind_of", "set_curve"]
 
 log = logging.getLogger(__name__)
 
 _ENDPOINT = re.compile(r"tcp://[^\s/]+:(?P<port>\d{1,5}|\*)|ipc://.+")
 _RECONNECT_MS, _RECONNECT_MOST_MS = 100, 1000
-_REVIVE_S = 2.0
-EVENTS = (
-    zmq.EVENT_CONNECTED
-    | zmq.EVENT_CONNECT_DELAYED
-    | zmq.EVENT_CONNECT_RETRIED
-    | zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-)
-_TRYING = (zmq.EVENT_CONNECTED, zmq.EVENT_CONNECT_DELAYED, zmq.EVENT_CONNECT_RETRIED)
 
 
-@dataclass(frozen=True, slots=True)
-class CurveKeys:
-    """Z85 keys, 40 characters each: this end's pair, and the other end's public key unless this end is the server."""
+class Door:
+    """Lets clients whose key is in the allow-list into every CURVE server of a context (ZAP, any domain)."""
 
-    public: bytes
-    secret: bytes = field(repr=False)
-    server: bytes | None = None
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], allowed: AllowList) -> None:
+        self._allowed = allowed
+        self._authenticator = ThreadAuthenticator(context)
+        self._authenticator.start()
+        self._authenticator.configure_curve_callback("*", self)
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        """Whether a client with this public key may come in (its thread)."""
+        del domain
+        try:
+            is_allowed = key in self._allowed.keys()  # noqa: SIM118 - no mapping
+        except KeyFileError as fault:
+            log.warning("nobody is let in: %s", fault)
+            return False
+        if not is_allowed:
+            log.warning("a client with the key %s was turned away; it is not in %s", key.decode(), self._allowed.path)
+        return is_allowed
+
+    def close(self) -> None:
+        """End the thread."""
+        self._authenticator.stop()
 
 
-class Peers:
-    """What the socket monitor tells: live connections, failed handshakes, and when connecting has to be begun anew."""
-
-    def __init__(self, place: str) -> None:
-        self.connections = 0
-        self.handshake_failures = 0
-        self.fault: str | None = None
-        self.revive_at: float | None = None
-        self._place = place
-        self._failing = 0
-
-    def note(self, event: int) -> None:
-        """Take one event."""
-        if event in _TRYING:
-            self.revive_at = None
-            if event == zmq.EVENT_CONNECT_RETRIED and self._failing == 0 and self.fault is None:
-                self.fault = f"{self._place}: nobody answers; still trying, check that the sender runs there"
-        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self.connections += 1
-            self.fault = None
-        elif event == zmq.EVENT_DISCONNECTED:
-            self._disconnected()
-        else:
-            self._failing += 1
-            self.handshake_failures += 1
-            self.fault = (
-                f"{self._place}: the handshake failed; check the CURVE keys of both ends, and that both have any"
-            )
-
-    def _disconnected(self) -> None:
-        # After a fault of protocol, such as a message over the limit, libzmq does not try again by itself.
-        self.revive_at = time.monotonic() + _REVIVE_S
-        if self._failing:
-            self._failing -= 1
-            return
-        self.connections = max(0, self.connections - 1)
-        log.warning("%s: a connection was lost", self._place)
-        self.fault = f"{self._place}: the connection was lost; the sender stopped, or sent more than the limit allows"
+def guard(context: zmq.Context[zmq.Socket[bytes]], curve: CurveKeys | None) -> Door | None:
+    """Return a door before the context's sockets if the keys have an allow-list."""
+    return None if curve is None or curve.allowed is None else Door(context, curve.allowed)
 
 
 def kind_of(kinds: Mapping[str, zmq.SocketType], name: str) -> zmq.SocketType:
@@ -132,33 +99,27 @@ def set_curve(socket: zmq.Socket[bytes], curve: CurveKeys | None) -> None:
         socket.setsockopt(zmq.CURVE_PUBLICKEY, curve.public)
         socket.setsockopt(zmq.CURVE_SECRETKEY, curve.secret)
     except zmq.ZMQError as fault:
-        raise EndpointError("a CURVE key is not 40 characters of Z85; make keys anew with zmq.curve_keypair") from fault
-
-
-def _is_endpoint(address: str) -> bool:
-    found = _ENDPOINT.fullmatch(address)
-    return found is not None and (found["port"] in (None, "*") or int(found["port"]) < 65536)
-
-
-def has_input(socket: zmq.Socket[bytes]) -> bool:
-    """Whether a message is there to read."""
-    return bool(cast(int, socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
-
-
-def drain(monitor: zmq.Socket[bytes], peers: Peers) -> bool:
-    """Take in all monitor events; whether there were any."""
-    count = 0
-    while has_input(monitor):
-        peers.note(recv_monitor_message(monitor)["event"])
-        count += 1
-    return count > 0
+        raise EndpointError(
+            "a CURVE key is not 40 characters of Z85; make keys with deploy/keys/make_keys.py"
+        ) from fault
 
 
 def close(
-    context: zmq.Context[zmq.Socket[bytes]], socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes], linger_ms: int
+    context: zmq.Context[zmq.Socket[bytes]],
+    socket: zmq.Socket[bytes],
+    monitor: zmq.Socket[bytes],
+    linger_ms: int,
+    door: Door | None = None,
 ) -> None:
     """Close both sockets and end the context, sending what is queued for up to ``linger_ms``; -1 for ever."""
     socket.disable_monitor()
     monitor.close(0)
     socket.close(linger_ms)
+    if door is not None:
+        door.close()
     context.term()
+
+
+def _is_endpoint(address: str) -> bool:
+    found = _ENDPOINT.fullmatch(address)
+    return found is not None and (found["port"] in (None, "*") or int(found["port"]) < 65536)

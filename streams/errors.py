@@ -1,4 +1,4 @@
-"""Faults of streams, one tree: ``StreamError`` over ``CodecError``, ``EndpointError`` and ``PositionError``."""
+"""Faults of streams, one tree under ``StreamError``."""
 
 from __future__ import annotations
 
@@ -23,3 +23,11 @@ class CodecError(StreamError):
         self.reason = reason
         self.scan_id = scan_id
         self.index = index
+
+
+class KeyFileError(StreamError):
+    """Keys are missing, incomplete, or no keys; the message names the file or the keys of the configuration."""
+
+
+class RecordingError(StreamError):
+    """A recording cannot be read or written; the message names the file and what to do."""

@@ -71,15 +71,17 @@ def plan(count: int, faults: Faults, seed: int) -> Planned:
 def corrupt(parts: list[bytes], frame_nbytes: int) -> list[bytes]:
     """Return a frame message that no decoder can take for good.
 
-    Packed pixels announce a wrong length, so scan and index stay readable; plain ones lose their last byte.
+    Packed pixels announce a wrong length, so scan and index stay readable; others lose their last byte.
     """
-    body = parts[-1]
-    place = body.find(HEADER.pack(frame_nbytes, 8192))
-    if place < 0:
-        return [*parts[:-1], body[:-1]]
-    damaged = bytearray(body)
-    damaged[place + 7] ^= 0x55
-    return [*parts[:-1], bytes(damaged)]
+    head = HEADER.pack(frame_nbytes, 8192)
+    number = next((n for n, part in enumerate(parts) if head in part), None)
+    if number is None:
+        number = max(range(len(parts)), key=lambda n: len(parts[n]))
+        damaged = parts[number][:-1]
+    else:
+        place = parts[number].index(head) + 7
+        damaged = parts[number][:place] + bytes([parts[number][place] ^ 0x55]) + parts[number][place + 1 :]
+    return [*parts[:number], damaged, *parts[number + 1 :]]
 
 
 def _number(part: str, name: str, text: str) -> float:

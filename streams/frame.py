@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 
@@ -25,13 +26,56 @@ class PositionM(NamedTuple):
         return math.isfinite(self.y) and math.isfinite(self.x)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamGeometry:
+    """What a stream's header says of detector and beam, in the detector's own frame; ``None`` where it says nothing.
+
+    Each number is finite and positive. Arrays are ``(rows, columns)`` of the whole frame, read-only.
+
+    Attributes
+    ----------
+    detector_pixel_size_m
+        ``(y, x)``, metres.
+    beam_center_px
+        ``(row, column)``, in pixels, fractions allowed.
+    saturation
+        Greatest valid count.
+    mask
+        bool, True where a pixel is bad.
+    flatfield
+        float32, factor by which counts still have to be multiplied; ``None`` also where the detector has done it.
+    frame_shape, frame_dtype
+        ``(rows, columns)`` and dtype of the frames to come.
+    frame_time_s
+        From one frame to the next.
+    """
+
+    photon_energy_eV: float | None = None  # noqa: N815
+    detector_distance_m: float | None = None
+    detector_pixel_size_m: tuple[float, float] | None = None
+    beam_center_px: tuple[float, float] | None = None
+    saturation: float | None = None
+    mask: NDArray[np.bool_] | None = None
+    flatfield: NDArray[np.float32] | None = None
+    frame_shape: tuple[int, int] | None = None
+    frame_dtype: np.dtype[Any] | None = None
+    frame_time_s: float | None = None
+
+
+NO_GEOMETRY = StreamGeometry()
+
+
 @dataclass(frozen=True, slots=True)
 class ScanStart:
-    """A scan begins. ``expected_frames`` is ``None`` when the sender does not know; ``metadata`` is plain data."""
+    """A scan begins. ``expected_frames`` is ``None`` when the sender does not know.
+
+    ``metadata`` is plain data, under the sender's own names; ``geometry`` is what of it this program uses.
+    """
 
     scan_id: str
     expected_frames: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    geometry: StreamGeometry = field(default=NO_GEOMETRY, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +90,7 @@ class Frame:
     """One decoded diffraction frame: ``counts`` ``(rows, columns)`` of an unsigned or float dtype, photons.
 
     ``position_m`` is set when the message carried it. ``received_ns`` is ``time.monotonic_ns`` at receipt.
+    ``exposed_s`` is when the exposure began, seconds on the detector's own clock, where the message says it.
     """
 
     scan_id: str
@@ -53,15 +98,52 @@ class Frame:
     counts: NDArray[Any]
     received_ns: int
     position_m: PositionM | None = None
+    exposed_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The position of one frame; ``scan_id`` ``None`` means the scan that is open when it arrives."""
+    """The position of one frame; ``scan_id`` ``None`` means the scan that is open when it arrives.
+
+    ``time_s`` is when it was taken, seconds since the source began, where the source says it.
+    """
 
     scan_id: str | None
     index: int
     position_m: PositionM
+    time_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PositionNews:
+    """What one message says of a source that numbers its samples and knows no scan by the detector's name.
+
+    Attributes
+    ----------
+    positions
+        Frames' positions that are complete with this message; their ``scan_id`` is ``None``.
+    begins, ends
+        Whether the source began anew before these positions, and whether they are its last.
+    samples
+        Samples that the source has taken since it began, as far as this end knows.
+    samples_lost
+        Of which this many never came.
+    samples_per_frame
+        As configured.
+    fault
+        What is wrong with the source, in words.
+    run
+        What the source's run says of itself, plain data; ``None`` where it says nothing.
+    """
+
+    positions: list[Position] = field(default_factory=list)
+    begins: bool = False
+    ends: bool = False
+    samples: int = 0
+    samples_lost: int = 0
+    samples_per_frame: int = 1
+    fault: str | None = None
+    run: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

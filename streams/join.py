@@ -22,9 +22,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.account import ScanAccount, Verdict, Waiting
+from streams.account import EndedBy, ScanAccount, Verdict, Waiting
 from streams.errors import PositionError
-from streams.frame import Frame, Position, PositionM, ScanPoint, ScanStart
+from streams.findings import findings
+from streams.flood import FloodGate
+from streams.frame import Frame, Position, PositionM, PositionNews, ScanPoint, ScanStart
+from streams.runs import SourceRuns
 from streams.tables import PositionTable
 
 __all__ = ["Join", "Verdict"]
@@ -32,6 +35,8 @@ __all__ = ["Join", "Verdict"]
 _KEPT_ACCOUNTS = 1000
 _KEPT_NAMES = 10_000
 _MAX_EARLY_NAMES = 8
+_CLOSE_AFTER_S = 2.0
+_FLOOD = "too-many-scans"
 
 
 class _Name(NamedTuple):
@@ -56,6 +61,8 @@ class Join:
         Bound on scans open at once; beyond it the oldest is ended.
     max_position_bytes
         Bound on one scan's positions, 16 bytes each where they are dense.
+    max_new_scans
+        Scans that may open at once before any of them has a frame in the picture; after that one a second.
     is_taken
         Whether a name belongs to a scan of an earlier run and must not be given again.
     clock
@@ -70,6 +77,7 @@ class Join:
         max_pending_bytes: int = 2**30,
         max_open_scans: int = 8,
         max_position_bytes: int = 64 * 2**20,
+        max_new_scans: int = 64,
         is_taken: Callable[[str], bool] = lambda name: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -84,6 +92,8 @@ class Join:
         self._finished: OrderedDict[str, ScanAccount] = OrderedDict()
         self._names: OrderedDict[str, _Name] = OrderedDict()
         self._early: OrderedDict[str | None, tuple[PositionTable, float]] = OrderedDict()
+        self._runs = SourceRuns(position_timeout_s)
+        self._flood = FloodGate(max_new_scans, clock())
         self._count_waiting = 0
         self.pending_bytes = 0
         self.positions_ignored = 0
@@ -98,6 +108,11 @@ class Join:
         """Frames that wait for their position."""
         return sum(len(scan.waiting) for scan in self._live.values())
 
+    @property
+    def source_scan(self) -> str | None:
+        """Name of the scan that the run of a source without names belongs to, if it has one."""
+        return self._runs.scan_id
+
     def current_id(self, wire_id: str) -> str | None:
         """Return the name of the newest scan that a sender calls ``wire_id``; ``None`` if none is known."""
         name = self._names.get(wire_id)
@@ -107,30 +122,52 @@ class Join:
         """Open a scan and return its name.
 
         A start repeated before any frame is the same scan. One that comes after frames means that the detector was
-        armed anew under the same name: the scan so far is ended, cut short, and another opened.
+        armed anew under the same name: the scan so far is ended, cut short, and another opened. Where scans open too
+        fast, one scan, ``too-many-scans``, stands for the rest; it refuses all that comes.
         """
         scan = self._newest(start.scan_id)
         if scan is not None and scan.ended_at is None:
             if scan.received == 0:
                 scan.expect(start.expected_frames)
                 return scan.scan_id
-            self._cut_short(scan)
-        return self._open(start).scan_id
+            self._cut_short(scan, "new_scan")
+        opened = self._open(start)
+        opened.has_start = True
+        return opened.scan_id
 
-    def end_scan(self, scan_id: str, *, exactly: bool = False) -> None:
+    def end_scan(self, scan_id: str, *, exactly: bool = False, ended_by: EndedBy = "end") -> None:
         """End the newest scan that senders call ``scan_id``, or with ``exactly`` the scan of that very name."""
         scan = self._find(scan_id) if exactly or scan_id not in self._names else self._newest(scan_id)
         if scan is not None and scan.ended_at is None:
-            self._end(scan)
+            scan.was_cut_short = ended_by == "new_scan"
+            self._end(scan, ended_by)
+
+    def overdue(self, scan_id: str, silent_s: float) -> EndedBy | None:
+        """Return why a scan without an end message may be closed after ``silent_s`` without a frame, if it may."""
+        scan = self._live.get(scan_id)
+        if scan is None or scan.ended_at is not None or silent_s < _CLOSE_AFTER_S or not scan.received:
+            return None
+        if scan.expected and scan.missing == 0:
+            return "all_there"
+        if any(other.opened_at > scan.opened_at and other.received for other in self._live.values()):
+            return "new_scan"
+        run = scan.source
+        has_all = run is not None and run.has_ended and run.samples >= scan.frames * run.samples_per_frame
+        return "source" if has_all and silent_s >= self._position_timeout_s else None
 
     def add_frame(self, frame: Frame) -> list[ScanPoint]:
         """Take a frame; return its scan point if its position is known."""
         scan = self._newest(frame.scan_id) or self._open(ScanStart(frame.scan_id))
         scan.received += 1
+        if scan.refuses_all:
+            scan.refuse("scan_flood")
+            return []
         if scan.is_finished:
             scan.refuse("after_end")
             return []
         scan.note(frame.index)
+        if frame.exposed_s is not None:
+            scan.timing.add_frame(frame.index, frame.exposed_s)
         position_m = frame.position_m or scan.positions.get(frame.index)
         is_no_better = position_m is not None and not position_m.is_finite and frame.index in scan.misplaced
         if is_no_better or not scan.held.add(frame.index):
@@ -151,6 +188,47 @@ class Join:
         for position in positions:
             points += self._add_position(position)
         return points
+
+    def add_news(self, news: PositionNews) -> list[ScanPoint]:
+        """Take what a source says that knows no names; return the scan points of frames that waited for it.
+
+        A run of the source, from one beginning to the next, belongs to one scan, and a scan has one run: the scan that
+        opened nearest to its beginning, or else the next to open. Of a scan that is finished it is ignored.
+        """
+        was_waiting = self._runs.is_waiting
+        run = self._runs.take(news, self._live, self._clock())
+        if news.begins and was_waiting:
+            self._early.pop(None, None)
+        if run.scan_id is None:
+            for position in news.positions:
+                self._keep_early(position)
+            return []
+        scan = self._find(run.scan_id)
+        points: list[ScanPoint] = []
+        for position in news.positions:
+            points += self._place(scan, position)
+        return points
+
+    def findings(self, scan_id: str) -> list[str]:
+        """Return what was noticed about a scan, one sentence each."""
+        scan = self._find(scan_id)
+        return [] if scan is None else findings(scan)
+
+    def recent_findings(self, within_s: float) -> dict[str, list[str]]:
+        """Return the findings of scans that are open or ended within this time, by name, newest first."""
+        since = self._clock() - within_s
+        scans = list(reversed(self._live.values()))
+        for scan in reversed(self._finished.values()):
+            if scan.ended_at is None or scan.ended_at < since:
+                break
+            scans.append(scan)
+        found = {scan.scan_id: findings(scan) for scan in scans}
+        return {scan_id: sentences for scan_id, sentences in found.items() if sentences}
+
+    def about(self, scan_id: str) -> dict[str, Any] | None:
+        """Return what the run of the position source says of itself; ``None`` if nothing."""
+        scan = self._find(scan_id)
+        return None if scan is None or scan.source is None else scan.source.about
 
     def set_positions(self, scan_id: str, positions_m: NDArray[np.floating[Any]]) -> list[ScanPoint]:
         """Give a scan all its positions ``(n, 2)``, metres; return the scan points of frames that waited.
@@ -176,8 +254,8 @@ class Join:
         if received:
             scan = self._newest(scan_id) or self._open(ScanStart(scan_id))
             scan.received += 1
-            scan.refuse(reason)
-            if index is not None and not scan.is_finished:
+            scan.refuse("scan_flood" if scan.refuses_all else reason)
+            if index is not None and not scan.is_finished and not scan.refuses_all:
                 scan.note(index)
             return
         pending = self._live.get(scan_id)
@@ -197,6 +275,8 @@ class Join:
             return
         for index in indexes:
             if scan.in_flight.discard(int(index)):
+                if scan.stitched == 0:
+                    self._flood.give_back()
                 scan.stitched += 1
         self._settle(scan)
 
@@ -244,6 +324,15 @@ class Join:
         return None if name is None else self._find(name.scan_id)
 
     def _open(self, start: ScanStart) -> ScanAccount:
+        if not self._flood.admit(self._clock()):
+            known = next((scan for scan in self._live.values() if scan.refuses_all), None)
+            if known is None:
+                known = self._open_now(ScanStart(_FLOOD))
+                known.refuses_all = True
+            return known
+        return self._open_now(start)
+
+    def _open_now(self, start: ScanStart) -> ScanAccount:
         wire_id = start.scan_id
         known = self._names.get(wire_id)
         generation = 1 if known is None else known.generation + 1
@@ -255,18 +344,22 @@ class Join:
         self._names.move_to_end(wire_id)
         if len(self._names) > _KEPT_NAMES:
             self._names.popitem(last=False)
-        scan = self._live[scan_id] = ScanAccount(scan_id, start.expected_frames, self._early_positions(wire_id))
-        is_open = self.open_scans
+        scan = self._live[scan_id] = ScanAccount(
+            scan_id, start.expected_frames, self._early_positions(wire_id), self._clock()
+        )
+        self._runs.scan_opened(scan, self._live)
+        is_open = [name for name in self.open_scans if not self._live[name].refuses_all]
         if len(is_open) > self._max_open_scans:
-            self._cut_short(self._live[is_open[0]])
+            self._cut_short(self._live[is_open[0]], "crowd")
         return scan
 
-    def _cut_short(self, scan: ScanAccount) -> None:
+    def _cut_short(self, scan: ScanAccount, ended_by: EndedBy) -> None:
         scan.was_cut_short = True
-        self._end(scan)
+        self._end(scan, ended_by)
 
-    def _end(self, scan: ScanAccount) -> None:
+    def _end(self, scan: ScanAccount, ended_by: EndedBy) -> None:
         scan.ended_at = self._clock()
+        scan.ended_by = ended_by
         self._settle(scan)
 
     def _settle(self, scan: ScanAccount) -> None:
@@ -320,9 +413,21 @@ class Join:
         if scan is None:
             self._keep_early(position)
             return []
-        if scan.scan_id in self._finished or not scan.positions.put(position.index, position.position_m):
+        return self._place(scan, position)
+
+    def _place(self, scan: ScanAccount | None, position: Position) -> list[ScanPoint]:
+        """Enter a position of a scan; return the scan point of the frame that waited for it."""
+        if scan is None or scan.scan_id in self._finished:
             self.positions_ignored += 1
             return []
+        known = scan.positions.get(position.index)
+        if known is not None and known.is_finite and position.position_m.is_finite and known != position.position_m:
+            scan.position_conflicts += 1
+        if not scan.positions.put(position.index, position.position_m):
+            self.positions_ignored += 1
+            return []
+        if position.time_s is not None:
+            scan.timing.add_position(position.index, position.time_s)
         return self._pair_waiting(scan, position.index)
 
     def _scan_of_position(self, position: Position) -> ScanAccount | None:
@@ -351,6 +456,8 @@ class Join:
         for wire_id, (_, latest) in list(self._early.items()):
             if latest + self._position_timeout_s <= now:
                 del self._early[wire_id]
+                if wire_id is None:
+                    self._runs.drop_waiting()
 
     def _early_positions(self, wire_id: str) -> PositionTable:
         self._drop_stale_positions(self._clock())

@@ -1,4 +1,4 @@
-"""Scan positions: the native position stream, rasters, and tables in files.
+"""Scan positions: the native position stream, computed rasters and spirals, and tables in files.
 
 A native position message has two parts: ``positions`` and a msgpack map of at most 1 MiB
 
@@ -28,10 +28,11 @@ from streams.codecs.native import SCHEMA_VERSION, read_map
 from streams.errors import CodecError, PositionError
 from streams.frame import Position
 
-__all__ = ["encode_positions", "parse_positions", "raster_positions", "read_position_table"]
+__all__ = ["encode_positions", "parse_positions", "raster_positions", "read_position_table", "spiral_positions"]
 
 _KIND = b"positions"
 _MAX_TABLE_INDEX = 10_000_000
+_GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 _COLUMNS = {"index": "index", "frame": "index", "y": "y", "y_m": "y", "x": "x", "x_m": "x"}
 
 
@@ -92,6 +93,20 @@ def raster_positions(
     if center:
         grid -= (np.array(shape) - 1) / 2
     return grid * np.asarray(step_m, np.float64)
+
+
+def spiral_positions(count: int, step_m: tuple[float, float]) -> NDArray[np.float64]:
+    """Return ``count`` positions ``(count, 2)`` of a Fermat spiral about the origin, metres, from the middle outwards.
+
+    Position n lies at the radius ``step * sqrt(n)`` and the angle n times the golden angle, so that each has about the
+    same area; ``step_m`` is the (y, x) step, unequal for an ellipse. Raises :class:`PositionError` for what is no spiral.
+    """
+    if count < 1 or not all(map(math.isfinite, step_m)) or 0 in step_m:
+        raise PositionError(f"a spiral of {count} points with steps {step_m} m is none; see [positions]")
+    number = np.arange(count, dtype=np.float64)
+    angle = number * _GOLDEN_ANGLE
+    unit = np.stack([np.sin(angle), np.cos(angle)], axis=-1) * np.sqrt(number)[:, None]
+    return np.asarray(unit * np.asarray(step_m, np.float64))
 
 
 def read_position_table(path: str | Path) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 from streams.codecs.base import Codec
 from streams.errors import PositionError
 from streams.faults import Faults, corrupt, plan
-from streams.frame import PositionM, ScanStart
+from streams.frame import NO_GEOMETRY, PositionM, ScanStart, StreamGeometry
 from streams.positions import encode_positions
 from streams.transport import Sender
 
-__all__ = ["Faults", "Summary", "prepare", "replay"]
+__all__ = ["Faults", "PositionMessages", "Summary", "native_positions", "prepare", "replay"]
 
 POSITIONS_A_MESSAGE = 32
 _NO_FAULTS = Faults()
 
 Message = list[bytes]
+PositionMessages = Callable[[NDArray[np.float64], str], Iterable[tuple[int, Message]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,13 @@ def prepare(
     return [_encode(counts, positions_m, codec, scan_id, index, encoding) for index in range(len(counts))]
 
 
+def native_positions(positions_m: NDArray[np.float64], scan_id: str) -> Iterator[tuple[int, Message]]:
+    """Yield (index of the last frame of the message, message) of the native position stream, 32 positions a message."""
+    for first in range(0, len(positions_m), POSITIONS_A_MESSAGE):
+        some = positions_m[first : first + POSITIONS_A_MESSAGE]
+        yield first + len(some) - 1, encode_positions(some, first=first, scan_id=scan_id)
+
+
 def replay(
     counts: NDArray[Any],
     positions_m: NDArray[np.float64] | None,
@@ -56,12 +64,15 @@ def replay(
     *,
     scan_id: str,
     position_sender: Sender | None = None,
+    position_messages: PositionMessages = native_positions,
     metadata: dict[str, Any] | None = None,
+    geometry: StreamGeometry = NO_GEOMETRY,
     rate_hz: float | None = None,
     faults: Faults = _NO_FAULTS,
     seed: int = 0,
     encoding: str = "bslz4",
     prepared: Sequence[Message] | None = None,
+    is_flat: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Send a scan's start, frames, positions and end.
@@ -71,11 +82,16 @@ def replay(
     counts
         ``(n, H, W)``, photons; anything that gives frame k as ``counts[k]``, and has ``shape`` and ``dtype``.
     positions_m
-        ``(n, 2)``, metres, [y, x]. With ``position_sender`` they go there, 32 a message; else in the frame messages.
+        ``(n, 2)``, metres, [y, x]. With ``position_sender`` they go there, as ``position_messages`` writes them; else
+        in the frame messages.
+    metadata, geometry
+        What the scan's start says.
     rate_hz
         Frames a second, on an absolute schedule; ``None`` sends as fast as they are taken.
     prepared
         The frames' messages from :func:`prepare`, made with the same positions.
+    is_flat
+        Whether each part goes as a message of its own, as some relays send it.
     on_progress
         Called with (messages sent, messages in all) after each frame.
 
@@ -87,10 +103,13 @@ def replay(
         raise PositionError(f"scan {scan_id}: positions of shape {np.shape(positions_m)} do not fit {count} frames")
     in_frames = positions_m if position_sender is None else None
     frame_nbytes = int(np.prod(counts.shape[1:])) * counts.dtype.itemsize
-    lagging = _Positions(None if position_sender is None else positions_m, position_sender, scan_id, faults)
+    coming = position_messages(positions_m, scan_id) if position_sender is not None and positions_m is not None else ()
+    lagging = _Positions(coming, position_sender, faults)
     planned = plan(count, faults, seed)
     begun = time.monotonic()
-    sender.send(codec.encode_start(ScanStart(scan_id, count, metadata or {}), counts.shape[1:], counts.dtype))
+    start = ScanStart(scan_id, count, metadata or {}, geometry)
+    _send(sender, codec.encode_start(start, counts.shape[1:], counts.dtype), is_flat)
+    lagging.frame_sent(-1)
     for done, (index, is_corrupt) in enumerate(planned.order):
         if prepared is None:
             message = _encode(counts, in_frames, codec, scan_id, index, encoding)
@@ -98,11 +117,11 @@ def replay(
             message = prepared[index]
         if rate_hz is not None:
             lagging.send_until(begun + done / rate_hz)
-        sender.send(corrupt(message, frame_nbytes) if is_corrupt else message)
+        _send(sender, corrupt(message, frame_nbytes) if is_corrupt else message, is_flat)
         lagging.frame_sent(index)
         if on_progress is not None:
             on_progress(done + 1, len(planned.order))
-    sender.send(codec.encode_end(scan_id))
+    _send(sender, codec.encode_end(scan_id), is_flat)
     lagging.send_all()
     seconds = time.monotonic() - begun
     return Summary(len(planned.order), planned.dropped, planned.duplicated, planned.corrupted, seconds)
@@ -111,12 +130,10 @@ def replay(
 class _Positions:
     """The position stream: each message falls due some time after its last frame was sent."""
 
-    def __init__(
-        self, positions_m: NDArray[np.float64] | None, sender: Sender | None, scan_id: str, faults: Faults
-    ) -> None:
+    def __init__(self, coming: Iterable[tuple[int, Message]], sender: Sender | None, faults: Faults) -> None:
         self._sender = sender
         self._lag_s = faults.late_positions_s
-        self._coming = deque(() if positions_m is None else _position_messages(positions_m, scan_id))
+        self._coming = deque(coming)
         self._due: deque[tuple[float, Message]] = deque()
 
     def frame_sent(self, index: int) -> None:
@@ -147,11 +164,9 @@ class _Positions:
             self._sender.send(self._due.popleft()[1])
 
 
-def _position_messages(positions_m: NDArray[np.float64], scan_id: str) -> Iterator[tuple[int, Message]]:
-    """Yield (last index, message)."""
-    for first in range(0, len(positions_m), POSITIONS_A_MESSAGE):
-        some = positions_m[first : first + POSITIONS_A_MESSAGE]
-        yield first + len(some) - 1, encode_positions(some, first=first, scan_id=scan_id)
+def _send(sender: Sender, message: Message, is_flat: bool) -> None:
+    for parts in [[part] for part in message] if is_flat else filter(None, [message]):
+        sender.send(parts)
 
 
 def _encode(

@@ -6,48 +6,43 @@ sender binds, or connects where it begins with ``>``. Port 0 binds a free one, s
 
 from __future__ import annotations
 
-import logging
 import socket as sockets
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 
 import zmq
 
-from streams.connection import EVENTS, CurveKeys, Peers, attach, close, drain, has_input, kind_of, set_curve
+from streams.connection import attach, close, guard, kind_of, set_curve
 from streams.errors import EndpointError
+from streams.keys import CurveKeys
+from streams.peers import EVENTS, Peers, drain, has_input
+from streams.source import OnMessage, Source
 
-__all__ = ["CurveKeys", "Receiver", "Sender", "probe"]
-
-log = logging.getLogger(__name__)
+__all__ = ["CurveKeys", "OnMessage", "Receiver", "Sender"]
 
 _RECEIVING = {"pull": zmq.PULL, "sub": zmq.SUB}
 _SENDING = {"push": zmq.PUSH, "pub": zmq.XPUB}
-_MOST_PARTS = 64
 _BURST = 128
+_LEAST_QUEUED = 4
 
-OnMessage = Callable[[list[memoryview], int], None]
 
+class Receiver(Source):
+    """Receives one ZeroMQ stream in a thread of its own, and reconnects for ever.
 
-class Receiver:
-    """Receives one stream in a thread of its own, and reconnects for ever.
-
-    ``on_message(parts, received_ns)`` gets views into the message, not copies, and ``time.monotonic_ns``. It may block:
-    then a pushing sender is held back, and a publishing one drops. An exception of it is logged and counted.
+    While ``on_message`` blocks, a pushing sender is held back, and a publishing one drops.
 
     Parameters
     ----------
-    name
-        The stream's name in faults.
     socket
         ``pull`` or ``sub``.
     max_message_bytes
         Bound on a message; a sender of more is disconnected, or, if only its parts together exceed it, the message is
         refused.
-    receive_limit
-        Messages that ZeroMQ may hold for this end.
+    receive_limit, receive_bytes
+        Messages that ZeroMQ may hold for this end, and about how many bytes: it counts messages alone, so the bytes
+        are bounded by letting it hold fewer, the larger they come.
     """
 
     def __init__(
@@ -58,23 +53,17 @@ class Receiver:
         on_message: OnMessage,
         *,
         max_message_bytes: int = 256 * 2**20,
-        receive_limit: int = 256,
+        receive_limit: int = 1024,
+        receive_bytes: int = 64 * 2**20,
         curve: CurveKeys | None = None,
     ) -> None:
-        self.name = name
-        self.endpoint = endpoint
-        self.bound_endpoint = endpoint
-        self.messages = self.bytes = self.refused = self.failed = 0
-        self.last_message: float | None = None
-        self._on_message = on_message
+        super().__init__(name, endpoint, on_message, max_message_bytes)
         self._kind = kind_of(_RECEIVING, socket)
-        self._max_message_bytes = max_message_bytes
         self._receive_limit = receive_limit
+        self._receive_bytes = receive_bytes
+        self._largest = 1
         self._curve = curve
-        self._peers = Peers(f"{name} stream {endpoint}")
-        self._changed = threading.Condition()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"receive-{name}", daemon=True)
+        self._peers = Peers(f"{name} stream {endpoint}", curve)
 
     @property
     def connected(self) -> bool:
@@ -89,23 +78,24 @@ class Receiver:
     @property
     def fault(self) -> str | None:
         """What is wrong with the connection, in words; ``None`` while it is good or still young."""
+        if self._peers.connections > 1:
+            return (
+                f"{self.name} stream {self.bound_endpoint}: {self._peers.connections} senders are connected and their "
+                "messages mix; stop all but one"
+            )
         return None if self.connected else self._peers.fault
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the thread runs, connected or trying to connect."""
-        return self._thread.is_alive()
 
     def start(self) -> None:
         """Open the socket and start the thread. Raises :class:`EndpointError`."""
         self._context = zmq.Context()
         self._socket = self._context.socket(self._kind)
         self._monitor = self._socket.get_monitor_socket(EVENTS)
+        self._door = guard(self._context, self._curve)
         try:
             self._set_options()
             self._address, self.bound_endpoint = attach(self._socket, self.endpoint, f"{self.name} stream", "@", True)
         except BaseException:
-            close(self._context, self._socket, self._monitor, 0)
+            close(self._context, self._socket, self._monitor, 0, self._door)
             raise
         self._awake, self._waker = sockets.socketpair()
         self._thread.start()
@@ -120,14 +110,9 @@ class Receiver:
         self._awake.close()
         self._waker.close()
 
-    def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait until a condition holds, looked at when the connection changes or its first message comes."""
-        with self._changed:
-            return self._changed.wait_for(condition, timeout_s)
-
     def _set_options(self) -> None:
-        self._socket.setsockopt(zmq.RCVHWM, self._receive_limit)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, self._max_message_bytes)
+        self._bound_queue()
+        self._socket.setsockopt(zmq.MAXMSGSIZE, self.max_message_bytes)
         set_curve(self._socket, self._curve)
         if self._kind == zmq.SUB:
             self._socket.setsockopt(zmq.SUBSCRIBE, b"")
@@ -142,11 +127,16 @@ class Receiver:
                 self._watch()
                 self._receive()
         finally:
-            close(self._context, self._socket, self._monitor, 0)
+            close(self._context, self._socket, self._monitor, 0, self._door)
 
-    def _tell(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
+    def _bound_queue(self) -> None:
+        """Let ZeroMQ hold as many of the largest messages as fit into the bytes.
+
+        On a live socket the limit may fall, never rise: a sender that libzmq holds back at the old limit would wait
+        for ever for a reader who tells of its progress at the new one.
+        """
+        fitting = max(_LEAST_QUEUED, self._receive_bytes // self._largest)
+        self._socket.setsockopt(zmq.RCVHWM, min(self._receive_limit, fitting))
 
     def _revive_in_ms(self) -> int | None:
         at = self._peers.revive_at
@@ -170,26 +160,14 @@ class Receiver:
             except zmq.Again:
                 return
             received_ns = time.monotonic_ns()
-            self._deliver([frame.buffer for frame in frames], received_ns)
+            parts = [frame.buffer for frame in frames]
+            size = sum(map(len, parts))
+            if size > self._largest:
+                self._largest = size
+                self._bound_queue()
+            self._deliver(parts, size, received_ns)
             if self._stopping.is_set():
                 return
-
-    def _deliver(self, parts: list[memoryview], received_ns: int) -> None:
-        size = sum(map(len, parts))
-        self.last_message = received_ns / 1e9
-        self.messages += 1
-        self.bytes += size
-        if self.messages == 1:
-            self._tell()
-        if size > self._max_message_bytes or len(parts) > _MOST_PARTS:
-            self.refused += 1
-            log.warning("%s stream: a message of %d parts, %d bytes exceeds the limit", self.name, len(parts), size)
-            return
-        try:
-            self._on_message(parts, received_ns)
-        except Exception:
-            self.failed += 1
-            log.exception("%s stream: a message was lost", self.name)
 
 
 class Sender:
@@ -208,12 +186,13 @@ class Sender:
     ) -> None:
         self.endpoint = endpoint
         self._kind = kind_of(_SENDING, socket)
-        self._peers = Peers(endpoint)
+        self._peers = Peers(endpoint, curve)
         self._subscribers = 0
         self._send_timeout_ms = -1
         self._context = zmq.Context()
         self._socket = self._context.socket(self._kind)
         self._monitor = self._socket.get_monitor_socket(EVENTS)
+        self._door = guard(self._context, curve)
         try:
             self._socket.setsockopt(zmq.SNDHWM, send_limit)
             set_curve(self._socket, curve)
@@ -222,7 +201,7 @@ class Sender:
                 self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
             _, self.bound_endpoint = attach(self._socket, endpoint, "sender", ">", False)
         except BaseException:
-            close(self._context, self._socket, self._monitor, 0)
+            close(self._context, self._socket, self._monitor, 0, self._door)
             raise
 
     def __enter__(self) -> Sender:
@@ -263,7 +242,7 @@ class Sender:
     def close(self, linger_s: float = 60.0) -> None:
         """Free the endpoint once all is sent, or after ``linger_s``."""
         if not self._socket.closed:
-            close(self._context, self._socket, self._monitor, round(1000 * linger_s))
+            close(self._context, self._socket, self._monitor, round(1000 * linger_s), self._door)
 
     def _has_peer(self) -> bool:
         """Whether there is a receiver, after a look at the news."""
@@ -273,17 +252,3 @@ class Sender:
         while has_input(self._socket):
             self._subscribers += 1 if self._socket.recv()[:1] == b"\1" else -1
         return self._subscribers > 0
-
-
-def probe(endpoint: str, socket: str, timeout_s: float, curve: CurveKeys | None = None) -> str:
-    """Listen at an endpoint for a while; return ``ok``, ``silent`` or ``error: ...``. A pulled message is consumed."""
-    receiver = Receiver("probe", endpoint, socket, lambda _parts, _ns: None, receive_limit=1, curve=curve)
-    try:
-        receiver.start()
-    except EndpointError as error:
-        return f"error: {error}"
-    receiver.wait_for(lambda: receiver.messages > 0 or receiver.handshake_failures > 0, timeout_s)
-    receiver.stop()
-    if receiver.messages:
-        return "ok"
-    return f"error: {receiver.fault}" if receiver.handshake_failures else "silent"

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import typer
 
+from daemon.cli.bench_receive import measure_receive
 from daemon.cli.demo import PROBE, SCAN, TEMPLATE
 from daemon.cli.processes import first_line, free_port, verb_process
 from daemon.cli.progress import progress
@@ -36,7 +37,7 @@ from ptychopinn.inference import choose_batch, single_group
 from ptychopinn.model import build_model
 from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.mosaic import Mosaic
-from ptychopinn.refine import Refiner
+from ptychopinn.refine import CHUNK_FRAMES, Refiner
 from streams.codecs import CODECS
 from streams.replay import prepare
 
@@ -103,7 +104,7 @@ def measure_decode() -> Measurement:
 
     def decode() -> None:
         for parts in messages:
-            item = codec.parse(parts, 0)
+            (item,) = codec.parse(parts, 0)
             item.decode()  # type: ignore[union-attr]
 
     (seconds,) = best_seconds(decode)
@@ -165,7 +166,7 @@ def measure_refine() -> Measurement:
     refiner = Refiner(probe, lambda _position: torch.ones(128, 128, dtype=torch.complex64))
     for i in range(256):
         refiner.add(i, torch.from_numpy(amplitude[i]), tuple(positions[i]))
-    (seconds,) = best_seconds(lambda: [refiner.step() for _ in range(256)])
+    (seconds,) = best_seconds(lambda: [refiner.step() for _ in range(256 // CHUNK_FRAMES)])
     return {"updates_per_s": 256 / seconds, "ms_per_update": seconds / 256 * 1e3}
 
 
@@ -260,6 +261,7 @@ def _quantile(buckets: list[tuple[float, float]], share: float) -> float:
 
 MEASUREMENTS: dict[str, Callable[[], Measurement]] = {
     "decode": measure_decode,
+    "receive": measure_receive,
     "mosaic": measure_mosaic,
     "lift": measure_lift,
     "predict": measure_predict,

@@ -17,8 +17,8 @@ import typer
 
 from daemon.errors import ConfigError, DaemonError, IncompleteScanError
 from daemon.version import VERSION
-from ptychopinn.errors import ReconstructionError
-from streams.errors import EndpointError, StreamError
+from ptychopinn.errors import ConfigurationError, ReconstructionError
+from streams.errors import EndpointError, KeyFileError, StreamError
 
 app = typer.Typer(
     name="ptycholive",
@@ -38,6 +38,14 @@ Settings = Annotated[list[str] | None, typer.Option("--set", help="section.key=v
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON value on stdout.")]
 Url = Annotated[str, typer.Option("--url", help="The daemon's HTTP address.")]
 Token = Annotated[Path | None, typer.Option("--token-file", help="File with the daemon's token.")]
+CurvePublic = Annotated[Path | None, typer.Option("--curve-public-file", help="This end's public CURVE key.")]
+CurveSecret = Annotated[Path | None, typer.Option("--curve-secret-file", help="This end's secret CURVE key.")]
+CurveServer = Annotated[
+    Path | None, typer.Option("--curve-server-file", help="The binding end's public key, for an end that connects.")
+]
+CurveAllowed = Annotated[
+    Path | None, typer.Option("--curve-allowed-file", help="Public keys that an end that binds lets in.")
+]
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 
@@ -82,28 +90,67 @@ def check(
 
 
 @app.command()
+def record(
+    config: ConfigPath,
+    output: Annotated[Path, typer.Option(help="The recording to write; a new file.")],
+    settings: Settings = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after so long, s.")] = None,
+    messages: Annotated[int | None, typer.Option(min=1, help="Stop after so many messages.")] = None,
+    beside_daemon: Annotated[
+        bool, typer.Option("--beside-daemon", help="Pull a share of the messages although a daemon runs.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Record every message of the configuration's streams, byte for byte, until Ctrl-C; `replay` plays it."""
+    from daemon.cli.record import RecordOptions, run_record
+    from daemon.config import load_config
+
+    options = RecordOptions(seconds, messages, beside_daemon)
+    run_record(load_config(config, settings or [], os.environ), output, options, as_json)
+
+
+@app.command()
 def replay(
-    data: Annotated[Path, typer.Argument(help="Scan: CXI, NPZ, PTYD, product's patterns file.")],
-    stream_format: Annotated[Literal["native", "dectris-v2"], typer.Option("--format", help="Wire format.")],
+    data: Annotated[Path, typer.Argument(help="Scan (CXI, NPZ, PTYD, product's patterns file), or a recording.")],
     bind: Annotated[str, typer.Option(help="Address to bind for frames; a leading > connects.")],
+    stream_format: Annotated[
+        Literal["native", "dectris-v2"] | None, typer.Option("--format", help="Wire format; a recording has its own.")
+    ] = None,
     positions: Annotated[
         str | None, typer.Option(help="Address for positions; without it they go in the frames.")
     ] = None,
     socket: Annotated[Literal["push", "pub"], typer.Option(help="Socket type.")] = "push",
-    rate: Annotated[float | None, typer.Option(min=0.01, help="Frames a second; without it as fast as taken.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.01, help="Frames a second; without it as fast as taken, or a recording's own.")
+    ] = None,
     fault: Annotated[str, typer.Option(help="drop=P,duplicate=P,reorder=FRAMES,corrupt=P,late-positions=SECONDS")] = "",
     scan_id: Annotated[str, typer.Option(help="Name of the scan.")] = "",
     encoding: Annotated[Literal["bslz4", "none"], typer.Option(help="Compression of the pixels.")] = "bslz4",
     repeat: Annotated[int, typer.Option(min=1, help="Send the frames this many times, as one scan.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the faults.")] = 0,
     wait: Annotated[float, typer.Option(min=0, help="How long to wait for a receiver, s.")] = 60.0,
+    curve_public: CurvePublic = None,
+    curve_secret: CurveSecret = None,
+    curve_server: CurveServer = None,
+    curve_allowed: CurveAllowed = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a data file as a detector and a position source would, faults and all."""
+    """Send a data file as a detector and a position source would, faults and all; or play a recording."""
+    from daemon.cli.playback import PlaybackOptions, run_playback
     from daemon.cli.replay import ReplayOptions, run_replay
+    from streams.keys import KeyFiles
+    from streams.recording import is_recording
 
+    keys = KeyFiles(curve_public, curve_secret, curve_server, curve_allowed)
+    if is_recording(data):
+        run_playback(data, PlaybackOptions(bind, positions, socket, rate, wait, keys), as_json)
+        return
+    if stream_format is None:
+        raise ConfigError(f"--format is missing; {data} is no recording, so say in which format to send it")
     packing = "" if encoding == "none" else encoding
-    options = ReplayOptions(stream_format, bind, positions, socket, rate, fault, scan_id, packing, repeat, seed, wait)
+    options = ReplayOptions(
+        stream_format, bind, positions, socket, rate, fault, scan_id, packing, repeat, seed, wait, keys
+    )
     run_replay(data, options, as_json)
 
 
@@ -113,12 +160,16 @@ def watch(
     save: Annotated[Path | None, typer.Option(help="Directory for an NPY of each layer when a scan ends.")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Longest silence, s.")] = 30.0,
     once: Annotated[bool, typer.Option("--once", help="Leave when a scan has ended.")] = False,
+    curve_public: CurvePublic = None,
+    curve_secret: CurveSecret = None,
+    curve_server: CurveServer = None,
     as_json: AsJson = False,
 ) -> None:
     """Follow the daemon's updates as a viewer does."""
     from daemon.cli.watch import run_watch
+    from streams.keys import KeyFiles
 
-    run_watch(endpoint, save, timeout, once, as_json)
+    run_watch(endpoint, save, timeout, once, KeyFiles(curve_public, curve_secret, curve_server), as_json)
 
 
 @app.command()
@@ -190,6 +241,32 @@ def predict(
     from daemon.cli.predict import PredictOptions, run_predict
 
     run_predict(data, output, PredictOptions(bundle, probe, device, looks, sweeps, pixel_size), as_json)
+
+
+@app.command()
+def validate(
+    data: Annotated[list[Path], typer.Argument(help="Scans and products of any kind.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check files against the data contract; list every violation."""
+    from daemon.cli.validate import run_validate
+
+    run_validate(data, as_json)
+
+
+@app.command()
+def convert(
+    data: Annotated[Path, typer.Argument(help="Scan, product or ptypy result.")],
+    output: Annotated[Path, typer.Argument(help="File to write; its ending says the kind.")],
+    kind: Annotated[str | None, typer.Option("--to", help="Kind; a wrong one lists them all.")] = None,
+    probe: Annotated[Path | None, typer.Option(help="Probe in place of the file's own.")] = None,
+    pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, for a file that does not give it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Convert between NPZ (two dialects), CXI, ptypy, NeXus and Ptychodus files."""
+    from daemon.cli.convert import run_convert
+
+    run_convert(data, output, kind, probe, pixel_size, as_json)
 
 
 @model_app.command("list")
@@ -297,7 +374,7 @@ def root(
 
 def exit_code(fault: BaseException) -> int:
     """Return the exit code that a fault gives."""
-    if isinstance(fault, ConfigError):
+    if isinstance(fault, ConfigError | ConfigurationError | KeyFileError):
         return 2
     if isinstance(fault, EndpointError | TimeoutError):
         return 4

@@ -11,6 +11,7 @@ import typer
 
 from daemon.cli.remote import fetch
 from daemon.errors import ConfigError
+from ptychopinn.atomic import write_atomically
 from ptychopinn.bundle import (
     Bundle,
     build_network,
@@ -19,7 +20,6 @@ from ptychopinn.bundle import (
     read_bundle,
     read_model,
     user_directory,
-    write_atomically,
     write_bundle,
 )
 from ptychopinn.errors import FileFormatError

@@ -264,7 +264,6 @@ def _swept(
         y, x = positions_px[index].tolist()
         refiner.add(index, amplitude[index], (y, x))
     with progress(sweeps * len(kept), "refining", "updates") as bar:
-        for _ in range(sweeps * len(kept)):
-            refiner.step()
-            bar.update()
+        while refiner.updates < sweeps * len(kept) and (count := refiner.step()):
+            bar.update(count)
     return refiner

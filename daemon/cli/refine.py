@@ -16,7 +16,7 @@ from daemon.cli.scan_input import positions_of, probe_of
 from daemon.files import Product, ScanFile, read_scan, write_product
 from daemon.version import VERSION
 from ptychopinn.geometry import to_amplitude
-from ptychopinn.refine import Retrieval, retrieve
+from ptychopinn.retrieve import Retrieval, retrieve
 
 
 @dataclass(frozen=True, slots=True)

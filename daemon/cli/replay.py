@@ -17,6 +17,7 @@ from daemon.errors import ConfigError
 from daemon.files import ScanFile, read_scan
 from streams.codecs import CODECS, sanitise_scan_id
 from streams.errors import EndpointError, StreamError
+from streams.keys import KeyFiles, read_keys
 from streams.replay import Faults, Summary, prepare, replay
 from streams.transport import Sender
 
@@ -38,6 +39,11 @@ class ReplayOptions:
     repeat: int
     seed: int
     wait_s: float
+    keys: KeyFiles = KeyFiles()
+
+    def sender(self, endpoint: str) -> Sender:
+        """Return a sender to an endpoint, with keys if there are any."""
+        return Sender(endpoint, self.socket, curve=read_keys(self.keys, not endpoint.startswith(">"), "replay"))
 
 
 @dataclass(slots=True)
@@ -61,11 +67,11 @@ def run_replay(data: Path, options: ReplayOptions, as_json: bool) -> None:
     scan = read_scan(data)
     scan_id = sanitise_scan_id(options.scan_id or f"{scan.name}-{time.strftime('%Y%m%dT%H%M%S')}")
     times = _Times()
-    with Sender(options.bind, options.socket) as sender:
+    with options.sender(options.bind) as sender:
         if options.positions is None:
             summary = _send(scan, scan_id, options, faults, sender, None, times)
         else:
-            with Sender(options.positions, options.socket) as position_sender:
+            with options.sender(options.positions) as position_sender:
                 summary = _send(scan, scan_id, options, faults, sender, position_sender, times)
     if as_json:
         typer.echo(json.dumps({"scan_id": scan_id, **asdict(summary), **asdict(times)}))

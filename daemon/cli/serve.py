@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import signal
-import sys
 import threading
 from types import FrameType
 
@@ -13,11 +11,12 @@ import typer
 
 from daemon.app import Daemon
 from daemon.config import Config
+from daemon.logs import start_logging
 
 
 def run_daemon(config: Config, as_json: bool) -> None:
     """Run until SIGTERM or SIGINT, then finish what came and stop."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    start_logging(config.log)
     asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:

@@ -12,13 +12,14 @@ import typer
 from daemon.client import Viewer
 from daemon.snapshot import LayerCanvas
 from daemon.status import verdict_sentence
+from streams.keys import KeyFiles, read_keys
 
 
-def run_watch(endpoint: str, save: Path | None, timeout_s: float, once: bool, as_json: bool) -> None:
+def run_watch(endpoint: str, save: Path | None, timeout_s: float, once: bool, keys: KeyFiles, as_json: bool) -> None:
     """Print a line for each update; keep the last pictures of each scan in a directory if one is given."""
     if save is not None:
         save.mkdir(parents=True, exist_ok=True)
-    with Viewer(endpoint, timeout_s) as viewer:
+    with Viewer(endpoint, timeout_s, curve=read_keys(keys, False, "watch")) as viewer:
         for topic, header, canvas in viewer.events():
             line = json.dumps({"topic": topic, **header}) if as_json else _line(topic, header)
             if line:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import bz2
 import io
 import lzma
-import os
-import secrets
 import struct
 import zipfile
 import zlib
@@ -21,6 +19,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from ptychopinn.atomic import atomic_path
 from ptychopinn.errors import FileFormatError
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -142,21 +141,6 @@ def text_of(value: Any) -> str:
 
 @contextmanager
 def atomic_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Write an HDF5 file under a temporary name beside ``path``; it takes its name whole and safe on disk, or never."""
-    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        with h5py.File(part, "x") as file:
-            yield file
-        _sync(part, os.O_RDWR)
-        part.replace(path)
-        _sync(path.parent, os.O_RDONLY)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Write an HDF5 file that takes its name whole and safe on disk, or never."""
+    with atomic_path(path) as part, h5py.File(part, "x") as file:
+        yield file

@@ -10,6 +10,7 @@ The energy is in joules, mask bits other than 0x1000 ("has signal") mark bad pix
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.files.access import atomic_hdf5, first_of, number_of, positive, text_of
+from daemon.files.extras import GROUP, read_extras, write_extras
 from daemon.files.scan import ScanFile, one_side, paired, probe_modes
 from ptychopinn.errors import FileFormatError
 
@@ -50,7 +52,7 @@ def read_cxi_scan(file: h5py.File, path: Path) -> ScanFile:
     counts = patterns[()]
     indexes = np.arange(len(counts), dtype=np.int64)
     notes: list[str] = []
-    return ScanFile(
+    found = ScanFile(
         name=text_of(file.get("entry_1/title")) or path.name.split(".")[0],
         counts=counts,
         indexes=indexes,
@@ -64,6 +66,7 @@ def read_cxi_scan(file: h5py.File, path: Path) -> ScanFile:
         mask=_mask(file, counts),
         notes=tuple(notes),
     )
+    return replace(found, **read_extras(file, f"entry_1/{GROUP}"))
 
 
 def read_cxi_probe(file: h5py.File, path: Path) -> tuple[NDArray[np.complex64], float | None]:
@@ -95,6 +98,7 @@ def write_cxi(path: Path, scan: ScanFile) -> None:
         file["cxi_version"], file["number_of_entries"] = CXI_VERSION, 1
         file["entry_1/title"] = scan.name
         file["entry_1/experiment_description"] = "\n".join(scan.notes)
+        write_extras(file.create_group(f"entry_1/{GROUP}"), scan, with_probe=False)
         n, rows, columns = scan.counts.shape
         file.create_dataset(
             PATTERNS[1],

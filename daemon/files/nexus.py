@@ -6,13 +6,16 @@ along vector x is the column, and along vector y the row, of the probe on the sa
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.files.access import positive, text_of
+from daemon.files.access import atomic_hdf5, positive, text_of
+from daemon.files.extras import GROUP, read_extras, write_extras
 from daemon.files.scan import ScanFile, one_side
 from ptychopinn.errors import FileFormatError
 
@@ -35,7 +38,7 @@ def read_nexus(entry: h5py.Group, path: Path) -> ScanFile:
         raise FileFormatError(f"{path}: {detector.name} holds no data; keep linked files beside it")
     counts = patterns[()]
     beams = _of_class(entry, "NXbeam")
-    return ScanFile(
+    found = ScanFile(
         name=text_of(entry.get("title")) or path.name.split(".")[0],
         counts=counts,
         indexes=np.arange(len(counts), dtype=np.int64),
@@ -48,7 +51,73 @@ def read_nexus(entry: h5py.Group, path: Path) -> ScanFile:
             _value(detector, "x_pixel_size", METRES, path),
             _value(detector, "y_pixel_size", METRES, path),
         ),
+        mask=_mask(detector),
     )
+    return replace(found, **read_extras(entry))
+
+
+def write_nexus(path: Path, scan: ScanFile) -> None:
+    """Write ``scan`` as NXptycho, with gzip and shuffle only.
+
+    Raises
+    ------
+    FileFormatError
+        If the scan has positions in pixels only: NeXus knows metres.
+    """
+    if scan.positions_m is None and scan.positions_px is not None:
+        raise FileFormatError(f"{path}: NeXus holds positions in metres; state the object pixel size of {scan.name}")
+    with atomic_hdf5(path) as file:
+        file.attrs["default"] = "entry_1"
+        entry = _group(file, "entry_1", "NXentry", default="data_1")
+        entry["definition"], entry["title"] = "NXptycho", scan.name
+        write_extras(_group(entry, GROUP, "NXcollection"), scan, with_probe=True)
+        instrument = _group(entry, "instrument_1", "NXinstrument")
+        _put(_group(instrument, "beam_1", "NXbeam"), "energy", scan.photon_energy_eV, "eV")
+        detector = _group(instrument, "detector_1", "NXdetector")
+        packed: dict[str, Any] = {"compression": "gzip", "shuffle": True, "chunks": (1, *scan.counts.shape[1:])}
+        detector.create_dataset("data", data=scan.counts, **packed)
+        _put(detector, "distance", scan.detector_distance_m, "m")
+        for side in ("x_pixel_size", "y_pixel_size"):
+            _put(detector, side, scan.detector_pixel_size_m, "m")
+        if scan.mask is not None:
+            detector["pixel_mask"] = scan.mask.astype(np.uint32)
+        data = _group(entry, "data_1", "NXdata", signal="data")
+        data["data"] = h5py.SoftLink("/entry_1/instrument_1/detector_1/data")
+        if scan.positions_m is not None:
+            _write_axes(_group(entry, "sample_1", "NXsample"), scan.positions_m)
+
+
+def _group(parent: h5py.Group, name: str, nexus_class: str, **attributes: str) -> h5py.Group:
+    group = parent.create_group(name)
+    group.attrs.update({"NX_class": nexus_class, **attributes})
+    return group
+
+
+def _put(group: h5py.Group, key: str, value: float | None, units: str) -> None:
+    if value is not None:
+        group[key] = value
+        group[key].attrs["units"] = units
+
+
+def _write_axes(sample: h5py.Group, positions_m: NDArray[np.float64]) -> None:
+    axes = _group(sample, "transformations", "NXtransformations")
+    sample["depends_on"] = "transformations/x"
+    for key, values, vector, parent in (
+        ("x", positions_m[:, 1], (1.0, 0.0, 0.0), "y"),
+        ("y", positions_m[:, 0], (0.0, 1.0, 0.0), "."),
+    ):
+        axes[key] = values
+        axes[key].attrs.update(
+            {"transformation_type": "translation", "vector": vector, "units": "m", "depends_on": parent}
+        )
+
+
+def _mask(detector: h5py.Group) -> NDArray[np.bool_] | None:
+    mask = detector.get("pixel_mask")
+    if not isinstance(mask, h5py.Dataset) or mask.ndim != 2:
+        return None
+    bad: NDArray[np.bool_] = np.asarray(mask[()]) != 0
+    return bad
 
 
 def _of_class(group: h5py.Group, nexus_class: str) -> list[h5py.Group]:

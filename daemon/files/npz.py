@@ -1,8 +1,9 @@
 """NPZ scans, told apart by their keys.
 
 * ``diff3d`` ``(n, N, N)``: photon counts (ptychodus). ``diffraction``: normalised amplitude (PtychoPINN), which is
-  squared and brought back to photons: exactly where the values betray the quantum, else to an assumed dose.
-  Positions ``xcoords, ycoords`` in object pixels, x along columns. Frames last, ``(N, N, n)``, is understood.
+  squared and brought back to photons: by ``photon_scale`` where the file states it, exactly where the values betray the
+  quantum, else to an assumed dose. Positions ``xcoords, ycoords`` in object pixels, x along columns, from the object's
+  pixel (0, 0), which lies at ``object_origin_px`` if that is stated. Frames last, ``(N, N, n)``, is understood.
 * ``data``, ``scan``, ``probe`` (tike): counts with the zero frequency at the corner; ``scan`` is the [row, column]
   of a patch's top-left pixel.
 * ``position_m`` ``(n, 2)`` [y, x] and any of ``photon_energy_eV``, ``detector_distance_m``,
@@ -19,8 +20,10 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from daemon.files.access import positive
+from daemon.files.live_group import origin_pair
 from daemon.files.scan import ScanFile, probe_modes
-from ptychopinn.errors import FileFormatError
+from ptychopinn.contract.training_export import Dialect, TrainingScan, write_training_file
+from ptychopinn.errors import FileFormatError, GeometryError
 
 ASSUMED_PHOTONS = 1e5
 """Mean photons a frame given to normalised patterns that do not tell their own scale."""
@@ -66,7 +69,9 @@ def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
         raise FileFormatError(f"{path}: patterns are {counts.dtype} of shape {counts.shape}; write real (n, N, N)")
     _refuse_several_scans(archive, path, keys)
     positions_m = np.asarray(archive["position_m"], dtype=np.float64) if "position_m" in keys else None
+    origin = origin_pair(archive["object_origin_px"]) if "object_origin_px" in keys else (0.0, 0.0)
     positions_px = None if positions_m is not None else _pixel_positions(archive, path, keys)
+    positions_px = None if positions_px is None else positions_px + origin
     positions = positions_m if positions_px is None else positions_px
     notes = []
     if positions is not None and counts.shape[0] == counts.shape[1] != counts.shape[2] == len(positions):
@@ -77,6 +82,8 @@ def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
     if is_counts:
         if counts.dtype.kind == "f" and (counts[0] != np.rint(counts[0])).any():
             notes.append("diff3d is taken as photon counts, though it holds fractions")
+    elif "photon_scale" in keys:
+        counts = _stated_photons(archive, counts, keys)
     else:
         counts, note = photons_from_amplitude(counts)
         notes.append(note)
@@ -84,17 +91,70 @@ def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
     return ScanFile(
         name=path.name.split(".")[0],
         counts=counts,
-        indexes=np.arange(len(counts), dtype=np.int64),
+        indexes=_indexes(archive, keys, len(counts)),
         positions_m=None if positions_m is None else positions_m[: len(counts)],
         positions_px=None if positions_px is None else positions_px[: len(counts)],
         probe=probe_modes(path, archive["probeGuess"]) if "probeGuess" in keys else None,
         mask=archive["bad_pixels"].astype(bool) if "bad_pixels" in keys else None,
+        object=_object(archive, keys),
+        object_origin_px=origin,
         notes=tuple(notes),
         **stated,
     )
 
 
 _OPTICS = ("photon_energy_eV", "detector_distance_m", "detector_pixel_size_m", "object_pixel_size_m")
+
+
+def _stated_photons(archive: NpzFile, amplitude: NDArray[Any], keys: set[str]) -> NDArray[Any]:
+    """Return photons in the number type that they had before their roots were taken."""
+    photons = np.square(amplitude.astype(np.float64) * float(archive["photon_scale"]))
+    dtype = np.dtype(str(archive["photons_dtype"])) if "photons_dtype" in keys else np.dtype(np.float32)
+    return (np.rint(photons) if dtype.kind in "ui" else photons).astype(dtype)
+
+
+def _indexes(archive: NpzFile, keys: set[str], frames: int) -> NDArray[np.int64]:
+    return archive["frame_index"].astype(np.int64) if "frame_index" in keys else np.arange(frames, dtype=np.int64)
+
+
+def _object(archive: NpzFile, keys: set[str]) -> NDArray[np.complex64] | None:
+    """Return the object, unless it is the ones that stand for an unknown one."""
+    picture = archive["objectGuess"] if "objectGuess" in keys else np.ones((1, 1))
+    picture = picture[0] if picture.ndim == 3 and len(picture) == 1 else picture
+    return None if picture.ndim != 2 or bool((picture == 1).all()) else picture.astype(np.complex64)
+
+
+def write_npz(path: Path, scan: ScanFile, dialect: Dialect) -> None:
+    """Write ``scan`` as a training file (:mod:`ptychopinn.contract.training_export`), which reads back as it is.
+
+    Raises
+    ------
+    FileFormatError
+        If the scan has no probe, no positions in pixels, or no square frames.
+    """
+    if scan.probe is None or scan.positions_px is None:
+        lack = "probe" if scan.probe is None else "positions in pixels"
+        raise FileFormatError(f"{path}: {scan.name} has no {lack}, which training files need; {_REMEDIES[lack]}")
+    extras: dict[str, Any] = {key: getattr(scan, key) for key in _OPTICS if getattr(scan, key) is not None}
+    extras["frame_index"] = scan.indexes
+    if scan.positions_m is not None:
+        extras["position_m"] = scan.positions_m
+    try:
+        made = TrainingScan(
+            scan.counts,
+            scan.positions_px,
+            scan.probe,
+            object=scan.object,
+            object_origin_px=scan.object_origin_px,
+            mask=scan.mask,
+            extras=extras,
+        )
+    except GeometryError as fault:
+        raise FileFormatError(f"{path}: {fault}") from fault
+    write_training_file(path, made, dialect)
+
+
+_REMEDIES = {"probe": "give one with --probe", "positions in pixels": "give the object pixel with --pixel-size"}
 
 
 def _pixel_positions(archive: NpzFile, path: Path, keys: set[str]) -> NDArray[np.float64] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.files.access import array_of, positive, text_of
+from daemon.files.access import array_of, atomic_hdf5, positive, text_of
+from daemon.files.extras import GROUP, read_extras, write_extras
 from daemon.files.scan import ScanFile, one_side
 from ptychopinn.errors import FileFormatError
 
@@ -38,7 +40,7 @@ def read_ptyd(file: h5py.File, path: Path) -> ScanFile:
     expected = positive(_meta(meta, "num_frames"))
     if expected is not None and expected > len(counts):
         notes.append(f"{len(counts)} of {expected:.0f} frames are there")
-    return ScanFile(
+    found = ScanFile(
         name=_label(meta) or path.name.split(".")[0],
         counts=counts,
         indexes=_indexes(present, len(counts)),
@@ -49,6 +51,60 @@ def read_ptyd(file: h5py.File, path: Path) -> ScanFile:
         mask=_mask(meta, present, counts),
         notes=tuple(notes),
     )
+    return replace(found, **{k: v for k, v in read_extras(file).items() if k != "indexes"})
+
+
+def write_ptyd(path: Path, scan: ScanFile) -> None:
+    """Write ``scan`` as ptypy's own writer does, in one chunk, values marked with the types that its reader looks for.
+
+    Raises
+    ------
+    FileFormatError
+        If the scan lacks what ptypy needs: positions in metres and the optics.
+    """
+    positions_m = scan.positions_m
+    optics = (scan.photon_energy_eV, scan.detector_distance_m, scan.detector_pixel_size_m)
+    if positions_m is None or None in optics:
+        raise FileFormatError(
+            f"{path}: ptyd holds positions in metres, energy, distance and detector pixel; {scan.name} lacks some of them"
+        )
+    energy_eV, distance_m, pixel_m = (float(value) for value in optics if value is not None)
+    rows, columns = scan.counts.shape[1:]
+    meta = {
+        "label": scan.name,
+        "num_frames": len(scan.counts),
+        "shape": np.array([rows, columns]),
+        "energy": energy_eV / 1e3,
+        "distance": distance_m,
+        "psize": np.array([pixel_m, pixel_m]),
+        "center": np.array([rows // 2, columns // 2], dtype=float),
+        "propagation": "farfield",
+    }
+    if scan.mask is not None:
+        meta["weight2d"] = (~scan.mask).astype(np.float32)
+    with atomic_hdf5(path) as file:
+        put_typed(file, "meta", meta)
+        chunk = {"data": scan.counts, "indices": scan.indexes, "positions": positions_m}
+        put_typed(file, "chunks", {"0": chunk})
+        write_extras(file.create_group(GROUP), scan, with_probe=True)
+
+
+def put_typed(parent: h5py.Group, key: str, value: Any) -> None:
+    """Write a map, an array, a number, a text or None with the attribute by which ptypy reads it back."""
+    if isinstance(value, dict):
+        group = parent.create_group(key)
+        group.attrs["type"] = "dict"
+        for name, part in value.items():
+            put_typed(group, name, part)
+        return
+    if isinstance(value, np.ndarray):
+        parent.create_dataset(key, data=value, compression="gzip")
+        kind = "array"
+    elif value is None:
+        parent[key], kind = np.zeros(1), "None"
+    else:
+        parent[key], kind = value, "string" if isinstance(value, str) else "scalar"
+    parent[key].attrs["type"] = kind
 
 
 def _meta(meta: h5py.Group, key: str) -> Any:

@@ -28,7 +28,8 @@ class ScanFile:
     ``counts`` ``(n, H, W)`` in the file's integer or float dtype, photons; ``indexes`` ``(n,)`` frame indexes;
     ``positions_m`` and ``positions_px`` ``(n, 2)`` [y, x], both where the object pixel is known, one or neither where
     it is not; ``object_pixel_size_m`` as stated, or derived from optics and square frames; ``probe``
-    ``(modes, N, N)``; ``mask`` ``(H, W)``, True = bad. ``notes`` say in words what had to be assumed.
+    ``(modes, N, N)``; ``mask`` ``(H, W)``, True = bad; ``object`` a truth or guess ``(H, W)`` whose pixel (0, 0) lies at
+    ``object_origin_px`` [y, x]. ``notes`` say in words what had to be assumed.
     """
 
     name: str
@@ -42,6 +43,8 @@ class ScanFile:
     object_pixel_size_m: float | None = None
     probe: NDArray[np.complex64] | None = None
     mask: NDArray[np.bool_] | None = None
+    object: NDArray[np.complex64] | None = None
+    object_origin_px: tuple[float, float] = (0.0, 0.0)
     notes: tuple[str, ...] = ()
 
 
@@ -61,7 +64,7 @@ def completed(scan: ScanFile, path: Path) -> ScanFile:
         raise FileFormatError(
             f"{path}: the mask is {scan.mask.shape} but frames are {scan.counts.shape[1:]}; write one mask of a frame's shape"
         )
-    scan = _without_lost_positions(_in_both_units(scan), path)
+    scan = _without_lost_positions(in_both_units(scan), path)
     native = scan.counts.dtype.newbyteorder("=")
     return replace(scan, counts=scan.counts.astype(native, copy=False))
 
@@ -117,7 +120,8 @@ def _check_counts(path: Path, counts: NDArray[Any]) -> None:
         raise FileFormatError(f"{path}: patterns are {counts.dtype}; write photon counts, integer or float")
 
 
-def _in_both_units(scan: ScanFile) -> ScanFile:
+def in_both_units(scan: ScanFile) -> ScanFile:
+    """Return ``scan`` with the object pixel and with positions in metres and pixels, as far as they can be derived."""
     energy, distance, pixel = scan.photon_energy_eV, scan.detector_distance_m, scan.detector_pixel_size_m
     rows, columns = scan.counts.shape[1:]
     size = scan.object_pixel_size_m

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
@@ -10,13 +9,14 @@ from typing import Annotated, Any, Literal, Protocol
 import numpy as np
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as AnyHTTPException
 
+from daemon.publish.http_answers import BUSY, NOT_KNOWN, NOT_NOW, PROBLEMS, Binary, Hdf5, Npy, Png, problems
 from daemon.publish.http_docs import docs_page
-from daemon.publish.http_server import HttpServer
+from daemon.publish.http_server import HttpServer, open_server
 from daemon.publish.http_updates import WebSocketViewers
 from daemon.publish.hub import UpdateHub
 from daemon.publish.png import draw_layer, draw_pattern
@@ -25,7 +25,7 @@ from daemon.snapshot import LayerCanvas
 from daemon.version import VERSION
 from ptychopinn.errors import ReconstructionError
 
-__all__ = ["DaemonView", "HttpServer", "create_app"]
+__all__ = ["DaemonView", "HttpServer", "create_app", "open_server"]
 
 View = Literal["phase", "amplitude", "coverage"]
 Layer = Literal["refined", "network"]
@@ -79,8 +79,8 @@ class DaemonView(Protocol):
         """Swap the active model; raises ReconstructionError, with a sentence, for one that does not do."""
 
 
-def create_app(source: DaemonView, hub: UpdateHub) -> FastAPI:
-    """The application; ``app.state.viewers.count`` is the number of WebSocket viewers."""
+def create_app(source: DaemonView, hub: UpdateHub, max_viewers: int = 64) -> FastAPI:
+    """The application; ``app.state.viewers.count`` is the number of WebSocket viewers, at most ``max_viewers``."""
     app = FastAPI(
         title="PtychoLive",
         version=VERSION,
@@ -88,11 +88,13 @@ def create_app(source: DaemonView, hub: UpdateHub) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
+        responses=PROBLEMS,
     )
-    viewers = WebSocketViewers(hub)
+    viewers = WebSocketViewers(hub, max_viewers)
     app.state.viewers = viewers
     app.add_exception_handler(RequestValidationError, _say_what_is_invalid)
     app.add_exception_handler(AnyHTTPException, _say_what_is_wrong)
+    app.add_exception_handler(Exception, _say_what_is_wrong)
     app.include_router(_pages(app))
     app.include_router(_health(source))
     app.include_router(_scans(source, hub), prefix="/api/v1")
@@ -135,13 +137,13 @@ def _health(source: DaemonView) -> APIRouter:
     def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @router.get("/readyz", summary="Whether frames would be reconstructed now")
+    @router.get("/readyz", summary="Whether frames would be reconstructed now", responses=problems({503: "Not ready."}))
     def readyz() -> Response:
         """503 when not, with the state of each part."""
         is_ready, parts = source.is_ready()
         return JSONResponse(plain({"ready": is_ready, **parts}), status_code=200 if is_ready else 503)
 
-    @router.get("/metrics", summary="Prometheus metrics")
+    @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     def metrics() -> Response:
         body, kind = source.metrics_text()
         return Response(body, headers={"Content-Type": kind})
@@ -160,7 +162,7 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
     def models() -> Response:
         return JSONResponse(plain(source.models()))
 
-    @router.post("/models/active", summary="Swap the active model", status_code=202)
+    @router.post("/models/active", summary="Swap the active model", status_code=202, responses=NOT_KNOWN)
     def use_model(choice: ModelChoice) -> Response:
         """By a name that GET models lists; 404 when there is none."""
         try:
@@ -172,12 +174,17 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
     def scans() -> Response:
         return JSONResponse(plain(source.scans()))
 
-    @router.get("/scans/{id}", summary="One scan")
+    @router.get("/scans/{id}", summary="One scan", responses=NOT_KNOWN)
     def scan(id: str) -> Response:
         """The id "latest" means the scan that started last, here and below."""
         return JSONResponse(plain(_known_scan(source, hub, id)[1]))
 
-    @router.post("/scans/{id}/stop", summary="Finish a running scan with what it has", status_code=202)
+    @router.post(
+        "/scans/{id}/stop",
+        summary="Finish a running scan with what it has",
+        status_code=202,
+        responses={**NOT_KNOWN, **NOT_NOW},
+    )
     def stop(id: str) -> Response:
         """409 when it does not run."""
         scan_id, _ = _known_scan(source, hub, id)
@@ -185,22 +192,22 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
             raise HTTPException(409, f"scan {scan_id} is not running, so there is nothing to stop")
         return JSONResponse({"id": scan_id, "stopping": True}, status_code=202)
 
-    @router.get("/scans/{id}/product.h5", summary="The product file")
-    def product(id: str) -> FileResponse:
+    @router.get("/scans/{id}/product.h5", summary="The product file", response_class=Hdf5, responses=NOT_KNOWN)
+    def product(id: str) -> Response:
         """404 until it is written."""
         scan_id, _ = _known_scan(source, hub, id)
         path = source.product_path(scan_id)
         if path is None or not path.is_file():
             raise HTTPException(404, f"the product of scan {scan_id} is not written yet; ask again when it has ended")
-        return FileResponse(path, media_type="application/x-hdf5", filename=f"{scan_id}.h5")
+        return Hdf5(path, filename=f"{scan_id}.h5")
 
     return router
 
 
 def _pictures(source: DaemonView, hub: UpdateHub) -> APIRouter:
-    router = APIRouter(tags=["pictures"])
+    router = APIRouter(tags=["pictures"], responses={**NOT_KNOWN, **BUSY})
 
-    @router.get("/scans/{id}/snapshot.png", summary="The picture as PNG", response_class=Response)
+    @router.get("/scans/{id}/snapshot.png", summary="The picture as PNG", response_class=Png)
     def snapshot_png(
         id: str, view: ViewQuery = "phase", layer: LayerQuery = "refined", span: SpanQuery = None
     ) -> Response:
@@ -208,23 +215,21 @@ def _pictures(source: DaemonView, hub: UpdateHub) -> APIRouter:
         canvas = _canvas(source, hub, id, layer)
         body, half = draw_layer(canvas, view, span)
         extra = {} if half is None else {"X-Phase-Span": f"{half:.6f}"}
-        return Response(body, media_type="image/png", headers={**_about(canvas), **extra})
+        return Png(body, headers={**_about(canvas), **extra})
 
-    @router.get("/scans/{id}/snapshot.npy", summary="The picture as complex64 NPY", response_class=Response)
+    @router.get("/scans/{id}/snapshot.npy", summary="The picture as complex64 NPY", response_class=Binary)
     def snapshot_npy(id: str, layer: LayerQuery = "refined") -> Response:
         canvas = _canvas(source, hub, id, layer)
-        file = io.BytesIO()
-        np.save(file, canvas.object)
-        return Response(file.getvalue(), media_type="application/octet-stream", headers=_about(canvas))
+        return Npy(canvas.object, _about(canvas))
 
-    @router.get("/scans/{id}/pattern.png", summary="The newest diffraction pattern", response_class=Response)
+    @router.get("/scans/{id}/pattern.png", summary="The newest diffraction pattern", response_class=Png)
     def pattern_png(id: str) -> Response:
         """Logarithmic scale; X-Frame-Index says which frame."""
         scan_id = _resolved(source, hub, id)
         last = source.last_pattern()
         if last is None or last[0] != scan_id:
             raise HTTPException(404, f"no diffraction pattern of scan {scan_id} is in memory")
-        return Response(draw_pattern(last[2]), media_type="image/png", headers={"X-Frame-Index": str(last[1])})
+        return Png(draw_pattern(last[2]), headers={"X-Frame-Index": str(last[1])})
 
     return router
 
@@ -280,7 +285,10 @@ async def _say_what_is_invalid(request: Request, fault: Exception) -> Response:
 
 async def _say_what_is_wrong(request: Request, fault: Exception) -> Response:
     status = fault.status_code if isinstance(fault, AnyHTTPException) else 500
-    detail = str(fault.detail) if isinstance(fault, AnyHTTPException) else "something went wrong"
+    detail = (
+        str(fault.detail) if isinstance(fault, AnyHTTPException) else "the daemon could not answer; its log says why"
+    )
     if detail == "Not Found":
         detail = f"there is nothing at {request.url.path}; /docs lists what there is"
-    return JSONResponse({"detail": detail}, status_code=status)
+    headers = fault.headers if isinstance(fault, AnyHTTPException) else None
+    return JSONResponse({"detail": detail}, status_code=status, headers=headers)

@@ -12,12 +12,15 @@ from daemon.publish.feed import Feed
 from daemon.publish.hub import UpdateHub
 from daemon.publish.wire import Message, encode_ws
 
+TRY_AGAIN_LATER = 1013
+
 
 class WebSocketViewers:
-    """Serves each WebSocket until it leaves; ``count`` of them are here now."""
+    """Serves each WebSocket until it leaves; ``count`` of them are here now, at most ``max_viewers``."""
 
-    def __init__(self, hub: UpdateHub, max_events: int = 128, max_bytes: int = 32 << 20) -> None:
+    def __init__(self, hub: UpdateHub, max_viewers: int = 64, max_events: int = 128, max_bytes: int = 32 << 20) -> None:
         self._hub = hub
+        self._max_viewers = max_viewers
         self._max_events = max_events
         self._max_bytes = max_bytes
         self.count = 0
@@ -25,6 +28,9 @@ class WebSocketViewers:
     async def serve(self, websocket: WebSocket) -> None:
         """Greet, then send what comes, until the viewer or the server goes."""
         await websocket.accept()
+        if self.count >= self._max_viewers:
+            await websocket.close(TRY_AGAIN_LATER, f"{self._max_viewers} viewers are here already; come again later")
+            return
         loop = asyncio.get_running_loop()
         awake = asyncio.Event()
 

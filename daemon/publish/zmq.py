@@ -12,9 +12,15 @@ import zmq
 from daemon.publish.feed import Feed
 from daemon.publish.hub import UpdateHub
 from daemon.publish.wire import Message, encode
+from streams.connection import close, guard, set_curve
 from streams.errors import EndpointError
+from streams.keys import CurveKeys
+from streams.peers import EVENTS, Peers, drain
 
 log = logging.getLogger(__name__)
+
+LINGER_MS = 500
+MOST_REQUEST_BYTES = 4096
 
 
 class ZmqPublisher:
@@ -28,7 +34,7 @@ class ZmqPublisher:
     endpoint
         Where to bind, ``tcp://127.0.0.1:5556``; port 0 takes a free one, see ``bound_endpoint``.
     curve
-        (public, secret) Z85 keys of the server, to encrypt.
+        Keys of the server, to encrypt; with an allow-list, other viewers are turned away.
     """
 
     def __init__(
@@ -39,13 +45,15 @@ class ZmqPublisher:
         send_limit: int = 256,
         max_events: int = 256,
         max_bytes: int = 64 << 20,
-        curve: tuple[bytes, bytes] | None = None,
+        curve: CurveKeys | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.subscribers = 0
         self.sent = 0
         self._stopping = threading.Event()
+        self._peers = Peers(f"viewers' endpoint {endpoint}", curve)
         self._context = zmq.Context()
+        self._door = guard(self._context, curve)
         self._socket = self._bind(endpoint, send_limit, curve)
         self._awake, self._waker = socket.socketpair()
         self._awake.setblocking(False)
@@ -60,6 +68,11 @@ class ZmqPublisher:
         return self._bound_endpoint
 
     @property
+    def handshake_failures(self) -> int:
+        """Viewers that came with a wrong key, none, or one that is not let in."""
+        return self._peers.handshake_failures
+
+    @property
     def coalesced(self) -> int:
         """Deltas that were replaced by a snapshot because the publisher lagged."""
         return self._feed.coalesced
@@ -72,25 +85,24 @@ class ZmqPublisher:
         self._wake()
         self._thread.join()
         self._feed.close()
-        self._context.term()
         self._awake.close()
         self._waker.close()
 
-    def _bind(self, endpoint: str, send_limit: int, curve: tuple[bytes, bytes] | None) -> zmq.Socket[bytes]:
+    def _bind(self, endpoint: str, send_limit: int, curve: CurveKeys | None) -> zmq.Socket[bytes]:
         publisher = self._context.socket(zmq.XPUB)
         publisher.setsockopt(zmq.XPUB_VERBOSER, 1)
         publisher.setsockopt(zmq.SNDHWM, send_limit)
-        publisher.setsockopt(zmq.LINGER, 500)
         publisher.setsockopt(zmq.HEARTBEAT_IVL, 5_000)
         publisher.setsockopt(zmq.HEARTBEAT_TIMEOUT, 30_000)
-        if curve is not None:
-            publisher.setsockopt(zmq.CURVE_SERVER, 1)
-            publisher.curve_publickey, publisher.curve_secretkey = curve
+        publisher.setsockopt(zmq.MAXMSGSIZE, MOST_REQUEST_BYTES)
+        self._monitor = publisher.get_monitor_socket(EVENTS)
         try:
+            set_curve(publisher, curve)
             publisher.bind(endpoint)
-        except zmq.ZMQError as fault:
-            publisher.close(0)
-            self._context.term()
+        except (EndpointError, zmq.ZMQError) as fault:
+            close(self._context, publisher, self._monitor, 0, self._door)
+            if isinstance(fault, EndpointError):
+                raise
             raise EndpointError(_bind_sentence(endpoint, fault)) from fault
         self._bound_endpoint = publisher.getsockopt_string(zmq.LAST_ENDPOINT)
         return publisher
@@ -102,6 +114,7 @@ class ZmqPublisher:
     def _run(self) -> None:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._monitor, zmq.POLLIN)
         poller.register(self._awake.fileno(), zmq.POLLIN)
         while not self._stopping.is_set():
             poller.poll()
@@ -111,12 +124,13 @@ class ZmqPublisher:
                 log.exception("a message for viewers was lost; going on")
         with suppress(Exception):
             self._step()
-        self._socket.close()
+        close(self._context, self._socket, self._monitor, LINGER_MS, self._door)
 
     def _step(self) -> None:
         with suppress(BlockingIOError):
             while self._awake.recv(4096):
                 pass
+        drain(self._monitor, self._peers)
         for message in self._feed.messages():
             self._send(message)
         if self._subscriptions():

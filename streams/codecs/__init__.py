@@ -1,13 +1,32 @@
-"""Wire formats by name. Each entry makes a codec for one stream; all take ``channel`` and ``max_frame_bytes``."""
+"""Wire formats by name, each in a file of its own; how to add one: ``deploy/docs/how-to/detectors.md``.
+
+An entry makes a codec for one stream from the fields of :class:`CodecOptions`: ``CODECS["native"](check_hash=True)``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from streams.codecs.base import Codec, EncodedFrame, sanitise_scan_id
+from streams.codecs.array1 import Array1Codec
+from streams.codecs.base import Codec, CodecOptions, EncodedFrame, StreamItem, sanitise_scan_id
+from streams.codecs.dectris_v1 import DectrisV1Codec
 from streams.codecs.dectris_v2 import DectrisV2Codec
 from streams.codecs.native import NativeCodec
 
-__all__ = ["CODECS", "Codec", "EncodedFrame", "sanitise_scan_id"]
+__all__ = ["CODECS", "Codec", "CodecOptions", "EncodedFrame", "StreamItem", "sanitise_scan_id"]
 
-CODECS: dict[str, Callable[..., Codec]] = {"native": NativeCodec, "dectris-v2": DectrisV2Codec}
+
+def _maker(codec: Callable[[CodecOptions], Codec]) -> Callable[..., Codec]:
+    def make(**options: Any) -> Codec:
+        return codec(CodecOptions(**options))
+
+    return make
+
+
+CODECS: dict[str, Callable[..., Codec]] = {
+    "native": _maker(NativeCodec),
+    "dectris-v1": _maker(DectrisV1Codec),
+    "dectris-v2": _maker(DectrisV2Codec),
+    "array-1.0": _maker(Array1Codec),
+}

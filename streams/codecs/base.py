@@ -8,21 +8,24 @@ import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from streams.compression import decode
 from streams.errors import CodecError
-from streams.frame import Frame, PositionM, ScanEnd, ScanStart
+from streams.frame import Frame, Position, PositionM, ScanEnd, ScanStart
 
 __all__ = [
     "DEFAULT_MAX_FRAME_BYTES",
     "MAX_INDEX",
     "Codec",
     "EncodedFrame",
+    "CodecOptions",
     "SeriesForms",
+    "StreamItem",
+    "WIRE_DTYPES",
     "check_index",
     "check_shape",
     "is_count",
@@ -33,6 +36,10 @@ __all__ = [
 
 DEFAULT_MAX_FRAME_BYTES = 256 * 2**20
 MAX_INDEX = 2**31 - 1
+WIRE_DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(name).newbyteorder("<")
+    for name in ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64")
+}
 _MAX_ID_LENGTH = 64
 _MAX_PLAIN_DEPTH = 8
 _FORBIDDEN_IN_ID = re.compile(r"[^A-Za-z0-9._-]")
@@ -42,11 +49,40 @@ Shape = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class CodecOptions:
+    """What a codec is told; each takes what its format has.
+
+    Attributes
+    ----------
+    channel
+        Image channel to take, such as ``threshold_1``.
+    max_frame_bytes
+        Greatest decoded size of a frame.
+    check_hash
+        Compare pixels with the digest that comes with them, where one does.
+    expected_frames
+        Frames of a scan, for a format whose stream does not say it.
+    silence_s
+        After so long without a frame the next one opens a new scan, in a format whose stream does not say it.
+    """
+
+    channel: str | None = None
+    max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES
+    check_hash: bool = False
+    expected_frames: int | None = None
+    silence_s: float = 30.0
+
+
+DEFAULT_OPTIONS = CodecOptions()
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedFrame:
     """One frame as it came: header read and checked, pixels still packed in ``payload``.
 
     ``shape`` is (rows, columns); ``elem_size`` is the bit-shuffle element in bytes where the message names one;
-    ``column_major`` pixels run down the columns first.
+    ``column_major`` pixels run down the columns first; ``digest`` is the md5 that ``payload`` must have, in hex;
+    ``exposed_s`` as in :class:`Frame`.
     """
 
     scan_id: str
@@ -59,6 +95,8 @@ class EncodedFrame:
     position_m: PositionM | None = None
     elem_size: int | None = None
     column_major: bool = False
+    exposed_s: float | None = None
+    digest: str | None = None
 
     @property
     def nbytes(self) -> int:
@@ -74,6 +112,7 @@ class EncodedFrame:
         """Unpack the pixels; counts come in native byte order. Raises :class:`CodecError` naming scan and index."""
         wire_shape = self.shape[::-1] if self.column_major else self.shape
         try:
+            self._check_digest()
             counts = decode(self.encoding, self.payload, self.dtype, wire_shape, self.elem_size)
         except CodecError as error:
             message = f"scan {self.scan_id}, frame {self.index}: {error}"
@@ -82,7 +121,14 @@ class EncodedFrame:
             counts = np.ascontiguousarray(counts.T)
         if not self.dtype.isnative:
             counts = counts.astype(self.dtype.newbyteorder("="))
-        return Frame(self.scan_id, self.index, counts, self.received_ns, self.position_m)
+        return Frame(self.scan_id, self.index, counts, self.received_ns, self.position_m, self.exposed_s)
+
+    def _check_digest(self) -> None:
+        if self.digest is not None and hashlib.md5(self.payload, usedforsecurity=False).hexdigest() != self.digest:
+            raise CodecError("hash", "the pixels are not those that the sender hashed; the stream damages data")
+
+
+StreamItem = ScanStart | EncodedFrame | ScanEnd | Position | CodecError
 
 
 class Codec(Protocol):
@@ -92,8 +138,11 @@ class Codec(Protocol):
     receiving thread; :meth:`EncodedFrame.decode` does the work in others.
     """
 
-    def parse(self, parts: Sequence[Part], received_ns: int) -> ScanStart | EncodedFrame | ScanEnd | None:
-        """Read one message; ``None`` for one that means nothing here. Raises :class:`CodecError`."""
+    def parse(self, parts: Sequence[Part], received_ns: int) -> list[StreamItem]:
+        """Read one message; return what it makes known, in order: mostly one item, refusals of single frames among them.
+
+        Raises :class:`CodecError` for a message that is refused whole.
+        """
 
     def encode_start(self, start: ScanStart, shape: Shape, dtype: DTypeLike) -> list[bytes]:
         """Write the message that opens a scan of frames of this shape (rows, columns) and dtype."""
@@ -154,7 +203,7 @@ def sanitise_scan_id(text: str) -> str:
     return clean
 
 
-def is_count(value: object) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
     """Whether the value is a whole number of 0 or more (a bool is not)."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
@@ -178,9 +227,12 @@ def check_shape(value: object, dtype: np.dtype[Any], max_frame_bytes: int, scan_
 
 
 def read_position(value: object, scan_id: str | None = None, index: int | None = None) -> PositionM:
-    """Return the position ``[y, x]``, metres; finite or not is judged at the join. Raises ``CodecError`` ``position``."""
+    """Return the position ``[y, x]``, metres; finite or not is judged at the join. Raises ``CodecError`` ``position``.
+
+    ``None`` stands for a coordinate that is no number, as JSON has it.
+    """
     if isinstance(value, list | tuple) and len(value) == 2:
-        y, x = value
+        y, x = (math.nan if coordinate is None else coordinate for coordinate in value)
         if type(y) in (int, float) and type(x) in (int, float):
             try:
                 return PositionM(float(y), float(x))
@@ -190,8 +242,10 @@ def read_position(value: object, scan_id: str | None = None, index: int | None =
 
 
 def plain(value: object, depth: int = 0) -> Any:
-    """Return the value reduced to plain data: text, numbers, bools, lists and text-keyed maps; ``None`` for the rest."""
-    if isinstance(value, str | bool | int | float):
+    """Return the value reduced to plain data: text, finite numbers, bools, lists, text-keyed maps; ``None`` for the rest."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str | bool | int):
         return value
     if depth < _MAX_PLAIN_DEPTH and isinstance(value, list | tuple):
         return [plain(item, depth + 1) for item in value]

@@ -8,7 +8,7 @@ bytes]. Pixels stay packed, and uncopied, until a worker decodes them. A scan's 
 
 from __future__ import annotations
 
-import math
+import logging
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -19,11 +19,14 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from streams.codecs.base import (
-    DEFAULT_MAX_FRAME_BYTES,
+    DEFAULT_OPTIONS,
+    WIRE_DTYPES,
+    CodecOptions,
     EncodedFrame,
     Part,
     SeriesForms,
     Shape,
+    StreamItem,
     check_index,
     check_shape,
     is_count,
@@ -32,25 +35,15 @@ from streams.codecs.base import (
     sanitise_scan_id,
 )
 from streams.codecs.cbor import CborError, Tagged, loads
-from streams.compression import encode_bslz4
+from streams.codecs.dectris_v2_arrays import DATE_TAG, KNOWN_TAGS, TAG_OF, array_parts, tagged, typed_parts, unpacked
+from streams.codecs.fields import bad_pixels, make_geometry, positive_pair, size_2d
 from streams.errors import CodecError
-from streams.frame import PositionM, ScanEnd, ScanStart
+from streams.frame import PositionM, ScanEnd, ScanStart, StreamGeometry
 
 __all__ = ["DectrisV2Codec"]
 
-_ROW_MAJOR, _COLUMN_MAJOR, _PACKED, _DATE = 40, 1040, 56500, 0
-_WIDE_FLOATS = (83, 87)
-_TYPED_ARRAYS: dict[int, np.dtype[Any]] = {
-    tag: np.dtype(name)
-    for tag, name in {
-        64: "u1", 65: ">u2", 66: ">u4", 67: ">u8", 68: "u1", 69: "<u2", 70: "<u4", 71: "<u8",
-        72: "i1", 73: ">i2", 74: ">i4", 75: ">i8", 77: "<i2", 78: "<i4", 79: "<i8",
-        80: ">f2", 81: ">f4", 82: ">f8", 84: "<f2", 85: "<f4", 86: "<f8",
-    }.items()
-}  # fmt: skip
-_TAG_OF = {dtype: tag for tag, dtype in _TYPED_ARRAYS.items() if tag != 68}
-_KNOWN_TAGS = frozenset({_DATE, _ROW_MAJOR, _COLUMN_MAJOR, _PACKED, *_TYPED_ARRAYS, *_WIDE_FLOATS})
-_ENCODINGS = ("bslz4", "lz4")
+log = logging.getLogger(__name__)
+
 _KEPT_SERIES = 16
 _METADATA = (
     "arm_date", "beam_center_x", "beam_center_y", "channels", "count_time", "detector_description",
@@ -63,44 +56,39 @@ _METADATA = (
 class DectrisV2Codec:
     """Reads and writes the format.
 
-    Parameters
-    ----------
-    channel
-        Image channel to take, such as ``threshold_1``; by default the first that the start announces, or, where the
-        images do not carry that one, the first that is sent.
-    max_frame_bytes
-        Greatest decoded size of an image.
+    Without a ``channel`` it takes the first that the start announces, or, where the images do not carry that one, the
+    first that is sent.
     """
 
-    def __init__(self, channel: str | None = None, max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES) -> None:
-        self._channel = channel
-        self._max_frame_bytes = max_frame_bytes
+    def __init__(self, options: CodecOptions = DEFAULT_OPTIONS) -> None:
+        self._channel = options.channel
+        self._max_frame_bytes = options.max_frame_bytes
         self._forms = SeriesForms()
         self._scan_of_series: OrderedDict[int, str] = OrderedDict()
         self._announced_channel: str | None = None
 
-    def parse(self, parts: Sequence[Part], received_ns: int) -> ScanStart | EncodedFrame | ScanEnd | None:
-        """Read one message; unknown kinds give ``None``. Raises :class:`CodecError` with scan and index if known."""
+    def parse(self, parts: Sequence[Part], received_ns: int) -> list[StreamItem]:
+        """Read one message; unknown kinds give nothing. Raises :class:`CodecError` with scan and index if known."""
         if len(parts) != 1:
             raise CodecError("malformed", f"a DECTRIS V2 message has one part, not {len(parts)}")
         try:
-            message = loads(parts[0], _KNOWN_TAGS)
+            message = loads(parts[0], KNOWN_TAGS)
         except CborError as error:
             raise CodecError("malformed", f"the message is not CBOR as DECTRIS V2 has it: {error}") from error
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
             raise CodecError("malformed", "the message is not a map with a type")
         kind = message["type"]
         if kind not in ("start", "image", "end"):
-            return None
+            return []
         scan_id = self._scan_id(message)
         if kind == "image":
-            return self._image(message, scan_id, received_ns)
-        return self._start(message, scan_id) if kind == "start" else ScanEnd(scan_id)
+            return [self._image(message, scan_id, received_ns)]
+        return [self._start(message, scan_id) if kind == "start" else ScanEnd(scan_id)]
 
     def encode_start(self, start: ScanStart, shape: Shape, dtype: DTypeLike) -> list[bytes]:
         """Write ``start``; metadata under the format's own names goes there, the rest into ``user_data``."""
         message = _message("start", start.scan_id)
-        message |= {key: value for key, value in start.metadata.items() if key in _METADATA}
+        message |= {key: value for key, value in start.metadata.items() if key in _METADATA} | _said(start.geometry)
         message |= {"image_size_x": shape[1], "image_size_y": shape[0], "image_dtype": np.dtype(dtype).name}
         message.setdefault("channels", [self._channel or "threshold_1"])
         if start.expected_frames is not None:
@@ -120,14 +108,9 @@ class DectrisV2Codec:
     ) -> list[bytes]:
         """Write ``image``, ``counts`` (rows, columns); an encoding or dtype the format lacks raises ``CodecError``."""
         little = counts.dtype.newbyteorder("<")
-        tag = _TAG_OF.get(little)
-        if tag is None or encoding not in ("", "bslz4"):
+        if little not in TAG_OF or encoding not in ("", "bslz4"):
             raise CodecError("encoding", f"DECTRIS V2 has no {counts.dtype} with encoding {encoding!r} here", scan_id)
-        pixels = np.ascontiguousarray(counts, little)
-        body: Any = pixels.tobytes()
-        if encoding:
-            body = cbor2.CBORTag(_PACKED, [encoding, little.itemsize, encode_bslz4(pixels)])
-        array = cbor2.CBORTag(_ROW_MAJOR, [list(counts.shape), cbor2.CBORTag(tag, body)])
+        array = tagged(np.ascontiguousarray(counts, little), encoding)
         message = _message("image", scan_id) | {"image_id": index, "data": {self._channel or "threshold_1": array}}
         if position_m is not None:
             message["user_data"] = {"position_m": [float(position_m[0]), float(position_m[1])]}
@@ -154,22 +137,55 @@ class DectrisV2Codec:
 
     def _start(self, message: dict[Any, Any], scan_id: str) -> ScanStart:
         metadata = {key: plain(_bare(message[key])) for key in _METADATA if key in message}
-        metadata = {key: value for key, value in metadata.items() if _is_worth_keeping(value)}
+        metadata = {key: value for key, value in metadata.items() if value is not None}
         channels = metadata.get("channels")
         has_name = isinstance(channels, list) and bool(channels) and isinstance(channels[0], str)
         self._announced_channel = channels[0] if has_name and channels else None
-        rows, columns = metadata.get("image_size_y"), metadata.get("image_size_x")
-        is_sized = is_count(rows) and is_count(columns) and bool(rows and columns)
-        self._forms.announce(scan_id, (int(rows), int(columns)) if is_sized and rows and columns else None)
+        geometry = self._geometry(message)
+        self._forms.announce(scan_id, geometry.frame_shape)
         expected = metadata.get("number_of_images")
-        return ScanStart(scan_id, expected if is_count(expected) else None, metadata)
+        return ScanStart(scan_id, expected if is_count(expected) else None, metadata, geometry)
+
+    def _geometry(self, message: dict[Any, Any]) -> StreamGeometry:
+        translation, name = message.get("detector_translation"), message.get("image_dtype")
+        distance = translation[2] if isinstance(translation, list) and len(translation) == 3 else None
+        flatfield = None
+        if message.get("flatfield_enabled") is False:
+            flatfield = self._table(message.get("flatfield"))
+        return make_geometry(
+            energy_eV=message.get("incident_energy"),
+            wavelength_angstrom=message.get("incident_wavelength"),
+            distance_m=abs(distance) if isinstance(distance, int | float) else None,
+            saturation=message.get("saturation_value"),
+            frame_time_s=message.get("frame_time"),
+            detector_pixel_size_m=positive_pair(message.get("pixel_size_y"), message.get("pixel_size_x")),
+            beam_center_px=positive_pair(message.get("beam_center_y"), message.get("beam_center_x")),
+            mask=bad_pixels(self._table(message.get("pixel_mask"))),
+            flatfield=None if flatfield is None else flatfield.astype(np.float32),
+            frame_shape=size_2d(message.get("image_size_y"), message.get("image_size_x")),
+            frame_dtype=WIRE_DTYPES.get(name) if isinstance(name, str) else None,
+        )
+
+    def _table(self, tables: object) -> NDArray[Any] | None:
+        """Return this channel's array ``(rows, columns)`` of a map of tables, or the only one; ``None`` if it is odd."""
+        if not isinstance(tables, dict) or not tables:
+            return None
+        wanted = self._channel or self._announced_channel
+        array = tables.get(wanted) if wanted in tables or len(tables) > 1 else next(iter(tables.values()))
+        if array is None:
+            return None
+        try:
+            return unpacked(array, self._max_frame_bytes)
+        except CodecError as fault:
+            log.warning("a table of the detector's header cannot be read, and is not used: %s", fault)
+            return None
 
     def _image(self, message: dict[Any, Any], scan_id: str, received_ns: int) -> EncodedFrame:
         index = check_index(message.get("image_id"), scan_id)
         array = self._chosen(message.get("data"), scan_id, index)
         try:
-            column_major, dimensions, typed = _array(array)
-            dtype, encoding, elem_size, payload = _typed(typed)
+            column_major, dimensions, typed = array_parts(array)
+            dtype, encoding, elem_size, payload = typed_parts(typed)
         except CodecError as error:
             raise CodecError(error.reason, f"scan {scan_id}, frame {index}: {error}", scan_id, index) from None
         shape = check_shape(dimensions, dtype, self._max_frame_bytes, scan_id, index)
@@ -178,7 +194,17 @@ class DectrisV2Codec:
         position = user_data.get("position_m") if isinstance(user_data, dict) else None
         position_m = None if position is None else read_position(position, scan_id, index)
         return EncodedFrame(
-            scan_id, index, shape, dtype, payload, encoding, received_ns, position_m, elem_size, column_major
+            scan_id,
+            index,
+            shape,
+            dtype,
+            payload,
+            encoding,
+            received_ns,
+            position_m,
+            elem_size,
+            column_major,
+            _exposed_s(message),
         )
 
     def _chosen(self, data: object, scan_id: str, index: int) -> object:
@@ -198,40 +224,33 @@ def _message(kind: str, scan_id: str) -> dict[str, Any]:
     return {"type": kind, "series_id": zlib.crc32(scan_id.encode()), "series_unique_id": scan_id}
 
 
-def _array(value: object) -> tuple[bool, Any, Any]:
-    """Return (column-major?, dimensions, contents) of a tagged array."""
-    if isinstance(value, Tagged) and value.tag in (_ROW_MAJOR, _COLUMN_MAJOR):
-        content = value.value
-        if isinstance(content, list) and len(content) == 2:
-            return value.tag == _COLUMN_MAJOR, content[0], content[1]
-    raise CodecError("malformed", "the image is not a tagged array")
+def _said(known: StreamGeometry) -> dict[str, Any]:
+    """Return a geometry under the format's own names."""
+    centre, pixel = known.beam_center_px or (None, None), known.detector_pixel_size_m or (None, None)
+    said = {
+        "incident_energy": known.photon_energy_eV,
+        "detector_translation": None if known.detector_distance_m is None else [0.0, 0.0, known.detector_distance_m],
+        "saturation_value": None if known.saturation is None else int(known.saturation),
+        "frame_time": known.frame_time_s,
+        "pixel_size_y": pixel[0],
+        "pixel_size_x": pixel[1],
+        "beam_center_y": centre[0],
+        "beam_center_x": centre[1],
+        "pixel_mask": None if known.mask is None else {"threshold_1": tagged(known.mask.astype("<u4"))},
+        "flatfield": None if known.flatfield is None else {"threshold_1": tagged(known.flatfield.astype("<f4"))},
+        "flatfield_enabled": known.flatfield is None,
+    }
+    return {key: value for key, value in said.items() if value is not None}
 
 
-def _typed(value: object) -> tuple[np.dtype[Any], str, int | None, Part]:
-    """Return (dtype, encoding, element size, payload) of a typed array, packed or not."""
-    if not isinstance(value, Tagged):
-        raise CodecError("malformed", "the image's pixels are not a typed array")
-    dtype = _TYPED_ARRAYS.get(value.tag)
-    if dtype is None:
-        raise CodecError("dtype", f"pixels of tag {value.tag} cannot be read")
-    body = value.value
-    if isinstance(body, memoryview):
-        return dtype, "", None, body
-    if not (isinstance(body, Tagged) and body.tag == _PACKED and isinstance(body.value, list) and len(body.value) == 3):
-        raise CodecError("malformed", "the image's pixels are neither bytes nor packed bytes")
-    algorithm, modifier, payload = body.value
-    if not isinstance(payload, memoryview) or not is_count(modifier):
-        raise CodecError("malformed", "the packed pixels are not [algorithm, number, bytes]")
-    if algorithm not in _ENCODINGS:
-        raise CodecError("encoding", f"compression {str(algorithm)[:40]} is none of {', '.join(_ENCODINGS)}")
-    if algorithm == "bslz4" and modifier not in (1, 2, 4, 8):
-        raise CodecError("encoding", f"bslz4 element size {modifier} is none of 1, 2, 4, 8")
-    return dtype, algorithm, modifier if algorithm == "bslz4" else None, payload
+def _exposed_s(message: dict[Any, Any]) -> float | None:
+    """Return the start of an exposure, seconds on the detector's clock: numerator and denominator."""
+    time = message.get("start_time")
+    if isinstance(time, list) and len(time) == 2 and all(map(is_count, time)) and time[1]:
+        numerator, denominator = (float(min(number, 2**63)) for number in time)
+        return numerator / denominator
+    return None
 
 
 def _bare(value: object) -> object:
-    return value.value if isinstance(value, Tagged) and value.tag == _DATE else value
-
-
-def _is_worth_keeping(value: object) -> bool:
-    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
+    return value.value if isinstance(value, Tagged) and value.tag == DATE_TAG else value

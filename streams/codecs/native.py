@@ -9,6 +9,8 @@ part 1   header (msgpack map), further parts
 ``end``   ``schema_version``, ``scan_id``
 ======== =========================================================================================
 
+``metadata`` may hold ``photon_energy_eV``, ``detector_distance_m``, ``detector_pixel_size_m`` (a number, or [y, x]),
+``beam_center_px`` [row, column], ``saturation``, ``frame_time_s``.
 Unknown keys are passed over; another schema version is refused, since its meaning is unknown.
 """
 
@@ -22,11 +24,14 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from streams.codecs.base import (
-    DEFAULT_MAX_FRAME_BYTES,
+    DEFAULT_OPTIONS,
+    WIRE_DTYPES,
+    CodecOptions,
     EncodedFrame,
     Part,
     SeriesForms,
     Shape,
+    StreamItem,
     check_index,
     check_shape,
     is_count,
@@ -34,31 +39,27 @@ from streams.codecs.base import (
     read_position,
     sanitise_scan_id,
 )
+from streams.codecs.fields import make_geometry, positive_pair, size_2d
 from streams.compression import encode_bslz4
 from streams.errors import CodecError
-from streams.frame import PositionM, ScanEnd, ScanStart
+from streams.frame import PositionM, ScanEnd, ScanStart, StreamGeometry
 
-__all__ = ["DTYPES", "SCHEMA_VERSION", "NativeCodec", "read_map"]
+__all__ = ["SCHEMA_VERSION", "NativeCodec", "read_map"]
 
 SCHEMA_VERSION = 1
-DTYPES: dict[str, np.dtype[Any]] = {
-    name: np.dtype(name).newbyteorder("<")
-    for name in ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64")
-}
 _MAX_KIND_BYTES = 16
 _MAX_HEADER_BYTES = 2**20
 _ENCODINGS = ("", "bslz4")
 
 
 class NativeCodec:
-    """Reads and writes the native format. ``channel`` has no meaning here and is taken for one call form only."""
+    """Reads and writes the native format."""
 
-    def __init__(self, channel: str | None = None, max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES) -> None:
-        del channel
-        self._max_frame_bytes = max_frame_bytes
+    def __init__(self, options: CodecOptions = DEFAULT_OPTIONS) -> None:
+        self._max_frame_bytes = options.max_frame_bytes
         self._forms = SeriesForms()
 
-    def parse(self, parts: Sequence[Part], received_ns: int) -> ScanStart | EncodedFrame | ScanEnd | None:
+    def parse(self, parts: Sequence[Part], received_ns: int) -> list[StreamItem]:
         """Read one message; raise :class:`CodecError` with a reason, and scan and index where they could be read."""
         if len(parts) not in (2, 3) or len(parts[0]) > _MAX_KIND_BYTES:
             raise CodecError("malformed", f"a native message has a kind and a header, not {len(parts)} such parts")
@@ -66,11 +67,11 @@ class NativeCodec:
         header = read_map(parts[1])
         scan_id = _scan_id(header)
         if kind == b"frame" and len(parts) == 3:
-            return self._frame(header, scan_id, parts[2], received_ns)
+            return [self._frame(header, scan_id, parts[2], received_ns)]
         if kind == b"start" and len(parts) == 2:
-            return self._start(header, scan_id)
+            return [self._start(header, scan_id)]
         if kind == b"end" and len(parts) == 2:
-            return ScanEnd(scan_id)
+            return [ScanEnd(scan_id)]
         raise CodecError("malformed", f"native message of kind {kind!r} with {len(parts)} parts", scan_id)
 
     def encode_start(self, start: ScanStart, shape: Shape, dtype: DTypeLike) -> list[bytes]:
@@ -78,8 +79,9 @@ class NativeCodec:
         header: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "scan_id": start.scan_id}
         if start.expected_frames is not None:
             header["expected_frames"] = start.expected_frames
-        if start.metadata:
-            header["metadata"] = start.metadata
+        metadata = _said(start.geometry) | start.metadata
+        if metadata:
+            header["metadata"] = metadata
         return [b"start", msgpack.packb(header | {"shape": list(shape), "dtype": np.dtype(dtype).name})]
 
     def encode_frame(
@@ -92,7 +94,7 @@ class NativeCodec:
     ) -> list[bytes]:
         """Write one frame, ``counts`` (rows, columns); an encoding or dtype the format lacks raises ``CodecError``."""
         name = counts.dtype.name
-        if name not in DTYPES or encoding not in _ENCODINGS:
+        if name not in WIRE_DTYPES or encoding not in _ENCODINGS:
             raise CodecError("encoding", f"the native format has no dtype {name} with encoding {encoding!r}", scan_id)
         header: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
@@ -104,7 +106,7 @@ class NativeCodec:
         }
         if position_m is not None:
             header["position_m"] = [float(position_m[0]), float(position_m[1])]
-        pixels = np.ascontiguousarray(counts, DTYPES[name])
+        pixels = np.ascontiguousarray(counts, WIRE_DTYPES[name])
         return [b"frame", msgpack.packb(header), encode_bslz4(pixels) if encoding else pixels.tobytes()]
 
     def encode_end(self, scan_id: str) -> list[bytes]:
@@ -119,19 +121,20 @@ class NativeCodec:
         if not isinstance(metadata, dict):
             raise CodecError("malformed", f"scan {scan_id}: metadata is not a map", scan_id)
         self._forms.announce(scan_id, self._announced_shape(header), _known_dtype(header.get("dtype")))
-        return ScanStart(scan_id, expected, plain(metadata))
+        geometry = _geometry(metadata, self._announced_shape(header), _known_dtype(header.get("dtype")))
+        return ScanStart(scan_id, expected, plain(metadata), geometry)
 
     def _announced_shape(self, header: dict[str, Any]) -> Shape | None:
         shape = header.get("shape")
-        if isinstance(shape, list) and len(shape) == 2 and all(is_count(side) and side for side in shape):
-            return shape[0], shape[1]
-        return None
+        return size_2d(*shape) if isinstance(shape, list) and len(shape) == 2 else None
 
     def _frame(self, header: dict[str, Any], scan_id: str, pixels: Part, received_ns: int) -> EncodedFrame:
         index = check_index(header.get("index"), scan_id)
         dtype = _known_dtype(header.get("dtype"))
         if dtype is None:
-            raise CodecError("dtype", f"scan {scan_id}, frame {index}: dtype is none of {list(DTYPES)}", scan_id, index)
+            raise CodecError(
+                "dtype", f"scan {scan_id}, frame {index}: dtype is none of {list(WIRE_DTYPES)}", scan_id, index
+            )
         shape = check_shape(header.get("shape"), dtype, self._max_frame_bytes, scan_id, index)
         encoding = header.get("encoding", "")
         if encoding not in _ENCODINGS:
@@ -161,6 +164,37 @@ def read_map(part: Part) -> dict[str, Any]:
     return header
 
 
+def _geometry(metadata: dict[Any, Any], shape: Shape | None, dtype: np.dtype[Any] | None) -> StreamGeometry:
+    pixel, centre = metadata.get("detector_pixel_size_m"), metadata.get("beam_center_px")
+    return make_geometry(
+        energy_eV=metadata.get("photon_energy_eV"),
+        distance_m=metadata.get("detector_distance_m"),
+        saturation=metadata.get("saturation"),
+        frame_time_s=metadata.get("frame_time_s"),
+        detector_pixel_size_m=_pair(pixel if isinstance(pixel, list) else [pixel, pixel]),
+        beam_center_px=_pair(centre),
+        frame_shape=shape,
+        frame_dtype=dtype,
+    )
+
+
+def _pair(value: object) -> tuple[float, float] | None:
+    return positive_pair(*value) if isinstance(value, list) and len(value) == 2 else None
+
+
+def _said(known: StreamGeometry) -> dict[str, Any]:
+    """Return the numbers of a geometry under the names of this format's metadata."""
+    said = {
+        "photon_energy_eV": known.photon_energy_eV,
+        "detector_distance_m": known.detector_distance_m,
+        "detector_pixel_size_m": known.detector_pixel_size_m and list(known.detector_pixel_size_m),
+        "beam_center_px": known.beam_center_px and list(known.beam_center_px),
+        "saturation": known.saturation,
+        "frame_time_s": known.frame_time_s,
+    }
+    return {key: value for key, value in said.items() if value is not None}
+
+
 def _refuse_extension(code: int, data: bytes) -> Any:
     raise ValueError(f"msgpack extension {code} of {len(data)} bytes has no meaning here")
 
@@ -173,4 +207,4 @@ def _scan_id(header: dict[str, Any]) -> str:
 
 
 def _known_dtype(name: object) -> np.dtype[Any] | None:
-    return DTYPES.get(name) if isinstance(name, str) else None
+    return WIRE_DTYPES.get(name) if isinstance(name, str) else None

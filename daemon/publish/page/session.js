@@ -46,7 +46,7 @@ export class Session {
 
   /** Whether the scan still takes frames, as far as anybody said. */
   get isRunning() {
-    return ["scanning", "finishing"].includes(this.status?.state) && this.scanState !== "ended";
+    return ["scanning", "finishing"].includes(this.status?.phase ?? this.status?.state) && this.scanState !== "ended";
   }
 
   #begin(scanId) {

@@ -1,7 +1,7 @@
 // Numbers and states as a tired person reads them. Text only: nothing here touches the page.
 
 const NONE = "–";
-const STATES = ["starting", "idle", "scanning", "finishing", "stopping", "degraded"];
+const STATES = ["starting", "ready", "idle", "scanning", "finishing", "stopping", "degraded"];
 
 function isNumber(value) {
   return typeof value === "number" && Number.isFinite(value);
@@ -114,6 +114,6 @@ export function warningOf({ connection, session, staleSeconds, now }) {
 function warningOfStatus({ status, isRunning }) {
   if (status?.state === "degraded") return { kind: "warning", text: plain(status.sentence ?? "The daemon is degraded.") };
   const gone = (status?.streams ?? []).filter((stream) => stream.connected === false).map((stream) => plain(stream.name));
-  if (gone.length > 0 && status.state === "scanning") return { kind: "warning", text: `Not connected: ${gone.join(", ")}.` };
+  if (gone.length > 0 && (status.phase ?? status.state) === "scanning") return { kind: "warning", text: `Not connected: ${gone.join(", ")}.` };
   return null;
 }

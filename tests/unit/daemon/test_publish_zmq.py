@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from daemon.client import Viewer, ViewerEvent
 from daemon.publish.hub import UpdateHub
 from daemon.publish.zmq import ZmqPublisher
 from streams.errors import EndpointError
+from streams.keys import KeyFiles, make_keys, read_keys
 
 LOCAL = "tcp://127.0.0.1:0"
 
@@ -141,12 +143,28 @@ def test_silence_is_one_sentence(publisher: ZmqPublisher) -> None:
         Viewer("nonsense")
 
 
-def test_encrypted_viewer_gets_the_picture(hub: UpdateHub) -> None:
-    public, secret = zmq.curve_keypair()
-    publisher = ZmqPublisher(hub, LOCAL, curve=(public, secret))
+def test_encrypted_viewer_gets_the_picture_and_a_stranger_is_named(hub: UpdateHub, tmp_path: Path) -> None:
+    for name in ("daemon", "viewer", "stranger"):
+        make_keys(tmp_path, name)
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    (allowed / "viewer.key").write_bytes((tmp_path / "viewer.key").read_bytes())
+    keys = {
+        name: read_keys(
+            KeyFiles(tmp_path / f"{name}.key", tmp_path / f"{name}.key_secret", tmp_path / "daemon.key"), False, name
+        )
+        for name in ("viewer", "stranger")
+    }
+    own = KeyFiles(tmp_path / "daemon.key", tmp_path / "daemon.key_secret", allowed=allowed)
+    publisher = ZmqPublisher(hub, LOCAL, curve=read_keys(own, True, "[publish]"))
     hub.publish_layer(make_update(np.random.default_rng(4)))
-    with Viewer(publisher.bound_endpoint, server_key=public) as viewer:
+    with Viewer(publisher.bound_endpoint, curve=keys["viewer"]) as viewer:
         until(viewer, lambda event: event[0] == "snapshot")
+    assert publisher.handshake_failures == 0
+    for curve, words in ((keys["stranger"], "does not let this end's public key"), (None, "no CURVE keys")):
+        with Viewer(publisher.bound_endpoint, 1.0, curve=curve) as viewer, pytest.raises(EndpointError, match=words):
+            next(viewer.events())
+    assert publisher.handshake_failures >= 2
     publisher.close()
 
 

@@ -8,7 +8,8 @@ from ptychopinn.groups import GroupBuilder, GroupFrame, NeighbourIndex
 from ptychopinn.model import build_model
 from ptychopinn.mosaic import Mosaic
 from ptychopinn.physics import expected_counts, rfactor_parts
-from ptychopinn.refine import Refiner, retrieve
+from ptychopinn.refine import Refiner
+from ptychopinn.retrieve import retrieve
 
 N = 32
 

@@ -48,7 +48,7 @@ class Link:
 
 def is_end(codec: Any, parts: list[memoryview]) -> bool:
     try:
-        return isinstance(codec.parse(parts, 0), ScanEnd)
+        return any(isinstance(item, ScanEnd) for item in codec.parse(parts, 0))
     except CodecError:
         return False
 
@@ -86,15 +86,15 @@ def join_all(
             points += join.add_positions(parse_positions(parts))
             continue
         try:
-            item = codec.parse(parts, stamp)
-            points += join.add_frame(item.decode()) if isinstance(item, EncodedFrame) else []
+            for item in codec.parse(parts, stamp):
+                if isinstance(item, EncodedFrame):
+                    points += join.add_frame(item.decode())
+                elif isinstance(item, ScanStart):
+                    join.start_scan(item)
+                else:
+                    join.end_scan(item.scan_id)
         except CodecError as fault:
             join.refuse(fault.scan_id or "?", fault.index, fault.reason, received=True)
-            continue
-        if isinstance(item, ScanStart):
-            join.start_scan(item)
-        if isinstance(item, ScanEnd):
-            join.end_scan(item.scan_id)
     join.mark_stitched("s", [point.index for point in points])
     assert join.is_finished("s")
     assert join.current_id("?") is None
@@ -172,7 +172,7 @@ def test_corrupt_frames_never_pass(link: Callable[[str], Link], format_name: str
     codec = CODECS[format_name]()
     for parts, stamp in frames.scan(format_name)[1:-1]:
         with pytest.raises(CodecError):
-            codec.parse(parts, stamp).decode()  # type: ignore[union-attr]
+            codec.parse(parts, stamp)[0].decode()  # type: ignore[union-attr]
 
 
 class TimedSender(Sender):
@@ -297,7 +297,7 @@ def test_a_detector_that_is_not_ours(write: Write, tag: int, order: int) -> None
         messages = listener.wait_until(lambda parts: cbor2.loads(bytes(parts[0]))["type"] == "end")
         receiver.stop()
     codec = CODECS["dectris-v2"]()
-    items = [codec.parse(parts, stamp) for parts, stamp in messages]
+    items = [item for parts, stamp in messages for item in codec.parse(parts, stamp)]
     assert isinstance(items[0], ScanStart)
     assert (items[0].scan_id, items[0].expected_frames, items[0].metadata["user_data"]) == ("s", 20, "x")
     assert items[-1] == ScanEnd("s")

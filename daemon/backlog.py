@@ -1,0 +1,204 @@
+"""What waits for the engine: points with their pixels while they fit into memory, else only where to read them back.
+
+Newest first: a device that is slower than the detector shows what comes now, and catches up with the rest afterwards.
+``put`` waits for nothing while the frames are in the journal; a frame costs 28 bytes of memory there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.frame import PositionM, ScanPoint
+
+Read = Callable[[str, int], NDArray[Any] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Comes behind the last point of a scan."""
+
+    scan_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A point that cannot be had any more, and why."""
+
+    scan_id: str
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where points can be read back from: ``has(scan, index)``, ``read(scan, index)`` gives counts or None."""
+
+    has: Callable[[str, int], bool]
+    read: Read
+
+
+class Backlog:
+    """For one consumer.
+
+    Parameters
+    ----------
+    limit_bytes
+        Bound on the pixels held in memory.
+    store
+        The journal; without one ``put`` waits for room, which holds the sender back.
+    """
+
+    def __init__(self, limit_bytes: int, store: Store | None = None) -> None:
+        self._limit_bytes = limit_bytes
+        self._store = store
+        self._scans: dict[str, _Waiting] = {}
+        self._lost: deque[Lost] = deque()
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return sum(len(scan) for scan in self._scans.copy().values()) + len(self._lost)
+
+    @property
+    def on_disk(self) -> int:
+        """Points that have to be read back."""
+        return sum(len(scan.stored) for scan in self._scans.copy().values())
+
+    def put(self, points: Iterable[ScanPoint]) -> None:
+        """Add points; those without pixels are in the store."""
+        with self._changed:
+            for point in points:
+                scan = self._scans.setdefault(point.scan_id, _Waiting())
+                if not point.counts.size:
+                    scan.stored.push(point)
+                    continue
+                if self._store is None:
+                    while self.bytes and self.bytes + point.counts.nbytes > self._limit_bytes and not self._is_closed:
+                        self._changed.wait()
+                scan.fresh.append(point)
+                self.bytes += point.counts.nbytes
+                self._spill()
+            self._changed.notify_all()
+
+    def finish(self, scan_id: str) -> None:
+        """Say that a scan has all the points it will get."""
+        with self._changed:
+            self._scans.setdefault(scan_id, _Waiting()).is_ended = True
+            self._changed.notify_all()
+
+    def take(self, most: int, wait_s: float) -> list[ScanPoint | Finish | Lost]:
+        """Return what is there, at most ``most`` points, of the newest scan first; wait up to ``wait_s`` for the first."""
+        end = time.monotonic() + wait_s
+        with self._changed:
+            while not self._has_any() and not self._is_closed:
+                left = end - time.monotonic()
+                if left <= 0:
+                    return []
+                self._changed.wait(left)
+            taken: list[ScanPoint | Finish | Lost] = [self._lost.popleft() for _ in range(len(self._lost))]
+            due: list[ScanPoint] = []
+            for scan_id in reversed(list(self._scans)):
+                due += self._scans[scan_id].pop(scan_id, most - len(due))
+            self.bytes -= sum(point.counts.nbytes for point in due)
+            finished = [name for name, scan in self._scans.items() if not len(scan) and scan.is_ended]
+            for scan_id in finished:
+                del self._scans[scan_id]
+            self._changed.notify_all()
+        taken += (self._read(point) for point in due)  # without the lock: a disk may take its time
+        taken += map(Finish, finished)
+        return taken
+
+    def forget(self, scan_id: str) -> int:
+        """Drop what waits of a scan; return how many points that were."""
+        with self._changed:
+            scan = self._scans.pop(scan_id, None)
+            if scan is None:
+                return 0
+            self.bytes -= sum(point.counts.nbytes for point in scan.fresh)
+            self._changed.notify_all()
+            return len(scan)
+
+    def wake(self) -> None:
+        """Let a waiting ``take`` look again at once (it may return nothing when its time is over)."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Release whoever waits."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def _has_any(self) -> bool:
+        return bool(self._lost) or any(len(scan) or scan.is_ended for scan in self._scans.values())
+
+    def _spill(self) -> None:
+        """Let go of the oldest pixels beyond the bound; a point that the store lacks is lost, and said to be."""
+        while self._store is not None and self.bytes > self._limit_bytes:
+            scan = next(scan for scan in self._scans.values() if scan.fresh)
+            point = scan.fresh.popleft()
+            self.bytes -= point.counts.nbytes
+            if self._store.has(point.scan_id, point.index):
+                scan.stored.push(point)
+            else:
+                self._lost.append(Lost(point.scan_id, point.index, "overload"))
+
+    def _read(self, point: ScanPoint) -> ScanPoint | Lost:
+        if point.counts.size:
+            return point
+        counts = None if self._store is None else self._store.read(point.scan_id, point.index)
+        if counts is None:
+            return Lost(point.scan_id, point.index, "journal_unreadable")
+        return ScanPoint(point.scan_id, point.index, counts, point.position_m, point.received_ns)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """The points of one scan."""
+
+    fresh: deque[ScanPoint] = field(default_factory=deque)
+    stored: _Stored = field(default_factory=lambda: _Stored())
+    is_ended: bool = False
+
+    def __len__(self) -> int:
+        return len(self.fresh) + len(self.stored)
+
+    def pop(self, scan_id: str, most: int) -> list[ScanPoint]:
+        """Return up to ``most`` points, the newest ones: those in memory first."""
+        popped = [self.fresh.pop() for _ in range(min(most, len(self.fresh)))]
+        popped += [self.stored.pop(scan_id) for _ in range(min(most - len(popped), len(self.stored)))]
+        return popped
+
+
+_NO_PIXELS = np.empty((0, 0), dtype=np.uint8)
+
+
+class _Stored:
+    """Points without their pixels, last in first out."""
+
+    def __init__(self) -> None:
+        self._indexes = array("i")
+        self._positions = array("d")
+        self._received = array("q")
+
+    def __len__(self) -> int:
+        return len(self._indexes)
+
+    def push(self, point: ScanPoint) -> None:
+        self._indexes.append(point.index)
+        self._positions.extend(point.position_m)
+        self._received.append(point.received_ns)
+
+    def pop(self, scan_id: str) -> ScanPoint:
+        x, y = self._positions.pop(), self._positions.pop()
+        return ScanPoint(scan_id, self._indexes.pop(), _NO_PIXELS, PositionM(y, x), self._received.pop())

@@ -1,0 +1,193 @@
+"""Listening at an endpoint for a short while, and saying what was heard."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from daemon.config import Config
+from daemon.optics import scan_optics
+from daemon.receivers import make_position_reader
+from streams.codecs import CODECS, EncodedFrame, StreamItem
+from streams.errors import CodecError, StreamError
+from streams.frame import Position, PositionNews, ScanStart
+from streams.source import OnMessage, Source
+
+MOST_MESSAGES = {"pull": 100, "sub": 200}
+MOST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``word`` is OK, SILENT or ERROR; ``seen`` is plain data for programs."""
+
+    word: str
+    detail: str
+    seen: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Heard:
+    """The first messages of a stream, copied, with their arrival, ns; more than enough are not taken."""
+
+    most: int
+    messages: list[tuple[list[bytes], int]] = field(default_factory=list)
+    nbytes: int = 0
+    is_enough: threading.Event = field(default_factory=threading.Event)
+    may_go_on: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, parts: list[memoryview], received_ns: int) -> None:
+        """Take one message (receive thread); once there are enough, hold the stream back until listening ends."""
+        if self.is_enough.is_set():
+            self.may_go_on.wait()
+            return
+        self.messages.append(([bytes(part) for part in parts], received_ns))
+        self.nbytes += sum(map(len, parts))
+        if len(self.messages) >= self.most or self.nbytes > MOST_BYTES:
+            self.is_enough.set()
+
+
+def listen(
+    make: Callable[[OnMessage], Source], socket: str, wait_s: float, describe: Callable[[Heard], Finding]
+) -> Finding:
+    """Return what is heard at an endpoint within ``wait_s``, in ``describe``'s words."""
+    heard = Heard(MOST_MESSAGES.get(socket, MOST_MESSAGES["sub"]))
+    try:
+        receiver = make(heard)
+        receiver.start()
+    except StreamError as fault:
+        return Finding("ERROR", str(fault))
+    try:
+        heard.is_enough.wait(wait_s)
+        fault_words, is_connected = _without_name(receiver), receiver.connected
+    finally:
+        heard.may_go_on.set()
+        receiver.stop()
+    place = receiver.bound_endpoint
+    if receiver.handshake_failures and not heard.messages:
+        return Finding("ERROR", str(fault_words))
+    if not heard.messages:
+        if not is_connected:
+            return Finding("SILENT", fault_words or f"{place}: nobody has connected within {wait_s:g} s")
+        return Finding("SILENT", f"{place}: connected, but silent for {wait_s:g} s; without a scan that is normal")
+    found = describe(heard)
+    share = f"; {len(heard.messages)} messages were taken off the stream for this" if socket == "pull" else ""
+    return Finding(found.word, f"{place}: {found.detail}{share}", found.seen)
+
+
+def _without_name(receiver: Source) -> str | None:
+    return None if receiver.fault is None else receiver.fault.removeprefix(f"{receiver.name} stream ")
+
+
+def describe_frames(config: Config, heard: Heard) -> Finding:
+    """Say what a frame stream sends, or what is wrong with it."""
+    wanted = config.frames.format
+    items, faults = _parsed(wanted, config, heard)
+    frames = [item for item in items if isinstance(item, EncodedFrame)]
+    starts = [item for item in items if isinstance(item, ScanStart)]
+    if not items:
+        looks = _looks_like(config, heard)
+        if looks is not None:
+            return Finding("ERROR", f"it looks like {looks} but [frames] format is {wanted}", {"format": looks})
+        return Finding("ERROR", f"{len(heard.messages)} messages came and none is {wanted}: {faults[0]}")
+    seen: dict[str, Any] = {"format": wanted, "messages": len(heard.messages)}
+    words = [f"{wanted}"]
+    if frames:
+        seen |= _form(frames)
+        words.append("{shape[0]} x {shape[1]} {dtype}".format(**seen))
+        words.append(f"{seen['encoding'] or 'plain'}, {seen['compression']:.1f} times smaller")
+        if seen["rate_hz"] is not None:
+            words.append(f"{seen['rate_hz']:.0f} frames/s")
+    for start in starts[-1:]:
+        if start.geometry.photon_energy_eV is not None:
+            seen["photon_energy_eV"] = start.geometry.photon_energy_eV
+            words.append(f"{start.geometry.photon_energy_eV:.0f} eV")
+    fault = _fault_of(config, frames, starts, faults)
+    if fault is not None:
+        return Finding("ERROR", f"{', '.join(words)}; {fault}", seen)
+    return Finding("OK", ", ".join(words), seen)
+
+
+def describe_positions(config: Config, heard: Heard) -> Finding:
+    """Say what a position stream sends, or what is wrong with it."""
+    reader = make_position_reader(config.positions)
+    positions: list[Position] = []
+    fault: str | None = None
+    for parts, _ in heard.messages:
+        try:
+            news = [] if reader is None else reader(parts)
+        except StreamError as refused:
+            fault = fault or str(refused)
+            continue
+        if isinstance(news, PositionNews):
+            fault = fault or news.fault
+            news = news.positions
+        positions += news
+    source = config.positions.source
+    seen: dict[str, Any] = {"format": source, "messages": len(heard.messages), "positions": len(positions)}
+    if fault is not None:
+        return Finding("ERROR", fault, seen)
+    if not positions:
+        return Finding("OK", f"{source}, no position in {len(heard.messages)} messages yet", seen)
+    spans = []
+    for axis in ("y", "x"):
+        values = [getattr(each.position_m, axis) * 1e6 for each in positions]
+        spans.append(f"{axis} {min(values):.3f} to {max(values):.3f} um")
+    return Finding("OK", f"{source}, {len(positions)} positions, {', '.join(spans)}", seen)
+
+
+def _parsed(name: str, config: Config, heard: Heard) -> tuple[list[StreamItem], list[str]]:
+    """Return what a format makes of the messages, and what it refuses."""
+    frames = config.frames
+    codec = CODECS[name](channel=frames.channel, max_frame_bytes=frames.max_message_bytes)
+    items: list[StreamItem] = []
+    faults: list[str] = []
+    for parts, received_ns in heard.messages:
+        try:
+            found = codec.parse(parts, received_ns)
+        except CodecError as fault:
+            faults.append(str(fault))
+            continue
+        faults += [str(item) for item in found if isinstance(item, CodecError)]
+        items += [item for item in found if not isinstance(item, CodecError)]
+    return items, faults
+
+
+def _looks_like(config: Config, heard: Heard) -> str | None:
+    """Return the format that understands the most messages."""
+    understood = Counter({name: len(_parsed(name, config, heard)[0]) for name in CODECS})
+    name, count = understood.most_common(1)[0]
+    return name if count else None
+
+
+def _form(frames: Sequence[EncodedFrame]) -> dict[str, Any]:
+    first, last = frames[0], frames[-1]
+    seconds = (last.received_ns - first.received_ns) / 1e9
+    return {
+        "shape": list(first.shape),
+        "dtype": str(first.dtype.newbyteorder("=")),
+        "encoding": first.encoding,
+        "compression": sum(f.decoded_nbytes for f in frames) / max(1, sum(f.nbytes for f in frames)),
+        "rate_hz": (len(frames) - 1) / seconds if seconds > 0 else None,
+    }
+
+
+def _fault_of(
+    config: Config, frames: Sequence[EncodedFrame], starts: Sequence[ScanStart], faults: Sequence[str]
+) -> str | None:
+    detector = config.detector
+    side = detector.size_px * detector.binning
+    if frames:
+        try:
+            frames[0].decode()
+        except CodecError as fault:
+            return str(fault)
+        if min(frames[0].shape) < side:
+            return f"that is too small for [detector] size_px {detector.size_px}"
+    for start in starts[-1:]:
+        for note in scan_optics(config.optics, side, None, start.geometry).notes:
+            return note
+    return faults[0] if faults else None

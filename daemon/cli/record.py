@@ -1,0 +1,169 @@
+"""``record``: every message of a configuration's streams to a file, as it came."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+from tqdm import tqdm
+
+from daemon.cli.running import daemon_status, daemon_url
+from daemon.config import Config
+from daemon.errors import ConfigError, DaemonError
+from daemon.queue import ByteQueue
+from daemon.receivers import make_frames_receiver, make_positions_receiver
+from daemon.scans import now_text
+from daemon.version import VERSION
+from streams.recording import RecordingWriter
+from streams.source import OnMessage, Source
+
+TAKE_MESSAGES = 256
+TAKE_S = 0.2
+SYNC_S = 1.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+Tapped = tuple[str, int, Sequence[memoryview]]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOptions:
+    """When to stop, and whether to take messages from a daemon that runs."""
+
+    seconds: float | None
+    messages: int | None
+    beside_daemon: bool
+
+
+def run_record(config: Config, output: Path, options: RecordOptions, as_json: bool) -> None:
+    """Record until told to stop; print what was recorded."""
+    _check_daemon(config, options)
+    queue: ByteQueue[Tapped] = ByteQueue(config.limits.queue_bytes)
+    begun_ns = time.monotonic_ns()
+
+    def tap(name: str) -> OnMessage:
+        def on_message(parts: list[memoryview], received_ns: int) -> None:
+            queue.put((name, received_ns - begun_ns, parts), 1 + sum(map(len, parts)))
+
+        return on_message
+
+    positions = make_positions_receiver(config, tap("positions"))
+    receivers = [make_frames_receiver(config, tap("frames")), *([] if positions is None else [positions])]
+    try:
+        with _writer(config, output, receivers) as writer, _stop_signal() as is_stopping:
+            with _running(receivers, queue):
+                _say_where(config, receivers)
+                _write_until(queue, writer, options, is_stopping)
+            for name, time_ns, parts in queue.take(len(queue), 0):
+                writer.write(name, time_ns, parts)
+            writer.end(time.monotonic_ns() - begun_ns, {"faults": _faults(receivers)})
+    except OSError as fault:
+        raise DaemonError(
+            f"{output} cannot be written further ({fault.strerror}); what it holds up to here can be replayed"
+        ) from fault
+    _say_result(output, writer, receivers, as_json)
+
+
+def _writer(config: Config, output: Path, receivers: Sequence[Source]) -> RecordingWriter:
+    known = {
+        "frames": {"socket": config.frames.socket, "format": config.frames.format},
+        "positions": {"socket": config.positions.socket, "format": config.positions.source},
+    }
+    streams = {each.name: {"endpoint": each.endpoint, **known[each.name]} for each in receivers}
+    try:
+        return RecordingWriter(output, streams, {"program": f"ptycholive {VERSION}", "started": now_text()})
+    except OSError as fault:
+        raise ConfigError(f"{output} cannot be written ({fault.strerror}); choose another file") from fault
+
+
+def _check_daemon(config: Config, options: RecordOptions) -> None:
+    """Refuse to take messages from a daemon that runs, unless told to."""
+    pulled = [
+        part
+        for part in (config.frames, config.positions)
+        if part.socket == "pull" and not str(part.endpoint).startswith("@")
+    ]
+    if pulled and not options.beside_daemon and daemon_status(config) is not None:
+        raise ConfigError(
+            f"a daemon runs at {daemon_url(config)}, and a message that is pulled goes to one receiver alone; stop it, "
+            "record from a PUB socket, or give --beside-daemon to take a share of its messages"
+        )
+
+
+@contextmanager
+def _stop_signal() -> Iterator[Callable[[], bool]]:
+    """Yield whether SIGINT or SIGTERM has come."""
+    asked = threading.Event()
+    before = {number: signal.signal(number, lambda *_: asked.set()) for number in SIGNALS}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _running(receivers: Sequence[Source], queue: ByteQueue[Tapped]) -> Iterator[None]:
+    """Start the receivers; stop them in the end, with nothing of what they took left behind."""
+    started: list[Source] = []
+    try:
+        for receiver in receivers:
+            receiver.start()
+            started.append(receiver)
+        yield
+    finally:
+        queue.close()
+        for receiver in started:
+            receiver.stop()
+
+
+def _write_until(
+    queue: ByteQueue[Tapped],
+    writer: RecordingWriter,
+    options: RecordOptions,
+    is_stopping: Callable[[], bool],
+) -> None:
+    synced = time.monotonic()
+    until = None if options.seconds is None else synced + options.seconds
+    with tqdm(unit=" messages", disable=not sys.stderr.isatty(), leave=False) as bar:
+        while not is_stopping() and (until is None or time.monotonic() < until):
+            taken = queue.take(TAKE_MESSAGES, TAKE_S)
+            for name, time_ns, parts in taken:
+                writer.write(name, time_ns, parts)
+            bar.update(len(taken))
+            if time.monotonic() - synced > SYNC_S:
+                writer.sync()
+                synced = time.monotonic()
+            if options.messages is not None and sum(writer.messages.values()) >= options.messages:
+                return
+
+
+def _faults(receivers: Sequence[Source]) -> dict[str, dict[str, int]]:
+    return {each.name: {"refused": each.refused, "handshake_failures": each.handshake_failures} for each in receivers}
+
+
+def _say_where(config: Config, receivers: Sequence[Source]) -> None:
+    for each in receivers:
+        typer.echo(f"recording {each.name} from {each.bound_endpoint}; Ctrl-C ends it", err=True)
+    if config.frames.socket == "pull":
+        typer.echo(
+            "messages that are pulled go to this recording alone, or are shared with whoever pulls too", err=True
+        )
+
+
+def _say_result(output: Path, writer: RecordingWriter, receivers: Sequence[Source], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"output": str(output), "bytes": writer.bytes, "messages": writer.messages}))
+        return
+    counts = ", ".join(f"{count} of {name}" for name, count in writer.messages.items())
+    typer.echo(f"{output}: {counts}, {writer.bytes} bytes")
+    for each in receivers:
+        if not each.messages and each.fault:
+            typer.echo(each.fault, err=True)

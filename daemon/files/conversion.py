@@ -1,0 +1,129 @@
+"""From a file of one kind to one of another: scans and results, read by content, written by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.files.access import open_arrays
+from daemon.files.cxi import write_cxi
+from daemon.files.nexus import write_nexus
+from daemon.files.npz import write_npz
+from daemon.files.patterns import PRODUCT_NAME, is_patterns, write_patterns
+from daemon.files.product import Product, is_product, read_product, write_product
+from daemon.files.ptyd import write_ptyd
+from daemon.files.ptyr import is_ptyr, read_ptyr, write_ptyr
+from daemon.files.scan import ScanFile, in_both_units
+from daemon.files.scan_file import read_scan
+from ptychopinn.errors import FileFormatError, GeometryError
+
+SUFFIXES = {
+    ".npz": "npz-diffraction",
+    ".cxi": "cxi",
+    ".ptyd": "ptyd",
+    ".nxs": "nexus",
+    ".nx": "nexus",
+    ".ptyr": "ptyr",
+    ".h5": "product",
+    ".hdf5": "product",
+}
+"""The kind that a name asks for."""
+
+
+def _write_with_product(path: Path, scan: ScanFile) -> None:
+    if path.name == PRODUCT_NAME:
+        raise FileFormatError(f"{path}: {PRODUCT_NAME} is written beside the patterns; give the patterns another name")
+    write_patterns(path, scan)
+    if scan.positions_m is not None and scan.probe is not None:
+        write_product(path.with_name(PRODUCT_NAME), product_of(scan, path))
+
+
+SCAN_WRITERS: dict[str, Callable[[Path, ScanFile], None]] = {
+    "npz-diffraction": lambda path, scan: write_npz(path, scan, "diffraction"),
+    "npz-diff3d": lambda path, scan: write_npz(path, scan, "diff3d"),
+    "cxi": write_cxi,
+    "ptyd": write_ptyd,
+    "nexus": write_nexus,
+    "patterns": _write_with_product,
+}
+RESULT_WRITERS: dict[str, Callable[[Path, Product], None]] = {"product": write_product, "ptyr": write_ptyr}
+KINDS = (*SCAN_WRITERS, *RESULT_WRITERS)
+
+
+def read_any(path: Path) -> ScanFile | Product:
+    """Return the scan or the result in a file of any known kind."""
+    with open_arrays(path) as file:
+        if isinstance(file, h5py.File):
+            if is_ptyr(file):
+                return read_ptyr(file, path)
+            if is_product(file) and not is_patterns(file):
+                return read_product(path)
+    return read_scan(path)
+
+
+def write_kind(path: Path, content: ScanFile | Product, kind: str) -> None:
+    """Write a scan or a result as a file of a kind.
+
+    Raises
+    ------
+    FileFormatError
+        If the content lacks what that kind needs.
+    """
+    try:
+        if kind in RESULT_WRITERS:
+            RESULT_WRITERS[kind](path, content if isinstance(content, Product) else product_of(content, path))
+        elif isinstance(content, Product):
+            raise FileFormatError(
+                f"{path}: {content.name} is a result and holds no patterns; convert the scan, or to {', '.join(RESULT_WRITERS)}"
+            )
+        else:
+            SCAN_WRITERS[kind](path, content)
+    except OSError as fault:
+        raise FileFormatError(f"{path}: cannot be written ({fault.strerror or fault}); choose another place") from fault
+    except GeometryError as fault:
+        raise FileFormatError(f"{path}: {fault}") from fault
+
+
+def with_more(scan: ScanFile, *, probe: NDArray[np.complex64] | None, pixel_size_m: float | None) -> ScanFile:
+    """Return a scan with another probe, and with an object pixel that its file did not state."""
+    if probe is not None:
+        scan = replace(scan, probe=probe)
+    return scan if pixel_size_m is None else in_both_units(replace(scan, object_pixel_size_m=pixel_size_m))
+
+
+def product_of(scan: ScanFile, path: Path) -> Product:
+    """Return a product with a scan's positions and probe; the object is its truth or guess, else ones.
+
+    Raises
+    ------
+    FileFormatError
+        If the scan has no positions in metres, no object pixel or no probe.
+    """
+    wanted = {"probe": scan.probe, "positions in metres": scan.positions_m, "object pixel": scan.object_pixel_size_m}
+    missing = [name for name, value in wanted.items() if value is None]
+    if missing or scan.probe is None or scan.positions_m is None or scan.object_pixel_size_m is None:
+        raise FileFormatError(f"{path}: a product needs what {scan.name} lacks: {', '.join(missing)}; give it")
+    picture, origin = scan.object, scan.object_origin_px
+    if picture is None:
+        side = scan.probe.shape[-1]
+        positions_px = scan.positions_m / scan.object_pixel_size_m
+        low = np.floor(positions_px.min(axis=0)) - side // 2
+        rows, columns = (np.ceil(positions_px.max(axis=0) - low) + (side + 1) // 2 + 1).astype(int)
+        picture, origin = np.ones((rows, columns), np.complex64), (float(low[0]), float(low[1]))
+    return Product(
+        name=scan.name,
+        comments="\n".join(scan.notes),
+        indexes=scan.indexes,
+        positions_m=scan.positions_m,
+        probe=scan.probe,
+        pixel_size_m=scan.object_pixel_size_m,
+        photon_energy_eV=scan.photon_energy_eV,
+        detector_distance_m=scan.detector_distance_m,
+        object=picture,
+        object_origin_px=origin,
+    )

@@ -1,0 +1,31 @@
+"""Where each frame of a scan lies in its journal: eight bytes a frame, in pages, so that gaps cost nothing."""
+
+from __future__ import annotations
+
+from array import array
+
+_PAGE_BITS = 10
+_IN_PAGE = (1 << _PAGE_BITS) - 1
+_OFFSET_BITS = 40
+_EMPTY = array("q", [-1]) * (1 << _PAGE_BITS)
+
+
+class PlaceTable:
+    """(segment, offset) by frame index; one thread writes, any may read."""
+
+    def __init__(self) -> None:
+        self._pages: dict[int, array[int]] = {}
+
+    def get(self, index: int) -> tuple[int, int] | None:
+        """Return segment and offset, None where the frame is not in the journal."""
+        page = self._pages.get(index >> _PAGE_BITS)
+        packed = -1 if page is None else page[index & _IN_PAGE]
+        return None if packed < 0 else (packed >> _OFFSET_BITS, packed & ((1 << _OFFSET_BITS) - 1))
+
+    def put(self, index: int, segment: int, offset: int) -> None:
+        """Enter a frame, unless an earlier copy of it is known."""
+        page = self._pages.get(index >> _PAGE_BITS)
+        if page is None:
+            page = self._pages[index >> _PAGE_BITS] = _EMPTY[:]
+        if page[index & _IN_PAGE] < 0:
+            page[index & _IN_PAGE] = segment << _OFFSET_BITS | offset

@@ -1,0 +1,177 @@
+"""Bounds on what strangers can make the HTTP server hold: connections, headers, bodies, large answers, patience."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+OnRefused = Callable[[str], None]
+LARGE = (".npy", ".png")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """Sizes in bytes, times in seconds.
+
+    ``request_s`` is the time for sending a whole request; ``stuck_s`` the time in which a receiver must take something;
+    ``large_at_once`` pictures are made and sent at once, a further one waits ``large_wait_s`` for its turn.
+    """
+
+    max_connections: int = 256
+    max_headers: int = 100
+    max_header_bytes: int = 16 << 10
+    max_body_bytes: int = 64 << 10
+    request_s: float = 10.0
+    stuck_s: float = 30.0
+    large_at_once: int = 4
+    large_wait_s: float = 10.0
+
+
+async def refuse(send: Send, status: int, sentence: str, extra: dict[str, str] | None = None) -> None:
+    """Answer an HTTP request with a sentence."""
+    await answer(send, status, json.dumps({"detail": sentence}).encode(), extra)
+
+
+async def answer(send: Send, status: int, body: bytes, extra: dict[str, str] | None = None) -> None:
+    """Answer an HTTP request; JSON unless ``extra`` says otherwise."""
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **(extra or {})}
+    pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})
+
+
+class RequestLimits:
+    """Refuses requests with too many headers or too long a body, and has large answers take turns."""
+
+    def __init__(self, app: ASGIApp, limits: HttpLimits, on_refused: OnRefused) -> None:
+        self._app = app
+        self._limits = limits
+        self._on_refused = on_refused
+        self._large = asyncio.Semaphore(limits.large_at_once)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif self._has_too_many_headers(scope):
+            self._on_refused("headers")
+            most, most_bytes = self._limits.max_headers, self._limits.max_header_bytes
+            await refuse(send, 431, f"a request has at most {most} headers and {most_bytes} bytes of them")
+        elif scope["path"].endswith(LARGE):
+            await self._in_turn(scope, receive, send)
+        else:
+            await self._with_bounded_body(scope, receive, send)
+
+    def _has_too_many_headers(self, scope: Scope) -> bool:
+        pairs = scope["headers"]
+        size = sum(len(name) + len(value) for name, value in pairs)
+        return len(pairs) > self._limits.max_headers or size > self._limits.max_header_bytes
+
+    async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.wait_for(self._large.acquire(), self._limits.large_wait_s)
+        except TimeoutError:
+            self._on_refused("busy")
+            await refuse(send, 503, "too many pictures are asked for at once; ask again", {"Retry-After": "2"})
+            return
+        try:
+            await self._with_bounded_body(scope, receive, send)
+        finally:
+            self._large.release()
+
+    async def _with_bounded_body(self, scope: Scope, receive: Receive, send: Send) -> None:
+        most = self._limits.max_body_bytes
+        taken, is_too_long = 0, int(Headers(scope=scope).get("content-length", "0")) > most
+        has_started = False
+
+        async def receive_bounded() -> Message:
+            nonlocal taken, is_too_long
+            message = await receive()
+            taken += len(message.get("body", b""))
+            is_too_long = is_too_long or taken > most
+            return {"type": "http.disconnect"} if is_too_long else message
+
+        async def send_unless_refused(message: Message) -> None:
+            nonlocal has_started
+            if has_started or not is_too_long:
+                has_started = True
+                await send(message)
+
+        if not is_too_long:
+            await self._app(scope, receive_bounded, send_unless_refused)
+        if is_too_long and not has_started:
+            self._on_refused("body")
+            await refuse(send, 413, f"a request's body has at most {most} bytes", {"Connection": "close"})
+
+
+def protocol_class(limits: HttpLimits, on_refused: OnRefused) -> type[asyncio.Protocol]:
+    """Return uvicorn's protocol with a bound on connections (``limit_concurrency`` would keep further ones open)."""
+
+    class BoundedProtocol(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > limits.max_connections:
+                on_refused("connections")
+                transport.abort()
+
+    return BoundedProtocol
+
+
+@dataclass(slots=True)
+class _Watched:
+    cycle: Any
+    asking_since: float
+    unsent_bytes: int
+    stuck_since: float
+
+
+class Patience:
+    """Ends connections that take too long to send a request, or do not take what is sent to them."""
+
+    def __init__(self, limits: HttpLimits, on_refused: OnRefused) -> None:
+        self._limits = limits
+        self._on_refused = on_refused
+        self._watched: dict[Any, _Watched] = {}
+
+    def look(self, connections: Iterable[Any], now: float) -> None:
+        """Look at all connections; call it about once a second."""
+        earlier, self._watched = self._watched, {}
+        for connection in list(connections):
+            if connection.transport is None:
+                continue
+            unsent_bytes = connection.transport.get_write_buffer_size()
+            cycle = getattr(connection, "cycle", None)
+            seen = earlier.get(connection) or _Watched(cycle, now, unsent_bytes, now)
+            if cycle is not seen.cycle or not _is_asking(connection, cycle):
+                seen.asking_since = now
+            if unsent_bytes == 0 or unsent_bytes < seen.unsent_bytes:
+                seen.stuck_since = now
+            seen.cycle, seen.unsent_bytes = cycle, unsent_bytes
+            self._watched[connection] = seen
+            if now - seen.asking_since > self._limits.request_s:
+                self._end(connection, "slow", "did not send a whole request")
+            elif now - seen.stuck_since > self._limits.stuck_s:
+                self._end(connection, "stuck", "does not take what is sent to it")
+
+    def _end(self, connection: Any, reason: str, words: str) -> None:
+        peer = connection.client[0] if connection.client else "a local program"
+        log.warning("a connection from %s was ended: it %s", peer, words)
+        self._on_refused(reason)
+        connection.transport.abort()
+
+
+def _is_asking(connection: Any, cycle: Any) -> bool:
+    """Whether an HTTP connection still has to send a request, or the rest of one; a WebSocket never has."""
+    if not isinstance(connection, H11Protocol):
+        return False
+    return cycle is None or bool(cycle.more_body) or bool(cycle.response_complete)

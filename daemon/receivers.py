@@ -1,0 +1,82 @@
+"""From a configuration to the receivers of its streams, for the daemon, ``check`` and ``record`` alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from daemon.config import Config, Encrypted, Positions
+from streams.bluesky import BlueskyReader
+from streams.capture import CaptureReceiver
+from streams.codecs.base import Part
+from streams.frame import Position, PositionNews
+from streams.panda import DEFAULT_CHANNELS, DEFAULT_TIME_CHANNEL, PandaReader
+from streams.pandablocks import CaptureReader
+from streams.positions import parse_positions
+from streams.samples import SourceOptions
+from streams.source import OnMessage, Source
+from streams.transport import Receiver
+
+RECEIVE_LIMIT = 1024
+PositionReader = Callable[[Sequence[Part]], list[Position] | PositionNews]
+
+
+def make_frames_receiver(config: Config, on_message: OnMessage, receive_limit: int = RECEIVE_LIMIT) -> Source:
+    """Return the receiver of the frame stream, not started. Raises :class:`streams.errors.KeyFileError`."""
+    frames = config.frames
+    return make_receiver("frames", config, frames, frames.endpoint, frames.socket, on_message, receive_limit)
+
+
+def make_receiver(
+    name: str,
+    config: Config,
+    keys: Encrypted,
+    endpoint: str,
+    socket: str,
+    on_message: OnMessage,
+    receive_limit: int = RECEIVE_LIMIT,
+) -> Source:
+    """Return the receiver of a ZeroMQ stream, not started; ``name`` is its section of the configuration."""
+    return Receiver(
+        name,
+        endpoint,
+        socket,
+        on_message,
+        max_message_bytes=config.frames.max_message_bytes,
+        receive_limit=receive_limit,
+        receive_bytes=config.limits.queue_bytes,
+        curve=keys.curve(f"[{name}]", is_server=endpoint.startswith("@")),
+    )
+
+
+def make_positions_receiver(config: Config, on_message: OnMessage, receive_limit: int = RECEIVE_LIMIT) -> Source | None:
+    """Return the receiver of the position stream, not started; ``None`` where positions come in no stream.
+
+    Raises :class:`streams.errors.EndpointError` or :class:`streams.errors.KeyFileError`.
+    """
+    positions = config.positions
+    if positions.endpoint is None or make_position_reader(positions) is None:
+        return None
+    if positions.source == "pandablocks":
+        return CaptureReceiver("positions", positions.endpoint, on_message)
+    socket, endpoint = positions.socket, positions.endpoint
+    return make_receiver("positions", config, positions, endpoint, socket, on_message, receive_limit)
+
+
+def make_position_reader(positions: Positions) -> PositionReader | None:
+    """Return what reads the messages of the position stream, in order; it raises :class:`streams.errors.StreamError`."""
+    if positions.source == "native":
+        return parse_positions
+    is_panda = positions.source == "panda"
+    channels = positions.channels or (DEFAULT_CHANNELS if is_panda else None)
+    if channels is None or positions.source not in ("panda", "pandablocks", "bluesky"):
+        return None
+    options = SourceOptions(
+        channels,
+        positions.factors_m,
+        positions.samples_per_frame,
+        positions.first_sample,
+        positions.time_channel or (DEFAULT_TIME_CHANNEL if is_panda else None),
+    )
+    if is_panda:
+        return PandaReader(options).parse
+    return (CaptureReader(options) if positions.source == "pandablocks" else BlueskyReader(options)).parse

@@ -1,0 +1,39 @@
+"""Files that take their name whole and safe on disk, or never."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a hidden name beside ``path`` to write to; the file then takes the place of ``path``.
+
+    If the block fails, ``path`` holds what it held before and nothing is left behind.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        yield part
+        _sync(part, os.O_RDWR)
+        part.replace(path)
+        _sync(path.parent, os.O_RDONLY)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file."""
+    with atomic_path(path) as part:
+        part.write_bytes(content)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,24 @@
+"""The data module: scans to a memory-mapped data set of groups, and loaders over it."""
+
+from ptychopinn.data.dataset import Batch, PtychoDataset
+from ptychopinn.data.experiment import Experiment
+from ptychopinn.data.loader import GroupSampler, Share, TensorDictLoader, torch_loader
+from ptychopinn.data.shared import once
+from ptychopinn.data.store import build_store
+from ptychopinn.data.stream import StreamDataset
+from ptychopinn.data.training_file import read_training_file, training_files
+
+__all__ = [
+    "Batch",
+    "Experiment",
+    "GroupSampler",
+    "PtychoDataset",
+    "Share",
+    "StreamDataset",
+    "TensorDictLoader",
+    "build_store",
+    "once",
+    "read_training_file",
+    "torch_loader",
+    "training_files",
+]

@@ -1,0 +1,66 @@
+"""One scan as training takes it, in memory, whatever file it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ptychopinn.errors import GeometryError, ProbeMismatchError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Experiment:
+    """A scan; made only if its parts fit together.
+
+    Parameters
+    ----------
+    amplitude : (n, N, N) float32
+        sqrt(photons), zero frequency in the middle, -1 = no data.
+    positions_px : (n, 2) float64
+        [y, x] in the object's own frame, whose pixel (0, 0) lies at (0, 0); patch pixel N/2 lies on a position.
+    probe : (modes, N, N) complex64
+    start_px : (n, 2) float64, optional
+        Where the stage was meant to go, if positions were corrected since.
+    object : (H, W) complex64, optional
+        The truth.
+    scan_index : (n,) int64, optional
+        Frames of different scans are never grouped.
+
+    Raises
+    ------
+    GeometryError, ProbeMismatchError
+        If shapes do not fit, or a position is not finite.
+    """
+
+    name: str
+    amplitude: NDArray[np.float32]
+    positions_px: NDArray[np.float64]
+    probe: NDArray[np.complex64]
+    start_px: NDArray[np.float64] | None = None
+    object: NDArray[np.complex64] | None = None
+    scan_index: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        frames, *sides = self.amplitude.shape
+        if len(sides) != 2 or sides[0] != sides[1] or not frames:
+            raise GeometryError(f"{self.name}: the frames are {self.amplitude.shape}; give (n, N, N), at least one")
+        if self.probe.ndim != 3 or list(self.probe.shape[1:]) != sides:
+            raise ProbeMismatchError(
+                f"{self.name}: the probe is {self.probe.shape} but frames are {sides[0]} px; crop one to the other"
+            )
+        for what, points in (("positions", self.positions_px), ("start positions", self.start_px)):
+            if points is not None and (points.shape != (frames, 2) or not np.isfinite(points).all()):
+                raise GeometryError(f"{self.name}: the {what} are not {frames} finite pairs; give one for each frame")
+        if self.scan_index is not None and self.scan_index.shape != (frames,):
+            raise GeometryError(f"{self.name}: scan_index is {self.scan_index.shape}; give one number for each frame")
+
+
+def amplitude_of(counts: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Return sqrt(counts) float32; -1 where counts are negative or not finite."""
+    values = torch.from_numpy(np.array(counts, dtype=np.float32, order="C"))
+    values.sqrt_().nan_to_num_(nan=-1.0, posinf=-1.0)
+    found: NDArray[np.float32] = values.numpy()
+    return found

@@ -1,0 +1,109 @@
+"""Groups of frames as TensorDicts, gathered from frames that are stored once.
+
+Keys, C members of a group, coordinates ``(y, x)`` in pixels:
+
+``images (B, C, N, N)`` float32 amplitude, -1 = no data; ``coords_global``, ``coords_relative`` (global - centre),
+``coords_start_relative`` ``(B, C, 1, 2)``, ``coords_center``, ``coords_start_center`` ``(B, 1, 1, 2)`` float32, the start ones
+where the stage was meant to go; ``nn_indices (B, C)`` int64 frames of their experiment; ``experiment_id``, ``scan_index``
+``(B,)`` int64; ``label_amp``, ``label_phase`` ``(B, C, N, N)`` float32, of an empty object where there is no truth;
+``rms_scaling_constant``, ``physics_scaling_constant``, ``rms_input_scale``, ``mean_measured_intensity`` ``(B, 1, 1, 1)``
+float32, see :mod:`ptychopinn.scaling`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDict
+from torch import Tensor
+
+from ptychopinn.configs import DataConfig
+from ptychopinn.data.experiment import Experiment
+from ptychopinn.scaling import CountStatistics, Normalize, amplitude_factors
+
+CONSTANTS = ("rms_scaling_constant", "physics_scaling_constant", "rms_input_scale", "mean_measured_intensity")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """The frames of one experiment, in memory or mapped from disk, and its scaling constants.
+
+    ``images (n, N, N)`` float32; ``positions_px``, ``start_px`` ``(n, 2)`` float64; ``scan_index (n,)`` int64; ``truth``
+    ``(H, W)`` complex64 or None; ``constants`` the values of :data:`CONSTANTS`.
+    """
+
+    images: Tensor
+    positions_px: Tensor
+    start_px: Tensor
+    scan_index: Tensor
+    truth: Tensor | None
+    constants: Mapping[str, float]
+
+    @classmethod
+    def of(cls, scan: Experiment, config: DataConfig, training_frames: NDArray[np.int64]) -> Frames:
+        """Return the frames of a scan; the count regime's constants come from its training frames alone."""
+        images = torch.from_numpy(scan.amplitude)
+        where = torch.from_numpy(scan.positions_px)
+        start = where if scan.start_px is None else torch.from_numpy(scan.start_px)
+        index = torch.zeros(len(images), dtype=torch.int64)
+        index = index if scan.scan_index is None else torch.from_numpy(scan.scan_index)
+        truth = None if scan.object is None else torch.from_numpy(scan.object)
+        return cls(images, where, start, index, truth, scaling_constants(images, config, training_frames))
+
+
+def scaling_constants(images: Tensor, config: DataConfig, training_frames: NDArray[np.int64]) -> dict[str, float]:
+    """Return the scaling constants of amplitudes ``(n, N, N)``, over all frames."""
+    known = images.clamp_min(0)
+    rms, physics = amplitude_factors(known[None], _over_all(config), config.data_scaling)
+    statistics = CountStatistics.of(known[torch.from_numpy(training_frames)].square_())
+    values = (float(rms), float(physics), statistics.rms_input_scale, statistics.mean_measured_intensity)
+    return dict(zip(CONSTANTS, values, strict=True))
+
+
+def _over_all(config: DataConfig) -> Normalize:
+    return "None" if config.normalize == "None" else "Batch"
+
+
+def gather(
+    frames: Frames, members: Tensor, experiment: int, config: DataConfig, *, has_labels: bool = True
+) -> TensorDict:
+    """Return the groups whose members are ``members (B, C)``; ``has_labels`` asks for ``label_amp``, ``label_phase``."""
+    batch = len(members)
+    images = frames.images[members]
+    found = {"images": images, "nn_indices": members, "scan_index": frames.scan_index[members[:, 0]]}
+    found["experiment_id"] = torch.full((batch,), experiment)
+    where = frames.positions_px[members][:, :, None]
+    start = frames.start_px[members][:, :, None]
+    found["coords_global"] = where.float()
+    for name, points in (("coords_", where), ("coords_start_", start)):
+        centre = points.mean(1, keepdim=True)
+        found[name + "center"], found[name + "relative"] = centre.float(), (points - centre).float()
+    found |= {name: images.new_full((batch, 1, 1, 1), value) for name, value in frames.constants.items()}
+    if config.normalize == "Group":
+        rms, physics = amplitude_factors(images.clamp_min(0), "Group", config.data_scaling)
+        found |= {"rms_scaling_constant": rms, "physics_scaling_constant": physics}
+    if has_labels:
+        found["label_amp"], found["label_phase"] = _labels(frames.truth, where[:, :, 0], images, config)
+    return TensorDict(found, batch_size=[batch])
+
+
+def _labels(truth: Tensor | None, where: Tensor, images: Tensor, config: DataConfig) -> tuple[Tensor, Tensor]:
+    """Return amplitude and phase ``(B, C, N, N)`` of the truth under each frame; 1 and 0 beside it."""
+    if truth is None:
+        return torch.ones_like(images), torch.zeros_like(images)
+    side = images.shape[-1]
+    axes = (where - side // 2).round().long()[..., None] + torch.arange(side)
+    inside, places = [], []
+    for axis, size in zip(axes.unbind(2), truth.shape, strict=True):
+        inside.append((axis >= 0) & (axis < size))
+        places.append(axis.clamp(0, size - 1))
+    patches = truth[places[0][..., :, None], places[1][..., None, :]]
+    patches = torch.where(inside[0][..., :, None] & inside[1][..., None, :], patches, 1.0)
+    phase = patches.angle()
+    if config.phase_subtraction:
+        phase = phase - phase.mean((-2, -1), keepdim=True)
+    return patches.abs(), phase

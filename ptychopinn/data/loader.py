@@ -1,0 +1,120 @@
+"""Loaders: which groups make a batch, and three ways to get them.
+
+The order depends on the seed and the epoch alone, is shared among the processes of a distributed training, and can be
+entered at any batch, so an interrupted epoch goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from ptychopinn.data.dataset import Batch, PtychoDataset
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One process of a distributed training."""
+
+    rank: int = 0
+    workers: int = 1
+
+    @classmethod
+    def current(cls) -> Share:
+        """Return this process's share."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return cls(torch.distributed.get_rank(), torch.distributed.get_world_size())
+        return cls()
+
+
+class GroupSampler(Sampler[list[int]]):
+    """Yields the indices of one batch after the other.
+
+    A step of all workers together takes ``batch_size`` groups for each; every worker has as many batches as the others.
+
+    Parameters
+    ----------
+    seed
+        None keeps the order of the data set.
+    """
+
+    def __init__(self, groups: int, batch_size: int, *, seed: int | None, share: Share | None = None) -> None:
+        self._groups, self._batch_size, self._seed = groups, batch_size, seed
+        self._share = share or Share.current()
+        self.epoch = 0
+        self.begin = 0
+
+    def __len__(self) -> int:
+        """Return the batches of a whole epoch."""
+        return -(-self._groups // (self._batch_size * self._share.workers))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.arange(self._groups)
+        if self._seed is not None:
+            order = np.random.default_rng((self._seed, self.epoch)).permutation(self._groups)
+        rank, workers = self._share.rank, self._share.workers
+        step = self._batch_size * workers
+        begin, self.begin = self.begin, 0
+        for number in range(begin, len(self)):
+            part = order[number * step : (number + 1) * step]
+            part = np.resize(part, -(-len(part) // workers) * workers)  # the last step: as many for each worker
+            yield part[rank::workers].tolist()
+
+
+class TensorDictLoader:
+    """Iterates over batches in this process, straight from the mapped files.
+
+    It keeps its place: :meth:`state_dict` after a batch, given to :meth:`load_state_dict` of a new loader, makes the next
+    iteration go on behind that batch.
+    """
+
+    def __init__(
+        self,
+        dataset: PtychoDataset,
+        batch_size: int,
+        *,
+        seed: int | None,
+        share: Share | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.dataset = dataset
+        self._sampler = GroupSampler(len(dataset), batch_size, seed=seed, share=share)
+        self._device = device
+        self._done = 0
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch."""
+        self._sampler.epoch = epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._done = self._sampler.begin
+        for indices in self._sampler:
+            self._done += 1
+            yield self.dataset[indices].to(self._device)
+        self._done = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the epoch and the number of batches taken of it."""
+        return {"epoch": self._sampler.epoch, "batch": self._done % len(self)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on behind the batches that were taken."""
+        self._sampler.epoch, self._sampler.begin = state["epoch"], state["batch"]
+
+
+def torch_loader(dataset: PtychoDataset, batch_size: int, *, seed: int | None, workers: int = 0) -> DataLoader[Batch]:
+    """Return a plain DataLoader over batches; ``workers`` processes read ahead."""
+    sampler = GroupSampler(len(dataset), batch_size, seed=seed)
+    return DataLoader(dataset, batch_sampler=sampler, collate_fn=_as_it_is, num_workers=workers)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch

@@ -1,0 +1,134 @@
+"""The data set on disk: memory-mapped TensorDicts, a folder for each experiment; frames are stored once.
+
+``STORE/000/frames`` (images, positions), ``optics`` (probe, truth where there is one), ``groups`` (members, and which are
+held out); ``STORE/store.json`` says what it was made from. A store appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDict
+
+from ptychopinn.configs import DataConfig, TrainingConfig
+from ptychopinn.data.experiment import Experiment
+from ptychopinn.data.gather import Frames
+from ptychopinn.data.grouping import draw_groups
+from ptychopinn.errors import FileFormatError, GeometryError, ProbeMismatchError
+
+SCHEMA_VERSION = 1
+ABOUT = "store.json"
+
+
+def build_store(folder: Path, scans: Iterable[Experiment], data: DataConfig, training: TrainingConfig) -> None:
+    """Write the data set of some scans, in place of one that is there.
+
+    Raises
+    ------
+    GeometryError, ProbeMismatchError
+        If scans differ in N, are not of the configured N, or give no group.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        about = [_write(part / f"{number:03d}", scan, data, training, number) for number, scan in enumerate(scans)]
+        if not about:
+            raise GeometryError("there is no scan to train on; give one at least")
+        part.joinpath(ABOUT).write_text(
+            json.dumps({"schema_version": SCHEMA_VERSION, "experiments": about, "data": asdict(data)}, indent=1)
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+        part.replace(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write(folder: Path, scan: Experiment, data: DataConfig, training: TrainingConfig, number: int) -> dict[str, Any]:
+    side = scan.amplitude.shape[-1]
+    if side != data.N:
+        raise ProbeMismatchError(f"{scan.name}: the frames are {side} px but N is {data.N}; set N to it, or crop them")
+    groups, centres = _groups(scan, data, training, number)
+    held_out = _held_out(centres, training, number)
+    training_frames = np.unique(groups[~held_out])
+    frames = Frames.of(scan, data, training_frames)
+    optics = {"probe": torch.from_numpy(scan.probe)}
+    if frames.truth is not None:
+        optics["truth"] = frames.truth
+    stored = {name: getattr(frames, name) for name in ("images", "positions_px", "start_px", "scan_index")}
+    drawn = {"nn_indices": torch.from_numpy(groups), "is_held_out": torch.from_numpy(held_out)}
+    for name, tensors, size in (
+        ("frames", stored, [len(frames.images)]),
+        ("optics", optics, []),
+        ("groups", drawn, [len(groups)]),
+    ):
+        TensorDict(tensors, batch_size=size).memmap(folder / name)
+    return {
+        "name": scan.name,
+        "frames": len(frames.images),
+        "groups": len(groups),
+        "held_out": int(held_out.sum()),
+        "modes": len(scan.probe),
+        "has_truth": frames.truth is not None,
+        "constants": dict(frames.constants),
+    }
+
+
+def _groups(
+    scan: Experiment, data: DataConfig, training: TrainingConfig, number: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the groups of all scans of an experiment and what each was drawn around, at most ``n_groups`` of them."""
+    seed = training.seed if data.subsample_seed is None else data.subsample_seed
+    rng = np.random.default_rng((seed, number))
+    index = np.zeros(len(scan.amplitude), dtype=np.int64) if scan.scan_index is None else scan.scan_index
+    parts = []
+    for one in np.unique(index):
+        of_scan = np.flatnonzero(index == one)
+        try:
+            groups, centres = draw_groups(scan.positions_px[of_scan], data, rng)
+        except GeometryError as fault:
+            raise GeometryError(f"{scan.name}: {fault}") from None
+        parts.append((of_scan[groups], of_scan[centres]))
+    groups, centres = (np.concatenate(part) for part in zip(*parts, strict=True))
+    if training.n_groups is not None and training.n_groups < len(groups):
+        chosen = np.sort(rng.permutation(len(groups))[: training.n_groups])
+        groups, centres = groups[chosen], centres[chosen]
+    return groups, centres
+
+
+def _held_out(centres: NDArray[np.int64], training: TrainingConfig, number: int) -> NDArray[np.bool_]:
+    """Return which groups are for validation: all that were drawn around the positions that the seed chooses."""
+    places = np.unique(centres)
+    count = round(training.validation_split * len(places))
+    if training.validation_split > 0 and len(places) > 1:
+        count = min(max(1, count), len(places) - 1)
+    chosen = np.random.default_rng((training.seed, number, 1)).permutation(places)[:count]
+    return np.isin(centres, chosen)
+
+
+def store_facts(folder: Path) -> dict[str, Any]:
+    """Return what a store says of itself.
+
+    Raises
+    ------
+    FileFormatError
+        If it is none, or was written by a newer program.
+    """
+    try:
+        found = json.loads(folder.joinpath(ABOUT).read_text())
+        version = found["schema_version"]
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise FileFormatError(f"{folder}: is no data set of a training ({fault}); build it again") from fault
+    if version != SCHEMA_VERSION:
+        raise FileFormatError(f"{folder}: is of schema {version}, this program reads {SCHEMA_VERSION}; build it again")
+    facts: dict[str, Any] = found
+    return facts

@@ -1,0 +1,88 @@
+"""The streaming loader: batches from frames that keep coming, as a detector or a journal gives them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from ptychopinn.configs import DataConfig
+from ptychopinn.data.dataset import Batch
+from ptychopinn.data.experiment import Experiment
+from ptychopinn.data.gather import Frames, gather
+from ptychopinn.data.grouping import draw_groups
+from ptychopinn.errors import GeometryError
+from ptychopinn.groups import GroupFrame
+from ptychopinn.scaling import normalise_probe
+
+
+class StreamDataset(IterableDataset[Batch]):
+    """Batches of groups around the newest frames, their neighbours found among the last ``keep_frames``.
+
+    Parameters
+    ----------
+    frames
+        Any iterable of frames of one scan.
+    probe : (modes, N, N) complex64
+    chunk_frames
+        Frames that are waited for before groups are drawn around them.
+    """
+
+    def __init__(
+        self,
+        frames: Iterable[GroupFrame],
+        probe: Tensor,
+        config: DataConfig,
+        *,
+        batch_size: int,
+        seed: int,
+        chunk_frames: int = 128,
+        keep_frames: int = 4096,
+    ) -> None:
+        self._frames, self._config, self._batch_size = frames, config, batch_size
+        self._probe_as_given = probe
+        normalised, q = normalise_probe(probe, config.probe_scale)
+        self._probe, self._scaling = normalised[None, None], torch.full((1, 1, 1, 1), q)
+        self._rng = np.random.default_rng(seed)
+        self._chunk_frames = chunk_frames
+        self._kept: deque[GroupFrame] = deque(maxlen=keep_frames)
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._kept.clear()
+        for chunk in _chunks(self._frames, self._chunk_frames):
+            self._kept.extend(chunk)
+            yield from self._batches(len(chunk))
+
+    def _batches(self, new: int) -> Iterator[Batch]:
+        """Yield the groups drawn around the newest frames, in random order."""
+        where = np.array([frame.position_px for frame in self._kept], dtype=np.float64)
+        try:
+            groups, centres = draw_groups(where, self._config, self._rng)
+        except GeometryError:
+            return  # the scan has not come far enough
+        groups = self._rng.permutation(groups[centres >= len(where) - new])
+        amplitude = np.stack([frame.amplitude for frame in self._kept])
+        scan = Experiment("stream", amplitude, where, self._probe_as_given.numpy())
+        frames = Frames.of(scan, self._config, np.arange(len(where)))
+        numbers = torch.tensor([frame.index for frame in self._kept])
+        for begin in range(0, len(groups), self._batch_size):
+            members = torch.from_numpy(groups[begin : begin + self._batch_size])
+            group = gather(frames, members, 0, self._config, has_labels=False)
+            group["nn_indices"] = numbers[members]
+            size = len(members)
+            yield Batch(group, self._probe.expand(size, -1, -1, -1, -1), self._scaling.expand(size, -1, -1, -1))
+
+
+def _chunks(frames: Iterable[GroupFrame], size: int) -> Iterator[list[GroupFrame]]:
+    found: list[GroupFrame] = []
+    for frame in frames:
+        found.append(frame)
+        if len(found) == size:
+            yield found
+            found = []
+    if found:
+        yield found

@@ -1,0 +1,261 @@
+"""``array-1.0``, as SLS, PSI and areaDetector's ADZMQ send frames, and its forerunner ``chunk-1.0``.
+
+A message is a JSON map and the pixels, in one message of two parts or, behind some relays, in two messages:
+
+============== ======================================================================================================
+``htype``      "array-1.0", "chunk-1.0"; as a list (ADZMQ before 1.4.0), or chunk-1.0: ``shape`` is reversed
+``shape``      [..., rows, columns]; further sides are 1
+``type``       of numpy
+``frame``      number from 0
+``encoding``   "" or left out: plain; "bslz4" or "bitshuffle_lz4"; in chunk-1.0 ``cmpr``
+``endianness`` "little" or "big"; ``endianess`` is the same
+============== ======================================================================================================
+
+Of further keys it knows ``is_good_frame`` (false: the frame is refused, ``bad_frame``), ``source``, and, as this program
+writes them, ``scan_id``, ``expected_frames``, ``position_m`` [y, x].
+
+The format knows no scans. A new one begins with the first frame; after a silence; when ``scan_id`` changes; and when the
+numbers begin anew: a number that came already comes again far behind the highest one, or 0 comes again with other pixels
+or after all expected frames. A scan ends where the next begins, or when all expected frames have come.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from streams.codecs.base import (
+    DEFAULT_OPTIONS,
+    WIRE_DTYPES,
+    CodecOptions,
+    EncodedFrame,
+    Part,
+    SeriesForms,
+    Shape,
+    StreamItem,
+    check_index,
+    check_shape,
+    is_count,
+    read_position,
+    sanitise_scan_id,
+)
+from streams.codecs.fields import make_geometry, read_json, size_2d
+from streams.compression import encode_bslz4
+from streams.errors import CodecError
+from streams.frame import PositionM, ScanEnd, ScanStart
+from streams.tables import IndexSet
+
+__all__ = ["Array1Codec"]
+
+_HTYPES = ("array-1.0", "chunk-1.0")
+_ENCODINGS = {"": "", "raw": "", "none": "", "bslz4": "bslz4", "bitshuffle_lz4": "bslz4"}
+_FAR_BEHIND = 64
+
+
+class _Run:
+    """The scan that is open: what came of it."""
+
+    def __init__(self, scan_id: str, expected: int | None) -> None:
+        self.scan_id = scan_id
+        self.expected = expected
+        self.seen = IndexSet()
+        self.highest = 0
+        self.first_digest = 0
+        self.latest_ns = 0
+        self.has_ended = False
+
+    def begins_anew(self, index: int, digest: int) -> bool:
+        """Whether a frame of this number belongs to another scan."""
+        if index not in self.seen:
+            return False
+        if self.highest - index >= _FAR_BEHIND:
+            return True
+        return index == 0 and (self.has_ended or digest != self.first_digest)
+
+    def note(self, index: int, digest: int, received_ns: int) -> None:
+        """Enter a frame."""
+        self.latest_ns = received_ns
+        self.highest = max(self.highest, index)
+        if self.seen.add(index) and index == 0:
+            self.first_digest = digest
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all expected frames have come."""
+        return self.expected is not None and len(self.seen) >= self.expected
+
+
+class Array1Codec:
+    """Reads and writes the format."""
+
+    def __init__(self, options: CodecOptions = DEFAULT_OPTIONS) -> None:
+        self._options = options
+        self._forms = SeriesForms()
+        self._run: _Run | None = None
+        self._head: dict[str, Any] | None = None
+        self._written_expected: int | None = None
+
+    def parse(self, parts: Sequence[Part], received_ns: int) -> list[StreamItem]:
+        """Read one message, whole or a single part of one. Raises :class:`CodecError`."""
+        waiting, self._head = self._head, None
+        if len(parts) >= 2:
+            head = _read_head(parts[0])
+            if head is None:
+                raise CodecError("malformed", "a message that does not begin as array-1.0; check [frames] format")
+            return self._frame(head, parts[1], received_ns)
+        head = _read_head(parts[0]) if parts else None
+        if head is not None:
+            self._head = head
+            if waiting is not None:
+                raise CodecError("incomplete", f"frame {str(waiting.get('frame'))[:20]}: the pixels did not come",
+                                 *self._place(waiting))  # fmt: skip
+            return []
+        if waiting is None:
+            raise CodecError("malformed", "a part that is neither the head nor the pixels of an array-1.0 message")
+        return self._frame(waiting, parts[0], received_ns)
+
+    def encode_start(self, start: ScanStart, shape: Shape, dtype: DTypeLike) -> list[bytes]:
+        """Return nothing, since the format has no start; the count of frames goes into each of them."""
+        del shape, dtype
+        self._written_expected = start.expected_frames
+        return []
+
+    def encode_frame(
+        self,
+        scan_id: str,
+        index: int,
+        counts: NDArray[Any],
+        position_m: PositionM | None = None,
+        encoding: str = "bslz4",
+    ) -> list[bytes]:
+        """Write one frame, encoding "" or "bslz4"; what the format lacks raises ``CodecError``."""
+        name = counts.dtype.name
+        if name not in WIRE_DTYPES or encoding not in ("", "bslz4"):
+            raise CodecError("encoding", f"array-1.0 has no {name} with encoding {encoding!r} here", scan_id)
+        head: dict[str, Any] = {
+            "htype": "array-1.0",
+            "shape": list(counts.shape),
+            "type": name,
+            "frame": index,
+            "encoding": encoding,
+            "endianness": "little",
+            "scan_id": scan_id,
+        }
+        if self._written_expected is not None:
+            head["expected_frames"] = self._written_expected
+        if position_m is not None:
+            head["position_m"] = [float(position_m[0]), float(position_m[1])]
+        pixels = np.ascontiguousarray(counts, WIRE_DTYPES[name])
+        return [json.dumps(head).encode(), encode_bslz4(pixels) if encoding else pixels.tobytes()]
+
+    def encode_end(self, scan_id: str) -> list[bytes]:
+        """Return nothing, since the format has no end."""
+        del scan_id
+        return []
+
+    def _place(self, head: dict[str, Any]) -> tuple[str | None, int | None]:
+        """Return scan and index of a frame that did not come whole, if they are known."""
+        index = head.get("frame")
+        return (None, None) if self._run is None or not is_count(index) else (self._run.scan_id, index)
+
+    def _frame(self, head: dict[str, Any], pixels: Part, received_ns: int) -> list[StreamItem]:
+        scan_id = self._scan_id(head)
+        index = check_index(head.get("frame"), scan_id)
+        digest = zlib.crc32(pixels) if index == 0 else 0
+        items = self._open(head, scan_id, index, digest, received_ns)
+        run = self._run
+        if run is None:
+            return items
+        try:
+            items.append(self._encoded(head, scan_id, index, pixels, received_ns))
+        except CodecError as fault:
+            items.append(fault)
+        run.note(index, digest, received_ns)
+        if run.is_complete and not run.has_ended:
+            run.has_ended = True
+            items.append(ScanEnd(scan_id))
+        if len(items) == 1 and isinstance(items[0], CodecError):
+            raise items[0]
+        return items
+
+    def _scan_id(self, head: dict[str, Any]) -> str:
+        name = head.get("scan_id")
+        if isinstance(name, str) and name:
+            return sanitise_scan_id(name)
+        if self._run is not None:
+            return self._run.scan_id
+        source = head.get("source")
+        return sanitise_scan_id(source) if isinstance(source, str) and source else "array"
+
+    def _open(self, head: dict[str, Any], scan_id: str, index: int, digest: int, received_ns: int) -> list[StreamItem]:
+        """Return the end of the scan so far and the start of a new one, if this frame begins it."""
+        run, items = self._run, list[StreamItem]()
+        if run is not None:
+            is_late = received_ns - run.latest_ns > self._options.silence_s * 1e9
+            if run.scan_id == scan_id and not is_late and not run.begins_anew(index, digest):
+                return items
+            if not run.has_ended:
+                items.append(ScanEnd(run.scan_id))
+        said = head.get("expected_frames")
+        expected = said if is_count(said) else self._options.expected_frames
+        self._run = _Run(scan_id, expected)
+        self._forms.announce(scan_id, None)
+        metadata = {key: head[key] for key in ("source", "tags") if isinstance(head.get(key), str)}
+        shape, dtype = _form(head)
+        items.append(ScanStart(scan_id, expected, metadata, make_geometry(frame_shape=shape, frame_dtype=dtype)))
+        return items
+
+    def _encoded(self, head: dict[str, Any], scan_id: str, index: int, pixels: Part, received_ns: int) -> EncodedFrame:
+        if head.get("is_good_frame") is False:
+            raise CodecError("bad_frame", f"scan {scan_id}, frame {index}: the detector says it is not good",
+                             scan_id, index)  # fmt: skip
+        name = head.get("type")
+        dtype = WIRE_DTYPES.get(name) if isinstance(name, str) else None
+        if dtype is None:
+            raise CodecError("dtype", f"scan {scan_id}, frame {index}: type is none of {list(WIRE_DTYPES)}",
+                             scan_id, index)  # fmt: skip
+        if head.get("endianness", head.get("endianess")) == "big":
+            dtype = dtype.newbyteorder(">")
+        shape = check_shape(_sides(head), dtype, self._options.max_frame_bytes, scan_id, index)
+        label = head.get("cmpr" if head["htype"] == "chunk-1.0" else "encoding") or ""
+        encoding = _ENCODINGS.get(label) if isinstance(label, str) else None
+        if encoding is None:
+            message = f"scan {scan_id}, frame {index}: encoding {str(label)[:40]!r} is none of {', '.join(_ENCODINGS)}"
+            raise CodecError("encoding", message, scan_id, index)
+        self._forms.check(scan_id, index, shape, dtype)
+        position = head.get("position_m")
+        position_m = None if position is None else read_position(position, scan_id, index)
+        return EncodedFrame(scan_id, index, shape, dtype, pixels, encoding, received_ns, position_m)
+
+
+def _read_head(part: Part) -> dict[str, Any] | None:
+    """Return the JSON part of a message of this format; ``None`` for anything else."""
+    head = read_json(part)
+    htype = None if head is None else head.get("htype")
+    if head is not None and isinstance(htype, list) and len(htype) == 1:
+        htype = htype[0]
+        head["is_reversed"] = True
+    if head is None or htype not in _HTYPES:
+        return None
+    return head | {"htype": htype}
+
+
+def _sides(head: dict[str, Any]) -> object:
+    """Return [rows, columns] of a head, leading sides of 1 left out."""
+    shape = head.get("shape")
+    if not isinstance(shape, list):
+        return shape
+    if head.get("is_reversed") is True or head["htype"] == "chunk-1.0":
+        shape = shape[::-1]
+    return shape[-2:] if len(shape) > 2 and all(side == 1 for side in shape[:-2]) else shape
+
+
+def _form(head: dict[str, Any]) -> tuple[Shape | None, np.dtype[Any] | None]:
+    name, sides = head.get("type"), _sides(head)
+    dtype = WIRE_DTYPES.get(name) if isinstance(name, str) else None
+    return (size_2d(*sides) if isinstance(sides, list) and len(sides) == 2 else None), dtype

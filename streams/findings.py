@@ -1,0 +1,113 @@
+"""What was noticed about a scan, in words for a tired person: one sentence each, with what to do where there is something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from streams.account import EndedBy, ScanAccount, SourceRun
+
+__all__ = ["findings"]
+
+_LEAST_FRAMES = 8
+_LEAST_DUPLICATES = 10
+_DUPLICATE_RATIO = 0.02
+_RATIO_TOLERANCE = 0.02
+_RATIO_TOLERANCE_OPEN = 0.1
+_ENDINGS: dict[EndedBy, str] = {
+    "all_there": "all its frames came, but its end message did not",
+    "source": "the position source has ended and no more frames came; its end message was lost",
+    "new_scan": "a new scan began before its end: the detector was restarted or armed anew, or its end message was lost",
+    "crowd": "too many scans were open at once, so it was closed; check what else sends to this endpoint",
+    "silence": "frames stopped and no end message came: the detector was stopped, or its end message was lost",
+}
+
+
+def findings(scan: ScanAccount) -> list[str]:
+    """Return the findings of a scan as it stands; none for one that went well."""
+    return [sentence for look in _LOOKS for sentence in look(scan)]
+
+
+def _start(scan: ScanAccount) -> Iterator[str]:
+    if scan.refuses_all:
+        yield "scans open faster than any of them gives a picture; check what sends to the frame stream"
+    if scan.has_start or not scan.received:
+        return
+    late = f"; the first frame heard was {scan.first_index}" if scan.first_index else ""
+    yield f"its start message was not heard{late}: this program or the network came late, or the header was lost"
+
+
+def _end(scan: ScanAccount) -> Iterator[str]:
+    if scan.ended_by in _ENDINGS:
+        yield _ENDINGS[scan.ended_by]
+
+
+def _frames(scan: ScanAccount) -> Iterator[str]:
+    if scan.duplicate >= max(_LEAST_DUPLICATES, _DUPLICATE_RATIO * scan.received):
+        yield f"{scan.duplicate} frames came twice; check that only one sender feeds the frame stream"
+    if scan.expected and scan.frames > scan.expected:
+        yield f"frames up to {scan.frames - 1} came where {scan.expected} were announced"
+    if (wrong := scan.refused["shape"] + scan.refused["dtype"]) > 0:
+        yield f"{wrong} frames had another shape or type than the scan's; the detector was set anew in mid-scan"
+
+
+def _positions(scan: ScanAccount) -> Iterator[str]:
+    if scan.position_conflicts:
+        yield (
+            f"{scan.position_conflicts} positions came again with other values; check that only one position source "
+            "sends"
+        )
+    if (bad := scan.refused["bad_position"]) > 0:
+        yield f"{bad} frames have a position that is not a finite number"
+    if scan.source_began_anew:
+        yield "the position source began anew in mid-scan; frames after that have no position"
+    elif scan.source is not None and scan.source.fault is not None:
+        yield scan.source.fault
+
+
+def _samples(scan: ScanAccount) -> Iterator[str]:
+    run = scan.source
+    if run is None or not run.samples:
+        return
+    if run.samples_lost:
+        yield f"{run.samples_lost} of {run.samples} position samples never came; their frames have no position"
+    if scan.ended_at is None:
+        if scan.expected and run.samples > 1.1 * run.samples_per_frame * max(scan.expected, _LEAST_FRAMES):
+            yield _too_many(run, scan.expected)
+    else:
+        yield from _ratio(scan, run)
+
+
+def _too_many(run: SourceRun, expected: int) -> str:
+    return (
+        f"{run.samples} position samples have come for {expected} frames, but [positions] samples_per_frame is "
+        f"{run.samples_per_frame}; correct it"
+    )
+
+
+def _ratio(scan: ScanAccount, run: SourceRun) -> Iterator[str]:
+    """Compare samples and frames of a scan that has ended."""
+    configured, frames = run.samples_per_frame, scan.frames
+    if frames < _LEAST_FRAMES:
+        return
+    found = run.samples / frames
+    tolerance = _RATIO_TOLERANCE if run.has_ended else _RATIO_TOLERANCE_OPEN
+    if abs(found / configured - 1) <= tolerance:
+        return
+    whole = max(1, round(found))
+    words = f"{run.samples} position samples came for {frames} frames"
+    if whole != configured and abs(found - whole) <= tolerance * whole:
+        yield f"{words}, so {whole} a frame, but [positions] samples_per_frame is {configured}; set it to {whole}"
+    elif run.has_ended and scan.expected == frames:
+        yield f"{words}, {found:.2f} a frame where [positions] samples_per_frame is {configured}; check the trigger"
+
+
+def _slip(scan: ScanAccount) -> Iterator[str]:
+    if scan.timing.slip is not None:
+        index, frames = scan.timing.slip
+        yield (
+            f"from about frame {index} on, frames and positions are {frames:+d} frames apart by their clocks; triggers "
+            "were lost"
+        )
+
+
+_LOOKS: tuple[Callable[[ScanAccount], Iterator[str]], ...] = (_start, _end, _frames, _positions, _samples, _slip)

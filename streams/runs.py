@@ -1,0 +1,93 @@
+"""Which run of the position source belongs to which scan, where the source does not know the detector's names.
+
+A run (from one arming of the source to the next) belongs to one scan, and a scan has one run: what a source sends after
+it has begun anew is never taken for the frames of the scan before, nor the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from streams.account import ScanAccount, SourceRun
+from streams.frame import PositionNews
+
+__all__ = ["SourceRuns"]
+
+
+class SourceRuns:
+    """Keeps the run that the source is in, and gives each run its scan.
+
+    Parameters
+    ----------
+    most_apart_s
+        A scan that opened longer than this before the source was seen to begin cannot have that run.
+    """
+
+    def __init__(self, most_apart_s: float) -> None:
+        self._most_apart_s = most_apart_s
+        self._run: SourceRun | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is a run without a scan."""
+        return self._run is not None and self._run.scan_id is None
+
+    @property
+    def scan_id(self) -> str | None:
+        """The scan that the source's run belongs to, if it has one."""
+        return None if self._run is None else self._run.scan_id
+
+    def take(self, news: PositionNews, scans: Mapping[str, ScanAccount], now: float) -> SourceRun:
+        """Enter what the source says; return its run, with its scan if one of the unfinished ``scans`` fits."""
+        run = self._run
+        if run is None or news.begins:
+            run = self._run = self._begin(news.begins, scans, now)
+        run.take(news)
+        if run.scan_id is None:
+            self._give(run, scans)
+        return run
+
+    def scan_opened(self, scan: ScanAccount, scans: Mapping[str, ScanAccount]) -> None:
+        """Give a new scan the run that waits for one, or that of a scan which never had a frame."""
+        run = self._run
+        if run is None:
+            return
+        idle = None if run.scan_id is None else scans.get(run.scan_id)
+        if idle is not None and idle.received == 0 and idle.source is run:
+            scan.positions, idle.positions = idle.positions, scan.positions
+            idle.source = None
+        elif run.scan_id is not None:
+            return
+        run.scan_id, scan.source = scan.scan_id, run
+
+    def drop_waiting(self) -> None:
+        """Forget a run that waited for its scan in vain."""
+        if self.is_waiting:
+            self._run = None
+
+    def _begin(self, was_seen_beginning: bool, scans: Mapping[str, ScanAccount], now: float) -> SourceRun:
+        """Return a new run. A scan that the old one belongs to gets no more positions."""
+        old, run = self._run, SourceRun(now, was_seen_beginning)
+        scan = None if old is None or old.scan_id is None else scans.get(old.scan_id)
+        if old is not None and scan is not None:
+            if old.positions == 0:  # it began twice
+                run.scan_id, scan.source = scan.scan_id, run
+            elif scan.ended_at is None:
+                scan.source_began_anew = True
+        return run
+
+    def _give(self, run: SourceRun, scans: Mapping[str, ScanAccount]) -> None:
+        """Give a run the scan without one that opened nearest to its beginning.
+
+        One that had ended before is out of the question, and so is one that took frames for long before the source was
+        seen to begin: its first frames are not those of this run.
+        """
+        candidates = []
+        for scan in scans.values():
+            is_over = scan.ended_at is not None and scan.ended_at < run.began_at
+            is_old = run.was_seen_beginning and run.began_at - scan.opened_at > self._most_apart_s
+            if scan.source is None and not is_over and not is_old:
+                candidates.append(scan)
+        if candidates:
+            scan = min(candidates, key=lambda scan: abs(scan.opened_at - run.began_at))
+            run.scan_id, scan.source = scan.scan_id, run

@@ -1,0 +1,99 @@
+"""What every receiver is: a named stream of messages, counted, delivered from a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+__all__ = ["OnMessage", "Source"]
+
+log = logging.getLogger(__name__)
+
+_MOST_PARTS = 64
+OnMessage = Callable[[list[memoryview], int], None]
+
+
+class Source(ABC):
+    """Receives one stream.
+
+    ``on_message(parts, received_ns)`` gets views into the message, not copies, and ``time.monotonic_ns``. It may block:
+    then the sender is held back where its protocol allows that. An exception of it is logged and counted.
+
+    Parameters
+    ----------
+    name
+        The stream's name in faults.
+    max_message_bytes
+        A message with more, in all its parts, is refused and counted.
+    """
+
+    def __init__(self, name: str, endpoint: str, on_message: OnMessage, max_message_bytes: int) -> None:
+        self.name = name
+        self.endpoint = endpoint
+        self.bound_endpoint = endpoint
+        self.messages = self.bytes = self.refused = self.failed = 0
+        self.last_message: float | None = None
+        self.max_message_bytes = max_message_bytes
+        self._on_message = on_message
+        self._changed = threading.Condition()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"receive-{name}", daemon=True)
+
+    @property
+    @abstractmethod
+    def connected(self) -> bool:
+        """Whether a peer is connected and its handshake is done."""
+
+    @property
+    @abstractmethod
+    def fault(self) -> str | None:
+        """What is wrong with the connection, in words; ``None`` while it is good or still young."""
+
+    @property
+    def handshake_failures(self) -> int:
+        """Handshakes that failed so far: wrong keys, or only one end encrypts."""
+        return 0
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs, connected or trying to connect."""
+        return self._thread.is_alive()
+
+    @abstractmethod
+    def start(self) -> None:
+        """Open what is needed and start the thread. Raises :class:`streams.errors.EndpointError`."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End the thread, once a running ``on_message`` returns, and free the endpoint."""
+
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until a condition holds, looked at when the connection changes or its first message comes."""
+        with self._changed:
+            return self._changed.wait_for(condition, timeout_s)
+
+    @abstractmethod
+    def _run(self) -> None:
+        """Receive until told to stop."""
+
+    def _tell(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _deliver(self, parts: list[memoryview], size: int, received_ns: int) -> None:
+        self.last_message = received_ns / 1e9
+        self.messages += 1
+        self.bytes += size
+        if self.messages == 1:
+            self._tell()
+        if size > self.max_message_bytes or len(parts) > _MOST_PARTS:
+            self.refused += 1
+            log.warning("%s stream: a message of %d parts, %d bytes exceeds the limit", self.name, len(parts), size)
+            return
+        try:
+            self._on_message(parts, received_ns)
+        except Exception:
+            self.failed += 1
+            log.exception("%s stream: a message was lost", self.name)

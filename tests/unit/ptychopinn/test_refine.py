@@ -1,0 +1,139 @@
+"""The refined layer on simulated scans whose truth is known."""
+
+import numpy as np
+import pytest
+import torch
+
+from ptychopinn import refine
+from ptychopinn.heldout import phase_correlation
+from ptychopinn.physics import rfactor_parts
+from ptychopinn.refine import Refiner
+from ptychopinn.simulate import Recipe, simulate_scan
+
+N = 64
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return simulate_scan(Recipe(size_px=N, frames=49, counts=1e6, phase_rad=1.5, probe_error=0.0, seed=5))
+
+
+def empty(_position_px):
+    return torch.ones(N, N, dtype=torch.complex64)
+
+
+def feed(refiner, scan, indexes):
+    for i in indexes:
+        y, x = scan.positions_px[i]
+        refiner.add(i, scan.amplitude[i], (float(y), float(x)))
+
+
+def sweep(refiner, visits):
+    while refiner.least_visits < visits:
+        assert refiner.step() > 0
+
+
+def rfactor(refiner, scan):
+    patches = torch.stack([refiner.cut(tuple(p)) for p in scan.positions_px.tolist()])
+    misfit, total = rfactor_parts(refiner.probe, patches, scan.amplitude)
+    return misfit / total
+
+
+def correlation(refiner, scan):
+    value, coverage = refiner.read()
+    y, x = refiner.origin_px
+    truth = torch.ones_like(value)
+    here = scan.object[max(y, 0) : y + value.shape[0], max(x, 0) : x + value.shape[1]]
+    truth[max(-y, 0) : max(-y, 0) + here.shape[0], max(-x, 0) : max(-x, 0) + here.shape[1]] = here
+    return phase_correlation(value, truth, coverage > 0.3 * coverage.max())
+
+
+def noise_floor(scan):
+    """R of the true object."""
+    n = N // 2
+    corners = [(round(y) - n, round(x) - n) for y, x in scan.positions_px.tolist()]
+    patches = torch.stack([scan.object[y : y + N, x : x + N] for y, x in corners])
+    misfit, total = rfactor_parts(scan.probe, patches, scan.amplitude)
+    return misfit / total
+
+
+def test_thirty_passes_from_nothing_find_a_strong_phase(scan):
+    refiner = Refiner(scan.probe, empty)
+    feed(refiner, scan, range(49))
+    sweep(refiner, 30)
+    assert correlation(refiner, scan) > 0.97
+    assert rfactor(refiner, scan) < 1.2 * noise_floor(scan)
+    assert refiner.rfactor == pytest.approx(rfactor(refiner, scan), rel=0.05)
+
+
+def test_frames_that_come_while_it_runs_are_taken_in(scan):
+    refiner = Refiner(scan.probe, empty)
+    for i in range(49):
+        feed(refiner, scan, [i])
+        refiner.step()  # in the middle of passes, and while the canvas grows
+    refiner.admit_all()
+    sweep(refiner, 30)
+    assert correlation(refiner, scan) > 0.97
+    assert refiner.read()[1].sum() == pytest.approx(49 * float(scan.probe.abs().square().sum(0).sum() / peak(scan)))
+
+
+def peak(scan):
+    return scan.probe.abs().square().sum(0).max()
+
+
+def test_blocks_of_few_frames_come_to_the_same_picture(scan, monkeypatch):
+    monkeypatch.setattr(refine, "BLOCK_FRAMES", 16)
+    refiner = Refiner(scan.probe, empty)
+    feed(refiner, scan, range(49))
+    sweep(refiner, 30)
+    assert correlation(refiner, scan) > 0.95
+    assert rfactor(refiner, scan) < 1.5 * noise_floor(scan)
+
+
+def test_the_oldest_frames_leave_the_buffer_and_what_they_gave_stays(scan):
+    refiner = Refiner(scan.probe, empty, buffer_bytes=20 * N * N * 4)
+    feed(refiner, scan, range(20))
+    sweep(refiner, 30)
+    before = [refiner.cut(tuple(p)).clone() for p in scan.positions_px[:3].tolist()]
+    feed(refiner, scan, range(20, 49))
+    sweep(refiner, 10)
+    assert refiner.updates >= 20 * 40
+    centre = slice(N // 2 - 4, N // 2 + 4)
+    for old, position in zip(before, scan.positions_px[:3].tolist(), strict=True):
+        new = refiner.cut(tuple(position))
+        assert float((new - old)[centre, centre].abs().mean()) < 0.1
+
+
+def test_the_probe_follows_and_keeps_its_energy(scan, monkeypatch):
+    monkeypatch.setattr(refine, "PROBE_FRAMES", 10)
+    wrong = torch.polar(scan.probe.abs(), scan.probe.angle() * 0.9)
+    fixed, following = Refiner(wrong, empty), Refiner(wrong, empty, update_probe=True)
+    for refiner in (fixed, following):
+        feed(refiner, scan, range(49))
+        sweep(refiner, 20)
+    assert rfactor(following, scan) < 0.8 * rfactor(fixed, scan)
+    energies = [float(p.abs().square().sum()) for p in (following.probe, wrong)]
+    assert energies[0] == pytest.approx(energies[1], rel=1e-4)
+    assert torch.equal(fixed.probe, wrong)
+
+
+def test_a_weak_sample_in_few_counts_stays_near_the_network(scan):
+    flat = torch.ones(32, 32)
+    random = np.random.default_rng(0)
+
+    def strength(contrast, photons):
+        picture = torch.from_numpy(np.exp(1j * contrast * random.normal(size=(32, 32)))).to(torch.complex64)
+        return refine._prior(picture, flat, photons)
+
+    assert strength(0.05, 10.0) > 20 * strength(1.0, 10.0)
+    assert strength(0.05, 1e5) == pytest.approx(refine.LEAST_PRIOR, rel=0.3)
+    assert strength(1.0, 10.0) == pytest.approx(refine.LEAST_PRIOR, rel=0.3)
+
+
+def test_a_frame_too_far_away_is_left_out(scan):
+    refiner = Refiner(scan.probe, empty, max_side_px=1000)
+    feed(refiner, scan, range(3))
+    refiner.add(99, scan.amplitude[0], (1e5, 0.0))
+    sweep(refiner, 2)
+    assert refiner.least_visits >= 2
+    assert max(refiner.shape) <= 1000

@@ -1,0 +1,138 @@
+"""Runs of a nameless position source: each belongs to one scan, whatever the order of beginnings."""
+
+from __future__ import annotations
+
+import pytest
+from stream_tools import Clock, frame
+
+from streams.frame import Position, PositionM, PositionNews, ScanPoint, ScanStart
+from streams.join import Join
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def join(clock: Clock) -> Join:
+    return Join(position_timeout_s=10, max_wait_s=100, clock=clock)
+
+
+def news(first: int, stop: int, y: float = 1.0, *, begins: bool = False, ends: bool = False) -> PositionNews:
+    positions = [Position(None, index, PositionM(y, 0.0)) for index in range(first, stop)]
+    return PositionNews(positions, begins, ends, samples=stop)
+
+
+def points(found: list[ScanPoint]) -> list[tuple[str, int, float]]:
+    return [(point.scan_id, point.index, point.position_m.y) for point in found]
+
+
+def start(join: Join, name: str, frames: int) -> None:
+    join.start_scan(ScanStart(name, frames))
+    for index in range(frames):
+        join.add_frame(frame(index, scan_id=name))
+
+
+def test_a_source_that_began_before_the_scan(join: Join) -> None:
+    join.add_news(news(0, 0, begins=True))
+    join.add_news(news(0, 1))
+    join.start_scan(ScanStart("a", 2))
+    assert points(join.add_frame(frame(0))) == [("a", 0, 1.0)]
+    join.add_frame(frame(1))
+    assert points(join.add_news(news(1, 2))) == [("a", 1, 1.0)]
+
+
+def test_a_source_that_began_after_the_scan(join: Join, clock: Clock) -> None:
+    start(join, "a", 2)
+    clock.now = 3
+    assert points(join.add_news(news(0, 2, begins=True))) == [("a", 0, 1.0), ("a", 1, 1.0)]
+
+
+def test_late_positions_go_to_their_scan_though_another_has_begun(join: Join, clock: Clock) -> None:
+    join.add_news(news(0, 0, begins=True))
+    start(join, "a", 2)
+    join.end_scan("a")
+    clock.now = 1
+    start(join, "b", 2)
+    assert points(join.add_news(news(0, 2, 1.0))) == [("a", 0, 1.0), ("a", 1, 1.0)]
+    assert points(join.add_news(news(0, 2, 5.0, begins=True))) == [("b", 0, 5.0), ("b", 1, 5.0)]
+
+
+def test_a_source_that_starts_over_in_mid_scan_gives_that_scan_nothing_more(join: Join, clock: Clock) -> None:
+    start(join, "a", 4)
+    join.add_news(news(0, 2, begins=True))
+    assert join.add_news(news(0, 4, 9.0, begins=True)) == []
+    assert join.findings("a") == ["the position source began anew in mid-scan; frames after that have no position"]
+    clock.now = 2
+    join.end_scan("a")
+    join.start_scan(ScanStart("b", 1))
+    assert points(join.add_frame(frame(0, scan_id="b"))) == [("b", 0, 9.0)]
+    assert join.findings("b") == []
+
+
+def test_a_detector_that_starts_over_in_mid_scan_gets_none_of_the_old_positions(join: Join) -> None:
+    join.add_news(news(0, 2, begins=True))
+    start(join, "a", 2)
+    start(join, "b", 4)
+    assert join.add_news(news(2, 4)) == []
+    assert join.account("b").pending == 4
+    assert points(join.add_news(news(0, 2, 7.0, begins=True))) == [("b", 0, 7.0), ("b", 1, 7.0)]
+
+
+def test_a_scan_that_never_had_a_frame_hands_its_run_on(join: Join) -> None:
+    join.start_scan(ScanStart("a", 2))
+    join.add_news(news(0, 1, begins=True))
+    start(join, "b", 1)
+    assert join.account("b").pending == 1
+    assert join.account("b").without_position == 0
+    assert points(join.add_news(news(1, 2))) == []
+    assert points(join.add_frame(frame(1, scan_id="b"))) == [("b", 1, 1.0)]
+
+
+def test_a_source_armed_twice_is_one(join: Join) -> None:
+    start(join, "a", 1)
+    join.add_news(news(0, 0, begins=True))
+    assert points(join.add_news(news(0, 1, begins=True))) == [("a", 0, 1.0)]
+    assert join.findings("a") == []
+
+
+def test_a_source_that_begins_long_after_the_scan_is_not_its(join: Join, clock: Clock) -> None:
+    start(join, "a", 1)
+    clock.now = 20
+    assert join.add_news(news(0, 1, begins=True)) == []
+    join.start_scan(ScanStart("b", 1))
+    assert points(join.add_frame(frame(0, scan_id="b"))) == [("b", 0, 1.0)]
+
+
+def test_a_source_of_which_only_the_middle_is_heard_is_taken_by_its_numbers(join: Join, clock: Clock) -> None:
+    start(join, "a", 5)
+    clock.now = 20
+    assert points(join.add_news(news(3, 5))) == [("a", 3, 1.0), ("a", 4, 1.0)]
+
+
+def test_a_run_that_ended_before_the_scan_and_was_forgotten(join: Join, clock: Clock) -> None:
+    join.add_news(news(0, 3, begins=True))
+    join.add_news(news(3, 3, ends=True))
+    clock.now = 30
+    join.poll()
+    start(join, "a", 1)
+    assert join.account("a").pending == 1
+    assert points(join.add_news(news(0, 1, 4.0, begins=True))) == [("a", 0, 4.0)]
+
+
+def test_positions_of_a_finished_scan_are_ignored(join: Join) -> None:
+    start(join, "a", 1)
+    join.add_news(news(0, 1, begins=True))
+    join.mark_stitched("a", [0])
+    join.end_scan("a")
+    assert join.add_news(news(1, 9)) == []
+    assert join.positions_ignored == 8
+
+
+def test_what_the_run_says_of_itself(join: Join) -> None:
+    start(join, "a", 1)
+    join.add_news(PositionNews(begins=True, run={"scan_id": 4}))
+    join.add_news(news(0, 1))
+    assert join.about("a") == {"scan_id": 4}
+    assert join.about("b") is None
