@@ -46,4 +46,4 @@ schema: .venv/base
 	$(BIN)/ptycholive config schema > deploy/docs/reference/config.schema.json
 
 clean:
-	rm -rf .venv .venv-ptychodus build *.egg-info artefacts
+	rm -rf .venv .venv-ptychodus .venv-sinks .venv-cdtools build *.egg-info artefacts

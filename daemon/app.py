@@ -15,7 +15,8 @@ from daemon.engine import Engine, EngineEvents
 from daemon.files.product import Product
 from daemon.health import Health
 from daemon.intake import Intake
-from daemon.journal import ScanNames, StoredStart
+from daemon.journal import NOTED_OPTICS, ScanNames, StoredStart
+from daemon.ledger import Ledger, LedgerEvents
 from daemon.metrics import Metrics
 from daemon.notify import Systemd
 from daemon.output import ProductWriter
@@ -25,6 +26,7 @@ from daemon.publish.hub import UpdateHub
 from daemon.publish.zmq import ZmqPublisher
 from daemon.scans import RUNNING, ScanBook, now_text
 from daemon.setup import Setup
+from daemon.sinks import Sinks
 from daemon.status import verdict_sentence
 from daemon.version import VERSION
 from daemon.view import View
@@ -55,28 +57,25 @@ class Daemon:
         self.hub = UpdateHub()
         self.book = ScanBook(config.output.directory)
         keeper = setup.make_keeper()
-        self._journal = None if keeper is None else keeper.journal
+        self._keeper, self._journal = keeper, None if keeper is None else keeper.journal
         self._writer = ProductWriter(
             config.output.keep_checkpoints, make_room=None if self._journal is None else self._journal.drop_oldest
         )
         names = ScanNames(config.output.directory) if keeper is None else keeper.names
         self._join = setup.make_join(names.is_taken)
-        self._intake = Intake(
-            setup.make_codec(),
-            setup.make_preprocess(),
-            self._join,
-            setup.intake_options(),
-            self.metrics,
-            keeper=keeper,
+        preprocess = setup.make_preprocess()
+        ledger_events = LedgerEvents(
             on_points=lambda points: self._engine.submit(points),
             on_started=self._scan_started,
             on_complete=self._scan_received,
             on_prepared=self._scan_prepared,
         )
+        self._ledger = Ledger(self._join, preprocess, setup.ledger_options(), self.metrics, ledger_events, keeper)
+        self._intake = Intake(setup.make_codec(), preprocess, self._ledger, setup.intake_options(), self.metrics)
         events = EngineEvents(
             on_update=self.hub.publish_layer,
-            on_stitched=self._intake.mark_stitched,
-            on_refused=self._intake.refuse,
+            on_stitched=self._ledger.mark_stitched,
+            on_refused=self._ledger.refuse,
             on_finished=self._scan_finished,
             on_checkpoint=self._checkpoint,
             frames_received=lambda scan_id: self._verdict(scan_id).received,
@@ -93,6 +92,7 @@ class Daemon:
             self.book,
             self._join,
             self._intake,
+            self._ledger,
             self._engine,
             self._receivers,
             self._journal,
@@ -115,6 +115,8 @@ class Daemon:
         except BaseException:
             self.publisher.close()
             raise
+        self._sinks = Sinks(self.hub, self._setup.sinks, config.output.sinks, self.metrics.count_sink)
+        self._view.sinks = self._sinks.status
         self._view.viewers = lambda: self.publisher.subscribers + int(app.state.viewers.count)
         self._view.viewer_handshake_failures = lambda: self.publisher.handshake_failures
 
@@ -126,6 +128,7 @@ class Daemon:
                 record = self.book.get(scan_id)
                 if record is not None and record.state not in RUNNING:
                     self._journal.close(scan_id)
+        self._sinks.start()
         self._writer.start()
         self.http.start()
         self._engine.start()
@@ -154,6 +157,7 @@ class Daemon:
             self._journal.stop()
         if self._ticker.is_alive():
             self._ticker.join()
+        self._sinks.stop()
         self.hub.publish_status(self._view.status())
         self.publisher.close()
         self.http.stop()
@@ -172,6 +176,8 @@ class Daemon:
         self.book.change(scan_id, pixel_size_m=optics.object_pixel_size_m, notes=optics.notes)
         for note in optics.notes:
             log.warning("scan %s: %s", scan_id, note)
+        if self._keeper is not None:
+            self._keeper.note(scan_id, optics={name: getattr(optics, name) for name in NOTED_OPTICS})
         self._view.current = scan_id
         self.hub.publish_scan({"scan_id": scan_id, "state": "started", "expected": start.expected_frames})
         log.info("scan %s started, %s frames expected", scan_id, start.expected_frames or "an unknown number of")
@@ -179,7 +185,7 @@ class Daemon:
     def _scan_prepared(self, scan_id: str, prepared: Prepared) -> None:
         """Note how the patterns of a scan are made, before its first one (intake's thread)."""
         record = self.book.get(scan_id)
-        notes = (*(() if record is None else record.notes), *prepared.notes)
+        notes = tuple(dict.fromkeys((*(() if record is None else record.notes), *prepared.notes)))
         self.book.change(scan_id, center_px=prepared.center_px, center_from=prepared.center_from, notes=notes)
         for note in prepared.notes:
             log.warning("scan %s: %s", scan_id, note)
@@ -192,9 +198,9 @@ class Daemon:
     def _scan_finished(self, result: ScanResult) -> None:
         """Close a scan whose pictures are final: product, record, verdict (engine's thread)."""
         scan_id = result.scan_id
-        verdict = self._intake.verdict(scan_id)
+        verdict = self._ledger.verdict(scan_id)
         self._last_verdict[scan_id] = verdict
-        was_stopped = self._intake.take_stopped(scan_id) or self._stopping.is_set()
+        was_stopped = self._ledger.take_stopped(scan_id) or self._stopping.is_set()
         is_complete = verdict.is_complete and not self._join.was_cut_short(scan_id)
         state = "complete" if is_complete else "stopped" if was_stopped else "incomplete"
         ended = now_text()
@@ -202,7 +208,7 @@ class Daemon:
         def on_written(path: Path | None) -> None:
             body = verdict.as_dict()
             record = self.book.get(scan_id)
-            notes = (*(() if record is None else record.notes), *self._intake.findings(scan_id))
+            notes = (*(() if record is None else record.notes), *self._ledger.findings(scan_id))
             self.book.change(
                 scan_id,
                 state=state,
@@ -213,7 +219,7 @@ class Daemon:
                 product=None if path is None else str(path),
                 verdict=body,
                 notes=notes,
-                run=self._intake.about(scan_id),
+                run=self._ledger.about(scan_id),
             )
             self._last_verdict.pop(scan_id, None)
             if self._journal is not None and (path is not None or not result.indexes.size):
@@ -255,7 +261,7 @@ class Daemon:
 
     def _verdict(self, scan_id: str) -> Verdict:
         kept = self._last_verdict.get(scan_id)
-        return kept if kept is not None else self._intake.verdict(scan_id)
+        return kept if kept is not None else self._ledger.verdict(scan_id)
 
     def _tick_until_stopped(self) -> None:
         while not self._stopping.wait(TICK_S):

@@ -25,7 +25,7 @@ Orientation = Literal[
 ]  # fmt: skip
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-_ENDPOINT = re.compile(r"@?(tcp://[^\s/]+:(\d{1,5}|\*)|ipc://.+)")
+_ENDPOINT = re.compile(r"@?(tcp://[^\s/]+:(\d{1,5}|\*)|ipc://.+)|pva://\S+")
 
 
 def is_loopback(host: str) -> bool:
@@ -73,6 +73,11 @@ class Encrypted(Section):
         None, description="For an end that binds: file or directory with the public keys that are let in."
     )
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether any file of keys is named."""
+        return any(getattr(self, name) is not None for name in Encrypted.model_fields)
+
     def curve(self, where: str, *, is_server: bool) -> CurveKeys | None:
         """Return the keys, read. Raises :class:`streams.errors.KeyFileError` naming ``where``."""
         files = KeyFiles(
@@ -84,14 +89,31 @@ class Encrypted(Section):
 class Frames(Encrypted):
     """The detector's stream."""
 
-    endpoint: Endpoint = Field(description="ZeroMQ address to connect to; a leading @ binds instead.")
+    endpoint: Endpoint = Field(
+        description="ZeroMQ address to connect to; a leading @ binds instead. For pva: pva://NAME; for merlin: its data port."
+    )
     socket: Literal["pull", "sub"] = Field("pull", description="Socket type.")
-    format: Literal["native", "dectris-v1", "dectris-v2", "array-1.0"] = Field("native", description="Wire format.")
+    format: Literal["native", "dectris-v1", "dectris-v2", "array-1.0", "pva", "merlin"] = Field(
+        "native", description="Wire format."
+    )
     channel: str | None = Field(None, description="Image channel; by default the first announced.")
     max_message_bytes: Count = Field(256 << 20, description="Larger messages are refused, bytes.")
     check_hash: bool = Field(False, description="Compare pixels with the md5 that dectris-v1 sends, where it is one.")
-    expected_frames: Count | None = Field(None, description="Frames of a scan, for array-1.0, which does not say it.")
+    expected_frames: Count | None = Field(None, description="Frames of a scan, for array-1.0 and pva.")
+    first_number: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="For pva: uniqueId of a scan's first frame; by default that of the first that comes."
+    )
     scan_timeout_s: Positive = Field(30.0, description="A scan silent for longer is closed as incomplete, s.")
+
+    @model_validator(mode="after")
+    def _has_an_endpoint_of_its_format(self) -> Frames:
+        if self.endpoint.startswith("pva://") != (self.format == "pva"):
+            raise ValueError('format = "pva" goes with endpoint = "pva://NAME" and no other; correct one of them')
+        if self.format == "merlin" and not self.endpoint.startswith("tcp://"):
+            raise ValueError('format = "merlin" goes with the endpoint of its data port, as tcp://merlin:6342')
+        if self.has_keys and self.format in ("pva", "merlin"):
+            raise ValueError(f'format = "{self.format}" knows no CURVE keys; leave them out')
+        return self
 
 
 class Detector(Section):
@@ -140,6 +162,8 @@ class Positions(Encrypted):
         missing = [key for key in _POSITION_NEEDS.get(self.source, ()) if getattr(self, key) is None]
         if missing:
             raise ValueError(f'source = "{self.source}" needs {" and ".join(missing)}')
+        if self.has_keys and self.source not in ("native", "panda", "bluesky"):
+            raise ValueError(f'source = "{self.source}" knows no CURVE keys; leave them out')
         return self
 
     @property
@@ -173,7 +197,7 @@ class ModelOptions(Section):
     batch_timeout_s: Positive = Field(0.05, description="Longest wait of the engine for frames, s.")
     gridsize: Literal[1, 2] = Field(1, description="Groups of gridsize squared frames.")
     dtype: Literal["float32"] = Field("float32", description="Number type of the model.")
-    projections: Annotated[int, Field(ge=1, le=16)] = Field(2, description="Projections of the lift.")
+    projections: Annotated[int, Field(ge=1, le=16)] = Field(2, description="Projections of the plain lift; a bundle states its own.")
 
 
 class MosaicOptions(Section):
@@ -375,4 +399,7 @@ def _with_found_files(config: Config, beside: Path) -> Config:
         if not (beside / value).exists():
             raise ConfigError(f"[{section}] {key}: there is no file {value} here or beside the configuration")
         changes[section] = part.model_copy(update={key: beside / value})
+    bundle = config.model.bundle
+    if not Path(bundle).is_file() and (beside / bundle).is_file():
+        changes["model"] = config.model.model_copy(update={"bundle": str(beside / bundle)})
     return config.model_copy(update=changes)

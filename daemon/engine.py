@@ -40,6 +40,7 @@ REFINED_BYTES_PER_S = 25e6
 LEAST_VISITS, ENOUGH_VISITS = 2, 16
 WARM_UP_ROUNDS = 3
 SHARP_SHARE = 0.6
+CHECKPOINT_SHARE = 0.02
 
 log = logging.getLogger(__name__)
 
@@ -345,13 +346,15 @@ class Engine:
         self._metrics.refine_updates.inc(done)
 
     def _publish_all(self) -> None:
-        is_checkpoint = time.monotonic() >= self._next_checkpoint
-        if is_checkpoint:
-            self._next_checkpoint = time.monotonic() + self._options.checkpoint_s
         for work in self._work.values():
             self._publish(work, is_complete=False)
-            if is_checkpoint and work.stitched:
-                self._events.on_checkpoint(work.result())
+        begun = time.monotonic()
+        if begun >= self._next_checkpoint:
+            for work in self._work.values():
+                if work.stitched:
+                    self._events.on_checkpoint(work.result())
+            now = time.monotonic()
+            self._next_checkpoint = now + max(self._options.checkpoint_s, (now - begun) / CHECKPOINT_SHARE)
         self._metrics.device_memory.set(memory_bytes(self._probe.device))
 
     def _publish(self, work: ScanWork, is_complete: bool) -> None:

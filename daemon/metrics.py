@@ -86,6 +86,10 @@ class Metrics:
         """Count a request or connection that was refused or ended."""
         self.http_refused.labels(reason).inc()
 
+    def count_sink(self, kind: str, result: str) -> None:
+        """Count what went to a sink."""
+        self.sink_deliveries.labels(kind, result).inc()
+
     def value(self, sample: str, **labels: str) -> float | None:
         """Return a sample's value, or None before it has one."""
         return self.registry.get_sample_value(sample, labels)

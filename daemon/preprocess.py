@@ -17,7 +17,7 @@ from daemon.detector import CentreFrom, Prepared, PreprocessOptions, ScanDetecto
 from ptychopinn.centre import Centre, CentreFinder
 from ptychopinn.errors import GeometryError
 from ptychopinn.geometry import orient
-from ptychopinn.patterns import PatternMaker, as_pattern_dtype, is_no_data
+from ptychopinn.patterns import PatternMaker, as_pattern_dtype, is_dark, is_no_data
 from streams.codecs import EncodedFrame
 from streams.errors import CodecError
 from streams.frame import NO_GEOMETRY, Frame, ScanEnd, ScanStart, StreamGeometry
@@ -47,7 +47,9 @@ class RawFrame:
             return fault
         except GeometryError as fault:
             return CodecError("shape", str(fault), frame.scan_id, frame.index)
-        return Frame(frame.scan_id, frame.index, pattern, frame.received_ns, frame.position_m)
+        return Frame(
+            frame.scan_id, frame.index, pattern, frame.received_ns, frame.position_m, frame.exposed_s, is_dark(pattern)
+        )
 
 
 Ready = Prepared | RawFrame

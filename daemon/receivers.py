@@ -9,9 +9,11 @@ from streams.bluesky import BlueskyReader
 from streams.capture import CaptureReceiver
 from streams.codecs.base import Part
 from streams.frame import Position, PositionNews
+from streams.merlin import MerlinSource
 from streams.panda import DEFAULT_CHANNELS, DEFAULT_TIME_CHANNEL, PandaReader
 from streams.pandablocks import CaptureReader
 from streams.positions import parse_positions
+from streams.pva import PvaSource
 from streams.samples import SourceOptions
 from streams.source import OnMessage, Source
 from streams.transport import Receiver
@@ -23,6 +25,17 @@ PositionReader = Callable[[Sequence[Part]], list[Position] | PositionNews]
 def make_frames_receiver(config: Config, on_message: OnMessage, receive_limit: int = RECEIVE_LIMIT) -> Source:
     """Return the receiver of the frame stream, not started. Raises :class:`streams.errors.KeyFileError`."""
     frames = config.frames
+    if frames.format == "pva":
+        return PvaSource(
+            "frames",
+            frames.endpoint,
+            on_message,
+            max_message_bytes=frames.max_message_bytes,
+            silence_s=frames.scan_timeout_s,
+            first_number=frames.first_number,
+        )
+    if frames.format == "merlin":
+        return MerlinSource("frames", frames.endpoint, on_message, max_message_bytes=frames.max_message_bytes)
     return make_receiver("frames", config, frames, frames.endpoint, frames.socket, on_message, receive_limit)
 
 
@@ -80,3 +93,15 @@ def make_position_reader(positions: Positions) -> PositionReader | None:
     if is_panda:
         return PandaReader(options).parse
     return (CaptureReader(options) if positions.source == "pandablocks" else BlueskyReader(options)).parse
+
+
+def shared_streams(config: Config) -> list[str]:
+    """Return the streams whose messages go to one of their receivers alone: those that are pulled from a sender."""
+    frames, positions = config.frames, config.positions
+    shared = []
+    if frames.socket == "pull" and frames.format not in ("pva", "merlin") and not frames.endpoint.startswith("@"):
+        shared.append("frames")
+    is_stream = positions.source in ("native", "panda", "bluesky") and positions.endpoint is not None
+    if is_stream and positions.socket == "pull" and not str(positions.endpoint).startswith("@"):
+        shared.append("positions")
+    return shared

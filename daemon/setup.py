@@ -18,9 +18,11 @@ from daemon.files import LiveGroup, Product, read_probe
 from daemon.files.positions_file import read_positions
 from daemon.intake import IntakeOptions
 from daemon.journal import Journal, Keeper, ScanNames
+from daemon.ledger import LedgerOptions
 from daemon.optics import ScanOptics, scan_optics
 from daemon.preprocess import Preprocess, PreprocessOptions
 from daemon.receivers import make_frames_receiver, make_position_reader, make_positions_receiver
+from daemon.sinks import open_sinks
 from daemon.version import VERSION
 from daemon.work import EngineOptions, Models, ScanResult
 from ptychopinn.bundle import Bundle, find_bundle, load_model
@@ -63,6 +65,7 @@ class Setup:
         self._flatfield = self._read_flatfield()
         self._positions_m = self._read_positions()
         self.http_token = _read_token(config.http.token_file)
+        self.sinks = open_sinks(config.output.sinks)
         self.publish_curve = config.publish.curve("[publish]", is_server=True)
         self._make_output()
 
@@ -85,12 +88,11 @@ class Setup:
 
     def load_models(self, name: str) -> tuple[Models, Bundle | None]:
         """Return the models of a bundle, given by name or path; ``none`` is the lift alone."""
-        projections = self._config.model.projections
-        quick = build_model("lift", self.probe, projections=projections)
+        quick = build_model("lift", self.probe, projections=self._config.model.projections)
         path = find_bundle(name)
         if path is None:
             return Models(quick, None), None
-        model, bundle = load_model(path, self.probe, projections)
+        model, bundle = load_model(path, self.probe)
         return Models(quick, model) if isinstance(model, LiftNet) else Models(model, None), bundle
 
     def optics_of(self, scan_id: str | None = None) -> ScanOptics:
@@ -198,12 +200,19 @@ class Setup:
         config = self._config
         return IntakeOptions(
             queue_bytes=config.limits.queue_bytes,
-            scan_timeout_s=config.frames.scan_timeout_s,
             workers=config.limits.decode_workers,
+            use_frame_positions=config.positions.source == "frame",
+            read_positions=make_position_reader(config.positions),
+        )
+
+    def ledger_options(self) -> LedgerOptions:
+        """Return what the ledger needs."""
+        config = self._config
+        return LedgerOptions(
+            scan_timeout_s=config.frames.scan_timeout_s,
             positions_m=self._positions_m,
             use_frame_positions=config.positions.source == "frame",
             position_factors=config.positions.factors_m,
-            read_positions=make_position_reader(config.positions),
         )
 
     def make_preprocess(self) -> Preprocess:

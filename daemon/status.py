@@ -42,6 +42,7 @@ def situation(status: dict[str, Any]) -> str:
         troubles.append(
             f"the device is slower than the detector: {status['backlog_frames']} frames wait, the newest are shown first"
         )
+    troubles += [sink["trouble"] for sink in status.get("sinks", []) if sink["trouble"]]
     troubles += status.get("notes", [])
     if held := status.get("waiting_for_center", 0):
         troubles.append(f"{held} frames wait until the beam's centre is found")

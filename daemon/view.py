@@ -14,6 +14,7 @@ from daemon.engine import Engine
 from daemon.health import Health
 from daemon.intake import Intake
 from daemon.journal import Journal
+from daemon.ledger import Ledger
 from daemon.metrics import Metrics
 from daemon.scans import RUNNING, ScanBook, ScanRecord, as_public
 from daemon.setup import Setup
@@ -35,6 +36,7 @@ class View:
         book: ScanBook,
         join: Join,
         intake: Intake,
+        ledger: Ledger,
         engine: Engine,
         receivers: Sequence[Source],
         journal: Journal | None,
@@ -47,6 +49,7 @@ class View:
         self._book = book
         self._join = join
         self._intake = intake
+        self._ledger = ledger
         self._engine = engine
         self._receivers = receivers
         self._verdict_of = verdict_of
@@ -56,6 +59,7 @@ class View:
         self.health: Health
         self.current: str | None = None
         self.viewers: Callable[[], int] = lambda: 0
+        self.sinks: Callable[[], list[dict[str, Any]]] = list
         self.viewer_handshake_failures: Callable[[], int] = lambda: 0
 
     def is_ready(self) -> tuple[bool, dict[str, Any]]:
@@ -111,7 +115,8 @@ class View:
             "device": str(self._setup.device),
             "refine_updates": self._metrics.value("ptycholive_refine_updates_total"),
             "subscribers": self.viewers(),
-            "failure": self._engine.failure or self._intake.last_fault,
+            "sinks": self.sinks(),
+            "failure": self._engine.failure or self._ledger.last_fault,
             "version": VERSION,
         }
         return {**status, "sentence": situation(status)}
@@ -119,7 +124,7 @@ class View:
     def _notes(self, record: ScanRecord | None) -> list[str]:
         """Return the troubles of the newest scan, then those of others that run or ended a short while ago."""
         notes = [] if record is None else list(record.notes)
-        for scan_id, found in self._intake.recent_findings().items():
+        for scan_id, found in self._ledger.recent_findings().items():
             is_newest = record is not None and scan_id == record.id
             notes += found if is_newest else [f"scan {scan_id}: {note}" for note in found]
         return list(dict.fromkeys(notes))
@@ -127,7 +132,7 @@ class View:
     def tick(self) -> None:
         """Bring rates and the metrics that nobody else sets up to date."""
         stitched = self._metrics.value("ptycholive_frames_stitched_total") or 0
-        self._rates.update(self._intake.received, round(stitched))
+        self._rates.update(self._ledger.received, round(stitched))
         self._metrics.subscribers.set(self.viewers())
         self._count_streams()
         if self._journal is not None:
@@ -149,7 +154,7 @@ class View:
 
     def stop_scan(self, scan_id: str) -> bool:
         """Finish a running scan with what it has."""
-        return self._intake.stop_scan(scan_id)
+        return self._ledger.stop_scan(scan_id)
 
     def product_path(self, scan_id: str) -> Path | None:
         """Return the product file, once written."""

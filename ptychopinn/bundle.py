@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ptychopinn.atomic import write_atomically
 from ptychopinn.errors import FileFormatError, ProbeMismatchError, ReconstructionError
-from ptychopinn.model.checkpoint_import import import_checkpoint
+from ptychopinn.model.checkpoint_import import load_cnn
 from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.model.network import CorrectionNet, LiftNet, channels_last
 
@@ -33,6 +33,8 @@ SHIPPED = Path(__file__).parent / "bundles" / "lift.zip"
 CONFIGS = ("data", "model", "training", "inference", "datagen")
 MAX_BYTES = 1 << 30
 MAX_OPTION = 4096
+PROJECTIONS = 2
+MAX_PROJECTIONS = 16
 _UNREADABLE = (EOFError, OSError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile)
 """What zipfile and json raise when a file is not what it says."""
 _WEIGHTS, _MANIFEST = "model.pth", "manifest.json"
@@ -67,6 +69,12 @@ class Bundle:
     scaling: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
+
+    @property
+    def projections(self) -> int:
+        """Projections of a look with which the lift's network was trained."""
+        stated = self.configs.get("training", {}).get("projections", PROJECTIONS)
+        return stated if isinstance(stated, int) and 1 <= stated <= MAX_PROJECTIONS else PROJECTIONS
 
 
 def user_directory() -> Path:
@@ -204,9 +212,17 @@ def read_model(path: Path) -> Bundle:
         is_bundle = True  # read_bundle says what is wrong with it
     if is_bundle:
         return read_bundle(path)
-    network, scalars = import_checkpoint(path)
-    provenance = {"imported_from": path.name}
-    return Bundle(path.stem, "cnn", network.architecture, network.state_dict(), scaling=scalars, provenance=provenance)
+    found = load_cnn(path)
+    network = found.network.without_physics()
+    return Bundle(
+        name=path.stem,
+        architecture="cnn",
+        options=network.architecture,
+        weights=network.state_dict(),
+        configs=found.configs,
+        scaling=found.numbers(),
+        provenance={"imported_from": path.name},
+    )
 
 
 def build_network(bundle: Bundle, path: Path) -> Network:
@@ -219,13 +235,15 @@ def build_network(bundle: Bundle, path: Path) -> Network:
             build(**bundle.options).load_state_dict(dict(bundle.weights), assign=True)
         network = build(**bundle.options)
         network.load_state_dict(dict(bundle.weights))
+        if isinstance(network, Cnn) and network.options.sees_counts and "rms_input_scale" in bundle.scaling:
+            network.input_scale_factor = float(bundle.scaling["rms_input_scale"])
     except (TypeError, ValueError, RuntimeError, ReconstructionError) as fault:
         cause = str(fault).splitlines()[0]
         raise FileFormatError(f"{path}: its weights do not fit its architecture ({cause}); export it again") from fault
     return network.eval()
 
 
-def load_model(path: Path, probe: Tensor, projections: int = 2) -> tuple[LiftNet | Cnn, Bundle]:
+def load_model(path: Path, probe: Tensor) -> tuple[LiftNet | Cnn, Bundle]:
     """Return the model of a bundle for a probe ``(modes, N, N)``, and the bundle.
 
     Raises
@@ -234,9 +252,20 @@ def load_model(path: Path, probe: Tensor, projections: int = 2) -> tuple[LiftNet
         If the bundle is refused, or was made for patterns of another size or for groups of several frames.
     """
     bundle = read_bundle(path)
-    network = build_network(bundle, path).to(probe.device)
+    return model_for(build_network(bundle, path), bundle, path, probe), bundle
+
+
+def model_for(network: Network, bundle: Bundle, path: Path, probe: Tensor) -> LiftNet | Cnn:
+    """Return a bundle's network ready for the single frames of a probe, on the probe's device.
+
+    Raises
+    ------
+    FileFormatError, ProbeMismatchError
+        If it was made for patterns of another size or for groups of several frames.
+    """
+    network = network.to(probe.device)
     if isinstance(network, CorrectionNet):
-        return LiftNet(probe, network, projections), bundle
+        return LiftNet(probe, network, bundle.projections)
     options, side = network.options, probe.shape[-1]
     if options.size_px != side:
         raise ProbeMismatchError(
@@ -246,7 +275,7 @@ def load_model(path: Path, probe: Tensor, projections: int = 2) -> tuple[LiftNet
         raise FileFormatError(
             f"{path}: the network takes groups of {options.members} frames; here one for single frames is needed"
         )
-    return network, bundle
+    return network
 
 
 def _member(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> bytes:

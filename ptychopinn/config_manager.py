@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.config_check import contradictions, settled
+from ptychopinn.config_check import CHANNEL_FIELDS, contradictions, settled
 from ptychopinn.config_section import Section
 from ptychopinn.configs import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptychopinn.errors import ConfigurationError, FileFormatError
+from ptychopinn.mlflow_client import mlflow_client, one_line
 
 SECTIONS: dict[str, type[Section]] = {
     "data_config": DataConfig,
@@ -81,6 +81,17 @@ class ConfigManager:
         return cls(**made)
 
     @classmethod
+    def from_foreign(cls, values: Mapping[str, Any]) -> ConfigManager:
+        """Return the configurations of a model that was trained elsewhere: names that are not known here are left out."""
+        known = {name: {field.name for field in fields(section)} for name, section in SECTIONS.items()}
+        told: dict[str, dict[str, Any]] = {}
+        for key, part in values.items():
+            name = _section_name(key)
+            if name is not None and isinstance(part, Mapping):
+                told[name] = {k: v for k, v in part.items() if k in known[name] or k in CHANNEL_FIELDS}
+        return cls.from_dict(told)
+
+    @classmethod
     def from_tuple(cls, parts: Sequence[Section | Mapping[str, Any] | None]) -> ConfigManager:
         """Return the configurations of a tuple in the order of :meth:`to_tuple`; missing ones and None are defaults."""
         if len(parts) > len(SECTIONS):
@@ -121,14 +132,11 @@ class ConfigManager:
         ConfigurationError
             If mlflow is not installed, or the run is not there or holds no configuration.
         """
-        try:
-            client = importlib.import_module("mlflow").MlflowClient(tracking_uri)
-        except ImportError:
-            raise ConfigurationError("mlflow is not installed; install ptycholive[mlflow]") from None
+        client = mlflow_client(tracking_uri)
         try:
             parameters = client.get_run(run_id).data.params
         except Exception as fault:  # whatever a tracking store raises
-            raise ConfigurationError(f"mlflow run {run_id}: {' '.join(str(fault).split())[:200]}") from fault
+            raise ConfigurationError(f"mlflow run {run_id}: {one_line(fault)}") from fault
         tree = {}
         for section in SECTIONS.values():
             text = parameters.get(f"{section.__name__}_params")

@@ -168,6 +168,9 @@ class TrainingConfig(Section):
         None
     )
     num_workers: Annotated[Natural, Field(description="Processes of the loader.")] = 4
+    overlap_frames: Annotated[
+        Natural, Field(description="Neighbouring frames whose stitched patches are trained; 0: groups (lift: 12).")
+    ] = 0
     accum_steps: Annotated[Count, Field(description="Batches of a step.")] = 1
     gradient_clip_val: Annotated[Positive | None, Field(description="Bound of the gradient; none: unbound.")] = None
     gradient_clip_algorithm: Annotated[Literal["norm", "value", "agc"], Field(description="How it is bound.")] = "norm"

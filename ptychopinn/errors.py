@@ -21,3 +21,7 @@ class ProbeMismatchError(ReconstructionError):
 
 class ConfigurationError(ReconstructionError):
     """A value of a configuration is of the wrong kind, out of range, or does not fit another."""
+
+
+class TrainingInterruptedError(ReconstructionError):
+    """A training was stopped before its end; what it has reached is kept, and it can go on."""

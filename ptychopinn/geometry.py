@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import GeometryError
 
-HC_EV_M = 1.23984198e-6
+HC_EV_M = 1.2398419843320026e-6
 """Planck's constant times the speed of light, eV m."""
 
 ORIENTATIONS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from tensordict import TensorDict
 from torch import Tensor
 
 from ptychopinn.errors import GeometryError
 from ptychopinn.model import Model
+from ptychopinn.model.cnn import Cnn
 from ptychopinn.model.lift import Lift
 from ptychopinn.model.network import LiftNet, look
 from ptychopinn.model.optics import Optics
@@ -28,7 +30,7 @@ MAX_AREA_PX = 1 << 28
 
 
 def single_group(images: Tensor) -> TensorDict:
-    """Return the DiffractionGroup, as far as models need it, of single frames ``(B, 1, N, N)`` (-1 = no data)."""
+    """Return the DiffractionGroup, as far as models need it, of frames ``(B, C, N, N)`` (-1 = no data)."""
     energy = images.clamp_min(0).square().sum((-2, -1)).mean().clamp_min(1e-12)
     rms = (images.shape[-1] / energy.sqrt()).expand(len(images), 1, 1, 1)
     return TensorDict({"images": images, "rms_scaling_constant": rms}, batch_size=[len(images)])
@@ -71,9 +73,10 @@ def reconstruct(
     *,
     looks: int = 1,
     batch: int = 16,
+    weight: Tensor | None = None,
     on_progress: Callable[[int], object] = lambda frames: None,
 ) -> Reconstruction:
-    """Predict and stitch a whole scan.
+    """Predict and stitch a whole scan; a network for groups sees each frame with its nearest neighbours.
 
     Parameters
     ----------
@@ -82,6 +85,8 @@ def reconstruct(
     positions_px : (n, 2) float64
     looks
         Further looks start from the stitched neighbours; the lift has them, with a network or alone.
+    weight : (N, N) float32, optional
+        Of a patch's pixels; None: the probe's intensity.
     on_progress
         Called with the number of frames of each batch done.
 
@@ -91,8 +96,9 @@ def reconstruct(
         If the positions span an area that no scan has.
     """
     _check_area(positions_px, probe.shape[-1])
-    intensity = probe.abs().square().sum(0)
-    weight = intensity / intensity.max()
+    weight = probe.abs().square().sum(0) if weight is None else weight
+    weight = weight / weight.max()
+    groups = companions(positions_px, positions_px, members_of(model))
     rfactors: list[float] = []
     before: Mosaic | None = None
     refused: dict[int, str] = {}
@@ -101,7 +107,7 @@ def reconstruct(
         mosaic = Mosaic(weight)
         for begin in range(0, len(kept), batch):
             part = kept[begin : begin + batch]
-            patches = _predict(model, amplitude[part], positions_px[part], before, weight)
+            patches = _predict(model, amplitude[groups[part]], positions_px[part], before, weight)
             refused |= mosaic.add(part.tolist(), patches, positions_px[part])
             on_progress(len(part))
         kept = np.setdiff1d(kept, list(refused))
@@ -111,6 +117,34 @@ def reconstruct(
         rfactors.append(rfactor(probe, mosaic, amplitude[kept], positions_px[kept]))
         before = mosaic
     return Reconstruction(mosaic, rfactors, refused)
+
+
+def members_of(model: Model) -> int:
+    """Return how many frames of a group a model sees together."""
+    return model.options.members if isinstance(model, Cnn) else 1
+
+
+def companions(positions_px: NDArray[np.float64], around_px: NDArray[np.float64], members: int) -> NDArray[np.int64]:
+    """Return, for each of the last ``len(around_px)`` of some positions, itself and its nearest others ``(n, members)``.
+
+    Where there are fewer, or a position is not finite, a frame stands for the missing ones.
+    """
+    count = len(positions_px)
+    own = np.arange(count - len(around_px), count)[:, None]
+    found = np.repeat(own, members, axis=1)
+    finite = np.isfinite(positions_px).all(axis=1)
+    asked = np.isfinite(around_px).all(axis=1)
+    if members == 1 or finite.sum() < members or not asked.any():
+        return found
+    names = np.flatnonzero(finite)
+    _, nearest = cKDTree(positions_px[names]).query(around_px[asked], k=members)
+    others = names[nearest]
+    is_own = others == own[asked]
+    is_own[~is_own.any(axis=1), -1] = True  # its twin stood nearer: the farthest makes room
+    order = np.argsort(~is_own, axis=1, kind="stable")
+    found[asked] = np.take_along_axis(others, order, axis=1)
+    found[:, :1] = own
+    return found
 
 
 def can_look_again(model: Model) -> bool:
@@ -131,7 +165,7 @@ def _check_area(positions_px: NDArray[np.float64], size_px: int) -> None:
 def _predict(
     model: Model, amplitude: Tensor, positions_px: NDArray[np.float64], before: Mosaic | None, weight: Tensor
 ) -> Tensor:
-    group = single_group(amplitude[:, None])
+    group = single_group(amplitude)
     if before is None:
         return model.predict(group)[:, 0]
     cuts = [before.surroundings(position, weight) for position in positions_px]
@@ -140,7 +174,7 @@ def _predict(
         return model.predict(group, starts[:, None], supports[:, None])[:, 0]
     if not isinstance(model, Lift):
         raise TypeError(f"model {model.name} has no second look")
-    frames = torch.fft.ifftshift(amplitude, dim=(-2, -1))[None]
+    frames = torch.fft.ifftshift(amplitude[:, 0], dim=(-2, -1))[None]
     return look(None, Optics(model.probe[None]), frames, starts[None], projections=model.projections)[0]
 
 

@@ -97,7 +97,12 @@ class LossSettings:
 
 
 def physics_loss(
-    network: TrainableCnn, group: TensorDict, probe: Tensor, probe_factor: Tensor, settings: LossSettings
+    network: TrainableCnn,
+    group: TensorDict,
+    probe: Tensor,
+    probe_factor: Tensor,
+    settings: LossSettings,
+    physics_weight: float = 1.0,
 ) -> Tensor:
     """Return the unsupervised loss of a DiffractionGroup, differentiable.
 
@@ -111,17 +116,22 @@ def physics_loss(
         Normalised, see :func:`ptychopinn.scaling.normalise_probe`.
     probe_factor : (B or 1, 1, 1, 1)
         Its q; used in the count regime.
+    physics_weight
+        Below 1 the rest of the loss compares patterns scaled by the rms constant (:mod:`ptychopinn.stages`); the
+        amplitude regime has this.
 
     Raises
     ------
     ReconstructionError
-        For MAE in the count regime.
+        For MAE, or a physics weight below 1, in the count regime.
     """
     images, offsets, datasets = group["images"], group["coords_relative"], group["experiment_id"]
     model = network.forward_model
     if network.physics.regime == "counts":
         if settings.loss_function != "Poisson":
             raise ReconstructionError("the count regime is trained with the Poisson loss; set loss_function to Poisson")
+        if physics_weight < 1:
+            raise ReconstructionError("the count regime has one stage; set stage_1_epochs and stage_2_epochs to 0")
         counts = torch.where(images < 0, -1.0, images.square())
         first, second = network.parts(counts.clamp_min(0) * group["rms_input_scale"])
         rate = model.intensity(network.combine(first, second), offsets, probe, probe_factor, datasets)
@@ -131,7 +141,8 @@ def physics_loss(
         first, second = network.parts(images.clamp_min(0) * factor)
         predicted = model.amplitude(network.combine(first, second), offsets, probe, factor, datasets)
         of = amplitude_poisson_loss if settings.loss_function == "Poisson" else amplitude_mae_loss
-        loss = of(predicted, images, group["physics_scaling_constant"])
+        scales = {"physics_scaling_constant": physics_weight, "rms_scaling_constant": 1 - physics_weight}
+        loss = sum((w * of(predicted, images, group[name]) for name, w in scales.items() if w > 0), images.new_zeros(()))
     if settings.amp_loss is not None:
         loss = loss + settings.amp_loss_coeff * SMOOTHNESS[settings.amp_loss](first)
     if settings.phase_loss is not None:

@@ -145,9 +145,22 @@ def is_no_data(pattern: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(np.isnan(pattern) if pattern.dtype.kind == "f" else pattern == no_data(pattern.dtype))
 
 
+def is_dark(pattern: NDArray[Any]) -> bool:
+    """Whether no pixel of a pattern, in a dtype of patterns, holds a count."""
+    for part in (pattern[len(pattern) // 2], pattern):  # most often the first row looked at is lit
+        lit = part > 0
+        if pattern.dtype.kind != "f":
+            lit &= part != no_data(pattern.dtype)
+        if lit.any():
+            return False
+    return True
+
+
 def as_pattern_dtype(counts: NDArray[Any]) -> NDArray[Any]:
     """Return counts as uint8, uint16, uint32 or float32, what is no data marked as such; a view where nothing changes."""
     dtype = counts.dtype
+    if not dtype.isnative:
+        return as_pattern_dtype(counts.astype(dtype.newbyteorder("=")))
     if dtype.kind == "f":
         values = counts.astype(np.float32, copy=False)
         bad = ~(np.isfinite(values) & (values >= 0))

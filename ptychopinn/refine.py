@@ -5,16 +5,16 @@ A pass over a block of frames computes the descent of the amplitude misfit sum (
     sum_px lambda |O - O_net|^2,
 
 O_net the network's mosaic; divides it by its diagonal curvature sum |P|^2 + lambda; and adds momentum (Nesterov's, begun
-anew when the misfit grows). That settles slow phase in some ten passes, where a sequential sweep needs a hundred. Counts
-are photons, so lambda is in photons a pixel: amplitudes of Poisson counts have the variance 1/4, and a network's error of
-standard deviation s gives lambda = 1 / (4 s^2). It is LEAST_PRIOR, and more where the photons say less than the network
-does: for a weak sample in few counts (see :func:`_prior`).
+anew when the descent turns against it). That settles slow phase in some ten passes, where sweeps frame by frame need a
+hundred; a ramp over everything, slowest of all, is found from the patterns' common shift. Counts are photons, so lambda is
+in photons a pixel: amplitudes of Poisson counts have the variance 1/4, and a network's error of standard deviation s gives
+lambda = 1 / (4 s^2). It is LEAST_PRIOR, and more where the photons say less than the network does: for a weak sample in few
+counts (see :func:`_prior`).
 
 Blocks: all frames while they are few, else the newest frame and those nearest to it, so that a pass costs the same in a
 scan of any length; what frames outside a block have found is held by their own curvature, sum |P|^2 over them. Frames
 live in a buffer bounded in bytes; the oldest go first, and what they gave is held likewise. A new frame blends the mosaic
-into the object in proportion to how little is covered there. The probe follows, at constant energy, once there are enough
-frames.
+into the object in proportion to how little is covered there. The probe follows once there are enough frames.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ LEAST_PRIOR = 2.0
 LEAST_CONTRAST = 0.05
 FLOOR = 0.01
 NEW_SHARE = 10.0
-PROBE_FRAMES, PROBE_PASSES, PROBE_STEP = 50, 3, 0.3
+LEAST_TURN_RAD = 0.02
+PROBE_FRAMES, PROBE_PASSES, PROBE_STEP = 100, 3, 0.3
 
 StartAt = Callable[[tuple[float, float]], Tensor]
 
@@ -54,6 +55,24 @@ class _Kept:
     total: float = 0.0
 
 
+class _Gauge:
+    """What is free between probe and object is held: the probe does not change along its scale, phase, place and ramp."""
+
+    def __init__(self, probe: Tensor) -> None:
+        size = probe.shape[-1]
+        along = torch.arange(size, device=probe.device) - size / 2
+        slopes = [(torch.roll(probe, -1, d) - torch.roll(probe, 1, d)) / 2 for d in (-2, -1)]
+        free = [probe, 1j * probe, 1j * along[:, None] * probe, 1j * along * probe, *slopes]
+        flat = torch.stack([torch.view_as_real(part).flatten() for part in free], dim=1)
+        self._free = torch.linalg.qr(flat)[0]
+
+    def without_free(self, change: Tensor) -> Tensor:
+        """Return a change of the probe ``(modes, N, N)`` without what is free."""
+        flat = torch.view_as_real(change).flatten()
+        kept = flat - self._free @ (self._free.T @ flat)
+        return torch.view_as_complex(kept.view(*change.shape, 2))
+
+
 class _Block:
     """Frames that are worked on together, and the sums of the pass over them. Places are relative to ``corner``."""
 
@@ -68,10 +87,9 @@ class _Block:
         self.curvature = torch.zeros_like(self.prior_weight)
         self.probe_descent: Tensor | None = None
         self.probe_curvature: Tensor | None = None
+        self.shift = torch.zeros(2, 2, device=known.device)
         self.place = 0
         self.passes = 0
-        self.misfit = 0.0
-        self.last_misfit = float("inf")
 
     def window(self, frame: _Kept, size_px: int) -> tuple[slice, slice]:
         """Return where a frame lies."""
@@ -107,7 +125,7 @@ class Refiner:
         self.size_px = probe.shape[-1]
         self.probe = probe
         self._intensity = probe.abs().square().sum(0)
-        self._energy = float(probe.abs().square().sum())
+        self._gauge = _Gauge(probe)
         self._peak = float(self._intensity.max())
         self._weight = self._intensity / self._peak
         self._start_at = start_at
@@ -270,7 +288,7 @@ class Refiner:
         if self._learns_probe(block):
             block.probe_descent = _plus(block.probe_descent, (back * patches.conj()[:, None]).sum(0))
             block.probe_curvature = _plus(block.probe_curvature, patches.abs().square().sum(0))
-        block.misfit += float(excess.square().sum())
+        block.shift += _shift_sums(magnitude, excess, amplitude >= 0)
         self._note(frames, excess.abs().sum((1, 2)).tolist(), amplitude.clamp_min(0.0).sum((1, 2)).tolist())
 
     def _note(self, frames: list[_Kept], misfits: list[float], totals: list[float]) -> None:
@@ -294,26 +312,49 @@ class Refiner:
         block.descent += block.prior_weight * (block.ahead - block.prior)
         step = block.descent / (block.curvature + block.prior_weight + FLOOR * self._peak)
         moved = block.ahead - step
-        if block.misfit > block.last_misfit:
+        change = moved - block.known
+        if float((step.conj() * change).real.sum()) > 0:  # the descent turns against the way it went
             self._momentum = 1.0
         grown = (1 + (1 + 4 * self._momentum**2) ** 0.5) / 2
-        change = moved - block.known
         block.ahead = moved + (self._momentum - 1) / grown * change
         block.known = moved
         self._canvas.planes["object"][here.window] += change
         self._momentum = grown
         self._canvas.touch(*here)
+        if len(block.frames) == len(self._frames):
+            self._turn(block)
         if block.probe_descent is not None and block.probe_curvature is not None:
             self._move_probe(block.probe_descent, block.probe_curvature)
         block.descent.zero_()
         block.curvature.zero_()
+        block.shift.zero_()
         block.probe_descent = block.probe_curvature = None
         block.passes, block.place = block.passes + 1, 0
-        block.last_misfit, block.misfit = block.misfit, 0.0
+
+    def _turn(self, block: _Block) -> None:
+        """Turn the whole object by the phase ramp that its patterns' shift against the measured ones tells.
+
+        A ramp is the slowest of all for the descent, since each frame alone hardly feels it.
+        """
+        pull, stiffness = block.shift.tolist()
+        ramp = [2 * np.pi / self.size_px * p / max(s, 1e-12) for p, s in zip(pull, stiffness, strict=True)]
+        turns = [r * side for r, side in zip(ramp, block.known.shape, strict=True)]
+        if max(map(abs, turns)) < LEAST_TURN_RAD:
+            return
+        y, x = (
+            torch.arange(size, device=block.known.device) * r - turn / 2
+            for size, r, turn in zip(self.shape, ramp, turns, strict=True)
+        )
+        turned = torch.exp(1j * (y[:, None] + x[None, :]))
+        self._canvas.planes["object"] *= turned
+        self._canvas.touch(0, 0, *self.shape)
+        y0, x0 = (a - o for a, o in zip(block.corner, self.origin_px, strict=True))
+        mine = turned[Box(y0, x0, *block.known.shape).window]
+        block.known, block.ahead = block.known * mine, block.ahead * mine
 
     def _move_probe(self, descent: Tensor, curvature: Tensor) -> None:
-        probe = self.probe - PROBE_STEP * descent / (curvature + FLOOR * curvature.max())
-        self.probe = probe * (self._energy / float(probe.abs().square().sum())) ** 0.5
+        change = -PROBE_STEP * descent / (curvature + FLOOR * curvature.max())
+        self.probe = self.probe + self._gauge.without_free(change)
         self._intensity = self.probe.abs().square().sum(0)
 
     @property
@@ -344,6 +385,13 @@ class Refiner:
 
 def _plus(total: Tensor | None, part: Tensor) -> Tensor:
     return part if total is None else total.add_(part)
+
+
+def _shift_sums(magnitude: Tensor, excess: Tensor, valid: Tensor) -> Tensor:
+    """Return pull and stiffness ``(2, 2)``, each (y, x), of the patterns' common shift, in least squares."""
+    slopes = [(torch.roll(magnitude, -1, d) - torch.roll(magnitude, 1, d)) * valid / 2 for d in (-2, -1)]
+    pull = torch.stack([(excess * slope).sum() for slope in slopes])
+    return torch.stack([pull, torch.stack([slope.square().sum() for slope in slopes])])
 
 
 def _prior(picture: Tensor, coverage: Tensor, peak: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from streams.frame import Frame, PositionNews
@@ -79,10 +79,14 @@ class SourceRun:
     has_ended: bool = False
     fault: str | None = None
     about: dict[str, Any] | None = None
+    timing: TimeCheck = field(default_factory=TimeCheck)
 
     def take(self, news: PositionNews) -> None:
         """Enter what a message says."""
         self.positions += len(news.positions)
+        for position in news.positions:
+            if position.time_s is not None:
+                self.timing.add_position(position.index, position.time_s)
         self.samples, self.samples_lost = news.samples, news.samples_lost
         self.samples_per_frame = news.samples_per_frame
         self.has_ended = news.ends or (self.has_ended and not news.positions)
@@ -116,7 +120,7 @@ class ScanAccount:
         self.has_newer_positions = False
         self.source: SourceRun | None = None
         self.source_began_anew = False
-        self.position_conflicts = 0
+        self.position_conflicts = self.dark = 0
         self.timing = TimeCheck()
         self._missing_below_expected = expected or 0
         self._gaps = 0
@@ -133,6 +137,11 @@ class ScanAccount:
         return self._gaps if self.expected is None else self._missing_below_expected
 
     @property
+    def paired(self) -> int:
+        """Frames that have found their position."""
+        return len(self.held) - len(self.waiting)
+
+    @property
     def pending(self) -> int:
         """Frames that wait for their position or are in flight."""
         return len(self.waiting) + len(self.in_flight)
@@ -141,6 +150,12 @@ class ScanAccount:
     def is_finished(self) -> bool:
         """Whether the scan has ended and nothing is pending."""
         return self.ended_at is not None and self.pending == 0
+
+    def take_run(self, run: SourceRun) -> None:
+        """Take the run of the position source that belongs to this scan."""
+        run.scan_id, self.source = self.scan_id, run
+        run.timing.take_frames(self.timing)
+        self.timing = run.timing
 
     def expect(self, expected: int | None) -> None:
         """Take the count that a repeated start gives, before any frame."""

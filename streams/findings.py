@@ -44,6 +44,8 @@ def _end(scan: ScanAccount) -> Iterator[str]:
 def _frames(scan: ScanAccount) -> Iterator[str]:
     if scan.duplicate >= max(_LEAST_DUPLICATES, _DUPLICATE_RATIO * scan.received):
         yield f"{scan.duplicate} frames came twice; check that only one sender feeds the frame stream"
+    if scan.dark:
+        yield f"{scan.dark} frames are dark, without a single count: the shutter was closed or the beam off"
     if scan.expected and scan.frames > scan.expected:
         yield f"frames up to {scan.frames - 1} came where {scan.expected} were announced"
     if (wrong := scan.refused["shape"] + scan.refused["dtype"]) > 0:
@@ -58,7 +60,7 @@ def _positions(scan: ScanAccount) -> Iterator[str]:
         )
     if (bad := scan.refused["bad_position"]) > 0:
         yield f"{bad} frames have a position that is not a finite number"
-    if scan.source_began_anew:
+    if scan.source_began_anew and scan.ended_by != "new_scan":
         yield "the position source began anew in mid-scan; frames after that have no position"
     elif scan.source is not None and scan.source.fault is not None:
         yield scan.source.fault
@@ -87,7 +89,8 @@ def _too_many(run: SourceRun, expected: int) -> str:
 def _ratio(scan: ScanAccount, run: SourceRun) -> Iterator[str]:
     """Compare samples and frames of a scan that has ended."""
     configured, frames = run.samples_per_frame, scan.frames
-    if frames < _LEAST_FRAMES:
+    is_whole = scan.ended_by in ("end", "all_there", "source") and frames >= (scan.expected or 0)
+    if frames < _LEAST_FRAMES or not is_whole:
         return
     found = run.samples / frames
     tolerance = _RATIO_TOLERANCE if run.has_ended else _RATIO_TOLERANCE_OPEN

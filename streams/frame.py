@@ -90,7 +90,8 @@ class Frame:
     """One decoded diffraction frame: ``counts`` ``(rows, columns)`` of an unsigned or float dtype, photons.
 
     ``position_m`` is set when the message carried it. ``received_ns`` is ``time.monotonic_ns`` at receipt.
-    ``exposed_s`` is when the exposure began, seconds on the detector's own clock, where the message says it.
+    ``exposed_s`` is when the exposure began, seconds on the detector's own clock, where the message says it; a dark
+    frame has no count in any pixel.
     """
 
     scan_id: str
@@ -99,6 +100,7 @@ class Frame:
     received_ns: int
     position_m: PositionM | None = None
     exposed_s: float | None = None
+    is_dark: bool = False
 
 
 @dataclass(frozen=True, slots=True)

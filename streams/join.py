@@ -14,6 +14,7 @@ Not safe to share between threads without a lock.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -94,6 +95,7 @@ class Join:
         self._early: OrderedDict[str | None, tuple[PositionTable, float]] = OrderedDict()
         self._runs = SourceRuns(position_timeout_s)
         self._flood = FloodGate(max_new_scans, clock())
+        self._newest_opened_at = -math.inf
         self._count_waiting = 0
         self.pending_bytes = 0
         self.positions_ignored = 0
@@ -118,8 +120,8 @@ class Join:
         name = self._names.get(wire_id)
         return None if name is None or self._find(name.scan_id) is None else name.scan_id
 
-    def start_scan(self, start: ScanStart) -> str:
-        """Open a scan and return its name.
+    def start_scan(self, start: ScanStart, *, was_heard: bool = True) -> str:
+        """Open a scan and return its name. ``was_heard`` is False where frames came without a start.
 
         A start repeated before any frame is the same scan. One that comes after frames means that the detector was
         armed anew under the same name: the scan so far is ended, cut short, and another opened. Where scans open too
@@ -132,7 +134,7 @@ class Join:
                 return scan.scan_id
             self._cut_short(scan, "new_scan")
         opened = self._open(start)
-        opened.has_start = True
+        opened.has_start = was_heard
         return opened.scan_id
 
     def end_scan(self, scan_id: str, *, exactly: bool = False, ended_by: EndedBy = "end") -> None:
@@ -149,7 +151,7 @@ class Join:
             return None
         if scan.expected and scan.missing == 0:
             return "all_there"
-        if any(other.opened_at > scan.opened_at and other.received for other in self._live.values()):
+        if scan.opened_at < self._newest_opened_at:
             return "new_scan"
         run = scan.source
         has_all = run is not None and run.has_ended and run.samples >= scan.frames * run.samples_per_frame
@@ -162,12 +164,15 @@ class Join:
         if scan.refuses_all:
             scan.refuse("scan_flood")
             return []
+        if scan.received == 1:
+            self._newest_opened_at = max(self._newest_opened_at, scan.opened_at)
         if scan.is_finished:
             scan.refuse("after_end")
             return []
         scan.note(frame.index)
         if frame.exposed_s is not None:
             scan.timing.add_frame(frame.index, frame.exposed_s)
+        scan.dark += frame.is_dark
         position_m = frame.position_m or scan.positions.get(frame.index)
         is_no_better = position_m is not None and not position_m.is_finite and frame.index in scan.misplaced
         if is_no_better or not scan.held.add(frame.index):
@@ -426,8 +431,6 @@ class Join:
         if not scan.positions.put(position.index, position.position_m):
             self.positions_ignored += 1
             return []
-        if position.time_s is not None:
-            scan.timing.add_position(position.index, position.time_s)
         return self._pair_waiting(scan, position.index)
 
     def _scan_of_position(self, position: Position) -> ScanAccount | None:

@@ -8,21 +8,21 @@
 ======== ==========================================================================================================
 
 Samples are placed by ``starting_sample_number`` alone. A source that starts over without its ``start`` being heard is
-known by its first message, or by message after message whose samples are already there.
+known by message after message whose samples are already there, or after a ``stop`` by its first one.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.codecs.base import Part, is_count
 from streams.errors import PositionError
-from streams.frame import PositionNews
+from streams.frame import Position, PositionNews
 from streams.samples import Sampler, SourceOptions
 
 __all__ = ["DEFAULT_CHANNELS", "DEFAULT_TIME_CHANNEL", "PandaReader", "read_json_map"]
@@ -34,15 +34,24 @@ _MAX_SAMPLES = 65_536
 _REPEATS_OF_A_RESTART = 8
 
 
+class _Samples(NamedTuple):
+    """The samples of one message, as :meth:`Sampler.add` takes them."""
+
+    first: int
+    values: NDArray[np.float64]
+    times_s: NDArray[np.float64] | None
+
+
 class PandaReader:
     """Reads the messages of one stream, in order of arrival."""
 
     def __init__(self, options: SourceOptions) -> None:
         self._options = options
         self._sampler = Sampler(options)
-        self._has_data = False
         self._messages = 0
-        self._repeats = 0
+        self._last_number: object = None
+        self._has_stopped = False
+        self._repeats: list[_Samples] = []
 
     def parse(self, parts: Sequence[Part]) -> PositionNews:
         """Read one message. Raises :class:`PositionError` for one that is refused."""
@@ -63,40 +72,48 @@ class PandaReader:
 
     def _begin(self) -> None:
         self._sampler.begin()
-        self._has_data = False
-        self._messages = self._repeats = 0
+        self._has_stopped = False
+        self._messages = 0
+        self._repeats = []
 
     def _data(self, message: dict[str, Any]) -> PositionNews:
         datasets = message.get("datasets")
         if not isinstance(datasets, dict):
             raise PositionError("PandA data message without datasets")
-        first, values, times_s = self._samples(datasets)
-        begins = self._is_restart(message.get("frame_number"), first)
+        samples = self._samples(datasets)
+        number = message.get("frame_number")
+        begins = self._has_stopped and not self._goes_on(number, samples.first)
         if begins:
             self._begin()
         before = self._sampler.repeated
-        positions = self._sampler.add(first, values, times_s)
-        self._has_data = True
+        positions = self._sampler.add(*samples)
         self._messages += 1
-        fault = None
-        if self._sampler.repeated > before:
-            self._repeats += 1
-            fault = (
-                f"position samples from {first} on came again; a second source sends too, or this one has restarted: "
-                "let one send at a time"
-            )
-        else:
-            self._repeats = 0
-        if self._repeats >= _REPEATS_OF_A_RESTART:
-            self._begin()
-            positions, begins, fault = self._sampler.add(first, values, times_s), True, None
-            self._has_data = True
-        return self._news(positions=positions, begins=begins, fault=fault)
+        self._last_number = number
+        if self._sampler.repeated == before:
+            self._repeats = []
+            return self._news(positions=positions, begins=begins)
+        self._repeats.append(samples)
+        if len(self._repeats) >= _REPEATS_OF_A_RESTART:
+            return self._news(positions=self._begin_with_repeats(), begins=True)
+        fault = (
+            f"position samples from {samples.first} on came again; a second source sends too, or this one has restarted: "
+            "let one send at a time"
+        )
+        return self._news(positions=positions, fault=fault)
 
-    def _is_restart(self, number: object, first: int) -> bool:
-        return self._has_data and number == 0 and first == 0 and self._sampler.samples > 0 and self._messages > 1
+    def _goes_on(self, number: object, first: int) -> bool:
+        """Whether a message goes on where the run was, though a ``stop`` came: then a second source sent that."""
+        last = self._last_number
+        return type(last) is int and number == last + 1 and first == self._sampler.samples
 
-    def _samples(self, datasets: dict[str, Any]) -> tuple[int, NDArray[np.float64], NDArray[np.float64] | None]:
+    def _begin_with_repeats(self) -> list[Position]:
+        """Take what seemed to come again for a run of its own, whose ``start`` was not heard."""
+        repeats = self._repeats
+        self._begin()
+        self._messages = len(repeats)
+        return [position for samples in repeats for position in self._sampler.add(*samples)]
+
+    def _samples(self, datasets: dict[str, Any]) -> _Samples:
         (first, y), (other, x) = (self._channel(datasets, name) for name in self._options.channels)
         if first != other or len(y) != len(x):
             raise PositionError(
@@ -108,7 +125,7 @@ class PandaReader:
         if name is not None and name in datasets:
             start, times = self._channel(datasets, name)
             times_s = times if start == first and len(times) == len(y) else None
-        return first, np.stack([y, x], axis=-1), times_s
+        return _Samples(first, np.stack([y, x], axis=-1), times_s)
 
     def _channel(self, datasets: dict[str, Any], name: str) -> tuple[int, NDArray[np.float64]]:
         dataset = datasets.get(name)
@@ -131,11 +148,14 @@ class PandaReader:
 
     def _stop(self, message: dict[str, Any]) -> PositionNews:
         emitted = message.get("emitted_frames")
+        is_theirs = bool(self._repeats) and emitted == len(self._repeats)  # a short run whose start was not heard
+        positions = self._begin_with_repeats() if is_theirs else []
+        self._has_stopped = True
         fault = None
-        if type(emitted) is int and emitted > self._messages:
+        if type(emitted) is int and emitted > self._messages and not self._sampler.lost:  # what is lost is the tail
             lost = emitted - self._messages
             fault = f"{lost} of {emitted} position messages were lost; their frames have no position"
-        return self._news(ends=True, fault=fault)
+        return self._news(positions=positions, begins=is_theirs, ends=True, fault=fault)
 
     def _news(self, **what: Any) -> PositionNews:
         sampler = self._sampler

@@ -104,9 +104,9 @@ class Peers:
         if self._failing:
             self._failing -= 1
             return
-        self.connections = max(0, self.connections - 1)
         log.warning("%s: a connection was lost", self._place)
         self._say("the connection was lost; the sender stopped, or sent more than the limit allows")
+        self.connections = max(0, self.connections - 1)  # last: who sees it sees why
 
 
 def has_input(socket: zmq.Socket[bytes]) -> bool:

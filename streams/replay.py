@@ -46,6 +46,7 @@ def prepare(
     encoding: str = "bslz4",
 ) -> list[Message]:
     """Encode all frames ``(n, H, W)`` beforehand, with their positions ``(n, 2)`` where given, for a fast replay."""
+    codec.encode_start(ScanStart(scan_id, len(counts)), counts.shape[1:], counts.dtype)  # some frames carry of it
     return [_encode(counts, positions_m, codec, scan_id, index, encoding) for index in range(len(counts))]
 
 

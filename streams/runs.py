@@ -10,8 +10,11 @@ from collections.abc import Mapping
 
 from streams.account import ScanAccount, SourceRun
 from streams.frame import PositionNews
+from streams.tables import PositionTable
 
 __all__ = ["SourceRuns"]
+
+_LATE_START_S = 2.0
 
 
 class SourceRuns:
@@ -41,7 +44,8 @@ class SourceRuns:
         """Enter what the source says; return its run, with its scan if one of the unfinished ``scans`` fits."""
         run = self._run
         if run is None or news.begins:
-            run = self._run = self._begin(news.begins, scans, now)
+            is_early = news.begins and not (news.positions and news.positions[0].index > 0)
+            run = self._run = self._begin(is_early, scans, now)
         run.take(news)
         if run.scan_id is None:
             self._give(run, scans)
@@ -58,7 +62,7 @@ class SourceRuns:
             idle.source = None
         elif run.scan_id is not None:
             return
-        run.scan_id, scan.source = scan.scan_id, run
+        scan.take_run(run)
 
     def drop_waiting(self) -> None:
         """Forget a run that waited for its scan in vain."""
@@ -70,8 +74,9 @@ class SourceRuns:
         old, run = self._run, SourceRun(now, was_seen_beginning)
         scan = None if old is None or old.scan_id is None else scans.get(old.scan_id)
         if old is not None and scan is not None:
-            if old.positions == 0:  # it began twice
-                run.scan_id, scan.source = scan.scan_id, run
+            if scan.paired == 0:  # it began twice, or what was there was left from before
+                scan.take_run(run)
+                scan.positions = PositionTable(scan.positions.max_bytes)
             elif scan.ended_at is None:
                 scan.source_began_anew = True
         return run
@@ -79,15 +84,15 @@ class SourceRuns:
     def _give(self, run: SourceRun, scans: Mapping[str, ScanAccount]) -> None:
         """Give a run the scan without one that opened nearest to its beginning.
 
-        One that had ended before is out of the question, and so is one that took frames for long before the source was
-        seen to begin: its first frames are not those of this run.
+        One that had ended a while before is out of the question, and so is one that took frames for long before the
+        source was seen to begin: its first frames are not those of this run.
         """
         candidates = []
         for scan in scans.values():
-            is_over = scan.ended_at is not None and scan.ended_at < run.began_at
+            is_over = scan.ended_at is not None and run.began_at - scan.ended_at > _LATE_START_S
             is_old = run.was_seen_beginning and run.began_at - scan.opened_at > self._most_apart_s
             if scan.source is None and not is_over and not is_old:
                 candidates.append(scan)
         if candidates:
             scan = min(candidates, key=lambda scan: abs(scan.opened_at - run.began_at))
-            run.scan_id, scan.source = scan.scan_id, run
+            scan.take_run(run)

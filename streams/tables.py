@@ -62,6 +62,7 @@ class PositionTable:
     """Positions by index, 16 bytes each. A position that is not finite is kept as infinite, so that it is known bad."""
 
     def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
         self._max_pages = max(1, max_bytes // _PAGE_BYTES)
         self._pages: dict[int, array[float]] = {}
 

@@ -35,6 +35,11 @@ class TimeCheck:
         """Take the time of a position, seconds of the source's clock."""
         self._add(1, index, time_s)
 
+    def take_frames(self, other: TimeCheck) -> None:
+        """Take the frames that another check has heard of and not yet compared."""
+        for index, time_s in other._times[0].items():
+            self.add_frame(index, time_s)
+
     def _add(self, side: int, index: int, time_s: float) -> None:
         if index % _EVERY or self.slip is not None:
             return

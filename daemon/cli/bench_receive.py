@@ -19,6 +19,7 @@ import numpy as np
 from daemon.config import Limits
 from daemon.errors import DaemonError
 from daemon.intake import Intake, IntakeOptions
+from daemon.ledger import Ledger, LedgerEvents, LedgerOptions
 from daemon.metrics import Metrics
 from daemon.preprocess import Preprocess, PreprocessOptions
 from streams.codecs import CODECS
@@ -63,22 +64,20 @@ def _measure(case: Case) -> dict[str, float]:
     def on_points(points: list[ScanPoint]) -> None:
         nonlocal seen
         seen += len(points)
-        intake.mark_stitched(points[0].scan_id, [point.index for point in points])
+        ledger.mark_stitched(points[0].scan_id, [point.index for point in points])
 
     limits = Limits()
     middle = (case.shape[0] // 2, case.shape[1] // 2)
-    intake = Intake(
-        CODECS[FORMAT](),
-        Preprocess(PreprocessOptions("identity", middle, case.size_px)),
+    preprocess = Preprocess(PreprocessOptions("identity", middle, case.size_px))
+    ledger = Ledger(
         Join(),
-        IntakeOptions(
-            limits.queue_bytes, PATIENCE_S, workers=limits.decode_workers, positions_m=np.zeros((case.frames, 2))
-        ),
+        preprocess,
+        LedgerOptions(PATIENCE_S, positions_m=np.zeros((case.frames, 2))),
         Metrics(),
-        on_points=on_points,
-        on_started=lambda _stored: None,
-        on_complete=lambda _scan_id: done.set(),
+        LedgerEvents(on_points, lambda _stored: None, lambda _scan_id: done.set()),
     )
+    options = IntakeOptions(limits.queue_bytes, workers=limits.decode_workers)
+    intake = Intake(CODECS[FORMAT](), preprocess, ledger, options, Metrics())
     receiver = Receiver("frames", "@tcp://127.0.0.1:0", "pull", intake.on_frame_message)
     intake.start()
     receiver.start()

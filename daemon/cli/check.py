@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import socket as sockets
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import typer
 
-from daemon.cli.listening import Finding, describe_frames, describe_positions, listen
+from daemon.cli.listening import Finding, Heard, describe_frames, describe_positions, listen
 from daemon.cli.running import daemon_status, daemon_url
 from daemon.config import Config
 from daemon.errors import DaemonError
-from daemon.receivers import make_frames_receiver, make_positions_receiver
+from daemon.receivers import make_frames_receiver, make_positions_receiver, shared_streams
 from daemon.setup import Setup
 from ptychopinn.errors import ReconstructionError
 from streams.errors import StreamError
@@ -24,6 +25,8 @@ from streams.source import OnMessage, Source
 FEW = 4
 LEAST_FREE_BYTES = 1 << 30
 Findings = dict[str, Finding]
+Make = Callable[[OnMessage], Source]
+Describe = Callable[[Config, Heard], Finding]
 
 
 def run_check(config: Config, wait_s: float, as_json: bool) -> None:
@@ -119,20 +122,21 @@ def _family(host: str) -> sockets.AddressFamily:
 
 def _listen(config: Config, wait_s: float) -> Findings:
     """Listen at all streams at the same time, since a sender may wait for all its receivers."""
-    frames, positions = config.frames, config.positions
     found: Findings = {}
+    shared = shared_streams(config)
     try:
         has_positions = make_positions_receiver(config, lambda _parts, _ns: None) is not None
     except StreamError as fault:
         has_positions = False
         found["positions"] = Finding("ERROR", str(fault))
     with ThreadPoolExecutor() as pool:
-        make = partial(make_frames_receiver, config, receive_limit=FEW)
-        hearing = {"frames": pool.submit(listen, make, frames.socket, wait_s, partial(describe_frames, config))}
+
+        def hear(name: str, make: Make, describe: Describe) -> Future[Finding]:
+            return pool.submit(listen, make, name in shared, wait_s, partial(describe, config))
+
+        hearing = {"frames": hear("frames", partial(make_frames_receiver, config, receive_limit=FEW), describe_frames)}
         if has_positions:
-            make = partial(_make_positions_receiver, config)
-            socket = "" if positions.source == "pandablocks" else positions.socket
-            hearing["positions"] = pool.submit(listen, make, socket, wait_s, partial(describe_positions, config))
+            hearing["positions"] = hear("positions", partial(_make_positions_receiver, config), describe_positions)
     return {name: future.result() for name, future in hearing.items()} | found
 
 

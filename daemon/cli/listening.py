@@ -16,7 +16,7 @@ from streams.errors import CodecError, StreamError
 from streams.frame import Position, PositionNews, ScanStart
 from streams.source import OnMessage, Source
 
-MOST_MESSAGES = {"pull": 100, "sub": 200}
+MOST_MESSAGES = 100
 MOST_BYTES = 64 << 20
 
 
@@ -51,10 +51,13 @@ class Heard:
 
 
 def listen(
-    make: Callable[[OnMessage], Source], socket: str, wait_s: float, describe: Callable[[Heard], Finding]
+    make: Callable[[OnMessage], Source], is_shared: bool, wait_s: float, describe: Callable[[Heard], Finding]
 ) -> Finding:
-    """Return what is heard at an endpoint within ``wait_s``, in ``describe``'s words."""
-    heard = Heard(MOST_MESSAGES.get(socket, MOST_MESSAGES["sub"]))
+    """Return what is heard at an endpoint within ``wait_s``, in ``describe``'s words.
+
+    ``is_shared`` if what is heard here is lost to others.
+    """
+    heard = Heard(MOST_MESSAGES)
     try:
         receiver = make(heard)
         receiver.start()
@@ -74,7 +77,7 @@ def listen(
             return Finding("SILENT", fault_words or f"{place}: nobody has connected within {wait_s:g} s")
         return Finding("SILENT", f"{place}: connected, but silent for {wait_s:g} s; without a scan that is normal")
     found = describe(heard)
-    share = f"; {len(heard.messages)} messages were taken off the stream for this" if socket == "pull" else ""
+    share = f"; {len(heard.messages)} messages were taken off the stream for this" if is_shared else ""
     return Finding(found.word, f"{place}: {found.detail}{share}", found.seen)
 
 

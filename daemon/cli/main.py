@@ -114,18 +114,29 @@ def replay(
     data: Annotated[Path, typer.Argument(help="Scan (CXI, NPZ, PTYD, product's patterns file), or a recording.")],
     bind: Annotated[str, typer.Option(help="Address to bind for frames; a leading > connects.")],
     stream_format: Annotated[
-        Literal["native", "dectris-v2"] | None, typer.Option("--format", help="Wire format; a recording has its own.")
+        Literal["native", "dectris-v1", "dectris-v2", "array-1.0"] | None,
+        typer.Option("--format", help="Wire format; a recording has its own."),
     ] = None,
     positions: Annotated[
         str | None, typer.Option(help="Address for positions; without it they go in the frames.")
     ] = None,
+    positions_format: Annotated[Literal["native", "panda"], typer.Option(help="Form of the positions.")] = "native",
+    positions_socket: Annotated[
+        Literal["push", "pub"] | None, typer.Option(help="Socket type for positions; without it as for frames.")
+    ] = None,
+    samples_per_frame: Annotated[int, typer.Option(min=1, help="For panda: samples of a frame.")] = 1,
     socket: Annotated[Literal["push", "pub"], typer.Option(help="Socket type.")] = "push",
+    flatten: Annotated[
+        bool, typer.Option("--flatten", help="Send each part as a message of its own, as some relays do.")
+    ] = False,
     rate: Annotated[
         float | None, typer.Option(min=0.01, help="Frames a second; without it as fast as taken, or a recording's own.")
     ] = None,
     fault: Annotated[str, typer.Option(help="drop=P,duplicate=P,reorder=FRAMES,corrupt=P,late-positions=SECONDS")] = "",
     scan_id: Annotated[str, typer.Option(help="Name of the scan.")] = "",
-    encoding: Annotated[Literal["bslz4", "none"], typer.Option(help="Compression of the pixels.")] = "bslz4",
+    encoding: Annotated[
+        Literal["bslz4", "lz4", "none"], typer.Option(help="Compression of the pixels; lz4 is for dectris-v1.")
+    ] = "bslz4",
     repeat: Annotated[int, typer.Option(min=1, help="Send the frames this many times, as one scan.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the faults.")] = 0,
     wait: Annotated[float, typer.Option(min=0, help="How long to wait for a receiver, s.")] = 60.0,
@@ -149,7 +160,22 @@ def replay(
         raise ConfigError(f"--format is missing; {data} is no recording, so say in which format to send it")
     packing = "" if encoding == "none" else encoding
     options = ReplayOptions(
-        stream_format, bind, positions, socket, rate, fault, scan_id, packing, repeat, seed, wait, keys
+        stream_format,
+        bind,
+        positions,
+        socket,
+        rate,
+        fault,
+        scan_id,
+        packing,
+        repeat,
+        seed,
+        wait,
+        keys,
+        flatten,
+        positions_format,
+        positions_socket,
+        samples_per_frame,
     )
     run_replay(data, options, as_json)
 
@@ -235,12 +261,13 @@ def predict(
     looks: Annotated[int, typer.Option(min=1, max=4, help="Looks; further ones start from the neighbours.")] = 2,
     sweeps: Annotated[int, typer.Option(min=0, help="Sweeps of the refiner afterwards.")] = 0,
     pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, for files that do not give it.")] = None,
+    plot: Annotated[Literal["png", "svg"] | None, typer.Option(help="A plot beside each product, of this kind.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict one file or many, to products."""
     from daemon.cli.predict import PredictOptions, run_predict
 
-    run_predict(data, output, PredictOptions(bundle, probe, device, looks, sweeps, pixel_size), as_json)
+    run_predict(data, output, PredictOptions(bundle, probe, device, looks, sweeps, pixel_size, plot), as_json)
 
 
 @app.command()
@@ -316,8 +343,18 @@ def model_set(name: ModelName, url: Url = DEFAULT_URL, token_file: Token = None)
 
 
 @app.command()
-def scans(url: Url = DEFAULT_URL, token_file: Token = None, as_json: AsJson = False) -> None:
-    """List what a running daemon has done."""
+def scans(
+    url: Url = DEFAULT_URL,
+    token_file: Token = None,
+    journal: Annotated[Path | None, typer.Option(help="List the scans of this journal instead of a daemon's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what a running daemon has done, or what its journal holds."""
+    if journal is not None:
+        from daemon.cli.scans import show_journal
+
+        show_journal(journal, as_json)
+        return
     from daemon.cli.remote import show_scans
 
     show_scans(url, token_file, as_json)

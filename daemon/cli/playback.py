@@ -49,7 +49,11 @@ def run_playback(path: Path, options: PlaybackOptions, as_json: bool) -> None:
                     f"nobody connected to {sender.endpoint} within {options.wait_s:g} s; start the daemon"
                 )
         with tqdm(unit=" messages", desc="sending", disable=not sys.stderr.isatty(), leave=False) as bar:
-            played = play(recording, senders, rate_hz=options.rate_hz, on_sent=lambda _: bar.update())
+
+            def on_sent(_stream: str) -> None:
+                bar.update()
+
+            played = play(recording, senders, rate_hz=options.rate_hz, on_sent=on_sent)
     _say(path, recording, played, as_json)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
@@ -15,17 +16,18 @@ import typer
 from numpy.typing import NDArray
 
 from daemon.cli.progress import progress
-from daemon.cli.scan_input import positions_of, probe_of
+from daemon.cli.scan_input import positions_of, probe_of, read_data
 from daemon.errors import ConfigError, DaemonError
-from daemon.files import LiveGroup, ProbeFile, Product, ScanFile, read_probe, read_scan, write_product
+from daemon.files import LiveGroup, ProbeFile, Product, ScanFile, read_probe, write_product
 from daemon.scans import now_text
 from daemon.version import VERSION
-from ptychopinn.bundle import Bundle, build_network, find_bundle, load_model, read_bundle
+from ptychopinn.api import Picture, PtychoModel, save_plot
+from ptychopinn.bundle import find_bundle
 from ptychopinn.device import choose_device
 from ptychopinn.errors import FileFormatError, ProbeMismatchError, ReconstructionError
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.inference import Reconstruction, can_look_again, choose_batch, reconstruct, rfactor
-from ptychopinn.model import Model, build_model
+from ptychopinn.model import build_model
 from ptychopinn.physics import vacuum_counts
 from ptychopinn.refine import Refiner
 
@@ -43,6 +45,7 @@ class PredictOptions:
     looks: int
     sweeps: int
     pixel_size_m: float | None
+    plot: str | None = None
 
 
 def run_predict(data: list[Path], output: Path, options: PredictOptions, as_json: bool) -> None:
@@ -104,9 +107,9 @@ class _Predictor:
             self._device = choose_device(options.device)
         except (ValueError, RuntimeError) as fault:
             raise ConfigError(f"--device: {str(fault).splitlines()[0]}") from fault
-        self._bundle = find_bundle(options.bundle)
-        if self._bundle is not None:
-            build_network(read_bundle(self._bundle), self._bundle)
+        torch.set_num_threads(_threads())
+        path = find_bundle(options.bundle)
+        self._model = None if path is None else PtychoModel.load(path)
         if options.probe is not None:
             read_probe(options.probe)
         self._batches: dict[tuple[int, ...], int] = {}
@@ -114,12 +117,13 @@ class _Predictor:
     def predict(self, path: Path, target: Path) -> dict[str, Any]:
         """Predict a file, write its product, return what was done."""
         options, started = self._options, now_text()
-        scan = read_scan(path)
+        scan = read_data(path)
         positions_px, pixel_size_m = positions_of(scan, path, options.pixel_size_m)
         counts = to_amplitude(scan.counts, scan.mask, None)
         found, factor = _in_photons(self._probe(scan, path, pixel_size_m), counts, path)
         probe, amplitude = (torch.from_numpy(a).to(self._device) for a in (found.probe, counts))
-        model, bundle = self._model(probe)
+        bundle = None if self._model is None else self._model.bundle
+        model = build_model("lift", probe) if self._model is None else self._model.for_probe(probe)
         looks = options.looks if can_look_again(model) else 1
         batch = self._batches.get(found.probe.shape) or choose_batch(model, probe.shape[-1], self._device)
         self._batches[found.probe.shape] = batch
@@ -152,6 +156,8 @@ class _Predictor:
             live=live,
         )
         _write(target, product)
+        if options.plot is not None:
+            _plot(target.with_suffix(f".{options.plot}"), outcome, scan)
         return {
             "input": str(path),
             "output": str(target),
@@ -176,10 +182,11 @@ class _Predictor:
             )
         return found
 
-    def _model(self, probe: torch.Tensor) -> tuple[Model, Bundle | None]:
-        if self._bundle is None:
-            return build_model("lift", probe), None
-        return load_model(self._bundle, probe, projections=2)
+
+def _threads() -> int:
+    """Return the CPU threads to use: as OMP_NUM_THREADS says, else two, never more than there are cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(len(os.sched_getaffinity(0)), int(asked) if asked.isdecimal() and int(asked) else 2)
 
 
 def _in_photons(found: ProbeFile, amplitude: NDArray[np.float32], path: Path) -> tuple[ProbeFile, float]:
@@ -241,6 +248,17 @@ def _write(target: Path, product: Product) -> None:
         write_product(target, product)
     except OSError as fault:
         raise DaemonError(f"{target} cannot be written ({fault.strerror or fault}); choose another --output") from fault
+
+
+def _plot(path: Path, outcome: _Outcome, scan: ScanFile) -> None:
+    """Draw the object, and beside it the truth or guess that the scan's file holds."""
+    weight = outcome.live.refined_weight if outcome.live.refined_weight is not None else outcome.live.network_weight
+    y, x = (round(own - other) for own, other in zip(outcome.origin_px, scan.object_origin_px, strict=True))
+    picture = Picture(outcome.object, weight, (y, x), len(outcome.kept))
+    try:
+        save_plot(path, picture, scan.object, title=scan.name)
+    except OSError as fault:
+        raise DaemonError(f"{path} cannot be written ({fault.strerror or fault}); choose another --output") from fault
 
 
 def _verdict(frames: int, result: Reconstruction) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from daemon.cli.running import daemon_status, daemon_url
 from daemon.config import Config
 from daemon.errors import ConfigError, DaemonError
 from daemon.queue import ByteQueue
-from daemon.receivers import make_frames_receiver, make_positions_receiver
+from daemon.receivers import make_frames_receiver, make_positions_receiver, shared_streams
 from daemon.scans import now_text
 from daemon.version import VERSION
 from streams.recording import RecordingWriter
@@ -72,7 +72,7 @@ def run_record(config: Config, output: Path, options: RecordOptions, as_json: bo
 
 
 def _writer(config: Config, output: Path, receivers: Sequence[Source]) -> RecordingWriter:
-    known = {
+    known: dict[str, dict[str, str]] = {
         "frames": {"socket": config.frames.socket, "format": config.frames.format},
         "positions": {"socket": config.positions.socket, "format": config.positions.source},
     }
@@ -85,12 +85,7 @@ def _writer(config: Config, output: Path, receivers: Sequence[Source]) -> Record
 
 def _check_daemon(config: Config, options: RecordOptions) -> None:
     """Refuse to take messages from a daemon that runs, unless told to."""
-    pulled = [
-        part
-        for part in (config.frames, config.positions)
-        if part.socket == "pull" and not str(part.endpoint).startswith("@")
-    ]
-    if pulled and not options.beside_daemon and daemon_status(config) is not None:
+    if not options.beside_daemon and shared_streams(config) and daemon_status(config) is not None:
         raise ConfigError(
             f"a daemon runs at {daemon_url(config)}, and a message that is pulled goes to one receiver alone; stop it, "
             "record from a PUB socket, or give --beside-daemon to take a share of its messages"

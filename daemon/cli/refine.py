@@ -12,8 +12,8 @@ import torch
 import typer
 
 from daemon.cli.progress import progress
-from daemon.cli.scan_input import positions_of, probe_of
-from daemon.files import Product, ScanFile, read_scan, write_product
+from daemon.cli.scan_input import positions_of, probe_of, read_data
+from daemon.files import Product, ScanFile, write_product
 from daemon.version import VERSION
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.retrieve import Retrieval, retrieve
@@ -35,7 +35,7 @@ class RefineOptions:
 
 def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) -> None:
     """Refine and write a product; say the R-factor and the time it took."""
-    scan = read_scan(data)
+    scan = read_data(data)
     probe = probe_of(scan, data, options.probe)
     positions_px, pixel_size_m = positions_of(scan, data, options.pixel_size_m)
     amplitude = torch.from_numpy(to_amplitude(scan.counts, scan.mask, None))

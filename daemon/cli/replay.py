@@ -13,12 +13,15 @@ import typer
 from numpy.typing import NDArray
 
 from daemon.cli.progress import progress
+from daemon.cli.scan_input import read_data
 from daemon.errors import ConfigError
-from daemon.files import ScanFile, read_scan
+from daemon.files import ScanFile
 from streams.codecs import CODECS, sanitise_scan_id
 from streams.errors import EndpointError, StreamError
+from streams.frame import StreamGeometry
 from streams.keys import KeyFiles, read_keys
-from streams.replay import Faults, Summary, prepare, replay
+from streams.panda_messages import PandaMessages
+from streams.replay import Faults, PositionMessages, Summary, native_positions, prepare, replay
 from streams.transport import Sender
 
 PREPARED_BYTES = 2 << 30
@@ -40,10 +43,22 @@ class ReplayOptions:
     seed: int
     wait_s: float
     keys: KeyFiles = KeyFiles()
+    is_flat: bool = False
+    positions_format: str = "native"
+    positions_socket: str | None = None
+    samples_per_frame: int = 1
 
-    def sender(self, endpoint: str) -> Sender:
+    def sender(self, endpoint: str, socket: str | None = None) -> Sender:
         """Return a sender to an endpoint, with keys if there are any."""
-        return Sender(endpoint, self.socket, curve=read_keys(self.keys, not endpoint.startswith(">"), "replay"))
+        curve = read_keys(self.keys, not endpoint.startswith(">"), "replay")
+        return Sender(endpoint, socket or self.socket, curve=curve)
+
+    @property
+    def position_messages(self) -> PositionMessages:
+        """How positions are written."""
+        if self.positions_format == "panda":
+            return PandaMessages(samples_per_frame=self.samples_per_frame)
+        return native_positions
 
 
 @dataclass(slots=True)
@@ -64,14 +79,14 @@ def run_replay(data: Path, options: ReplayOptions, as_json: bool) -> None:
         faults = Faults.parse(options.fault)
     except StreamError as fault:
         raise ConfigError(f"--fault: {fault}") from fault
-    scan = read_scan(data)
+    scan = read_data(data)
     scan_id = sanitise_scan_id(options.scan_id or f"{scan.name}-{time.strftime('%Y%m%dT%H%M%S')}")
     times = _Times()
     with options.sender(options.bind) as sender:
         if options.positions is None:
             summary = _send(scan, scan_id, options, faults, sender, None, times)
         else:
-            with options.sender(options.positions) as position_sender:
+            with options.sender(options.positions, options.positions_socket) as position_sender:
                 summary = _send(scan, scan_id, options, faults, sender, position_sender, times)
     if as_json:
         typer.echo(json.dumps({"scan_id": scan_id, **asdict(summary), **asdict(times)}))
@@ -112,12 +127,14 @@ def _send(
             sender,
             scan_id=scan_id,
             position_sender=position_sender,
-            metadata=_metadata(scan),
+            position_messages=options.position_messages,
+            geometry=_geometry(scan),
             rate_hz=options.rate_hz,
             faults=faults,
             seed=options.seed,
             encoding=options.encoding,
             prepared=prepared,
+            is_flat=options.is_flat,
             on_progress=on_progress,
         )
 
@@ -133,12 +150,12 @@ def _integral(counts: NDArray[Any]) -> NDArray[Any]:
     return counts.astype(np.uint16 if counts.max() < 65535 else np.uint32)
 
 
-def _metadata(scan: ScanFile) -> dict[str, Any]:
-    """Return what the file knows of the experiment, under the names of DECTRIS' stream."""
-    known = {
-        "incident_energy": scan.photon_energy_eV,
-        "detector_translation": None if scan.detector_distance_m is None else [0.0, 0.0, scan.detector_distance_m],
-        "pixel_size_x": scan.detector_pixel_size_m,
-        "pixel_size_y": scan.detector_pixel_size_m,
-    }
-    return {key: value for key, value in known.items() if value is not None}
+def _geometry(scan: ScanFile) -> StreamGeometry:
+    """Return what the file knows of the experiment."""
+    pixel_m = scan.detector_pixel_size_m
+    return StreamGeometry(
+        photon_energy_eV=scan.photon_energy_eV,
+        detector_distance_m=scan.detector_distance_m,
+        detector_pixel_size_m=None if pixel_m is None else (pixel_m, pixel_m),
+        mask=scan.mask,
+    )

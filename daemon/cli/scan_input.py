@@ -1,4 +1,4 @@
-"""What ``refine`` and ``predict`` need of a scan's file, or one sentence on what it lacks."""
+"""What ``refine``, ``predict`` and ``replay`` need of a scan's file, or one sentence on what it lacks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.files import ProbeFile, ScanFile, read_probe
+from daemon.files import ProbeFile, ScanFile, read_probe, read_scan
+from daemon.journal.reading import is_journal, read_journal
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
+
+
+def read_data(path: Path) -> ScanFile:
+    """Return the scan in a file, or in the journal of a daemon. Raises :class:`FileFormatError`."""
+    return read_journal(path) if is_journal(path) else read_scan(path)
 
 
 def probe_of(scan: ScanFile, data: Path, path: Path | None) -> ProbeFile:

@@ -6,15 +6,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 import typer
 
 from daemon.cli.progress import progress
 from daemon.errors import ConfigError
 from daemon.files import read_probe
+from ptychopinn.contract.training_export import write_training_file
+from ptychopinn.datagen import training_scan
 from ptychopinn.errors import ProbeMismatchError
-from ptychopinn.simulate import PROBES, TEXTURES, TRACKS, Recipe, SimulatedScan, simulate_scan
+from ptychopinn.simulate import PROBES, TEXTURES, TRACKS, Recipe, simulate_scan
 
 PIXEL_SIZE_M = 2.8e-8
 
@@ -42,7 +43,7 @@ def run_simulate(output: Path, recipe: Recipe, probe_file: Path | None, count: i
         for number in range(count):
             path = output if count == 1 else output.with_name(f"{output.stem}-{number:04d}.npz")
             scan = simulate_scan(replace(recipe, seed=recipe.seed + number), probe)
-            write_scan(path, scan, pixel_size_m)
+            write_training_file(path, training_scan(scan, pixel_size_m), "diff3d")
             written.append({"file": str(path), "frames": len(scan.amplitude), "seed": scan.recipe.seed})
             bar.update()
     if as_json:
@@ -50,22 +51,3 @@ def run_simulate(output: Path, recipe: Recipe, probe_file: Path | None, count: i
     else:
         for one in written:
             typer.echo(f"{one['file']}: {one['frames']} frames of {recipe.size_px} px, seed {one['seed']}")
-
-
-def write_scan(path: Path, scan: SimulatedScan, pixel_size_m: float) -> None:
-    """Write counts, positions (pixels), the probe as given and the true object, under the keys of the field."""
-    amplitude = scan.amplitude.numpy()
-    mask = (amplitude < 0).all(axis=0)
-    counts = np.rint(np.maximum(amplitude, 0) ** 2)
-    with path.open("wb") as stream:
-        np.savez_compressed(
-            stream,
-            diff3d=counts.astype(np.uint16 if counts.max() < 65535 else np.uint32),
-            bad_pixels=mask,
-            xcoords=scan.positions_px[:, 1],
-            ycoords=scan.positions_px[:, 0],
-            scan_index=np.zeros(len(counts), dtype=np.int64),
-            probeGuess=scan.probe.numpy(),
-            objectGuess=scan.object.numpy(),
-            object_pixel_size_m=pixel_size_m,
-        )

@@ -43,12 +43,27 @@ def _write_with_product(path: Path, scan: ScanFile) -> None:
         write_product(path.with_name(PRODUCT_NAME), product_of(scan, path))
 
 
+def _with_optics(write: Callable[[Path, ScanFile], None], what: str) -> Callable[[Path, ScanFile], None]:
+    """Return a writer that refuses scans without what the contract of its format asks for."""
+
+    def checked(path: Path, scan: ScanFile) -> None:
+        wanted = ("photon_energy_eV", "detector_distance_m", "detector_pixel_size_m")
+        missing = [name for name in wanted if getattr(scan, name) is None]
+        if missing:
+            raise FileFormatError(
+                f"{path}: {what} needs what {scan.name} does not state: {', '.join(missing)}; take npz"
+            )
+        write(path, scan)
+
+    return checked
+
+
 SCAN_WRITERS: dict[str, Callable[[Path, ScanFile], None]] = {
     "npz-diffraction": lambda path, scan: write_npz(path, scan, "diffraction"),
     "npz-diff3d": lambda path, scan: write_npz(path, scan, "diff3d"),
-    "cxi": write_cxi,
-    "ptyd": write_ptyd,
-    "nexus": write_nexus,
+    "cxi": _with_optics(write_cxi, "CXI"),
+    "ptyd": _with_optics(write_ptyd, "ptyd"),
+    "nexus": _with_optics(write_nexus, "NeXus"),
     "patterns": _write_with_product,
 }
 RESULT_WRITERS: dict[str, Callable[[Path, Product], None]] = {"product": write_product, "ptyr": write_ptyr}

@@ -110,6 +110,8 @@ def _stated_photons(archive: NpzFile, amplitude: NDArray[Any], keys: set[str]) -
     """Return photons in the number type that they had before their roots were taken."""
     photons = np.square(amplitude.astype(np.float64) * float(archive["photon_scale"]))
     dtype = np.dtype(str(archive["photons_dtype"])) if "photons_dtype" in keys else np.dtype(np.float32)
+    if dtype.kind not in "uif":
+        raise TypeError(f"photons_dtype is {dtype}")
     return (np.rint(photons) if dtype.kind in "ui" else photons).astype(dtype)
 
 

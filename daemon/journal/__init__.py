@@ -1,11 +1,12 @@
 """The journal: every frame and position on disk before it counts as received, so that a killed daemon goes on."""
 
-from daemon.journal.keeper import Keeper, StoredStart, stored_start
+from daemon.journal.keeper import NOTED_OPTICS, Keeper, StoredStart, stored_start
 from daemon.journal.names import ScanNames
 from daemon.journal.record import Kind, Packed, Record, pack, positions_of, unpack
 from daemon.journal.store import Batch, Journal
 
 __all__ = [
+    "NOTED_OPTICS",
     "Batch",
     "Journal",
     "Keeper",

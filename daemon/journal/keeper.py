@@ -29,6 +29,7 @@ from daemon.journal.store import LOOSE, Batch, Journal
 from streams.errors import CodecError
 from streams.frame import Frame, Position, ScanStart, StreamGeometry
 
+NOTED_OPTICS = ("object_pixel_size_m", "photon_energy_eV", "detector_distance_m")
 _ARRAYS = ("mask", "flatfield")
 _FIELDS = (
     "photon_energy_eV", "detector_distance_m", "detector_pixel_size_m", "beam_center_px", "saturation", "frame_shape",
@@ -38,11 +39,12 @@ _FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class StoredStart:
-    """How a scan began: its own name, when, and the message that opened it."""
+    """How a scan began: its own name, when, and the message that opened it, if one was heard."""
 
     scan_id: str
     started: str
     start: ScanStart
+    was_heard: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,12 @@ class Keeper:
             self._records[LOOSE].append(_named(wire_id, record))
 
     def take(self) -> list[Batch]:
-        """Return all that has gathered, for :meth:`flush`."""
-        batches = [*self._ends, *(Batch(scan_id, records) for scan_id, records in self._records.items())]
+        """Return all that has gathered, for :meth:`flush`; empty if nothing has."""
+        if not self._records and not self._ends:
+            return []
+        loose = self._records.pop(LOOSE, [])
+        batches = [Batch(scan_id, records) for scan_id, records in self._records.items()]
+        batches += [*self._ends, Batch(LOOSE, loose)]
         self._records.clear()
         self._ends.clear()
         return batches
@@ -150,6 +156,7 @@ def start_record(stored: StoredStart) -> Record:
         wire_id=start.scan_id,
         expected_frames=start.expected_frames,
         started=stored.started,
+        was_heard=stored.was_heard,
         time_ns=time.time_ns(),
         metadata=start.metadata,
         geometry={**known, **arrays, "frame_dtype": dtype},
@@ -165,7 +172,7 @@ def stored_start(scan_id: str, record: Record) -> StoredStart:
     dtype = found.get("frame_dtype")
     geometry = StreamGeometry(**known, frame_dtype=None if dtype is None else np.dtype(dtype))
     start = ScanStart(content["wire_id"], content.get("expected_frames"), content.get("metadata") or {}, geometry)
-    return StoredStart(scan_id, str(content.get("started", "")), start)
+    return StoredStart(scan_id, str(content.get("started", "")), start, bool(content.get("was_heard", True)))
 
 
 def _array_map(array: Any) -> dict[str, Any] | None:

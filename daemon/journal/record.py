@@ -51,6 +51,9 @@ class Kind(IntEnum):
     NOTE = 6
 
 
+_KINDS = frozenset(Kind)
+
+
 @dataclass(frozen=True, slots=True)
 class Packed:
     """A pattern ``(rows, columns)`` as it is stored."""
@@ -184,7 +187,7 @@ def read_head(raw: bytes) -> Head | None:
     if len(raw) < HEADER.size or crc32(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
         return None
     mark, version, kind, dtype, encoding, elem_size, rows, columns, length, index, y, x, crc, _ = HEADER.unpack(raw)
-    is_known = mark == MARK and version == SCHEMA_VERSION and kind in Kind and dtype < len(DTYPES)
+    is_known = mark == MARK and version == SCHEMA_VERSION and kind in _KINDS and dtype < len(DTYPES)
     if not is_known or encoding >= len(ENCODINGS) or length > MOST_PAYLOAD_BYTES:
         return None
     position_m = None if isnan(y) and isnan(x) else PositionM(y, x)

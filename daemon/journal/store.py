@@ -198,12 +198,15 @@ class Journal:
                     job.done.set()
 
     def _write(self, jobs: Sequence[_Job]) -> None:
-        """Write the records of each scan together, so that many share one ``fdatasync``."""
+        """Write the records of each scan together, so that many share one ``fdatasync``.
+
+        Positions without a scan come last: they are deleted once they are in the journal of theirs.
+        """
         together: dict[str, list[tuple[Batch, _Job]]] = {}
         for job in jobs:
             for batch in job.batches:
                 together.setdefault(batch.scan_id, []).append((batch, job))
-        for scan_id, parts in together.items():
+        for scan_id, parts in sorted(together.items(), key=lambda item: item[0] == LOOSE):
             if not self._append(scan_id, [batch for batch, _ in parts]):
                 for batch, job in parts:
                     job.is_written = False
@@ -211,11 +214,14 @@ class Journal:
 
     def _append(self, scan_id: str, batches: Sequence[Batch]) -> bool:
         ends = {batch.then for batch in batches}
+        if "delete" in ends:
+            batches = batches[1 + max(i for i, batch in enumerate(batches) if batch.then == "delete") :]
+            self._delete(scan_id)
         records = [record for batch in batches for record in batch.records]
         if self.fault is not None and time.monotonic() < self._retry_at and ends == {"go_on"}:
             return False
         try:
-            if records and "delete" not in ends:
+            if records:
                 self._make_room(sum(batch.bytes for batch in batches))
                 self.bytes += self._append_making_room(scan_id, records)
                 self._recover()
@@ -225,8 +231,6 @@ class Journal:
         finally:
             if "close" in ends:
                 self._put_away(scan_id)
-            if "delete" in ends:
-                self._delete(scan_id)
         return True
 
     def _make_room(self, due: int) -> None:

@@ -88,6 +88,7 @@ def create_app(source: DaemonView, hub: UpdateHub, max_viewers: int = 64) -> Fas
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         responses=PROBLEMS,
     )
     viewers = WebSocketViewers(hub, max_viewers)

@@ -9,6 +9,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from ptychopinn.errors import ReconstructionError
+from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.model.lift import Lift
 
 
@@ -22,7 +23,11 @@ class Model(Protocol):
         ...
 
 
-MODELS: dict[str, Callable[..., Model]] = {"lift": Lift}
+def _untrained_cnn(probe: Tensor, **options: Any) -> Cnn:
+    return Cnn(CnnOptions(**{"size_px": probe.shape[-1], **options})).to(probe.device).eval()
+
+
+MODELS: dict[str, Callable[..., Model]] = {"lift": Lift, "cnn": _untrained_cnn}
 """Model constructors by name; each takes the probe ``(modes, N, N)`` and its own options."""
 
 

@@ -8,7 +8,7 @@ is PtychoPINN's default unless given.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import log
 from pathlib import Path
 from typing import Any, Literal
@@ -42,12 +42,22 @@ DATA_FIELDS = {"probe_scale": "probe_scale", "max_neighbor_distance": "max_neigh
 class ImportedCnn:
     """A network from a checkpoint, ready for inference.
 
-    ``scalars`` of the physics that the file holds, by name; ``statistics`` of its training scan (count regime).
+    ``scalars`` of the physics that the file holds, by name; ``statistics`` of its training scan (count regime);
+    ``configs`` of a Lightning file, plain values alone, by section (data, model, training, inference, datagen).
     """
 
     network: TrainableCnn
     scalars: Mapping[str, list[float]]
     statistics: CountStatistics | None
+    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def numbers(self) -> dict[str, Any]:
+        """Return scalars and statistics as a bundle keeps them."""
+        found: dict[str, Any] = dict(self.scalars)
+        if self.statistics is not None:
+            found["rms_input_scale"] = self.statistics.rms_input_scale
+            found["mean_measured_intensity"] = self.statistics.mean_measured_intensity
+        return found
 
 
 def import_checkpoint(path: Path, output: Literal["polar", "cartesian"] | None = None) -> tuple[Cnn, dict[str, Any]]:
@@ -61,11 +71,7 @@ def import_checkpoint(path: Path, output: Literal["polar", "cartesian"] | None =
         As :func:`load_cnn`.
     """
     found = load_cnn(path, **({} if output is None else {"output": output}))
-    scalars: dict[str, Any] = dict(found.scalars)
-    if found.statistics is not None:
-        scalars["rms_input_scale"] = found.statistics.rms_input_scale
-        scalars["mean_measured_intensity"] = found.statistics.mean_measured_intensity
-    return found.network.without_physics(), scalars
+    return found.network.without_physics(), found.numbers()
 
 
 def load_cnn(path: Path, **known: Any) -> ImportedCnn:
@@ -102,7 +108,20 @@ def load_cnn(path: Path, **known: Any) -> ImportedCnn:
         network.input_scale_factor = statistics.rms_input_scale
     network.eval()
     scalars = {name: value.tolist() for name, value in weights.items() if name.startswith(PHYSICS)}
-    return ImportedCnn(network, scalars, statistics)
+    return ImportedCnn(network, scalars, statistics, _configs(parameters))
+
+
+def _configs(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the configurations that a checkpoint states, without what JSON cannot hold."""
+    names = ("data", "model", "training", "inference", "datagen")
+    stated = {name: _map(parameters, f"{name}_config") for name in names}
+    return {name: {str(k): v for k, v in part.items() if _is_plain(v)} for name, part in stated.items() if part}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(part) for part in value)
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

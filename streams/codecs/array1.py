@@ -7,7 +7,7 @@ A message is a JSON map and the pixels, in one message of two parts or, behind s
 ``shape``      [..., rows, columns]; further sides are 1
 ``type``       of numpy
 ``frame``      number from 0
-``encoding``   "" or left out: plain; "bslz4" or "bitshuffle_lz4"; in chunk-1.0 ``cmpr``
+``encoding``   "" or left out: plain; "bslz4" or "bitshuffle_lz4"; "lz4-block"; in chunk-1.0 ``cmpr``
 ``endianness`` "little" or "big"; ``endianess`` is the same
 ============== ======================================================================================================
 
@@ -53,7 +53,7 @@ from streams.tables import IndexSet
 __all__ = ["Array1Codec"]
 
 _HTYPES = ("array-1.0", "chunk-1.0")
-_ENCODINGS = {"": "", "raw": "", "none": "", "bslz4": "bslz4", "bitshuffle_lz4": "bslz4"}
+_ENCODINGS = {"": "", "raw": "", "none": "", "bslz4": "bslz4", "bitshuffle_lz4": "bslz4", "lz4-block": "lz4-block"}
 _FAR_BEHIND = 64
 
 

@@ -125,6 +125,8 @@ class DectrisV1Codec:
                 if fault.reason == "malformed":
                     break
         if is_whole:
+            if not items and self._image is None and self._header is None:
+                raise CodecError("incomplete", "a DECTRIS V1 message without its first part")
             self._finish_message(items)
         if len(items) == 1 and isinstance(items[0], CodecError):
             raise items[0]

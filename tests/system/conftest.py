@@ -3,4 +3,12 @@
 import sys
 from pathlib import Path
 
+import pytest
+from ptychodus_environment import make_environment
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
+
+
+@pytest.fixture(scope="session")
+def ptychodus_python() -> Path:
+    return make_environment()

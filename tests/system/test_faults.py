@@ -120,8 +120,11 @@ def test_check_says_silent_for_an_endpoint_without_a_sender(place: Path):
     found = json.loads(done.stdout)
     assert {name: part["result"] for name, part in found.items()} == {
         "probe": "OK",
+        "model": "OK",
         "device": "OK",
         "output": "OK",
+        "publish": "OK",
+        "http": "OK",
         "frames": "SILENT",
     }
     assert done.returncode == 4

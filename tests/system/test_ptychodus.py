@@ -1,15 +1,12 @@
 """Our files in the hands of the released ptychodus, and its files in ours; ptychodus lives in an environment of its own.
 
-The environment is made once, in ``.venv-ptychodus``; only what ptychodus' readers import is installed beside it.
+The environment is made once, in ``.venv-ptychodus`` (:mod:`ptychodus_environment`).
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,36 +18,13 @@ from daemon.files import LiveGroup, Product, ScanFile, read_probe, read_product,
 from daemon.files.cxi import write_cxi
 from daemon.files.scan import completed
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]  # the first use makes the environment
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = ROOT / ".venv-ptychodus"
-PTYCHODUS = "ptychodus==1.7.0"
-NEEDED = ["numpy", "h5py", "scipy", "scikit-image", "pydantic"]
 DEMO = ROOT / "daemon" / "demo_data" / "siemens-star.cxi"
 PIXEL_M = 28.2e-9
 ORIGIN_PX = (-37, 12)
 SIDE = 16
-
-
-@pytest.fixture(scope="session")
-def ptychodus_python() -> Path:
-    python = ENVIRONMENT / "bin" / "python"
-    ready = ENVIRONMENT / f"{PTYCHODUS}.ready"
-    if not ready.exists():
-        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
-        (ENVIRONMENT / ".gitignore").write_text("*\n")
-        pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--only-binary", ":all:"]
-        for what in (["--no-deps", PTYCHODUS], ["-c", str(ROOT / "constraints.txt"), *NEEDED]):
-            done = subprocess.run([*pip, *what], capture_output=True, text=True, timeout=90)
-            if done.returncode != 0:
-                reason = f"{PTYCHODUS} cannot be installed: {done.stderr.strip().splitlines()[-1:]}"
-                if "CI" in os.environ:
-                    pytest.fail(reason)
-                pytest.skip(reason)
-        ready.touch()
-    return python
 
 
 @dataclass(frozen=True)

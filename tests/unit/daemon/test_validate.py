@@ -9,16 +9,16 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from file_scenes import FRAMES, NAMES, SIDE, a_scan
 from typer.testing import CliRunner
 
 from daemon.cli.main import app
 from daemon.cli.validate import examine
+from daemon.errors import ConfigError
 from daemon.files.conversion import write_kind
 from ptychopinn.contract import contracts
 from ptychopinn.contract.check import CHECKS, KINDS, RULES
 from ptychopinn.contract.training_export import TrainingScan, write_training_file
-
-from .test_files_conversion import FRAMES, NAMES, SIDE, a_scan
 
 
 @pytest.mark.parametrize("kind", [*NAMES, "product", "ptyr"])
@@ -139,8 +139,6 @@ def test_the_verb_convert(tmp_path: Path) -> None:
         "frames": FRAMES,
     }
     assert examine(target).violations == []
-    from daemon.errors import ConfigError
-
     wrong = CliRunner().invoke(app, ["convert", str(tmp_path / "s.cxi"), str(tmp_path / "s.xyz")])
     assert isinstance(wrong.exception, ConfigError)
     assert "does not say the kind" in str(wrong.exception)

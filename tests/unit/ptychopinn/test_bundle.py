@@ -68,7 +68,7 @@ def test_a_bundle_comes_back_whole_and_the_same_model_gives_the_same_bytes(bundl
     for name, value in network.state_dict().items():
         assert torch.equal(value, bundle.weights[name])
     probe = torch.polar(torch.rand(1, 32, 32), torch.rand(1, 32, 32)) * 10
-    model, _ = load_model(bundle_path, probe, 2)
+    model, _ = load_model(bundle_path, probe)
     patches = model.predict({"images": torch.rand(3, 1, 32, 32) * 10})
     assert patches.shape == (3, 1, 32, 32)
     assert torch.isfinite(torch.view_as_real(patches)).all()

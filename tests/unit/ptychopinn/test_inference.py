@@ -99,7 +99,7 @@ def test_the_batch_is_measured_once(scan, model, monkeypatch):
         measured.append(choose_batch(*arguments))
         return measured[-1]
 
-    monkeypatch.setattr("ptychopinn.api.choose_batch", measure)
+    monkeypatch.setattr("ptychopinn.inference_engine.choose_batch", measure)
     engine = InferenceEngine(model)
     one, other = (engine.predict(scan.amplitude[:5], probe=scan.probe) for _ in range(2))
     assert len(measured) == 1
@@ -117,11 +117,11 @@ def test_groups_without_positions_are_frames_apart(scan, model):
 
 def test_a_scan_through_the_public_interface(scan, model):
     engine = InferenceEngine(model)
-    result = engine.reconstruct(scan.amplitude, scan.positions_px, probe=scan.probe, looks=2)
+    result = engine.predict_and_stitch(scan.amplitude, scan.positions_px, probe=scan.probe, looks=2)
     assert len(result.rfactors) == 2
     assert not result.refused
     with pytest.raises(GeometryError, match="do not fit together"):
-        engine.reconstruct(scan.amplitude, scan.positions_px[:-1], probe=scan.probe)
+        engine.predict_and_stitch(scan.amplitude, scan.positions_px[:-1], probe=scan.probe)
 
 
 def test_upstreams_signature(scan, model):

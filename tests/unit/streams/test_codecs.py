@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -21,10 +21,16 @@ from stream_tools import patterns
 from streams.codecs import CODECS, Codec, EncodedFrame, sanitise_scan_id
 from streams.codecs.base import MAX_INDEX
 from streams.errors import CodecError
+from streams.faults import corrupt
 from streams.frame import Frame, PositionM, ScanEnd, ScanStart
 
 LIMIT = 2**16
-REASONS = {"malformed", "schema_version", "index", "shape", "dtype", "encoding", "position", "too_large", "corrupt"}
+REASONS = {
+    "malformed", "schema_version", "index", "shape", "dtype", "encoding", "position", "too_large", "corrupt", "incomplete",
+}  # fmt: skip
+FORMATS = list({type(make()): name for name, make in reversed(CODECS.items())}.values())  # one name of each codec
+WITHOUT_STARTS = ("array-1.0",)
+NEEDED_PARTS = {"dectris-v1": 3}  # what comes after them is free, or may be left out
 NAMES = st.text(max_size=80)
 POSITIONS = st.none() | st.builds(PositionM, st.floats(), st.floats())
 FRAMES = st.sampled_from(["uint8", "uint16", "uint32", "uint64", "int32", "float32", "float64"]).flatmap(
@@ -32,15 +38,34 @@ FRAMES = st.sampled_from(["uint8", "uint16", "uint32", "uint64", "int32", "float
 )
 
 
-@pytest.fixture(params=list(CODECS))
+@pytest.fixture(params=FORMATS)
 def codec(request: pytest.FixtureRequest) -> Codec:
     return CODECS[request.param](max_frame_bytes=LIMIT)
 
 
 def read(codec: Codec, message: list[bytes]) -> Frame:
-    (encoded,) = codec.parse(message, 5)
-    assert isinstance(encoded, EncodedFrame)
-    return encoded.decode()
+    return encoded_frame(codec, message).decode()
+
+
+def encoded_frame(codec: Codec, message: Sequence[bytes | memoryview]) -> EncodedFrame:
+    """The one frame of a message, or its refusal raised."""
+    items = [item for item in codec.parse(message, 5) if not isinstance(item, ScanStart | ScanEnd)]
+    (item,) = items
+    if isinstance(item, CodecError):
+        raise item
+    assert isinstance(item, EncodedFrame)
+    return item
+
+
+def announce(codec: Codec, start: ScanStart, shape: tuple[int, int]) -> None:
+    message = codec.encode_start(start, shape, "uint16")
+    if message:
+        codec.parse(message, 0)
+
+
+def is_same_place(one: PositionM | None, other: PositionM | None) -> bool:
+    """Whether both are the same, or both no place."""
+    return one == other or not (one is None or other is None or one.is_finite or other.is_finite)
 
 
 def refusal(codec: Codec, message: list[bytes]) -> CodecError:
@@ -49,34 +74,38 @@ def refusal(codec: Codec, message: list[bytes]) -> CodecError:
     return refused.value
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", FORMATS)
 @settings(deadline=None)
 @given(counts=FRAMES, index=st.integers(0, MAX_INDEX), position=POSITIONS, encoding=st.sampled_from(["", "bslz4"]))
 def test_frames_come_back_bit_for_bit(
     name: str, counts: NDArray[Any], index: int, position: PositionM | None, encoding: str
 ) -> None:
     codec = CODECS[name](max_frame_bytes=LIMIT)
-    message = codec.encode_frame("scan-1", index, counts, position, encoding)
-    (encoded,) = codec.parse([memoryview(part) for part in message], 5)
-    assert isinstance(encoded, EncodedFrame)
+    message = codec.encode_frame("11", index, counts, position, encoding)
+    encoded = encoded_frame(codec, [memoryview(part) for part in message])
     assert (encoded.decoded_nbytes, 0 < encoded.nbytes <= sum(map(len, message))) == (counts.nbytes, True)
     found = encoded.decode()
-    assert (found.scan_id, found.index, found.received_ns) == ("scan-1", index, 5)
+    assert (found.scan_id, found.index, found.received_ns) == ("11", index, 5)
     assert (found.counts.dtype, found.counts.shape) == (counts.dtype, counts.shape)
     assert found.counts.tobytes() == counts.tobytes()
-    assert np.array_equal(found.position_m or (), position or (), equal_nan=True)
+    assert is_same_place(found.position_m, position)
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", FORMATS)
 @settings(deadline=None)
 @given(
     scan_id=NAMES.filter(bool),
-    expected=st.none() | st.integers(0, 2**40),
+    expected=st.none() | st.integers(1, 2**40),
     metadata=st.dictionaries(st.sampled_from(["sample", "n", "nested"]), st.integers(0, 9) | st.text(max_size=9)),
 )
 def test_starts_and_ends_come_back(name: str, scan_id: str, expected: int | None, metadata: dict[str, Any]) -> None:
     codec = CODECS[name]()
-    (start,) = codec.parse(codec.encode_start(ScanStart(scan_id, expected, metadata), (4, 6), "uint16"), 5)
+    message = codec.encode_start(ScanStart(scan_id, expected, metadata), (4, 6), "uint16")
+    if name in WITHOUT_STARTS:
+        assert not message
+        assert not codec.encode_end(scan_id)
+        return
+    (start,) = codec.parse(message, 5)
     assert isinstance(start, ScanStart)
     assert (start.scan_id, start.expected_frames) == (sanitise_scan_id(scan_id), expected)
     assert metadata.items() <= (start.metadata.get("user_data", start.metadata) | start.metadata).items()
@@ -88,32 +117,32 @@ def scan_of(name: str, encoding: str) -> list[list[bytes]]:
     """The messages of a scan of one frame, 20 x 20 uint16."""
     codec = CODECS[name]()
     return [
-        codec.encode_start(ScanStart("scan-1", 9, {"sample": "x"}), (20, 20), "uint16"),
-        codec.encode_frame("scan-1", 3, patterns(1, 20)[0], PositionM(1, 2), encoding),
-        codec.encode_end("scan-1"),
+        codec.encode_start(ScanStart("11", 9, {"sample": "x"}), (20, 20), "uint16"),
+        codec.encode_frame("11", 3, patterns(1, 20)[0], PositionM(1, 2), encoding),
+        codec.encode_end("11"),
     ]
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("encoding", ["", "bslz4"])
 @settings(deadline=None)
 @given(data=st.data())
 def test_a_message_cut_anywhere_is_refused(name: str, encoding: str, data: st.DataObject) -> None:
     codec = CODECS[name](max_frame_bytes=LIMIT)
     message = list(scan_of(name, encoding)[1])
-    part = data.draw(st.integers(0, len(message) - 1))
+    part = data.draw(st.integers(0, NEEDED_PARTS.get(name, len(message)) - 1))
     message[part] = message[part][: data.draw(st.integers(0, len(message[part]) - 1))]
     refusal(codec, message)
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("encoding", ["", "bslz4"])
 @settings(deadline=None, max_examples=300)
 @given(data=st.data())
 def test_flipped_bytes_never_raise_anything_else(name: str, encoding: str, data: st.DataObject) -> None:
     codec = CODECS[name](max_frame_bytes=LIMIT)
-    codec.parse(scan_of(name, encoding)[0], 0)
-    message = list(data.draw(st.sampled_from(scan_of(name, encoding))))
+    announce(codec, ScanStart("11", 9, {"sample": "x"}), (20, 20))
+    message = list(data.draw(st.sampled_from([message for message in scan_of(name, encoding) if message])))
     for _ in range(data.draw(st.integers(1, 4))):
         part = data.draw(st.integers(0, len(message) - 1))
         damaged = bytearray(message[part])
@@ -123,16 +152,17 @@ def test_flipped_bytes_never_raise_anything_else(name: str, encoding: str, data:
     try:
         items = codec.parse(message, 5)
         frame = next((item.decode() for item in items if isinstance(item, EncodedFrame)), None)
+        reasons |= {item.reason for item in items if isinstance(item, CodecError)}
     except CodecError as refused:
         frame = None
         reasons.add(refused.reason)
     assert reasons <= REASONS
     if frame is not None:
         assert frame.counts.nbytes <= LIMIT
-        assert frame.scan_id != "scan-1" or frame.counts.shape == (20, 20)
+        assert frame.scan_id != "11" or frame.counts.shape == (20, 20)
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", FORMATS)
 @settings(deadline=None, max_examples=300)
 @given(parts=st.lists(st.binary(max_size=80) | st.sampled_from([b"frame", b"start", b"end"]), max_size=4))
 def test_arbitrary_parts_are_refused_or_mean_nothing(name: str, parts: list[bytes]) -> None:
@@ -144,42 +174,40 @@ def test_arbitrary_parts_are_refused_or_mean_nothing(name: str, parts: list[byte
 
 
 def test_a_frame_unlike_its_scan_is_refused(codec: Codec) -> None:
-    codec.parse(codec.encode_start(ScanStart("s"), (8, 8), "uint16"), 0)
-    assert read(codec, codec.encode_frame("s", 0, patterns(1, 8)[0])).index == 0
+    announce(codec, ScanStart("7"), (8, 8))
+    assert read(codec, codec.encode_frame("7", 0, patterns(1, 8)[0])).index == 0
     for other in (patterns(1, 9)[0], patterns(1, 8, dtype="uint32")[0]):
-        fault = refusal(codec, codec.encode_frame("s", 1, other))
-        assert (fault.reason, fault.scan_id, fault.index) == ("shape", "s", 1)
-    assert read(codec, codec.encode_frame("t", 0, patterns(1, 9)[0])).counts.shape == (9, 9)
+        fault = refusal(codec, codec.encode_frame("7", 1, other))
+        assert (fault.reason, fault.scan_id, fault.index) == ("shape", "7", 1)
+    assert read(codec, codec.encode_frame("8", 0, patterns(1, 9)[0])).counts.shape == (9, 9)
 
 
 def test_a_frame_beyond_the_limit_is_refused_before_unpacking(codec: Codec) -> None:
-    fault = refusal(codec, codec.encode_frame("s", 4, np.zeros((256, 129), np.uint16)))
-    assert (fault.reason, fault.scan_id, fault.index) == ("too_large", "s", 4)
+    fault = refusal(codec, codec.encode_frame("7", 4, np.zeros((256, 129), np.uint16)))
+    assert (fault.reason, fault.scan_id, fault.index) == ("too_large", "7", 4)
 
 
 def test_damaged_pixels_are_refused_by_name(codec: Codec) -> None:
-    message = codec.encode_frame("s", 4, patterns(1, 64)[0])
-    place = message[-1].index((64 * 64 * 2).to_bytes(8, "big"))
-    message[-1] = message[-1][: place + 7] + b"\x01" + message[-1][place + 8 :]
-    fault = refusal(codec, message)
-    assert (fault.reason, fault.scan_id, fault.index) == ("corrupt", "s", 4)
-    assert str(fault).startswith("scan s, frame 4: bslz4 header announces")
+    message = codec.encode_frame("7", 4, patterns(1, 64)[0])
+    fault = refusal(codec, corrupt(message, 64 * 64 * 2))
+    assert (fault.reason, fault.scan_id, fault.index) == ("corrupt", "7", 4)
+    assert str(fault).startswith("scan 7, frame 4: bslz4 header announces")
 
 
 def test_big_endian_pixels_are_written_and_read(codec: Codec) -> None:
     counts = patterns(1, 8)[0]
-    assert np.array_equal(read(codec, codec.encode_frame("s", 0, counts.astype(">u2"))).counts, counts)
+    assert np.array_equal(read(codec, codec.encode_frame("7", 0, counts.astype(">u2"))).counts, counts)
 
 
 def test_what_a_format_cannot_hold_is_refused_when_written(codec: Codec) -> None:
     for counts, encoding in ((np.zeros((2, 2), complex), ""), (np.zeros((2, 2), np.uint16), "zip")):
         with pytest.raises(CodecError, match="encoding"):
-            codec.encode_frame("s", 0, counts, None, encoding)
+            codec.encode_frame("7", 0, counts, None, encoding)
 
 
 @pytest.mark.parametrize("position", [math.nan, math.inf])
 def test_positions_that_are_not_finite_pass_for_the_join_to_judge(codec: Codec, position: float) -> None:
-    found = read(codec, codec.encode_frame("s", 0, patterns(1, 8)[0], PositionM(position, 0.0)))
+    found = read(codec, codec.encode_frame("7", 0, patterns(1, 8)[0], PositionM(position, 0.0)))
     assert found.position_m is not None
     assert not found.position_m.is_finite
 
@@ -346,7 +374,6 @@ def test_dectris_messages_of_another_form(change: Callable[[list[bytes]], list[b
 
 
 def test_faults_carry_no_pixels(codec: Codec) -> None:
-    (encoded,) = codec.parse(codec.encode_frame("s", 1, patterns(1, 8)[0], encoding=""), 0)
-    assert isinstance(encoded, EncodedFrame)
-    with pytest.raises(CodecError, match=r"scan s, frame 1: 3 bytes of pixels where 128 are due"):
+    encoded = encoded_frame(codec, codec.encode_frame("7", 1, patterns(1, 8)[0], encoding=""))
+    with pytest.raises(CodecError, match=r"scan 7, frame 1: 3 bytes of pixels where 128 are due"):
         replace(encoded, payload=b"abc").decode()

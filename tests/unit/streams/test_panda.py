@@ -47,9 +47,8 @@ def test_only_the_frames_of_lost_messages_are_lost_in_any_order(
     start, *messages, stop = panda_run(sampled(PLACES, per_frame, 0.1), size)
     lost = data.draw(st.sets(st.integers(0, len(messages) - 1), max_size=4))
     kept = [message for number, message in enumerate(messages) if number not in lost]
-    first, rest = kept[:1], kept[1:]  # message 0 after others would be a restart
-    random.shuffle(rest)
-    found, _ = read(reader(per_frame), [start, *first, *rest])
+    random.shuffle(kept)
+    found, _ = read(reader(per_frame), [start, *kept])
     gone = {
         sample // per_frame for k in lost for sample in range(k * size, min((k + 1) * size, len(PLACES) * per_frame))
     }
@@ -82,26 +81,51 @@ def test_a_lost_message_is_counted() -> None:
     del run[3]
     _, news = read(reader(), run)
     assert news[-1].samples_lost == A_MESSAGE
+    assert news[-1].fault is None
+    run = panda_run(np.zeros((5 * A_MESSAGE, 2)))
+    del run[5]
+    _, news = read(reader(), run)
+    assert news[-1].samples_lost == 0
     assert news[-1].fault == "1 of 5 position messages were lost; their frames have no position"
 
 
-def test_a_start_that_was_not_heard_is_seen_in_the_first_message() -> None:
+def test_a_start_that_was_not_heard_after_a_stop() -> None:
     source = reader()
-    read(source, panda_run(np.zeros((3 * A_MESSAGE, 2)))[:-1])
+    read(source, panda_run(np.zeros((3 * A_MESSAGE, 2))))
     found, news = read(source, [panda_data(0, 0, PLACES[:4]), panda_data(1, 4, PLACES[4:8])])
     assert [item.begins for item in news] == [True, False]
     assert len(found) == 8
     assert news[-1].samples == 8
+    assert news[-1].fault is None
 
 
-def test_a_restart_of_which_the_beginning_was_lost_is_seen_after_a_while() -> None:
+def test_a_start_and_a_stop_that_were_not_heard_are_seen_after_a_while_and_cost_nothing() -> None:
     source = reader()
     read(source, panda_run(np.zeros((40 * A_MESSAGE, 2)))[:-1])
     messages = [panda_data(k, k * 10, PLACES[k * 10 : k * 10 + 10]) for k in range(2, 20)]
     found, news = read(source, messages)
     assert [k for k, item in enumerate(news) if item.begins] == [7]
     assert "came again" in (news[0].fault or "")
-    assert sorted(found) == list(range(90, 200))
+    assert sorted(found) == list(range(20, 200))
+    assert all(np.allclose(found[k], PLACES[k]) for k in found)
+
+
+def test_a_short_run_of_which_only_the_stop_was_heard() -> None:
+    source = reader()
+    read(source, panda_run(np.zeros((40 * A_MESSAGE, 2)))[:-1])
+    found, news = read(source, [*panda_run(PLACES[:30], 10)[1:]])
+    assert [item.begins for item in news] == [False, False, False, True]
+    assert news[-1].ends
+    assert sorted(found) == list(range(30))
+    assert news[-1].samples == 30
+
+
+def test_a_stop_of_another_source_does_not_end_the_run() -> None:
+    source = reader()
+    messages = panda_run(PLACES, 20)
+    _, news = read(source, [*messages[:4], panda_stop(2), *messages[4:]])
+    assert not any(item.begins for item in news[1:])
+    assert news[-1].samples == len(PLACES)
 
 
 def test_a_second_publisher_is_named_and_changes_nothing() -> None:

@@ -13,6 +13,7 @@ import zmq
 from stream_tools import WAIT_S, Listener
 
 from streams.errors import EndpointError
+from streams.keys import AllowList
 from streams.transport import CurveKeys, Receiver, Sender
 
 LOCAL = "tcp://127.0.0.1:0"
@@ -148,6 +149,13 @@ def test_nobody_there(listen: Listen) -> None:
     assert not receiver.connected
 
 
+def test_a_host_that_has_no_name_yet(listen: Listen) -> None:
+    receiver = listen("tcp://no.such.host.invalid:9999")
+    assert receiver.wait_for(lambda: receiver.fault is not None, WAIT_S)
+    assert "nobody answers; still trying" in str(receiver.fault)
+    assert receiver.is_alive
+
+
 @pytest.mark.parametrize(("sending", "receiving"), [("push", "pull"), ("pub", "sub")])
 def test_sender_of_too_large_a_message_is_disconnected_and_may_come_again(
     listener: Listener, listen: Listen, caplog: pytest.LogCaptureFixture, sending: str, receiving: str
@@ -206,10 +214,92 @@ def test_wrong_or_no_keys_are_told_and_tried_again(listen: Listen, has_keys: boo
         receiver = listen(sender.bound_endpoint, curve=CurveKeys(client, client_secret, client) if has_keys else None)
         assert receiver.wait_for(lambda: receiver.handshake_failures >= 2, WAIT_S)
         assert not receiver.connected
-        words = "wrong key: check that the server's public key" if has_keys else "no CURVE keys and the other end wants some"
+        words = (
+            "wrong key: check that the server's public key"
+            if has_keys
+            else "no CURVE keys and the other end wants some"
+        )
         assert receiver.wait_for(lambda: words in str(receiver.fault), WAIT_S), receiver.fault
         with pytest.raises(EndpointError, match="no receiver took"):
             sender.send([b"secret"], 0)
+
+
+def client_of(server: CurveKeys) -> CurveKeys:
+    public, secret = zmq.curve_keypair()
+    return CurveKeys(public, secret, server.public)
+
+
+def test_an_allow_list_lets_in_who_is_on_it_and_is_read_anew(
+    listen: Listen, listener: Listener, tmp_path: Path
+) -> None:
+    public, secret = zmq.curve_keypair()
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    server = CurveKeys(public, secret, allowed=AllowList(allowed))
+    client = client_of(server)
+    with Sender(LOCAL, curve=server) as sender:
+        receiver = listen(sender.bound_endpoint, curve=client)
+        assert receiver.wait_for(lambda: receiver.handshake_failures > 0, WAIT_S)
+        assert receiver.wait_for(lambda: "have it added to the allow-list" in str(receiver.fault), WAIT_S)
+        assert client.public.decode() in str(receiver.fault)
+        (allowed / "new.key").write_bytes(client.public)
+        assert receiver.wait_for(lambda: receiver.connected, WAIT_S)
+        sender.send([b"secret"], WAIT_S)
+        assert listener.wait(1) == [[b"secret"]]
+        assert receiver.fault is None
+
+
+def test_a_receiver_that_binds_names_the_client_that_it_turns_away(listen: Listen, tmp_path: Path) -> None:
+    public, secret = zmq.curve_keypair()
+    (tmp_path / "list").write_bytes(public)
+    receiver = listen("@" + LOCAL, curve=CurveKeys(public, secret, allowed=AllowList(tmp_path / "list")))
+    with Sender(">" + receiver.bound_endpoint, curve=client_of(CurveKeys(public, secret))):
+        words = "a client whose key is not in the allow-list was turned away"
+        assert receiver.wait_for(lambda: words in str(receiver.fault), WAIT_S)
+
+
+@pytest.mark.parametrize("has_keys", [True, False])
+def test_the_right_key_works_after_wrong_ones(listener: Listener, listen: Listen, has_keys: bool) -> None:
+    right, wrong = (CurveKeys(*zmq.curve_keypair()) for _ in range(2))
+    with Sender(LOCAL, curve=wrong if has_keys else None) as first:
+        endpoint = first.bound_endpoint
+        receiver = listen(endpoint, curve=client_of(right))
+        assert receiver.wait_for(lambda: receiver.handshake_failures > 0, WAIT_S)
+    with Sender(endpoint, curve=right) as second:
+        second.send([b"at last"], WAIT_S)
+        assert listener.wait(1) == [[b"at last"]]
+        assert receiver.wait_for(lambda: receiver.connected and receiver.fault is None, WAIT_S)
+
+
+def test_a_second_sender_is_named(listen: Listen) -> None:
+    receiver = listen("@" + LOCAL)
+    with Sender(">" + receiver.bound_endpoint), Sender(">" + receiver.bound_endpoint):
+        assert receiver.wait_for(lambda: "2 senders are connected" in str(receiver.fault), WAIT_S)
+    assert receiver.wait_for(lambda: "senders" not in str(receiver.fault), WAIT_S)
+
+
+def test_few_large_messages_wait_where_many_small_ones_may(listen: Listen) -> None:
+    """Counted in messages, ZeroMQ's own queue would hold a thousand of whatever size."""
+    may_go_on = threading.Event()
+    receiver = listen(
+        "@" + LOCAL,
+        on_message=lambda _parts, _ns: may_go_on.wait(WAIT_S) and None,
+        receive_limit=1000,
+        receive_bytes=2**20,
+    )
+    sent = 0
+
+    def send_until_full() -> None:
+        nonlocal sent
+        while sent < 1000:
+            sender.send([bytes(100_000)], 1.0 if sent else WAIT_S)
+            sent += 1
+
+    with Sender(">" + receiver.bound_endpoint, send_limit=1) as sender:
+        with pytest.raises(EndpointError, match="no receiver took"):
+            send_until_full()
+        may_go_on.set()
+    assert sent < 300  # what the kernel holds, and ten
 
 
 @pytest.mark.parametrize(

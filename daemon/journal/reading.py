@@ -1,0 +1,131 @@
+"""A scan's journal read by itself, by the command line and by training: frames one after another, or the scan whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.files import ScanFile
+from daemon.files.scan import completed
+from daemon.journal.keeper import stored_start
+from daemon.journal.record import Kind, Record, positions_of, unpack, walk
+from daemon.journal.scan_log import segments
+from daemon.journal.store import CLOSED_NAME
+from ptychopinn.errors import FileFormatError
+from streams.errors import CodecError
+from streams.frame import PositionM
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredFrame:
+    """A frame of a journal: ``counts`` ``(N, N)``, cropped; the position where one is known."""
+
+    index: int
+    counts: NDArray[Any]
+    position_m: PositionM | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the journal of a scan holds; ``object_pixel_size_m`` and optics as the daemon knew them."""
+
+    scan_id: str
+    started: str
+    expected: int | None
+    frames: int
+    refused: int
+    bytes: int
+    is_closed: bool
+    object_pixel_size_m: float | None = None
+    photon_energy_eV: float | None = None  # noqa: N815
+    detector_distance_m: float | None = None
+
+
+def is_journal(path: Path) -> bool:
+    """Whether a path is the journal of one scan."""
+    return path.is_dir() and bool(segments(path))
+
+
+def journals(folder: Path) -> list[Path]:
+    """Return the scans' folders in a folder of journals, the oldest first."""
+    found = [path for path in folder.glob("[!.]*") if is_journal(path)]
+    return sorted(found, key=lambda path: segments(path)[0].stat().st_mtime)
+
+
+def summary(folder: Path) -> Summary:
+    """Return what the journal of a scan holds, without reading its frames."""
+    started, expected, optics, seen, refused = "", None, dict[str, Any](), set[int](), 0
+    for record in _records(folder, check_frames=False):
+        if record.kind == Kind.START:
+            stored = stored_start(folder.name, record)
+            started, expected = stored.started, stored.start.expected_frames
+        elif record.kind == Kind.FRAME:
+            seen.add(record.index)
+        elif record.kind == Kind.REFUSED:
+            refused += 1
+        elif record.kind == Kind.NOTE:
+            optics |= record.plain().get("optics", {})
+    size = sum(path.stat().st_size for path in segments(folder))
+    is_closed = (folder / CLOSED_NAME).exists()
+    return Summary(folder.name, started, expected, len(seen), refused, size, is_closed, **optics)
+
+
+def frames(folder: Path) -> Iterator[StoredFrame]:
+    """Yield the frames of a scan's journal in the order in which they came, each index once; damaged ones are left out.
+
+    Positions that came in a stream of their own are read first, so each frame has its position if one is known.
+    """
+    positions: dict[int, PositionM] = {}
+    for record in _records(folder, check_frames=False):
+        if record.kind == Kind.POSITIONS:
+            positions.update(positions_of(record.payload))
+    seen: set[int] = set()
+    for record in _records(folder, check_frames=True):
+        if record.packed is None or record.index in seen:
+            continue
+        try:
+            counts = unpack(record.packed)
+        except CodecError:
+            continue
+        seen.add(record.index)
+        yield StoredFrame(record.index, counts, record.position_m or positions.get(record.index))
+
+
+def read_journal(folder: Path) -> ScanFile:
+    """Return a scan from its journal, frames in the order of their indexes; those without a position are left out.
+
+    Raises
+    ------
+    FileFormatError
+        If nothing of it can be used.
+    """
+    try:
+        found = sorted(frames(folder), key=lambda frame: frame.index)
+        about = summary(folder)
+    except (OSError, ValueError) as fault:
+        raise FileFormatError(f"{folder}: the journal cannot be read: {fault}") from fault
+    if len({(frame.counts.shape, frame.counts.dtype) for frame in found}) != 1:
+        raise FileFormatError(f"{folder}: the journal holds no frame, or frames of several shapes")
+    nowhere = (np.nan, np.nan)
+    scan = ScanFile(
+        name=folder.name,
+        counts=np.stack([frame.counts for frame in found]),
+        indexes=np.array([frame.index for frame in found], dtype=np.int64),
+        positions_m=np.array([frame.position_m or nowhere for frame in found], dtype=np.float64),
+        photon_energy_eV=about.photon_energy_eV,
+        detector_distance_m=about.detector_distance_m,
+        object_pixel_size_m=about.object_pixel_size_m,
+    )
+    return completed(scan, folder)
+
+
+def _records(folder: Path, check_frames: bool) -> Iterator[Record]:
+    for path in segments(folder):
+        with path.open("rb") as file:
+            for _, head, record in walk(file, check_frames):
+                yield record or Record(head.kind, b"", head.index, head.position_m)

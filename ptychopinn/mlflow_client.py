@@ -1,0 +1,36 @@
+"""A client of an MLflow tracking store, or one sentence on why there is none."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+from ptychopinn.errors import ConfigurationError
+
+FILE_STORE = "MLFLOW_ALLOW_FILE_STORE"
+"""Newer versions of mlflow ask for this before they open a store that is a directory, which runs on disk are."""
+
+
+def mlflow_client(tracking_uri: str | None = None) -> Any:
+    """Return a client of a store; None: the one that mlflow is set to.
+
+    Raises
+    ------
+    ConfigurationError
+        If mlflow is not installed, or the store cannot be opened.
+    """
+    try:
+        mlflow = importlib.import_module("mlflow")
+    except ImportError:
+        raise ConfigurationError("mlflow is not installed; install ptycholive[mlflow]") from None
+    os.environ.setdefault(FILE_STORE, "true")
+    try:
+        return mlflow.MlflowClient(tracking_uri)
+    except Exception as fault:  # whatever a tracking store raises
+        raise ConfigurationError(f"the tracking store {tracking_uri} cannot be opened ({one_line(fault)})") from fault
+
+
+def one_line(fault: Exception) -> str:
+    """Return a fault's words on one line."""
+    return " ".join(str(fault).split())[:200] or type(fault).__name__

@@ -1,0 +1,121 @@
+"""Training on neighbourhoods: the overlap-aware physics loss, for the lift and for a cnn of single frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ptychopinn.batches import Batch as TrueBatch
+from ptychopinn.configs import DataConfig
+from ptychopinn.data.dataset import Batch
+from ptychopinn.model.cnn import Cnn
+from ptychopinn.model.network import CorrectionNet, look, stitched_start
+from ptychopinn.overlap_loss import CONTRAST_FLOOR, Neighbourhood, overlap_losses
+from ptychopinn.train import losses as true_losses
+from ptychopinn.trainer.task import Moment
+
+
+def neighbourhood_config(data: DataConfig, frames: int) -> DataConfig:
+    """Return the configuration of a data set whose groups are each frame with its nearest neighbours, ``frames`` in all."""
+    whole = (0.0, 1.0)
+    return replace(
+        data,
+        grid_size=(1, frames),
+        K=max(1, frames - 1),
+        neighbor_function="Nearest",
+        n_subsample=1,
+        x_bounds=whole,
+        y_bounds=whole,
+        phase_subtraction=False,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlapSettings:
+    """Weight of the agreement of patches with their stitched neighbours; shares of training of the first, second look
+    (lift); whether the truth is learned from; seed of the choice of looks.
+    """
+
+    agreement: float = 0.1
+    looks: tuple[float, ...] = (0.6, 0.4)
+    is_supervised: bool = False
+    seed: int = 0
+
+
+class OverlapTask:
+    """A network whose patches of a neighbourhood are stitched before they are compared with the patterns.
+
+    Parameters
+    ----------
+    predict
+        The patches ``(G, M, N, N)`` of a neighbourhood, the last of a number of looks with gradients.
+    """
+
+    def __init__(
+        self, network: nn.Module, predict: Callable[[Batch, Neighbourhood, int], Tensor], settings: OverlapSettings
+    ) -> None:
+        self.network = network
+        self._predict = predict
+        self._settings = settings
+
+    def loss(self, batch: Batch, moment: Moment | None) -> dict[str, Tensor]:
+        """Return the loss and its parts; that of the validation is the mean over the numbers of looks."""
+        group = batch.group
+        probe = batch.probe[:, 0] / batch.probe_scaling
+        seen = Neighbourhood.of(group["images"], group["coords_global"][:, :, 0], probe)
+        possible = len(self._settings.looks)
+        if moment is None:
+            parts = [self._of_look(batch, seen, looks) for looks in range(1, possible + 1)]
+            return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+        rng = np.random.default_rng((self._settings.seed, *moment))
+        return self._of_look(batch, seen, 1 + int(rng.choice(possible, p=self._settings.looks)))
+
+    def _of_look(self, batch: Batch, seen: Neighbourhood, looks: int) -> dict[str, Tensor]:
+        patches = self._predict(batch, seen, looks)
+        if self._settings.is_supervised:
+            truth = torch.polar(batch.group["label_amp"], batch.group["label_phase"])
+            whole = TrueBatch(seen.amplitude, seen.optics.lit(truth), seen.optics, seen.overlap)
+            parts = true_losses(patches, whole, CONTRAST_FLOOR)
+        else:
+            parts = overlap_losses(patches, seen)
+        total = parts["physics"] + self._settings.agreement * parts["agreement"]
+        return {"loss": total + parts.get("supervised", 0.0), **parts}
+
+    def prepare(self, batch: Batch) -> None:
+        """Do nothing: all scales are in the physics."""
+
+
+def lift_task(network: CorrectionNet, projections: int, settings: OverlapSettings) -> OverlapTask:
+    """Return the training of the lift's network."""
+
+    def predict(batch: Batch, seen: Neighbourhood, looks: int) -> Tensor:
+        del batch
+        start: Tensor | None = None
+        support: Tensor | None = None
+        with torch.no_grad():
+            for _ in range(looks - 1):
+                patches = look(network, seen.optics, seen.amplitude, start, support, projections)
+                start, support = stitched_start(patches, seen.overlap, seen.optics)
+        return look(network, seen.optics, seen.amplitude, start, support, projections)
+
+    return OverlapTask(network, predict, settings)
+
+
+def cnn_task(network: Cnn, settings: OverlapSettings) -> OverlapTask:
+    """Return the training of a cnn of single frames on neighbourhoods."""
+
+    def predict(batch: Batch, seen: Neighbourhood, looks: int) -> Tensor:
+        del seen, looks
+        images = batch.group["images"].clamp_min(0)
+        factor = network.input_factor(batch.group["rms_scaling_constant"])
+        if network.options.sees_counts:
+            images, factor = images.square(), batch.group["rms_input_scale"]
+        scaled = (images * factor).flatten(0, 1)[:, None]
+        patches: Tensor = network(scaled.contiguous(memory_format=torch.channels_last))
+        return patches.view(images.shape)
+
+    return OverlapTask(network, predict, replace(settings, looks=(1.0,)))

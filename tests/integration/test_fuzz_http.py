@@ -1,0 +1,84 @@
+"""The whole OpenAPI description of a real daemon, asked for with valid and with invalid requests: no 5xx, no surprise.
+
+``PTYCHOLIVE_FUZZ_REQUESTS`` sets how many requests each operation gets (default 40).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of its own making at import
+    import schemathesis
+    from schemathesis import Case, GenerationMode
+    from schemathesis.core.failures import FailureGroup
+
+from daemon.app import Daemon
+from daemon.client import Viewer
+
+REQUESTS = int(os.environ.get("PTYCHOLIVE_FUZZ_REQUESTS", "40"))
+TOKEN = "fuzz-token"
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon with one finished scan."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    token = folder / "token"
+    token.write_text(TOKEN)
+    with running_daemon(folder, f"http.token_file={json.dumps(str(token))}", "refine.enabled=true") as daemon:
+        with Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+            send(daemon, real_scan(), 40)
+            follow(viewer)
+        yield daemon
+
+
+def test_every_operation_bears_any_request(daemon: Daemon) -> None:
+    url = daemon.addresses()["http"]
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    schema = schemathesis.openapi.from_url(f"{url}/api/v1/openapi.json", headers=bearer)
+    seen: dict[int, int] = {}
+    operations = [result.ok() for result in schema.get_all_operations()]
+    assert len(operations) >= 12
+    for operation in operations:
+        for mode, is_known in ((GenerationMode.POSITIVE, True), *((mode, False) for mode in GenerationMode)):
+            strategy = operation.as_strategy(generation_mode=mode)
+
+            @given(case=strategy)
+            @settings(max_examples=REQUESTS // 3, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+            def ask(case: Case, is_known: bool = is_known) -> None:
+                if is_known and "id" in case.path_parameters:
+                    case.path_parameters["id"] = "latest"
+                answer = case.call(headers=bearer, timeout=PATIENCE_S)
+                seen[answer.status_code] = seen.get(answer.status_code, 0) + 1
+                case.validate_response(answer)
+
+            try:
+                ask()
+            except Unsatisfiable:  # nothing can be wrong with a request that takes nothing
+                assert mode is GenerationMode.NEGATIVE
+            except FailureGroup as group:
+                pytest.fail(f"{operation.label}: {[str(fault) for fault in group.exceptions]}")
+    assert {200, 202, 404, 409, 422} <= set(seen)
+    assert not [status for status in seen if status >= 500]
+    assert httpx.get(f"{url}/readyz", headers=bearer).json()["ready"] is True
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "%2e%2e%2f", "\x00", "latest/../x", "é" * 300, "%ff%fe", "<b>"])
+def test_names_in_paths_are_names_and_nothing_else(daemon: Daemon, name: str) -> None:
+    url, bearer = daemon.addresses()["http"], {"Authorization": f"Bearer {TOKEN}"}
+    for end in ("", "/product.h5", "/snapshot.npy", "/snapshot.png", "/pattern.png"):
+        quoted = name.replace("\x00", "%00").replace("/", "%2F").replace("<", "%3C")
+        answer = httpx.get(f"{url}/api/v1/scans/{quoted}{end}", headers=bearer)
+        assert answer.status_code in (404, 422)
+        assert answer.headers["content-type"] == "application/json"

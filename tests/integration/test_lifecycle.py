@@ -1,0 +1,136 @@
+"""The life of scans: one after another, side by side, without a count, in parts, and over a restart."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from daemon_tools import (
+    PATIENCE_S,
+    adds_up,
+    follow,
+    on_common_ground,
+    real_scan,
+    running_daemon,
+    send,
+    send_unfinished,
+    wait_for_frames,
+)
+
+from daemon.client import Viewer
+from daemon.files import ScanFile, read_product
+from daemon.journal.reading import read_journal, summary
+from streams.codecs import CODECS
+from streams.frame import PositionM, ScanStart
+from streams.transport import Sender
+
+
+@pytest.fixture(scope="module")
+def scan() -> ScanFile:
+    return real_scan()
+
+
+def ends_of(viewer: Viewer, count: int) -> dict[str, dict[str, Any]]:
+    ends: dict[str, dict[str, Any]] = {}
+    for topic, header, _ in viewer.events():
+        if topic == "scan" and header["state"] == "ended":
+            ends[header["scan_id"]] = header
+            if len(ends) == count:
+                break
+    return ends
+
+
+def test_scans_follow_without_a_gap_while_the_last_one_is_finished(scan: ScanFile, tmp_path: Path):
+    with (
+        running_daemon(tmp_path, "refine.enabled=true", "refine.finish_s=60") as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+    ):
+        assert daemon._view.status()["state"] == "ready"
+        for name in ("one", "two", "three"):
+            send(daemon, scan, 60, scan_id=name)
+        ends = ends_of(viewer, 3)
+        assert all(header["result"] == "complete" for header in ends.values())
+        assert all(header["verdict"]["stitched"] == 60 for header in ends.values())
+        assert daemon._view.status()["state"] == "idle"
+    assert daemon._view.status()["state"] == "stopping"
+
+
+def test_a_scan_without_a_count_ends_with_its_end(scan: ScanFile, tmp_path: Path):
+    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        codec = CODECS["native"]()
+        with Sender(">" + daemon.addresses()["streams"]["frames"]) as sender:
+            sender.send(codec.encode_start(ScanStart("endless"), scan.counts.shape[1:], scan.counts.dtype))
+            for i in range(40):
+                sender.send(codec.encode_frame("endless", i, scan.counts[i], PositionM(*scan.positions_m[i])))
+            wait_for_frames(viewer, 40)
+            assert daemon._view.status()["phase"] == "scanning"
+            sender.send(codec.encode_end("endless"))
+        ended, _ = follow(viewer)
+    assert ended["result"] == "complete"
+    assert ended["verdict"]["expected"] is None
+
+
+def test_a_scan_may_come_in_several_streams_at_once(scan: ScanFile, tmp_path: Path):
+    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        codec, endpoint = CODECS["native"](), ">" + daemon.addresses()["streams"]["frames"]
+
+        def send_part(first: int) -> None:
+            with Sender(endpoint) as sender:
+                for i in range(first, 90, 3):
+                    sender.send(codec.encode_frame("parts", i, scan.counts[i], PositionM(*scan.positions_m[i])))
+
+        with Sender(endpoint) as sender:
+            sender.send(codec.encode_start(ScanStart("parts", 90), scan.counts.shape[1:], scan.counts.dtype))
+            wait_until_started(viewer)
+            parts = [threading.Thread(target=send_part, args=(first,)) for first in range(3)]
+            for part in parts:
+                part.start()
+            for part in parts:
+                part.join()
+            wait_for_frames(viewer, 90)
+            sender.send(codec.encode_end("parts"))
+        ended, _ = follow(viewer)
+    assert ended["result"] == "complete"
+    assert ended["verdict"]["stitched"] == 90
+
+
+def wait_until_started(viewer: Viewer) -> None:
+    next(header for topic, header, _ in viewer.events() if topic == "scan" and header["state"] == "started")
+
+
+def test_what_is_not_done_when_the_daemon_is_stopped_is_done_at_the_next_start(scan: ScanFile, tmp_path: Path):
+    with (
+        running_daemon(tmp_path, "limits.stop_s=1e-6", "limits.queue_bytes=1000000") as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+    ):
+        may_go, really_take = threading.Event(), daemon._engine._take_points
+
+        def take_points(scan_id: str, points: list[Any]) -> None:
+            may_go.wait()
+            really_take(scan_id, points)
+
+        daemon._engine._take_points = take_points
+        really_close = daemon._engine._queue.close
+        daemon._engine._queue.close = lambda: (really_close(), may_go.set())  # the daemon is being stopped
+        send_unfinished(daemon.addresses()["streams"]["frames"], scan, 300, 300, "long")
+        is_in = (h for topic, h, _ in viewer.events() if topic == "status" and (h["frames_received"] or 0) == 300)
+        next(is_in)
+    journal = tmp_path / "out" / "journal" / "long"
+    assert not summary(journal).is_closed
+    assert not (tmp_path / "out" / "long" / "scan.json").exists()
+    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        ended, again = follow(viewer, "long")
+        assert adds_up(ended["verdict"])
+        assert ended["verdict"]["stitched"] == ended["verdict"]["received"] == 300
+        send(daemon, scan, 300, scan_id="calm")
+        _, calm = follow(viewer, "calm")
+    np.testing.assert_array_equal(*on_common_ground(again["network"], calm["network"]))
+    assert summary(journal).is_closed
+    assert read_product(ended["product"]).indexes.size == 300
+    stored = read_journal(journal)
+    np.testing.assert_array_equal(stored.counts, scan.counts[:300])
+    np.testing.assert_allclose(stored.positions_m, scan.positions_m[:300])
+    assert stored.object_pixel_size_m == pytest.approx(2.818e-8, rel=1e-3)

@@ -1,0 +1,172 @@
+"""A detector faster than the device, and faults inside: reception goes on, memory is bounded, every frame is accounted for."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from daemon_tools import PATIENCE_S, adds_up, follow, on_common_ground, real_scan, running_daemon, send, send_unfinished
+from tensordict import TensorDict
+
+from daemon.app import Daemon
+from daemon.client import Viewer
+from daemon.files import ScanFile
+from daemon.journal import scan_log
+from daemon.work import Models
+
+FRAME_BYTES = 128 * 128 * 2
+
+
+@pytest.fixture(scope="module")
+def scan() -> ScanFile:
+    return real_scan()
+
+
+class Wrapped:
+    """A model with something done before each batch."""
+
+    def __init__(self, model: Any, before: Callable[[TensorDict], None]) -> None:
+        self._model, self._before, self.batches = model, before, []
+
+    def predict(self, group: TensorDict) -> torch.Tensor:
+        self.batches.append(group["center_scan_id"].tolist())
+        self._before(group)
+        return self._model.predict(group)
+
+
+def wrap(daemon: Daemon, before: Callable[[TensorDict], None]) -> Wrapped:
+    wrapped = Wrapped(daemon._engine._models.quick, before)
+    daemon._engine._models = Models(wrapped, None)  # type: ignore[arg-type]
+    return wrapped
+
+
+def status_when(viewer: Viewer, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    return next(header for topic, header, _ in viewer.events() if topic == "status" and is_so(header))
+
+
+def test_a_stalled_device_holds_nobody_and_the_newest_frames_come_first(scan: ScanFile, tmp_path: Path):
+    goes_on, limit = threading.Event(), 40 * FRAME_BYTES
+    with (
+        running_daemon(tmp_path, f"limits.queue_bytes={limit}") as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+    ):
+        model = wrap(daemon, lambda group: goes_on.wait() and None)
+        send(daemon, scan, 400)
+        said = status_when(viewer, lambda s: (s["frames_received"] or 0) == 400)
+        assert daemon._engine._queue.bytes <= limit
+        assert said["backlog_on_disk"] >= 400 - 40 - 32
+        assert "slower than the detector" in said["sentence"]
+        assert daemon.metrics.value("ptycholive_queue_bytes", stage="engine") <= limit
+        goes_on.set()
+        ended, pictures = follow(viewer)
+        assert ended["verdict"]["stitched"] == ended["verdict"]["received"] == 400
+        assert ended["result"] == "complete"
+        order = [index for batch in model.batches[1:] for index in batch]
+        assert order == sorted(order, reverse=True)
+        send(daemon, scan, 400, scan_id="calm")
+        _, calm = follow(viewer, "calm")
+    np.testing.assert_array_equal(*on_common_ground(pictures["network"], calm["network"]))
+
+
+def test_without_a_journal_the_sender_is_held_back_and_nothing_is_lost(scan: ScanFile, tmp_path: Path):
+    with (
+        running_daemon(tmp_path, f"limits.queue_bytes={20 * FRAME_BYTES}", 'output.journal="off"') as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+    ):
+        send(daemon, scan, 300)
+        ended, _ = follow(viewer)
+        assert ended["verdict"]["stitched"] == 300
+        assert not (tmp_path / "out" / "journal").exists()
+
+
+def test_a_device_out_of_memory_takes_smaller_batches(scan: ScanFile, tmp_path: Path):
+    def before(group: TensorDict) -> None:
+        if len(group) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        model = wrap(daemon, before)
+        send(daemon, scan, 200)
+        ended, _ = follow(viewer)
+        assert ended["verdict"]["stitched"] == 200
+        assert max(map(len, model.batches[-5:])) <= 5
+        assert "ran out of memory" in daemon._view.status()["failure"]
+        assert daemon.metrics.value("ptycholive_stage_failures_total", stage="engine") > 0
+
+
+def test_a_frame_that_cannot_be_computed_is_refused_alone(scan: ScanFile, tmp_path: Path):
+    def before(group: TensorDict) -> None:
+        if 77 in group["center_scan_id"].tolist():
+            raise RuntimeError("no such kernel")
+
+    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        wrap(daemon, before)
+        send(daemon, scan, 200)
+        ended, _ = follow(viewer)
+        assert adds_up(ended["verdict"])
+        assert ended["verdict"]["refused"] == {"engine_error": 1}
+        assert ended["verdict"]["stitched"] == 199
+        send(daemon, scan, 50, scan_id="next")
+        assert follow(viewer, "next")[0]["result"] == "complete"
+
+
+def test_a_fault_in_a_stage_is_said_and_the_scan_goes_on(scan: ScanFile, tmp_path: Path):
+    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        faults = iter([RuntimeError("a broken viewer"), OSError("a lost library")])
+        really_publish, really_tick = daemon.hub.publish_layer, daemon._join.poll
+
+        def publish(update: Any) -> None:
+            for fault in faults:
+                raise fault
+            really_publish(update)
+
+        def poll() -> None:
+            daemon._join.poll = really_tick
+            raise RuntimeError("a slip in the join")
+
+        daemon._join.poll = poll
+        object.__setattr__(daemon._engine._events, "on_update", publish)
+        send(daemon, scan, 100)
+        ended, pictures = follow(viewer)
+        assert ended["result"] == "complete"
+        assert pictures["network"].complete
+        assert "a slip in the join" in daemon._ledger.last_fault
+        assert "a lost library" in daemon._engine.failure
+
+
+def test_a_full_disk_degrades_and_does_not_stop_the_scan(
+    scan: ScanFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def writev(descriptor: int, buffers: list[bytes]) -> int:
+        raise OSError(28, "No space left on device")
+
+    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        monkeypatch.setattr(scan_log.os, "writev", writev)
+        send_unfinished(daemon.addresses()["streams"]["frames"], scan, 100, 100, "full")
+        said = status_when(viewer, lambda s: s["state"] == "degraded" and s["frames_stitched"] == 100)
+        assert "Frames are not kept on disk" in said["sentence"]
+        assert said["phase"] == "scanning"
+        daemon._view.stop_scan("full")
+        ended, _ = follow(viewer)
+        assert ended["verdict"]["stitched"] == 100
+        assert daemon._journal.skipped == 100
+        with urllib.request.urlopen(daemon.addresses()["http"] + "/readyz") as answer:
+            assert "not kept on disk" in json.loads(answer.read())["degraded"][0]
+
+
+def test_a_dead_thread_makes_the_daemon_unready(scan: ScanFile, tmp_path: Path):
+    with running_daemon(tmp_path) as daemon:
+        assert daemon._view.is_ready()[0]
+        daemon._writer.stop()
+        is_ready, parts = daemon._view.is_ready()
+        assert not is_ready
+        assert parts["dead"] == ["writer"]
+        assert daemon._view.status()["state"] == "degraded"
+        assert not daemon._view.health.is_alive

@@ -1,0 +1,128 @@
+"""What waits for the engine: newest first, bounded in memory, nothing lost, nobody held."""
+
+from __future__ import annotations
+
+import threading
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from daemon.backlog import Backlog, Finish, Lost, Store
+from streams.frame import PositionM, ScanPoint
+
+SIDE = 16
+BYTES = SIDE * SIDE * 2
+
+
+def counts_of(index: int) -> NDArray[Any]:
+    return np.full((SIDE, SIDE), index % 60000, dtype=np.uint16)
+
+
+def point(index: int, scan_id: str = "a") -> ScanPoint:
+    return ScanPoint(scan_id, index, counts_of(index), PositionM(index * 1e-7, -1.0), 5)
+
+
+STORE = Store(
+    has=lambda scan_id, index: index != 3, read=lambda scan_id, index: None if index == 4 else counts_of(index)
+)
+
+
+def taken(backlog: Backlog, most: int = 1000) -> list[ScanPoint | Finish | Lost]:
+    return backlog.take(most, 0.0)
+
+
+def test_the_newest_come_first_and_a_scan_finishes_behind_its_last_point():
+    backlog = Backlog(1 << 20)
+    backlog.put([point(i) for i in range(5)])
+    backlog.put([point(i, "b") for i in range(2)])
+    backlog.finish("a")
+    names = [(item.scan_id, item.index) for item in taken(backlog, 3) if isinstance(item, ScanPoint)]
+    assert names == [("b", 1), ("b", 0), ("a", 4)]
+    rest = taken(backlog)
+    assert [item.index for item in rest[:-1]] == [3, 2, 1, 0]  # type: ignore[union-attr]
+    assert rest[-1] == Finish("a")
+    assert taken(backlog) == []
+    backlog.finish("b")
+    assert taken(backlog) == [Finish("b")]
+
+
+def test_beyond_the_bound_points_are_read_back_and_what_is_not_there_is_said():
+    backlog = Backlog(3 * BYTES, STORE)
+    backlog.put([point(i) for i in range(10)])
+    assert backlog.bytes <= 3 * BYTES
+    assert backlog.on_disk == 6
+    items = taken(backlog)
+    assert items[0] == Lost("a", 3, "overload")
+    assert Lost("a", 4, "journal_unreadable") in items
+    points = {item.index: item for item in items if isinstance(item, ScanPoint)}
+    assert sorted(points) == [0, 1, 2, 5, 6, 7, 8, 9]
+    for index, found in points.items():
+        np.testing.assert_array_equal(found.counts, counts_of(index))
+        assert (found.position_m, found.received_ns) == (PositionM(index * 1e-7, -1.0), 5)
+    assert backlog.bytes == len(backlog) == 0
+
+
+def test_points_of_the_journal_come_without_their_pixels():
+    backlog = Backlog(BYTES, STORE)
+    empty = np.empty((0, 0), dtype=np.uint8)
+    backlog.put([ScanPoint("a", 8, empty, PositionM(0.0, 0.0), 1)])
+    assert backlog.bytes == 0
+    (found,) = taken(backlog)
+    assert isinstance(found, ScanPoint)
+    np.testing.assert_array_equal(found.counts, counts_of(8))
+
+
+def test_without_a_store_put_waits_for_room():
+    backlog, is_put = Backlog(2 * BYTES), threading.Event()
+
+    def put() -> None:
+        backlog.put([point(i) for i in range(3)])
+        is_put.set()
+
+    threading.Thread(target=put).start()
+    assert not is_put.wait(0.05)
+    while not is_put.is_set():
+        taken(backlog, 1)
+    assert is_put.wait(10)
+
+
+def test_a_slow_store_does_not_hold_put():
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def read(scan_id: str, index: int) -> NDArray[Any]:
+        is_asked.set()
+        may_answer.wait()
+        return counts_of(index)
+
+    backlog = Backlog(BYTES, Store(lambda scan_id, index: True, read))
+    backlog.put([point(i) for i in range(4)])
+    taking = threading.Thread(target=taken, args=(backlog,))
+    taking.start()
+    assert is_asked.wait(10)
+    backlog.put([point(9)])
+    may_answer.set()
+    taking.join()
+    assert len(backlog) == 1
+
+
+def test_forget_gives_the_memory_back():
+    backlog = Backlog(1 << 20, STORE)
+    backlog.put([point(i) for i in range(5)])
+    assert backlog.forget("a") == 5
+    assert backlog.forget("a") == 0
+    assert backlog.bytes == 0
+
+
+@pytest.mark.parametrize("frames", [200_000])
+def test_a_point_on_disk_costs_about_thirty_bytes(frames: int):
+    backlog = Backlog(BYTES, Store(lambda scan_id, index: True, lambda scan_id, index: counts_of(index)))
+    same = point(7)
+    tracemalloc.start()
+    backlog.put(same for _ in range(frames))
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert backlog.on_disk >= frames - 1
+    assert used < 40 * frames
