@@ -16,7 +16,9 @@ from daemon.files.product import Product
 from daemon.health import Health
 from daemon.intake import Intake
 from daemon.journal import NOTED_OPTICS, ScanNames, StoredStart
+from daemon.learning import Generations
 from daemon.ledger import Ledger, LedgerEvents
+from daemon.memory import give_memory_back
 from daemon.metrics import Metrics
 from daemon.notify import Systemd
 from daemon.output import ProductWriter
@@ -24,6 +26,7 @@ from daemon.preprocess import Prepared
 from daemon.publish.http import create_app, open_server
 from daemon.publish.hub import UpdateHub
 from daemon.publish.zmq import ZmqPublisher
+from daemon.run_notes import run_notes
 from daemon.scans import RUNNING, ScanBook, now_text
 from daemon.setup import Setup
 from daemon.sinks import Sinks
@@ -48,6 +51,7 @@ class Daemon:
     """
 
     def __init__(self, config: Config) -> None:
+        give_memory_back()
         setup = Setup(config)
         torch.set_num_threads(setup.threads)
         self._config = config
@@ -83,9 +87,14 @@ class Daemon:
         )
         store = None if self._journal is None else Store(self._journal.has, self._journal.read)
         self._engine = Engine(setup.probe, setup.models, setup.engine_options(), self.metrics, events, store)
+        self._generations = Generations(setup, config, self.metrics, self._engine)
+        self._engine.pupil = self._generations.learner
         self._last_verdict: dict[str, Verdict] = {}
         self._stopping = threading.Event()
-        self._receivers = setup.make_receivers(self._intake.on_frame_message, self._intake.on_position_message)
+        intake = self._intake
+        self._receivers = setup.make_receivers(
+            intake.on_frame_message, intake.on_position_message, intake.on_metadata_message
+        )
         self._view = View(
             setup,
             self.metrics,
@@ -94,12 +103,15 @@ class Daemon:
             self._intake,
             self._ledger,
             self._engine,
+            self._generations,
             self._receivers,
             self._journal,
             verdict_of=self._verdict,
             is_stopping=self._stopping.is_set,
         )
-        self._view.health = Health(self._engine, self._intake, self._writer, self._journal, lambda: self._receivers)
+        self._view.health = Health(
+            self._engine, self._intake, self._writer, self.book, self._journal, lambda: self._receivers
+        )
         self._bind()
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="status", daemon=True)
         self.metrics.build.info({"version": VERSION, "torch": torch.__version__, "device": str(setup.device)})
@@ -110,8 +122,9 @@ class Daemon:
         self.publisher = ZmqPublisher(self.hub, config.publish.endpoint, curve=self._setup.publish_curve)
         try:
             app = create_app(self._view, self.hub, config.http.max_viewers)
+            self._history = app.state.history
             count_refused = self.metrics.count_http_refused
-            self.http = open_server(app, config.http, self._setup.http_token, count_refused)
+            self.http = open_server(app, config.http, self._setup.http_token, self._setup.http_tls, count_refused)
         except BaseException:
             self.publisher.close()
             raise
@@ -140,6 +153,7 @@ class Daemon:
         except BaseException:
             self.stop()
             raise
+        self._generations.start()
         self._ticker.start()
         self._systemd.say("READY=1")
         log.info("ready: page %s, updates %s", self.http.url, self.publisher.bound_endpoint)
@@ -150,7 +164,8 @@ class Daemon:
         self._stopping.set()
         for receiver in self._receivers:
             receiver.stop()
-        self._intake.stop()
+        self._generations.stop()
+        self._intake.stop(end_scans=self._engine.is_alive)
         self._engine.stop(self._config.limits.stop_s if self._journal is not None else float("inf"))
         self._writer.stop()
         if self._journal is not None:
@@ -208,7 +223,13 @@ class Daemon:
         def on_written(path: Path | None) -> None:
             body = verdict.as_dict()
             record = self.book.get(scan_id)
-            notes = (*(() if record is None else record.notes), *self._ledger.findings(scan_id))
+            about = self._ledger.about(scan_id)
+            energy_eV = self._setup.optics_of(scan_id).photon_energy_eV
+            notes = (
+                *(() if record is None else record.notes),
+                *self._ledger.findings(scan_id),
+                *run_notes(about, self._config.metadata, energy_eV),
+            )
             self.book.change(
                 scan_id,
                 state=state,
@@ -219,10 +240,11 @@ class Daemon:
                 product=None if path is None else str(path),
                 verdict=body,
                 notes=notes,
-                run=self._ledger.about(scan_id),
+                run=about,
             )
             self._last_verdict.pop(scan_id, None)
-            if self._journal is not None and (path is not None or not result.indexes.size):
+            is_written = self.book.failure is None and (path is not None or not result.indexes.size)
+            if self._journal is not None and is_written:
                 self._journal.close(scan_id)  # else it is played again at the next start, and the product written then
             self.metrics.scans.labels(state).inc()
             self.hub.publish_scan(
@@ -265,7 +287,15 @@ class Daemon:
 
     def _tick_until_stopped(self) -> None:
         while not self._stopping.wait(TICK_S):
-            self._view.tick()
-            status = self._view.status()
-            self.hub.publish_status(status)
-            self._systemd.say(f"STATUS={status['sentence']}", *["WATCHDOG=1"] * self._view.health.is_alive)
+            try:
+                self._tick()
+            except Exception:  # the watchdog is not fed then, which is right if it does not pass
+                log.exception("the status could not be told")
+                self.metrics.stage_failures.labels("status").inc()
+
+    def _tick(self) -> None:
+        self._view.tick()
+        self._history.look()
+        status = self._view.status()
+        self.hub.publish_status(status)
+        self._systemd.say(f"STATUS={status['sentence']}", *["WATCHDOG=1"] * self._view.health.is_alive)

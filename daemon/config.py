@@ -97,7 +97,7 @@ class Frames(Encrypted):
         "native", description="Wire format."
     )
     channel: str | None = Field(None, description="Image channel; by default the first announced.")
-    max_message_bytes: Count = Field(256 << 20, description="Larger messages are refused, bytes.")
+    max_message_bytes: Count = Field(128 << 20, description="Larger messages are refused, bytes.")
     check_hash: bool = Field(False, description="Compare pixels with the md5 that dectris-v1 sends, where it is one.")
     expected_frames: Count | None = Field(None, description="Frames of a scan, for array-1.0 and pva.")
     first_number: Annotated[int, Field(ge=0)] | None = Field(
@@ -134,7 +134,9 @@ class Positions(Encrypted):
     """Where the scan positions come from."""
 
     source: PositionKind = Field("frame", description="Kind of source.")
-    endpoint: Endpoint | None = Field(None, description="For a stream: address; a leading @ binds. pandablocks: tcp://HOST:8889.")
+    endpoint: Endpoint | None = Field(
+        None, description="For a stream: address; a leading @ binds. pandablocks: tcp://HOST:8889."
+    )
     socket: Literal["pull", "sub"] = Field("pull", description="Socket type; for panda and bluesky sub by default.")
     channels: tuple[str, str] | None = Field(None, description="Names of the y and the x channel, or data keys.")
     time_channel: str | None = Field(None, description="For panda, pandablocks: times of the samples, s, for a check.")
@@ -146,7 +148,9 @@ class Positions(Encrypted):
     count: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(None, description="For spiral: positions.")
     step_m: tuple[float, float] | None = Field(None, description="For raster, spiral: steps dy, dx, m.")
     snake: bool = Field(False, description="For raster: every second row runs backwards.")
-    scale: Positive | tuple[Positive, Positive] = Field(1.0, description="Factor on all positions, or one each for y, x.")
+    scale: Positive | tuple[Positive, Positive] = Field(
+        1.0, description="Factor on all positions, or one each for y, x."
+    )
     flips: list[Literal["y", "x"]] = Field([], description="Axes whose sign is turned.")
     timeout_s: Positive = Field(5.0, description="How long frames wait for positions after the scan's end, s.")
 
@@ -177,6 +181,16 @@ class Positions(Encrypted):
         )
 
 
+class Metadata(Encrypted):
+    """What the control system says of its runs, beside the streams."""
+
+    source: Literal["bluesky"] = Field("bluesky", description="Bluesky documents, JSON or msgpack.")
+    endpoint: Endpoint | None = Field(None, description="ZeroMQ address of the documents; none where nobody sends any.")
+    socket: Literal["pull", "sub"] = Field("sub", description="Socket type.")
+    energy_key: str | None = Field(None, description="Key of a run's start with the photon energy, to compare.")
+    energy_unit: Literal["eV", "keV"] = Field("keV", description="Unit of that energy.")
+
+
 class Optics(Section):
     """The beam, the geometry and the probe."""
 
@@ -197,7 +211,7 @@ class ModelOptions(Section):
     batch_timeout_s: Positive = Field(0.05, description="Longest wait of the engine for frames, s.")
     gridsize: Literal[1, 2] = Field(1, description="Groups of gridsize squared frames.")
     dtype: Literal["float32"] = Field("float32", description="Number type of the model.")
-    projections: Annotated[int, Field(ge=1, le=16)] = Field(2, description="Projections of the plain lift; a bundle states its own.")
+    projections: Annotated[int, Field(ge=1, le=16)] = Field(2, description="Of the plain lift; a bundle states its own.")
 
 
 class MosaicOptions(Section):
@@ -211,7 +225,15 @@ class MosaicOptions(Section):
 class Finetune(Section):
     """Background fine-tuning."""
 
-    enabled: Literal[False] = Field(False, description="This version does not fine-tune.")
+    enabled: bool = Field(True, description="Learn from the frames of running scans, in a process of its own.")
+    buffer_frames: Annotated[int, Field(ge=64)] = Field(2000, description="Frames to learn from that are kept.")
+    device_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="Most of the time spent; on a CPU at the lowest priority."
+    )
+    promote_if: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.002, description="A candidate is promoted if its R on held-out frames is lower by this share."
+    )
+    rate: Positive = Field(3e-4, description="Learning rate to begin with; halved for each candidate thrown away.")
 
 
 class Refine(Section):
@@ -297,6 +319,7 @@ class Config(Section):
     frames: Frames
     detector: Detector
     positions: Positions = Positions()
+    metadata: Metadata = Metadata()
     optics: Optics
     model: ModelOptions = ModelOptions()
     mosaic: MosaicOptions = MosaicOptions()
@@ -378,8 +401,6 @@ def _sentence(fault: ValidationError) -> str:
             parts.append(f"{name} is not a known key" + (f"; did you mean {near[0]}?" if near else ""))
         elif error["type"] == "missing":
             parts.append(f"{name} is missing")
-        elif place[:1] == ["finetune"]:
-            parts.append("[finetune] enabled: this version does not fine-tune; set enabled = false")
         else:
             parts.append(f"{name}: {error['msg'].removeprefix('Value error, ')}")
     return "; ".join(dict.fromkeys(parts))
@@ -390,7 +411,7 @@ def _with_found_files(config: Config, beside: Path) -> Config:
     places: list[tuple[str, str]] = [("optics", "probe_file"), ("positions", "file"), ("detector", "mask_file")]
     places.append(("detector", "flatfield_file"))
     places += [("http", "token_file"), ("http", "certificate_file"), ("http", "key_file")]
-    places += [(part, key) for part in ("frames", "positions", "publish") for key in Encrypted.model_fields]
+    places += [(part, key) for part in ("frames", "positions", "metadata", "publish") for key in Encrypted.model_fields]
     for section, key in places:
         part = changes.get(section, getattr(config, section))
         value = getattr(part, key)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ LEAST_VISITS, ENOUGH_VISITS = 2, 16
 WARM_UP_ROUNDS = 3
 SHARP_SHARE = 0.6
 CHECKPOINT_SHARE = 0.02
+LABELS, LABEL_VISITS = 16, 8
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,16 @@ class EngineEvents:
     on_checkpoint: Callable[[ScanResult], None]
     frames_received: Callable[[str], int]
     on_left: Callable[[ScanResult, int], None] = lambda _result, _waiting: None
+
+
+class Pupil(Protocol):
+    """Who learns from the frames; both calls only queue."""
+
+    def offer(self, scan_id: str, index: int, amplitude: NDArray[np.float32], position_px: tuple[float, float]) -> None:
+        """Take a stitched frame."""
+
+    def label(self, scan_id: str, index: int, patch: NDArray[np.complex64]) -> None:
+        """Take the refined object at a frame's place."""
 
 
 class Engine:
@@ -97,6 +109,7 @@ class Engine:
         self.last_pattern: tuple[str, int, NDArray[np.float32]] | None = None
         self.latency_s: float | None = None
         self.generation = 0  # counts the swaps of the model
+        self.pupil: Pupil | None = None
 
     def use(self, models: Models) -> None:
         """Take other models, between two batches; frames in work keep what they were shown with."""
@@ -130,6 +143,11 @@ class Engine:
     def finish(self, scan_id: str) -> None:
         """Say that a scan has all the frames it will get."""
         self._queue.finish(scan_id)
+
+    def path_px(self, scan_id: str, after: int, most: int) -> list[tuple[float, float]] | None:
+        """Return positions of stitched frames as they came, from number `after` on; None once the scan is closed."""
+        work = self._work.get(scan_id)
+        return None if work is None else work.path_px(after, most)
 
     def stop(self, within_s: float = float("inf")) -> None:
         """Finish what is queued, publish, and end the thread; what is not done in time is left to the next start."""
@@ -207,6 +225,8 @@ class Engine:
         self._metrics.model_generation.set(self.generation)
         for work in self._work.values():
             work.repaint = None if models.sharp is None else work.repaint
+            if work.repaint is not None:
+                work.repaint.begin_again()
 
     def _look_again(self, group: TensorDict, start: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
         sharp = self._models.sharp
@@ -315,6 +335,8 @@ class Engine:
                 work.keep(frame, tensor[number], looks)
                 work.waiting_ns.append(point.received_ns)
                 stitched.append(point.index)
+                if self.pupil is not None:
+                    self.pupil.offer(work.scan_id, point.index, np.asarray(frame.amplitude), frame.position_px)
         if stitched:
             done.update(stitched)
             self.last_pattern = (work.scan_id, stitched[-1], frames[-1].amplitude)
@@ -366,6 +388,9 @@ class Engine:
                     work.refiner.admit_all()
                     work.estimate_rfactors()
                 size_bytes = self._emit(work, "refined", is_complete)
+                if self.pupil is not None:
+                    for index, patch in work.refiner.settled(LABELS, LABEL_VISITS):
+                        self.pupil.label(work.scan_id, index, np.asarray(to_host(patch)))
                 work.next_refined = time.monotonic() + max(REFINED_PERIOD_S, size_bytes / REFINED_BYTES_PER_S)
             for layer, value in work.rfactors.items():
                 self._metrics.rfactor.labels(layer).set(value)

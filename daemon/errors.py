@@ -15,5 +15,9 @@ class IncompleteScanError(DaemonError):
     """A scan ended without all of its frames."""
 
 
+class RefusedError(DaemonError):
+    """A running daemon does not do now what it was asked for."""
+
+
 class JournalError(DaemonError):
     """A journal, or a record of it, cannot be read."""

@@ -9,6 +9,7 @@ from daemon.engine import Engine
 from daemon.intake import Intake
 from daemon.journal import Journal
 from daemon.output import ProductWriter
+from daemon.scans import ScanBook
 from streams.source import Source
 
 HANGS_S = 60.0
@@ -28,12 +29,14 @@ class Health:
         engine: Engine,
         intake: Intake,
         writer: ProductWriter,
+        book: ScanBook,
         journal: Journal | None,
         receivers: Callable[[], Sequence[Source]],
     ) -> None:
         self._engine = engine
         self._intake = intake
         self._writer = writer
+        self._book = book
         self._journal = journal
         self._receivers = receivers
 
@@ -58,8 +61,7 @@ class Health:
         found += [f"the {name} has hung for more than a minute" for name in self.hanging()]
         if self._journal is not None and self._journal.trouble is not None:
             found.append(self._journal.trouble)
-        if self._writer.failure is not None:
-            found.append(self._writer.failure)
+        found += [failure for failure in (self._writer.failure, self._book.failure) if failure is not None]
         return found
 
     @property

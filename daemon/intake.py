@@ -19,6 +19,7 @@ from daemon.ledger import Entry, Kept, Ledger
 from daemon.metrics import Metrics
 from daemon.preprocess import Preprocess, RawFrame
 from daemon.queue import ByteQueue
+from streams.bluesky import BlueskyReader
 from streams.codecs import Codec, EncodedFrame
 from streams.errors import CodecError, PositionError
 from streams.frame import Frame, Position, PositionNews
@@ -57,7 +58,9 @@ class Intake:
         self._metrics = metrics
         self._incoming: ByteQueue[Item] = ByteQueue(options.queue_bytes)
         self._pool = ThreadPoolExecutor(options.workers, thread_name_prefix="decode")
+        self._read_run = BlueskyReader(None).parse
         self._stop = threading.Event()
+        self._ends_scans = True
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
 
     @property
@@ -79,8 +82,9 @@ class Intake:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Take in what is queued, end open scans, and end the thread."""
+    def stop(self, *, end_scans: bool = True) -> None:
+        """Take in what is queued, end open scans (else they go on at the next start), and end the thread."""
+        self._ends_scans = end_scans
         self._stop.set()
         self._incoming.close()
         if self._thread.is_alive():
@@ -114,6 +118,14 @@ class Intake:
         count = len(item.positions if isinstance(item, PositionNews) else item)
         self._incoming.put(item, HEADER_BYTES + POSITION_BYTES * count)
 
+    def on_metadata_message(self, parts: Sequence[memoryview], _received_ns: int) -> None:
+        """Take one message of the control system (its receive thread)."""
+        try:
+            self._ledger.announce(self._read_run(parts))
+        except PositionError as fault:
+            self._ledger.last_fault = str(fault)
+            self._metrics.frames_refused.labels("metadata_message").inc()
+
     def _run(self) -> None:
         ledger, is_over = self._ledger, False
         ledger.guard(ledger.replay_all)
@@ -125,7 +137,8 @@ class Intake:
             is_over = not items and self._stop.is_set()
             ledger.guard(self._turn, items, is_over)
             ledger.guard(ledger.tick)
-        ledger.guard(ledger.end_all)
+        if self._ends_scans:
+            ledger.guard(ledger.end_all)
 
     def _turn(self, items: list[Item], is_last: bool) -> None:
         ready = self._preprocess.take(items) + self._preprocess.overdue(all_of_them=is_last)

@@ -125,9 +125,14 @@ class Ledger:
             return self._join.recent_findings(FINDINGS_SHOWN_S)
 
     def about(self, scan_id: str) -> dict[str, Any] | None:
-        """Return what the run of the position source says of itself."""
+        """Return what the control system says of a scan's run."""
         with self.lock:
             return self._join.about(scan_id)
+
+    def announce(self, news: PositionNews) -> None:
+        """Enter what the control system says of its runs."""
+        with self.lock:
+            self._join.announce(news)
 
     def stop_scan(self, scan_id: str) -> bool:
         """Close a scan on an operator's word; False if it is not open."""
@@ -371,6 +376,7 @@ class Ledger:
             raise JournalError(f"the journal of scan {scan_id} does not say how it began; it is left as it is")
         with self.lock, keeper.names.only(scan_id):
             self._open(stored.start, stored.started, was_heard=stored.was_heard)
+        self._preprocess.take([stored.start])  # what its header said holds for the frames to come
         while some := list(islice(records, REPLAY_RECORDS)):
             points: list[ScanPoint] = []
             with self.lock:

@@ -58,6 +58,10 @@ class Metrics:
         self.journal_behind = gauge("journal_behind", "1 while frames are not on the disk before they count.")
         self.http_refused = counter("http_refused", "HTTP requests and connections refused or ended.", "reason")
         self.sink_deliveries = counter("sink_deliveries", "What went to a sink, by result.", "sink", "result")
+        self.finetune_steps = counter("finetune_steps", "Training steps of fine-tuning.")
+        self.finetune_loss = gauge("finetune_loss", "Loss of fine-tuning.")
+        self.finetune_heldout_rfactor = gauge("finetune_heldout_rfactor", "R-factor on held-out frames.", "model")
+        self.finetune_promotions = counter("finetune_promotions", "Candidates judged, by result.", "result")
         self.build = Info("ptycholive_build", "Version, torch, device.", registry=registry)
 
     def set_stream(self, name: str, is_connected: bool, total_bytes: int, handshake_failures: int) -> None:

@@ -42,7 +42,7 @@ class RawFrame:
         """Return the frame with its pattern, or why there is none."""
         frame = self.frame
         try:
-            pattern = self.make(frame.decode().counts)
+            pattern = self.make(frame.unpack())
         except CodecError as fault:
             return fault
         except GeometryError as fault:
@@ -202,7 +202,7 @@ class _Search:
     def add(self, frame: EncodedFrame) -> Centre | None:
         """Take a frame; return the centre once it is certain."""
         try:
-            counts = as_pattern_dtype(orient(frame.decode().counts, self._orientation))
+            counts = as_pattern_dtype(orient(frame.unpack(), self._orientation))
         except CodecError:
             return None  # it is refused by name when it is decoded for good
         if counts.shape != self._detector.shape:

@@ -49,11 +49,6 @@ class ByteQueue(Generic[T]):
             self._changed.notify_all()
             return [item for item, _ in taken]
 
-    def wake(self) -> None:
-        """Let a waiting ``take`` look again at once (it may return nothing when its time is over)."""
-        with self._changed:
-            self._changed.notify_all()
-
     def close(self) -> None:
         """Refuse further items and release whoever waits."""
         with self._changed:

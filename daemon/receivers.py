@@ -18,7 +18,7 @@ from streams.samples import SourceOptions
 from streams.source import OnMessage, Source
 from streams.transport import Receiver
 
-RECEIVE_LIMIT = 1024
+RECEIVE_LIMIT = 16
 PositionReader = Callable[[Sequence[Part]], list[Position] | PositionNews]
 
 
@@ -56,7 +56,6 @@ def make_receiver(
         on_message,
         max_message_bytes=config.frames.max_message_bytes,
         receive_limit=receive_limit,
-        receive_bytes=config.limits.queue_bytes,
         curve=keys.curve(f"[{name}]", is_server=endpoint.startswith("@")),
     )
 
@@ -73,6 +72,14 @@ def make_positions_receiver(config: Config, on_message: OnMessage, receive_limit
         return CaptureReceiver("positions", positions.endpoint, on_message)
     socket, endpoint = positions.socket, positions.endpoint
     return make_receiver("positions", config, positions, endpoint, socket, on_message, receive_limit)
+
+
+def make_metadata_receiver(config: Config, on_message: OnMessage) -> Source | None:
+    """Return the receiver of the control system's documents, not started; ``None`` where there are none."""
+    metadata = config.metadata
+    if metadata.endpoint is None:
+        return None
+    return make_receiver("metadata", config, metadata, metadata.endpoint, metadata.socket, on_message)
 
 
 def make_position_reader(positions: Positions) -> PositionReader | None:

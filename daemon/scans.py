@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -17,6 +18,8 @@ RUNNING: tuple[ScanState, ...] = ("scanning", "finishing")
 RECORD_NAME = "scan.json"
 PRODUCT_NAME = "product.h5"
 KEPT_RECORDS = 10_000
+
+log = logging.getLogger(__name__)
 
 
 def now_text() -> str:
@@ -55,6 +58,7 @@ class ScanBook:
         self.directory = directory
         self._lock = threading.Lock()
         self._records: dict[str, ScanRecord] = {}
+        self.failure: str | None = None
         found = sorted(directory.glob(f"*/{RECORD_NAME}"), key=lambda path: path.stat().st_mtime)
         for path in found[-KEPT_RECORDS:]:
             record = _read_record(path)
@@ -74,12 +78,18 @@ class ScanBook:
                     del self._records[old]
 
     def change(self, scan_id: str, **changes: Any) -> ScanRecord:
-        """Change a record; one that is at its end is written to its folder."""
+        """Change a record; one that is at its end is written to its folder, ``failure`` says if that failed."""
         with self._lock:
             record = replace(self._records.get(scan_id) or ScanRecord(scan_id), **changes)
             self._records[scan_id] = record
         if record.state not in RUNNING:
-            _write_record(self.folder(scan_id) / RECORD_NAME, record)
+            try:
+                _write_record(self.folder(scan_id) / RECORD_NAME, record)
+            except OSError as fault:
+                self.failure = f"the record of scan {scan_id} was not written ({fault.strerror})"
+                log.error("%s", self.failure)
+            else:
+                self.failure = None
         return record
 
     def get(self, scan_id: str) -> ScanRecord | None:

@@ -21,7 +21,13 @@ from daemon.journal import Journal, Keeper, ScanNames
 from daemon.ledger import LedgerOptions
 from daemon.optics import ScanOptics, scan_optics
 from daemon.preprocess import Preprocess, PreprocessOptions
-from daemon.receivers import make_frames_receiver, make_position_reader, make_positions_receiver
+from daemon.publish.http_server import tls_context
+from daemon.receivers import (
+    make_frames_receiver,
+    make_metadata_receiver,
+    make_position_reader,
+    make_positions_receiver,
+)
 from daemon.sinks import open_sinks
 from daemon.version import VERSION
 from daemon.work import EngineOptions, Models, ScanResult
@@ -65,6 +71,7 @@ class Setup:
         self._flatfield = self._read_flatfield()
         self._positions_m = self._read_positions()
         self.http_token = _read_token(config.http.token_file)
+        self.http_tls = tls_context(config.http.certificate_file, config.http.key_file)
         self.sinks = open_sinks(config.output.sinks)
         self.publish_curve = config.publish.curve("[publish]", is_server=True)
         self._make_output()
@@ -181,6 +188,8 @@ class Setup:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
             raise ConfigError(f"[output] journal {folder} cannot be made ({fault.strerror}); choose another") from fault
+        if not os.access(folder, os.W_OK):
+            raise ConfigError(f"[output] journal {folder} cannot be written to; choose another, or off")
         names = ScanNames(output.directory, folder)
         return Keeper(Journal(folder, self._config.limits.journal_bytes), names, self._config.positions.timeout_s)
 
@@ -287,11 +296,11 @@ class Setup:
             live=live,
         )
 
-    def make_receivers(self, on_frame: OnMessage, on_position: OnMessage) -> list[Source]:
-        """Return the frame stream's receiver and that of the position stream, if there is one; not started."""
-        receivers = [make_frames_receiver(self._config, on_frame)]
-        positions = make_positions_receiver(self._config, on_position)
-        return receivers if positions is None else [*receivers, positions]
+    def make_receivers(self, on_frame: OnMessage, on_position: OnMessage, on_metadata: OnMessage) -> list[Source]:
+        """Return the receivers of the frame stream, of positions and metadata if there are any; not started."""
+        config = self._config
+        others = make_positions_receiver(config, on_position), make_metadata_receiver(config, on_metadata)
+        return [make_frames_receiver(config, on_frame), *(other for other in others if other is not None)]
 
 
 def _read_array(path: Path, what: str) -> NDArray[Any]:

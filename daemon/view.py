@@ -14,6 +14,7 @@ from daemon.engine import Engine
 from daemon.health import Health
 from daemon.intake import Intake
 from daemon.journal import Journal
+from daemon.learning import Generations
 from daemon.ledger import Ledger
 from daemon.metrics import Metrics
 from daemon.scans import RUNNING, ScanBook, ScanRecord, as_public
@@ -38,6 +39,7 @@ class View:
         intake: Intake,
         ledger: Ledger,
         engine: Engine,
+        generations: Generations,
         receivers: Sequence[Source],
         journal: Journal | None,
         *,
@@ -51,6 +53,7 @@ class View:
         self._intake = intake
         self._ledger = ledger
         self._engine = engine
+        self._generations = generations
         self._receivers = receivers
         self._verdict_of = verdict_of
         self._is_stopping = is_stopping
@@ -113,6 +116,7 @@ class View:
             "streams": [self._stream_status(receiver) for receiver in self._receivers],
             "model": {"name": self._setup.model_name, "generation": self._engine.generation},
             "device": str(self._setup.device),
+            "finetune": self._generations.status(),
             "refine_updates": self._metrics.value("ptycholive_refine_updates_total"),
             "subscribers": self.viewers(),
             "sinks": self.sinks(),
@@ -161,6 +165,10 @@ class View:
         record = self._book.get(scan_id)
         return Path(record.product) if record is not None and record.product else None
 
+    def path_px(self, scan_id: str, after: int, most: int) -> list[tuple[float, float]] | None:
+        """Return positions of stitched frames in pixels, as they came; None for a scan that is not at work."""
+        return self._engine.path_px(scan_id, after, most)
+
     def last_pattern(self) -> tuple[str, int, NDArray[np.floating]] | None:
         """Return (scan id, frame index, amplitude) of the newest frame."""
         return self._engine.last_pattern
@@ -188,9 +196,16 @@ class View:
         if name not in ("none", *bundle_files()):
             known = ", ".join(("none", *bundle_files()))
             raise FileFormatError(f"there is no model named {name[:64]}; models here are {known}")
-        models, self._setup.bundle = self._setup.load_models(name)
-        self._engine.use(models)
+        self._generations.choose(name)
         return {"name": name, "generation": self._engine.generation + 1}
+
+    def roll_back_model(self) -> dict[str, Any]:
+        """Take the model's generation before the active one; raises ReconstructionError where there is none."""
+        return self._generations.roll_back()
+
+    def set_finetune_paused(self, is_paused: bool) -> dict[str, Any]:
+        """Pause or resume fine-tuning; raises ReconstructionError where it is off."""
+        return self._generations.set_paused(is_paused)
 
     def _journal_status(self) -> dict[str, Any] | None:
         if self._journal is None:

@@ -22,7 +22,7 @@ from ptychopinn.mosaic import Mosaic
 from ptychopinn.refine import Refiner
 from ptychopinn.repaint import Predict, Repaint
 
-SAMPLE_FRAMES = 1024
+SAMPLE_FRAMES, SAMPLE_BYTES = 1024, 64 << 20
 COVERED = 0.05
 
 
@@ -129,10 +129,11 @@ class ScanWork:
         self.stitched += 1
         self._indexes.append(frame.index)
         self._positions_px.extend(frame.position_px)
-        if len(self._sample) < SAMPLE_FRAMES:
+        most = max(8, min(SAMPLE_FRAMES, SAMPLE_BYTES // amplitude.nbytes))
+        if len(self._sample) < most:
             self._sample.append((amplitude.clone(), frame.position_px))
-        elif self._random.random() < SAMPLE_FRAMES / self.stitched:
-            self._sample[self._random.integers(SAMPLE_FRAMES)] = (amplitude.clone(), frame.position_px)
+        elif self._random.random() < most / self.stitched:
+            self._sample[self._random.integers(most)] = (amplitude.clone(), frame.position_px)
         if self.repaint is not None:
             self.repaint.add(frame.index, amplitude, frame.position_px, looks)
         if self.refiner is not None:
@@ -202,6 +203,11 @@ class ScanWork:
             regions=tuple(_region(source, box) for box in boxes),
             time_ns=time_ns,
         )
+
+    def path_px(self, after: int, most: int) -> list[tuple[float, float]]:
+        """Return positions (y, x) in the order of stitching, from number `after` on; safe from any thread."""
+        values = self._positions_px[2 * after : 2 * (after + most)]
+        return list(zip(values[::2], values[1::2], strict=False))
 
     def result(self) -> ScanResult:
         """Return both layers as they are."""

@@ -142,7 +142,9 @@ def physics_loss(
         predicted = model.amplitude(network.combine(first, second), offsets, probe, factor, datasets)
         of = amplitude_poisson_loss if settings.loss_function == "Poisson" else amplitude_mae_loss
         scales = {"physics_scaling_constant": physics_weight, "rms_scaling_constant": 1 - physics_weight}
-        loss = sum((w * of(predicted, images, group[name]) for name, w in scales.items() if w > 0), images.new_zeros(()))
+        loss = sum(
+            (w * of(predicted, images, group[name]) for name, w in scales.items() if w > 0), images.new_zeros(())
+        )
     if settings.amp_loss is not None:
         loss = loss + settings.amp_loss_coeff * SMOOTHNESS[settings.amp_loss](first)
     if settings.phase_loss is not None:

@@ -19,6 +19,8 @@ from ptychopinn.errors import GeometryError
 from ptychopinn.geometry import box_corner, orient
 
 LEAST_INSIDE = 0.5
+_MARKS: dict[str, Any] = {np.dtype(kind).char: np.iinfo(kind).max for kind in ("u1", "u2", "u4", "u8")}
+_MARKS["f"] = np.float32(np.nan)
 _WIDER: dict[str, type[np.unsignedinteger[Any]]] = {"uint8": np.uint16, "uint16": np.uint32, "uint32": np.uint64}
 
 
@@ -86,7 +88,7 @@ class PatternMaker:
                 raise GeometryError(
                     f"a mask of {mask.shape} fits neither frames of {shape} nor a pattern of {crop.size_px} px"
                 )
-        self._bad = bad if bad.any() else None
+        self._bad = np.flatnonzero(bad) if bad.any() else None
 
     def __call__(self, counts: NDArray[Any]) -> NDArray[Any]:
         """Return the pattern ``(size_px, size_px)`` of a frame ``counts`` as it came, not yet oriented.
@@ -124,9 +126,11 @@ class PatternMaker:
         else:
             values = np.array(values, order="C")
         if limit is not None:
-            np.copyto(values, mark, where=values > (limit if values.dtype.kind == "f" else int(limit)))
+            over = values > (limit if values.dtype.kind == "f" else int(limit))
+            if over.any():
+                values[over] = mark
         if self._bad is not None:
-            np.copyto(values, mark, where=self._bad)
+            values.reshape(-1)[self._bad] = mark
         if self._flat is None:
             return values
         return np.where(is_no_data(values), np.float32(np.nan), values * self._flat).astype(np.float32)
@@ -137,7 +141,7 @@ class PatternMaker:
 
 def no_data(dtype: np.dtype[Any]) -> Any:
     """Return the value that marks a pixel without data in a pattern of this dtype."""
-    return dtype.type(np.nan) if dtype.kind == "f" else np.iinfo(dtype).max
+    return _MARKS[dtype.char]
 
 
 def is_no_data(pattern: NDArray[Any]) -> NDArray[np.bool_]:

@@ -140,6 +140,7 @@ class Refiner:
         self._block: _Block | None = None
         self._momentum = 1.0
         self._misfit = self._total = 0.0
+        self._random = np.random.default_rng(0)
         self.updates = 0
 
     @property
@@ -366,6 +367,14 @@ class Refiner:
     def least_visits(self) -> int:
         """Visits of the least visited frame in the buffer (0 when empty)."""
         return min((visits for visits, count in self._visits.items() if count > 0), default=0)
+
+    def settled(self, most: int, least_visits: int) -> list[tuple[int, Tensor]]:
+        """Return some of the frames visited often enough, with the object ``(N, N)`` at their place."""
+        keys = list(self._frames)
+        some = self._random.choice(len(keys), min(most, len(keys)), replace=False).tolist() if keys else []
+        frames = [(keys[i], self._frames[keys[i]]) for i in some]
+        planes = self._canvas.planes["object"]
+        return [(key, planes[self._box(f).window].clone()) for key, f in frames if f.visits >= least_visits]
 
     def take_dirty(self) -> list[Box]:
         """Return the rectangles that changed since the last call."""

@@ -57,6 +57,7 @@ class Repaint:
         self._crowd: Counter[tuple[int, int]] = Counter()
         self._frames: OrderedDict[int, _Frame] = OrderedDict()
         self._last: deque[int] | None = None
+        self._outdated: list[int] = []
         self.repainted = 0
 
     def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float], looks: int) -> None:
@@ -71,7 +72,7 @@ class Repaint:
 
     def step(self, most: int, has_ended: bool) -> int:
         """Look again at up to ``most`` frames that are due; return how many that were."""
-        due = self._take_last(most) if has_ended else self._take_due(most)
+        due = self._take_outdated(most) or (self._take_last(most) if has_ended else self._take_due(most))
         if due:
             self._look(due)
         return len(due)
@@ -79,7 +80,19 @@ class Repaint:
     @property
     def is_done(self) -> bool:
         """Whether the last round, after the scan's end, is over."""
-        return self._last is not None and not self._last
+        return self._last is not None and not self._last and not self._outdated
+
+    def begin_again(self) -> None:
+        """Have every frame looked at again, the newest first: the model is another."""
+        self._outdated = list(self._frames)
+
+    def _take_outdated(self, most: int) -> list[int]:
+        due: list[int] = []
+        while self._outdated and len(due) < most:
+            index = self._outdated.pop()
+            if index in self._frames and self._mosaic.keeps(index):
+                due.append(index)
+        return due
 
     def _take_due(self, most: int) -> list[int]:
         due: list[int] = []
@@ -88,7 +101,8 @@ class Repaint:
             if not self._mosaic.keeps(index):
                 continue
             self._frames[index] = frame
-            if frame.looks == 0 or self._neighbours(frame.position_px) >= GROWTH * frame.neighbours:
+            has_grown = self._neighbours(frame.position_px) >= GROWTH * frame.neighbours
+            if frame.looks == 0 or (frame.looks < self._most_looks and has_grown):
                 due.append(index)
                 if len(due) == most:
                     break
@@ -96,7 +110,8 @@ class Repaint:
 
     def _take_last(self, most: int) -> list[int]:
         if self._last is None:
-            self._last = deque(sorted(self._frames, key=lambda index: self._frames[index].looks))
+            looks = {index: frame.looks for index, frame in self._frames.items() if frame.looks < self._most_looks}
+            self._last = deque(sorted(looks, key=looks.__getitem__))
         due: list[int] = []
         while self._last and len(due) < most:
             index = self._last.popleft()
@@ -114,11 +129,9 @@ class Repaint:
         group = TensorDict({"images": images}, batch_size=[len(frames)])
         patches = self._predict(group, torch.stack(starts)[:, None], torch.stack(supports)[:, None])[:, 0]
         self._mosaic.add(indexes, patches, np.array([frame.position_px for frame in frames]))
-        for index, frame in zip(indexes, frames, strict=True):
+        for frame in frames:
             frame.looks += 1
             frame.neighbours = self._neighbours(frame.position_px)
-            if frame.looks >= self._most_looks:
-                del self._frames[index]
         self.repainted += len(indexes)
 
     def _cell(self, position_px: tuple[float, float]) -> tuple[int, int]:

@@ -41,9 +41,7 @@ class Stages:
     @classmethod
     def of(cls, config: TrainingConfig) -> Stages:
         """Return the stages of a configuration."""
-        return cls(
-            config.stage_1_epochs, config.stage_2_epochs, config.stage_3_epochs, config.physics_weight_schedule
-        )
+        return cls(config.stage_1_epochs, config.stage_2_epochs, config.stage_3_epochs, config.physics_weight_schedule)
 
     def epochs(self, otherwise: int) -> int:
         """Return the epochs of all stages, or ``otherwise`` if none has any."""

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from ptychopinn.batches import Batch, BatchSettings, Source
 from ptychopinn.heldout import heldout_recipes, score_scan, summary
-from ptychopinn.model.network import CorrectionNet, channels_last, look, save_network, stitched_start
+from ptychopinn.model.network import CorrectionNet, channels_last, load_network, look, save_network, stitched_start
 from ptychopinn.simulate import simulate_scan
 
 
@@ -39,7 +39,8 @@ class Settings:
 
     ``minutes`` or ``steps``: how long; with ``minutes`` the rate falls with the clock, with ``steps`` (not 0) the run
     is repeatable. ``looks`` shares of training the first, second, third look; ``physics``, ``agreement`` weights of
-    the losses; ``contrast_floor`` contrast below which a scan counts less; ``average`` decay of the averaged weights.
+    the losses; ``contrast_floor`` contrast below which a scan counts less; ``average`` decay of the averaged weights;
+    ``start`` a network.pt to begin with.
     """
 
     minutes: float = 90.0
@@ -55,6 +56,7 @@ class Settings:
     agreement: float = 0.1
     contrast_floor: float = 0.03
     projections: int = 2
+    start: str = ""
     log_steps: int = 50
     checkpoint_steps: int = 500
     score_steps: int = 2500
@@ -124,9 +126,10 @@ class Learner:
         warm = min(1.0, (self.step + 1) / s.warmup_steps)
         for group in self._optimiser.param_groups:
             group["lr"] = s.rate * warm * (0.01 + 0.495 * (1 + math.cos(math.pi * min(1.0, progress))))
-        nn.utils.clip_grad_norm_(self.network.parameters(), s.clip)
-        self._optimiser.step()
         self.step += 1
+        if not torch.isfinite(nn.utils.clip_grad_norm_(self.network.parameters(), s.clip)):
+            return {}  # one such step would spoil the weights for good
+        self._optimiser.step()
         keep = min(s.average, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
@@ -181,7 +184,10 @@ class Run:
         torch.manual_seed(settings.seed)
         self._learner = Learner(CorrectionNet(), settings)
         self._before_s = 0.0
-        self._patches = 0
+        self._patches = self._skipped = 0
+        if settings.start:
+            weights = load_network(Path(settings.start)).state_dict()
+            self._learner = Learner(_with(CorrectionNet(), weights), settings)
         if (folder / "checkpoint.pt").exists():
             saved = torch.load(folder / "checkpoint.pt", weights_only=True)
             self._learner.restore(saved["learner"])
@@ -208,11 +214,13 @@ class Run:
         recent: list[dict[str, float]] = []
         while (progress := self._progress()) < 1:
             batch = self._source.batch(self._learner.step)
-            recent.append(self._learner.learn(batch, progress, self._workers))
+            learnt = self._learner.learn(batch, progress, self._workers)
+            self._skipped += not learnt
+            recent += [learnt] if learnt else []
             self._patches += self._workers * batch.amplitude.shape[0] * batch.amplitude.shape[1]
             step = self._learner.step
             if step % s.log_steps == 0:
-                self._log({"progress": progress, **_mean(recent)})
+                self._log({"progress": progress, "skipped": self._skipped, **_mean(recent)})
                 recent = []
             if step % s.checkpoint_steps == 0:
                 self._save()
@@ -256,11 +264,18 @@ class Run:
 
 
 def _mean(lines: list[dict[str, float]]) -> dict[str, Any]:
+    if not lines:
+        return {}
     out: dict[str, Any] = {k: round(sum(x[k] for x in lines) / len(lines), 5) for k in lines[0] if k != "look"}
     for number in sorted({int(x["look"]) for x in lines}):
         of_look = [x["supervised"] for x in lines if x["look"] == number]
         out[f"supervised_look{number}"] = round(sum(of_look) / len(of_look), 5)
     return out
+
+
+def _with(network: CorrectionNet, weights: dict[str, Tensor]) -> CorrectionNet:
+    network.load_state_dict(weights)
+    return network
 
 
 def run_worker(rank: int, workers: int, settings: Settings, folder: Path) -> None:

@@ -119,6 +119,7 @@ class ScanAccount:
         self.positions = positions
         self.has_newer_positions = False
         self.source: SourceRun | None = None
+        self.announced: SourceRun | None = None
         self.source_began_anew = False
         self.position_conflicts = self.dark = 0
         self.timing = TimeCheck()

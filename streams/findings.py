@@ -11,11 +11,12 @@ __all__ = ["findings"]
 _LEAST_FRAMES = 8
 _LEAST_DUPLICATES = 10
 _DUPLICATE_RATIO = 0.02
+_OUTSIDE_RATIO = 0.1
 _RATIO_TOLERANCE = 0.02
 _RATIO_TOLERANCE_OPEN = 0.1
 _ENDINGS: dict[EndedBy, str] = {
     "all_there": "all its frames came, but its end message did not",
-    "source": "the position source has ended and no more frames came; its end message was lost",
+    "source": "the run or its position source has ended and no more frames came; the detector's end message was lost",
     "new_scan": "a new scan began before its end: the detector was restarted or armed anew, or its end message was lost",
     "crowd": "too many scans were open at once, so it was closed; check what else sends to this endpoint",
     "silence": "frames stopped and no end message came: the detector was stopped, or its end message was lost",
@@ -59,7 +60,11 @@ def _positions(scan: ScanAccount) -> Iterator[str]:
             "sends"
         )
     if (bad := scan.refused["bad_position"]) > 0:
-        yield f"{bad} frames have a position that is not a finite number"
+        yield f"{bad} frames have a position that is no number, or farther away than any stage moves"
+    if (outside := scan.refused["outside_mosaic"]) > _OUTSIDE_RATIO * scan.received:
+        yield f"{outside} frames lie too far from the others for one picture; check [positions] unit and scale"
+    if scan.announced is not None and scan.announced.fault is not None:
+        yield scan.announced.fault
     if scan.source_began_anew and scan.ended_by != "new_scan":
         yield "the position source began anew in mid-scan; frames after that have no position"
     elif scan.source is not None and scan.source.fault is not None:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+FARTHEST_M = 10.0
+
 
 class PositionM(NamedTuple):
     """A scan position, metres, ``(y, x)``."""
@@ -24,6 +26,11 @@ class PositionM(NamedTuple):
     def is_finite(self) -> bool:
         """Whether both coordinates are finite numbers."""
         return math.isfinite(self.y) and math.isfinite(self.x)
+
+    @property
+    def is_place(self) -> bool:
+        """Whether this can be a place on a stage: finite, and within 10 m of the origin."""
+        return abs(self.y) <= FARTHEST_M and abs(self.x) <= FARTHEST_M
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -24,18 +24,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.account import EndedBy, ScanAccount, Verdict, Waiting
+from streams.early import EarlyPositions
 from streams.errors import PositionError
 from streams.findings import findings
 from streams.flood import FloodGate
 from streams.frame import Frame, Position, PositionM, PositionNews, ScanPoint, ScanStart
-from streams.runs import SourceRuns
+from streams.runs import Announcements, SourceRuns
 from streams.tables import PositionTable
 
 __all__ = ["Join", "Verdict"]
 
 _KEPT_ACCOUNTS = 1000
 _KEPT_NAMES = 10_000
-_MAX_EARLY_NAMES = 8
 _CLOSE_AFTER_S = 2.0
 _FLOOD = "too-many-scans"
 
@@ -61,7 +61,7 @@ class Join:
     max_open_scans
         Bound on scans open at once; beyond it the oldest is ended.
     max_position_bytes
-        Bound on one scan's positions, 16 bytes each where they are dense.
+        Bound on one scan's positions, 16 bytes each where they are dense, and on all that wait for scans to open.
     max_new_scans
         Scans that may open at once before any of them has a frame in the picture; after that one a second.
     is_taken
@@ -77,7 +77,7 @@ class Join:
         max_wait_s: float = 600.0,
         max_pending_bytes: int = 2**30,
         max_open_scans: int = 8,
-        max_position_bytes: int = 64 * 2**20,
+        max_position_bytes: int = 256 * 2**20,
         max_new_scans: int = 64,
         is_taken: Callable[[str], bool] = lambda name: False,
         clock: Callable[[], float] = time.monotonic,
@@ -86,14 +86,14 @@ class Join:
         self._max_wait_s = max(max_wait_s, position_timeout_s)
         self._max_pending_bytes = max_pending_bytes
         self._max_open_scans = max(1, max_open_scans)
-        self._max_position_bytes = max_position_bytes
         self._is_taken = is_taken
         self._clock = clock
         self._live: dict[str, ScanAccount] = {}
         self._finished: OrderedDict[str, ScanAccount] = OrderedDict()
         self._names: OrderedDict[str, _Name] = OrderedDict()
-        self._early: OrderedDict[str | None, tuple[PositionTable, float]] = OrderedDict()
+        self._early = EarlyPositions(max_position_bytes, position_timeout_s)
         self._runs = SourceRuns(position_timeout_s)
+        self._announcements = Announcements(position_timeout_s)
         self._flood = FloodGate(max_new_scans, clock())
         self._newest_opened_at = -math.inf
         self._count_waiting = 0
@@ -155,7 +155,8 @@ class Join:
             return "new_scan"
         run = scan.source
         has_all = run is not None and run.has_ended and run.samples >= scan.frames * run.samples_per_frame
-        return "source" if has_all and silent_s >= self._position_timeout_s else None
+        is_over = scan.announced is not None and scan.announced.has_ended
+        return "source" if (has_all or is_over) and silent_s >= self._position_timeout_s else None
 
     def add_frame(self, frame: Frame) -> list[ScanPoint]:
         """Take a frame; return its scan point if its position is known."""
@@ -174,7 +175,7 @@ class Join:
             scan.timing.add_frame(frame.index, frame.exposed_s)
         scan.dark += frame.is_dark
         position_m = frame.position_m or scan.positions.get(frame.index)
-        is_no_better = position_m is not None and not position_m.is_finite and frame.index in scan.misplaced
+        is_no_better = position_m is not None and not position_m.is_place and frame.index in scan.misplaced
         if is_no_better or not scan.held.add(frame.index):
             scan.duplicate += 1
             return []
@@ -203,7 +204,7 @@ class Join:
         was_waiting = self._runs.is_waiting
         run = self._runs.take(news, self._live, self._clock())
         if news.begins and was_waiting:
-            self._early.pop(None, None)
+            self._early.forget_nameless()
         if run.scan_id is None:
             for position in news.positions:
                 self._keep_early(position)
@@ -213,6 +214,10 @@ class Join:
         for position in news.positions:
             points += self._place(scan, position)
         return points
+
+    def announce(self, news: PositionNews) -> None:
+        """Take what the control system says of its runs, apart from positions."""
+        self._announcements.take(news, self._live, self._clock())
 
     def findings(self, scan_id: str) -> list[str]:
         """Return what was noticed about a scan, one sentence each."""
@@ -231,9 +236,10 @@ class Join:
         return {scan_id: sentences for scan_id, sentences in found.items() if sentences}
 
     def about(self, scan_id: str) -> dict[str, Any] | None:
-        """Return what the run of the position source says of itself; ``None`` if nothing."""
+        """Return what the control system says of the run that a scan belongs to; ``None`` if nothing."""
         scan = self._find(scan_id)
-        return None if scan is None or scan.source is None else scan.source.about
+        runs = () if scan is None else (scan.announced, scan.source)
+        return next((run.about for run in runs if run is not None and run.about is not None), None)
 
     def set_positions(self, scan_id: str, positions_m: NDArray[np.floating[Any]]) -> list[ScanPoint]:
         """Give a scan all its positions ``(n, 2)``, metres; return the scan points of frames that waited.
@@ -353,6 +359,7 @@ class Join:
             scan_id, start.expected_frames, self._early_positions(wire_id), self._clock()
         )
         self._runs.scan_opened(scan, self._live)
+        self._announcements.scan_opened(scan)
         is_open = [name for name in self.open_scans if not self._live[name].refuses_all]
         if len(is_open) > self._max_open_scans:
             self._cut_short(self._live[is_open[0]], "crowd")
@@ -398,7 +405,7 @@ class Join:
         return max(waiting.since, scan.ended_at) + self._position_timeout_s
 
     def _pair(self, scan: ScanAccount, frame: Frame, position_m: PositionM) -> list[ScanPoint]:
-        if not position_m.is_finite:
+        if not position_m.is_place:
             scan.refuse("bad_position", frame.index)
             scan.misplaced.add(frame.index)
             return []
@@ -426,7 +433,7 @@ class Join:
             self.positions_ignored += 1
             return []
         known = scan.positions.get(position.index)
-        if known is not None and known.is_finite and position.position_m.is_finite and known != position.position_m:
+        if known is not None and known.is_place and position.position_m.is_place and known != position.position_m:
             scan.position_conflicts += 1
         if not scan.positions.put(position.index, position.position_m):
             self.positions_ignored += 1
@@ -446,30 +453,16 @@ class Join:
         return None if last.has_newer_positions else last
 
     def _keep_early(self, position: Position) -> None:
-        table, _ = self._early.pop(position.scan_id, (PositionTable(self._max_position_bytes), 0.0))
-        if position.index == 0 and table.get(0) is not None:  # the source began anew
-            table = PositionTable(self._max_position_bytes)
-        if not table.put(position.index, position.position_m):
+        if not self._early.keep(position, self._clock()):
             self.positions_ignored += 1
-        self._early[position.scan_id] = (table, self._clock())
-        if len(self._early) > _MAX_EARLY_NAMES:
-            self._early.popitem(last=False)
 
     def _drop_stale_positions(self, now: float) -> None:
-        for wire_id, (_, latest) in list(self._early.items()):
-            if latest + self._position_timeout_s <= now:
-                del self._early[wire_id]
-                if wire_id is None:
-                    self._runs.drop_waiting()
+        if self._early.drop_stale(now):
+            self._runs.drop_waiting()
 
     def _early_positions(self, wire_id: str) -> PositionTable:
         self._drop_stale_positions(self._clock())
-        nameless = self._early.pop(None, None)
-        named = self._early.pop(wire_id, None)
-        if nameless is not None and named is not None:
-            nameless[0].update(named[0])
-        kept = nameless or named
-        return PositionTable(self._max_position_bytes) if kept is None else kept[0]
+        return self._early.take(wire_id)
 
 
 def _first_number(scan: ScanAccount) -> int:

@@ -30,7 +30,7 @@ class MerlinSource(TcpSource):
     """Receives the data port's messages. A scan is an acquisition; where no ``HDR`` came, one begins as numbers fall."""
 
     def __init__(
-        self, name: str, endpoint: str, on_message: OnMessage, *, max_message_bytes: int = 256 * 2**20
+        self, name: str, endpoint: str, on_message: OnMessage, *, max_message_bytes: int = 128 * 2**20
     ) -> None:
         super().__init__(name, endpoint, on_message, max_message_bytes, "tcp://merlin:6342")
         self._scan_id = ""

@@ -65,7 +65,7 @@ class PvaSource(Source):
         endpoint: str,
         on_message: OnMessage,
         *,
-        max_message_bytes: int = 256 * 2**20,
+        max_message_bytes: int = 128 * 2**20,
         silence_s: float = 30.0,
         first_number: int | None = None,
     ) -> None:

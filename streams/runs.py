@@ -12,7 +12,7 @@ from streams.account import ScanAccount, SourceRun
 from streams.frame import PositionNews
 from streams.tables import PositionTable
 
-__all__ = ["SourceRuns"]
+__all__ = ["Announcements", "SourceRuns"]
 
 _LATE_START_S = 2.0
 
@@ -96,3 +96,32 @@ class SourceRuns:
         if candidates:
             scan = min(candidates, key=lambda scan: abs(scan.opened_at - run.began_at))
             scan.take_run(run)
+
+
+class Announcements:
+    """What the control system says of its runs: which scans belong to one, and whether it has ended.
+
+    Parameters
+    ----------
+    most_apart_s
+        A run belongs to a scan that opened at most so long before it was announced, and to all that open until it ends.
+    """
+
+    def __init__(self, most_apart_s: float) -> None:
+        self._most_apart_s = most_apart_s
+        self._current: SourceRun | None = None
+
+    def take(self, news: PositionNews, scans: Mapping[str, ScanAccount], now: float) -> None:
+        """Enter what a message says."""
+        if news.begins:
+            self._current = SourceRun(now, True)
+            for scan in scans.values():
+                if scan.ended_at is None and scan.announced is None and now - scan.opened_at <= self._most_apart_s:
+                    scan.announced = self._current
+        if self._current is not None:
+            self._current.take(news)
+
+    def scan_opened(self, scan: ScanAccount) -> None:
+        """Give a new scan the run that goes on."""
+        if self._current is not None and not self._current.has_ended:
+            scan.announced = self._current

@@ -8,7 +8,7 @@ from array import array
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.frame import PositionM
+from streams.frame import FARTHEST_M, PositionM
 
 __all__ = ["IndexSet", "PositionTable"]
 
@@ -59,12 +59,16 @@ class IndexSet:
 
 
 class PositionTable:
-    """Positions by index, 16 bytes each. A position that is not finite is kept as infinite, so that it is known bad."""
+    """Positions by index, 16 bytes each. A position that is no place is kept as infinite, so that it is known bad."""
 
     def __init__(self, max_bytes: int) -> None:
+        self._pages: dict[int, array[float]] = {}
+        self.bound(max_bytes)
+
+    def bound(self, max_bytes: int) -> None:
+        """Set how many bytes the positions may take from now on."""
         self.max_bytes = max_bytes
         self._max_pages = max(1, max_bytes // _PAGE_BYTES)
-        self._pages: dict[int, array[float]] = {}
 
     def get(self, index: int) -> PositionM | None:
         """Return the position of an index; ``None`` where none is known."""
@@ -83,7 +87,7 @@ class PositionTable:
                 return False
             page = self._pages[index >> _PAGE_BITS] = _EMPTY_PAGE[:]
         place = 2 * (index & (_PAGE - 1))
-        if not position.is_finite:
+        if not position.is_place:
             if math.isfinite(page[place]):
                 return True
             position = _BAD
@@ -92,7 +96,7 @@ class PositionTable:
 
     def fill(self, positions_m: NDArray[np.float64]) -> None:
         """Enter positions ``(n, 2)``, metres, of indexes 0 to n - 1 over whatever is there."""
-        is_good = np.isfinite(positions_m).all(axis=1, keepdims=True)
+        is_good = (np.abs(positions_m) <= FARTHEST_M).all(axis=1, keepdims=True)
         values = np.where(is_good, positions_m, math.inf)
         for page in range(-(-len(values) // _PAGE)):
             known = array("d", values[page * _PAGE : (page + 1) * _PAGE].tobytes())

@@ -25,7 +25,8 @@ __all__ = ["CurveKeys", "OnMessage", "Receiver", "Sender"]
 _RECEIVING = {"pull": zmq.PULL, "sub": zmq.SUB}
 _SENDING = {"push": zmq.PUSH, "pub": zmq.XPUB}
 _BURST = 128
-_LEAST_QUEUED = 4
+_LEAST_QUEUED = 2
+_MOST_QUEUED_BYTES = 2**30
 
 
 class Receiver(Source):
@@ -40,9 +41,10 @@ class Receiver(Source):
     max_message_bytes
         Bound on a message; a sender of more is disconnected, or, if only its parts together exceed it, the message is
         refused.
-    receive_limit, receive_bytes
-        Messages that ZeroMQ may hold for this end, and about how many bytes: it counts messages alone, so the bytes
-        are bounded by letting it hold fewer, the larger they come.
+    receive_limit
+        Most messages that ZeroMQ may hold for this end and one sender. It counts messages alone, so it holds no more
+        than 1 GiB of the largest ones; few are enough, since the kernel holds some megabytes too. The limit must not be
+        changed on a live socket: libzmq can then wait for ever for a reader who tells of its progress too seldom.
     """
 
     def __init__(
@@ -52,16 +54,13 @@ class Receiver(Source):
         socket: str,
         on_message: OnMessage,
         *,
-        max_message_bytes: int = 256 * 2**20,
-        receive_limit: int = 1024,
-        receive_bytes: int = 64 * 2**20,
+        max_message_bytes: int = 128 * 2**20,
+        receive_limit: int = 16,
         curve: CurveKeys | None = None,
     ) -> None:
         super().__init__(name, endpoint, on_message, max_message_bytes)
         self._kind = kind_of(_RECEIVING, socket)
-        self._receive_limit = receive_limit
-        self._receive_bytes = receive_bytes
-        self._largest = 1
+        self._receive_limit = min(receive_limit, max(_LEAST_QUEUED, _MOST_QUEUED_BYTES // max_message_bytes))
         self._curve = curve
         self._peers = Peers(f"{name} stream {endpoint}", curve)
 
@@ -111,7 +110,7 @@ class Receiver(Source):
         self._waker.close()
 
     def _set_options(self) -> None:
-        self._bound_queue()
+        self._socket.setsockopt(zmq.RCVHWM, self._receive_limit)
         self._socket.setsockopt(zmq.MAXMSGSIZE, self.max_message_bytes)
         set_curve(self._socket, self._curve)
         if self._kind == zmq.SUB:
@@ -128,15 +127,6 @@ class Receiver(Source):
                 self._receive()
         finally:
             close(self._context, self._socket, self._monitor, 0, self._door)
-
-    def _bound_queue(self) -> None:
-        """Let ZeroMQ hold as many of the largest messages as fit into the bytes.
-
-        On a live socket the limit may fall, never rise: a sender that libzmq holds back at the old limit would wait
-        for ever for a reader who tells of its progress at the new one.
-        """
-        fitting = max(_LEAST_QUEUED, self._receive_bytes // self._largest)
-        self._socket.setsockopt(zmq.RCVHWM, min(self._receive_limit, fitting))
 
     def _revive_in_ms(self) -> int | None:
         at = self._peers.revive_at
@@ -161,11 +151,7 @@ class Receiver(Source):
                 return
             received_ns = time.monotonic_ns()
             parts = [frame.buffer for frame in frames]
-            size = sum(map(len, parts))
-            if size > self._largest:
-                self._largest = size
-                self._bound_queue()
-            self._deliver(parts, size, received_ns)
+            self._deliver(parts, sum(map(len, parts)), received_ns)
             if self._stopping.is_set():
                 return
 
@@ -214,6 +200,11 @@ class Sender:
             self.close()
         else:
             self.close(0)
+
+    @property
+    def handshake_fault(self) -> str | None:
+        """Why receivers that came were not let in, in words; ``None`` if none was turned away."""
+        return self._peers.fault if self._peers.handshake_failures else None
 
     def wait_for_peer(self, timeout_s: float) -> bool:
         """Wait until a receiver is connected (``pub``: has subscribed); whether one is."""

@@ -2,16 +2,20 @@
 
 The sender is a process of its own with messages made beforehand; between it and the join lie a real socket and the
 daemon's own receiver and intake, with the decode threads that a configuration has by default. Positions are known, as
-those of a raster are. Beside the rate stand the CPU times of the threads, which a busy machine changes little.
+those of a raster are. Beside the rate stand the CPU times of the threads, which a busy machine changes little, and the
+rate with the journal on the disk of temporary files.
 """
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +23,7 @@ import numpy as np
 from daemon.config import Limits
 from daemon.errors import DaemonError
 from daemon.intake import Intake, IntakeOptions
+from daemon.journal import Journal, Keeper, ScanNames
 from daemon.ledger import Ledger, LedgerEvents, LedgerOptions
 from daemon.metrics import Metrics
 from daemon.preprocess import Preprocess, PreprocessOptions
@@ -30,6 +35,7 @@ from streams.transport import Receiver, Sender
 FORMAT, SCAN = "dectris-v2", "bench"
 PATIENCE_S = 120.0
 MEAN_COUNTS, DISTINCT = 0.5, 16
+JOURNAL_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +56,29 @@ CASES = {
 
 
 def measure_receive() -> dict[str, Any]:
-    """Frames a second from socket to join, and the CPU time a frame of each thread, microseconds."""
+    """Frames a second from socket to join, and the CPU time a frame of each thread, microseconds; then with the journal."""
+    logging.getLogger("streams").setLevel(logging.ERROR)  # the sender leaves when it is done
     found: dict[str, Any] = {}
     for name, case in CASES.items():
         found |= {f"{key}_{name}": value for key, value in _measure(case).items()}
+        with tempfile.TemporaryDirectory(prefix="ptycholive-bench-") as folder:
+            found[f"frames_per_s_{name}_journal"] = _measure(case, Path(folder))["frames_per_s"]
     return found
 
 
-def _measure(case: Case) -> dict[str, float]:
+def _measure(case: Case, folder: Path | None = None) -> dict[str, float]:
+    keeper = None
+    if folder is not None:
+        keeper = Keeper(Journal(folder, JOURNAL_BYTES), ScanNames(folder, folder), PATIENCE_S)
+        keeper.journal.start()
+    try:
+        return _run(case, keeper)
+    finally:
+        if keeper is not None:
+            keeper.journal.stop()
+
+
+def _run(case: Case, keeper: Keeper | None) -> dict[str, float]:
     done = threading.Event()
     seen = 0
 
@@ -75,6 +96,7 @@ def _measure(case: Case) -> dict[str, float]:
         LedgerOptions(PATIENCE_S, positions_m=np.zeros((case.frames, 2))),
         Metrics(),
         LedgerEvents(on_points, lambda _stored: None, lambda _scan_id: done.set()),
+        keeper,
     )
     options = IntakeOptions(limits.queue_bytes, workers=limits.decode_workers)
     intake = Intake(CODECS[FORMAT](), preprocess, ledger, options, Metrics())

@@ -44,6 +44,8 @@ probe_file = {probe}
 bundle = "{bundle}"
 [refine]
 enabled = {refine}
+[finetune]
+enabled = {finetune}
 [publish]
 endpoint = "tcp://127.0.0.1:0"
 [http]
@@ -62,6 +64,7 @@ class DemoOptions:
     rate_hz: float
     port: int
     refine: bool
+    finetune: bool
     fault: str
 
 
@@ -86,6 +89,7 @@ def run_demo(options: DemoOptions) -> None:
                 probe=json.dumps(str(PROBE)),
                 bundle="shipped",
                 refine=json.dumps(options.refine),
+                finetune=json.dumps(options.finetune),
                 port=options.port,
                 directory=json.dumps(str(Path(folder) / "out")),
             )

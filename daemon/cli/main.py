@@ -62,8 +62,7 @@ def demo(
     """Stream the shipped scan of a Siemens star over TCP and reconstruct it live in the browser."""
     from daemon.cli.demo import DemoOptions, run_demo
 
-    del no_finetune  # this version does not fine-tune
-    run_demo(DemoOptions(headless, output, rate, port, refine=not no_refine, fault=fault))
+    run_demo(DemoOptions(headless, output, rate, port, refine=not no_refine, finetune=not no_finetune, fault=fault))
 
 
 @app.command()
@@ -261,7 +260,9 @@ def predict(
     looks: Annotated[int, typer.Option(min=1, max=4, help="Looks; further ones start from the neighbours.")] = 2,
     sweeps: Annotated[int, typer.Option(min=0, help="Sweeps of the refiner afterwards.")] = 0,
     pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, for files that do not give it.")] = None,
-    plot: Annotated[Literal["png", "svg"] | None, typer.Option(help="A plot beside each product, of this kind.")] = None,
+    plot: Annotated[
+        Literal["png", "svg"] | None, typer.Option(help="A plot beside each product, of this kind.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict one file or many, to products."""
@@ -294,6 +295,77 @@ def convert(
     from daemon.cli.convert import run_convert
 
     run_convert(data, output, kind, probe, pixel_size, as_json)
+
+
+TrainingConfigPath = Annotated[
+    Path | None, typer.Option("--config", help="Workflow configuration: TOML or JSON with the five sections.")
+]
+TrainingSettings = Annotated[
+    list[str] | None, typer.Option("--set", help="section.name=value, as training.epochs=20; repeatable.")
+]
+TrainingData = Annotated[list[Path], typer.Argument(help="Scans with positions, or directories of them.")]
+BundleOutput = Annotated[Path, typer.Option("--output", help="The bundle to write, a .zip.")]
+TrainingProbe = Annotated[Path | None, typer.Option("--probe", help="Probe; without it each file's own.")]
+PixelSize = Annotated[
+    float | None, typer.Option("--pixel-size", help="Object pixel, m, for files that do not give it.")
+]
+Work = Annotated[Path | None, typer.Option("--work", help="Folder of checkpoints and log; by default OUTPUT.training.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training, to the same weights.")]
+Devices = Annotated[int, typer.Option("--devices", min=1, help="Devices, or processes on a CPU; needs Lightning.")]
+MlflowUri = Annotated[str | None, typer.Option("--mlflow", help="MLflow store that the run is tracked in.")]
+Compiled = Annotated[bool, typer.Option("--compile", help="Compile the network first; pays for long trainings.")]
+
+
+@app.command()
+def train(
+    data: TrainingData,
+    output: BundleOutput,
+    model: Annotated[
+        Literal["cnn", "lift"] | None, typer.Option(help="Model family; else the configuration's.")
+    ] = None,
+    config: TrainingConfigPath = None,
+    settings: TrainingSettings = None,
+    probe: TrainingProbe = None,
+    pixel_size: PixelSize = None,
+    work: Work = None,
+    resume: Resume = False,
+    devices: Devices = 1,
+    mlflow: MlflowUri = None,
+    compiled: Compiled = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a new model on scans, to a bundle."""
+    from daemon.cli.train import run_train
+    from daemon.cli.training_run import TrainingOptions
+
+    told = tuple(settings or ())
+    options = TrainingOptions(config, told, probe, pixel_size, work, resume, devices, mlflow, compiled)
+    run_train(data, output, model, options, as_json)
+
+
+@app.command()
+def finetune(
+    bundle: Annotated[str, typer.Argument(help="Bundle: a name or a file.")],
+    data: TrainingData,
+    output: BundleOutput,
+    config: TrainingConfigPath = None,
+    settings: TrainingSettings = None,
+    probe: TrainingProbe = None,
+    pixel_size: PixelSize = None,
+    work: Work = None,
+    resume: Resume = False,
+    devices: Devices = 1,
+    mlflow: MlflowUri = None,
+    compiled: Compiled = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune a model's decoders on scans, its encoder frozen, to another bundle."""
+    from daemon.cli.finetune import run_finetune
+    from daemon.cli.training_run import TrainingOptions
+
+    told = tuple(settings or ())
+    options = TrainingOptions(config, told, probe, pixel_size, work, resume, devices, mlflow, compiled)
+    run_finetune(bundle, data, output, options, as_json)
 
 
 @model_app.command("list")
@@ -342,6 +414,14 @@ def model_set(name: ModelName, url: Url = DEFAULT_URL, token_file: Token = None)
     set_model(name, url, token_file)
 
 
+@model_app.command("rollback")
+def model_rollback(url: Url = DEFAULT_URL, token_file: Token = None) -> None:
+    """Have a running daemon take the model's generation before the fine-tuned one."""
+    from daemon.cli.model import roll_back
+
+    roll_back(url, token_file)
+
+
 @app.command()
 def scans(
     url: Url = DEFAULT_URL,
@@ -366,6 +446,18 @@ def status(url: Url = DEFAULT_URL, token_file: Token = None, as_json: AsJson = F
     from daemon.cli.remote import show_status
 
     show_status(url, token_file, as_json)
+
+
+@app.command()
+def stop(
+    scan: Annotated[str, typer.Argument(help="The scan's id.")] = "latest",
+    url: Url = DEFAULT_URL,
+    token_file: Token = None,
+) -> None:
+    """Have a running daemon finish a scan with the frames it has."""
+    from daemon.cli.remote import stop_scan
+
+    stop_scan(scan, url, token_file)
 
 
 @config_app.command("schema")

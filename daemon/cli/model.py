@@ -79,6 +79,12 @@ def set_model(name: str, url: str, token_file: Path | None) -> None:
     typer.echo(f"the daemon uses {answer['name']} now, generation {answer['generation']}")
 
 
+def roll_back(url: str, token_file: Path | None) -> None:
+    """Have a running daemon take the earlier generation of its model."""
+    answer = fetch(url, "/api/v1/models/rollback", token_file, {})
+    typer.echo(f"the daemon uses {answer['name']} again, generation {answer['generation']}")
+
+
 def _path(name: str) -> Path:
     path = find_bundle(name)
     if path is None:

@@ -45,9 +45,8 @@ def run_playback(path: Path, options: PlaybackOptions, as_json: bool) -> None:
         senders = {name: stack.enter_context(_sender(place, options)) for name, place in places.items()}
         for sender in senders.values():
             if not sender.wait_for_peer(options.wait_s):
-                raise EndpointError(
-                    f"nobody connected to {sender.endpoint} within {options.wait_s:g} s; start the daemon"
-                )
+                nobody = f"nobody connected to {sender.endpoint} within {options.wait_s:g} s; start the daemon"
+                raise EndpointError(sender.handshake_fault or nobody)
         with tqdm(unit=" messages", desc="sending", disable=not sys.stderr.isatty(), leave=False) as bar:
 
             def on_sent(_stream: str) -> None:

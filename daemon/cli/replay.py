@@ -112,7 +112,8 @@ def _send(
     prepared = prepare(counts, carried, codec, scan_id, options.encoding) if is_small else None
     for each in filter(None, (sender, position_sender)):
         if not each.wait_for_peer(options.wait_s):
-            raise EndpointError(f"nobody connected to {each.endpoint} within {options.wait_s:g} s; start the daemon")
+            nobody = f"nobody connected to {each.endpoint} within {options.wait_s:g} s; start the daemon"
+            raise EndpointError(each.handshake_fault or nobody)
     with progress(len(counts), "sending", "frames") as bar:
 
         def on_progress(done: int, total: int) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+NEWEST = "latest"  # what the REST interface calls the scan that started last
+
 
 class ScanNames:
     """Asked by the join when it opens a scan."""
@@ -18,7 +20,7 @@ class ScanNames:
         """Whether a new scan must have another name."""
         if self._only is not None:
             return name != self._only
-        return any((folder / name).exists() for folder in self._folders)
+        return name == NEWEST or any((folder / name).exists() for folder in self._folders)
 
     @contextmanager
     def only(self, name: str) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as AnyHTTPException
 
+from daemon.publish.history import History
 from daemon.publish.http_answers import BUSY, NOT_KNOWN, NOT_NOW, PROBLEMS, Binary, Hdf5, Npy, Png, problems
 from daemon.publish.http_docs import docs_page
-from daemon.publish.http_server import HttpServer, open_server
+from daemon.publish.http_past import canvas_of, past_router, resolved
+from daemon.publish.http_server import HttpServer, open_server, tls_context
 from daemon.publish.http_updates import WebSocketViewers
 from daemon.publish.hub import UpdateHub
 from daemon.publish.png import draw_layer, draw_pattern
@@ -25,7 +28,7 @@ from daemon.snapshot import LayerCanvas
 from daemon.version import VERSION
 from ptychopinn.errors import ReconstructionError
 
-__all__ = ["DaemonView", "HttpServer", "create_app", "open_server"]
+__all__ = ["DaemonView", "HttpServer", "create_app", "open_server", "tls_context"]
 
 View = Literal["phase", "amplitude", "coverage"]
 Layer = Literal["refined", "network"]
@@ -33,7 +36,7 @@ ViewQuery = Annotated[View, Query(description="What to draw.")]
 LayerQuery = Annotated[Layer, Query(description="Falls back to the other layer; the header X-Layer says which.")]
 SpanQuery = Annotated[
     float | None,
-    Query(gt=0, le=math.pi, description="Half-range of the phase in radians; chosen to fit when left out."),
+    Query(ge=1e-6, le=math.pi, description="Half-range of the phase in radians; chosen to fit when left out."),
 ]
 _PAGE = Path(__file__).parent / "page"
 _KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -69,6 +72,9 @@ class DaemonView(Protocol):
     def product_path(self, scan_id: str) -> Path | None:
         """The product file, or None until it is written."""
 
+    def path_px(self, scan_id: str, after: int, most: int) -> list[tuple[float, float]] | None:
+        """Positions [y, x] of a running scan's stitched frames, in pixels; None when it does not run."""
+
     def last_pattern(self) -> tuple[str, int, NDArray[np.floating]] | None:
         """(scan id, frame index, (h, w) sqrt(counts)) of the newest frame."""
 
@@ -77,6 +83,12 @@ class DaemonView(Protocol):
 
     def use_model(self, name: str) -> dict[str, Any]:
         """Swap the active model; raises ReconstructionError, with a sentence, for one that does not do."""
+
+    def roll_back_model(self) -> dict[str, Any]:
+        """Take the model's generation before the active one; raises ReconstructionError where there is none."""
+
+    def set_finetune_paused(self, is_paused: bool) -> dict[str, Any]:
+        """Pause or resume fine-tuning; raises ReconstructionError where it is off."""
 
 
 def create_app(source: DaemonView, hub: UpdateHub, max_viewers: int = 64) -> FastAPI:
@@ -100,6 +112,8 @@ def create_app(source: DaemonView, hub: UpdateHub, max_viewers: int = 64) -> Fas
     app.include_router(_health(source))
     app.include_router(_scans(source, hub), prefix="/api/v1")
     app.include_router(_pictures(source, hub), prefix="/api/v1")
+    app.state.history = History(hub)
+    app.include_router(past_router(source, hub, app.state.history), prefix="/api/v1")
 
     @app.websocket("/api/v1/updates")
     async def updates(websocket: WebSocket) -> None:
@@ -152,6 +166,13 @@ def _health(source: DaemonView) -> APIRouter:
     return router
 
 
+def _done(order: Callable[[], dict[str, Any]]) -> Response:
+    try:
+        return JSONResponse(plain(order()), status_code=202)
+    except ReconstructionError as fault:
+        raise HTTPException(409, str(fault)) from fault
+
+
 def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
     router = APIRouter(tags=["scans"])
 
@@ -170,6 +191,21 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
             return JSONResponse(plain(source.use_model(choice.name)), status_code=202)
         except ReconstructionError as fault:
             raise HTTPException(404, str(fault)) from fault
+
+    @router.post("/models/rollback", summary="Take the model's earlier generation", status_code=202, responses=NOT_NOW)
+    def roll_back_model() -> Response:
+        """409 when the active model is the one that was chosen."""
+        return _done(source.roll_back_model)
+
+    @router.post("/finetune/pause", summary="Pause fine-tuning", status_code=202, responses=NOT_NOW)
+    def pause() -> Response:
+        """Frames are still taken; 409 when it is off."""
+        return _done(lambda: source.set_finetune_paused(True))
+
+    @router.post("/finetune/resume", summary="Go on with fine-tuning", status_code=202, responses=NOT_NOW)
+    def resume() -> Response:
+        """409 when it is off."""
+        return _done(lambda: source.set_finetune_paused(False))
 
     @router.get("/scans", summary="All scans, newest first")
     def scans() -> Response:
@@ -213,20 +249,20 @@ def _pictures(source: DaemonView, hub: UpdateHub) -> APIRouter:
         id: str, view: ViewQuery = "phase", layer: LayerQuery = "refined", span: SpanQuery = None
     ) -> Response:
         """Transparent where nothing was seen; X-Phase-Span is the half-range of the colours in radians."""
-        canvas = _canvas(source, hub, id, layer)
+        canvas = canvas_of(source, hub, resolved(source, hub, id), layer)
         body, half = draw_layer(canvas, view, span)
         extra = {} if half is None else {"X-Phase-Span": f"{half:.6f}"}
         return Png(body, headers={**_about(canvas), **extra})
 
     @router.get("/scans/{id}/snapshot.npy", summary="The picture as complex64 NPY", response_class=Binary)
     def snapshot_npy(id: str, layer: LayerQuery = "refined") -> Response:
-        canvas = _canvas(source, hub, id, layer)
+        canvas = canvas_of(source, hub, resolved(source, hub, id), layer)
         return Npy(canvas.object, _about(canvas))
 
     @router.get("/scans/{id}/pattern.png", summary="The newest diffraction pattern", response_class=Png)
     def pattern_png(id: str) -> Response:
         """Logarithmic scale; X-Frame-Index says which frame."""
-        scan_id = _resolved(source, hub, id)
+        scan_id = resolved(source, hub, id)
         last = source.last_pattern()
         if last is None or last[0] != scan_id:
             raise HTTPException(404, f"no diffraction pattern of scan {scan_id} is in memory")
@@ -235,32 +271,12 @@ def _pictures(source: DaemonView, hub: UpdateHub) -> APIRouter:
     return router
 
 
-def _resolved(source: DaemonView, hub: UpdateHub, scan_id: str) -> str:
-    if scan_id != "latest":
-        return scan_id
-    if hub.latest_scan_id is not None:
-        return hub.latest_scan_id
-    scans = source.scans()
-    if not scans:
-        raise HTTPException(404, "there is no scan yet")
-    return str(scans[0]["id"])
-
-
-def _known_scan(source: DaemonView, hub: UpdateHub, scan_id: str) -> tuple[str, dict[str, Any]]:
-    resolved = _resolved(source, hub, scan_id)
-    found = source.scan(resolved)
+def _known_scan(source: DaemonView, hub: UpdateHub, id: str) -> tuple[str, dict[str, Any]]:
+    scan_id = resolved(source, hub, id)
+    found = source.scan(scan_id)
     if found is None:
-        raise HTTPException(404, f"there is no scan {resolved}")
-    return resolved, found
-
-
-def _canvas(source: DaemonView, hub: UpdateHub, scan_id: str, layer: Layer) -> LayerCanvas:
-    resolved = _resolved(source, hub, scan_id)
-    other: Layer = "network" if layer == "refined" else "refined"
-    canvas = hub.canvas(resolved, layer) or hub.canvas(resolved, other)
-    if canvas is None:
-        raise HTTPException(404, f"no picture of scan {resolved} is in memory; its product has it, once written")
-    return canvas
+        raise HTTPException(404, f"there is no scan {scan_id}")
+    return scan_id, found
 
 
 def _about(canvas: LayerCanvas) -> dict[str, str]:

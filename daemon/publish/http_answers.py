@@ -21,11 +21,13 @@ class Problem(BaseModel):
 
 def problems(words: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
     """Return refusals by status, as OpenAPI is told of them."""
-    return {status: {"model": Problem, "description": text} for status, text in words.items()}
+    content = {"application/json": {"schema": Problem.model_json_schema()}}
+    return {status: {"description": text, "content": content} for status, text in words.items()}
 
 
 PROBLEMS = problems(
     {
+        400: "The body is not what its headers say.",
         401: "Without the token, where one is needed.",
         403: "From a page of another origin, or by a foreign name of this machine.",
         413: "Too long a body.",

@@ -36,15 +36,15 @@ class HttpServer:
         Bearer token that every request must carry; required off loopback.
     hosts
         Further names of this machine that may be asked by without a token.
-    certificate
-        PEM files of the certificate chain and, unless that holds it, the private key.
+    tls
+        Certificate and key, for HTTPS; see :func:`tls_context`.
     on_refused
         Called with a word for every request or connection that was refused or ended.
 
     Raises
     ------
-    EndpointError, ConfigError
-        If the port or the certificate cannot be used.
+    EndpointError
+        If the port cannot be used.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class HttpServer:
         *,
         token: str | None = None,
         hosts: Sequence[str] = (),
-        certificate: tuple[Path, Path | None] | None = None,
+        tls: ssl.SSLContext | None = None,
         limits: HttpLimits | None = None,
         on_refused: OnRefused = _count_nothing,
     ) -> None:
@@ -65,9 +65,8 @@ class HttpServer:
                 "set [http] token_file, or use host 127.0.0.1"
             )
         limits = limits or HttpLimits()
-        context = None if certificate is None else _tls_context(*certificate)
         self.host = host
-        self._scheme = "http" if context is None else "https"
+        self._scheme = "http" if tls is None else "https"
         self._listener = _bind(host, port)
         self.port: int = self._listener.getsockname()[1]
         config = uvicorn.Config(
@@ -83,7 +82,7 @@ class HttpServer:
             timeout_graceful_shutdown=1,
             log_config=None,
             server_header=False,
-            ssl_context_factory=None if context is None else lambda _config, _default: context,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
         self._server = _Server(config, Patience(limits, on_refused))
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
@@ -115,18 +114,13 @@ class HttpServer:
             self._server.settled.set()
 
 
-def open_server(app: ASGIApp, options: Http, token: str | None, on_refused: OnRefused) -> HttpServer:
+def open_server(
+    app: ASGIApp, options: Http, token: str | None, tls: ssl.SSLContext | None, on_refused: OnRefused
+) -> HttpServer:
     """Return the server that a configuration asks for."""
-    certificate = None if options.certificate_file is None else (options.certificate_file, options.key_file)
+    limits = HttpLimits(max_connections=options.max_connections)
     return HttpServer(
-        app,
-        options.host,
-        options.port,
-        token=token,
-        hosts=options.hosts,
-        certificate=certificate,
-        limits=HttpLimits(max_connections=options.max_connections),
-        on_refused=on_refused,
+        app, options.host, options.port, token=token, hosts=options.hosts, tls=tls, limits=limits, on_refused=on_refused
     )
 
 
@@ -146,7 +140,16 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def _tls_context(certificate_file: Path, key_file: Path | None) -> ssl.SSLContext:
+def tls_context(certificate_file: Path | None, key_file: Path | None) -> ssl.SSLContext | None:
+    """Return what HTTPS needs, from PEM files: the chain and, unless its file holds that too, the key; None for HTTP.
+
+    Raises
+    ------
+    ConfigError
+        If they cannot be used.
+    """
+    if certificate_file is None:
+        return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

@@ -113,6 +113,30 @@ class UpdateHub:
                 return None
             return replace(kept, object=kept.object.copy(), weight=kept.weight.copy())
 
+    def reduced(self, scan_id: str, layer: str, side_px: int) -> tuple[LayerCanvas, int] | None:
+        """Every n-th pixel of a picture, and n, the least that makes no side longer than `side_px`; None if unknown."""
+        with self._canvases:
+            self._settle()
+            kept = self._scans.get(scan_id, {}).get(layer)
+            if kept is None:
+                return None
+            n = max(1, -(-max(kept.shape) // side_px))
+            part = replace(kept, object=kept.object[::n, ::n].copy(), weight=kept.weight[::n, ::n].copy())
+            return part, n
+
+    def layer_version(self, scan_id: str, layer: str) -> int:
+        """Number of the newest event in a picture, 0 where there is none."""
+        with self._canvases:
+            self._settle()
+            kept = self._scans.get(scan_id, {}).get(layer)
+            return 0 if kept is None else kept.version
+
+    def is_final(self, scan_id: str, layer: str) -> bool:
+        """Whether a picture is the scan's last."""
+        with self._canvases:
+            kept = self._scans.get(scan_id, {}).get(layer)
+            return kept is not None and kept.complete
+
     def scan_ids(self) -> list[str]:
         """The scans that have a picture, oldest first."""
         with self._canvases:

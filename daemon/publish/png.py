@@ -101,7 +101,7 @@ def _sampled(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _colours(values: NDArray[np.floating], low: float, high: float, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
     scale = 255.0 / (high - low) if high > low else 0.0
-    steps = np.clip((values - low) * scale, 0, 255).astype(np.intp)
+    steps = np.nan_to_num(np.clip((values - low) * scale, 0, 255)).astype(np.intp)  # NaN takes the first colour
     colours: NDArray[np.uint8] = np.take(table, steps, axis=0)
     return colours
 

@@ -36,7 +36,7 @@ def _open(options: SinkOptions) -> Sink:
         raise ConfigError(
             f'[output] sinks: "{options.kind}" cannot be loaded ({fault}); {_how_to_install(point)}'
         ) from fault
-    except (ConfigError, ValueError, TypeError) as fault:
+    except Exception as fault:  # what a plug-in raises is its own choice
         raise ConfigError(f'[output] sinks: "{options.kind}": {_first_fault(fault)}') from fault
     if not isinstance(sink, Sink):
         raise ConfigError(
@@ -51,9 +51,9 @@ def _how_to_install(point: EntryPoint) -> str:
 
 
 def _first_fault(fault: Exception) -> str:
-    """Return one sentence; pydantic's faults have many lines."""
+    """Return one sentence; pydantic's faults have many lines, and a KeyError is but a name."""
     errors = getattr(fault, "errors", None)
     if not callable(errors):
-        return str(fault)
+        return str(fault) if isinstance(fault, ConfigError | ValueError) else f"{type(fault).__name__}: {fault}"
     parts = (f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}" for error in errors())
     return "; ".join(part.removeprefix(": ").replace("Value error, ", "") for part in parts)

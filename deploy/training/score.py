@@ -1,7 +1,8 @@
 """Score a trained network on held-out simulated scans: ``python deploy/training/score.py network.pt scores.json``.
 
-Side by side, on the same scans: the lift alone, the network after each look, ten sweeps of the refiner from the
-network's last look, and ten sweeps from an empty object. Correlation is that of the stitched phase with the truth. The
+Side by side, on the same scans: the lift alone, the network after each look, ten passes of the refiner from the
+network's last look, ten passes from an empty object, and thirty passes from the truth itself, which tells what the photons
+of the scan allow. Correlation is that of the stitched phase with the truth. The
 held-out scans have other seeds than training, and a probe kind and an object family that training never draws. Written
 are all scores (JSON) and, to stdout, a Markdown table by probe kind, size and counts, overlap, and phase.
 """
@@ -24,8 +25,8 @@ from ptychopinn.model.overlap import Overlap
 from ptychopinn.refine import Refiner
 from ptychopinn.simulate import Recipe, SimulatedScan, simulate_scan
 
-LOOKS, SWEEPS = 3, 10
-COLUMNS = ("lift", "look 1", "look 2", "look 3", "look 3 + sweeps", "sweeps from 1")
+LOOKS, PASSES, LIMIT_PASSES = 3, 10, 30
+COLUMNS = ("lift", "look 1", "look 2", "look 3", "look 3 + passes", "passes from 1", "limit")
 
 
 def score(network: torch.nn.Module, scan: SimulatedScan) -> dict[str, float]:
@@ -42,13 +43,13 @@ def score(network: torch.nn.Module, scan: SimulatedScan) -> dict[str, float]:
         total = overlap.stitch(lifted, optics.weight)[1]
         covered = total[0] > 0.3 * total[0].median().clamp_min(0.5)
         pictures = [overlap.stitch(p, optics.weight)[0][0] for p in (lifted, *seen)]
-        pictures.append(_swept(scan, corners - low, pictures[-1]))
-        pictures.append(_swept(scan, corners - low, torch.ones_like(pictures[0])))
+        starts = ((pictures[-1], PASSES), (torch.ones_like(pictures[0]), PASSES), (truth, LIMIT_PASSES))
+        pictures += [_refined(scan, corners - low, start, passes) for start, passes in starts]
     return {name: phase_correlation(p, truth, covered) for name, p in zip(COLUMNS, pictures, strict=True)}
 
 
-def _swept(scan: SimulatedScan, corners: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-    """Return the object ``(H, W)`` after the sweeps, 1 where no frame lies."""
+def _refined(scan: SimulatedScan, corners: torch.Tensor, start: torch.Tensor, passes: int) -> torch.Tensor:
+    """Return the object ``(H, W)`` after the passes, 1 where no frame lies."""
     n = scan.recipe.size_px
 
     def start_at(position_px: tuple[float, float]) -> torch.Tensor:
@@ -58,7 +59,7 @@ def _swept(scan: SimulatedScan, corners: torch.Tensor, start: torch.Tensor) -> t
     refiner = Refiner(scan.probe, start_at)
     for i, (y, x) in enumerate(corners.tolist()):
         refiner.add(i, scan.amplitude[i], (y + n // 2, x + n // 2))
-    while refiner.least_visits < SWEEPS:
+    while refiner.least_visits < passes:
         refiner.step()
     value, weight = refiner.read()
     y, x = refiner.origin_px
@@ -92,9 +93,11 @@ def main() -> None:
     parser.add_argument("network", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--rounds", type=int, default=2, help="30 scans each")
+    parser.add_argument("--counts", type=float, help="only the scans with so many counts a frame")
     options = parser.parse_args()
     network = load_network(options.network)
     recipes = [recipe for seed in range(options.rounds) for recipe in heldout_recipes(seed=seed)]
+    recipes = [recipe for recipe in recipes if options.counts in (None, recipe.counts)]
     results = [(recipe, score(network, simulate_scan(recipe))) for recipe in recipes]
     kept: list[dict[str, Any]] = [
         {

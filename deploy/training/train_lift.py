@@ -31,12 +31,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="length in steps instead, repeatable")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="processes, one core each (2)")
+    parser.add_argument("--start", default="", help="network.pt to begin with")
+    parser.add_argument("--rate", type=float, default=Settings.rate, help="greatest learning rate")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     (options.folder / "rendezvous").unlink(missing_ok=True)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    settings = Settings(minutes=options.minutes, steps=options.steps, seed=options.seed)
+    settings = Settings(
+        minutes=options.minutes, steps=options.steps, seed=options.seed, rate=options.rate, start=options.start
+    )
     arguments = (options.workers, settings, options.folder)
     try:
         torch.multiprocessing.spawn(run_worker, arguments, nprocs=options.workers)

@@ -3,7 +3,7 @@
 from ptychopinn.data.dataset import Batch, PtychoDataset
 from ptychopinn.data.experiment import Experiment
 from ptychopinn.data.loader import GroupSampler, Share, TensorDictLoader, torch_loader
-from ptychopinn.data.shared import once
+from ptychopinn.data.shared import own_rank, share_store
 from ptychopinn.data.store import build_store
 from ptychopinn.data.stream import StreamDataset
 from ptychopinn.data.training_file import read_training_file, training_files
@@ -17,8 +17,9 @@ __all__ = [
     "StreamDataset",
     "TensorDictLoader",
     "build_store",
-    "once",
+    "own_rank",
     "read_training_file",
+    "share_store",
     "torch_loader",
     "training_files",
 ]

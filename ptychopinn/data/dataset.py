@@ -45,7 +45,12 @@ class PtychoDataset(Dataset[Batch]):
     """
 
     def __init__(
-        self, folder: Path, part: Part = "training", *, has_labels: bool = True, probe_mask_sigma_px: float | None = None
+        self,
+        folder: Path,
+        part: Part = "training",
+        *,
+        has_labels: bool = True,
+        probe_mask_sigma_px: float | None = None,
     ) -> None:
         facts = store_facts(folder)
         self.facts: list[dict[str, Any]] = facts["experiments"]

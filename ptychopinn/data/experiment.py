@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ptychopinn.errors import GeometryError, ProbeMismatchError
+from ptychopinn.physics import vacuum_counts
+
+UNIT_RATIO = 10.0
+"""Probe energy over the brightest frame's photons, or its inverse, from which on a probe is in other units."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +60,18 @@ class Experiment:
                 raise GeometryError(f"{self.name}: the {what} are not {frames} finite pairs; give one for each frame")
         if self.scan_index is not None and self.scan_index.shape != (frames,):
             raise GeometryError(f"{self.name}: scan_index is {self.scan_index.shape}; give one number for each frame")
+
+    def with_photon_probe(self) -> Experiment:
+        """Return the scan with a probe in photon units: as it is if its energy is of the order of the brightest frame's
+        photons, else scaled to these, since programs leave probes in units of their own.
+        """
+        energy = float(np.square(np.abs(self.probe), dtype=np.float64).sum())
+        brightest = vacuum_counts(torch.from_numpy(self.amplitude))
+        if energy == 0 or brightest == 0:
+            raise ProbeMismatchError(f"{self.name}: the probe or the patterns hold no light; give others")
+        if 1 / UNIT_RATIO < energy / brightest < UNIT_RATIO:
+            return self
+        return replace(self, probe=(self.probe * (brightest / energy) ** 0.5).astype(np.complex64))
 
 
 def amplitude_of(counts: NDArray[np.generic]) -> NDArray[np.float32]:

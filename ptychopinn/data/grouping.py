@@ -68,7 +68,9 @@ def _neighbours(positions_px: Points, kept: Groups, config: DataConfig) -> tuple
     return kept[np.minimum(where, len(kept) - 1)], valid
 
 
-def _some_of(candidates: Groups, valid: NDArray[np.bool_], members: int, draws: int, rng: np.random.Generator) -> Groups:
+def _some_of(
+    candidates: Groups, valid: NDArray[np.bool_], members: int, draws: int, rng: np.random.Generator
+) -> Groups:
     """Return ``(n * draws, members)``: different valid candidates of each row, in random order."""
     lot = rng.random((len(candidates), draws, candidates.shape[1]))
     lot[~np.broadcast_to(valid[:, None], lot.shape)] = 2.0

@@ -7,7 +7,7 @@ entered at any batch, so an interrupted epoch goes on where it was.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -44,20 +44,27 @@ class GroupSampler(Sampler[list[int]]):
     """
 
     def __init__(self, groups: int, batch_size: int, *, seed: int | None, share: Share | None = None) -> None:
-        self._groups, self._batch_size, self._seed = groups, batch_size, seed
-        self._share = share or Share.current()
+        self._groups, self._batch_size, self._seed, self._share = groups, batch_size, seed, share
         self.epoch = 0
         self.begin = 0
 
     def __len__(self) -> int:
         """Return the batches of a whole epoch."""
-        return -(-self._groups // (self._batch_size * self._share.workers))
+        return -(-self._groups // (self._batch_size * self._taking_part().workers))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch."""
+        self.epoch = epoch
+
+    def _taking_part(self) -> Share:
+        """Return the share given, else that of the moment: processes may meet after loaders are made."""
+        return self._share or Share.current()
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.arange(self._groups)
         if self._seed is not None:
             order = np.random.default_rng((self._seed, self.epoch)).permutation(self._groups)
-        rank, workers = self._share.rank, self._share.workers
+        rank, workers = astuple(self._taking_part())
         step = self._batch_size * workers
         begin, self.begin = self.begin, 0
         for number in range(begin, len(self)):
@@ -92,7 +99,7 @@ class TensorDictLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch."""
-        self._sampler.epoch = epoch
+        self._sampler.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[Batch]:
         self._done = self._sampler.begin

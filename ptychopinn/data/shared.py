@@ -1,24 +1,91 @@
-"""Building a store once for all processes of a distributed training."""
+"""One store for all processes of a training: the first builds it, the others wait for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
 
-import torch
-
+from ptychopinn.configs import DataConfig, TrainingConfig
+from ptychopinn.data.experiment import Experiment
 from ptychopinn.data.loader import Share
+from ptychopinn.data.store import build_store, store_facts
+from ptychopinn.errors import FileFormatError, ReconstructionError
+
+RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+"""Where launchers of processes say which one this is."""
+POLL_S = 0.1
+Read = Callable[[Path], Experiment]
+Source = Path | Experiment
 
 
-def once(build: Callable[[], None]) -> None:
-    """Let rank 0 build while the others wait; a fault there is raised everywhere."""
-    share = Share.current()
-    fault: list[Exception | None] = [None]
-    if share.rank == 0:
-        try:
-            build()
-        except Exception as raised:
-            fault[0] = raised
-    if share.workers > 1:
-        torch.distributed.broadcast_object_list(fault, src=0)
-    if fault[0] is not None:
-        raise fault[0]
+def own_rank() -> int:
+    """Return the number of this process, before the processes of a training have met and after."""
+    named = next((os.environ[name] for name in RANKS if os.environ.get(name, "").isdigit()), "0")
+    return Share.current().rank or int(named)
+
+
+def share_store(
+    folder: Path,
+    sources: Sequence[Source],
+    read: Read,
+    data: DataConfig,
+    training: TrainingConfig,
+    *,
+    wait_s: float = 600.0,
+) -> str:
+    """Have the store of some scans in ``folder``; return the identity of its data and settings.
+
+    The first process builds it unless it is there already, all others wait for it.
+
+    Raises
+    ------
+    ReconstructionError
+        If it cannot be built, or does not appear in time.
+    """
+    wanted = _identity(sources, data, training)
+    end = time.monotonic() + wait_s
+    is_first = own_rank() == 0
+    while not _is_there(folder, wanted):
+        if is_first:
+            build_store(folder, _scans(sources, read), data, training, wanted)
+        elif time.monotonic() > end:
+            raise ReconstructionError(f"{folder}: the first process did not build the data set within {wait_s:g} s")
+        else:
+            time.sleep(POLL_S)
+    return wanted
+
+
+def _scans(sources: Sequence[Source], read: Read) -> Iterator[Experiment]:
+    for source in sources:
+        yield source if isinstance(source, Experiment) else read(source)
+
+
+def _is_there(folder: Path, identity: str) -> bool:
+    try:
+        return bool(store_facts(folder)["identity"] == identity)
+    except FileFormatError:
+        return False
+
+
+def _identity(sources: Sequence[Source], data: DataConfig, training: TrainingConfig) -> str:
+    settings = {name: getattr(training, name) for name in ("seed", "validation_split", "n_groups")}
+    whole = [asdict(data), settings, [_mark(source) for source in sources]]
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
+
+
+def _mark(source: Source) -> list[str | int]:
+    """Return what changes when a file or a scan does."""
+    if isinstance(source, Experiment):
+        arrays = (source.amplitude, source.positions_px, source.probe, source.object)
+        return [source.name, *(zlib.crc32(a.tobytes()) for a in arrays if a is not None)]
+    try:
+        found = source.stat()
+    except OSError as fault:
+        raise FileFormatError(f"{source}: cannot be read ({fault.strerror}); give training data") from None
+    return [str(source.resolve()), found.st_size, found.st_mtime_ns]

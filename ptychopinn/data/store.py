@@ -30,8 +30,15 @@ SCHEMA_VERSION = 1
 ABOUT = "store.json"
 
 
-def build_store(folder: Path, scans: Iterable[Experiment], data: DataConfig, training: TrainingConfig) -> None:
+def build_store(
+    folder: Path, scans: Iterable[Experiment], data: DataConfig, training: TrainingConfig, identity: str = ""
+) -> None:
     """Write the data set of some scans, in place of one that is there.
+
+    Parameters
+    ----------
+    identity
+        Text that says what the store was made from.
 
     Raises
     ------
@@ -45,7 +52,10 @@ def build_store(folder: Path, scans: Iterable[Experiment], data: DataConfig, tra
         if not about:
             raise GeometryError("there is no scan to train on; give one at least")
         part.joinpath(ABOUT).write_text(
-            json.dumps({"schema_version": SCHEMA_VERSION, "experiments": about, "data": asdict(data)}, indent=1)
+            json.dumps(
+                {"schema_version": SCHEMA_VERSION, "identity": identity, "experiments": about, "data": asdict(data)},
+                indent=1,
+            )
         )
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)

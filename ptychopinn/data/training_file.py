@@ -61,7 +61,9 @@ def _experiment(archive: Mapping[str, Any], path: Path, nphotons: float) -> Expe
     if "diff3d" not in archive and "diffraction" not in archive:
         missing.insert(0, "diff3d or diffraction")
     if missing:
-        raise FileFormatError(f"{path}: lacks {', '.join(missing)}; see the data contract for the keys of training files")
+        raise FileFormatError(
+            f"{path}: lacks {', '.join(missing)}; see the data contract for the keys of training files"
+        )
     positions = _points(archive, path, "xcoords", "ycoords")
     patterns = _frames_first(np.asarray(archive["diff3d" if "diff3d" in archive else "diffraction"]), len(positions))
     if patterns.ndim != 3 or patterns.dtype.kind not in "uif":

@@ -203,7 +203,7 @@ class LiftNet:
         self.probe = probe
         self.optics = Optics(probe[None])
         self.network = network
-        self._projections = projections
+        self.projections = projections
         self._chunk_frames = chunk_frames
 
     def predict(self, group: TensorDict, start: Tensor | None = None, support: Tensor | None = None) -> Tensor:
@@ -228,7 +228,7 @@ class LiftNet:
         for begin in range(0, amplitude.shape[1], self._chunk_frames):
             part = slice(begin, begin + self._chunk_frames)
             some, near = (None if t is None else t[:, part] for t in (begun, around))
-            parts.append(look(self.network, self.optics, amplitude[:, part], some, near, self._projections))
+            parts.append(look(self.network, self.optics, amplitude[:, part], some, near, self.projections))
         return torch.cat(parts, dim=1)[0].view(images.shape)
 
 

@@ -130,7 +130,7 @@ class PlainLoop:
                 self._optimiser.zero_grad(set_to_none=True)
             self._batch += 1
             job.watchers.batch()
-            if is_step:
+            if is_step and self._batch < len(job.training):
                 self._look_up()
         metrics = {**job.facts(self._epoch), **{f"train_{name}": value for name, value in self._mean.take().items()}}
         metrics |= {"learning_rate": rate, "groups_per_s": groups / (time.monotonic() - begun)}
@@ -144,6 +144,8 @@ class PlainLoop:
         self._epoch, self._batch = self._epoch + 1, 0
         self._save()
         job.watchers.epoch(metrics)
+        if self._epoch < job.epochs:
+            self._look_up()
         return metrics
 
     def _look_up(self) -> None:
@@ -163,7 +165,7 @@ class PlainLoop:
             "network": self._job.task.network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "scheduler": self._scheduler.state_dict(),
-            "loader": {"epoch": self._epoch, "batch": self._batch % len(self._job.training)},
+            "loader": {"epoch": self._epoch, "batch": self._batch},
             "epoch": self._epoch,
             "batch": self._batch,
             "mean": self._mean.state_dict(),

@@ -22,9 +22,7 @@ def make_optimiser(network: nn.Module, config: TrainingConfig, rate: float) -> O
     """Return the optimiser of the weights that are trained, fused into one pass over them."""
     weights = [p for p in network.parameters() if p.requires_grad and p.numel()]
     if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            weights, rate, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
-        )
+        return torch.optim.SGD(weights, rate, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     betas = (config.adam_beta1, config.adam_beta2)
     return kind(weights, rate, betas=betas, weight_decay=config.weight_decay, fused=True)

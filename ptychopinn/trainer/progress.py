@@ -26,8 +26,8 @@ class EpochMean:
 
     def take(self) -> dict[str, float]:
         """Return the means and start anew."""
-        groups = torch.tensor(float(self._groups), dtype=torch.float64)
-        values = torch.stack([*(v.cpu() for v in self._sums.values()), groups])
+        sums_so_far = list(self._sums.values())
+        values = torch.stack([*sums_so_far, sums_so_far[0].new_tensor(float(self._groups))])
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(values)
         *sums, total = values.tolist()

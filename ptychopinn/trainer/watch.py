@@ -56,7 +56,9 @@ class ProgressBar:
         """Show the bar."""
         done = plan.epoch * plan.batches + plan.batch
         total = plan.epochs * plan.batches
-        self._bar = tqdm(total=total, initial=done, desc=self._what, unit="steps", disable=not self._is_shown, leave=False)
+        self._bar = tqdm(
+            total=total, initial=done, desc=self._what, unit="steps", disable=not self._is_shown, leave=False
+        )
 
     def batch(self) -> None:
         """Move it."""

@@ -109,7 +109,11 @@ class EncodedFrame:
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
 
     def decode(self) -> Frame:
-        """Unpack the pixels; counts come in native byte order. Raises :class:`CodecError` naming scan and index."""
+        """Return the frame, unpacked; errors as :meth:`unpack`."""
+        return Frame(self.scan_id, self.index, self.unpack(), self.received_ns, self.position_m, self.exposed_s)
+
+    def unpack(self) -> NDArray[Any]:
+        """Return the counts ``(rows, columns)`` in native byte order. Raises :class:`CodecError` naming scan and index."""
         wire_shape = self.shape[::-1] if self.column_major else self.shape
         try:
             self._check_digest()
@@ -121,7 +125,7 @@ class EncodedFrame:
             counts = np.ascontiguousarray(counts.T)
         if not self.dtype.isnative:
             counts = counts.astype(self.dtype.newbyteorder("="))
-        return Frame(self.scan_id, self.index, counts, self.received_ns, self.position_m, self.exposed_s)
+        return counts
 
     def _check_digest(self) -> None:
         if self.digest is not None and hashlib.md5(self.payload, usedforsecurity=False).hexdigest() != self.digest:

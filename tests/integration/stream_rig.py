@@ -26,7 +26,6 @@ SETTINGS = (
     "positions.scale=0.5",
     f"positions.samples_per_frame={PER_FRAME}",
     "positions.timeout_s=1.0",
-    f"limits.queue_bytes={2**33}",
 )
 SCAN = real_scan()
 COUNTS = SCAN.counts.astype(np.uint16)

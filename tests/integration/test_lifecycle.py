@@ -18,13 +18,18 @@ from daemon_tools import (
     send,
     send_unfinished,
     wait_for_frames,
+    write_config,
 )
 
+from daemon.app import Daemon
 from daemon.client import Viewer
+from daemon.config import load_config
+from daemon.errors import DaemonError
 from daemon.files import ScanFile, read_product
+from daemon.journal import Journal, Keeper, ScanNames, StoredStart, pack
 from daemon.journal.reading import read_journal, summary
 from streams.codecs import CODECS
-from streams.frame import PositionM, ScanStart
+from streams.frame import Frame, PositionM, ScanStart
 from streams.transport import Sender
 
 
@@ -134,3 +139,35 @@ def test_what_is_not_done_when_the_daemon_is_stopped_is_done_at_the_next_start(s
     np.testing.assert_array_equal(stored.counts, scan.counts[:300])
     np.testing.assert_allclose(stored.positions_m, scan.positions_m[:300])
     assert stored.object_pixel_size_m == pytest.approx(2.818e-8, rel=1e-3)
+
+
+def half_a_scan(folder: Path, scan: ScanFile) -> None:
+    """Leave what a daemon leaves that was killed after 30 of 60 frames."""
+    journal = Journal(folder, 1 << 30)
+    keeper = Keeper(journal, ScanNames(folder), 10.0)
+    journal.start()
+    keeper.open(StoredStart("half", "2026-01-02T03:04:05", ScanStart("half", 60)))
+    for i in range(30):
+        frame = Frame("half", i, scan.counts[i], 0, PositionM(*scan.positions_m[i]))
+        keeper.frame("half", frame, pack(frame.counts))
+    assert keeper.flush(keeper.take())
+    journal.stop()
+
+
+def test_a_start_that_fails_leaves_the_scan_for_the_next_one(scan: ScanFile, tmp_path: Path):
+    half_a_scan(tmp_path / "out" / "journal", scan)
+    daemon = Daemon(load_config(write_config(tmp_path)))
+    daemon._engine._warm_up = lambda: 1 / 0
+    with pytest.raises(DaemonError, match="the engine cannot start"):
+        daemon.start()
+    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        assert wait_for_frames(viewer, 30).frames_received == 30
+        codec = CODECS["native"]()
+        with Sender(">" + daemon.addresses()["streams"]["frames"]) as sender:
+            for i in range(60):
+                sender.send(codec.encode_frame("half", i, scan.counts[i], PositionM(*scan.positions_m[i])))
+            sender.send(codec.encode_end("half"))
+        ended, _ = follow(viewer, "half")
+        assert ended["verdict"]["duplicate"] == 30
+        assert ended["result"] == "complete"
+        assert daemon._view.scan("half")["started"] == "2026-01-02T03:04:05"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import urllib.request
 from collections.abc import Callable
@@ -12,16 +13,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from daemon_tools import PATIENCE_S, adds_up, follow, on_common_ground, real_scan, running_daemon, send, send_unfinished
+from daemon_tools import (
+    PATIENCE_S,
+    adds_up,
+    follow,
+    on_common_ground,
+    real_scan,
+    running_daemon,
+    send,
+    send_unfinished,
+)
 from tensordict import TensorDict
 
+from daemon import output, scans
 from daemon.app import Daemon
 from daemon.client import Viewer
-from daemon.files import ScanFile
+from daemon.files import ScanFile, read_product
 from daemon.journal import scan_log
 from daemon.work import Models
 
 FRAME_BYTES = 128 * 128 * 2
+OVERLOAD_S = float(os.environ.get("PTYCHOLIVE_OVERLOAD_S", "6"))
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +85,48 @@ def test_a_stalled_device_holds_nobody_and_the_newest_frames_come_first(scan: Sc
         send(daemon, scan, 400, scan_id="calm")
         _, calm = follow(viewer, "calm")
     np.testing.assert_array_equal(*on_common_ground(pictures["network"], calm["network"]))
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300 + 20 * OVERLOAD_S)
+def test_a_tenfold_overload_costs_no_frame_and_no_memory(scan: ScanFile, tmp_path: Path):
+    """The device takes a tenth of what comes, until all has come."""
+    rate_hz, limit = 400.0, 64 * FRAME_BYTES
+    frames, has_come = int(rate_hz * OVERLOAD_S), threading.Event()
+    repeats = -(-frames // len(scan.counts))
+    long = ScanFile(
+        name="long",
+        counts=np.concatenate([scan.counts] * repeats)[:frames],
+        indexes=np.arange(frames),
+        positions_m=np.concatenate([scan.positions_m] * repeats)[:frames],
+    )
+    with (
+        running_daemon(tmp_path, f"limits.queue_bytes={limit}") as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+    ):
+        wrap(daemon, lambda group: has_come.wait(10 * len(group) / rate_hz) and None)
+        sending = threading.Thread(
+            target=send, args=(daemon, long, frames), kwargs={"rate_hz": rate_hz, "scan_id": "long"}
+        )
+        sending.start()
+        memory, held = [], []
+        for topic, header, _ in viewer.events():
+            if topic == "status" and header["frames_received"]:
+                held.append(daemon._engine._queue.bytes)
+                memory.append(resident_bytes())
+                if header["frames_received"] == frames:
+                    break
+        sending.join()
+        assert header["frames_stitched"] < frames / 3
+        assert max(held) <= limit
+        assert max(memory[2:]) - memory[2] < 160 << 20  # of which the sample for the R-factor may be 64
+        has_come.set()
+        ended, _ = follow(viewer, "long")
+    assert ended["verdict"]["stitched"] == ended["verdict"]["received"] == frames
 
 
 def test_without_a_journal_the_sender_is_held_back_and_nothing_is_lost(scan: ScanFile, tmp_path: Path):
@@ -159,6 +213,29 @@ def test_a_full_disk_degrades_and_does_not_stop_the_scan(
         assert daemon._journal.skipped == 100
         with urllib.request.urlopen(daemon.addresses()["http"] + "/readyz") as answer:
             assert "not kept on disk" in json.loads(answer.read())["degraded"][0]
+
+
+def test_a_disk_full_at_the_end_is_made_good_at_the_next_start(
+    scan: ScanFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def write(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        with monkeypatch.context() as patched:
+            patched.setattr(output, "write_product", write)
+            patched.setattr(scans, "write_atomically", write)
+            send(daemon, scan, 50)
+            ended, _ = follow(viewer)
+        assert ended["result"] == "complete"
+        assert ended["product"] is None
+        said = daemon._view.status()
+        assert said["state"] == "degraded"
+        assert [words for words in said["degraded"] if "record of scan star was not written" in words]
+    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        ended, _ = follow(viewer)
+        assert ended["result"] == "complete"
+        assert read_product(ended["product"]).indexes.size == 50
 
 
 def test_a_dead_thread_makes_the_daemon_unready(scan: ScanFile, tmp_path: Path):

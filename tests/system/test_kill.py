@@ -36,7 +36,7 @@ from streams.transport import Sender
 pytestmark = pytest.mark.system
 
 FRAMES = 300
-KILLS = int(os.environ.get("PTYCHOLIVE_KILLS", "20"))
+KILLS = int(os.environ.get("PTYCHOLIVE_KILLS", "16"))
 POSITIONS = ('positions.source="native"', 'positions.endpoint="@tcp://127.0.0.1:0"', "positions.timeout_s=20")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import ssl
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ from typing import Any
 import httpx
 import pytest
 import trustme
+from playwright.sync_api import sync_playwright
 from test_publish_http import FakeDaemon
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from daemon.errors import ConfigError
-from daemon.publish.http import HttpServer, create_app
+from daemon.publish.http import HttpServer, create_app, tls_context
 from daemon.publish.hub import UpdateHub
 
 TOKEN = "a-long-enough-token"
@@ -28,7 +30,9 @@ PATHS += ("/api/v1/status", "/api/v1/scans", "/api/v1/scans/scan-1", "/api/v1/mo
 
 @contextmanager
 def running(host: str = "127.0.0.1", **options: Any) -> Iterator[HttpServer]:
-    server = HttpServer(create_app(FakeDaemon(), UpdateHub()), host, 0, **options)
+    hub = UpdateHub()
+    hub.publish_status({"state": "idle"})
+    server = HttpServer(create_app(FakeDaemon(), hub), host, 0, **options)
     server.start()
     try:
         yield server
@@ -85,6 +89,25 @@ def test_browser_logs_in_by_a_form() -> None:
         assert client.get("/api/v1/status").status_code == 200
 
 
+@pytest.mark.browser
+def test_a_real_browser_logs_in_and_sees_the_page_live() -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs Debian's package chromium")
+    with running(token=TOKEN) as server, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(server.url)
+        page.fill("input[name=token]", "wrong")
+        page.click("button")
+        page.fill("input[name=token]", TOKEN)
+        with page.expect_websocket() as opened:
+            page.click("button")
+        opened.value.wait_for_event("framereceived")
+        assert page.url == f"{server.url}/"
+        browser.close()
+
+
 def test_foreign_names_are_not_answered_without_a_token() -> None:
     """A foreign page whose name is made to mean 127.0.0.1 is of the same origin as the daemon, but asks by that name."""
     with running(hosts=["beam.example"]) as server, httpx.Client(base_url=server.url) as client:
@@ -139,7 +162,7 @@ def test_https(authority: trustme.CA, tmp_path: Path) -> None:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     for certificate in ((both, None), (chain, key)):
-        with running(token=TOKEN, certificate=certificate) as server:
+        with running(token=TOKEN, tls=tls_context(*certificate)) as server:
             assert server.url.startswith("https://")
             assert httpx.get(f"{server.url}/api/v1/status", headers=BEARER, verify=context).status_code == 200
             cookie = httpx.post(f"{server.url}/login", data={"token": TOKEN}, verify=context).headers["set-cookie"]
@@ -162,4 +185,4 @@ def test_a_certificate_that_does_not_do_is_one_sentence(authority: trustme.CA, t
     nothing.write_text("no key\n")
     for files in ((chain, key), (chain, None), (nothing, None), (tmp_path / "absent.pem", None)):
         with pytest.raises(ConfigError, match="certificate_file .* cannot be used"):
-            HttpServer(create_app(FakeDaemon(), UpdateHub()), certificate=files)
+            tls_context(*files)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from daemon.config import load_config
 from daemon.preprocess import Prepared, Preprocess, PreprocessOptions, RawFrame
 from ptychopinn.patterns import is_no_data
 from streams.codecs import CODECS, EncodedFrame
@@ -196,3 +199,13 @@ def test_what_is_known_of_scans_is_bounded():
     for number in range(100):
         preprocess.take([frame(0, scan_id=f"s{number}")])
     assert len(preprocess._scans) <= 17
+
+
+def test_the_configuration_in_the_how_to_is_one(tmp_path: Path):
+    page = Path(__file__).parents[3] / "deploy/docs/how-to/preprocessing.md"
+    (block,) = re.findall(r"```toml\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    (tmp_path / "how-to.toml").write_text(block)
+    (tmp_path / "probe.h5").touch()
+    config = load_config(tmp_path / "how-to.toml")
+    assert config.detector.center_px == "auto"
+    assert config.optics.photon_energy_eV is None

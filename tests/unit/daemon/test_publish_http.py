@@ -158,6 +158,16 @@ def test_colours_do_not_depend_on_the_global_phase(client: httpx.Client, hub: Up
     assert np.abs(after - before).max() <= 6  # one step of the colour map
 
 
+@pytest.mark.parametrize("view", ["phase", "amplitude", "coverage"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0, 1e38])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_picture_of_any_numbers_is_drawn(client: httpx.Client, hub: UpdateHub, view: str, value: float) -> None:
+    update = make_update(np.random.default_rng(0))
+    update.regions[0].object[2:4] = value
+    hub.publish_layer(update)
+    assert client.get(f"/api/v1/scans/latest/snapshot.png?view={view}").status_code == 200
+
+
 def test_picture_as_array(client: httpx.Client, hub: UpdateHub) -> None:
     hub.publish_layer(make_update(np.random.default_rng(0)))
     pixels = np.load(io.BytesIO(client.get("/api/v1/scans/scan-1/snapshot.npy?layer=network").content))

@@ -169,6 +169,8 @@ from daemon.sinks import Sink
 def open_sink(options):
     if options.get("fault") == "value":
         raise ValueError("no such flavour")
+    if options.get("fault") == "key":
+        options["flavour"]
     if options.get("fault") == "import":
         import a_package_that_is_not_there
     return object() if options.get("fault") == "kind" else Sink()
@@ -198,6 +200,7 @@ def test_sinks_of_other_packages_are_found_by_their_entry_point() -> None:
     [
         ("chocolate", {}, 'there is no sink "chocolate"; here are .*vanilla'),
         ("vanilla", {"fault": "value"}, "no such flavour"),
+        ("vanilla", {"fault": "key"}, "KeyError: 'flavour'"),
         ("vanilla", {"fault": "import"}, "cannot be loaded .*a_package_that_is_not_there"),
         ("vanilla", {"fault": "kind"}, "did not make a sink"),
         ("pva", {"prefix": "no spaces please"}, '"pva": prefix: String should match'),

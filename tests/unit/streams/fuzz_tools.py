@@ -125,7 +125,7 @@ class Chain:
 
     def _stitch(self, points: list[Any]) -> None:
         for point in points:
-            assert point.position_m.is_finite
+            assert point.position_m.is_place
             self.join.mark_stitched(point.scan_id, [point.index])
 
     def _refuse(self, fault: CodecError) -> None:

@@ -123,8 +123,8 @@ def test_refusing_what_is_not_pending_changes_nothing(join: Join, index: int | N
     assert account(join) == before
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_positions_that_are_not_finite(join: Join, bad: float) -> None:
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 11.0, -1e300])
+def test_positions_that_are_no_places(join: Join, bad: float) -> None:
     join.start_scan(ScanStart("a"))
     assert join.add_frame(frame(0, (bad, 0.0))) == []
     join.add_positions([Position("a", 1, PositionM(0.0, bad))])
@@ -324,13 +324,13 @@ def test_early_positions_are_bounded(clock: Clock) -> None:
 
 
 def test_all_positions_of_a_scan_at_once(join: Join) -> None:
-    positions = np.arange(1200, dtype=np.float32).reshape(600, 2)
+    positions = np.arange(1200, dtype=np.float32).reshape(600, 2) / 256
     positions[2, 1] = np.nan
     join.start_scan(ScanStart("a"))
     join.add_frame(frame(1))
     assert indexes(join.set_positions("a", positions)) == [1]
     (point,) = join.add_frame(frame(599))
-    assert point.position_m == (1198.0, 1199.0)
+    assert point.position_m == (1198 / 256, 1199 / 256)
     assert join.add_frame(frame(600)) == []
     join.add_frame(frame(2))
     assert account(join).refused == {"bad_position": 1}

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from streams.errors import PositionError
 from streams.frame import Position, PositionM
-from streams.positions import encode_positions, parse_positions, raster_positions, read_position_table
+from streams.positions import (
+    encode_positions,
+    parse_positions,
+    raster_positions,
+    read_position_table,
+    spiral_positions,
+)
 
 PAIRS = st.lists(st.tuples(st.floats(), st.floats()), max_size=40)
 HEADER = {"schema_version": 1, "scan_id": "s", "first": 5, "position_m": [[1.0, 2.0], [3, 4]]}
@@ -145,3 +151,22 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
     for name in ("image.csv", "nothing.csv", "."):
         with pytest.raises(PositionError, match=r"position file .* cannot be read"):
             read_position_table(tmp_path / name)
+
+
+def test_a_spiral_begins_in_the_middle_and_covers_evenly() -> None:
+    places = spiral_positions(2000, (2e-6, 1e-6))
+    assert places.shape == (2000, 2)
+    assert places[0].tolist() == [0, 0]
+    radius = np.hypot(places[:, 0] / 2e-6, places[:, 1] / 1e-6)
+    assert np.allclose(radius, np.sqrt(np.arange(2000)))
+    unit = places / [2e-6, 1e-6]
+    apart = np.linalg.norm(unit[500:, None] - unit[None], axis=-1)
+    apart[apart == 0] = np.inf
+    assert apart.min() > 1.2
+    assert apart.min(axis=1).max() < 2.0
+
+
+@pytest.mark.parametrize(("count", "step"), [(0, (1.0, 1.0)), (5, (0.0, 1.0)), (5, (1.0, math.inf))])
+def test_spirals_that_are_none(count: int, step: tuple[float, float]) -> None:
+    with pytest.raises(PositionError, match="spiral"):
+        spiral_positions(count, step)

@@ -222,6 +222,8 @@ def test_wrong_or_no_keys_are_told_and_tried_again(listen: Listen, has_keys: boo
         assert receiver.wait_for(lambda: words in str(receiver.fault), WAIT_S), receiver.fault
         with pytest.raises(EndpointError, match="no receiver took"):
             sender.send([b"secret"], 0)
+        assert not sender.wait_for_peer(0)
+        assert "the handshake failed" in str(sender.handshake_fault)
 
 
 def client_of(server: CurveKeys) -> CurveKeys:
@@ -278,15 +280,10 @@ def test_a_second_sender_is_named(listen: Listen) -> None:
     assert receiver.wait_for(lambda: "senders" not in str(receiver.fault), WAIT_S)
 
 
-def test_few_large_messages_wait_where_many_small_ones_may(listen: Listen) -> None:
-    """Counted in messages, ZeroMQ's own queue would hold a thousand of whatever size."""
+def test_what_zeromq_holds_is_bounded(listen: Listen) -> None:
+    """It counts messages, and would hold a thousand of whatever size."""
     may_go_on = threading.Event()
-    receiver = listen(
-        "@" + LOCAL,
-        on_message=lambda _parts, _ns: may_go_on.wait(WAIT_S) and None,
-        receive_limit=1000,
-        receive_bytes=2**20,
-    )
+    receiver = listen("@" + LOCAL, on_message=lambda _parts, _ns: may_go_on.wait(WAIT_S) and None)
     sent = 0
 
     def send_until_full() -> None:
@@ -299,7 +296,17 @@ def test_few_large_messages_wait_where_many_small_ones_may(listen: Listen) -> No
         with pytest.raises(EndpointError, match="no receiver took"):
             send_until_full()
         may_go_on.set()
-    assert sent < 300  # what the kernel holds, and ten
+    assert sent < 300  # the sixteen and what the kernel holds
+
+
+def test_messages_of_all_sizes_in_turn_all_arrive(listener: Listener, listen: Listen) -> None:
+    sizes = [10, 5_000_000, 10] * 4 + [10] * 900 + [2_000_000] + [10] * 900
+    with Sender(LOCAL, "pub") as sender:
+        listen(sender.bound_endpoint, "sub")
+        assert sender.wait_for_peer(WAIT_S)
+        for size in sizes:
+            sender.send([bytes(size)], WAIT_S)
+        assert [len(parts[0]) for parts in listener.wait(len(sizes))] == sizes
 
 
 @pytest.mark.parametrize(

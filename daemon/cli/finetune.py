@@ -1,0 +1,57 @@
+"""``finetune``: a model's decoders trained on scans, its encoder as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+from daemon.cli.training_run import TrainingOptions, configured, first_side_px, run_training, scan_paths
+from daemon.errors import ConfigError
+from ptychopinn.bundle import find_bundle
+from ptychopinn.ptycho_model import PtychoModel
+
+LIFT: dict[str, dict[str, Any]] = {
+    "model_config": {"architecture": "lift"},
+    "training_config": {
+        "framework": "Default",
+        "batch_size": 1,
+        "epochs": 3,
+        "learning_rate": 1e-3,
+        "fine_tune_gamma": 0.3,
+        "scheduler": "WarmupCosine",
+        "gradient_clip_val": 1.0,
+    },
+}
+"""What suits the lift's network, which comes trained."""
+
+
+def run_finetune(bundle: str, data: Sequence[Path], output: Path, options: TrainingOptions, as_json: bool) -> None:
+    """Fine-tune a bundle on scans, to another bundle."""
+    path = find_bundle(bundle)
+    if path is None:
+        raise ConfigError('"none" is the lift without a network, which cannot be trained; name a bundle')
+    model = PtychoModel.load(path)
+    paths = scan_paths(data)
+    configs = configured(options, _base(model), first_side_px(paths[0], options))
+    run_training(
+        paths,
+        output,
+        options,
+        configs,
+        lambda t, p: t.finetune(model, p, is_resumed=options.is_resumed),
+        as_json=as_json,
+    )
+
+
+def _base(model: PtychoModel) -> dict[str, dict[str, Any]]:
+    """Return the configurations that a model was made with, or those that fit it."""
+    if model.size_px is None:
+        return {name: dict(values) for name, values in LIFT.items()}
+    stated = model.stated_configs()
+    base = {} if stated is None else stated.to_dict()
+    side = isqrt(model.members)
+    base.setdefault("data_config", {})["grid_size"] = [side, side]
+    base.setdefault("training_config", {}).update(framework="Default", n_devices=1)
+    return base

@@ -1,0 +1,215 @@
+"""What ``train`` and ``finetune`` have in common: data of any format, a folder to go on from, a stop that loses nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import typer
+
+from daemon.cli.scan_input import positions_of, probe_of, read_data
+from daemon.errors import ConfigError
+from daemon.files import read_probe
+from daemon.journal.reading import is_journal
+from ptychopinn.config_manager import SECTIONS, ConfigManager
+from ptychopinn.configs import DataConfig
+from ptychopinn.data import Experiment, own_rank, read_training_file
+from ptychopinn.errors import ConfigurationError, FileFormatError, TrainingInterruptedError
+from ptychopinn.geometry import to_amplitude
+from ptychopinn.ptycho_model import PtychoModel
+from ptychopinn.trainer import Trainer
+from ptychopinn.trainer.front import STORE
+
+SUFFIXES = (".npz", ".cxi", ".h5", ".hdf5", ".nxs", ".ptyd", ".ptyr")
+TRAINING_KEYS = ("diff3d", "diffraction")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """The verbs' options; ``work`` is where checkpoints and the log lie, beside the bundle if None."""
+
+    config: Path | None
+    settings: tuple[str, ...]
+    probe: Path | None
+    pixel_size_m: float | None
+    work: Path | None
+    is_resumed: bool
+    devices: int
+    mlflow: str | None
+    is_compiled: bool
+
+
+def scan_paths(data: Sequence[Path]) -> list[Path]:
+    """Return the files among paths and in directories among them; a journal stays a directory."""
+    found: list[Path] = []
+    for path in data:
+        if path.is_dir() and not is_journal(path):
+            inside = sorted(one for one in path.iterdir() if one.suffix in SUFFIXES)
+            if not inside:
+                raise FileFormatError(f"{path}: holds no file of {', '.join(SUFFIXES)}; give training data")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise FileFormatError(f"{path}: there is no such file or directory; give training data")
+    return found
+
+
+def reader(options: TrainingOptions, nphotons: float) -> Callable[[Path], Experiment]:
+    """Return what reads a file of any known format as training takes it."""
+    probe = None if options.probe is None else read_probe(options.probe).probe
+
+    def read(path: Path) -> Experiment:
+        if _is_training_file(path):
+            found = read_training_file(path, nphotons)
+            return found if probe is None else replace(found, probe=probe)
+        scan = read_data(path)
+        positions, _ = positions_of(scan, path, options.pixel_size_m)
+        return Experiment(
+            name=path.name,
+            amplitude=to_amplitude(scan.counts, scan.mask, None),
+            positions_px=np.asarray(positions, dtype=np.float64),
+            probe=probe_of(scan, path, options.probe).probe,
+        )
+
+    return read
+
+
+def _is_training_file(path: Path) -> bool:
+    if path.suffix != ".npz":
+        return False
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return any(key in archive for key in TRAINING_KEYS)
+    except Exception:  # read_data says what is wrong with it
+        return False
+
+
+def configured(options: TrainingOptions, base: Mapping[str, Mapping[str, Any]], side_px: int) -> ConfigManager:
+    """Return the configurations: ``base``, changed by the file, changed by the settings; N follows the patterns."""
+    file = {} if options.config is None else _stated(options.config)
+    configs = ConfigManager.from_dict(_merged({"data_config": {"N": side_px}}, base, file))
+    if options.devices > 1:
+        configs.update(training_config={"n_devices": options.devices, "framework": "Lightning"})
+    configs.update(options.settings)
+    if side_px != configs.data_config.N:
+        raise ConfigurationError(
+            f"data.N is {configs.data_config.N} but the patterns are {side_px} px; leave it out, or crop them"
+        )
+    return configs
+
+
+def _stated(path: Path) -> dict[str, Mapping[str, Any]]:
+    """Return the sections that a file states, checked, by their whole names."""
+    ConfigManager.from_file(path)
+    text = path.read_text(encoding="utf-8")
+    tree = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    found = {}
+    for name, section in SECTIONS.items():
+        for key in (name, name.removesuffix("_config"), section.__name__):
+            if key in tree:
+                found[name] = tree[key]
+    return found
+
+
+def _merged(*trees: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    out: dict[str, dict[str, Any]] = {}
+    for tree in trees:
+        for section, values in tree.items():
+            out.setdefault(section, {}).update(values)
+    return out
+
+
+def run_training(
+    paths: Sequence[Path],
+    output: Path,
+    options: TrainingOptions,
+    configs: ConfigManager,
+    train: Callable[[Trainer, list[Path]], PtychoModel],
+    *,
+    as_json: bool,
+) -> None:
+    """Train in the work folder, write the bundle, say what was done."""
+    if output.suffix != ".zip":
+        raise ConfigError(f"--output {output}: a bundle's name ends in .zip; choose such a name")
+    work = options.work or output.with_name(f"{output.stem}.training")
+    configs.update(training_config={"output_dir": str(work.resolve())})
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise ConfigError(f"{work} cannot be made ({fault.strerror}); choose another --work") from fault
+    begun = time.monotonic()
+    with _stopped_by_signals() as is_stopped:
+        trainer = Trainer(
+            configs,
+            tracking_uri=options.mlflow,
+            should_stop=is_stopped,
+            is_compiled=options.is_compiled,
+            read=reader(options, configs.data_config.nphotons),
+        )
+        try:
+            model = train(trainer, list(paths))
+        except TrainingInterruptedError as fault:
+            typer.echo(f"ptycholive: {fault}: repeat the command with --resume", err=True)
+            raise typer.Exit(130) from None
+    if own_rank() != 0:
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    digest = model.save(output)
+    shutil.rmtree(work / STORE, ignore_errors=True)
+    _say(output, digest, model, trainer, time.monotonic() - begun, as_json=as_json)
+
+
+def _say(output: Path, digest: str, model: PtychoModel, trainer: Trainer, seconds: float, *, as_json: bool) -> None:
+    about = model.bundle.provenance
+    metrics = dict(trainer.history[-1]) if trainer.history else {}
+    summary = {
+        "output": str(output),
+        "sha256": digest,
+        "architecture": model.bundle.architecture,
+        "scans": len(about["experiments"]),
+        "groups": sum(one["groups"] for one in about["experiments"]),
+        "epochs": len(trainer.history),
+        "seconds": round(seconds, 1),
+        "metrics": metrics,
+        "runs": trainer.run_ids,
+    }
+    if as_json:
+        typer.echo(json.dumps(summary))
+        return
+    losses = ", ".join(f"{name} {metrics[name]:.4g}" for name in ("train_loss", "val_loss") if name in metrics)
+    typer.echo(f"{output}: {summary['epochs']} epochs of {summary['groups']} groups in {seconds:.0f} s; {losses}")
+
+
+def first_side_px(path: Path, options: TrainingOptions) -> int:
+    """Return the side of the patterns in a file."""
+    return int(reader(options, DataConfig().nphotons)(path).amplitude.shape[-1])
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[Callable[[], bool]]:
+    """Give a question whether SIGINT or SIGTERM has come; a second one acts at once."""
+    asked: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def take(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, take)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,114 @@
+"""The process that fine-tunes: it takes frames and orders from a pipe, and sends back what it found.
+
+It has one thread and, on a CPU, the lowest priority, so it uses what the engine leaves; on a GPU it works ``device_share``
+of the time. Messages are tuples of a kind and plain data, between our own two ends alone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from ptychopinn.finetune import FinetuneOptions, FineTuner
+from ptychopinn.model.network import CorrectionNet
+from ptychopinn.replay import KeptFrame, ReplayBuffer
+
+LEAST_FRAMES, LEAST_HELD_OUT = 48, 4
+COMPARE_STEPS = 40
+REPORT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChildOptions:
+    """What the process needs to begin."""
+
+    device: str
+    device_share: float
+    buffer_frames: int
+    finetune: FinetuneOptions
+    architecture: dict[str, Any]
+    weights: dict[str, Any]
+    probe: Any
+
+
+def run(pipe: Connection, options: ChildOptions) -> None:
+    """Work until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    if options.device == "cpu":
+        os.nice(19)
+    try:
+        _Work(pipe, options).run()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+class _Work:
+    def __init__(self, pipe: Connection, options: ChildOptions) -> None:
+        self._pipe = pipe
+        self._options = options
+        self._buffer = ReplayBuffer(options.buffer_frames, options.finetune.seed)
+        probe = torch.from_numpy(options.probe).to(options.device)
+        self._tuner = FineTuner(self._network(options.weights), probe, self._buffer, options.finetune)
+        self._is_paused = False
+        self._steps = 0
+        self._since_compared = 0
+        self._new_frames = 0
+        self._reported_at = 0.0
+
+    def _network(self, weights: dict[str, Any]) -> CorrectionNet:
+        network = CorrectionNet(**self._options.architecture)
+        network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+        return network.to(self._options.device)
+
+    def run(self) -> None:
+        rest_s = 0.0
+        while True:
+            while self._pipe.poll(rest_s if self._can_learn else None):
+                rest_s = 0.0
+                self._obey(*self._pipe.recv())
+            begun = time.monotonic()
+            self._learn()
+            share = self._options.device_share
+            rest_s = (time.monotonic() - begun) * (1 - share) / share
+
+    @property
+    def _can_learn(self) -> bool:
+        """Whether there is something to learn: enough frames, some of them held out, and not only those already well known."""
+        has_enough = len(self._buffer) >= LEAST_FRAMES and len(self._buffer.held_out) >= LEAST_HELD_OUT
+        return has_enough and not self._is_paused
+
+    def _obey(self, kind: str, *what: Any) -> None:
+        if kind == "frames":
+            for key, amplitude, position_px in what[0]:
+                self._buffer.add(key, KeptFrame(amplitude, position_px))
+        elif kind == "labels":
+            for key, patch in what[0]:
+                self._buffer.label(key, patch)
+        elif kind == "use":
+            self._tuner.use(self._network(what[0]))
+            self._since_compared = 0
+        else:
+            self._is_paused = kind == "pause"
+
+    def _learn(self) -> None:
+        loss = self._tuner.step()
+        self._steps += 1
+        self._since_compared += 1
+        if time.monotonic() - self._reported_at > REPORT_S:
+            self._reported_at = time.monotonic()
+            self._pipe.send(("progress", self._steps, loss, len(self._buffer), self._buffer.refused))
+        if self._since_compared < COMPARE_STEPS and loss == loss:
+            return
+        self._since_compared = 0
+        verdict, active, candidate = self._tuner.compare()
+        weights = None
+        if verdict == "promoted":
+            weights = {name: value.cpu().numpy() for name, value in self._tuner.active.state_dict().items()}
+        self._pipe.send(("compared", self._steps, verdict, tuple(active), tuple(candidate), weights))

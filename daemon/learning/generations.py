@@ -1,0 +1,194 @@
+"""Generations of the model: what fine-tuning promotes is taken in between two batches, kept in files, and can be undone.
+
+The files lie under ``DIRECTORY/models``: one bundle a generation, whose manifest tells its lineage, and ``active.json``, which
+names the newest and the model that it came from; a daemon that starts with that same model goes on with it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from daemon.config import Config
+from daemon.engine import Engine
+from daemon.learning.child import ChildOptions
+from daemon.learning.learner import Learner
+from daemon.metrics import Metrics
+from daemon.setup import Setup
+from ptychopinn.atomic import write_atomically
+from ptychopinn.bundle import Bundle, write_bundle
+from ptychopinn.errors import FileFormatError, ReconstructionError
+from ptychopinn.finetune import FinetuneOptions
+from ptychopinn.model.network import LiftNet
+
+KEPT_GENERATIONS = 8
+OFF = {"state": "off"}
+
+log = logging.getLogger(__name__)
+
+
+class Generations:
+    """Owns the learner, and which model is active; safe from any thread."""
+
+    def __init__(self, setup: Setup, config: Config, metrics: Metrics, engine: Engine) -> None:
+        self._setup = setup
+        self._engine = engine
+        self._folder = config.output.directory / "models"
+        self._base, self._base_name = setup.bundle, config.model.bundle
+        self._lock = threading.Lock()
+        self._promoted: list[Path] = []
+        sharp = setup.models.sharp
+        self._learns = ""
+        self.learner: Learner | None = None
+        if config.finetune.enabled and config.model.gridsize == 1 and sharp is not None and self._base is not None:
+            self._learns = self._base.architecture
+            self._go_on()
+            self.learner = Learner(self._options(config, sharp), metrics, self._take)
+
+    def _options(self, config: Config, sharp: LiftNet) -> ChildOptions:
+        finetune = FinetuneOptions(
+            rate=config.finetune.rate, promote_if=config.finetune.promote_if, projections=sharp.projections
+        )
+        return ChildOptions(
+            device=str(self._setup.device),
+            device_share=config.finetune.device_share,
+            buffer_frames=config.finetune.buffer_frames,
+            finetune=finetune,
+            architecture=dict(sharp.network.architecture),
+            weights=_host(self._active().weights),
+            probe=self._setup.probe.cpu().numpy(),
+        )
+
+    def _active(self) -> Bundle:
+        if self._setup.bundle is None:
+            raise ReconstructionError("the model has no network; choose one that has with `ptycholive model set`")
+        return self._setup.bundle
+
+    def _go_on(self) -> None:
+        """Take up the generation that an earlier run ended with, if it came from the same model."""
+        note = self._folder / "active.json"
+        try:
+            known = json.loads(note.read_text(encoding="utf-8"))
+            if self._base is None or known["base_sha256"] != self._base.sha256 or not known["bundles"]:
+                return
+            paths = [self._folder / Path(name).name for name in known["bundles"]]
+            models, self._setup.bundle = self._setup.load_models(str(paths[-1]))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError, FileFormatError) as fault:
+            log.warning("the fine-tuned model of an earlier run is left out: %s", fault)
+            return
+        self._promoted = paths
+        self._engine.use(models)
+        log.info("going on with the fine-tuned model %s", paths[-1].name)
+
+    def start(self) -> None:
+        """Start learning."""
+        if self.learner is not None:
+            self.learner.start()
+
+    def stop(self) -> None:
+        """Stop learning."""
+        if self.learner is not None:
+            self.learner.stop()
+
+    def status(self) -> dict[str, Any]:
+        """Return what fine-tuning does."""
+        if self.learner is None:
+            return dict(OFF)
+        return {**self.learner.state.as_dict(), "generations": len(self._promoted)}
+
+    def set_paused(self, is_paused: bool) -> dict[str, Any]:
+        """Pause or resume learning. Raises :class:`ReconstructionError` where it is off."""
+        if self.learner is None:
+            raise ReconstructionError("fine-tuning is off; set [finetune] enabled = true and a model with a network")
+        (self.learner.pause if is_paused else self.learner.resume)()
+        return {"paused": is_paused}
+
+    def _take(self, weights: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> None:
+        """Make a promoted network the active one (learner's thread)."""
+        with self._lock:
+            self._promote(weights, about)
+
+    def _promote(self, weights: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> None:
+        parent = self._active()
+        step = {"parent_sha256": parent.sha256, **about}
+        lineage = [*parent.provenance.get("lineage", []), step][-KEPT_GENERATIONS:]
+        bundle = replace(
+            parent,
+            name=f"{parent.name.split('+')[0]}+finetuned",
+            weights={name: torch.from_numpy(value) for name, value in weights.items()},
+            provenance={**parent.provenance, "lineage": lineage},
+        )
+        number = 1 + max((_number(path) for path in self._promoted), default=0)
+        path = self._folder / f"generation-{number:06d}.zip"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_bundle(path, bundle)
+        except OSError as fault:
+            log.warning("a better model is not taken, since %s cannot be written (%s)", path, fault.strerror)
+            return
+        self._promoted.append(path)
+        self._use(str(path))
+        for old in self._promoted[:-KEPT_GENERATIONS]:
+            old.unlink(missing_ok=True)
+        self._promoted = self._promoted[-KEPT_GENERATIONS:]
+        self._note()
+
+    def _use(self, name: str) -> None:
+        models, self._setup.bundle = self._setup.load_models(name)
+        self._engine.use(models)
+
+    def choose(self, name: str) -> None:
+        """Make a named model the active one, on an operator's word; learning goes on from it."""
+        with self._lock:
+            self._use(name)
+            self._base, self._base_name, self._promoted = self._setup.bundle, name, []
+            self._tell_learner()
+            self._note()
+
+    def roll_back(self) -> dict[str, Any]:
+        """Take the generation before the active one. Raises :class:`ReconstructionError` where there is none."""
+        with self._lock:
+            if not self._promoted:
+                raise ReconstructionError("the model is the one that was chosen; there is no earlier generation")
+            self._promoted.pop()
+            self._use(str(self._promoted[-1]) if self._promoted else self._base_name)
+            self._tell_learner()
+            self._note()
+        return {"name": self._setup.model_name, "generation": self._engine.generation + 1}
+
+    def _tell_learner(self) -> None:
+        bundle = self._setup.bundle
+        if self.learner is None:
+            return
+        if bundle is None or bundle.architecture != self._learns:
+            self.learner.pause()  # there is nothing to learn in the lift alone, or in a network of another kind
+        else:
+            self.learner.use(_host(bundle.weights))
+
+    def _note(self) -> None:
+        if self._base is None:
+            return
+        note = {"base_sha256": self._base.sha256, "bundles": [path.name for path in self._promoted]}
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._folder / "active.json", json.dumps(note).encode())
+        except OSError as fault:
+            log.warning("which model is active cannot be noted (%s)", fault.strerror)
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.rsplit("-", 1)[1])
+
+
+def _host(weights: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
+    return {name: value.detach().cpu().contiguous().numpy() for name, value in weights.items()}

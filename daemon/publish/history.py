@@ -1,0 +1,102 @@
+"""How the pictures of recent scans grew: reduced copies of each layer, ever further apart, in bounded memory.
+
+Every ``stride``-th pixel is kept, in half precision, so that a copy costs little and a whole scan a few megabytes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.publish.hub import UpdateHub
+from daemon.publish.wire import Message, layer_header
+from daemon.snapshot import LayerCanvas
+
+SIDE_PX = 320
+MOST_LOOKS = 48
+FIRST_PAUSE_S = 0.5
+KEEP_SCANS = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """One layer at one time: ``values`` (3, h, w) float16, real and imaginary part and weight over its greatest."""
+
+    header: dict[str, Any]
+    stride: int
+    values: NDArray[np.float16]
+    weight_scale: float
+
+
+@dataclass(slots=True)
+class _Layer:
+    looks: list[Look] = field(default_factory=list)
+    pause_s: float = FIRST_PAUSE_S
+    next_at: float = 0.0
+    version: int = 0
+
+
+class History:
+    """Looks at the newest scan whenever ``look`` is called and it is time; safe from any thread."""
+
+    def __init__(self, hub: UpdateHub) -> None:
+        self._hub = hub
+        self._scans: OrderedDict[str, dict[str, _Layer]] = OrderedDict()
+
+    def look(self) -> None:
+        """Keep a copy of each layer of the newest scan that has changed since its pause began."""
+        scan_id = self._hub.latest_scan_id
+        if scan_id is None:
+            return
+        layers = self._scans.setdefault(scan_id, {})
+        while len(self._scans) > KEEP_SCANS:
+            self._scans.popitem(last=False)
+        for name in self._hub.layers(scan_id):
+            layer = layers.setdefault(name, _Layer())
+            version = self._hub.layer_version(scan_id, name)
+            if version == layer.version or (time.monotonic() < layer.next_at and not self._hub.is_final(scan_id, name)):
+                continue
+            canvas = self._hub.reduced(scan_id, name, SIDE_PX)
+            if canvas is not None:
+                layer.version = version
+                _keep(layer, _look(*canvas))
+
+    def listing(self, scan_id: str, layer: str) -> list[dict[str, Any]]:
+        """What is kept, oldest first: headers of the pictures, without their pixels."""
+        return [look.header for look in self._looks(scan_id, layer)]
+
+    def message(self, scan_id: str, layer: str, number: int) -> Message | None:
+        """The ``snapshot`` of one look, its header with ``stride``; None where there is none of that number."""
+        looks = self._looks(scan_id, layer)
+        if not 0 <= number < len(looks):
+            return None
+        look = looks[number]
+        real, imaginary, weight = look.values.astype(np.float32)
+        pixels = (real + 1j * imaginary).astype("<c8")
+        header = {**look.header, "shape": list(weight.shape), "stride": look.stride}
+        return Message("snapshot", header, (pixels.tobytes(), (weight * look.weight_scale).astype("<f4").tobytes()))
+
+    def _looks(self, scan_id: str, layer: str) -> list[Look]:
+        kept = self._scans.get(scan_id, {}).get(layer)
+        return [] if kept is None else list(kept.looks)
+
+
+def _keep(layer: _Layer, look: Look) -> None:
+    layer.looks = [*layer.looks, look]
+    if len(layer.looks) > MOST_LOOKS:
+        layer.looks = [*layer.looks[:-1:2], layer.looks[-1]]
+        layer.pause_s *= 2
+    layer.next_at = time.monotonic() + layer.pause_s
+
+
+def _look(canvas: LayerCanvas, stride: int) -> Look:
+    scale = float(canvas.weight.max(initial=0)) or 1.0
+    limit = np.float32(6e4)
+    parts = [canvas.object.real.clip(-limit, limit), canvas.object.imag.clip(-limit, limit), canvas.weight / scale]
+    plain = replace(canvas, object=canvas.object[:0], weight=canvas.weight[:0])
+    return Look(layer_header(plain), stride, np.stack(parts).astype(np.float16), scale)

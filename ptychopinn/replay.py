@@ -1,0 +1,125 @@
+"""The replay buffer of fine-tuning: the newest frames, a sample of older ones that is fair by position, and held-out ones.
+
+A frame is held out by a hash of its index, the same in every scan, and is never trained on. Refused are frames that teach
+nothing: too dark (shutter closed, beam lost), without enough valid pixels (saturated), or not finite.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+HELD_OUT_OF = 10
+DARK_SHARE = 0.1
+LEAST_VALID = 0.5
+
+Key = tuple[str, int]
+
+
+@dataclass(slots=True, eq=False)
+class KeptFrame:
+    """A pattern ``amplitude (N, N)`` float32, zero frequency in the middle, -1 = no data; ``label (N, N)`` complex64, the
+    refined object there, if there is one.
+    """
+
+    amplitude: NDArray[np.float32]
+    position_px: tuple[float, float]
+    label: NDArray[np.complex64] | None = None
+
+
+def is_held_out(index: int) -> bool:
+    """Whether a frame is never trained on."""
+    return (index * 2654435761 & 0xFFFFFFFF) % HELD_OUT_OF == 0
+
+
+class ReplayBuffer:
+    """At most ``capacity`` frames to train on, half of them the newest, and a tenth as many held out."""
+
+    def __init__(self, capacity: int, seed: int = 0) -> None:
+        self._capacity = max(2, capacity)
+        self._recent: OrderedDict[Key, KeptFrame] = OrderedDict()
+        self._older: dict[Key, KeptFrame] = {}
+        self._cells: defaultdict[tuple[str, int, int], list[Key]] = defaultdict(list)
+        self._held: OrderedDict[Key, KeptFrame] = OrderedDict()
+        self._random = np.random.default_rng(seed)
+        self._typical = 0.0
+        self._passed = 0
+        self.refused = 0
+
+    def add(self, key: Key, frame: KeptFrame) -> bool:
+        """Take a frame of a scan; False if it teaches nothing."""
+        if not self._teaches(frame.amplitude):
+            self.refused += 1
+            return False
+        if is_held_out(key[1]):
+            self._held[key] = frame
+            if len(self._held) > max(1, self._capacity // HELD_OUT_OF):
+                self._held.popitem(last=False)
+            return True
+        self._recent[key] = frame
+        if len(self._recent) > self._capacity // 2:
+            self._put_away(*self._recent.popitem(last=False))
+        return True
+
+    def label(self, key: Key, patch: NDArray[np.complex64]) -> None:
+        """Give a frame that is still here the refined object at its place."""
+        frame = self._recent.get(key) or self._older.get(key)
+        if frame is not None:
+            frame.label = patch
+
+    def _teaches(self, amplitude: NDArray[np.float32]) -> bool:
+        valid = amplitude >= 0
+        if not np.isfinite(amplitude).all() or valid.mean() < LEAST_VALID:
+            return False
+        total = float(np.square(amplitude[valid]).sum())
+        if total <= DARK_SHARE * self._typical or total <= 0:
+            return False
+        self._typical += (total - self._typical) * (1.0 if self._typical == 0 else 0.02)
+        return True
+
+    def _put_away(self, key: Key, frame: KeptFrame) -> None:
+        """Keep some of the older frames, fewer the more there were; where they are full, one of the most crowded place goes."""
+        room = self._capacity - self._capacity // 2
+        self._passed += 1
+        if len(self._older) >= room and self._random.random() > room / self._passed:
+            return
+        side = frame.amplitude.shape[0] / 2
+        y, x = frame.position_px
+        self._older[key] = frame
+        self._cells[key[0], int(y // side), int(x // side)].append(key)
+        if len(self._older) > room:
+            most = max(map(len, self._cells.values()))
+            crowds = [cell for cell, keys in self._cells.items() if len(keys) == most]
+            crowd = crowds[int(self._random.integers(len(crowds)))]
+            keys = self._cells[crowd]
+            del self._older[keys.pop(int(self._random.integers(len(keys))))]
+            if not keys:
+                del self._cells[crowd]
+
+    def __len__(self) -> int:
+        """Return how many frames there are to train on."""
+        return len(self._recent) + len(self._older)
+
+    @property
+    def held_out(self) -> list[Key]:
+        """The frames that are never trained on."""
+        return list(self._held)
+
+    def neighbourhood(self, frames: int) -> list[KeptFrame]:
+        """Return a random frame of the training part and those of its scan nearest to it, ``frames`` in all, or fewer."""
+        keys = [*self._recent, *self._older]
+        return self._nearest(keys[int(self._random.integers(len(keys)))], frames)
+
+    def around(self, key: Key, frames: int) -> list[KeptFrame]:
+        """Return a held-out frame, then those of the training part of its scan nearest to it, ``frames`` in all, or fewer."""
+        return [self._held[key], *self._nearest(key, frames - 1)]
+
+    def _nearest(self, key: Key, frames: int) -> list[KeptFrame]:
+        mine = self._held.get(key) or self._recent.get(key) or self._older[key]
+        same = [f for part in (self._recent, self._older) for k, f in part.items() if k[0] == key[0]]
+        places = np.array([f.position_px for f in same]).reshape(-1, 2)
+        order = np.argsort(np.square(places - np.array(mine.position_px)).sum(axis=1), kind="stable")
+        return [same[i] for i in order[:frames].tolist()]

@@ -1,0 +1,100 @@
+"""Networks to be trained: new ones, those of a model, and models of trained ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ptychopinn.bundle import Bundle
+from ptychopinn.config_manager import ConfigManager
+from ptychopinn.data.dataset import PtychoDataset
+from ptychopinn.errors import ConfigurationError
+from ptychopinn.model.cnn import Cnn, TrainableCnn
+from ptychopinn.model.cnn_config import physics_options
+from ptychopinn.model.network import CorrectionNet
+from ptychopinn.ptycho_model import PtychoModel
+from ptychopinn.stages import Stages
+from ptychopinn.trainer.neighbourhood import OverlapSettings, cnn_task, lift_task
+from ptychopinn.trainer.task import GroupTask, Task, neighbourhood_frames
+
+PHYSICS = "forward_model."
+
+
+def make_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset) -> Task:
+    """Return the training of a model's weights on a data set.
+
+    Raises
+    ------
+    ConfigurationError
+        If the configuration asks for another network than the model's, or for groups that it does not take.
+    """
+    training, wanted = configs.training_config, configs.model_config
+    settings = OverlapSettings(is_supervised=wanted.mode == "Supervised", seed=training.seed)
+    network = model.network
+    if isinstance(network, CorrectionNet):
+        return lift_task(network, model.bundle.projections, settings)
+    trainable = _with_physics(model, configs, dataset)
+    if not neighbourhood_frames(training, wanted):
+        return GroupTask(trainable, wanted, Stages.of(training))
+    if network.options.members > 1:
+        raise ConfigurationError(
+            f"the network takes groups of {network.options.members} frames but overlap_frames asks for single ones; "
+            "set grid_size to (1, 1), or overlap_frames to 0"
+        )
+    return cnn_task(trainable, settings)
+
+
+def _with_physics(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset) -> TrainableCnn:
+    """Return a cnn's weights with the physics of the configuration, wide enough for the data set's groups."""
+    data, network = configs.data_config, model.network
+    if not isinstance(network, Cnn):
+        raise TypeError(f"{model.path} is no cnn")
+    options = network.options
+    if (options.size_px, options.members) != (data.N, data.C):
+        raise ConfigurationError(
+            f"the network takes groups of {options.members} frames of {options.size_px} px but N is {data.N} and "
+            f"grid_size {data.grid_size}; set them to fit"
+        )
+    physics = physics_options(data, configs.model_config)
+    far = max(physics.max_neighbor_distance_px, 2 * dataset.farthest_px())
+    physics = replace(physics, max_neighbor_distance_px=far, datasets=max(physics.datasets, len(dataset.facts)))
+    trainable = TrainableCnn(options, physics)
+    start = {name: value for name, value in trainable.state_dict().items() if name.startswith(PHYSICS)}
+    known = {
+        name: torch.tensor(value)
+        for name, value in model.bundle.scaling.items()
+        if name in start and isinstance(value, list) and len(value) == len(start[name])
+    }
+    trainable.load_state_dict({**start, **known, **network.state_dict()})
+    return trainable
+
+
+def trained_model(network: nn.Module, of: PtychoModel, configs: ConfigManager, **facts: Any) -> PtychoModel:
+    """Return the model of a trained network; ``facts`` are its provenance."""
+    weights, scaling = network.state_dict(), {}
+    if isinstance(network, TrainableCnn):
+        scaling = {name: value.tolist() for name, value in weights.items() if name.startswith(PHYSICS)}
+        weights = network.without_physics().state_dict()
+    plain: dict[str, Tensor] = {name: value.detach().cpu().clone() for name, value in weights.items()}
+    sections = {name.removesuffix("_config"): part for name, part in configs.to_dict().items()}
+    if isinstance(network, CorrectionNet):
+        sections["training"]["projections"] = of.bundle.projections
+    bundle = Bundle(
+        name=configs.training_config.model_name,
+        architecture=of.bundle.architecture,
+        options=of.bundle.options,
+        weights=plain,
+        configs=sections,
+        scaling={**scaling, **_constants(facts)},
+        provenance=facts,
+    )
+    return PtychoModel(bundle, of.path)
+
+
+def _constants(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the scaling constants of the first experiment, which the count regime goes on with."""
+    experiments = facts.get("experiments", [])
+    return dict(experiments[0]["constants"]) if experiments else {}
