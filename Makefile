@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test unit lint types imports bench schema clean
+.PHONY: demo test unit lint types imports bench docs schema clean
 
 demo: .venv/base
 	$(BIN)/ptycholive demo $(DEMO)
@@ -45,5 +45,8 @@ bench: .venv/base
 schema: .venv/base
 	$(BIN)/ptycholive config schema > deploy/docs/reference/config.schema.json
 
+docs: .venv/base schema
+	$(BIN)/python deploy/docs/make_tables.py
+
 clean:
-	rm -rf .venv .venv-ptychodus .venv-sinks .venv-cdtools build *.egg-info artefacts
+	rm -rf .venv .venv-ptychodus .venv-sinks .venv-cdtools .venv-senders build *.egg-info artefacts

@@ -23,6 +23,7 @@ from daemon.metrics import Metrics
 from daemon.notify import Systemd
 from daemon.output import ProductWriter
 from daemon.preprocess import Prepared
+from daemon.publish.history import History
 from daemon.publish.http import create_app, open_server
 from daemon.publish.hub import UpdateHub
 from daemon.publish.zmq import ZmqPublisher
@@ -121,8 +122,8 @@ class Daemon:
         config = self._config
         self.publisher = ZmqPublisher(self.hub, config.publish.endpoint, curve=self._setup.publish_curve)
         try:
-            app = create_app(self._view, self.hub, config.http.max_viewers)
-            self._history = app.state.history
+            self._history = History(self.hub)
+            app = create_app(self._view, self.hub, config.http.max_viewers, history=self._history)
             count_refused = self.metrics.count_http_refused
             self.http = open_server(app, config.http, self._setup.http_token, self._setup.http_tls, count_refused)
         except BaseException:

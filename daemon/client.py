@@ -1,8 +1,16 @@
-"""A viewer in a few lines: what `ptycholive watch` and any script use to follow a scan."""
+"""A viewer in a few lines: what `ptycholive watch` and any script use to follow the daemon.
+
+``Viewer`` gives every message; ``follow_scan`` and ``snapshots`` are loops over pictures of one scan. In asyncio the same
+is ``AsyncViewer`` with ``async with`` and ``async for``; it holds one thread of its own, which waits on the socket.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +24,7 @@ from streams.keys import CurveKeys
 from streams.peers import EVENTS, Peers, drain
 
 MOST_BYTES = 4 << 30  # a picture of 16384 x 16384 with its weight
+ASYNC_EVENTS = 64
 ViewerEvent = tuple[str, dict[str, Any], LayerCanvas | None]
 
 
@@ -80,18 +89,53 @@ class Viewer:
             Nor could it, since the keys do not fit.
         """
         while True:
-            message = self._receive()
-            if self._is_gap(message):
-                self._subscribe_again()
-            if message.topic == "snapshot":
-                yield message.topic, message.header, self._keep(read_snapshot(message.header, message.buffers))
-            elif message.topic == "delta":
-                known = self.states.get((message.header["scan_id"], message.header["layer"]))
-                if known is not None:  # else: a snapshot was asked for and will come
-                    canvas = apply_delta(known, message.header, message.buffers, in_place=True)
-                    yield message.topic, message.header, self._keep(canvas)
-            else:
-                yield message.topic, message.header, None
+            yield from self._take(self._receive())
+
+    def snapshots(self, layer: str = "refined", scan_id: str | None = None) -> Iterator[LayerCanvas]:
+        """The picture of a layer each time it changes, copied, so that it can be kept.
+
+        Parameters
+        ----------
+        scan_id
+            The scan to look at; None takes any, and each as it comes.
+        """
+        for _, header, canvas in self.events():
+            if canvas is not None and canvas.layer == layer and scan_id in (None, header["scan_id"]):
+                yield copied(canvas)
+
+    def follow_scan(self, scan_id: str | None = None) -> Iterator[ViewerEvent]:
+        """What belongs to one scan, up to its end, the last event being ("scan", verdict …, None).
+
+        Parameters
+        ----------
+        scan_id
+            None takes the scan that runs now, or else the next one.
+        """
+        followed = scan_id
+        for topic, header, canvas in self.events():
+            if topic == "status":
+                continue
+            is_new = topic == "scan" and header["state"] == "started"
+            is_running = canvas is not None and not canvas.complete
+            if followed is None and (is_new or is_running):
+                followed = header["scan_id"]
+            if followed is not None and header["scan_id"] == followed:
+                yield topic, header, canvas
+                if topic == "scan" and header["state"] == "ended":
+                    return
+
+    def _take(self, message: Message) -> Iterator[ViewerEvent]:
+        if self._is_gap(message):
+            self._subscribe_again()
+        if message.topic == "snapshot":
+            yield message.topic, message.header, self._keep(read_snapshot(message.header, message.buffers))
+        elif message.topic == "delta":
+            known = self.states.get((message.header["scan_id"], message.header["layer"]))
+            if known is not None:  # else: a snapshot was asked for and will come
+                canvas = apply_delta(known, message.header, message.buffers, in_place=True)
+                yield message.topic, message.header, self._keep(canvas)
+        else:
+            yield message.topic, message.header, None
 
     def _connect(self, curve: CurveKeys | None) -> None:
         try:
@@ -137,3 +181,77 @@ class Viewer:
         while len(self.states) > 4:
             del self.states[next(iter(self.states))]
         return canvas
+
+
+class AsyncViewer:
+    """A :class:`Viewer` for asyncio: ``async with AsyncViewer(endpoint) as viewer: async for … in viewer.events()``.
+
+    Its pictures are copies. A loop that is slow holds at most a few dozen events; the daemon is not held.
+    """
+
+    def __init__(self, endpoint: str, timeout_s: float | None = 10.0, *, curve: CurveKeys | None = None) -> None:
+        self._viewer = Viewer(endpoint, 0.2, curve=curve)
+        self._timeout_s = timeout_s
+        self._leaving = threading.Event()
+        self._room = threading.Semaphore(ASYNC_EVENTS)
+        self._events: asyncio.Queue[ViewerEvent | BaseException] = asyncio.Queue()
+        self._thread: threading.Thread | None = None
+
+    async def __aenter__(self) -> AsyncViewer:
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, args=(loop,), name="viewer", daemon=True)
+        self._thread.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leaving.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    async def events(self) -> AsyncIterator[ViewerEvent]:
+        """As :meth:`Viewer.events`; raises what that raises."""
+        while True:
+            try:
+                event = await asyncio.wait_for(self._events.get(), self._timeout_s)
+            except TimeoutError as silence:
+                words = (
+                    f"nothing came from {self._viewer.endpoint} for {self._timeout_s:g} s; check that the daemon runs"
+                )
+                raise TimeoutError(words) from silence
+            self._room.release()
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+
+    async def snapshots(self, layer: str = "refined", scan_id: str | None = None) -> AsyncIterator[LayerCanvas]:
+        """As :meth:`Viewer.snapshots`."""
+        async for _, header, canvas in self.events():
+            if canvas is not None and canvas.layer == layer and scan_id in (None, header["scan_id"]):
+                yield canvas
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            while not self._leaving.is_set():
+                with suppress(TimeoutError):
+                    for topic, header, canvas in self._viewer.events():
+                        self._put(loop, (topic, header, None if canvas is None else copied(canvas)))
+                        if self._leaving.is_set():
+                            return
+        except Exception as fault:  # the loop's side raises it
+            self._put(loop, fault)
+        finally:
+            self._viewer.close()
+
+    def _put(self, loop: asyncio.AbstractEventLoop, event: ViewerEvent | BaseException) -> None:
+        while not self._room.acquire(timeout=0.2):
+            if self._leaving.is_set():
+                return
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+
+def copied(canvas: LayerCanvas) -> LayerCanvas:
+    """A picture that later deltas do not change."""
+    return replace(canvas, object=canvas.object.copy(), weight=canvas.weight.copy())

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from daemon.errors import ConfigError
+from streams.codecs import CODECS
 from streams.keys import CurveKeys, KeyFiles, read_keys
 from streams.samples import UNITS_M
 
@@ -42,6 +43,13 @@ def _checked_endpoint(endpoint: str) -> str:
     return endpoint
 
 
+def _checked_format(name: str) -> str:
+    if name not in CODECS:
+        raise ValueError(f"'{name}' is none of {', '.join(CODECS)}")
+    return name
+
+
+FormatName = Annotated[str, AfterValidator(_checked_format), WithJsonSchema({"enum": list(CODECS), "type": "string"})]
 Endpoint = Annotated[str, AfterValidator(_checked_endpoint)]
 
 
@@ -93,9 +101,7 @@ class Frames(Encrypted):
         description="ZeroMQ address to connect to; a leading @ binds instead. For pva: pva://NAME; for merlin: its data port."
     )
     socket: Literal["pull", "sub"] = Field("pull", description="Socket type.")
-    format: Literal["native", "dectris-v1", "dectris-v2", "array-1.0", "pva", "merlin"] = Field(
-        "native", description="Wire format."
-    )
+    format: FormatName = Field("native", description="Wire format.")
     channel: str | None = Field(None, description="Image channel; by default the first announced.")
     max_message_bytes: Count = Field(128 << 20, description="Larger messages are refused, bytes.")
     check_hash: bool = Field(False, description="Compare pixels with the md5 that dectris-v1 sends, where it is one.")
@@ -191,6 +197,33 @@ class Metadata(Encrypted):
     energy_unit: Literal["eV", "keV"] = Field("keV", description="Unit of that energy.")
 
 
+class ZonePlate(Section):
+    """A zone plate in place of a probe."""
+
+    outermost_zone_width_m: Positive = Field(description="Width of the outermost zone, m.")
+    diameter_m: Positive = Field(description="Diameter, m.")
+    central_stop_m: Annotated[float, Field(ge=0)] = Field(0.0, description="Diameter of the central stop, m; 0: none.")
+    defocus_m: float = Field(0.0, description="How far behind the focus the sample is, m; negative: before it.")
+
+
+class Pinhole(Section):
+    """A pinhole in place of a probe."""
+
+    diameter_m: Positive = Field(description="Diameter, m.")
+    distance_m: Annotated[float, Field(ge=0)] = Field(0.0, description="Pinhole to sample, m.")
+
+
+class KbMirrors(Section):
+    """A pair of crossed mirrors in place of a probe; pairs are vertical, horizontal."""
+
+    focal_lengths_m: tuple[Positive, Positive] = Field(description="Focal lengths, m.")
+    openings_m: tuple[Positive, Positive] = Field(description="Width of the beam that each takes in, m.")
+    defocus_m: float = Field(0.0, description="How far behind the focus the sample is, m; negative: before it.")
+
+
+PROBE_SOURCES = ("probe_file", "zone_plate", "pinhole", "kb")
+
+
 class Optics(Section):
     """The beam, the geometry and the probe."""
 
@@ -198,7 +231,27 @@ class Optics(Section):
     detector_distance_m: Positive | None = Field(None, description="Sample to detector, m; else what the stream says.")
     detector_pixel_size_m: Positive | None = Field(None, description="Detector pixel, m; else what the stream says.")
     object_pixel_size_m: Positive | None = Field(None, description="Object pixel, m, in place of the three above.")
-    probe_file: Path = Field(description="Product, NPZ or CXI with the probe.")
+    probe_file: Path | None = Field(None, description="Product, NPZ or CXI with the probe; else give what made it:")
+    zone_plate: ZonePlate | None = Field(None, description="A zone plate, from which a first guess of the probe is made.")
+    pinhole: Pinhole | None = Field(None, description="A pinhole, likewise.")
+    kb: KbMirrors | None = Field(None, description="A pair of mirrors, likewise.")
+    retrieve_probe: bool = Field(
+        False, description="Retrieve the probe from a scan's first frames; always so where it is made from optics."
+    )
+    retrieve_frames: Annotated[int, Field(ge=16, le=2000)] = Field(100, description="Frames it is retrieved from.")
+
+    @model_validator(mode="after")
+    def _has_one_probe(self) -> Optics:
+        given = [name for name in PROBE_SOURCES if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise ValueError(f"the probe comes from one of {', '.join(PROBE_SOURCES)}, but {found} is given")
+        return self
+
+    @property
+    def is_retrieved(self) -> bool:
+        """Whether the probe is a guess, to be retrieved."""
+        return self.retrieve_probe or self.probe_file is None
 
 
 class ModelOptions(Section):
@@ -220,6 +273,14 @@ class MosaicOptions(Section):
     weighting: Literal["probe"] = Field("probe", description="Patches are weighted by the probe's intensity.")
     max_side_px: Count = Field(16384, description="A frame that would grow the mosaic beyond this is refused, px.")
     keep_patch_bytes: Annotated[int, Field(ge=0)] = Field(256 << 20, description="Memory for patches to be replaced.")
+
+
+class Diagnosis(Section):
+    """Whether patterns, positions and probe fit together, told from a scan's first frames."""
+
+    enabled: bool = Field(True, description="Look, and say what is wrong, with figures.")
+    auto_fix: bool = Field(False, description="Also set it right, in this scan and in later ones.")
+    frames: Annotated[int, Field(ge=16, le=1000)] = Field(50, description="Frames of a scan after which it looks.")
 
 
 class Finetune(Section):
@@ -323,6 +384,7 @@ class Config(Section):
     optics: Optics
     model: ModelOptions = ModelOptions()
     mosaic: MosaicOptions = MosaicOptions()
+    diagnosis: Diagnosis = Diagnosis()
     finetune: Finetune = Finetune()
     refine: Refine = Refine()
     publish: Publish = Publish()

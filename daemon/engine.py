@@ -27,7 +27,8 @@ from daemon.backlog import Backlog, Finish, Lost, Store
 from daemon.errors import DaemonError
 from daemon.metrics import Metrics
 from daemon.snapshot import LayerName, LayerUpdate
-from daemon.work import EngineOptions, Models, ScanResult, ScanWork
+from daemon.work import Again, EngineOptions, Models, ScanResult, ScanWork
+from ptychopinn.correction import Correction
 from ptychopinn.device import memory_bytes, release_memory, to_device, to_host
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.groups import GroupFrame
@@ -75,6 +76,28 @@ class Pupil(Protocol):
         """Take the refined object at a frame's place."""
 
 
+class Examiner(Protocol):
+    """Who looks at a scan's first frames; every call is quick."""
+
+    def wants(self, scan_id: str, frames: int, *, has_ended: bool) -> bool:
+        """Whether to look at a scan that has so many frames."""
+
+    def examine(self, scan_id: str, frames: list[tuple[torch.Tensor, tuple[float, float]]]) -> None:
+        """Take patterns ``(N, N)`` and positions (pixels)."""
+
+    def holds(self, scan_id: str) -> bool:
+        """Whether a scan that has ended should wait for what is found."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wanted:
+    """What is taken between two batches: models, and perhaps another probe and a further correction."""
+
+    models: Models
+    probe: torch.Tensor | None = None
+    change: Correction = Correction()
+
+
 class Engine:
     """Runs the chain from joined points to published layers, for one probe ``(modes, N, N)``."""
 
@@ -96,7 +119,8 @@ class Engine:
         self._models = models
         self._sharp_frame_s = float("inf")
         self._credit_s, self._credited_at = 0.0, time.monotonic()
-        self._wanted: list[Models] = []
+        self._wanted: list[_Wanted] = []
+        self._store = store
         self._queue = Backlog(options.queue_bytes, store)
         self._batch_frames = options.batch_frames
         self._stop_by = float("inf")
@@ -110,11 +134,26 @@ class Engine:
         self.latency_s: float | None = None
         self.generation = 0  # counts the swaps of the model
         self.pupil: Pupil | None = None
+        self.examiner: Examiner | None = None
+        self.correction = Correction()  # of patterns and positions, in this scan and in later ones
 
     def use(self, models: Models) -> None:
         """Take other models, between two batches; frames in work keep what they were shown with."""
-        self._wanted.append(models)
+        self._wanted.append(_Wanted(models))
         self._queue.wake()
+
+    def use_probe(self, probe: torch.Tensor, models: Models, change: Correction = Correction()) -> None:
+        """Take another probe ``(modes, N, N)`` and its models, and correct frames further, between two batches.
+
+        Open scans are laid anew in spare time, the newest frames first.
+        """
+        self._wanted.append(_Wanted(models, probe, change))
+        self._queue.wake()
+
+    def pixel_size_m(self, scan_id: str) -> float | None:
+        """Return the object pixel of a scan as it is corrected."""
+        pixel_size_m = self._options.pixel_size_m(scan_id)
+        return None if pixel_size_m is None else pixel_size_m / self.correction.position_scale
 
     @property
     def is_alive(self) -> bool:
@@ -215,7 +254,10 @@ class Engine:
         work.settle()
         work.result()
 
-    def _swap(self, models: Models) -> None:
+    def _swap(self, wanted: _Wanted) -> None:
+        models, probe = wanted.models, wanted.probe
+        if probe is not None:
+            self._probe, self.correction = probe, wanted.change.after(self.correction)
         if models.sharp is not None:
             side = self._probe.shape[-1]
             images = torch.ones(1, 1, side, side, device=self._probe.device)
@@ -223,10 +265,57 @@ class Engine:
         self._models = models
         self.generation += 1
         self._metrics.model_generation.set(self.generation)
+        if probe is not None:
+            self._work = {name: self._begin_again(work, wanted.change) for name, work in self._work.items()}
+            return
         for work in self._work.values():
             work.repaint = None if models.sharp is None else work.repaint
             if work.repaint is not None:
                 work.repaint.begin_again()
+
+    def _begin_again(self, old: ScanWork, change: Correction) -> ScanWork:
+        """Return the work of a scan for the new probe; its frames are to be laid again."""
+
+        def correct(frame: Again) -> Again:
+            y, x = change.positions(np.array([frame.position_px]))[0].tolist()
+            pattern = frame.amplitude
+            if pattern is not None and change.changes_patterns:
+                pattern = to_device(change.patterns(np.asarray(to_host(pattern))), pattern.device)
+            return Again(frame.index, (y, x), pattern)
+
+        work = self._new_work(old.scan_id)
+        work.begin_again(old, correct)
+        if work.finish_by is not None:
+            work.finish_by = time.monotonic() + self._options.refine_finish_s
+        return work
+
+    def _lay_again(self, work: ScanWork) -> None:
+        """Lay the newest of the frames that wait to be laid again; they are in the account already."""
+        some = [work.again.pop() for _ in range(min(self._batch_frames, len(work.again)))]
+        frames = [frame for again in some if (frame := self._read_again(work.scan_id, again)) is not None]
+        if len(frames) < len(some):
+            self.failure = f"scan {work.scan_id}: frames that were shown before the probe was known cannot be read back"
+        if not frames:
+            return
+        try:
+            for group in work.group(frames):
+                self._lay(work, self._models.quick, group)
+            refused, work.refused = work.refused, {}
+            tensor = to_device(np.stack([frame.amplitude for frame in frames]), self._probe.device)
+            for frame, amplitude in zip(frames, tensor, strict=True):
+                if frame.index not in refused:
+                    work.keep(frame, amplitude, looks=0)
+                    self._teach(work.scan_id, frame)
+        except Exception as fault:  # the scan goes on without them
+            self._note_fault(work.scan_id, f"{len(frames)} frames could not be laid again", fault)
+
+    def _read_again(self, scan_id: str, again: Again) -> GroupFrame | None:
+        if again.amplitude is not None:
+            return GroupFrame(again.index, np.asarray(to_host(again.amplitude)), again.position_px)
+        counts = None if self._store is None else self._store.read(scan_id, again.index)
+        if counts is None:
+            return None
+        return GroupFrame(again.index, self.correction.patterns(to_amplitude(counts)), again.position_px)
 
     def _look_again(self, group: TensorDict, start: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
         sharp = self._models.sharp
@@ -247,7 +336,9 @@ class Engine:
         for (scan_id, kind), run in groupby(items, lambda item: (item.scan_id, type(item))):
             some = list(run)
             if kind is Finish:
-                self._scan(scan_id).finish_by = time.monotonic() + self._options.refine_finish_s
+                work = self._scan(scan_id)
+                work.finish_by = time.monotonic() + self._options.refine_finish_s
+                self._have_examined(work)
             elif kind is Lost:
                 for item in some:
                     if isinstance(item, Lost):
@@ -257,13 +348,24 @@ class Engine:
 
     def _scan(self, scan_id: str) -> ScanWork:
         if scan_id not in self._work:
-            look_again = None if self._models.sharp is None else self._look_again
-            self._work[scan_id] = ScanWork(scan_id, self._probe, self._options, look_again)
+            self._work[scan_id] = self._new_work(scan_id)
         return self._work[scan_id]
+
+    def _new_work(self, scan_id: str) -> ScanWork:
+        look_again = None if self._models.sharp is None else self._look_again
+        work = ScanWork(scan_id, self._probe, self._options, look_again)
+        work.pixel_ratio = 1 / self.correction.position_scale
+        return work
+
+    def _have_examined(self, work: ScanWork) -> None:
+        if self.examiner is None or work.again:
+            return
+        if self.examiner.wants(work.scan_id, work.stitched, has_ended=work.finish_by is not None):
+            self.examiner.examine(work.scan_id, work.sample)
 
     def _take_points(self, scan_id: str, points: list[ScanPoint]) -> None:
         self._metrics.batch_frames.observe(len(points))
-        pixel_size_m = self._options.pixel_size_m(scan_id)
+        pixel_size_m = self.pixel_size_m(scan_id)
         if pixel_size_m is None:
             for point in points:
                 self._events.on_refused(scan_id, point.index, "object_pixel_unknown")
@@ -271,13 +373,14 @@ class Engine:
         work, done = self._scan(scan_id), set[int]()
         try:
             with self._metrics.stage_seconds.labels("group").time():
-                frames = _frames(points, pixel_size_m)
+                frames = _frames(points, pixel_size_m, self.correction)
                 groups = work.group(frames)
             sharp = self._models.sharp
             model = sharp if sharp is not None and self._can_afford(len(points)) else self._models.quick
             for group in groups:
                 self._lay(work, model, group)
             self._enter(work, points, frames, looks=int(model is sharp), done=done)
+            self._have_examined(work)
         except Exception as fault:  # a fault must not end the scan; it is counted and said
             self._note_fault(scan_id, f"a batch of {len(points)} frames failed", fault)
             for point in points:
@@ -335,12 +438,15 @@ class Engine:
                 work.keep(frame, tensor[number], looks)
                 work.waiting_ns.append(point.received_ns)
                 stitched.append(point.index)
-                if self.pupil is not None:
-                    self.pupil.offer(work.scan_id, point.index, np.asarray(frame.amplitude), frame.position_px)
+                self._teach(work.scan_id, frame)
         if stitched:
             done.update(stitched)
             self.last_pattern = (work.scan_id, stitched[-1], frames[-1].amplitude)
             self._events.on_stitched(work.scan_id, stitched)
+
+    def _teach(self, scan_id: str, frame: GroupFrame) -> None:
+        if self.pupil is not None:
+            self.pupil.offer(scan_id, frame.index, np.asarray(frame.amplitude), frame.position_px)
 
     def _can_afford(self, frames: int) -> bool:
         """Whether the sharp model may show so many frames now: nothing waits, and it has not had its share of the time."""
@@ -356,6 +462,9 @@ class Engine:
         Once the scan has ended, the refiner's least visits come first.
         """
         work = [w for w in self._work.values() if w.has_spare_work][-1]
+        if work.again:
+            self._lay_again(work)
+            return
         begun = time.monotonic()
         has_ended = work.finish_by is not None
         is_owed = has_ended and work.refiner is not None and work.refiner.least_visits < LEAST_VISITS
@@ -398,7 +507,7 @@ class Engine:
     def _emit(self, work: ScanWork, layer: LayerName, is_complete: bool) -> int:
         update = work.update(
             layer,
-            pixel_size_m=self._options.pixel_size_m(work.scan_id),
+            pixel_size_m=self.pixel_size_m(work.scan_id),
             frames_received=self._events.frames_received(work.scan_id),
             generation=self.generation,
             time_ns=time.time_ns(),
@@ -422,10 +531,14 @@ class Engine:
     def _close_finished(self) -> None:
         due = [w for w in self._work.values() if w.finish_by is not None]
         for work in due:
-            if len(due) < len(self._work) or self._stop.is_set() or _is_refined(work):
+            is_held = self.examiner is not None and self.examiner.holds(work.scan_id)
+            is_done = not is_held and _is_refined(work)
+            if len(due) < len(self._work) or self._stop.is_set() or is_done:
                 self._close(work)
 
     def _close(self, work: ScanWork) -> None:
+        while work.again:
+            self._lay_again(work)
         try:
             work.settle()
             self._metrics.coverage.set(work.coverage)
@@ -437,10 +550,10 @@ class Engine:
         self._events.on_finished(work.result())
 
 
-def _frames(points: list[ScanPoint], pixel_size_m: float) -> list[GroupFrame]:
-    """Return points as groups take them."""
-    amplitude = to_amplitude(np.stack([point.counts for point in points]))
-    where = np.array([point.position_m for point in points], dtype=np.float64) / pixel_size_m
+def _frames(points: list[ScanPoint], pixel_size_m: float, correction: Correction) -> list[GroupFrame]:
+    """Return points as groups take them; ``pixel_size_m`` is corrected already."""
+    amplitude = correction.patterns(to_amplitude(np.stack([point.counts for point in points])))
+    where = correction.turned_positions(np.array([point.position_m for point in points], dtype=np.float64) / pixel_size_m)
     return [GroupFrame(p.index, a, (y, x)) for p, a, (y, x) in zip(points, amplitude, where.tolist(), strict=True)]
 
 
@@ -448,6 +561,8 @@ def _is_refined(work: ScanWork) -> bool:
     """Whether an ended scan has had the second looks and the sweeps that it gets."""
     if not work.has_spare_work:
         return True
+    if work.again:
+        return False
     visits = ENOUGH_VISITS if work.refiner is None else work.refiner.least_visits
     is_repainted = work.repaint is None or work.repaint.is_done
     is_late = time.monotonic() >= (work.finish_by or 0.0)

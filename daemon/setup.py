@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from daemon.config import Config
 from daemon.errors import ConfigError
-from daemon.files import LiveGroup, Product, read_probe
+from daemon.files import LiveGroup, Product
 from daemon.files.positions_file import read_positions
 from daemon.intake import IntakeOptions
 from daemon.journal import Journal, Keeper, ScanNames
 from daemon.ledger import LedgerOptions
 from daemon.optics import ScanOptics, scan_optics
 from daemon.preprocess import Preprocess, PreprocessOptions
+from daemon.probe_source import probe_from_file, probe_from_optics
 from daemon.publish.http_server import tls_context
 from daemon.receivers import (
     make_frames_receiver,
@@ -31,7 +32,7 @@ from daemon.receivers import (
 from daemon.sinks import open_sinks
 from daemon.version import VERSION
 from daemon.work import EngineOptions, Models, ScanResult
-from ptychopinn.bundle import Bundle, find_bundle, load_model
+from ptychopinn.bundle import Bundle, build_network, find_bundle, model_for, read_bundle
 from ptychopinn.device import choose_device
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
 from ptychopinn.geometry import crop
@@ -65,7 +66,7 @@ class Setup:
             raise ConfigError(f"[model] device: {str(fault).splitlines()[0]}") from fault
         self.threads = config.model.threads or max(1, len(os.sched_getaffinity(0)) - 1)
         self._optics: OrderedDict[str, ScanOptics] = OrderedDict()
-        self.probe = self._read_probe()
+        self.probe = self._first_probe()
         self.models, self.bundle = self.load_models(config.model.bundle)
         self._mask = self._read_mask()
         self._flatfield = self._read_flatfield()
@@ -76,31 +77,37 @@ class Setup:
         self.publish_curve = config.publish.curve("[publish]", is_server=True)
         self._make_output()
 
-    def _read_probe(self) -> torch.Tensor:
-        path, size_px = self._config.optics.probe_file, self._config.detector.size_px
-        found = read_probe(path)
-        side = found.probe.shape[-1]
-        if side != size_px or found.probe.shape[-2] != size_px:
-            raise ProbeMismatchError(
-                f"the probe in {path} is {found.probe.shape[-2]} x {side} px but [detector] size_px is {size_px}; "
-                "crop the patterns to the probe's size, or take another probe"
-            )
-        self._probe_pixel_size_m = found.pixel_size_m or None
-        known = self.optics_of()
-        if known.notes and known.object_pixel_size_m is not None:
-            raise ProbeMismatchError(f"{path}: {known.notes[-1]}")
-        if not np.isfinite(found.probe).all() or not found.probe.any():
-            raise FileFormatError(f"{path}: the probe is empty or not finite; retrieve it again")
-        return torch.from_numpy(np.ascontiguousarray(found.probe, dtype=np.complex64)).to(self.device)
+    def _first_probe(self) -> torch.Tensor:
+        """Return the probe to start with."""
+        options, size_px = self._config.optics, self._config.detector.size_px
+        self._probe_pixel_size_m: float | None = None
+        if options.probe_file is None:
+            probe = probe_from_optics(options, self.optics_of(), size_px)
+        else:
+            probe, self._probe_pixel_size_m = probe_from_file(options.probe_file, size_px)
+            known = self.optics_of()
+            if known.notes and known.object_pixel_size_m is not None:
+                raise ProbeMismatchError(f"{options.probe_file}: {known.notes[-1]}")
+        return torch.from_numpy(probe).to(self.device)
+
+    def use_probe(self, probe: NDArray[np.complex64]) -> Models:
+        """Take another probe ``(modes, N, N)`` from now on; return the models for it."""
+        self.probe = torch.from_numpy(np.ascontiguousarray(probe, dtype=np.complex64)).to(self.device)
+        self.models = self._models_of(self.bundle, Path(self._config.model.bundle))
+        return self.models
 
     def load_models(self, name: str) -> tuple[Models, Bundle | None]:
         """Return the models of a bundle, given by name or path; ``none`` is the lift alone."""
-        quick = build_model("lift", self.probe, projections=self._config.model.projections)
         path = find_bundle(name)
-        if path is None:
-            return Models(quick, None), None
-        model, bundle = load_model(path, self.probe)
-        return Models(quick, model) if isinstance(model, LiftNet) else Models(model, None), bundle
+        bundle = None if path is None else read_bundle(path)
+        return self._models_of(bundle, Path(name) if path is None else path), bundle
+
+    def _models_of(self, bundle: Bundle | None, path: Path) -> Models:
+        quick = build_model("lift", self.probe, projections=self._config.model.projections)
+        if bundle is None:
+            return Models(quick, None)
+        model = model_for(build_network(bundle, path), bundle, path, self.probe)
+        return Models(quick, model) if isinstance(model, LiftNet) else Models(model, None)
 
     def optics_of(self, scan_id: str | None = None) -> ScanOptics:
         """Return the optics of a scan that has started, else what is known without a stream's header."""
@@ -266,7 +273,7 @@ class Setup:
     ) -> Product:
         """Return the product of a result: the refined object where there is one, else the network's mosaic."""
         optics = self.optics_of(result.scan_id)
-        pixel_size_m = optics.object_pixel_size_m or 1.0  # without one no frame gets here
+        pixel_size_m = (optics.object_pixel_size_m or 1.0) * result.pixel_ratio  # without one no frame gets here
         is_refined = result.refined is not None and result.refined_origin_px is not None
         live = LiveGroup(
             network=result.network,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -72,6 +73,17 @@ class ScanResult:
     indexes: NDArray[np.int64]
     positions_px: NDArray[np.float64]
     rfactors: dict[str, float]
+    pixel_ratio: float = 1.0
+    """The object's pixel over the one that the optics give."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Again:
+    """A stitched frame that is to be laid again; its pattern ``(N, N)`` where it is in memory."""
+
+    index: int
+    position_px: tuple[float, float]
+    amplitude: torch.Tensor | None
 
 
 class ScanWork:
@@ -101,7 +113,9 @@ class ScanWork:
         )
         self.groups = GroupBuilder(options.gridsize, n / 2, probe.device)
         self.refused: dict[int, str] = {}
-        self.stitched = 0
+        self.again: deque[Again] = deque()
+        self.pixel_ratio = 1.0
+        self._unseen: set[LayerName] = set()
         self.waiting_ns: list[int] = []
         self.rfactors: dict[str, float] = {}
         self.finish_by: float | None = None
@@ -109,6 +123,7 @@ class ScanWork:
         self._here: dict[int, tuple[float, float]] = {}
         self._indexes, self._positions_px = array("q"), array("d")
         self._sample: list[tuple[torch.Tensor, tuple[float, float]]] = []
+        self._sampled: list[int] = []
         self._random = np.random.default_rng(0)
 
     def group(self, frames: Sequence[GroupFrame]) -> list[TensorDict]:
@@ -126,23 +141,44 @@ class ScanWork:
 
     def keep(self, frame: GroupFrame, amplitude: torch.Tensor, looks: int) -> None:
         """Take a stitched frame, ``looks`` times looked at, into the fair sample; give it to repaint and refiner."""
-        self.stitched += 1
         self._indexes.append(frame.index)
         self._positions_px.extend(frame.position_px)
         most = max(8, min(SAMPLE_FRAMES, SAMPLE_BYTES // amplitude.nbytes))
         if len(self._sample) < most:
             self._sample.append((amplitude.clone(), frame.position_px))
-        elif self._random.random() < most / self.stitched:
-            self._sample[self._random.integers(most)] = (amplitude.clone(), frame.position_px)
+            self._sampled.append(frame.index)
+        elif self._random.random() < most / len(self._indexes):
+            place = self._random.integers(most)
+            self._sample[place], self._sampled[place] = (amplitude.clone(), frame.position_px), frame.index
         if self.repaint is not None:
             self.repaint.add(frame.index, amplitude, frame.position_px, looks)
         if self.refiner is not None:
             self.refiner.add(frame.index, amplitude, frame.position_px)
 
     @property
+    def stitched(self) -> int:
+        """Frames that have been laid, those among them that are to be laid again."""
+        return len(self._indexes) + len(self.again)
+
+    @property
     def has_spare_work(self) -> bool:
         """Whether spare time can make the picture better."""
-        return self.stitched > 0 and (self.repaint is not None or self.refiner is not None)
+        return bool(self.again) or (bool(self._indexes) and (self.repaint is not None or self.refiner is not None))
+
+    @property
+    def sample(self) -> list[tuple[torch.Tensor, tuple[float, float]]]:
+        """The fair sample as it is now: patterns ``(N, N)`` and positions, all frames while they are few."""
+        return list(self._sample)
+
+    def begin_again(self, old: ScanWork, correct: Callable[[Again], Again]) -> None:
+        """Take over the frames of a work with another probe, to be laid again; viewers get the picture anew."""
+        kept = dict(zip(old._sampled, old._sample, strict=True))
+        places = zip(old._positions_px[::2], old._positions_px[1::2], strict=True)
+        for index, place in zip(old._indexes, places, strict=True):
+            self.again.append(correct(Again(index, place, kept[index][0] if index in kept else None)))
+        self.again.extend(map(correct, old.again))
+        self.waiting_ns, self.finish_by = old.waiting_ns, old.finish_by
+        self._unseen = {"network", "refined"}
 
     def estimate_rfactors(self) -> None:
         """Bring the running estimates up to date, cheaply."""
@@ -155,7 +191,7 @@ class ScanWork:
 
     def settle(self) -> None:
         """Let the refined layer cover every frame, and compute both R-factors over the whole sample."""
-        if not self.stitched:
+        if not self._sample:
             return
         self.rfactors["network"] = self._rfactor(self.mosaic, self._sample)
         if self.refiner is not None:
@@ -189,6 +225,9 @@ class ScanWork:
         boxes = source.take_dirty()
         if not boxes and not is_complete:
             return None
+        if layer in self._unseen:  # viewers hold another picture of this scan
+            self._unseen.discard(layer)
+            boxes = [Box(0, 0, *source.shape)]
         return LayerUpdate(
             scan_id=self.scan_id,
             layer=layer,
@@ -227,6 +266,7 @@ class ScanWork:
             indexes[order],
             np.array(self._positions_px, dtype=np.float64).reshape(-1, 2)[order],
             dict(self.rfactors),
+            self.pixel_ratio,
         )
 
 

@@ -24,6 +24,7 @@ import typer
 
 from daemon.cli.bench_receive import measure_receive
 from daemon.cli.bench_scaling import measure_scaling
+from daemon.cli.bench_viewers import measure_viewers
 from daemon.cli.demo import PROBE, SCAN, TEMPLATE
 from daemon.cli.processes import first_line, free_port, verb_process
 from daemon.cli.progress import progress
@@ -271,7 +272,8 @@ MEASUREMENTS: dict[str, Callable[[], Measurement]] = {
     "refine": measure_refine,
     "chain": measure_chain,
     "latency": measure_latency,
+    "viewers": measure_viewers,
     "scaling": measure_scaling,
 }
-ASKED_FOR = {"scaling"}
+ASKED_FOR = {"scaling", "viewers"}
 """What takes minutes runs only where it is named."""

@@ -113,8 +113,8 @@ def replay(
     data: Annotated[Path, typer.Argument(help="Scan (CXI, NPZ, PTYD, product's patterns file), or a recording.")],
     bind: Annotated[str, typer.Option(help="Address to bind for frames; a leading > connects.")],
     stream_format: Annotated[
-        Literal["native", "dectris-v1", "dectris-v2", "array-1.0"] | None,
-        typer.Option("--format", help="Wire format; a recording has its own."),
+        str | None,
+        typer.Option("--format", help="native, dectris-v1, dectris-v2, array-1.0; a recording has its own."),
     ] = None,
     positions: Annotated[
         str | None, typer.Option(help="Address for positions; without it they go in the frames.")
@@ -185,16 +185,22 @@ def watch(
     save: Annotated[Path | None, typer.Option(help="Directory for an NPY of each layer when a scan ends.")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Longest silence, s.")] = 30.0,
     once: Annotated[bool, typer.Option("--once", help="Leave when a scan has ended.")] = False,
+    picture: Annotated[
+        Literal["phase", "amplitude", "coverage"] | None,
+        typer.Option(help="Draw the picture in the terminal (half blocks, 24-bit colours) instead of lines."),
+    ] = None,
+    layer: Annotated[Literal["refined", "network"], typer.Option(help="Layer of --picture.")] = "refined",
     curve_public: CurvePublic = None,
     curve_secret: CurveSecret = None,
     curve_server: CurveServer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Follow the daemon's updates as a viewer does."""
+    """Follow the daemon's updates as a viewer does: a line each, or the picture."""
     from daemon.cli.watch import run_watch
     from streams.keys import KeyFiles
 
-    run_watch(endpoint, save, timeout, once, KeyFiles(curve_public, curve_secret, curve_server), as_json)
+    keys = KeyFiles(curve_public, curve_secret, curve_server)
+    run_watch(endpoint, save, timeout, once, keys, as_json, picture, layer)
 
 
 @app.command()

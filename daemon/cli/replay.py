@@ -25,6 +25,7 @@ from streams.replay import Faults, PositionMessages, Summary, native_positions, 
 from streams.transport import Sender
 
 PREPARED_BYTES = 2 << 30
+FORMATS = [name for name in CODECS if name not in ("pva", "merlin")]  # these two do not come over ZeroMQ
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,8 @@ def run_replay(data: Path, options: ReplayOptions, as_json: bool) -> None:
         faults = Faults.parse(options.fault)
     except StreamError as fault:
         raise ConfigError(f"--fault: {fault}") from fault
+    if options.format not in FORMATS:
+        raise ConfigError(f"--format: {options.format} is none of {', '.join(FORMATS)}")
     scan = read_data(data)
     scan_id = sanitise_scan_id(options.scan_id or f"{scan.name}-{time.strftime('%Y%m%dT%H%M%S')}")
     times = _Times()

@@ -89,7 +89,7 @@ def _is_training_file(path: Path) -> bool:
     if path.suffix != ".npz":
         return False
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return any(key in archive for key in TRAINING_KEYS)
     except Exception:  # read_data says what is wrong with it
         return False

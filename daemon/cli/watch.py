@@ -1,44 +1,141 @@
-"""``watch``: a viewer in the terminal."""
+"""``watch``: a viewer in the terminal: a line for each update, or the picture itself in half blocks."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
-from daemon.client import Viewer
+from daemon.client import Viewer, ViewerEvent
+from daemon.publish.png import View, layer_colours
 from daemon.snapshot import LayerCanvas
 from daemon.status import verdict_sentence
 from streams.keys import KeyFiles, read_keys
 
+PICTURE_PERIOD_S = 0.25
+UPPER_HALF = "▀"
+HOME, CLEAR, PLAIN = "\x1b[H", "\x1b[2J", "\x1b[0m"
+OTHERS_LINES = 2
 
-def run_watch(endpoint: str, save: Path | None, timeout_s: float, once: bool, keys: KeyFiles, as_json: bool) -> None:
-    """Print a line for each update; keep the last pictures of each scan in a directory if one is given."""
+
+def run_watch(
+    endpoint: str,
+    save: Path | None,
+    timeout_s: float,
+    once: bool,
+    keys: KeyFiles,
+    as_json: bool,
+    picture: View | None = None,
+    layer: str = "refined",
+) -> None:
+    """Print a line for each update, or draw the picture; keep the last pictures of each scan if a directory is given."""
     if save is not None:
         save.mkdir(parents=True, exist_ok=True)
     with Viewer(endpoint, timeout_s, curve=read_keys(keys, False, "watch")) as viewer:
-        for topic, header, canvas in viewer.events():
-            line = json.dumps({"topic": topic, **header}) if as_json else _line(topic, header)
-            if line:
-                typer.echo(line)
+        shown = _lines(viewer.events(), as_json) if picture is None or as_json else _frames(viewer, picture, layer)
+        for text, (topic, header, canvas) in shown:
+            if text:
+                typer.echo(text)
             if canvas is not None and canvas.complete and save is not None:
                 _save(save, canvas)
             if once and topic == "scan" and header.get("state") == "ended":
                 return
 
 
+def _lines(events: Iterator[ViewerEvent], as_json: bool) -> Iterator[tuple[str, ViewerEvent]]:
+    for event in events:
+        topic, header, _ = event
+        yield (json.dumps({"topic": topic, **header}) if as_json else _line(topic, header)), event
+
+
+def _frames(viewer: Viewer, view: View, layer: str) -> Iterator[tuple[str, ViewerEvent]]:
+    """The picture with a line of words above, redrawn in place a few times a second and at the end."""
+    words, next_at = "", 0.0
+    typer.echo(CLEAR if sys.stdout.isatty() else "", nl=False)
+    for event in viewer.events():
+        topic, header, canvas = event
+        words = _line(topic, header) or words
+        is_due = canvas is not None and (canvas.complete or time.monotonic() >= next_at)
+        has_ended = topic == "scan" and header.get("state") == "ended"
+        shown = _shown(viewer, header["scan_id"], layer) if is_due or has_ended else None
+        if shown is None:
+            yield "", event
+            continue
+        next_at = time.monotonic() + PICTURE_PERIOD_S
+        size = shutil.get_terminal_size()
+        blocks = half_blocks(layer_colours(shown, view)[0], size.columns, size.lines - OTHERS_LINES)
+        home = HOME if sys.stdout.isatty() else ""
+        yield f"{home}{words[: size.columns - 1]:{size.columns - 1}}\n{blocks}", event
+
+
+def _shown(viewer: Viewer, scan_id: str, layer: str) -> LayerCanvas | None:
+    other = "network" if layer == "refined" else "refined"
+    return viewer.states.get((scan_id, layer)) or viewer.states.get((scan_id, other))
+
+
+def half_blocks(colours: NDArray[np.uint8], columns: int, lines: int) -> str:
+    """A picture as text, two pixels a character, in 24-bit colours.
+
+    Parameters
+    ----------
+    colours
+        (H, W, 4) RGBA; transparent pixels become the terminal's background.
+    columns, lines
+        Room; the picture keeps its proportions.
+    """
+    height, width = colours.shape[:2]
+    if not height or not width:
+        return ""
+    scale = max(width / max(1, columns), height / max(1, 2 * lines))
+    rows = np.minimum((np.arange(max(1, int(height / scale))) * scale).astype(int), height - 1)
+    across = np.minimum((np.arange(max(1, int(width / scale))) * scale).astype(int), width - 1)
+    small = colours[np.ix_(rows, across)]
+    if len(small) % 2:
+        small = np.concatenate([small, np.zeros_like(small[:1])])
+    return "\n".join(_block_line(above, below) for above, below in zip(small[::2], small[1::2], strict=True))
+
+
+def _block_line(above: NDArray[np.uint8], below: NDArray[np.uint8]) -> str:
+    parts, last = [], ""
+    for (r, g, b, a), (s, h, c, o) in zip(above.tolist(), below.tolist(), strict=True):
+        front = f"38;2;{r};{g};{b}" if a else ""
+        back = f"48;2;{s};{h};{c}" if o else "49"
+        if not a and o:
+            front, back, sign = f"38;2;{s};{h};{c}", "49", "▄"
+        else:
+            sign = UPPER_HALF if a else " "
+        code = f"\x1b[{front};{back}m" if front else f"\x1b[{back}m"
+        parts.append(sign if code == last else code + sign)
+        last = code
+    return "".join(parts) + PLAIN
+
+
 def _line(topic: str, header: dict[str, Any]) -> str:
     if topic == "status":
-        return str(header.get("sentence") or "")
+        return _status_line(header)
     if topic == "scan":
         account = verdict_sentence(header["verdict"]) if header.get("verdict") else ""
         return f"scan {header['scan_id']} {header.get('result') or header['state']} {account}".rstrip()
     rfactor = header.get("rfactor")
     quality = "" if rfactor is None else f", R {rfactor:.4f}"
     return f"{header['scan_id']} {header['layer']}: {header['frames_stitched']} frames{quality}"
+
+
+def _status_line(header: dict[str, Any]) -> str:
+    received, stitched, latency = (header.get(k) for k in ("receive_rate_hz", "stitch_rate_hz", "latency_s"))
+    sentence = str(header.get("sentence") or "")
+    if header.get("phase") != "scanning" or received is None or stitched is None:
+        return sentence
+    delay = "" if latency is None else f", {1000 * latency:.0f} ms late"
+    return f"{sentence} {received:.1f} received/s, {stitched:.1f} stitched/s{delay}."
 
 
 def _save(directory: Path, canvas: LayerCanvas) -> None:

@@ -91,7 +91,7 @@ class DaemonView(Protocol):
         """Pause or resume fine-tuning; raises ReconstructionError where it is off."""
 
 
-def create_app(source: DaemonView, hub: UpdateHub, max_viewers: int = 64) -> FastAPI:
+def create_app(source: DaemonView, hub: UpdateHub, max_viewers: int = 64, *, history: History | None = None) -> FastAPI:
     """The application; ``app.state.viewers.count`` is the number of WebSocket viewers, at most ``max_viewers``."""
     app = FastAPI(
         title="PtychoLive",
@@ -112,8 +112,7 @@ def create_app(source: DaemonView, hub: UpdateHub, max_viewers: int = 64) -> Fas
     app.include_router(_health(source))
     app.include_router(_scans(source, hub), prefix="/api/v1")
     app.include_router(_pictures(source, hub), prefix="/api/v1")
-    app.state.history = History(hub)
-    app.include_router(past_router(source, hub, app.state.history), prefix="/api/v1")
+    app.include_router(past_router(source, hub, history or History(hub)), prefix="/api/v1")
 
     @app.websocket("/api/v1/updates")
     async def updates(websocket: WebSocket) -> None:

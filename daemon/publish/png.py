@@ -75,24 +75,31 @@ def phase_span(phase: NDArray[np.float32]) -> float:
 
 def draw_layer(canvas: LayerCanvas, view: View, span: float | None = None) -> tuple[bytes, float | None]:
     """PNG of a layer, transparent where nothing was seen, and the half-range of the phase if that is what it shows."""
+    colours, half = layer_colours(canvas, view, span)
+    return _png(colours), half
+
+
+def layer_colours(canvas: LayerCanvas, view: View, span: float | None = None) -> tuple[NDArray[np.uint8], float | None]:
+    """(H, W, 4) RGBA of a layer, transparent where nothing was seen, and the half-range of the phase or None."""
     covered = canvas.weight > 0
     if view == "coverage":
-        return _png(_colours(canvas.weight, 0.0, float(canvas.weight.max(initial=0)), sequential_map()), covered), None
+        values = _colours(canvas.weight, 0.0, float(canvas.weight.max(initial=0)), sequential_map())
+        return _with_alpha(values, covered), None
     if view == "amplitude":
         amplitude = np.abs(canvas.object)
         low, high = np.percentile(_sampled(amplitude[covered]), [1, 99]) if covered.any() else (0.0, 1.0)
-        return _png(_colours(amplitude, float(low), float(high), grey_map()), covered), None
+        return _with_alpha(_colours(amplitude, float(low), float(high), grey_map()), covered), None
     phase = np.angle(without_global_phase(canvas.object, canvas.weight)).astype(np.float32, copy=False)
     half = phase_span(_sampled(phase[covered])) if span is None else min(math.pi, span)
-    colours = cyclic_map() if half >= math.pi else sequential_map()
-    return _png(_colours(phase, -half, half, colours), covered), half
+    table = cyclic_map() if half >= math.pi else sequential_map()
+    return _with_alpha(_colours(phase, -half, half, table), covered), half
 
 
 def draw_pattern(amplitude: NDArray[np.floating]) -> bytes:
     """PNG of a diffraction pattern given as (h, w) sqrt(counts), on a logarithmic scale."""
     counts = np.square(np.nan_to_num(np.asarray(amplitude, dtype=np.float32)))
     log_counts = np.log1p(counts)
-    return _png(_colours(log_counts, 0.0, float(log_counts.max(initial=0)), sequential_map()), None)
+    return _png(_colours(log_counts, 0.0, float(log_counts.max(initial=0)), sequential_map()))
 
 
 def _sampled(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -106,10 +113,12 @@ def _colours(values: NDArray[np.floating], low: float, high: float, table: NDArr
     return colours
 
 
-def _png(colours: NDArray[np.uint8], opaque: NDArray[np.bool_] | None) -> bytes:
-    if opaque is not None:
-        alpha = np.where(opaque, np.uint8(255), np.uint8(0))
-        colours = np.concatenate([colours, alpha[..., None]], axis=-1)
+def _with_alpha(colours: NDArray[np.uint8], opaque: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    alpha = np.where(opaque, np.uint8(255), np.uint8(0))
+    return np.concatenate([colours, alpha[..., None]], axis=-1)
+
+
+def _png(colours: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(colours).save(file, format="PNG", compress_level=3)
     return file.getvalue()

@@ -1,15 +1,19 @@
-"""Writes the tables of data-contract.md and workflow-config.md from the code: ``python deploy/docs/make_tables.py``."""
+"""Writes the tables of the reference pages, and the index, from the code: ``make docs``."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from daemon_tables import cli_help, configuration_tables, metrics_table, picture_table, rest_tables
+from page_index import index_lists
+from schema_words import default_of, values_of
 
 from ptychopinn.config_manager import SECTIONS
 from ptychopinn.contract import contracts
 from ptychopinn.contract.check import KINDS
 
-REFERENCE = Path(__file__).parent / "reference"
+DOCS = Path(__file__).parent
 BEGIN, END = "<!-- made by deploy/docs/make_tables.py -->", "<!-- end of what is made -->"
 RULES = {
     "finite": "finite",
@@ -47,37 +51,21 @@ def config_tables() -> str:
         parts.append(f"### `{name}` ({section.__name__}): {schema['description'].splitlines()[0]}\n")
         parts.append("| field | default | values | what |\n|---|---|---|---|")
         for field, about in schema["properties"].items():
-            parts.append(f"| `{field}` | {_default(about)} | {_values(about)} | {about['description']} |")
+            parts.append(f"| `{field}` | {default_of(about)} | {values_of(about)} | {about['description']} |")
         parts.append("")
     return "\n".join(parts)
 
 
-def _default(about: dict[str, Any]) -> str:
-    value = about.get("default")
-    return "none" if value in (None, "") else f"`{value}`".replace("'", "")
-
-
-def _values(about: dict[str, Any]) -> str:
-    choices = about.get("anyOf", [about])
-    return " or ".join(_one(choice) for choice in choices)
-
-
-def _one(choice: dict[str, Any]) -> str:
-    if "enum" in choice or "const" in choice:
-        return ", ".join(map(str, choice.get("enum", [choice.get("const")])))
-    if choice.get("type") == "array":
-        items = choice.get("prefixItems") or [choice["items"]]
-        return f"list of {_one(items[0])}" if "prefixItems" not in choice else f"{len(items)} x {_one(items[0])}"
-    kinds = {"integer": "whole", "number": "number", "boolean": "true, false", "string": "text", "null": "none"}
-    words = [kinds[choice["type"]]]
-    bounds = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
-    words += [f"{word} {choice[key]:g}" for key, word in bounds.items() if key in choice]
-    if "multipleOf" in choice:
-        words.append("even")
-    return " ".join(words)
-
-
-TABLES = {"data-contract.md": contract_tables, "workflow-config.md": config_tables}
+TABLES: dict[str, Callable[[], str]] = {
+    "README.md": lambda: index_lists(DOCS),
+    "reference/cli.md": cli_help,
+    "reference/configuration.md": configuration_tables,
+    "reference/data-contract.md": contract_tables,
+    "reference/messages.md": picture_table,
+    "reference/metrics.md": metrics_table,
+    "reference/rest.md": rest_tables,
+    "reference/workflow-config.md": config_tables,
+}
 
 
 def with_tables(page: str, table: str) -> str:
@@ -90,7 +78,7 @@ def with_tables(page: str, table: str) -> str:
 def main() -> None:
     """Write all pages."""
     for name, make in TABLES.items():
-        path = REFERENCE / name
+        path = DOCS / name
         path.write_text(with_tables(path.read_text(encoding="utf-8"), make()), encoding="utf-8")
 
 

@@ -44,11 +44,11 @@ def score(network: torch.nn.Module, scan: SimulatedScan) -> dict[str, float]:
         covered = total[0] > 0.3 * total[0].median().clamp_min(0.5)
         pictures = [overlap.stitch(p, optics.weight)[0][0] for p in (lifted, *seen)]
         starts = ((pictures[-1], PASSES), (torch.ones_like(pictures[0]), PASSES), (truth, LIMIT_PASSES))
-        pictures += [_refined(scan, corners - low, start, passes) for start, passes in starts]
+        pictures += [refined(scan, corners - low, start, passes) for start, passes in starts]
     return {name: phase_correlation(p, truth, covered) for name, p in zip(COLUMNS, pictures, strict=True)}
 
 
-def _refined(scan: SimulatedScan, corners: torch.Tensor, start: torch.Tensor, passes: int) -> torch.Tensor:
+def refined(scan: SimulatedScan, corners: torch.Tensor, start: torch.Tensor, passes: int) -> torch.Tensor:
     """Return the object ``(H, W)`` after the passes, 1 where no frame lies."""
     n = scan.recipe.size_px
 

@@ -47,7 +47,7 @@ def read_training_file(path: Path, nphotons: float = 1e5) -> Experiment:
         If it is damaged, lacks a key, or its parts do not fit together.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return _experiment(archive, path, nphotons)
     except FileNotFoundError:
         raise FileFormatError(f"{path}: there is no such file; give a training file") from None

@@ -22,10 +22,12 @@ from ptychopinn.data.shared import Source, own_rank, share_store
 from ptychopinn.data.training_file import read_training_file, training_files
 from ptychopinn.device import choose_device
 from ptychopinn.errors import ConfigurationError, GeometryError
+from ptychopinn.model.cnn import Cnn
 from ptychopinn.model.network import CorrectionNet
 from ptychopinn.ptycho_model import PtychoModel
 from ptychopinn.stages import Stages, find_learning_rate
 from ptychopinn.trainer import loop
+from ptychopinn.trainer.beginning import begin_empty
 from ptychopinn.trainer.freeze import act_alone, freeze_encoder
 from ptychopinn.trainer.loop import Job, PlainLoop
 from ptychopinn.trainer.neighbourhood import neighbourhood_config
@@ -94,6 +96,9 @@ class Trainer:
         """
         model = PtychoModel.new(self.configs)
         training = self.configs.training_config
+        if isinstance(model.network, Cnn) and training.overlap_frames:
+            begin_empty(model.network)
+            model = PtychoModel(replace(model.bundle, weights=model.network.state_dict()), model.path)
         trained = self._train(model, data, self._folder, is_resumed=is_resumed)
         if not training.epochs_fine_tune:
             return trained

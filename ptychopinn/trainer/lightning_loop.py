@@ -51,6 +51,8 @@ class TrainedTask(LightningModule):
         self._validated = EpochMean()
         self._metrics: dict[str, float] = {}
         self._begun = (time.monotonic(), 0)
+        self.batches = 0
+        """Batches done of the epoch."""
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and its scheduler, which is stepped after every epoch."""
@@ -71,6 +73,7 @@ class TrainedTask(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Choose the epoch's order and set modes."""
         self._job.training.set_epoch(self.current_epoch)
+        self.batches = 0
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
@@ -84,6 +87,7 @@ class TrainedTask(LightningModule):
         losses = self._job.task.loss(batch, Moment(self.current_epoch, batch_idx))
         self._mean.add(losses, len(batch.group))
         self._begun = (self._begun[0], self._begun[1] + len(batch.group))
+        self.batches = batch_idx + 1
         return losses["loss"]
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *bounds: Any, **named: Any) -> None:
@@ -110,10 +114,12 @@ class TrainedTask(LightningModule):
         workers = self.trainer.world_size
         self._metrics |= {**found, "groups_per_s": workers * groups / (time.monotonic() - begun)}
         self.lines.append(self._metrics)
+        self.batches = 0
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the sums of the epoch, and what the training is."""
         checkpoint |= {**self._about, "identity": self._job.identity, "epoch_mean": self._mean.state_dict()}
+        checkpoint["batches"] = self.batches
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another training; take the sums of the epoch."""
@@ -122,6 +128,7 @@ class TrainedTask(LightningModule):
                 f"{self._job.folder / LAST}: is of other data or settings; give the same ones, or start anew"
             )
         self._mean.load_state_dict(checkpoint["epoch_mean"])
+        self.batches = checkpoint["batches"]
 
     def train_dataloader(self) -> TensorDictLoader:
         """Return the loader, which knows its place."""
@@ -143,10 +150,9 @@ class _Keeper(Checkpoint):
         self._saved_s = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            state = self._job.training.state_dict()
+        if trainer.is_global_zero and isinstance(pl_module, TrainedTask):
             batches = len(self._job.training)
-            self._job.watchers.begin(Plan(self._job.epochs, batches, trainer.current_epoch, state["batch"]))
+            self._job.watchers.begin(Plan(self._job.epochs, batches, trainer.current_epoch, pl_module.batches))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

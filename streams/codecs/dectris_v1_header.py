@@ -36,7 +36,7 @@ class HeaderParts:
         """Take the part that follows; ``message`` is what it holds as JSON."""
         described, self._described = self._described, None
         htype = None if message is None else message.get("htype")
-        if message is not None and htype in _TABLES:
+        if message is not None and isinstance(htype, str) and htype in _TABLES:
             self._described = message
         elif described is not None and htype is None:
             self._take_table(described, part)

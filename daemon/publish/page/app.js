@@ -1,32 +1,44 @@
 // The viewer page: messages in, picture and words out.
 
+import { Stage } from "./canvas.js";
 import { Connection } from "./connection.js";
 import { Gestures } from "./gestures.js";
-import { showBar, showCursor, showScale, showTag } from "./overlay.js";
-import { byId, showBanner, showStatus } from "./panels.js";
+import { bindKeys } from "./keys.js";
+import { pauseOrResume } from "./learn.js";
+import { showBar, showCursor, showPastTag, showScale, showTag } from "./overlay.js";
+import { byId, showBanner, showExtent, showStatus } from "./panels.js";
+import { Past } from "./past.js";
+import { Path } from "./path.js";
 import { Pattern } from "./pattern.js";
-import { saveProduct, showSave } from "./save.js";
+import { savePng, saveProduct, showSave } from "./save.js";
 import { Session } from "./session.js";
-import { Stage } from "./canvas.js";
+import { nextTheme, theme } from "./theme.js";
 import { decodeMessage } from "./wire.js";
 import { frames, warningOf } from "./words.js";
 
 const STALE_SECONDS = 3;
 const KEY_PAN = 0.15;
-const VIEWS = ["phase", "amplitude", "coverage"];
+const WORDS_PAUSE_MS = 200;
 
-const chosen = { view: "phase", layer: "refined", half: null };
+const chosen = { view: "phase", layer: "refined", half: null, colours: null, isFlat: false, isHeld: false };
+Object.assign(chosen, { hasPath: false, scan: null, moment: null, other: "" });
 const session = new Session(() => newScan());
 const stage = new Stage(byId("canvas"), () => drawn());
+const second = new Stage(byId("canvas-second"), () => drawnSecond());
 const connection = new Connection(received, connectionChanged);
 const pattern = new Pattern(byId("pattern"), byId("pattern-text"), isPatternWanted);
+const past = new Past(session, chosen, () => showPicture() || refresh());
+const path = new Path(byId("path"), () => (chosen.hasPath && !document.hidden ? past.scanId : null), () => drawPath());
 let place = null;
-let isRefreshDue = false;
+let refreshTimer = null;
+let refreshedAt = 0;
 let patternAsked = "";
 
 function received(data) {
   try {
-    session.take(decodeMessage(data));
+    const message = decodeMessage(data);
+    session.take(message);
+    if (message.topic === "scan") past.refreshScans();
   } catch (fault) {
     console.error(`a message was not understood: ${fault.message}`);
     return;
@@ -36,13 +48,18 @@ function received(data) {
 }
 
 function newScan() {
-  stage.clear();
+  if (past.isLive) stage.clear();
   pattern.clear();
+  past.moments = past.isLive ? [] : past.moments;
+  past.showSlider();
   byId("save-note").textContent = "";
 }
 
 function connectionChanged(state) {
-  if (state === "open") session.doubt();
+  if (state === "open") {
+    session.doubt();
+    past.refreshScans().then(() => past.refreshMoments());
+  }
   refresh();
 }
 
@@ -58,38 +75,81 @@ function isPatternWanted() {
   return true;
 }
 
-function showPicture() {
+/** The picture of the main half and its layer's name. */
+function mainPicture() {
+  if (!past.isLive) return { picture: past.main, layer: past.main?.header.layer ?? null };
   const layer = session.layerFor(chosen.layer);
-  stage.show(layer === null ? null : session.pictures[layer], chosen.view, chosen.half);
+  return { picture: layer === null ? null : session.pictures[layer], layer };
+}
+
+function showPicture() {
+  const { view, half, colours, isFlat, isHeld } = chosen;
+  const look = { view, half: view === "phase" ? half : null, colours, isFlat, isHeld };
+  const { picture } = mainPicture();
+  stage.show(picture, look);
+  const hasSecond = chosen.other !== "";
+  byId("stage-second").hidden = !hasSecond;
+  const beside = hasSecond ? past.secondPicture() : null;
+  second.show(beside === picture ? null : beside, look);
 }
 
 function drawn() {
   showScale(stage);
   showBar(stage.range);
-  showCursor(stage, place);
+  showCursors();
+  drawPath();
   byId("fit").setAttribute("aria-pressed", String(stage.camera.follows));
+  if (chosen.other !== "") second.follow(stage.camera);
 }
 
-/** Words follow at most once a drawn frame, however many messages come. */
+function drawnSecond() {
+  showCursor(second, place, byId("cursor-second"));
+}
+
+function showCursors() {
+  showCursor(stage, place);
+  showCursor(second, chosen.other === "" ? null : place, byId("cursor-second"));
+}
+
+function drawPath() {
+  path.draw(stage.camera, chosen.hasPath, past.isLive && session.isRunning);
+}
+
+/** Words follow a few times a second, however many messages come. */
 function refreshSoon() {
-  if (isRefreshDue) return;
-  isRefreshDue = true;
-  requestAnimationFrame(refresh);
+  refreshTimer ??= setTimeout(refresh, Math.max(0, refreshedAt + WORDS_PAUSE_MS - performance.now()));
 }
 
 function refresh() {
-  isRefreshDue = false;
-  const layer = session.layerFor(chosen.layer);
+  clearTimeout(refreshTimer);
+  refreshTimer = null;
+  refreshedAt = performance.now();
+  const { picture, layer } = mainPicture();
   const staleSeconds = connection.state === "open" && !isLive() ? connection.silentSeconds : 0;
   const warning = warningOf({ connection, session, staleSeconds, now: performance.now() });
-  document.documentElement.dataset.feed = isLive() && session.isConfirmed ? "live" : connection.state === "connecting" ? "connecting" : "stale";
+  const root = document.documentElement.dataset;
+  root.feed = isLive() && session.isConfirmed ? "live" : connection.state === "connecting" ? "connecting" : "stale";
+  root.shown = past.isLive ? "live" : "past";
   showStatus(session, isLive());
-  showTag(session, layer, chosen.layer);
+  showExtent(stage);
+  showTags(layer);
   showBanner(warning);
-  showSave(session.scanId, layer, stage.range, isLive());
-  byId("empty").textContent = emptyWords();
-  byId("canvas").setAttribute("aria-label", pictureWords(layer));
+  showSave({ scanId: past.scanId, layer, range: stage.range, picture, isServed: chosen.moment === null }, isLive());
+  byId("now").disabled = past.isLive;
+  byId("past-note").textContent = past.note;
+  byId("canvas").setAttribute("aria-label", pictureWords(picture, layer));
   document.title = titleWords(warning);
+}
+
+function showTags(layer) {
+  if (past.isLive) showTag(session, layer, chosen.layer);
+  else showPastTag(byId("tag"), past.main, chosen.scan === null ? "earlier" : `past scan ${chosen.scan}`);
+  byId("empty").textContent = past.isLive ? emptyWords() : past.note || "Loading";
+  byId("empty").hidden = mainPicture().picture !== null;
+  const { other } = chosen;
+  const what = other.startsWith("scan:") ? `scan ${other.slice(5)}` : other === "iterative" ? "iterative result" : "beside";
+  showPastTag(byId("tag-second"), second.picture, what);
+  byId("empty-second").textContent = second.picture === null ? past.note || "No such picture yet" : "";
 }
 
 function emptyWords() {
@@ -97,10 +157,10 @@ function emptyWords() {
   return session.isRunning ? "Waiting for the first frames" : "No picture yet: it grows here when a scan starts";
 }
 
-function pictureWords(layer) {
-  if (layer === null) return "No picture yet";
-  const { frames_stitched: stitched } = session.pictures[layer].header;
-  return `${chosen.view} of the ${layer} layer, ${frames(stitched)}, scan ${session.scanId}`;
+function pictureWords(picture, layer) {
+  if (picture === null) return "No picture yet";
+  const what = past.isLive ? "" : "not live, ";
+  return `${what}${chosen.view} of the ${layer} layer, ${frames(picture.header.frames_stitched)}, scan ${past.scanId}`;
 }
 
 function titleWords(warning) {
@@ -115,9 +175,38 @@ function choose(changes) {
   for (const name of ["view", "layer"]) {
     for (const input of document.getElementsByName(name)) input.checked = input.value === chosen[name];
   }
+  for (const [id, name] of [["hold", "isHeld"], ["flat", "isFlat"], ["path-shown", "hasPath"]]) byId(id).setAttribute("aria-pressed", String(chosen[name]));
   byId("span").parentElement.classList.toggle("unused", chosen.view !== "phase");
+  byId("colours").disabled = chosen.view === "complex";
+  byId("other-choice").value = chosen.other;
+  byId("scan-choice").value = chosen.scan ?? "";
   showPicture();
   refresh();
+  drawn();
+  if (["scan", "moment", "other", "layer"].some((name) => name in changes)) past.update();
+  if ("scan" in changes || "layer" in changes) past.refreshMoments();
+  if (changes.hasPath) path.fetch();
+}
+
+function chooseScan(scan) {
+  stage.camera.content = null;
+  choose({ scan, moment: null });
+  stage.move((camera) => camera.fit());
+}
+
+function chooseMoment(number) {
+  const isLast = number >= past.moments.length;
+  choose({ moment: isLast ? null : Math.max(0, number) });
+  past.showSlider();
+}
+
+function backToLive() {
+  choose({ scan: null, moment: null });
+  past.showSlider();
+}
+
+function toggle(name) {
+  choose({ [name]: !chosen[name] });
 }
 
 function zoom(factor) {
@@ -128,43 +217,34 @@ function pan(rows, columns) {
   stage.move((camera) => camera.panBy(rows * KEY_PAN * camera.height, columns * KEY_PAN * camera.width));
 }
 
-const KEYS = {
-  1: () => choose({ view: VIEWS[0] }),
-  2: () => choose({ view: VIEWS[1] }),
-  3: () => choose({ view: VIEWS[2] }),
-  l: () => choose({ layer: chosen.layer === "refined" ? "network" : "refined" }),
-  f: () => stage.move((camera) => camera.fit()),
-  "+": () => zoom(1.5),
-  "=": () => zoom(1.5),
-  "-": () => zoom(1 / 1.5),
-};
-const CANVAS_KEYS = {
-  ArrowUp: () => pan(1, 0),
-  ArrowDown: () => pan(-1, 0),
-  ArrowLeft: () => pan(0, 1),
-  ArrowRight: () => pan(0, -1),
-};
-
-function pressed(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
-  const act = KEYS[event.key.toLowerCase()] ?? (event.target === stage.canvas ? CANVAS_KEYS[event.key] : undefined);
-  if (act === undefined) return;
-  event.preventDefault();
-  act();
+function pointAt(at) {
+  place = at;
+  showCursors();
 }
 
-new Gestures(stage, (at) => {
-  place = at;
-  showCursor(stage, place);
-});
-document.addEventListener("keydown", pressed);
+bindKeys({ choose, chosen, toggle, zoom, pan, stage, past, chooseMoment, backToLive });
+new Gestures(stage, pointAt);
+new Gestures({ canvas: second.canvas, move: (act) => stage.move(act) }, pointAt);
 byId("views").addEventListener("change", (event) => choose({ view: event.target.value }));
 byId("layers").addEventListener("change", (event) => choose({ layer: event.target.value }));
 byId("span").addEventListener("change", ({ target }) => choose({ half: target.value === "" ? null : Math.PI / Number(target.value) }));
+byId("colours").addEventListener("change", ({ target }) => choose({ colours: target.value || null }));
+byId("hold").addEventListener("click", () => toggle("isHeld"));
+byId("flat").addEventListener("click", () => toggle("isFlat"));
+byId("path-shown").addEventListener("click", () => toggle("hasPath"));
+byId("scan-choice").addEventListener("change", ({ target }) => chooseScan(target.value || null));
+byId("other-choice").addEventListener("change", ({ target }) => choose({ other: target.value }));
+byId("moment").addEventListener("input", ({ target }) => chooseMoment(Number(target.value)));
+byId("now").addEventListener("click", backToLive);
 byId("zoom-in").addEventListener("click", () => zoom(1.5));
 byId("zoom-out").addEventListener("click", () => zoom(1 / 1.5));
-byId("fit").addEventListener("click", KEYS.f);
-byId("save-product").addEventListener("click", () => saveProduct(session.scanId));
-setInterval(refresh, 1000);
-window.ptycholive = { session, stage, connection, chosen };
+byId("fit").addEventListener("click", () => stage.move((camera) => camera.fit()));
+byId("save-png").addEventListener("click", savePng);
+byId("save-product").addEventListener("click", () => saveProduct(past.scanId));
+byId("learn-pause").addEventListener("click", pauseOrResume);
+byId("theme").addEventListener("click", () => (byId("theme").textContent = nextTheme()));
+byId("theme").textContent = theme();
+byId("help-open").addEventListener("click", () => byId("help").showModal());
+setInterval(() => document.hidden || refresh(), 1000);
+window.ptycholive = { session, stage, second, connection, chosen, past, path };
 connection.open();

@@ -17,8 +17,7 @@ export class Stage {
     this.camera = new Camera();
     this.onDrawn = onDrawn;
     this.picture = null;
-    this.view = "phase";
-    this.half = null;
+    this.look = { view: "phase", half: null, colours: null, isFlat: false, isHeld: false };
     this.range = null;
     this.measured = null;
     this.measuredChange = -1;
@@ -31,17 +30,34 @@ export class Stage {
     new ResizeObserver((entries) => this.#resize(entries[0])).observe(canvas);
   }
 
-  /** Show a picture (or null) in a view; `half` is the half-range of the phase, or null to fit. */
-  show(picture, view, half) {
-    if (picture !== this.picture) this.invalid = "all";
-    if (picture !== this.picture || view !== this.view || half !== this.half) this.measuredChange = -1;
-    [this.picture, this.view, this.half] = [picture, view, half];
+  /**
+   * Show a picture (or null): `look` is {view, half, colours, isFlat, isHeld}, where half (of the phase's range) and colours
+   * may be null to fit, isFlat takes the phase's slope off, and isHeld keeps the colours' range as it is.
+   */
+  show(picture, look) {
+    const isOther = picture !== this.picture;
+    if (isOther) this.invalid = "all";
+    if (isOther || Object.keys(look).some((name) => look[name] !== this.look[name])) this.measuredChange = -1;
+    if (isOther && picture !== null) for (const tile of picture.tiles.values()) tile.style = null;
+    this.picture = picture;
+    this.look = { ...look };
+    this.request();
+  }
+
+  /** Look where another stage looks. */
+  follow(camera) {
+    const own = this.camera;
+    own.follows = false;
+    if (["y", "x", "scale"].every((name) => own.now[name] === camera.now[name])) return;
+    own.now = { ...camera.now };
+    own.goal = { ...camera.now };
+    this.invalid = "all";
     this.request();
   }
 
   /** Forget the picture and follow the next one. */
   clear() {
-    this.show(null, this.view, this.half);
+    this.show(null, this.look);
     this.range = null;
     this.camera.content = null;
     this.camera.follows = true;
@@ -97,9 +113,11 @@ export class Stage {
     if (picture === null || picture.changes === this.measuredChange) return;
     if (this.measuredChange >= 0 && now < this.measureAgainAt) return;
     const startedAt = performance.now();
-    this.measured = measure(picture);
-    const range = rangeOf(this.view, this.measured, this.half);
-    if (!isNear(this.range, range)) {
+    const { view, half, colours, isFlat, isHeld } = this.look;
+    this.measured = measure(picture, isFlat);
+    const range = rangeOf(view, this.measured, half, colours);
+    const isKept = isHeld && this.range?.view === view && this.range.colours === range.colours;
+    if (!isKept && !isNear(this.range, range)) {
       this.range = range;
       this.styleNumber += 1;
     }

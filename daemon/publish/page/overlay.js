@@ -1,15 +1,22 @@
 // What lies on the picture: tag, cursor read-out, scale bar, colour bar.
 
-import { TABLES } from "./ranges.js";
+import { TABLES, wrapped } from "./ranges.js";
 import { byId } from "./panels.js";
 import * as words from "./words.js";
 
-const TITLES = { phase: "Phase / rad", amplitude: "Amplitude", coverage: "Coverage / weighted visits" };
+const TITLES = {
+  phase: "Phase / rad",
+  amplitude: "Amplitude",
+  complex: "Hue: phase / rad · brightness: amplitude",
+  coverage: "Coverage / weighted visits",
+  weight: "Weight / power of ten",
+  generation: "Generation of the model",
+};
 const OLD_SECONDS = 5;
 const SCALE_SHARE = 0.22;
 let barColours = null;
 
-/** Say which picture this is and how new. */
+/** Say which picture the live one is and how new. */
 export function showTag(session, layer, wanted) {
   const header = layer === null ? null : session.pictures[layer].header;
   byId("empty").hidden = header !== null;
@@ -23,26 +30,38 @@ export function showTag(session, layer, wanted) {
   byId("tag").textContent = parts.join(" · ");
 }
 
-/** Read the picture under the pointer; `place` is in device pixels, or null. */
-export function showCursor(stage, place) {
-  const cursor = byId("cursor");
+/** Say which picture an element shows that is not live. */
+export function showPastTag(element, picture, what) {
+  element.hidden = picture === null;
+  if (picture === null) return;
+  const { header } = picture;
+  const parts = [what, header.layer, words.frames(header.frames_stitched)];
+  if (header.time_ns > 0) parts.push(words.clock(new Date(header.time_ns / 1e6)));
+  if (header.rfactor > 0) parts.push(`R ${words.rfactor(header.rfactor)}`);
+  if (header.stride > 1) parts.push(`reduced ${header.stride}-fold`);
+  element.textContent = parts.join(" · ");
+}
+
+/** Read the picture of a stage under the pointer; `place` is in device pixels, or null. */
+export function showCursor(stage, place, cursor = byId("cursor")) {
   const { picture, camera } = stage;
   if (place === null || picture === null) {
     cursor.hidden = true;
     return;
   }
   const [y, x] = camera.toObject(...place).map(Math.floor);
-  const { re, im, weight } = picture.valueAt(y, x);
+  const value = picture.valueAt(y, x);
   const size = picture.header.pixel_size_m;
   const where = size > 0 ? `x ${micrometres(x * size)}  y ${micrometres(y * size)} µm` : `x ${x}  y ${y} px`;
   cursor.hidden = false;
-  cursor.textContent = weight > 0 ? `${valueWords(stage.measured, re, im, weight)}   ${where}` : `not seen   ${where}`;
+  cursor.textContent = value.weight > 0 ? `${valueWords(stage, value, y, x)}   ${where}` : `not seen   ${where}`;
 }
 
-function valueWords(measured, re, im, weight) {
-  const turned = Math.atan2(im, re) - (measured?.mean ?? 0);
-  const phase = Math.atan2(Math.sin(turned), Math.cos(turned));
-  return `amplitude ${Math.hypot(re, im).toFixed(3)}  phase ${signed(phase, 3)} rad  coverage ${words.level(weight)}`;
+function valueWords({ measured, look }, { re, im, weight, generation }, y, x) {
+  const [perRow, perColumn] = measured?.ramp ?? [0, 0];
+  const phase = wrapped(Math.atan2(im, re) - (measured?.mean ?? 0) - perRow * y - perColumn * x);
+  const last = look.view === "generation" ? `generation ${generation}` : `coverage ${words.level(weight)}`;
+  return `amplitude ${Math.hypot(re, im).toFixed(3)}  phase ${signed(phase, 3)} rad  ${last}`;
 }
 
 function micrometres(metres) {
@@ -83,7 +102,8 @@ export function showBar(range) {
 
 function signedLevel({ view }, value) {
   const text = words.level(Math.abs(value));
-  if (view !== "phase" || value === 0) return text;
+  if (view === "weight") return value === 0 ? "0" : signed(value, 0);
+  if (!["phase", "complex"].includes(view) || value === 0) return text;
   return `${value < 0 ? "−" : "+"}${fractionOfPi(Math.abs(value)) ?? text}`;
 }
 

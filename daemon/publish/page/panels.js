@@ -1,5 +1,6 @@
 // Words and numbers beside the picture. All text goes in as textContent: streams may say anything.
 
+import { showLearning } from "./learn.js";
 import { drawHistory } from "./sparkline.js";
 import * as words from "./words.js";
 
@@ -30,6 +31,7 @@ export function showStatus(session, isLive) {
   say("refine-updates", words.count(status.refine_updates));
   say("subscribers", words.count(isLive ? status.subscribers : null));
   say("version", words.plain(status.version));
+  showLearning(status.finetune, isLive);
 }
 
 function showFrames(session, status) {
@@ -93,6 +95,15 @@ function fillStream(row, stream, isLive, isRunning) {
   const state = { unknown: "unknown", gone: "not connected", silent: `silent ${words.seconds(stream.silent_s)}`, good: amount };
   what.textContent = state[row.dataset.state];
   what.title = amount;
+}
+
+/** Say how large the picture is and how much of it was seen; `stage` may not know yet. */
+export function showExtent({ picture, measured }) {
+  const size = picture?.header.pixel_size_m;
+  if (!measured?.content || !(size > 0)) return say("extent", "");
+  const { h, w } = measured.content;
+  const share = `${Math.round(100 * measured.share)} % covered of`;
+  return say("extent", `${share} ${words.length(w * size)} × ${words.length(h * size)} (${words.count(w)} × ${words.count(h)} px)`);
 }
 
 /** Show a warning ({kind, text}) or none. */

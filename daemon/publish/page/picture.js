@@ -11,6 +11,8 @@ class Tile {
     this.x = x;
     this.object = new Float32Array(2 * TILE * TILE);
     this.weight = new Float32Array(TILE * TILE);
+    this.generation = new Uint16Array(TILE * TILE);
+    this.ramp = null;
     this.canvas = null;
     this.style = null;
     this.dirty = null;
@@ -24,17 +26,24 @@ class Tile {
   clear() {
     this.object.fill(0);
     this.weight.fill(0);
+    this.generation.fill(0);
     this.touch(this.box);
   }
 
   touch(box) {
     this.dirty = this.dirty === null ? box : union(this.dirty, box);
     this.summary = null;
+    this.ramp = null;
   }
 
   summarise() {
     this.summary ??= summaryOf(this);
     return this.summary;
+  }
+
+  rampSums() {
+    this.ramp ??= rampSumsOf(this);
+    return this.ramp;
   }
 }
 
@@ -45,7 +54,7 @@ export class Picture {
     this.changes = 0;
   }
 
-  /** Take a decoded ``snapshot`` or ``delta``. */
+  /** Take a decoded ``snapshot`` or ``delta``; with ``stride`` n in its header each pixel stands for n x n. */
   apply({ topic, header, buffers }) {
     const [height, width] = header.shape;
     const [y, x, h, w] = topic === "snapshot" ? [0, 0, height, width] : header.region;
@@ -56,8 +65,10 @@ export class Picture {
     this.header = header;
     this.changes += 1;
     if (h * w === 0) return;
-    const box = { y: header.origin_px[0] + y, x: header.origin_px[1] + x, h, w };
-    this.#write(box, floats(buffers[0]), floats(buffers[1]));
+    const n = header.stride ?? 1;
+    const box = { y: header.origin_px[0] + y, x: header.origin_px[1] + x, h: h * n, w: w * n };
+    const [object, weight] = [floats(buffers[0]), floats(buffers[1])];
+    this.#write(box, n === 1 ? object : spread(object, h, w, n, 2), n === 1 ? weight : spread(weight, h, w, n, 1));
   }
 
   #write(box, object, weight) {
@@ -70,6 +81,7 @@ export class Picture {
           const to = (row - tile.y) * TILE + part.x - tile.x;
           tile.object.set(object.subarray(2 * from, 2 * (from + part.w)), 2 * to);
           tile.weight.set(weight.subarray(from, from + part.w), to);
+          tile.generation.fill(this.header.model_generation ?? 0, to, to + part.w);
         }
         tile.touch(part);
       }
@@ -86,18 +98,51 @@ export class Picture {
     return tile;
   }
 
-  /** {re, im, weight} of a pixel of the object's frame; zeros where nothing was seen. */
+  /** {re, im, weight, generation} of a pixel of the object's frame; zeros where nothing was seen. */
   valueAt(y, x) {
     const tile = this.tiles.get(`${Math.floor(y / TILE)},${Math.floor(x / TILE)}`);
-    if (tile === undefined) return { re: 0, im: 0, weight: 0 };
+    if (tile === undefined) return { re: 0, im: 0, weight: 0, generation: 0 };
     const at = (y - tile.y) * TILE + x - tile.x;
-    return { re: tile.object[2 * at], im: tile.object[2 * at + 1], weight: tile.weight[at] };
+    return { re: tile.object[2 * at], im: tile.object[2 * at + 1], weight: tile.weight[at], generation: tile.generation[at] };
   }
 }
 
-/** Weighted sum of the object, greatest weight and number of the covered pixels of a tile. */
-function summaryOf({ object, weight }) {
-  let [re, im, count, greatest] = [0, 0, 0, 0];
+/** Each pixel of `parts` values as n x n pixels. */
+function spread(values, h, w, n, parts) {
+  const wide = new Float32Array(parts * h * n * w * n);
+  const row = parts * w * n;
+  for (let y = 0; y < h; y += 1) {
+    const first = y * n * row;
+    for (let x = 0; x < w * n; x += 1) {
+      const from = parts * (y * w + Math.floor(x / n));
+      for (let part = 0; part < parts; part += 1) wide[first + parts * x + part] = values[from + part];
+    }
+    for (let k = 1; k < n; k += 1) wide.copyWithin(first + k * row, first, first + row);
+  }
+  return wide;
+}
+
+/** Sums of conj(o) o' w w' over neighbours below and to the right: their phases are the mean slope of the phase. */
+function rampSumsOf({ object, weight }) {
+  const sums = [0, 0, 0, 0];
+  for (let row = 0; row < TILE - 1; row += 1) {
+    for (let at = row * TILE; at < (row + 1) * TILE - 1; at += 1) {
+      if (weight[at] <= 0) continue;
+      const [a, b] = [object[2 * at], object[2 * at + 1]];
+      for (let axis = 0; axis < 2; axis += 1) {
+        const next = at + (axis === 0 ? TILE : 1);
+        const share = weight[at] * weight[next];
+        sums[2 * axis] += share * (a * object[2 * next] + b * object[2 * next + 1]);
+        sums[2 * axis + 1] += share * (a * object[2 * next + 1] - b * object[2 * next]);
+      }
+    }
+  }
+  return sums;
+}
+
+/** Weighted sum of the object, greatest weight, number and generations of the covered pixels of a tile. */
+function summaryOf({ object, weight, generation }) {
+  let [re, im, count, greatest, oldest, newest] = [0, 0, 0, 0, Infinity, 0];
   for (let at = 0; at < TILE * TILE; at += 1) {
     const w = weight[at];
     if (w <= 0) continue;
@@ -105,8 +150,10 @@ function summaryOf({ object, weight }) {
     im += w * object[2 * at + 1];
     count += 1;
     if (w > greatest) greatest = w;
+    if (generation[at] > newest) newest = generation[at];
+    if (generation[at] < oldest) oldest = generation[at];
   }
-  return { re, im, count, greatest };
+  return { re, im, count, greatest, oldest, newest };
 }
 
 export function union(a, b) {

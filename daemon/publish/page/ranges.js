@@ -1,6 +1,6 @@
 // Which value gets which colour: measured from the covered pixels, and held still while the picture changes little.
 
-import { cyclic, grey, packed, sequential } from "./colours.js";
+import { complexTable, cyclic, grey, packed, sequential } from "./colours.js";
 import { TILE } from "./picture.js";
 
 const SAMPLES = 60_000;
@@ -11,54 +11,79 @@ export const TABLES = { sequential, cyclic, grey };
 
 /**
  * What a picture holds: mean phase (weighted), reach of the phase around it (98 %), amplitudes (1 and 99 %), greatest
- * weight, the weight below which a pixel is faint (seen by the rim of the probe only: noise), and the box of the rest.
+ * weight, the weight below which a pixel is faint (seen by the rim of the probe only: noise), the box of the rest and the
+ * share of it that is not faint. With `isFlat` the mean slope of the phase, [rad/row, rad/column], is taken off first.
  */
-export function measure(picture) {
-  let [re, im, count, greatest] = [0, 0, 0, 0];
+export function measure(picture, isFlat = false) {
+  const sum = { re: 0, im: 0, count: 0, greatest: 0, oldest: Infinity, newest: 0 };
   for (const tile of picture.tiles.values()) {
     const part = tile.summarise();
-    re += part.re;
-    im += part.im;
-    count += part.count;
-    greatest = Math.max(greatest, part.greatest);
+    for (const name of ["re", "im", "count"]) sum[name] += part[name];
+    for (const name of ["greatest", "newest"]) sum[name] = Math.max(sum[name], part[name]);
+    sum.oldest = Math.min(sum.oldest, part.oldest);
   }
-  const mean = Math.hypot(re, im) > 0 ? Math.atan2(im, re) : 0;
-  const samples = sampled(picture, count, mean);
+  const ramp = isFlat ? rampOf(picture) : null;
+  const samples = sampled(picture, sum.count, ramp);
+  const mean = ramp === null ? angle(sum.re, sum.im) : samples.mean;
   const faint = FAINT_RATIO * percentile(samples.weights.slice().sort(), 75);
   const keep = (_, i) => samples.weights[i] >= faint;
-  const phases = samples.phases.filter(keep).sort();
+  const phases = samples.phases.map((phase) => Math.abs(wrapped(phase - mean))).filter(keep).sort();
   const amplitudes = samples.amplitudes.filter(keep).sort();
+  const content = boxOf(samples.rows.filter(keep), samples.columns.filter(keep));
   return {
     mean,
+    ramp,
     reach: percentile(phases, 98),
     low: percentile(amplitudes, 1),
     high: percentile(amplitudes, 99),
-    greatest,
+    greatest: sum.greatest,
+    generations: [Math.min(sum.oldest, sum.newest), sum.newest],
     faint,
-    content: boxOf(samples.rows.filter(keep), samples.columns.filter(keep)),
+    content,
+    share: content === null ? 0 : Math.min(1, (phases.length * samples.step) / (content.h * content.w)),
   };
 }
 
-function sampled(picture, count, mean) {
+function angle(re, im) {
+  return Math.hypot(re, im) > 0 ? Math.atan2(im, re) : 0;
+}
+
+/** A phase in radians between -pi and pi. */
+export function wrapped(phase) {
+  return phase - 2 * Math.PI * Math.round(phase / (2 * Math.PI));
+}
+
+function rampOf(picture) {
+  const sums = [0, 0, 0, 0];
+  for (const tile of picture.tiles.values()) tile.rampSums().forEach((value, i) => (sums[i] += value));
+  return [angle(sums[0], sums[1]), angle(sums[2], sums[3])];
+}
+
+function sampled(picture, count, ramp) {
   const step = Math.ceil(count / SAMPLES) | 1; // odd, so that it does not walk down one column
   const room = { weights: Float32Array, phases: Float32Array, amplitudes: Float32Array, rows: Int32Array, columns: Int32Array };
   const found = Object.fromEntries(Object.entries(room).map(([name, Kind]) => [name, new Kind(2 * SAMPLES)]));
-  const [cos, sin] = [Math.cos(mean), Math.sin(mean)];
-  let n = 0;
+  const [perRow, perColumn] = ramp ?? [0, 0];
+  let [n, re, im] = [0, 0, 0];
   for (const { y, x, object, weight, summary } of picture.tiles.values()) {
     if (summary.count === 0) continue;
     for (let i = 0; i < TILE * TILE && n < 2 * SAMPLES; i += step) {
       if (weight[i] <= 0) continue;
-      const [a, b] = [object[2 * i], object[2 * i + 1]];
+      const [row, column] = [y + Math.floor(i / TILE), x + (i % TILE)];
+      const amplitude = Math.hypot(object[2 * i], object[2 * i + 1]);
+      const phase = Math.atan2(object[2 * i + 1], object[2 * i]) - perRow * row - perColumn * column;
       found.weights[n] = weight[i];
-      found.amplitudes[n] = Math.hypot(a, b);
-      found.phases[n] = Math.abs(Math.atan2(b * cos - a * sin, a * cos + b * sin));
-      found.rows[n] = y + Math.floor(i / TILE);
-      found.columns[n] = x + (i % TILE);
+      found.amplitudes[n] = amplitude;
+      found.phases[n] = phase;
+      found.rows[n] = row;
+      found.columns[n] = column;
+      re += weight[i] * amplitude * Math.cos(phase);
+      im += weight[i] * amplitude * Math.sin(phase);
       n += 1;
     }
   }
-  return Object.fromEntries(Object.entries(found).map(([name, values]) => [name, values.subarray(0, n)]));
+  const parts = Object.fromEntries(Object.entries(found).map(([name, values]) => [name, values.subarray(0, n)]));
+  return { ...parts, step, mean: angle(re, im) };
 }
 
 function boxOf(rows, columns) {
@@ -88,19 +113,26 @@ export function roundUp(value) {
   return power * STEPS.find((step) => step * power >= value * 0.9999);
 }
 
-/** Colour range of a view: ``half`` fixes the half-range of the phase in radians, null lets it fit. */
-export function rangeOf(view, measured, half = null) {
-  const { faint, mean } = measured;
-  if (view === "coverage") return { view, faint: 0, mean: 0, low: 0, high: roundUp(measured.greatest), colours: "sequential" };
-  if (view === "amplitude") {
-    const high = measured.high > measured.low ? measured.high : measured.low + 1;
-    return { view, faint, mean: 0, low: measured.low, high, colours: "grey" };
+const WEIGHT_DECADES = 4;
+
+/** Colour range of a view: ``half`` fixes the half-range of the phase in radians, ``colours`` the table; null lets them fit. */
+export function rangeOf(view, measured, half = null, colours = null) {
+  const { faint, mean, ramp } = measured;
+  const side = measured.content === null ? 0 : Math.max(measured.content.h, measured.content.w);
+  const range = (low, high, usual, more) => ({ view, faint: 0, mean: 0, ramp: null, side, low, high, colours: colours ?? usual, ...more });
+  if (view === "coverage") return range(0, roundUp(measured.greatest), "sequential");
+  if (view === "weight") {
+    const top = Math.ceil(Math.log10(measured.greatest > 0 ? measured.greatest : 1));
+    return range(top - WEIGHT_DECADES, top, "sequential");
+  }
+  if (view === "generation") return range(measured.generations[0], Math.max(measured.generations[0] + 1, measured.generations[1]), "sequential");
+  if (view === "amplitude") return range(measured.low, measured.high > measured.low ? measured.high : measured.low + 1, "grey", { faint });
+  if (view === "complex") {
+    return range(-Math.PI, Math.PI, "cyclic", { faint, mean, ramp, colours: "cyclic", top: measured.high > 0 ? measured.high : 1 });
   }
   const reach = Math.max(half ?? roundUp(measured.reach), 1e-3);
-  if (half === null ? reach < 0.8 * Math.PI : half < Math.PI) {
-    return { view, faint, mean, low: -reach, high: reach, colours: "sequential" };
-  }
-  return { view, faint, mean, low: -Math.PI, high: Math.PI, colours: "cyclic" };
+  const isPart = half === null ? reach < 0.8 * Math.PI : half < Math.PI;
+  return isPart ? range(-reach, reach, "sequential", { faint, mean, ramp }) : range(-Math.PI, Math.PI, "cyclic", { faint, mean, ramp });
 }
 
 /** Whether colours by `one` are so near those by `two` that what is drawn may stay. */
@@ -108,6 +140,9 @@ export function isNear(one, two) {
   if (one === null || one.view !== two.view || one.colours !== two.colours) return false;
   const slack = 0.02 * (two.high - two.low);
   const turn = Math.abs(Math.atan2(Math.sin(one.mean - two.mean), Math.cos(one.mean - two.mean)));
+  const tilt = one.ramp === null || two.ramp === null ? 0 : two.side * Math.max(...two.ramp.map((value, i) => Math.abs(value - one.ramp[i])));
+  if ((one.ramp === null) !== (two.ramp === null) || tilt > slack) return false;
+  if (one.top !== undefined && Math.abs(one.top - two.top) > 0.05 * two.top) return false;
   const faintRatio = two.faint > 0 ? one.faint / two.faint : 1;
   const shift = Math.max(Math.abs(one.low - two.low), Math.abs(one.high - two.high), turn);
   return shift <= slack && faintRatio > 0.7 && faintRatio < 1.4;
@@ -115,31 +150,58 @@ export function isNear(one, two) {
 
 /** Fill `pixels` (Uint32 of ImageData) with a box of a tile in the colours of `range`; faint pixels fade. */
 export function paint(pixels, tile, box, range) {
-  const colours = COLOURS[range.colours];
-  const value = valueReader(range, tile);
-  const factor = 255 / (range.high - range.low);
+  const colourAt = range.view === "complex" ? complexReader(range, tile) : tableReader(range, tile);
   let to = 0;
-  for (let row = box.y - tile.y; row < box.y - tile.y + box.h; row += 1) {
-    let at = row * TILE + box.x - tile.x;
-    for (let column = 0; column < box.w; column += 1, at += 1, to += 1) {
+  for (let row = box.y; row < box.y + box.h; row += 1) {
+    let at = (row - tile.y) * TILE + box.x - tile.x;
+    for (let column = box.x; column < box.x + box.w; column += 1, at += 1, to += 1) {
       const weight = tile.weight[at];
       if (weight <= 0) {
         pixels[to] = 0;
         continue;
       }
-      const step = Math.min(255, Math.max(0, (value(at) - range.low) * factor)) | 0;
-      const colour = colours[step];
+      const colour = colourAt(at, row, column);
       pixels[to] = weight >= range.faint ? colour : (colour & 0xffffff) | ((255 * (weight / range.faint) ** 2) << 24);
     }
   }
 }
 
-function valueReader({ view, mean }, { object, weight }) {
-  if (view === "coverage") return (at) => weight[at];
-  if (view === "amplitude") return (at) => Math.sqrt(object[2 * at] ** 2 + object[2 * at + 1] ** 2);
+function tableReader(range, tile) {
+  const colours = COLOURS[range.colours];
+  const value = valueReader(range, tile);
+  const factor = 255 / (range.high - range.low);
+  return (at, y, x) => colours[Math.min(255, Math.max(0, (value(at, y, x) - range.low) * factor)) | 0];
+}
+
+function complexReader(range, tile) {
+  const colours = complexTable();
+  const phase = phaseReader(range, tile);
+  const { object } = tile;
+  return (at, y, x) => {
+    const brightness = Math.min(63, (63 * Math.hypot(object[2 * at], object[2 * at + 1])) / range.top) | 0;
+    const hue = Math.min(255, (255 * (phase(at, y, x) + Math.PI)) / (2 * Math.PI)) | 0;
+    return colours[256 * brightness + hue];
+  };
+}
+
+function valueReader(range, tile) {
+  const { object, weight, generation } = tile;
+  if (range.view === "coverage") return (at) => weight[at];
+  if (range.view === "weight") return (at) => Math.log10(weight[at]);
+  if (range.view === "generation") return (at) => generation[at];
+  if (range.view === "amplitude") return (at) => Math.sqrt(object[2 * at] ** 2 + object[2 * at + 1] ** 2);
+  return phaseReader(range, tile);
+}
+
+function phaseReader({ mean, ramp }, { object }) {
+  if (ramp !== null) {
+    const [perRow, perColumn] = ramp;
+    return (at, y, x) => wrapped(Math.atan2(object[2 * at + 1], object[2 * at]) - mean - perRow * y - perColumn * x);
+  }
   const [cos, sin] = [Math.cos(mean), Math.sin(mean)];
   return (at) => {
-    const [a, b] = [object[2 * at], object[2 * at + 1]];
+    const a = object[2 * at];
+    const b = object[2 * at + 1];
     return Math.atan2(b * cos - a * sin, a * cos + b * sin);
   };
 }

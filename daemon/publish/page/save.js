@@ -1,15 +1,52 @@
-// Files of what is shown, through the REST routes.
+// Files of what is shown, through the REST routes; looks that those do not draw are drawn here.
 
+import { base } from "./archive.js";
 import { byId } from "./panels.js";
+import { intersection } from "./picture.js";
+import { paint } from "./ranges.js";
 
-/** Point the links at the picture shown; `range` gives the phase's half-range, so that the PNG has the same colours. */
-export function showSave(scanId, layer, range, isLive) {
+const SERVED = { phase: ["sequential", "cyclic"], amplitude: ["grey"], coverage: ["sequential"] };
+let own = null;
+
+/** Point the links at the picture shown: {scanId, layer, range, picture, isServed}; `isServed` unless it is an earlier moment. */
+export function showSave({ scanId, layer, range, picture, isServed }, isLive) {
   const isReady = isLive && scanId !== null && layer !== null && range !== null;
   const name = scanId === null ? "" : scanId.replaceAll(/[^\w.-]+/g, "_");
   const span = range?.view === "phase" ? `&span=${Math.min(range.high, 3.14159)}` : "";
-  offer("save-png", isReady, () => `${base(scanId)}/snapshot.png?view=${range.view}&layer=${layer}${span}`, () => `${name}_${layer}_${range.view}.png`);
-  offer("save-npy", isReady, () => `${base(scanId)}/snapshot.npy?layer=${layer}`, () => `${name}_${layer}.npy`);
+  const isPlain = isServed && range?.ramp === null && SERVED[range?.view]?.includes(range?.colours);
+  own = isReady && !isPlain ? { picture, range } : null;
+  const address = () => (isPlain ? `${base(scanId)}/snapshot.png?view=${range.view}&layer=${layer}${span}` : "#");
+  offer("save-png", isReady, address, () => `${name}_${layer}_${range.view}.png`);
+  offer("save-npy", isReady && isServed, () => `${base(scanId)}/snapshot.npy?layer=${layer}`, () => `${name}_${layer}.npy`);
   byId("save-product").disabled = !(isLive && scanId !== null);
+}
+
+/** Where the daemon does not draw such a look, draw it here and save that. */
+export async function savePng(event) {
+  const link = byId("save-png");
+  if (own === null || event.target !== link) return;
+  event.preventDefault();
+  const name = link.getAttribute("download");
+  const address = URL.createObjectURL(await drawnHere(own));
+  const anchor = document.createElement("a");
+  [anchor.href, anchor.download] = [address, name];
+  anchor.click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+function drawnHere({ picture, range }) {
+  const { shape, origin_px: origin, stride = 1 } = picture.header;
+  const whole = { y: origin[0], x: origin[1], h: shape[0] * stride, w: shape[1] * stride };
+  const canvas = new OffscreenCanvas(whole.w, whole.h);
+  const context = canvas.getContext("2d");
+  for (const tile of picture.tiles.values()) {
+    const box = intersection(tile.box, whole);
+    if (box === null) continue;
+    const image = new ImageData(box.w, box.h);
+    paint(new Uint32Array(image.data.buffer), tile, box, range);
+    context.putImageData(image, box.x - whole.x, box.y - whole.y);
+  }
+  return canvas.convertToBlob();
 }
 
 function offer(id, isReady, address, name) {
@@ -43,9 +80,4 @@ export async function saveProduct(scanId) {
   } catch {
     note.textContent = "the daemon does not answer";
   }
-}
-
-/** A slash in an id would be taken for a path, so such a scan is asked for as the latest. */
-function base(scanId) {
-  return `/api/v1/scans/${scanId.includes("/") ? "latest" : encodeURIComponent(scanId)}`;
 }

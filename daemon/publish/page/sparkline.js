@@ -3,20 +3,20 @@
 import { percentile } from "./ranges.js";
 import { rfactor } from "./words.js";
 
-/** Draw [{time, network, refined}] on a canvas; returns the words that describe it. */
-export function drawHistory(canvas, history) {
+/** Draw [{time, network, refined}] (or other `keys`) on a canvas; returns the words that describe it. */
+export function drawHistory(canvas, history, keys = ["network", "refined"]) {
   const ratio = window.devicePixelRatio;
   const [width, height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, width, height);
-  const values = history.flatMap(({ network, refined }) => [network, refined]).filter(Number.isFinite);
+  const values = history.flatMap((point) => keys.map((key) => point[key])).filter(Number.isFinite);
   if (values.length < 2 || width === 0) return "not enough values yet";
   const colours = getComputedStyle(canvas);
   const font = 10.5 * ratio * (parseFloat(colours.fontSize) / 12);
   const frame = frameOf(history, values, width, height, font);
   drawGuides(context, frame, colours.getPropertyValue("--muted"), font);
-  for (const layer of ["network", "refined"]) {
+  for (const layer of keys) {
     drawLine(context, history, layer, frame, colours.getPropertyValue(`--${layer}`), 1.75 * ratio);
   }
   return `between ${rfactor(frame.low)} and ${rfactor(frame.high)}`;

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 
 def test_the_schema_is_the_one_of_the_code():
     written = json.loads((ROOT / "deploy/docs/reference/config.schema.json").read_text())
-    assert written == Config.model_json_schema(), "run: make schema"
+    assert written == Config.model_json_schema(), "run: make docs"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "deploy/examples").glob("*.toml")), ids=lambda path: path.stem)

@@ -1,0 +1,41 @@
+// The keyboard: one key for each thing that the page does often.
+
+import { byId } from "./panels.js";
+
+const VIEWS = ["phase", "amplitude", "coverage", "complex", "weight", "generation"];
+
+/** Listen for keys; `page` holds what they act on. */
+export function bindKeys(page) {
+  const { choose, chosen, toggle, zoom, pan, stage, past, chooseMoment, backToLive } = page;
+  const moment = () => chosen.moment ?? past.moments.length;
+  const keys = {
+    l: () => choose({ layer: chosen.layer === "refined" ? "network" : "refined" }),
+    c: () => choose({ other: chosen.other === "" ? "layer" : "" }),
+    f: () => stage.move((camera) => camera.fit()),
+    h: () => toggle("isHeld"),
+    r: () => toggle("isFlat"),
+    p: () => toggle("hasPath"),
+    t: () => byId("theme").click(),
+    "?": () => byId("help").showModal(),
+    ",": () => past.moments.length > 0 && chooseMoment(moment() - 1),
+    ".": () => chooseMoment(moment() + 1),
+    Escape: backToLive,
+    "+": () => zoom(1.5),
+    "=": () => zoom(1.5),
+    "-": () => zoom(1 / 1.5),
+  };
+  VIEWS.forEach((view, i) => (keys[i + 1] = () => choose({ view })));
+  const canvasKeys = {
+    ArrowUp: () => pan(1, 0),
+    ArrowDown: () => pan(-1, 0),
+    ArrowLeft: () => pan(0, 1),
+    ArrowRight: () => pan(0, -1),
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT" || byId("help").open) return;
+    const act = keys[event.key] ?? keys[event.key.toLowerCase()] ?? (event.target === stage.canvas ? canvasKeys[event.key] : undefined);
+    if (act === undefined) return;
+    event.preventDefault();
+    act();
+  });
+}

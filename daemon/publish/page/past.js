@@ -1,0 +1,132 @@
+// Which picture each half of the stage shows: the live one, an earlier moment, a past scan, or an iterative result.
+
+import { Archive, moments, scanList } from "./archive.js";
+import { byId } from "./panels.js";
+import { clock, plain } from "./words.js";
+
+const MOMENTS_PAUSE_MS = 4000;
+const SCANS_IN_LIST = 50;
+
+export class Past {
+  /** `session` and `chosen` (scan, moment, other, layer) are read; `onChange` is called when another picture came. */
+  constructor(session, chosen, onChange) {
+    this.session = session;
+    this.chosen = chosen;
+    this.onChange = onChange;
+    this.archive = new Archive();
+    this.main = null;
+    this.second = null;
+    this.moments = [];
+    this.note = "";
+    this.turn = 0;
+    setInterval(() => this.#followMoments(), MOMENTS_PAUSE_MS);
+  }
+
+  /** Whether the main half shows what comes in. */
+  get isLive() {
+    return this.chosen.scan === null && this.chosen.moment === null;
+  }
+
+  get scanId() {
+    return this.chosen.scan ?? this.session.scanId;
+  }
+
+  /** Fetch what is chosen; what is shown stays until it is there. */
+  async update() {
+    this.turn += 1;
+    const turn = this.turn;
+    this.note = "";
+    const [main, second] = await Promise.all([this.#main(), this.#second()]);
+    if (turn !== this.turn) return;
+    [this.main, this.second] = [main, second];
+    this.onChange();
+  }
+
+  async #main() {
+    if (this.isLive || this.scanId === null) return null;
+    return this.#get(this.scanId, this.chosen.layer, this.chosen.moment);
+  }
+
+  async #second() {
+    const { other, layer } = this.chosen;
+    const opposite = layer === "refined" ? "network" : "refined";
+    if (other === "" || this.scanId === null) return null;
+    if (other === "layer") return this.isLive ? null : this.#get(this.scanId, opposite, null);
+    if (other === "iterative") return this.#get(this.scanId, "iterative", null);
+    return this.#get(other.slice("scan:".length), layer, null);
+  }
+
+  async #get(scanId, layer, at) {
+    try {
+      return await this.archive.picture(scanId, layer, at);
+    } catch (fault) {
+      this.note = fault.message;
+      return null;
+    }
+  }
+
+  /** The picture of the second half: of the stream where that has it. */
+  secondPicture() {
+    const { other, layer } = this.chosen;
+    if (other !== "layer" || !this.isLive) return this.second;
+    return this.session.pictures[layer === "refined" ? "network" : "refined"] ?? null;
+  }
+
+  /** Bring the list of scans up to date. */
+  async refreshScans() {
+    this.archive.clear();
+    let scans;
+    try {
+      scans = (await scanList()).slice(0, SCANS_IN_LIST);
+    } catch {
+      return; // the connection says what is wrong
+    }
+    const named = scans.map(({ id, started }) => [id, started ? `${id} · ${clock(new Date(started))}` : id]);
+    fill(byId("scan-choice"), [["", "Live"], ...named], this.chosen.scan ?? "");
+    const others = [["", "nothing"], ["layer", "the other layer"], ["iterative", "iterative result"]];
+    fill(byId("other-choice"), [...others, ...named.map(([id, name]) => [`scan:${id}`, name])], this.chosen.other);
+  }
+
+  async #followMoments() {
+    if (document.hidden || this.scanId === null || (this.chosen.moment === null && !this.session.isRunning && this.moments.length > 0)) return;
+    await this.refreshMoments();
+  }
+
+  /** Bring the slider up to date with the moments that the daemon keeps. */
+  async refreshMoments() {
+    const { scanId } = this;
+    if (scanId === null) return;
+    let found;
+    try {
+      found = await moments(scanId, this.chosen.layer);
+    } catch {
+      return;
+    }
+    if (scanId !== this.scanId) return;
+    const shown = this.chosen.moment === null ? null : this.moments[this.chosen.moment]?.time_ns;
+    this.moments = found;
+    if (shown !== null) {
+      const at = found.findIndex(({ time_ns: time }) => time >= shown);
+      this.chosen.moment = at < 0 ? null : at; // moments are thinned out while a scan goes on
+    }
+    this.showSlider();
+  }
+
+  showSlider() {
+    const slider = byId("moment");
+    const count = this.moments.length;
+    slider.disabled = count === 0;
+    slider.max = String(count);
+    slider.value = String(this.chosen.moment ?? count);
+    const header = this.chosen.moment === null ? null : this.moments[this.chosen.moment];
+    const text = header ? `${plain(header.frames_stitched)} frames, ${clock(new Date(header.time_ns / 1e6))}` : this.isLive ? "now" : "last";
+    byId("moment-text").textContent = text;
+    slider.setAttribute("aria-valuetext", text);
+  }
+}
+
+function fill(select, options, value) {
+  const isSame = select.options.length === options.length && options.every(([key, name], i) => select.options[i].value === key && select.options[i].text === name);
+  if (!isSame) select.replaceChildren(...options.map(([key, name]) => new Option(name, key)));
+  select.value = value;
+}
