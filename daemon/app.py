@@ -11,6 +11,7 @@ import torch
 
 from daemon.backlog import Store
 from daemon.config import Config
+from daemon.diagnosis.diagnoses import Diagnoses
 from daemon.engine import Engine, EngineEvents
 from daemon.files.product import Product
 from daemon.health import Health
@@ -90,6 +91,8 @@ class Daemon:
         self._engine = Engine(setup.probe, setup.models, setup.engine_options(), self.metrics, events, store)
         self._generations = Generations(setup, config, self.metrics, self._engine)
         self._engine.pupil = self._generations.learner
+        self._examiner = Diagnoses(setup, config, self.book, self._engine, self._generations).examiner
+        self._engine.examiner = self._examiner
         self._last_verdict: dict[str, Verdict] = {}
         self._stopping = threading.Event()
         intake = self._intake
@@ -131,6 +134,7 @@ class Daemon:
             raise
         self._sinks = Sinks(self.hub, self._setup.sinks, config.output.sinks, self.metrics.count_sink)
         self._view.sinks = self._sinks.status
+        self._view.diagnosis = self._examiner.status
         self._view.viewers = lambda: self.publisher.subscribers + int(app.state.viewers.count)
         self._view.viewer_handshake_failures = lambda: self.publisher.handshake_failures
 
@@ -155,6 +159,7 @@ class Daemon:
             self.stop()
             raise
         self._generations.start()
+        self._examiner.start()
         self._ticker.start()
         self._systemd.say("READY=1")
         log.info("ready: page %s, updates %s", self.http.url, self.publisher.bound_endpoint)
@@ -165,6 +170,7 @@ class Daemon:
         self._stopping.set()
         for receiver in self._receivers:
             receiver.stop()
+        self._examiner.stop()
         self._generations.stop()
         self._intake.stop(end_scans=self._engine.is_alive)
         self._engine.stop(self._config.limits.stop_s if self._journal is not None else float("inf"))

@@ -358,7 +358,7 @@ class Engine:
         return work
 
     def _have_examined(self, work: ScanWork) -> None:
-        if self.examiner is None or work.again:
+        if self.examiner is None or work.again or self._wanted:
             return
         if self.examiner.wants(work.scan_id, work.stitched, has_ended=work.finish_by is not None):
             self.examiner.examine(work.scan_id, work.sample)
@@ -553,7 +553,9 @@ class Engine:
 def _frames(points: list[ScanPoint], pixel_size_m: float, correction: Correction) -> list[GroupFrame]:
     """Return points as groups take them; ``pixel_size_m`` is corrected already."""
     amplitude = correction.patterns(to_amplitude(np.stack([point.counts for point in points])))
-    where = correction.turned_positions(np.array([point.position_m for point in points], dtype=np.float64) / pixel_size_m)
+    where = correction.turned_positions(
+        np.array([point.position_m for point in points], dtype=np.float64) / pixel_size_m
+    )
     return [GroupFrame(p.index, a, (y, x)) for p, a, (y, x) in zip(points, amplitude, where.tolist(), strict=True)]
 
 

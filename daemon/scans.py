@@ -92,6 +92,13 @@ class ScanBook:
                 self.failure = None
         return record
 
+    def note(self, scan_id: str, sentence: str) -> None:
+        """Add a sentence to a scan's notes, once."""
+        with self._lock:
+            record = self._records.get(scan_id)
+            if record is not None:
+                self._records[scan_id] = replace(record, notes=tuple(dict.fromkeys((*record.notes, sentence))))
+
     def get(self, scan_id: str) -> ScanRecord | None:
         """Return a record."""
         with self._lock:

@@ -63,6 +63,7 @@ class View:
         self.current: str | None = None
         self.viewers: Callable[[], int] = lambda: 0
         self.sinks: Callable[[], list[dict[str, Any]]] = list
+        self.diagnosis: Callable[[], dict[str, Any]] = dict
         self.viewer_handshake_failures: Callable[[], int] = lambda: 0
 
     def is_ready(self) -> tuple[bool, dict[str, Any]]:
@@ -117,6 +118,7 @@ class View:
             "model": {"name": self._setup.model_name, "generation": self._engine.generation},
             "device": str(self._setup.device),
             "finetune": self._generations.status(),
+            "diagnosis": self.diagnosis(),
             "refine_updates": self._metrics.value("ptycholive_refine_updates_total"),
             "subscribers": self.viewers(),
             "sinks": self.sinks(),

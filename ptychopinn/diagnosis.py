@@ -17,7 +17,7 @@ What cannot be told apart, since the object is free, and what is done about it:
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,9 +36,9 @@ FRAMES = 50
 LEAST_FRAMES = 16
 NEAR = 1.2
 LEAST_SIDE_PX, MOST_SIDE_PX, KEPT_COUNTS = 64, 128, 0.9
-PASSES, SCALE_PASSES, PROBE_SWEEPS = 6, 10, 8
-TURN_FALL, SCALE_FALL, PROBE_FALL, LEAST_FALL = 0.8, 0.97, 0.7, 0.97
-TIE = 1.04
+PASSES, PROBE_SWEEPS = 8, 8
+TURN_FALL, SCALE_FALL, PROBE_FALL, LEAST_FALL = 0.8, 0.97, 0.7, 0.95
+TIE, MOST_TIED = 1.04, 3
 SCALE_STEP, MOST_SCALE_STEPS, LEAST_SCALE = 0.05, 3, 0.03
 LEAST_SHIFT_PX = 2
 COUNTS_RANGE = (0.5, 1.3)
@@ -82,7 +82,9 @@ class Diagnosis:
     seconds: float
 
 
-def diagnose(amplitude: Tensor, positions_px: NDArray[np.float64], probe: Tensor) -> Diagnosis | None:
+def diagnose(
+    amplitude: Tensor, positions_px: NDArray[np.float64], probe: Tensor, rest: Callable[[], None] = lambda: None
+) -> Diagnosis | None:
     """Return what is wrong with the first frames of a scan; None where too few of them overlap to tell.
 
     Parameters
@@ -91,13 +93,15 @@ def diagnose(amplitude: Tensor, positions_px: NDArray[np.float64], probe: Tensor
         sqrt(counts), zero frequency in the middle, -1 = no data. At most FRAMES that lie close together are used.
     positions_px : (n, 2) float64
     probe : (modes, N, N) complex64
+    rest
+        Called every few milliseconds of work: it may wait while others need the machine.
     """
     begun = time.monotonic()
     chosen = choose_frames(positions_px, probe)
     if len(chosen) < LEAST_FRAMES:
         return None
     amplitude, positions_px = amplitude[chosen.tolist()].cpu(), positions_px[chosen]
-    found = _Search(amplitude, positions_px, probe.cpu()).run()
+    found = _Search(amplitude, positions_px, probe.cpu(), rest).run()
     return replace(found, seconds=time.monotonic() - begun)
 
 
@@ -122,6 +126,11 @@ def lit_radius_px(probe: Tensor) -> float:
     return float(radius[min(int(inside.sum()), len(radius) - 1)])
 
 
+def scaled_to_counts(probe: Tensor, amplitude: Tensor) -> Tensor:
+    """Return a probe whose energy is the brightest frame's counts."""
+    return probe * _counts_ratio(amplitude, probe) ** 0.5
+
+
 def noise_rfactor(amplitude: Tensor) -> float:
     """Return the R-factor that Poisson noise alone gives, about: |sqrt(n) - sqrt(mu)| is 0.4 in light, sqrt(mu) in dark."""
     valid = amplitude >= 0
@@ -131,7 +140,7 @@ def noise_rfactor(amplitude: Tensor) -> float:
 
 
 def overlap_rfactor(
-    probe: Tensor, amplitude: Tensor, positions_px: NDArray[np.float64], passes: int = PASSES
+    probe: Tensor, amplitude: Tensor, positions_px: NDArray[np.float64], rest: Callable[[], None] = lambda: None
 ) -> tuple[float, Refiner]:
     """Return the R-factor of the picture that frames share after some passes from an empty object, and the picture."""
     empty = torch.ones(probe.shape[-2:], dtype=torch.complex64)
@@ -139,8 +148,9 @@ def overlap_rfactor(
     for index, (pattern, where) in enumerate(zip(amplitude, positions_px.tolist(), strict=True)):
         refiner.add(index, pattern, (where[0], where[1]))
     done = 0
-    while done < passes * len(amplitude) and (count := refiner.step()):
+    while done < PASSES * len(amplitude) and (count := refiner.step()):
         done += count
+        rest()
     return (float("inf") if refiner.rfactor is None else refiner.rfactor), refiner
 
 
@@ -191,7 +201,9 @@ def _without_ramp(picture: Tensor, inside: Tensor) -> Tensor:
 class _Search:
     """The hypotheses, tried on one set of frames."""
 
-    def __init__(self, amplitude: Tensor, positions_px: NDArray[np.float64], probe: Tensor) -> None:
+    def __init__(
+        self, amplitude: Tensor, positions_px: NDArray[np.float64], probe: Tensor, rest: Callable[[], None]
+    ) -> None:
         ratio = _counts_ratio(amplitude, probe)
         is_as_bright = COUNTS_RANGE[0] <= ratio <= COUNTS_RANGE[1]
         self._whole, self._whole_probe = amplitude, probe
@@ -200,7 +212,8 @@ class _Search:
         self._amplitude = inner.numpy()
         self._positions_px = positions_px * factor
         self._noise = noise_rfactor(inner)
-        self._tried: dict[tuple[Correction, int], tuple[float, Refiner]] = {}
+        self._tried: dict[Correction, tuple[float, Refiner]] = {}
+        self._rest = rest
 
     def run(self) -> Diagnosis:
         """Return the diagnosis, its time not yet filled in."""
@@ -239,31 +252,31 @@ class _Search:
     def _turns(self, start: Correction) -> tuple[Correction, list[Correction]]:
         """Return the best single turn, or pair of one of the patterns and one of the positions, and its equals."""
         turns = [name for name in TURNS if name != "identity"]
-        tried = [start, *(replace(start, pattern_turn=name) for name in turns)]
+        tried = [start, *(self._centred(replace(start, pattern_turn=name)) for name in turns)]
         tried += [replace(start, position_turn=name) for name in turns]
         best = min(tried, key=self._rfactor)
-        if not self._is_turn_better(best, start):
-            return start, []
-        pairs = [replace(best, pattern_turn=name) for name in TURNS] + [replace(best, position_turn=name) for name in TURNS]
-        further = min(pairs, key=self._rfactor)
-        best = further if self._is_turn_better(further, best) else best
         equals = [other for other in tried if other != best and self._rfactor(other) < TIE * self._rfactor(best)]
+        if len(equals) > MOST_TIED or not self._is_turn_better(best, start):
+            return start, []
+        others = [name for name in TURNS if name != best.position_turn]
+        further = min((replace(best, position_turn=name) for name in others), key=self._rfactor)
+        best = further if self._is_turn_better(further, best) else best
         return self._told_from_conjugate(best, equals)
 
     def _pairs(self, best: Correction, others: list[Correction]) -> tuple[Correction, list[Correction]]:
         """Return the best pair of turns of all, where it is better than what has been found."""
         start = self._start
-        pairs = [replace(start, pattern_turn=one, position_turn=other) for one in TURNS for other in TURNS]
+        centred = [self._centred(replace(start, pattern_turn=name)) for name in TURNS]
+        pairs = [replace(one, position_turn=name) for one in centred for name in TURNS]
         pair = min(pairs, key=self._rfactor)
         return self._told_from_conjugate(pair, []) if self._is_turn_better(pair, best) else (best, others)
 
     def _told_from_conjugate(self, best: Correction, equals: list[Correction]) -> tuple[Correction, list[Correction]]:
         """Take the conjugate probe for patterns turned by 180 degrees where the picture's absorption says so."""
-        best = self._centred(best)
         if best.pattern_turn != "rot180":
             return best, equals
         conjugate = self._centred(replace(best, pattern_turn="identity", is_conjugate=True))
-        sign = absorption_sign(self._try(best, SCALE_PASSES)[1])
+        sign = absorption_sign(self._try(best)[1])
         if sign < -LEAST_SIGN:
             return conjugate, equals
         return best, equals if sign > LEAST_SIGN else [*equals, conjugate]
@@ -283,11 +296,11 @@ class _Search:
         below, here, above = (rfactors[lowest + k] for k in (-1, 0, 1))
         scale = 1 + SCALE_STEP * (lowest + (below - above) / 2 / max(below - 2 * here + above, 1e-12))
         scaled = replace(best, position_scale=round(scale, 4))
-        fell = self._is_below(self._rfactor(scaled, SCALE_PASSES), rfactors[0], SCALE_FALL)
+        fell = self._is_below(self._rfactor(scaled), rfactors[0], SCALE_FALL)
         return scaled if abs(scale - 1) >= LEAST_SCALE and fell else best
 
     def _scale_rfactor(self, best: Correction, step: int) -> float:
-        return self._rfactor(replace(best, position_scale=1 + SCALE_STEP * step), SCALE_PASSES)
+        return self._rfactor(replace(best, position_scale=1 + SCALE_STEP * step))
 
     def _probe_rfactor(self, correction: Correction) -> float:
         """Return R of the same frames with a probe retrieved from them."""
@@ -301,23 +314,23 @@ class _Search:
 
     def _is_below(self, one: float, other: float, share: float) -> bool:
         """Whether R is below a share of another, noise taken off both, and by more than chance would give."""
-        return one - self._noise < share * (other - self._noise) and one < LEAST_FALL * other
+        return one - self._noise < share * (other - self._noise) and one < max(share, LEAST_FALL) * other
 
     def _is_probe_poor(self, correction: Correction, own: float) -> bool:
         return self._is_below(own, self._rfactor(correction), PROBE_FALL)
 
-    def _rfactor(self, correction: Correction, passes: int = PASSES) -> float:
-        return self._try(correction, passes)[0]
+    def _rfactor(self, correction: Correction) -> float:
+        return self._try(correction)[0]
 
-    def _try(self, correction: Correction, passes: int) -> tuple[float, Refiner]:
-        if (correction, passes) not in self._tried:
-            self._tried[correction, passes] = overlap_rfactor(
+    def _try(self, correction: Correction) -> tuple[float, Refiner]:
+        if correction not in self._tried:
+            self._tried[correction] = overlap_rfactor(
                 torch.from_numpy(correction.probe(self._probe.numpy())),
                 torch.from_numpy(correction.patterns(self._amplitude)),
                 correction.positions(self._positions_px),
-                passes,
+                self._rest,
             )
-        return self._tried[correction, passes]
+        return self._tried[correction]
 
 
 def _counts_ratio(amplitude: Tensor, probe: Tensor) -> float:

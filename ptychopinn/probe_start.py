@@ -51,7 +51,9 @@ def zone_plate_probe(
 ) -> NDArray[np.complex64]:
     """Return the probe ``(1, N, N)`` of a zone plate with a central stop of that diameter."""
     if central_stop_m >= diameter_m:
-        raise GeometryError(f"a central stop of {central_stop_m:g} m hides a zone plate of {diameter_m:g} m; correct one")
+        raise GeometryError(
+            f"a central stop of {central_stop_m:g} m hides a zone plate of {diameter_m:g} m; correct one"
+        )
     outer = 1 / (2 * outermost_zone_width_m)
     _check(field, (outer, outer), defocus_m, "zone plate")
     qy, qx = _frequencies(field)

@@ -36,7 +36,7 @@ LEAST_PRIOR = 2.0
 LEAST_CONTRAST = 0.05
 FLOOR = 0.01
 NEW_SHARE = 10.0
-LEAST_TURN_RAD = 0.02
+LEAST_TURN_RAD, SURE = 0.02, 5.0
 PROBE_FRAMES, PROBE_PASSES, PROBE_STEP = 100, 3, 0.3
 
 StartAt = Callable[[tuple[float, float]], Tensor]
@@ -289,7 +289,7 @@ class Refiner:
         if self._learns_probe(block):
             block.probe_descent = _plus(block.probe_descent, (back * patches.conj()[:, None]).sum(0))
             block.probe_curvature = _plus(block.probe_curvature, patches.abs().square().sum(0))
-        block.shift += _shift_sums(magnitude, excess, amplitude >= 0)
+        block.shift += _shift_sums(magnitude, amplitude)
         self._note(frames, excess.abs().sum((1, 2)).tolist(), amplitude.clamp_min(0.0).sum((1, 2)).tolist())
 
     def _note(self, frames: list[_Kept], misfits: list[float], totals: list[float]) -> None:
@@ -338,7 +338,13 @@ class Refiner:
         A ramp is the slowest of all for the descent, since each frame alone hardly feels it.
         """
         pull, stiffness = block.shift.tolist()
-        ramp = [2 * np.pi / self.size_px * p / max(s, 1e-12) for p, s in zip(pull, stiffness, strict=True)]
+        certain = [
+            p**2 > SURE**2 * s / 4 for p, s in zip(pull, stiffness, strict=True)
+        ]  # an amplitude's variance is 1/4
+        ramp = [
+            2 * np.pi / self.size_px * p / s if is_sure else 0.0
+            for p, s, is_sure in zip(pull, stiffness, certain, strict=True)
+        ]
         turns = [r * side for r, side in zip(ramp, block.known.shape, strict=True)]
         if max(map(abs, turns)) < LEAST_TURN_RAD:
             return
@@ -396,9 +402,11 @@ def _plus(total: Tensor | None, part: Tensor) -> Tensor:
     return part if total is None else total.add_(part)
 
 
-def _shift_sums(magnitude: Tensor, excess: Tensor, valid: Tensor) -> Tensor:
+def _shift_sums(magnitude: Tensor, amplitude: Tensor) -> Tensor:
     """Return pull and stiffness ``(2, 2)``, each (y, x), of the patterns' common shift, in least squares."""
+    valid = amplitude >= 0
     slopes = [(torch.roll(magnitude, -1, d) - torch.roll(magnitude, 1, d)) * valid / 2 for d in (-2, -1)]
+    excess = (magnitude.square() - amplitude.square()) / (2 * magnitude.clamp_min(0.5))  # unbiased at few counts too
     pull = torch.stack([(excess * slope).sum() for slope in slopes])
     return torch.stack([pull, torch.stack([slope.square().sum() for slope in slopes])])
 

@@ -25,6 +25,7 @@ from daemon.metrics import Metrics
 from daemon.setup import Setup
 from ptychopinn.atomic import write_atomically
 from ptychopinn.bundle import Bundle, write_bundle
+from ptychopinn.correction import Correction
 from ptychopinn.errors import FileFormatError, ReconstructionError
 from ptychopinn.finetune import FinetuneOptions
 from ptychopinn.model.network import LiftNet
@@ -47,6 +48,9 @@ class Generations:
         self._promoted: list[Path] = []
         sharp = setup.models.sharp
         self._learns = ""
+        self._metrics, self._config = metrics, config
+        self._has_probe = not config.optics.is_retrieved
+        self._is_started = False
         self.learner: Learner | None = None
         if config.finetune.enabled and config.model.gridsize == 1 and sharp is not None and self._base is not None:
             self._learns = self._base.architecture
@@ -91,14 +95,30 @@ class Generations:
         log.info("going on with the fine-tuned model %s", paths[-1].name)
 
     def start(self) -> None:
-        """Start learning."""
-        if self.learner is not None:
-            self.learner.start()
+        """Start learning, or, where the probe is a guess, when it is known."""
+        with self._lock:
+            self._is_started = True
+            if self.learner is not None and self._has_probe:
+                self.learner.start()
 
     def stop(self) -> None:
         """Stop learning."""
         if self.learner is not None:
             self.learner.stop()
+
+    def use_probe(self, probe: NDArray[Any], change: Correction) -> None:
+        """Take another probe ``(modes, N, N)``, and correct frames further; what is learnt from now on is for these."""
+        with self._lock:
+            models = self._setup.use_probe(probe)
+            learner, sharp = self.learner, models.sharp
+            if learner is not None and sharp is not None:
+                learner.stop()
+                self.learner = Learner(self._options(self._config, sharp), self._metrics, self._take)
+                self._engine.pupil = self.learner
+                if self._is_started:
+                    self.learner.start()
+            self._has_probe = True
+            self._engine.use_probe(self._setup.probe, models, change)
 
     def status(self) -> dict[str, Any]:
         """Return what fine-tuning does."""

@@ -21,6 +21,7 @@ SIDE_PX = 320
 MOST_LOOKS = 48
 FIRST_PAUSE_S = 0.5
 KEEP_SCANS = 4
+LAYERS = ("network", "refined")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +68,7 @@ class History:
                 _keep(layer, _look(*canvas))
 
     def listing(self, scan_id: str, layer: str) -> list[dict[str, Any]]:
-        """What is kept, oldest first: headers of the pictures, without their pixels."""
+        """Headers of what is kept, oldest first; of the other layer where there is only that."""
         return [look.header for look in self._looks(scan_id, layer)]
 
     def message(self, scan_id: str, layer: str, number: int) -> Message | None:
@@ -82,8 +83,9 @@ class History:
         return Message("snapshot", header, (pixels.tobytes(), (weight * look.weight_scale).astype("<f4").tobytes()))
 
     def _looks(self, scan_id: str, layer: str) -> list[Look]:
-        kept = self._scans.get(scan_id, {}).get(layer)
-        return [] if kept is None else list(kept.looks)
+        layers = self._scans.get(scan_id, {})
+        kept = layers.get(layer) or next(iter(layers.values()), None)
+        return [] if kept is None or layer not in LAYERS else list(kept.looks)
 
 
 def _keep(layer: _Layer, look: Look) -> None:

@@ -6,7 +6,7 @@ import { isNear, measure, paint, rangeOf } from "./ranges.js";
 
 const BUDGET_MS = 10;
 const MEASURE_MS = 400;
-const MEASURE_SHARE = 0.08;
+const MEASURE_SHARE = 0.05;
 const SMOOTH_BELOW_SCALE = 2;
 
 export class Stage {

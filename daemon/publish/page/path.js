@@ -45,7 +45,7 @@ export class Path {
     const context = canvas.getContext("2d");
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (this.points.length === 0 || this.scanId !== this.wantedScan()) return;
-    const ratio = window.devicePixelRatio;
+    const ratio = (window.devicePixelRatio * parseFloat(getComputedStyle(canvas).fontSize)) / 14; // grows with the text
     this.#line(context, camera, ratio);
     if (isRunning) mark(context, camera.toScreen(...this.points.at(-1).map((value) => value + 0.5)), ratio);
   }

@@ -39,10 +39,25 @@ def test_the_readme_configuration_is_one(tmp_path: Path):
     assert load_config(tmp_path / "readme.toml").positions.shape == (40, 60)
 
 
+def prose(page: Path) -> str:
+    """Return a page without its code."""
+    return re.sub(r"^ *```.*?^ *```|`[^`\n]+`", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
 def test_links_in_documents_lead_somewhere():
+    links = 0
     for page in [*ROOT.glob("*.md"), *(ROOT / "deploy").rglob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", prose(page)):
+            place = page.parent / target if target else page
+            assert place.exists(), f"{page.name}: {target}"
+            assert not anchor or anchor in anchors(place), f"{page.name}: {target}#{anchor}"
+            links += 1
+    assert links > 60
 
 
 def test_every_verb_is_in_the_readme():
@@ -51,6 +66,25 @@ def test_every_verb_is_in_the_readme():
     assert verbs
     for verb in verbs:
         assert f"`{verb}`" in text, verb
+
+
+def test_commands_in_documents_have_known_verbs_and_options():
+    reference = (ROOT / "deploy/docs/reference/cli.md").read_text()
+    known = {
+        title: set(re.findall(r"--[a-z-]+", text))
+        for title, text in re.findall(r"(?ms)^## (.+?)\n(.*?)(?=^## |\Z)", reference)
+    }
+    seen = 0
+    for page in [*ROOT.glob("*.md"), *(ROOT / "deploy").rglob("*.md")]:
+        text = re.sub(r"\\\n\s*", "", page.read_text())
+        for words in re.findall(r"(?m)(?:^ *|`)ptycholive ([a-z][^`\n]*)", text):
+            words = words.partition("#")[0].split()
+            verb = next((name for name in (" ".join(words[:2]), words[0]) if name in known), None)
+            assert verb, f"{page.name}: ptycholive {' '.join(words)}"
+            options = {word.partition("=")[0] for word in words if word.startswith("--")}
+            assert options <= known[verb], f"{page.name}: ptycholive {' '.join(words)}"
+            seen += 1
+    assert seen > 30
 
 
 def test_the_imported_modules_are_ours():
