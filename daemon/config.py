@@ -232,7 +232,9 @@ class Optics(Section):
     detector_pixel_size_m: Positive | None = Field(None, description="Detector pixel, m; else what the stream says.")
     object_pixel_size_m: Positive | None = Field(None, description="Object pixel, m, in place of the three above.")
     probe_file: Path | None = Field(None, description="Product, NPZ or CXI with the probe; else give what made it:")
-    zone_plate: ZonePlate | None = Field(None, description="A zone plate, from which a first guess of the probe is made.")
+    zone_plate: ZonePlate | None = Field(
+        None, description="A zone plate, from which a first guess of the probe is made."
+    )
     pinhole: Pinhole | None = Field(None, description="A pinhole, likewise.")
     kb: KbMirrors | None = Field(None, description="A pair of mirrors, likewise.")
     retrieve_probe: bool = Field(
@@ -264,7 +266,9 @@ class ModelOptions(Section):
     batch_timeout_s: Positive = Field(0.05, description="Longest wait of the engine for frames, s.")
     gridsize: Literal[1, 2] = Field(1, description="Groups of gridsize squared frames.")
     dtype: Literal["float32"] = Field("float32", description="Number type of the model.")
-    projections: Annotated[int, Field(ge=1, le=16)] = Field(2, description="Of the plain lift; a bundle states its own.")
+    projections: Annotated[int, Field(ge=1, le=16)] = Field(
+        2, description="Of the plain lift; a bundle states its own."
+    )
 
 
 class MosaicOptions(Section):

@@ -41,7 +41,7 @@ def turn_matrix(turn: str) -> NDArray[np.float64]:
     """Return the matrix ``(2, 2)`` that turns a position ``(y, x)``."""
     swapped, sign_y, sign_x = TURNS[turn]
     matrix = np.array([[0.0, 1.0], [1.0, 0.0]]) if swapped else np.eye(2)
-    return matrix * np.array([[sign_y], [sign_x]])
+    return np.asarray(matrix * np.array([[sign_y], [sign_x]]), dtype=np.float64)
 
 
 def composed(first: str, then: str) -> str:

@@ -111,10 +111,9 @@ def choose_frames(positions_px: NDArray[np.float64], probe: Tensor, most: int = 
         return np.zeros(0, dtype=np.int64)
     radius = NEAR * lit_radius_px(probe)
     tree = cKDTree(positions_px)
-    crowd = [len(near) for near in tree.query_ball_point(positions_px, radius)]
-    _, nearest = tree.query(positions_px[int(np.argmax(crowd))], k=min(most, len(positions_px)))
-    overlapping = np.array(crowd)[nearest] > 1
-    return np.sort(nearest[overlapping]).astype(np.int64)
+    crowd = np.asarray(tree.query_ball_point(positions_px, radius, return_length=True))
+    nearest = np.asarray(tree.query(positions_px[int(np.argmax(crowd))], k=min(most, len(positions_px)))[1], np.int64)
+    return np.sort(nearest[crowd[nearest] > 1])
 
 
 def lit_radius_px(probe: Tensor) -> float:
@@ -128,7 +127,8 @@ def lit_radius_px(probe: Tensor) -> float:
 
 def scaled_to_counts(probe: Tensor, amplitude: Tensor) -> Tensor:
     """Return a probe whose energy is the brightest frame's counts."""
-    return probe * _counts_ratio(amplitude, probe) ** 0.5
+    scaled: Tensor = probe * _counts_ratio(amplitude, probe) ** 0.5
+    return scaled
 
 
 def noise_rfactor(amplitude: Tensor) -> float:

@@ -8,7 +8,7 @@ O_net the network's mosaic; divides it by its diagonal curvature sum |P|^2 + lam
 anew when the descent turns against it). That settles slow phase in some ten passes, where sweeps frame by frame need a
 hundred; a ramp over everything, slowest of all, is found from the patterns' common shift. Counts are photons, so lambda is
 in photons a pixel: amplitudes of Poisson counts have the variance 1/4, and a network's error of standard deviation s gives
-lambda = 1 / (4 s^2). It is LEAST_PRIOR, and more where the photons say less than the network does: for a weak sample in few
+lambda = 1 / (4 s^2). It is small, and larger where the photons say less than the network does: for a weak sample in few
 counts (see :func:`_prior`).
 
 Blocks: all frames while they are few, else the newest frame and those nearest to it, so that a pass costs the same in a
@@ -32,7 +32,7 @@ from ptychopinn.canvas import Box, Canvas
 BLOCK_FRAMES = 1024
 BLOCK_PASSES = 6
 CHUNK_FRAMES = 8
-LEAST_PRIOR = 2.0
+PRIOR, PRIOR_SHARE, DOUBT = 2.0, 0.005, 2.0
 LEAST_CONTRAST = 0.05
 FLOOR = 0.01
 NEW_SHARE = 10.0
@@ -414,12 +414,12 @@ def _shift_sums(magnitude: Tensor, amplitude: Tensor) -> Tensor:
 def _prior(picture: Tensor, coverage: Tensor, peak: float) -> float:
     """Return the prior's strength, photons a pixel.
 
-    LEAST_PRIOR, and where the photons W on a pixel tell a contrast c from noise badly (W c^2 small) as much as the
-    contrast itself allows the network to be wrong: 1 / (4 c^2).
+    A share of the photons W on a pixel, PRIOR at most; and where they tell a contrast c from noise badly (W c^2 small) as
+    much as the contrast itself allows the network to be wrong, 1 / (4 c^2), DOUBT at most.
     """
     weight = coverage.sum().clamp_min(1e-12)
     mean = (picture * coverage).sum() / weight
     spread = ((picture - mean).abs().square() * coverage).sum() / weight
     contrast = max(float(spread / mean.abs().square().clamp_min(1e-12)), LEAST_CONTRAST**2)
     photons = peak * float(coverage.square().sum() / weight)
-    return LEAST_PRIOR + 1 / (4 * contrast) / (1 + 2 * photons * contrast)
+    return min(PRIOR, PRIOR_SHARE * photons) + min(DOUBT, 1 / (4 * contrast) / (1 + 2 * photons * contrast))

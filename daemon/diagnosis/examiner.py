@@ -167,7 +167,9 @@ class Examiner:
                 self._look(scan_id, frames)
             except Exception as fault:  # the scan goes on without a diagnosis
                 if not self._stopping.is_set():
-                    log.warning("scan %s was not examined: %s", scan_id, fault, exc_info=not isinstance(fault, DaemonError))
+                    log.warning(
+                        "scan %s was not examined: %s", scan_id, fault, exc_info=not isinstance(fault, DaemonError)
+                    )
                     self._events.on_said(scan_id, f"the first frames could not be examined: {fault}")
             self._state.doing, self._state.last_s = "waiting for frames", time.monotonic() - begun
             self._state.looks += 1
@@ -193,7 +195,9 @@ class Examiner:
         self._state.doing = "retrieving the probe"
         chosen = choose_frames(positions_px, guess, self._options.retrieve_frames)
         if len(chosen) < LEAST_FRAMES:
-            self._events.on_said(scan_id, f"only {len(chosen)} of the first frames overlap, too few to retrieve the probe")
+            self._events.on_said(
+                scan_id, f"only {len(chosen)} of the first frames overlap, too few to retrieve the probe"
+            )
             return None
         guess = scaled_to_counts(guess, amplitude)
         arrays = {"amplitude": amplitude[chosen].numpy(), "positions_px": positions_px[chosen], "probe": guess.numpy()}

@@ -52,7 +52,7 @@ class SideProcess:
         """
         with tempfile.TemporaryDirectory(prefix="ptycholive-") as folder:
             given, made, said = (Path(folder) / name for name in ("in.npz", "out.npz", "said"))
-            np.savez(given, options=np.array(json.dumps(options)), **arrays)
+            np.savez(given, options=np.array(json.dumps(options)), **dict[str, Any](arrays))
             try:
                 with said.open("wb") as stderr:
                     process = subprocess.Popen(

@@ -108,12 +108,13 @@ class Generations:
 
     def use_probe(self, probe: NDArray[Any], change: Correction) -> None:
         """Take another probe ``(modes, N, N)``, and correct frames further; what is learnt from now on is for these."""
+        learner = self.learner
+        if learner is not None:
+            learner.stop()  # without the lock, which its thread may wait for
         with self._lock:
             models = self._setup.use_probe(probe)
-            learner, sharp = self.learner, models.sharp
-            if learner is not None and sharp is not None:
-                learner.stop()
-                self.learner = Learner(self._options(self._config, sharp), self._metrics, self._take)
+            if learner is not None and models.sharp is not None:
+                self.learner = Learner(self._options(self._config, models.sharp), self._metrics, self._take)
                 self._engine.pupil = self.learner
                 if self._is_started:
                     self.learner.start()

@@ -65,7 +65,10 @@ class PtychoDataset(Dataset[Batch]):
             )
             self._frames.append(
                 Frames(
-                    *(frames[name] for name in ("images", "positions_px", "start_px", "scan_index")),
+                    images=frames["images"],
+                    positions_px=frames["positions_px"],
+                    start_px=frames["start_px"],
+                    scan_index=frames["scan_index"],
                     truth=optics["truth"] if about["has_truth"] else None,
                     constants=about["constants"],
                 )
@@ -85,7 +88,7 @@ class PtychoDataset(Dataset[Batch]):
         numbers = torch.arange(len(self))[index].reshape(-1)
         experiments = self._experiment[numbers]
         parts, order = [], []
-        for experiment in experiments.unique().tolist():
+        for experiment in sorted(set(experiments.tolist())):
             mine = torch.nonzero(experiments == experiment)[:, 0]
             members = self._members[numbers[mine]]
             parts.append(
@@ -94,7 +97,7 @@ class PtychoDataset(Dataset[Batch]):
             order.append(mine)
         group = parts[0]
         if len(parts) > 1:
-            group = torch.cat(parts)[torch.cat(order).argsort()]  # type: ignore[call-overload]
+            group = TensorDict.cat(parts)[torch.cat(order).argsort()]
         return Batch(group, self.probes[experiments][:, None], self.probe_scaling[experiments])
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:

@@ -123,5 +123,5 @@ def torch_loader(dataset: PtychoDataset, batch_size: int, *, seed: int | None, w
     return DataLoader(dataset, batch_sampler=sampler, collate_fn=_as_it_is, num_workers=workers)
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     return batch

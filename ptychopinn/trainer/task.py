@@ -24,7 +24,10 @@ class Moment(NamedTuple):
 class Task(Protocol):
     """A network with its loss."""
 
-    network: nn.Module
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+        ...
 
     def loss(self, batch: Batch, moment: Moment | None) -> dict[str, Tensor]:
         """Return ``loss``, which is trained, and its parts for the log; no moment: a batch of the validation."""

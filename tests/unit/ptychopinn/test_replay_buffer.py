@@ -20,7 +20,8 @@ def test_it_is_bounded_and_keeps_the_newest_and_a_sample_fair_by_position():
     newest = [i for i in range(1000) if not is_held_out(i)][-20:]
     assert set(newest) <= {key[1] for key in buffer._recent}
     older = sorted(key[1] for key in buffer._older)
-    assert older[0] < 350 and older[-1] > 650
+    assert older[0] < 350
+    assert older[-1] > 650
 
 
 def test_about_a_tenth_is_held_out_and_never_in_a_neighbourhood():

@@ -67,7 +67,12 @@ def test_schedulers_step() -> None:
     warm = rates(6, scheduler="WarmupCosine", lr_warmup_epochs=2, lr_min_ratio=0.1, epochs=6)
     assert warm == pytest.approx([0.1, 0.55, 1.0, 0.775, 0.325, 0.1])
     staged = rates(
-        4, scheduler="MultiStage", stage_1_epochs=1, stage_2_epochs=1, stage_3_epochs=2, physics_weight_schedule="linear"
+        4,
+        scheduler="MultiStage",
+        stage_1_epochs=1,
+        stage_2_epochs=1,
+        stage_3_epochs=2,
+        physics_weight_schedule="linear",
     )
     assert staged == pytest.approx([1.0, 0.55, 0.1, 0.1])
     for name in ("ReduceLROnPlateau", "Adaptive"):

@@ -16,15 +16,15 @@ from ptychopinn.simulate import Recipe, simulate_scan
 
 def experiment(name: str = "one", seed: int = 4, frames: int = 25, **recipe: Any) -> Experiment:
     scan = simulate_scan(Recipe(size_px=64, frames=frames, overlap_ratio=0.75, phase_rad=0.6, seed=seed, **recipe))
-    return Experiment(
-        name, scan.amplitude.numpy(), scan.positions_px, scan.probe.numpy(), object=scan.object.numpy()
-    )
+    return Experiment(name, scan.amplitude.numpy(), scan.positions_px, scan.probe.numpy(), object=scan.object.numpy())
 
 
 def grid_experiment(name: str = "grid", side: int = 12, step: float = 2.0, modes: int = 1) -> Experiment:
     """Return a scan on a grid, frame k all of amplitude k + 1, of which a few pixels have no data."""
     rows, columns = np.divmod(np.arange(side**2), side)
-    amplitude = np.ones((side**2, 64, 64), dtype=np.float32) * np.arange(1, side**2 + 1, dtype=np.float32)[:, None, None]
+    amplitude = (
+        np.ones((side**2, 64, 64), dtype=np.float32) * np.arange(1, side**2 + 1, dtype=np.float32)[:, None, None]
+    )
     amplitude[:, 0, :3] = -1
     probe = np.ones((modes, 64, 64), dtype=np.complex64)
     truth = np.exp(1j * np.linspace(0, 3, 200 * 200).reshape(200, 200)).astype(np.complex64)
