@@ -282,7 +282,7 @@ class MosaicOptions(Section):
 class Diagnosis(Section):
     """Whether patterns, positions and probe fit together, told from a scan's first frames."""
 
-    enabled: bool = Field(True, description="Look, and say what is wrong, with figures.")
+    enabled: bool = Field(False, description="Look, and say what is wrong, with figures.")
     auto_fix: bool = Field(False, description="Also set it right, in this scan and in later ones.")
     frames: Annotated[int, Field(ge=16, le=1000)] = Field(50, description="Frames of a scan after which it looks.")
 

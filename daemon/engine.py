@@ -43,6 +43,7 @@ LEAST_VISITS, ENOUGH_VISITS = 2, 16
 WARM_UP_ROUNDS = 3
 SHARP_SHARE = 0.6
 CHECKPOINT_SHARE = 0.02
+AGAIN_FINISH_S = 15.0
 LABELS, LABEL_VISITS = 16, 8
 
 log = logging.getLogger(__name__)
@@ -286,7 +287,7 @@ class Engine:
         work = self._new_work(old.scan_id)
         work.begin_again(old, correct)
         if work.finish_by is not None:
-            work.finish_by = time.monotonic() + self._options.refine_finish_s
+            work.finish_by = time.monotonic() + max(AGAIN_FINISH_S, self._options.refine_finish_s)
         return work
 
     def _lay_again(self, work: ScanWork) -> None:
@@ -529,6 +530,8 @@ class Engine:
         work.waiting_ns.clear()
 
     def _close_finished(self) -> None:
+        if self._wanted and not self._stop.is_set():
+            return  # another probe may be among it
         due = [w for w in self._work.values() if w.finish_by is not None]
         for work in due:
             is_held = self.examiner is not None and self.examiner.holds(work.scan_id)

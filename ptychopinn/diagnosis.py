@@ -36,12 +36,12 @@ FRAMES = 50
 LEAST_FRAMES = 16
 NEAR = 1.2
 LEAST_SIDE_PX, MOST_SIDE_PX, KEPT_COUNTS = 64, 128, 0.9
-PASSES, PROBE_SWEEPS = 8, 8
-TURN_FALL, SCALE_FALL, PROBE_FALL, LEAST_FALL = 0.8, 0.97, 0.7, 0.95
+PASSES, PROBE_SWEEPS, TURN_SWEEPS = 8, 8, 12
+TURN_FALL, SCALE_FALL, PROBE_FALL, LEAST_FALL, PROBE_LEAST_FALL = 0.8, 0.97, 0.7, 0.95, 0.8
 TIE, MOST_TIED = 1.04, 3
 SCALE_STEP, MOST_SCALE_STEPS, LEAST_SCALE = 0.05, 3, 0.03
 LEAST_SHIFT_PX = 2
-COUNTS_RANGE = (0.5, 1.3)
+COUNTS_RANGE = (1 / 3, 3.0)
 LEAST_SIGN = 0.15
 WORTH_SAYING = 0.99
 
@@ -83,7 +83,12 @@ class Diagnosis:
 
 
 def diagnose(
-    amplitude: Tensor, positions_px: NDArray[np.float64], probe: Tensor, rest: Callable[[], None] = lambda: None
+    amplitude: Tensor,
+    positions_px: NDArray[np.float64],
+    probe: Tensor,
+    rest: Callable[[], None] = lambda: None,
+    *,
+    is_own_probe: bool = False,
 ) -> Diagnosis | None:
     """Return what is wrong with the first frames of a scan; None where too few of them overlap to tell.
 
@@ -95,13 +100,15 @@ def diagnose(
     probe : (modes, N, N) complex64
     rest
         Called every few milliseconds of work: it may wait while others need the machine.
+    is_own_probe
+        Whether the probe was retrieved from these very patterns, so that it is turned as they are.
     """
     begun = time.monotonic()
     chosen = choose_frames(positions_px, probe)
     if len(chosen) < LEAST_FRAMES:
         return None
     amplitude, positions_px = amplitude[chosen.tolist()].cpu(), positions_px[chosen]
-    found = _Search(amplitude, positions_px, probe.cpu(), rest).run()
+    found = _Search(amplitude, positions_px, probe.cpu(), rest).run(is_own_probe)
     return replace(found, seconds=time.monotonic() - begun)
 
 
@@ -114,6 +121,30 @@ def choose_frames(positions_px: NDArray[np.float64], probe: Tensor, most: int = 
     crowd = np.asarray(tree.query_ball_point(positions_px, radius, return_length=True))
     nearest = np.asarray(tree.query(positions_px[int(np.argmax(crowd))], k=min(most, len(positions_px)))[1], np.int64)
     return np.sort(nearest[crowd[nearest] > 1])
+
+
+def relative_turn(
+    amplitude: Tensor, positions_px: NDArray[np.float64], guess: Tensor, rest: Callable[[], None] = lambda: None
+) -> str:
+    """Return how positions are to be turned so that a probe can be retrieved, "identity" where that is not clear.
+
+    ``guess`` ``(modes, N, N)`` need not be good; its energy is that of a frame. Only what patterns and positions are to each
+    other is told: a probe that is retrieved from turned patterns is turned likewise.
+    """
+    chosen = choose_frames(positions_px, guess)
+    if len(chosen) < LEAST_FRAMES:
+        return "identity"
+    probe, inner, factor = inner_part(guess, amplitude[chosen.tolist()])
+    places = positions_px[chosen] * factor
+    rfactors: dict[str, float] = {}
+    for turn in TURNS:
+        turned_px = places @ turn_matrix(turn).T
+        found = retrieve(inner, turned_px, probe, sweeps=TURN_SWEEPS, on_sweep=lambda _sweep, _rfactor: rest())
+        rfactors[turn] = found.rfactors[-1]
+    best = min(rfactors, key=rfactors.__getitem__)
+    noise = noise_rfactor(inner)
+    is_clear = rfactors[best] - noise < TURN_FALL * (rfactors["identity"] - noise)
+    return best if is_clear and rfactors[best] < LEAST_FALL * rfactors["identity"] else "identity"
 
 
 def lit_radius_px(probe: Tensor) -> float:
@@ -215,7 +246,7 @@ class _Search:
         self._tried: dict[Correction, tuple[float, Refiner]] = {}
         self._rest = rest
 
-    def run(self) -> Diagnosis:
+    def run(self, is_own_probe: bool) -> Diagnosis:
         """Return the diagnosis, its time not yet filled in."""
         best, others = self._turns(self._start)
         own = self._probe_rfactor(best)
@@ -228,6 +259,8 @@ class _Search:
         elif not _is_turned(best):
             best = replace(best, pattern_shift_px=(0, 0))
         words = _words(best, others)
+        if is_own_probe and best.position_turn != "identity":
+            words.append("or the patterns are turned the other way, since the probe was retrieved from them")
         if is_poor:
             words.append(
                 "the probe does not fit these patterns: R falls "
@@ -240,11 +273,14 @@ class _Search:
         return Diagnosis(sentence, best, before, own if is_poor else after, is_poor, len(self._amplitude), 0.0)
 
     def _centred(self, correction: Correction) -> Correction:
-        """Return a correction with the shift that its patterns still need, where that is more than a pixel."""
+        """Return a correction with the shift that its patterns still need.
+
+        One pixel is left where they are not turned: it is nobody's fault, and the picture does not suffer.
+        """
         plain = replace(correction, pattern_shift_px=(0, 0))
         amplitude = torch.from_numpy(plain.patterns(self._whole.numpy()))
         shift = _shift(amplitude, torch.from_numpy(plain.probe(self._whole_probe.numpy())))
-        if max(abs(s) for s in shift) < LEAST_SHIFT_PX:
+        if max(abs(s) for s in shift) < (LEAST_SHIFT_PX if plain.pattern_turn == "identity" else 1):
             return plain
         back = -np.rint(turn_matrix(plain.pattern_turn).T @ np.array(shift)).astype(int)
         return replace(plain, pattern_shift_px=(int(back[0]), int(back[1])))
@@ -317,7 +353,8 @@ class _Search:
         return one - self._noise < share * (other - self._noise) and one < max(share, LEAST_FALL) * other
 
     def _is_probe_poor(self, correction: Correction, own: float) -> bool:
-        return self._is_below(own, self._rfactor(correction), PROBE_FALL)
+        before = self._rfactor(correction)
+        return self._is_below(own, before, PROBE_FALL) and own < PROBE_LEAST_FALL * before
 
     def _rfactor(self, correction: Correction) -> float:
         return self._try(correction)[0]
@@ -358,6 +395,8 @@ def _words(best: Correction, equals: Sequence[Correction]) -> list[str]:
     """Return what a correction undoes, one clause each."""
     words = []
     down, right = (-s for s in best.pattern_shift_px)
+    if max(abs(down), abs(right)) < LEAST_SHIFT_PX:
+        down = right = 0
     sides = [f"{abs(down)} px too {'low' if down > 0 else 'high'}"] * bool(down)
     sides += [f"{abs(right)} px too far {'right' if right > 0 else 'left'}"] * bool(right)
     words += [f"patterns lie {' and '.join(sides)}"] * bool(sides)

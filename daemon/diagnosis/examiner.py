@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from daemon.engines.side_process import SideProcess
 from daemon.errors import DaemonError
-from ptychopinn.correction import Correction
-from ptychopinn.diagnosis import LEAST_FRAMES, Diagnosis, choose_frames, diagnose, scaled_to_counts
+from ptychopinn.correction import Correction, turn_matrix
+from ptychopinn.diagnosis import LEAST_FRAMES, Diagnosis, choose_frames, diagnose, relative_turn, scaled_to_counts
 
 LATER = 8
 KEPT_SCANS = 16
@@ -179,14 +179,14 @@ class Examiner:
     def _look(self, scan_id: str, frames: Frames) -> None:
         amplitude = torch.stack([pattern for pattern, _ in frames]).cpu()
         positions_px = np.array([place for _, place in frames], dtype=np.float64)
-        probe = self._events.probe().cpu()
+        probe, is_own = self._events.probe().cpu(), False
         if self._needs_probe:
             retrieved = self._retrieve(scan_id, amplitude, positions_px, probe)
             if retrieved is None:
                 return
-            probe = retrieved
+            probe, is_own = retrieved, True
         if self._options.is_enabled:
-            self._diagnose(scan_id, amplitude, positions_px, probe)
+            self._diagnose(scan_id, amplitude, positions_px, probe, is_own_probe=is_own)
 
     def _retrieve(
         self, scan_id: str, amplitude: torch.Tensor, positions_px: NDArray[np.float64], guess: torch.Tensor
@@ -200,7 +200,8 @@ class Examiner:
             )
             return None
         guess = scaled_to_counts(guess, amplitude)
-        arrays = {"amplitude": amplitude[chosen].numpy(), "positions_px": positions_px[chosen], "probe": guess.numpy()}
+        turned_px = positions_px[chosen] @ turn_matrix(relative_turn(amplitude, positions_px, guess, self._rest())).T
+        arrays = {"amplitude": amplitude[chosen].numpy(), "positions_px": turned_px, "probe": guess.numpy()}
         found = self._process.run(arrays)
         first, last = (float(found["rfactors"][k]) for k in (0, -1))
         if not np.isfinite(found["probe"]).all() or last >= first:
@@ -218,10 +219,16 @@ class Examiner:
         return torch.from_numpy(probe)
 
     def _diagnose(
-        self, scan_id: str, amplitude: torch.Tensor, positions_px: NDArray[np.float64], probe: torch.Tensor
+        self,
+        scan_id: str,
+        amplitude: torch.Tensor,
+        positions_px: NDArray[np.float64],
+        probe: torch.Tensor,
+        *,
+        is_own_probe: bool,
     ) -> None:
         self._state.doing = "looking"
-        found = diagnose(amplitude, positions_px, probe, _Rest(self._events.is_busy, self._stopping))
+        found = diagnose(amplitude, positions_px, probe, self._rest(), is_own_probe=is_own_probe)
         if found is None or found.sentence is None:
             return
         scan = self._state.scans.get(scan_id)
@@ -239,6 +246,9 @@ class Examiner:
         if found.is_probe_poor:
             amplitude = torch.from_numpy(correction.patterns(amplitude.numpy()))
             self._retrieve(scan_id, amplitude, correction.positions(positions_px), torch.from_numpy(corrected))
+
+    def _rest(self) -> Callable[[], None]:
+        return _Rest(self._events.is_busy, self._stopping)
 
     def _say(self, scan_id: str, sentence: str) -> None:
         self._state.finding = sentence

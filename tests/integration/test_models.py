@@ -55,7 +55,7 @@ def test_predict_over_files_of_which_one_is_damaged(models: Path, tmp_path: Path
 
 def test_sweeps_after_the_prediction_lower_the_rfactor(tmp_path: Path):
     output = tmp_path / "x.h5"
-    done = run("predict", SCAN, "--probe", PROBE, "--bundle", "none", "--looks", 1, "--sweeps", 2, "--output", output)
+    done = run("predict", SCAN, "--probe", PROBE, "--bundle", "none", "--looks", 1, "--sweeps", 6, "--output", output)
     assert done.exit_code == 0
     product = read_product(output)
     amplitude = to_amplitude(real_scan().counts[:64], None, None)
