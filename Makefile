@@ -49,4 +49,4 @@ docs: .venv/base schema
 	$(BIN)/python deploy/docs/make_tables.py
 
 clean:
-	rm -rf .venv .venv-ptychodus .venv-sinks .venv-cdtools .venv-senders build *.egg-info artefacts
+	rm -rf .venv .venv-ptychodus .venv-sinks .venv-cdtools .venv-senders .venv-ptychi build *.egg-info artefacts

@@ -13,6 +13,7 @@ from daemon.backlog import Store
 from daemon.config import Config
 from daemon.diagnosis.diagnoses import Diagnoses
 from daemon.engine import Engine, EngineEvents
+from daemon.engines.finished import FinishedScans
 from daemon.files.product import Product
 from daemon.health import Health
 from daemon.intake import Intake
@@ -93,6 +94,7 @@ class Daemon:
         self._engine.pupil = self._generations.learner
         self._examiner = Diagnoses(setup, config, self.book, self._engine, self._generations).examiner
         self._engine.examiner = self._examiner
+        self._finished = FinishedScans(config, self.book) if config.refine.engine != "own" else None
         self._last_verdict: dict[str, Verdict] = {}
         self._stopping = threading.Event()
         intake = self._intake
@@ -160,6 +162,8 @@ class Daemon:
             raise
         self._generations.start()
         self._examiner.start()
+        if self._finished is not None:
+            self._finished.start()
         self._ticker.start()
         self._systemd.say("READY=1")
         log.info("ready: page %s, updates %s", self.http.url, self.publisher.bound_endpoint)
@@ -175,6 +179,8 @@ class Daemon:
         self._intake.stop(end_scans=self._engine.is_alive)
         self._engine.stop(self._config.limits.stop_s if self._journal is not None else float("inf"))
         self._writer.stop()
+        if self._finished is not None:
+            self._finished.stop()
         if self._journal is not None:
             self._journal.stop()
         if self._ticker.is_alive():
@@ -226,6 +232,7 @@ class Daemon:
         is_complete = verdict.is_complete and not self._join.was_cut_short(scan_id)
         state = "complete" if is_complete else "stopped" if was_stopped else "incomplete"
         ended = now_text()
+        correction = self._engine.correction
 
         def on_written(path: Path | None) -> None:
             body = verdict.as_dict()
@@ -253,6 +260,8 @@ class Daemon:
             is_written = self.book.failure is None and (path is not None or not result.indexes.size)
             if self._journal is not None and is_written:
                 self._journal.close(scan_id)  # else it is played again at the next start, and the product written then
+            if self._finished is not None and path is not None and is_written:
+                self._finished.submit(scan_id, path, correction)
             self.metrics.scans.labels(state).inc()
             self.hub.publish_scan(
                 {

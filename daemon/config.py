@@ -282,7 +282,7 @@ class MosaicOptions(Section):
 class Diagnosis(Section):
     """Whether patterns, positions and probe fit together, told from a scan's first frames."""
 
-    enabled: bool = Field(False, description="Look, and say what is wrong, with figures.")
+    enabled: bool = Field(True, description="Look, and say what is wrong, with figures.")
     auto_fix: bool = Field(False, description="Also set it right, in this scan and in later ones.")
     frames: Annotated[int, Field(ge=16, le=1000)] = Field(50, description="Frames of a scan after which it looks.")
 
@@ -308,6 +308,17 @@ class Refine(Section):
     buffer_bytes: Count = Field(512 << 20, description="Memory for the frames to sweep over; the oldest go first.")
     update_probe: bool = Field(True, description="Let the probe follow the frames.")
     finish_s: Annotated[float, Field(ge=0)] = Field(1.5, description="Longest time of sweeps after the scan's end, s.")
+    engine: Literal["own", "pty-chi"] = Field(
+        "own", description="pty-chi: hand each finished scan to its LSQML, beside ours."
+    )
+    engine_python: Path | None = Field(None, description="Python of the environment that has pty-chi.")
+    engine_epochs: Count = Field(100, description="Epochs of it.")
+
+    @model_validator(mode="after")
+    def _has_a_python_for_the_engine(self) -> Refine:
+        if self.engine != "own" and self.engine_python is None:
+            raise ValueError(f'engine = "{self.engine}" runs in an environment of its own; give engine_python')
+        return self
 
 
 class Publish(Encrypted):

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from daemon.files.product import Product, write_product
+from daemon.memory import trim
 from daemon.scans import PRODUCT_NAME
 
 CHECKPOINTS = "product.[0-9]*.h5"
@@ -88,6 +89,8 @@ class ProductWriter:
                 except Exception as fault:  # the thread must not end
                     log.exception("the end of the scan in %s was not told to all", folder)
                     self.failure = f"the record of the scan in {folder} was not written: {fault}"
+                del make, on_written  # they hold the scan's arrays
+                trim()
 
     def _write(self, folder: Path, make: MakeProduct, is_final: bool) -> Path | None:
         try:

@@ -32,7 +32,7 @@ class ScanRecord:
     """One scan; the fields are those of ``GET /api/v1/scans``.
 
     ``center_px`` is where the beam was taken to be, ``center_from`` how that is known; ``notes`` are troubles in words;
-    ``run`` is what the run that the positions belong to says of itself.
+    ``run`` is what the run that the positions belong to says of itself; ``engine`` what another engine made of the scan.
     """
 
     id: str
@@ -48,6 +48,7 @@ class ScanRecord:
     center_from: str | None = None
     notes: tuple[str, ...] = ()
     run: dict[str, Any] | None = None
+    engine: dict[str, Any] | None = None
     verdict: dict[str, Any] | None = None
 
 

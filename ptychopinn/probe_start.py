@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ptychopinn.errors import GeometryError
 from ptychopinn.geometry import HC_EV_M
 
-EDGE_PX = 0.5
+EDGE_PX = 0.25
 MOST_FILLED = 0.95
 
 Real = NDArray[np.floating[Any]]

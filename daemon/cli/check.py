@@ -84,6 +84,12 @@ def _check_parts(config: Config) -> tuple[Findings, int]:
     return found | _describe(config, setup), code
 
 
+def _probe_words(config: Config) -> str:
+    """Return where the probe comes from."""
+    source = config.optics.probe_file or "a guess from the optics"
+    return f"{source}, to be retrieved from the first frames" if config.optics.is_retrieved else str(source)
+
+
 def _describe(config: Config, setup: Setup) -> Findings:
     modes, side = setup.probe.shape[0], setup.probe.shape[-1]
     pixel_m = setup.optics_of().object_pixel_size_m
@@ -92,7 +98,7 @@ def _describe(config: Config, setup: Setup) -> Findings:
     free = shutil.disk_usage(directory).free
     is_full = free < LEAST_FREE_BYTES
     return {
-        "probe": Finding("OK", f"{config.optics.probe_file}: {modes} mode(s) of {side} px, pixel {pixel}"),
+        "probe": Finding("OK", f"{_probe_words(config)}: {modes} mode(s) of {side} px, pixel {pixel}"),
         "model": Finding("OK", setup.model_name),
         "device": Finding("OK", f"{setup.device}, {setup.threads} thread(s)"),
         "output": Finding(

@@ -215,12 +215,13 @@ def refine(
     seed: Annotated[int, typer.Option(help="Seed of the order of frames.")] = 0,
     pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, for a file that does not give it.")] = None,
     probe_output: Annotated[Path | None, typer.Option(help="NPZ to write the probe alone to.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Take the first frames alone, so many.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Retrieve probe and object of a data file by iterative refinement, to a product."""
     from daemon.cli.refine import RefineOptions, run_refine
 
-    options = RefineOptions(probe, sweeps, full_sweeps, decay, not keep_probe, seed, pixel_size, probe_output)
+    options = RefineOptions(probe, sweeps, full_sweeps, decay, not keep_probe, seed, pixel_size, probe_output, frames)
     run_refine(data, output, options, as_json)
 
 
@@ -485,13 +486,28 @@ def config_show(config: ConfigPath, settings: Settings = None) -> None:
 
 @app.command()
 def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Measurements; without any, those that are quick. Or: resolution.")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Name of a measurement; repeatable.")] = None,
+    engine_python: Annotated[
+        Path | None, typer.Option(help="For resolution: Python of an environment with pty-chi, to compare.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="For resolution: the plot to write (png, svg, pdf).")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the speed of every stage and of the whole chain on this machine."""
+    """Measure the speed of every stage and of the whole chain on this machine; or the resolution of the demo's picture."""
+    chosen = [*(names or []), *(only or [])]
+    if chosen == ["resolution"]:
+        from daemon.cli.bench_resolution import run_resolution
+
+        run_resolution(engine_python, plot, as_json)
+        return
+    if engine_python is not None or plot is not None:
+        raise ConfigError("--engine-python and --plot go with `bench resolution` alone; leave them out")
     from daemon.cli.bench import run_bench
 
-    run_bench(only or [], as_json)
+    run_bench(chosen, as_json)
 
 
 def _print_version(is_asked: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +31,12 @@ class RefineOptions:
     seed: int
     pixel_size_m: float | None
     probe_output: Path | None
+    frames: int | None = None
 
 
 def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) -> None:
     """Refine and write a product; say the R-factor and the time it took."""
-    scan = read_data(data)
+    scan = _first_frames(read_data(data), options.frames)
     probe = probe_of(scan, data, options.probe)
     positions_px, pixel_size_m = positions_of(scan, data, options.pixel_size_m)
     amplitude = torch.from_numpy(to_amplitude(scan.counts, scan.mask, None))
@@ -68,6 +69,13 @@ def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) 
         typer.echo(json.dumps({**summary, "rfactors": found.rfactors}))
     else:
         typer.echo(f"{output}: R {found.rfactors[-1]:.4f} after {options.sweeps} sweeps in {seconds:.1f} s")
+
+
+def _first_frames(scan: ScanFile, most: int | None) -> ScanFile:
+    if most is None:
+        return scan
+    m, px = (None if places is None else places[:most] for places in (scan.positions_m, scan.positions_px))
+    return replace(scan, counts=scan.counts[:most], indexes=scan.indexes[:most], positions_m=m, positions_px=px)
 
 
 def _product(

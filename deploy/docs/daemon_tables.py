@@ -48,6 +48,8 @@ def configuration_tables() -> str:
     schema = Config.model_json_schema()
     parts = [_section(f"[{name}]", field, schema) for name, field in schema["properties"].items()]
     sinks = {"$ref": "#/$defs/SinkOptions"}
+    optics = {"zone_plate": "ZonePlate", "pinhole": "Pinhole", "kb": "KbMirrors"}
+    parts += [_section(f"[optics.{key}]", {"$ref": f"#/$defs/{name}"}, schema) for key, name in optics.items()]
     return "\n".join([*parts, _section("[[output.sinks]]", sinks, schema)])
 
 

@@ -1,0 +1,62 @@
+"""A program in a process of its own: what it gives, what it says when it fails, that it can be ended."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from daemon.engines.side_process import SideProcess
+from daemon.errors import DaemonError
+
+DOUBLE = """
+import json, sys, numpy as np
+given = np.load(sys.argv[1])
+np.savez(sys.argv[2], twice=given["some"] * json.loads(str(given["options"]))["factor"])
+"""
+
+
+def program(folder: Path, text: str) -> list[str]:
+    path = folder / "program.py"
+    path.write_text(text)
+    return [sys.executable, str(path)]
+
+
+def test_arrays_go_in_and_come_out(tmp_path: Path) -> None:
+    process = SideProcess(program(tmp_path, DOUBLE), "doubling", 60)
+    found = process.run({"some": np.arange(3)}, factor=2)
+    np.testing.assert_array_equal(found["twice"], [0, 2, 4])
+
+
+def test_its_last_words_are_told(tmp_path: Path) -> None:
+    process = SideProcess(program(tmp_path, "raise SystemExit('no memory')"), "doubling", 60)
+    with pytest.raises(DaemonError, match="doubling ended with a fault: no memory"):
+        process.run({})
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    with pytest.raises(DaemonError, match="/no/such/python cannot be run"):
+        SideProcess(["/no/such/python"], "doubling", 60).run({})
+
+
+def test_one_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    endless = program(tmp_path, "import threading; threading.Event().wait()")
+    with pytest.raises(DaemonError, match="too slow"):
+        SideProcess(endless, "doubling", 0.3).run({})
+    process = SideProcess(endless, "doubling", 600)
+    faults: list[str] = []
+
+    def run() -> None:
+        try:
+            process.run({})
+        except DaemonError as fault:
+            faults.append(str(fault))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    process.stop()
+    thread.join(60)
+    assert faults == ["doubling was stopped"]
