@@ -92,7 +92,8 @@ class Daemon:
         self._engine = Engine(setup.probe, setup.models, setup.engine_options(), self.metrics, events, store)
         self._generations = Generations(setup, config, self.metrics, self._engine)
         self._engine.pupil = self._generations.learner
-        self._examiner = Diagnoses(setup, config, self.book, self._engine, self._generations).examiner
+        count_misfit = self.metrics.misfits.inc
+        self._examiner = Diagnoses(setup, config, self.book, self._engine, self._generations, count_misfit).examiner
         self._engine.examiner = self._examiner
         self._finished = FinishedScans(config, self.book) if config.refine.engine != "own" else None
         self._last_verdict: dict[str, Verdict] = {}
@@ -120,6 +121,9 @@ class Daemon:
         )
         self._bind()
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="status", daemon=True)
+        self.metrics.watch_disk("output", config.output.directory)
+        if self._journal is not None:
+            self.metrics.watch_disk("journal", self._journal.folder)
         self.metrics.build.info({"version": VERSION, "torch": torch.__version__, "device": str(setup.device)})
 
     def _bind(self) -> None:
@@ -262,7 +266,7 @@ class Daemon:
                 self._journal.close(scan_id)  # else it is played again at the next start, and the product written then
             if self._finished is not None and path is not None and is_written:
                 self._finished.submit(scan_id, path, correction)
-            self.metrics.scans.labels(state).inc()
+            self.metrics.count_scan(state, body)
             self.hub.publish_scan(
                 {
                     "scan_id": scan_id,
@@ -314,4 +318,5 @@ class Daemon:
         self._history.look()
         status = self._view.status()
         self.hub.publish_status(status)
+        self.metrics.set_state(status["phase"], bool(status["degraded"]))
         self._systemd.say(f"STATUS={status['sentence']}", *["WATCHDOG=1"] * self._view.health.is_alive)

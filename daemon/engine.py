@@ -176,6 +176,11 @@ class Engine:
         """Frames that wait for the device, and how many of them have to be read back from the disk."""
         return len(self._queue), self._queue.on_disk
 
+    @property
+    def is_finishing(self) -> bool:
+        """Whether a scan that has ended has its last seconds."""
+        return any(work.finish_by is not None for work in self._work.copy().values())
+
     def submit(self, points: Iterable[ScanPoint]) -> None:
         """Queue points; waits only where there is no journal to read them back from."""
         self._queue.put(points)

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 STAGE_BUCKETS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
 LATENCY_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+PHASES = ("starting", "ready", "scanning", "finishing", "idle", "stopping")
+STAGES = ("decode", "join", "journal", "group", "predict", "stitch", "publish")
+LOSSES = ("missing", "without_position", "pending", "refused")
+HTTP_REFUSALS = ("token", "origin", "host", "headers", "body", "busy", "connections", "slow", "stuck")
+# fmt: off
+REFUSALS = (
+    "after_end", "bad_frame", "bad_position", "channel", "corrupt", "decode_error", "device_memory", "dtype",
+    "encoding", "engine_error", "hash", "incomplete", "index", "journal_unreadable", "malformed", "metadata_message",
+    "not_finite", "object_pixel_unknown", "outside_mosaic", "overload", "pending_overflow", "position",
+    "position_message", "scan_flood", "schema_version", "shape", "too_large",
+)
+# fmt: on
 
 
 class Metrics:
@@ -17,6 +34,7 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)  # memory, time and open files of the process
         self._lock = threading.Lock()
         self._totals: dict[tuple[int, str], int] = {}
 
@@ -62,7 +80,51 @@ class Metrics:
         self.finetune_loss = gauge("finetune_loss", "Loss of fine-tuning.")
         self.finetune_heldout_rfactor = gauge("finetune_heldout_rfactor", "R-factor on held-out frames.", "model")
         self.finetune_promotions = counter("finetune_promotions", "Candidates judged, by result.", "result")
+        self.frames_lost = counter("frames_lost", "Frames that closed scans lack, by what became of them.", "why")
+        self.misfits = counter("misfits", "Scans whose first frames told that patterns, positions or probe do not fit.")
+        self.phase = gauge("phase", "1 for what the daemon does now, 0 for all else.", "phase")
+        self.degraded = gauge("degraded", "1 while something lasting is wrong; the status says what.")
+        self.disk_size = gauge("disk_size_bytes", "Size of the disk that holds a folder of the daemon.", "folder")
+        self.disk_free = gauge("disk_free_bytes", "What is free of it for the daemon.", "folder")
         self.build = Info("ptycholive_build", "Version, torch, device.", registry=registry)
+        self._make_known_labels()
+
+    def _make_known_labels(self) -> None:
+        """Let each counter begin at 0: the rise from none to 1 is one that no query of Prometheus sees."""
+        known: tuple[tuple[Counter | Gauge | Histogram, tuple[str, ...]], ...] = (
+            (self.frames_refused, REFUSALS),
+            (self.frames_lost, LOSSES),
+            (self.http_refused, HTTP_REFUSALS),
+            (self.scans, ("complete", "incomplete", "stopped")),
+            (self.stage_failures, ("intake", "engine", "status", "finetune")),
+            (self.finetune_promotions, ("promoted", "kept", "worse", "diverged")),
+            (self.handshake_failures, ("frames", "positions", "metadata", "publish")),
+            (self.stage_seconds, STAGES),
+            (self.queue_depth, ("decode", "engine")),
+            (self.queue_bytes, ("decode", "engine")),
+            (self.phase, PHASES),
+        )
+        for metric, labels in known:
+            for label in labels:
+                metric.labels(label)
+
+    def set_state(self, phase: str, is_degraded: bool) -> None:
+        """Say what the daemon does, one of ``PHASES``, and whether something lasting is wrong."""
+        for name in PHASES:
+            self.phase.labels(name).set(name == phase)
+        self.degraded.set(is_degraded)
+
+    def count_scan(self, state: str, verdict: Mapping[str, Any]) -> None:
+        """Count a closed scan and the frames that it lacks."""
+        self.scans.labels(state).inc()
+        for why in LOSSES:
+            lost = verdict[why]
+            self.frames_lost.labels(why).inc(sum(lost.values()) if isinstance(lost, Mapping) else lost)
+
+    def watch_disk(self, name: str, folder: Path) -> None:
+        """Measure the disk of a folder at each scrape; not a number while it cannot be asked."""
+        self.disk_size.labels(name).set_function(_disk_bytes(folder, "total"))
+        self.disk_free.labels(name).set_function(_disk_bytes(folder, "free"))
 
     def set_stream(self, name: str, is_connected: bool, total_bytes: int, handshake_failures: int) -> None:
         """Bring a stream's metrics to the totals that its receiver has counted."""
@@ -101,3 +163,13 @@ class Metrics:
     def text(self) -> tuple[bytes, str]:
         """Return the exposition and its content type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+
+def _disk_bytes(folder: Path, what: str) -> Callable[[], float]:
+    def measure() -> float:
+        try:
+            return float(getattr(shutil.disk_usage(folder), what))
+        except OSError:
+            return math.nan
+
+    return measure

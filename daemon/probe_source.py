@@ -11,7 +11,7 @@ from daemon.config import Optics
 from daemon.errors import ConfigError
 from daemon.files import read_probe
 from daemon.optics import ScanOptics
-from ptychopinn.errors import FileFormatError, GeometryError, ProbeMismatchError
+from ptychopinn.errors import GeometryError, ProbeMismatchError
 from ptychopinn.probe_start import Field, mirrors_probe, pinhole_probe, zone_plate_probe
 
 
@@ -21,7 +21,7 @@ def probe_from_file(path: Path, size_px: int) -> tuple[NDArray[np.complex64], fl
     Raises
     ------
     FileFormatError, ProbeMismatchError
-        If the file is none, is empty, or its probe has another size than the patterns.
+        If the file holds no probe, or one of another size than the patterns.
     """
     found = read_probe(path)
     rows, side = found.probe.shape[-2:]
@@ -30,8 +30,6 @@ def probe_from_file(path: Path, size_px: int) -> tuple[NDArray[np.complex64], fl
             f"the probe in {path} is {rows} x {side} px but [detector] size_px is {size_px}; "
             "crop the patterns to the probe's size, or take another probe"
         )
-    if not np.isfinite(found.probe).all() or not found.probe.any():
-        raise FileFormatError(f"{path}: the probe is empty or not finite; retrieve it again")
     return np.ascontiguousarray(found.probe, dtype=np.complex64), found.pixel_size_m or None
 
 

@@ -83,6 +83,21 @@ class ScanBook:
         with self._lock:
             record = replace(self._records.get(scan_id) or ScanRecord(scan_id), **changes)
             self._records[scan_id] = record
+        self._keep(record)
+        return record
+
+    def note(self, scan_id: str, sentence: str) -> None:
+        """Add a sentence to a scan's notes, once."""
+        with self._lock:
+            record = self._records.get(scan_id)
+            if record is None or sentence in record.notes:
+                return
+            record = self._records[scan_id] = replace(record, notes=(*record.notes, sentence))
+        self._keep(record)
+
+    def _keep(self, record: ScanRecord) -> None:
+        """Write a record that is at its end; ``failure`` says if that failed."""
+        scan_id = record.id
         if record.state not in RUNNING:
             try:
                 _write_record(self.folder(scan_id) / RECORD_NAME, record)
@@ -91,14 +106,6 @@ class ScanBook:
                 log.error("%s", self.failure)
             else:
                 self.failure = None
-        return record
-
-    def note(self, scan_id: str, sentence: str) -> None:
-        """Add a sentence to a scan's notes, once."""
-        with self._lock:
-            record = self._records.get(scan_id)
-            if record is not None:
-                self._records[scan_id] = replace(record, notes=tuple(dict.fromkeys((*record.notes, sentence))))
 
     def get(self, scan_id: str) -> ScanRecord | None:
         """Return a record."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +27,21 @@ log = logging.getLogger(__name__)
 class Diagnoses:
     """Owns the examiner of a daemon."""
 
-    def __init__(self, setup: Setup, config: Config, book: ScanBook, engine: Engine, generations: Generations) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        config: Config,
+        book: ScanBook,
+        engine: Engine,
+        generations: Generations,
+        count_misfit: Callable[[], None],
+    ) -> None:
         self._setup = setup
         self._config = config
         self._book = book
         self._engine = engine
         self._generations = generations
+        self._count_misfit = count_misfit
         options = ExaminerOptions(
             is_enabled=config.diagnosis.enabled,
             is_fixed=config.diagnosis.auto_fix,
@@ -41,18 +51,24 @@ class Diagnoses:
         )
         events = ExaminerEvents(
             probe=lambda: setup.probe,
-            is_busy=lambda: engine.backlog[0] > 0,
+            is_busy=self._is_busy,
             on_said=self._say,
             on_diagnosis=self._note,
             on_probe=self._take,
         )
         self.examiner = Examiner(options, events)
 
+    def _is_busy(self) -> bool:
+        """Whether the engine needs the machine more: frames wait, or a scan that waits for nothing has its last seconds."""
+        is_waited_for = self._config.diagnosis.auto_fix or self._config.optics.is_retrieved
+        return self._engine.backlog[0] > 0 or (self._engine.is_finishing and not is_waited_for)
+
     def _say(self, scan_id: str, sentence: str) -> None:
         self._book.note(scan_id, sentence)
         log.warning("scan %s: %s", scan_id, sentence)
 
     def _note(self, scan_id: str, found: Diagnosis) -> None:
+        self._count_misfit()
         record = self._book.get(scan_id)
         words = advice(found, self._config, None if record is None else record.center_px)
         if self._config.diagnosis.auto_fix:

@@ -1,13 +1,15 @@
 """The process that fine-tunes: it takes frames and orders from a pipe, and sends back what it found.
 
-It has one thread and, on a CPU, the lowest priority, so it uses what the engine leaves; on a GPU it works ``device_share``
-of the time. Messages are tuples of a kind and plain data, between our own two ends alone.
+It learns in one thread and, on a CPU, at the lowest priority, so it uses what the engine leaves; on a GPU it works
+``device_share`` of the time. Messages are tuples of a kind and plain data, between our own two ends alone.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -49,9 +51,38 @@ def run(pipe: Connection, options: ChildOptions) -> None:
         return
 
 
+class _Inbox:
+    """Takes messages off the pipe as they come: two ends that both only write would wait for each other for ever."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._messages: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="inbox", daemon=True).start()
+
+    def take(self, wait_s: float | None) -> tuple[Any, ...] | None:
+        """Return the next message, or None if none comes; ``wait_s`` None waits for ever. Raises EOFError at the end."""
+        try:
+            message = (
+                self._messages.get(timeout=wait_s) if wait_s is None or wait_s > 0 else self._messages.get_nowait()
+            )
+        except queue.Empty:
+            return None
+        if message is None:
+            raise EOFError
+        return message
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._messages.put(self._pipe.recv())
+        except (EOFError, OSError):
+            self._messages.put(None)
+
+
 class _Work:
     def __init__(self, pipe: Connection, options: ChildOptions) -> None:
         self._pipe = pipe
+        self._inbox = _Inbox(pipe)
         self._options = options
         self._buffer = ReplayBuffer(options.buffer_frames, options.finetune.seed)
         probe = torch.from_numpy(options.probe).to(options.device)
@@ -70,9 +101,9 @@ class _Work:
     def run(self) -> None:
         rest_s = 0.0
         while True:
-            while self._pipe.poll(rest_s if self._can_learn else None):
+            while message := self._inbox.take(rest_s if self._can_learn else None):
                 rest_s = 0.0
-                self._obey(*self._pipe.recv())
+                self._obey(*message)
             begun = time.monotonic()
             self._learn()
             share = self._options.device_share

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,13 @@ class Generations:
         self._metrics, self._config = metrics, config
         self._has_probe = not config.optics.is_retrieved
         self._is_started = False
+        self._lessons = 0  # counts the learners; another probe needs another
+        self._ending: list[threading.Thread] = []
         self.learner: Learner | None = None
         if config.finetune.enabled and config.model.gridsize == 1 and sharp is not None and self._base is not None:
             self._learns = self._base.architecture
             self._go_on()
-            self.learner = Learner(self._options(config, sharp), metrics, self._take)
+            self.learner = self._new_learner(sharp)
 
     def _options(self, config: Config, sharp: LiftNet) -> ChildOptions:
         finetune = FinetuneOptions(
@@ -105,21 +108,27 @@ class Generations:
         """Stop learning."""
         if self.learner is not None:
             self.learner.stop()
+        for thread in self._ending:
+            thread.join()
 
     def use_probe(self, probe: NDArray[Any], change: Correction) -> None:
         """Take another probe ``(modes, N, N)``, and correct frames further; what is learnt from now on is for these."""
-        learner = self.learner
-        if learner is not None:
-            learner.stop()  # without the lock, which its thread may wait for
         with self._lock:
-            models = self._setup.use_probe(probe)
-            if learner is not None and models.sharp is not None:
-                self.learner = Learner(self._options(self._config, models.sharp), self._metrics, self._take)
-                self._engine.pupil = self.learner
-                if self._is_started:
-                    self.learner.start()
-            self._has_probe = True
+            models, old = self._setup.use_probe(probe), self.learner
             self._engine.use_probe(self._setup.probe, models, change)
+            self._has_probe = True
+            if old is None or models.sharp is None:
+                return
+            self.learner = self._engine.pupil = self._new_learner(models.sharp)
+            if self._is_started:
+                self.learner.start()
+        end = threading.Thread(target=old.stop, name="learner-end", daemon=True)  # its process may take its time
+        self._ending.append(end)
+        end.start()
+
+    def _new_learner(self, sharp: LiftNet) -> Learner:
+        self._lessons += 1
+        return Learner(self._options(self._config, sharp), self._metrics, partial(self._take, self._lessons))
 
     def status(self) -> dict[str, Any]:
         """Return what fine-tuning does."""
@@ -134,10 +143,11 @@ class Generations:
         (self.learner.pause if is_paused else self.learner.resume)()
         return {"paused": is_paused}
 
-    def _take(self, weights: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> None:
-        """Make a promoted network the active one (learner's thread)."""
+    def _take(self, lessons: int, weights: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> None:
+        """Make a promoted network the active one (learner's thread), unless it was learnt with an earlier probe."""
         with self._lock:
-            self._promote(weights, about)
+            if lessons == self._lessons:
+                self._promote(weights, about)
 
     def _promote(self, weights: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> None:
         parent = self._active()

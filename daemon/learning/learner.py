@@ -79,6 +79,10 @@ class Learner:
         """End the process and the thread."""
         self._stop.set()
         if self._thread.is_alive():
+            self._thread.join(STOP_S)
+            process = self._process
+            if self._thread.is_alive() and process is not None:
+                process.kill()  # what the thread waits for
             self._thread.join()
         self._end_process()
 

@@ -108,11 +108,16 @@ def layer_header(source: LayerUpdate | LayerCanvas) -> dict[str, Any]:
 
 
 def delta_messages(update: LayerUpdate) -> Iterator[Message]:
-    """One ``delta`` for each region; one with an empty region when only the numbers changed."""
+    """One ``delta`` for each region; one with an empty region when only the numbers changed.
+
+    Only the last is ``complete``: before it the picture is not.
+    """
     header = layer_header(update)
     for region in update.regions:
         place = [int(region.y), int(region.x), int(region.h), int(region.w)]
-        yield Message("delta", {**header, "region": place}, _buffers(region.object, region.weight))
+        is_complete = header["complete"] and region is update.regions[-1]
+        body = {**header, "complete": is_complete, "region": place}
+        yield Message("delta", body, _buffers(region.object, region.weight))
     if not update.regions:
         yield Message("delta", {**header, "region": [0, 0, 0, 0]}, (b"", b""))
 

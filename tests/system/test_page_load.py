@@ -16,7 +16,7 @@ from daemon.publish.http import HttpServer, create_app
 from daemon.publish.hub import UpdateHub
 from daemon.snapshot import LayerUpdate, Region
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.soak, pytest.mark.timeout(400)]
 CHROMIUM = shutil.which("chromium")
 SIDE, PATCH, RATE_HZ, SECONDS = 2048, 192, 20, 10
 CORE_SHARE, RESIDENT_BYTES = 0.3, 500e6

@@ -10,7 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 import pytest
 from daemon_tools import PATIENCE_S, SCAN, follow, real_scan, send_unfinished, wait_for_frames, write_config
+from prometheus_tools import asked, running_prometheus
 
 from daemon.client import Viewer
 from daemon.files import read_product
@@ -61,7 +62,7 @@ def rfactor(product: Path) -> tuple[float, list[int]]:
 
 @pytest.mark.parametrize(("option", "bound"), [("", 0.158), ("--no-refine", 0.19)])
 def test_demo_stitches_every_frame_and_its_product_has_the_r_factor_it_says(tmp_path: Path, option: str, bound: float):
-    command = [sys.executable, "-m", "daemon.cli", "demo", "--headless", "--rate", "100", "--port", "0"]
+    command = [sys.executable, "-m", "daemon.cli", "demo", "--headless", "--rate", "25", "--port", "0"]
     command += ["--output", str(tmp_path / "x.h5"), *filter(None, [option])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=True)
     said = json.loads(done.stdout)
@@ -134,9 +135,7 @@ def test_a_real_prometheus_scrapes_the_daemon(tmp_path: Path, prometheus: Callab
         lint = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
         assert lint.returncode == 0, lint.stderr.decode()
         url = prometheus(addresses["http"].removeprefix("http://"))
-        query = f"{url}/api/v1/query?query=ptycholive_frames_stitched_total"
-        with urllib.request.urlopen(query) as answer:
-            (sample,) = json.loads(answer.read())["data"]["result"]
+        (sample,) = asked(url, "query", query="ptycholive_frames_stitched_total")["result"]
         assert float(sample["value"][1]) == 516
 
 
@@ -145,32 +144,17 @@ def prometheus(tmp_path: Path) -> Iterator[Callable[[str], str]]:
     """Start a Prometheus on a target; return its address once it has scraped."""
     if shutil.which("prometheus") is None:
         pytest.skip("needs Debian's package prometheus")
-    running: list[subprocess.Popen[str]] = []
+    with ExitStack() as stack:
 
-    def start(target: str) -> str:
-        config = tmp_path / "prometheus.yml"
-        job = {"job_name": "ptycholive", "static_configs": [{"targets": [target]}]}
-        config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}))
-        arguments = [f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'tsdb'}"]
-        arguments += ["--web.listen-address=127.0.0.1:0", "--log.level=debug"]
-        process = subprocess.Popen(["prometheus", *arguments], stderr=subprocess.PIPE, text=True)
-        running.append(process)
-        address = ""
-        for line in process.stderr:
-            if "address=127.0.0.1:" in line:
-                address = "http://" + line.split("address=")[1].split()[0]
-            if "Server is ready to receive web requests" in line:
-                break
-        while True:  # each answer waits for nothing but the scrape, once a second
-            with urllib.request.urlopen(f"{address}/api/v1/query?query=ptycholive_frames_stitched_total") as answer:
-                if json.loads(answer.read())["data"]["result"]:
-                    return address
+        def start(target: str) -> str:
+            job = {"job_name": "ptycholive", "static_configs": [{"targets": [target]}]}
+            config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}
+            address = stack.enter_context(running_prometheus(tmp_path, config))
+            while not asked(address, "query", query="ptycholive_frames_stitched_total")["result"]:
+                pass  # each answer waits for nothing but the scrape, once a second
+            return address
 
-    yield start
-    for process in running:
-        process.terminate()
-        process.wait()
-        process.stderr.close()
+        yield start
 
 
 @pytest.mark.browser

@@ -86,6 +86,12 @@ def test_snapshot_and_its_deltas_are_the_next_snapshot_bit_for_bit(seed: int) ->
     assert_same(state, hub.canvas("scan-1", "network"))
 
 
+def test_only_the_last_delta_of_a_last_update_is_complete() -> None:
+    regions = tuple(Region(y, 0, 1, 2, np.ones((1, 2), np.complex64), np.ones((1, 2), np.float32)) for y in range(3))
+    update = replace(make_update(np.random.default_rng(0)), shape=(3, 2), regions=regions, complete=True)
+    assert [message.header["complete"] for message in wire.delta_messages(update)] == [False, False, True]
+
+
 def test_growth_places_content_by_origin() -> None:
     old = np.arange(6, dtype=np.float32).reshape(2, 3)
     new = regrow(old, (0, 0), (4, 5), (-1, -2))
