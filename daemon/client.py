@@ -10,14 +10,13 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 import zmq
 
 from daemon.publish.wire import Message, WireError, apply_delta, decode, read_snapshot
-from daemon.snapshot import LayerCanvas
+from daemon.snapshot import LayerCanvas, copied
 from streams.connection import close, set_curve
 from streams.errors import EndpointError
 from streams.keys import CurveKeys
@@ -250,8 +249,3 @@ class AsyncViewer:
                 return
         with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(self._events.put_nowait, event)
-
-
-def copied(canvas: LayerCanvas) -> LayerCanvas:
-    """A picture that later deltas do not change."""
-    return replace(canvas, object=canvas.object.copy(), weight=canvas.weight.copy())

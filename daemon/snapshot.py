@@ -6,13 +6,15 @@ frame, so two canvases of different size are compared by origin: pixel p of one 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 LayerName = Literal["network", "refined"]
+
+TILE_PX = 32  # mosaics grow, and tell what changed, by whole tiles of this side
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +62,11 @@ class LayerUpdate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerCanvas:
-    """A whole layer: ``object`` (H, W) complex64 and ``weight`` (H, W) float32, zero where nothing was seen."""
+    """A whole layer: ``object`` (H, W) complex64 and ``weight`` (H, W) float32, zero where nothing was seen.
+
+    ``generations`` (H / 32, W / 32, rounded up) uint16 is the model's generation that last changed each tile of 32 x 32
+    pixels; None where that is not known.
+    """
 
     scan_id: str
     layer: LayerName
@@ -75,6 +81,7 @@ class LayerCanvas:
     object: NDArray[np.complex64]
     weight: NDArray[np.float32]
     version: int = 0
+    generations: NDArray[np.uint16] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -108,10 +115,12 @@ def regrow(
 def apply_update(canvas: LayerCanvas | None, update: LayerUpdate, version: int = 0) -> LayerCanvas:
     """The canvas after `update`. The arrays of `canvas` are written in place unless the canvas had to grow."""
     pixels, weight = _fitting_arrays(canvas, update.shape, update.origin_px)
+    generations = _fitting_generations(canvas, update.shape, update.origin_px)
     for region in update.regions:
         window = (slice(region.y, region.y + region.h), slice(region.x, region.x + region.w))
         pixels[window] = region.object
         weight[window] = region.weight
+        generations[_tiles(region.y, region.h), _tiles(region.x, region.w)] = update.model_generation
     return LayerCanvas(
         scan_id=update.scan_id,
         layer=update.layer,
@@ -126,6 +135,7 @@ def apply_update(canvas: LayerCanvas | None, update: LayerUpdate, version: int =
         object=pixels,
         weight=weight,
         version=version,
+        generations=generations,
     )
 
 
@@ -139,3 +149,29 @@ def _fitting_arrays(
     pixels = regrow(canvas.object, canvas.origin_px, shape, origin_px)
     weight = regrow(canvas.weight, canvas.origin_px, shape, origin_px)
     return pixels.astype(np.complex64, copy=False), weight.astype(np.float32, copy=False)
+
+
+def _tiles(begin: int, length: int) -> slice:
+    return slice(begin // TILE_PX, -(-(begin + length) // TILE_PX))
+
+
+def _fitting_generations(
+    canvas: LayerCanvas | None, shape: tuple[int, int], origin_px: tuple[int, int]
+) -> NDArray[np.uint16]:
+    tiled = (-(-shape[0] // TILE_PX), -(-shape[1] // TILE_PX))
+    if canvas is None or canvas.generations is None:
+        return np.zeros(tiled, dtype=np.uint16)
+    if canvas.generations.shape == tiled and tuple(canvas.origin_px) == tuple(origin_px):
+        return canvas.generations
+    moved = (
+        origin_px[0] - canvas.origin_px[0],
+        origin_px[1] - canvas.origin_px[1],
+    )  # whole tiles, as mosaics grow by them
+    grown = regrow(canvas.generations, (0, 0), tiled, (round(moved[0] / TILE_PX), round(moved[1] / TILE_PX)))
+    return grown.astype(np.uint16, copy=False)
+
+
+def copied(canvas: LayerCanvas) -> LayerCanvas:
+    """A picture that later deltas do not change."""
+    tiles = None if canvas.generations is None else canvas.generations.copy()
+    return replace(canvas, object=canvas.object.copy(), weight=canvas.weight.copy(), generations=tiles)

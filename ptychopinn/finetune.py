@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ptychopinn.model.network import CorrectionNet, channels_last, look, stitched_start
 from ptychopinn.overlap_loss import Neighbourhood, overlap_losses
-from ptychopinn.replay import KeptFrame, ReplayBuffer
+from ptychopinn.replay import KeptFrame, Key, ReplayBuffer
 from ptychopinn.trainer.freeze import freeze_encoder, set_training
 
 AGREEMENT, LABEL = 0.1, 0.3
@@ -122,9 +122,10 @@ class FineTuner:
         return look(network, seen.optics, seen.amplitude, start, support, projections)
 
     @torch.no_grad()
-    def score(self, network: CorrectionNet) -> Score:
-        """Return how well a network does on the held-out frames, each stitched with its neighbours."""
-        keys = self._buffer.held_out[-self._options.heldout_frames :]
+    def score(self, network: CorrectionNet, keys: Sequence[Key] | None = None) -> Score:
+        """Return how well a network does on held-out frames, each stitched with its neighbours; the newest unless said."""
+        if keys is None:
+            keys = self._buffer.held_out[-self._options.heldout_frames :]
         above = below = square = 0.0
         pixels = 0
         for key in keys:
@@ -143,23 +144,38 @@ class FineTuner:
     def compare(self) -> tuple[Verdict, Score, Score]:
         """Judge the candidate; promoted, it is the active network now, and thrown away, a new one begins.
 
+        It is promoted if it does better on the newest held-out frames and no worse on earlier ones: where frames get worse,
+        it must not unlearn the good ones.
+
         Returns the verdict and the scores of the active network (as it was) and of the candidate.
         """
         training = self.candidate
         training.eval()
         active, candidate = self.score(self.active), self.score(training)
-        set_training(training, is_frozen=True)
         if not candidate.is_finite:
             verdict: Verdict = "diverged" if active.is_finite else "kept"
-        elif candidate.rfactor < active.rfactor * (1 - self._options.promote_if) and candidate.misfit <= active.misfit:
+        elif self._is_better(candidate, active) and not self._forgets(training):
             self.active = _copy(training)
-            return "promoted", active, candidate
+            verdict = "promoted"
         else:
             verdict = "worse" if candidate.rfactor > WORSE * active.rfactor else "kept"
+        set_training(training, is_frozen=True)
         if verdict in ("worse", "diverged"):
             self._rate /= 2
             self._begin()
         return verdict, active, candidate
+
+    def _is_better(self, candidate: Score, active: Score) -> bool:
+        return candidate.rfactor < active.rfactor * (1 - self._options.promote_if) and candidate.misfit <= active.misfit
+
+    def _forgets(self, candidate: CorrectionNet) -> bool:
+        most = self._options.heldout_frames
+        earlier = self._buffer.held_out[:-most]
+        keys = earlier[:: -(-len(earlier) // most) or 1]
+        if not keys:
+            return False
+        before, after = self.score(self.active, keys), self.score(candidate, keys)
+        return after.rfactor > before.rfactor or after.misfit > before.misfit
 
 
 def _copy(network: CorrectionNet) -> CorrectionNet:

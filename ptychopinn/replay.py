@@ -36,7 +36,7 @@ def is_held_out(index: int) -> bool:
 
 
 class ReplayBuffer:
-    """At most ``capacity`` frames to train on, half of them the newest, and a tenth as many held out."""
+    """At most ``capacity`` frames to train on, half of them the newest, and a tenth as many held out, half likewise."""
 
     def __init__(self, capacity: int, seed: int = 0) -> None:
         self._capacity = max(2, capacity)
@@ -44,6 +44,8 @@ class ReplayBuffer:
         self._older: dict[Key, KeptFrame] = {}
         self._cells: defaultdict[tuple[str, int, int], list[Key]] = defaultdict(list)
         self._held: OrderedDict[Key, KeptFrame] = OrderedDict()
+        self._held_older: dict[Key, KeptFrame] = {}
+        self._held_passed = 0
         self._random = np.random.default_rng(seed)
         self._typical = 0.0
         self._passed = 0
@@ -56,8 +58,8 @@ class ReplayBuffer:
             return False
         if is_held_out(key[1]):
             self._held[key] = frame
-            if len(self._held) > max(1, self._capacity // HELD_OUT_OF):
-                self._held.popitem(last=False)
+            if len(self._held) > self._held_room:
+                self._hold_older(*self._held.popitem(last=False))
             return True
         self._recent[key] = frame
         if len(self._recent) > self._capacity // 2:
@@ -69,6 +71,19 @@ class ReplayBuffer:
         frame = self._recent.get(key) or self._older.get(key)
         if frame is not None:
             frame.label = patch
+
+    @property
+    def _held_room(self) -> int:
+        return max(1, self._capacity // (2 * HELD_OUT_OF))
+
+    def _hold_older(self, key: Key, frame: KeptFrame) -> None:
+        """Keep a sample of all held-out frames that have been, each as likely as any other."""
+        self._held_passed += 1
+        if len(self._held_older) < self._held_room:
+            self._held_older[key] = frame
+        elif (place := int(self._random.integers(self._held_passed))) < self._held_room:
+            del self._held_older[list(self._held_older)[place]]
+            self._held_older[key] = frame
 
     def _teaches(self, amplitude: NDArray[np.float32]) -> bool:
         valid = amplitude >= 0
@@ -105,8 +120,8 @@ class ReplayBuffer:
 
     @property
     def held_out(self) -> list[Key]:
-        """The frames that are never trained on."""
-        return list(self._held)
+        """The frames that are never trained on: a sample of the older ones, then the newest."""
+        return [*self._held_older, *self._held]
 
     def neighbourhood(self, frames: int) -> list[KeptFrame]:
         """Return a random frame of the training part and those of its scan nearest to it, ``frames`` in all, or fewer."""
@@ -115,10 +130,13 @@ class ReplayBuffer:
 
     def around(self, key: Key, frames: int) -> list[KeptFrame]:
         """Return a held-out frame, then those of the training part of its scan nearest to it, ``frames`` in all, or fewer."""
-        return [self._held[key], *self._nearest(key, frames - 1)]
+        return [self._held_frame(key), *self._nearest(key, frames - 1)]
+
+    def _held_frame(self, key: Key) -> KeptFrame:
+        return self._held.get(key) or self._held_older[key]
 
     def _nearest(self, key: Key, frames: int) -> list[KeptFrame]:
-        mine = self._held.get(key) or self._recent.get(key) or self._older[key]
+        mine = self._recent.get(key) or self._older.get(key) or self._held_frame(key)
         same = [f for part in (self._recent, self._older) for k, f in part.items() if k[0] == key[0]]
         places = np.array([f.position_px for f in same]).reshape(-1, 2)
         order = np.argsort(np.square(places - np.array(mine.position_px)).sum(axis=1), kind="stable")

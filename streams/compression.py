@@ -1,9 +1,9 @@
-"""Pixel payloads and arrays: plain, bit-shuffled LZ4 (``bslz4``), LZ4 in HDF5 filter framing (``lz4``) and as one block.
+"""Pixel payloads and arrays: plain, bit-shuffled LZ4 or Zstandard (``bslz4``, ``bszstd``), LZ4 as ``lz4`` and as one block.
 
-The first two compressed forms start with the same 12 bytes, big-endian: uncompressed length (64 bit), block size in
-bytes (32 bit). The length is compared with the one that the shape demands before a single byte is unpacked, so a hostile
-header cannot make the decoder allocate more than the caller has already agreed to. One bare block of LZ4 (``lz4-block``)
-has no header; its output is bounded by the shape.
+``lz4`` is HDF5's filter framing. These compressed forms start with the same 12 bytes, big-endian: uncompressed length
+(64 bit), block size in bytes (32 bit). The length is compared with the one that the shape demands before a single byte is
+unpacked, so a hostile header cannot make the decoder allocate more than the caller has already agreed to. One bare block of
+LZ4 (``lz4-block``) has no header; its output is bounded by the shape.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ __all__ = [
     "HEADER",
     "decode",
     "decode_bslz4",
+    "decode_bszstd",
     "decode_lz4",
     "decode_lz4_block",
     "decode_plain",
@@ -56,12 +57,18 @@ def decode_bslz4(payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_s
     for any payload that does not unpack to exactly ``shape``.
     """
     wanted = np.dtype(dtype)
-    size = wanted.itemsize if elem_size is None else elem_size
-    if size not in _ELEMENT_SIZES:
-        raise CodecError("corrupt", f"bslz4 element size {size} is none of 1, 2, 4, 8")
+    size = _element_size("bslz4", wanted, elem_size)
     if payload[: HEADER.size] == _NO_HEADER:
         payload = HEADER.pack(math.prod(shape) * wanted.itemsize, _BLOCK_BYTES) + payload[HEADER.size :]
     return _decompress(payload, "bslz4", wanted, shape, size)
+
+
+def decode_bszstd(
+    payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_size: int | None = None
+) -> NDArray[Any]:
+    """Unpack bit-shuffled Zstandard blocks to ``shape`` and ``dtype``, read-only; arguments, errors as :func:`decode_bslz4`."""
+    wanted = np.dtype(dtype)
+    return _decompress(payload, "bszstd", wanted, shape, _element_size("bszstd", wanted, elem_size))
 
 
 def decode_lz4(payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_size: int | None = None) -> NDArray[Any]:
@@ -103,6 +110,7 @@ def decode_plain(payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_s
 ENCODINGS: dict[str, Callable[[Buffer, DTypeLike, Sequence[int], int | None], NDArray[Any]]] = {
     "": decode_plain,
     "bslz4": decode_bslz4,
+    "bszstd": decode_bszstd,
     "lz4": decode_lz4,
     "lz4-block": decode_lz4_block,
 }
@@ -116,6 +124,13 @@ def decode(
     if decoder is None:
         raise CodecError("encoding", f"encoding {encoding[:40]!r} is none of {sorted(ENCODINGS)}")
     return decoder(payload, dtype, shape, elem_size)
+
+
+def _element_size(algorithm: str, dtype: np.dtype[Any], elem_size: int | None) -> int:
+    size = dtype.itemsize if elem_size is None else elem_size
+    if size not in _ELEMENT_SIZES:
+        raise CodecError("corrupt", f"{algorithm} element size {size} is none of 1, 2, 4, 8")
+    return size
 
 
 def _decompress(

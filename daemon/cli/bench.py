@@ -22,13 +22,13 @@ import numpy as np
 import torch
 import typer
 
+from daemon.cli.bench_learning import measure_learning
+from daemon.cli.bench_live import live_daemon
 from daemon.cli.bench_receive import measure_receive
 from daemon.cli.bench_scaling import measure_scaling
 from daemon.cli.bench_viewers import measure_viewers
-from daemon.cli.demo import PROBE, SCAN, TEMPLATE
-from daemon.cli.processes import first_line, free_port, verb_process
+from daemon.cli.demo import PROBE, SCAN
 from daemon.cli.progress import progress
-from daemon.client import Viewer
 from daemon.errors import ConfigError
 from daemon.files import ScanFile, read_probe, read_scan
 from daemon.version import VERSION
@@ -222,26 +222,11 @@ def measure_latency() -> Measurement:
 
 def _stream(folder: Path, bundle: str, replay: Sequence[str]) -> dict[str, Any]:
     """Run a daemon and a sender; return frames, the time until all were shown, and the latency histogram."""
-    config, frames = folder / "bench.toml", f"tcp://127.0.0.1:{free_port()}"
-    values = {"probe": json.dumps(str(PROBE)), "directory": json.dumps(str(folder / "out"))}
-    config.write_text(TEMPLATE.format(frames=frames, bundle=bundle, refine="true", port=0, **values))
-    with verb_process("serve", "--config", str(config), "--json", log=folder / "daemon.log") as daemon:
-        addresses = json.loads(first_line(daemon, folder / "daemon.log"))
-        command = [str(SCAN), "--format", "dectris-v2", "--bind", frames, "--json", *replay]
-        with (
-            Viewer(addresses["updates"], 120.0) as viewer,
-            verb_process("replay", *command, log=folder / "sender.log") as sender,
-        ):
-            shown_ns = stitched = 0
-            for topic, header, canvas in viewer.events():
-                if canvas is not None and header["frames_stitched"] > stitched:
-                    stitched, shown_ns = header["frames_stitched"], time.time_ns()
-                if topic == "scan" and header["state"] == "ended":
-                    break
-            sent = json.loads(first_line(sender, folder / "sender.log"))
-        with urlopen(addresses["http"] + "/metrics", timeout=10) as answer:  # noqa: S310
+    with live_daemon(folder, bundle, refine=True, finetune=bundle != "none") as daemon:
+        frames, seconds = daemon.send("bench", *replay)
+        with urlopen(daemon.addresses["http"] + "/metrics", timeout=10) as answer:  # noqa: S310
             text = answer.read().decode()
-    return {"frames": stitched, "seconds": (shown_ns - sent["first_sent_ns"]) / 1e9, "latency": _buckets(text)}
+    return {"frames": frames, "seconds": seconds, "latency": _buckets(text)}
 
 
 def _buckets(text: str) -> list[tuple[float, float]]:
@@ -273,7 +258,8 @@ MEASUREMENTS: dict[str, Callable[[], Measurement]] = {
     "chain": measure_chain,
     "latency": measure_latency,
     "viewers": measure_viewers,
+    "learning": measure_learning,
     "scaling": measure_scaling,
 }
-ASKED_FOR = {"scaling", "viewers"}
+ASKED_FOR = {"scaling", "viewers", "learning"}
 """What takes minutes runs only where it is named."""

@@ -121,7 +121,8 @@ def replay(
     ] = None,
     positions_format: Annotated[Literal["native", "panda"], typer.Option(help="Form of the positions.")] = "native",
     positions_socket: Annotated[
-        Literal["push", "pub"] | None, typer.Option(help="Socket type for positions; without it as for frames.")
+        Literal["push", "pub"] | None,
+        typer.Option(help="Socket type for positions; else pub for panda, as for frames for native."),
     ] = None,
     samples_per_frame: Annotated[int, typer.Option(min=1, help="For panda: samples of a frame.")] = 1,
     socket: Annotated[Literal["push", "pub"], typer.Option(help="Socket type.")] = "push",

@@ -55,6 +55,11 @@ class ReplayOptions:
         return Sender(endpoint, socket or self.socket, curve=curve)
 
     @property
+    def socket_of_positions(self) -> str | None:
+        """A PandA's relay publishes; other positions go as the frames do."""
+        return self.positions_socket or ("pub" if self.positions_format == "panda" else None)
+
+    @property
     def position_messages(self) -> PositionMessages:
         """How positions are written."""
         if self.positions_format == "panda":
@@ -89,7 +94,7 @@ def run_replay(data: Path, options: ReplayOptions, as_json: bool) -> None:
         if options.positions is None:
             summary = _send(scan, scan_id, options, faults, sender, None, times)
         else:
-            with options.sender(options.positions, options.positions_socket) as position_sender:
+            with options.sender(options.positions, options.socket_of_positions) as position_sender:
                 summary = _send(scan, scan_id, options, faults, sender, position_sender, times)
     if as_json:
         typer.echo(json.dumps({"scan_id": scan_id, **asdict(summary), **asdict(times)}))

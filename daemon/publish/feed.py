@@ -1,6 +1,7 @@
 """From hub events to the messages of one viewer (or one socket of many viewers), in bounded memory.
 
-A viewer that lags loses its queued deltas and gets a snapshot instead, so what it shows is late but never wrong.
+A viewer that lags loses its queued deltas and gets a snapshot instead, so what it shows is late but never wrong. It lags
+where more is queued of a picture than the whole picture is.
 """
 
 from __future__ import annotations
@@ -8,9 +9,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import compress
 
 from daemon.publish.hub import HubEvent, UpdateHub
 from daemon.publish.wire import Message, snapshot_message
+from daemon.snapshot import LayerUpdate
+
+PIXEL_BYTES = 12  # object and weight
 
 LayerKey = tuple[str, str]
 
@@ -34,6 +39,7 @@ class Feed:
         self._lock = threading.Lock()
         self._events: deque[HubEvent] = deque()
         self._bytes = 0
+        self._layer_bytes: dict[LayerKey, int] = {}
         self._stale: dict[LayerKey, None] = {}
         self._sent: dict[LayerKey, int] = {}
         self._greeted: set[int] = set()
@@ -88,36 +94,48 @@ class Feed:
     def _put(self, event: HubEvent) -> None:
         with self._lock:
             was_empty = not self._events and not self._stale
-            if event.update is not None and (event.scan_id, event.update.layer) in self._stale:
-                self.coalesced += 1
-            else:
+            if event.update is None:
                 self._events.append(event)
-                self._bytes += event.nbytes
-                if len(self._events) > self._max_events or self._bytes > self._max_bytes:
-                    self._coalesce()
+            else:
+                self._put_update(event, event.update)
+            if len(self._events) > self._max_events or self._bytes > self._max_bytes:
+                self._coalesce()
         if was_empty:
             self._wake()
 
+    def _put_update(self, event: HubEvent, update: LayerUpdate) -> None:
+        key = (event.scan_id, update.layer)
+        if key in self._stale:
+            self.coalesced += 1
+            return
+        self._events.append(event)
+        self._bytes += event.nbytes
+        queued = self._layer_bytes[key] = self._layer_bytes.get(key, 0) + event.nbytes
+        if queued > update.shape[0] * update.shape[1] * PIXEL_BYTES:
+            self._drop_deltas(key)
+
+    def _drop_deltas(self, key: LayerKey) -> None:
+        """Have a snapshot in place of a layer's deltas."""
+        is_kept = [event.update is None or (event.scan_id, event.update.layer) != key for event in self._events]
+        self.coalesced += is_kept.count(False)
+        self._events = deque(compress(self._events, is_kept))
+        self._bytes -= self._layer_bytes.pop(key, 0)
+        self._stale[key] = None
+
     def _coalesce(self) -> None:
-        """Drop deltas (their layers become stale) and all but the newest status and scans."""
-        scans: deque[HubEvent] = deque(maxlen=max(1, self._max_events // 2))
-        status: HubEvent | None = None
-        for event in self._events:
-            if event.update is not None:
-                self._stale[(event.scan_id, event.update.layer)] = None
-                self.coalesced += 1
-            elif event.topic == "scan":
-                scans.append(event)
-            else:
-                status = event
-        self._events = scans if status is None else deque([*scans, status])
-        self._bytes = 0
+        """Drop all deltas, and all but the newest status and scans."""
+        for key in list(self._layer_bytes):
+            self._drop_deltas(key)
+        scans = deque([event for event in self._events if event.topic == "scan"], max(1, self._max_events // 2))
+        status = [event for event in self._events if event.topic == "status"][-1:]
+        self._events = deque([*scans, *status])
 
     def _take(self) -> tuple[deque[HubEvent], dict[LayerKey, None]]:
         with self._lock:
             events, self._events = self._events, deque()
             stale, self._stale = self._stale, {}
             self._bytes = 0
+            self._layer_bytes.clear()
         return events, stale
 
     def _forget(self) -> None:

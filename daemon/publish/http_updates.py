@@ -1,8 +1,13 @@
-"""The WebSocket of updates: section 4 of the contract as binary messages, each viewer with its own bounded inbox."""
+"""The WebSocket of updates: section 4 of the contract as binary messages, each viewer with its own bounded inbox.
+
+All viewers together get ``BYTES_PER_S`` at most: what they cost the daemon is bounded, however many look. Beyond that each
+sees newer pictures less often, never old ones.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -13,6 +18,8 @@ from daemon.publish.hub import UpdateHub
 from daemon.publish.wire import Message, encode_ws
 
 TRY_AGAIN_LATER = 1013
+BYTES_PER_S = 40e6
+BURST_S = 0.5  # so much may go out at once, then the pace holds
 
 
 class WebSocketViewers:
@@ -23,6 +30,7 @@ class WebSocketViewers:
         self._max_viewers = max_viewers
         self._max_events = max_events
         self._max_bytes = max_bytes
+        self._pace = _Pace(BYTES_PER_S, BURST_S)
         self.count = 0
 
     async def serve(self, websocket: WebSocket) -> None:
@@ -40,7 +48,10 @@ class WebSocketViewers:
 
         feed = Feed(self._hub, wake, self._max_events, self._max_bytes)
         self.count += 1
-        tasks = {asyncio.create_task(_send(websocket, feed, awake)), asyncio.create_task(_until_gone(websocket))}
+        tasks = {
+            asyncio.create_task(_send(websocket, feed, awake, self._pace)),
+            asyncio.create_task(_until_gone(websocket)),
+        }
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -58,7 +69,22 @@ async def _until_gone(websocket: WebSocket) -> None:
             return
 
 
-async def _send(websocket: WebSocket, feed: Feed, awake: asyncio.Event) -> None:
+class _Pace:
+    """What all viewers share."""
+
+    def __init__(self, bytes_per_s: float, burst_s: float) -> None:
+        self._bytes_per_s, self._burst_s = bytes_per_s, burst_s
+        self._paid_until = 0.0
+
+    async def keep(self, sent_bytes: int) -> None:
+        """Wait as long as what was sent has to last."""
+        now = time.monotonic()
+        self._paid_until = max(now, self._paid_until) + sent_bytes / self._bytes_per_s
+        if self._paid_until > now + self._burst_s:
+            await asyncio.sleep(self._paid_until - now - self._burst_s)
+
+
+async def _send(websocket: WebSocket, feed: Feed, awake: asyncio.Event, pace: _Pace) -> None:
     sequence = 0
     pending: Iterator[Message] = feed.greeting()
     with suppress(WebSocketDisconnect, RuntimeError, OSError):
@@ -66,6 +92,7 @@ async def _send(websocket: WebSocket, feed: Feed, awake: asyncio.Event) -> None:
             while (encoded := await asyncio.to_thread(_encode_next, pending, sequence)) is not None:
                 await websocket.send_bytes(encoded)
                 sequence += 1
+                await pace.keep(len(encoded))
             await awake.wait()
             awake.clear()
             pending = feed.messages()

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from daemon.publish import wire
-from daemon.snapshot import LayerCanvas, LayerUpdate, apply_update
+from daemon.snapshot import LayerCanvas, LayerUpdate, apply_update, copied
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ class UpdateHub:
             kept = None if scan is None else scan.get(layer)
             if kept is None:
                 return None
-            return replace(kept, object=kept.object.copy(), weight=kept.weight.copy())
+            return copied(kept)
 
     def reduced(self, scan_id: str, layer: str, side_px: int) -> tuple[LayerCanvas, int] | None:
         """Every n-th pixel of a picture, and n, the least that makes no side longer than `side_px`; None if unknown."""
@@ -121,7 +121,9 @@ class UpdateHub:
             if kept is None:
                 return None
             n = max(1, -(-max(kept.shape) // side_px))
-            part = replace(kept, object=kept.object[::n, ::n].copy(), weight=kept.weight[::n, ::n].copy())
+            part = replace(
+                kept, object=kept.object[::n, ::n].copy(), weight=kept.weight[::n, ::n].copy(), generations=None
+            )
             return part, n
 
     def layer_version(self, scan_id: str, layer: str) -> int:

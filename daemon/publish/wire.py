@@ -19,7 +19,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.snapshot import LayerCanvas, LayerUpdate, Region, apply_update
+from daemon.snapshot import LayerCanvas, LayerUpdate, Region, apply_update, copied
 
 SCHEMA_VERSION = 1
 TOPICS = ("scan", "status", "snapshot", "delta")
@@ -124,14 +124,17 @@ def delta_messages(update: LayerUpdate) -> Iterator[Message]:
 
 def snapshot_message(canvas: LayerCanvas) -> Message:
     """The ``snapshot`` of a whole layer."""
-    return Message("snapshot", layer_header(canvas), _buffers(canvas.object, canvas.weight))
+    header = layer_header(canvas)
+    if canvas.generations is not None:
+        header["generations"] = canvas.generations.tolist()
+    return Message("snapshot", header, _buffers(canvas.object, canvas.weight))
 
 
 def read_snapshot(header: Mapping[str, Any], buffers: Sequence[bytes]) -> LayerCanvas:
     """The canvas in a ``snapshot``; its arrays can be written to."""
     height, width = (int(side) for side in header["shape"])
-    update = _read_update(header, [0, 0, height, width], buffers)
-    return apply_update(None, update)
+    canvas = apply_update(None, _read_update(header, [0, 0, height, width], buffers))
+    return replace(canvas, generations=_read_generations(header.get("generations"), canvas))
 
 
 def apply_delta(
@@ -147,7 +150,7 @@ def apply_delta(
         Reuse the arrays of `state` where they fit; otherwise `state` is left as it was.
     """
     if state is not None and not in_place:
-        state = replace(state, object=state.object.copy(), weight=state.weight.copy())
+        state = copied(state)
     return apply_update(state, _read_update(header, header["region"], buffers))
 
 
@@ -197,6 +200,18 @@ def _read_update(header: Mapping[str, Any], place: Sequence[int], buffers: Seque
         regions=(Region(y, x, h, w, pixels, weight),),
         time_ns=header["time_ns"],
     )
+
+
+def _read_generations(rows: Any, canvas: LayerCanvas) -> NDArray[np.uint16] | None:
+    if rows is None or canvas.generations is None:
+        return None
+    try:
+        tiles = np.array(rows, dtype=np.uint16)
+    except (ValueError, TypeError, OverflowError) as fault:
+        raise WireError(f"the generations of a picture are not rows of numbers: {fault}") from fault
+    if tiles.shape != canvas.generations.shape:
+        raise WireError(f"{tiles.shape} generations do not fill a picture of {list(canvas.shape)}")
+    return tiles
 
 
 def _checked(topic: str, header: Any, buffers: tuple[bytes, ...]) -> Message:

@@ -31,7 +31,8 @@ _TYPED_ARRAYS: dict[int, np.dtype[Any]] = {
 }  # fmt: skip
 TAG_OF = {dtype: tag for tag, dtype in _TYPED_ARRAYS.items() if tag != 68}
 KNOWN_TAGS = frozenset({DATE_TAG, _ROW_MAJOR, _COLUMN_MAJOR, _PACKED, *_TYPED_ARRAYS, *_WIDE_FLOATS})
-_ENCODINGS = ("bslz4", "lz4")
+_SHUFFLED = ("bslz4", "bszstd")
+_ENCODINGS = (*_SHUFFLED, "lz4")
 
 
 def tagged(array: NDArray[Any], encoding: str = "bslz4") -> cbor2.CBORTag:
@@ -68,9 +69,9 @@ def typed_parts(value: object) -> tuple[np.dtype[Any], str, int | None, Part]:
         raise CodecError("malformed", "the packed pixels are not [algorithm, number, bytes]")
     if algorithm not in _ENCODINGS:
         raise CodecError("encoding", f"compression {str(algorithm)[:40]} is none of {', '.join(_ENCODINGS)}")
-    if algorithm == "bslz4" and modifier not in (1, 2, 4, 8):
-        raise CodecError("encoding", f"bslz4 element size {modifier} is none of 1, 2, 4, 8")
-    return dtype, algorithm, modifier if algorithm == "bslz4" else None, payload
+    if algorithm in _SHUFFLED and modifier not in (1, 2, 4, 8):
+        raise CodecError("encoding", f"{algorithm} element size {modifier} is none of 1, 2, 4, 8")
+    return dtype, algorithm, modifier if algorithm in _SHUFFLED else None, payload
 
 
 def unpacked(value: object, max_bytes: int) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from daemon.client import Viewer
 
 pytestmark = pytest.mark.system
 
-PANDA = ["--positions-format", "panda", "--positions-socket", "pub", "--samples-per-frame", "10"]
+PANDA = ["--positions-format", "panda", "--samples-per-frame", "10"]
 CASES = {
     "V1 flattened, bare LZ4": ("dectris-v1", "sub", ["--flatten", "--socket", "pub", "--encoding", "lz4"], None),
     "V1 flattened, PandA": ("dectris-v1", "pull", ["--flatten", *PANDA], "panda"),

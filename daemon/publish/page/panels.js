@@ -87,12 +87,13 @@ function streamRow() {
 function fillStream(row, stream, isLive, isRunning) {
   const [, name, what, endpoint] = row.children;
   const isSilent = isRunning && stream.silent_s > 5;
-  row.dataset.state = !isLive ? "unknown" : stream.connected ? (isSilent ? "silent" : "good") : "gone";
+  const absent = isRunning ? "gone" : "idle";
+  row.dataset.state = !isLive ? "unknown" : stream.connected ? (isSilent ? "silent" : "good") : absent;
   name.textContent = words.plain(stream.name);
   endpoint.textContent = words.plain(stream.endpoint);
   endpoint.title = endpoint.textContent;
   const amount = `${words.count(stream.messages)} msg · ${words.bytes(stream.bytes)}`;
-  const state = { unknown: "unknown", gone: "not connected", silent: `silent ${words.seconds(stream.silent_s)}`, good: amount };
+  const state = { unknown: "unknown", gone: "not connected", idle: "no sender", silent: `silent ${words.seconds(stream.silent_s)}`, good: amount };
   what.textContent = state[row.dataset.state];
   what.title = amount;
 }

@@ -3,6 +3,7 @@
 import { floats } from "./wire.js";
 
 export const TILE = 512;
+const DATED = 32; // side of the squares whose model generation a snapshot tells
 
 /** TILE x TILE pixels; ``dirty`` is what its canvas does not show yet, ``summary`` what was last counted in it. */
 class Tile {
@@ -69,6 +70,20 @@ export class Picture {
     const box = { y: header.origin_px[0] + y, x: header.origin_px[1] + x, h: h * n, w: w * n };
     const [object, weight] = [floats(buffers[0]), floats(buffers[1])];
     this.#write(box, n === 1 ? object : spread(object, h, w, n, 2), n === 1 ? weight : spread(weight, h, w, n, 1));
+    if (header.generations) this.#date(box, header.generations);
+  }
+
+  /** Note the generation of each square of a whole picture; squares lie in one tile, since mosaics grow by them. */
+  #date(box, rows) {
+    rows.forEach((row, i) => row.forEach((generation, k) => {
+      const [top, left] = [box.y + i * DATED, box.x + k * DATED];
+      const tile = this.#tile(Math.floor(top / TILE), Math.floor(left / TILE));
+      const width = Math.min(DATED, box.x + box.w - left, tile.x + TILE - left);
+      for (let y = top; y < Math.min(top + DATED, box.y + box.h, tile.y + TILE); y += 1) {
+        const from = (y - tile.y) * TILE + left - tile.x;
+        tile.generation.fill(generation, from, from + width);
+      }
+    }));
   }
 
   #write(box, object, weight) {

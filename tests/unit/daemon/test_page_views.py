@@ -66,6 +66,20 @@ def test_generation_view_says_who_wrote_each_pixel_last(look: Callable[[], PageV
     assert (viewer.text("#bar-low"), viewer.text("#bar-high")) == ("2", "3")
 
 
+def test_a_page_that_comes_later_knows_the_generations(look: Callable[[], PageViewer], hub: UpdateHub) -> None:
+    whole = wavy((64, 96))
+    hub.publish_layer(even_update(whole, origin_px=(-32, 480), generation=2))
+    newest = even_update(
+        whole[:32, :32], origin_px=(-32, 480), shape=(64, 96), place=(32, 64), generation=3, stitched=2
+    )
+    hub.publish_layer(newest)
+    viewer = look()
+    viewer.until_frames("network", 2)
+    places = "[[-32, 480], [-1, 575], [0, 543], [0, 544], [31, 575]]"
+    found = viewer.page.evaluate(f"{places}.map(([y, x]) => ptycholive.stage.picture.valueAt(y, x).generation)")
+    assert found == [2, 2, 2, 3, 3]
+
+
 def test_weight_view_counts_in_powers_of_ten(look: Callable[[], PageViewer], hub: UpdateHub) -> None:
     weight = np.logspace(-4, 0, 41, dtype=np.float32)[None, :].repeat(20, axis=0)
     hub.publish_layer(even_update(wavy((20, 41)), weight=weight))

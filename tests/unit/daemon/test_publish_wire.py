@@ -86,6 +86,22 @@ def test_snapshot_and_its_deltas_are_the_next_snapshot_bit_for_bit(seed: int) ->
     assert_same(state, hub.canvas("scan-1", "network"))
 
 
+def test_a_snapshot_says_which_generation_each_tile_has() -> None:
+    rng, hub = np.random.default_rng(0), UpdateHub()
+    first = make_update(rng, shape=(96, 64), places=((0, 0, 96, 64),))
+    hub.publish_layer(replace(first, model_generation=1))
+    later = make_update(rng, shape=(96, 96), origin_px=(0, -32), places=((32, 64, 32, 32),))
+    hub.publish_layer(replace(later, model_generation=2))
+    canvas = hub.canvas("scan-1", "network")
+    made = wire.snapshot_message(canvas)
+    snapshot = wire.decode(wire.encode("snapshot", made.numbered(0), made.buffers))
+    assert snapshot.header["generations"] == [[0, 1, 1], [0, 1, 2], [0, 1, 1]]
+    seen = wire.read_snapshot(snapshot.header, snapshot.buffers)
+    np.testing.assert_array_equal(seen.generations, canvas.generations)
+    with pytest.raises(wire.WireError, match="generations"):
+        wire.read_snapshot({**snapshot.header, "generations": [[1, 2]]}, snapshot.buffers)
+
+
 def test_only_the_last_delta_of_a_last_update_is_complete() -> None:
     regions = tuple(Region(y, 0, 1, 2, np.ones((1, 2), np.complex64), np.ones((1, 2), np.float32)) for y in range(3))
     update = replace(make_update(np.random.default_rng(0)), shape=(3, 2), regions=regions, complete=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import bitshuffle
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -20,6 +21,11 @@ DTYPES = st.sampled_from(["uint8", "uint16", "uint32", "uint64", "int32", "float
 ARRAYS = DTYPES.flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=2, max_dims=2, max_side=50)))
 
 
+def shuffled_zstd(array: NDArray[Any]) -> bytes:
+    """Bit-shuffled Zstandard blocks, as bitshuffle itself writes them."""
+    return HEADER.pack(array.nbytes, 8192) + bytes(bitshuffle.compress_zstd(array.reshape(-1), 8192 // array.itemsize))
+
+
 def stored_lz4(data: bytes, block: int) -> bytes:
     """LZ4 in HDF5 filter framing, each block stored as it is."""
     pieces = [data[i : i + block] for i in range(0, len(data), block)]
@@ -32,6 +38,16 @@ def test_bslz4_gives_back_every_bit(array: NDArray[Any]) -> None:
     found = decode("bslz4", encode_bslz4(array), array.dtype, array.shape)
     assert (found.dtype, found.shape, found.tobytes()) == (array.dtype, array.shape, array.tobytes())
     assert not found.flags.writeable
+
+
+@settings(deadline=None)
+@given(ARRAYS)
+def test_bszstd_of_another_writer_gives_back_every_bit(array: NDArray[Any]) -> None:
+    payload = shuffled_zstd(array)
+    found = decode("bszstd", payload, array.dtype, array.shape)
+    assert found.tobytes() == array.tobytes()
+    with pytest.raises(CodecError):
+        decode("bszstd", payload[:-1], array.dtype, array.shape)
 
 
 def test_bslz4_of_a_view_and_of_views() -> None:
@@ -56,7 +72,11 @@ def test_lz4_in_filter_framing(block: int) -> None:
 
 @pytest.mark.parametrize(
     ("encoding", "length"),
-    [(encoding, length) for encoding in ("bslz4", "lz4") for length in (0, 1, 8191, 8193, 2**32, 2**63 - 1, 2**64 - 1)],
+    [
+        (encoding, length)
+        for encoding in ("bslz4", "bszstd", "lz4")
+        for length in (0, 1, 8191, 8193, 2**32, 2**63 - 1, 2**64 - 1)
+    ],
 )
 def test_a_header_that_lies_about_the_length_is_refused_before_unpacking(encoding: str, length: int) -> None:
     payload = HEADER.pack(length, 8192) + encode_bslz4(patterns(1, 64)[0])[12:]
@@ -66,12 +86,17 @@ def test_a_header_that_lies_about_the_length_is_refused_before_unpacking(encodin
 
 
 @settings(deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from(["bslz4", "lz4", ""]))
+@given(st.integers(0, 10_000), st.sampled_from(["bslz4", "bszstd", "lz4", ""]))
 @example(0, "")
 @example(12, "bslz4")
 def test_a_cut_payload_is_refused(cut: int, encoding: str) -> None:
     array = patterns(1, 64)[0]
-    whole = {"bslz4": encode_bslz4(array), "lz4": stored_lz4(array.tobytes(), 8192), "": array.tobytes()}[encoding]
+    whole = {
+        "": array.tobytes(),
+        "bslz4": encode_bslz4(array),
+        "bszstd": shuffled_zstd(array),
+        "lz4": stored_lz4(array.tobytes(), 8192),
+    }[encoding]
     with pytest.raises(CodecError) as refused:
         decode(encoding, whole[: cut % len(whole)], "uint16", (64, 64))
     assert refused.value.reason == "corrupt"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import bitshuffle
 import cbor2
 import lz4.block
 import numpy as np
@@ -38,6 +39,10 @@ def array(pixels: NDArray[Any], tag: int, packing: str = "", outer: int = 40) ->
     body: Any = data
     if packing == "bslz4":
         body = cbor2.CBORTag(56500, ["bslz4", pixels.itemsize, encode_bslz4(np.frombuffer(data, pixels.dtype))])
+    if packing == "bszstd":
+        shuffled = bitshuffle.compress_zstd(np.frombuffer(data, pixels.dtype), 8192 // pixels.itemsize)
+        header = struct.pack(">QI", len(data), 8192)
+        body = cbor2.CBORTag(56500, ["bszstd", pixels.itemsize, header + bytes(shuffled)])
     if packing == "lz4":
         body = cbor2.CBORTag(56500, ["lz4", 0, framed_lz4(data, 64)])
     return cbor2.CBORTag(outer, [list(pixels.shape), cbor2.CBORTag(tag, body)])
@@ -87,7 +92,7 @@ def test_what_is_null_odd_or_done_already_is_left_out() -> None:
     assert found == (None,) * 8
 
 
-@pytest.mark.parametrize("packing", ["", "bslz4", "lz4"])
+@pytest.mark.parametrize("packing", ["", "bslz4", "bszstd", "lz4"])
 @pytest.mark.parametrize("outer", [40, 1040])
 @pytest.mark.parametrize(("tag", "dtype"), [(70, "<u4"), (66, ">u4")])
 def test_tables_in_every_form(packing: str, outer: int, tag: int, dtype: str) -> None:
@@ -104,7 +109,7 @@ def test_tables_that_cannot_be_read_cost_only_themselves(table: Any) -> None:
     assert start(incident_energy=8800.0, pixel_mask={"threshold_1": table}).geometry.mask is None
 
 
-@pytest.mark.parametrize("packing", ["", "bslz4", "lz4"])
+@pytest.mark.parametrize("packing", ["", "bslz4", "bszstd", "lz4"])
 @pytest.mark.parametrize("outer", [40, 1040])
 @pytest.mark.parametrize(
     ("tag", "dtype"),
