@@ -85,6 +85,7 @@ class Daemon:
             on_refused=self._ledger.refuse,
             on_finished=self._scan_finished,
             on_checkpoint=self._checkpoint,
+            on_improved=self._scan_improved,
             frames_received=lambda scan_id: self._verdict(scan_id).received,
             on_left=self._scan_left,
         )
@@ -285,6 +286,20 @@ class Daemon:
         else:
             on_written(None)
 
+    def _scan_improved(self, result: ScanResult) -> None:
+        """Write a closed scan's product anew (engine's thread)."""
+        scan_id, record = result.scan_id, self.book.get(result.scan_id)
+        if record is None or record.product is None or not Path(record.product).exists() or self._stopping.is_set():
+            return
+        rfactor = result.rfactors["refined"]
+
+        def on_written(path: Path | None) -> None:
+            if path is not None:
+                self.book.change(scan_id, rfactor=rfactor)
+                log.info("scan %s: improved after its end, R %.4f", scan_id, rfactor)
+
+        self._writer.finish(self.book.folder(scan_id), lambda: self._product(result, record.ended), on_written)
+
     def _checkpoint(self, result: ScanResult) -> None:
         self._writer.checkpoint(self.book.folder(result.scan_id), lambda: self._product(result, None))
 
@@ -296,9 +311,13 @@ class Daemon:
     def _product(self, result: ScanResult, ended: str | None) -> Product:
         record = self.book.get(result.scan_id)
         started = now_text() if record is None else record.started
-        verdict = self._verdict(result.scan_id).as_dict()
+        verdict = None if record is None else record.verdict  # of a closed scan
         return self._setup.make_product(
-            result, verdict=verdict, started=started, ended=ended, generation=self._engine.generation
+            result,
+            verdict=verdict or self._verdict(result.scan_id).as_dict(),
+            started=started,
+            ended=ended,
+            generation=self._engine.generation,
         )
 
     def _verdict(self, scan_id: str) -> Verdict:

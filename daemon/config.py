@@ -308,6 +308,9 @@ class Refine(Section):
     buffer_bytes: Count = Field(512 << 20, description="Memory for the frames to sweep over; the oldest go first.")
     update_probe: bool = Field(True, description="Let the probe follow the frames.")
     finish_s: Annotated[float, Field(ge=0)] = Field(1.5, description="Longest time of sweeps after the scan's end, s.")
+    improve_s: Annotated[float, Field(ge=0)] = Field(
+        10.0, description="Longest time of further sweeps once the product is there, which is then written anew, s."
+    )
     engine: Literal["own", "pty-chi"] = Field(
         "own", description="pty-chi: hand each finished scan to its LSQML, beside ours."
     )

@@ -40,6 +40,7 @@ REPAINT_FRAMES, REPAINT_LAST_FRAMES = 1, 8
 REFINED_PERIOD_S = 0.4
 REFINED_BYTES_PER_S = 25e6
 LEAST_VISITS, ENOUGH_VISITS = 2, 16
+IMPROVED_VISITS, IMPROVED_PERIOD_S = 40, 2.0
 WARM_UP_ROUNDS = 3
 SHARP_SHARE = 0.6
 CHECKPOINT_SHARE = 0.02
@@ -55,6 +56,7 @@ class EngineEvents:
 
     ``on_stitched(scan_id, indexes)`` and ``on_refused(scan_id, index, reason)`` close the account of frames;
     ``on_finished`` comes once for each scan passed to :meth:`Engine.finish`, ``on_checkpoint`` while a scan runs.
+    ``on_improved`` comes after it at most once, where spare time made a closed scan's picture better.
     ``on_left`` comes at the end for a scan that is not done: frames of it wait on the disk for the next start.
     """
 
@@ -65,6 +67,7 @@ class EngineEvents:
     on_checkpoint: Callable[[ScanResult], None]
     frames_received: Callable[[str], int]
     on_left: Callable[[ScanResult, int], None] = lambda _result, _waiting: None
+    on_improved: Callable[[ScanResult], None] = lambda _result: None
 
 
 class Pupil(Protocol):
@@ -126,6 +129,8 @@ class Engine:
         self._batch_frames = options.batch_frames
         self._stop_by = float("inf")
         self._work: dict[str, ScanWork] = {}
+        self._improving: ScanWork | None = None
+        self._improve_by = self._next_improved = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.warm = threading.Event()
@@ -230,13 +235,15 @@ class Engine:
         if self._wanted:
             self._swap(self._wanted.pop(0))
         wait_s = max(0.0, min(self._options.batch_timeout_s, self._next_publish - time.monotonic()))
-        has_spare_work = any(work.has_spare_work for work in self._work.values())
+        has_spare_work = self._improving is not None or any(work.has_spare_work for work in self._work.values())
         items = self._queue.take(self._batch_frames, 0.0 if has_spare_work else wait_s)
         self._metrics.queue_depth.labels("engine").set(len(self._queue))
         self._metrics.queue_bytes.labels("engine").set(self._queue.bytes)
         self._metrics.backlog_frames.set(self._queue.on_disk)
         if items:
             self._take(items)
+        elif self._improving is not None:
+            self._improve(self._improving)
         elif has_spare_work:
             self._use_spare_time()
         if time.monotonic() >= self._next_publish:
@@ -339,6 +346,7 @@ class Engine:
 
     def _take(self, items: list[ScanPoint | Finish | Lost]) -> None:
         """Work on items in their order, points of one scan together."""
+        self._improving = None  # its product is there; frames are more urgent
         for (scan_id, kind), run in groupby(items, lambda item: (item.scan_id, type(item))):
             some = list(run)
             if kind is Finish:
@@ -556,6 +564,31 @@ class Engine:
         self._publish(work, is_complete=True)
         del self._work[work.scan_id]
         self._events.on_finished(work.result())
+        is_worth_it = work.refiner is not None and 0 < work.refiner.least_visits < IMPROVED_VISITS
+        if is_worth_it and not self._work and not self._stop.is_set() and self._options.refine_improve_s > 0:
+            self._improving, self._next_improved = work, time.monotonic() + IMPROVED_PERIOD_S
+            self._improve_by = time.monotonic() + self._options.refine_improve_s
+
+    def _improve(self, work: ScanWork) -> None:
+        """Spend one slice on a scan that is closed already, while nothing else is to be done."""
+        if work.refiner is None or self._stop.is_set():
+            self._improving = None
+            return
+        now, done = time.monotonic(), 0
+        end = now + REFINE_SLICE_S
+        if now < self._improve_by and work.refiner.least_visits < IMPROVED_VISITS:
+            while time.monotonic() < end and (count := work.refiner.step()):
+                done += count
+            self._metrics.refine_updates.inc(done)
+            if now >= self._next_improved:
+                self._publish(work, is_complete=True)
+                self._next_improved = now + IMPROVED_PERIOD_S
+        elif (rfactor := work.measure_refined()) is not None:
+            self._improving = None
+            if rfactor < work.rfactors["refined"]:
+                work.rfactors["refined"] = rfactor
+                self._publish(work, is_complete=True)
+                self._events.on_improved(work.result())
 
 
 def _frames(points: list[ScanPoint], pixel_size_m: float, correction: Correction) -> list[GroupFrame]:

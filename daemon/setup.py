@@ -263,6 +263,7 @@ class Setup:
             refine_buffer_bytes=config.refine.buffer_bytes,
             refine_probe=config.refine.update_probe,
             refine_finish_s=config.refine.finish_s,
+            refine_improve_s=config.refine.improve_s,
             publish_period_s=config.publish.period_s,
             checkpoint_s=config.output.checkpoint_s,
             queue_bytes=config.limits.queue_bytes,

@@ -24,6 +24,7 @@ from ptychopinn.refine import Refiner
 from ptychopinn.repaint import Predict, Repaint
 
 SAMPLE_FRAMES, SAMPLE_BYTES = 1024, 64 << 20
+MEASURED_FRAMES = 16
 COVERED = 0.05
 
 
@@ -53,6 +54,7 @@ class EngineOptions:
     refine_probe: bool = True
     refine_buffer_bytes: int = 512 << 20
     refine_finish_s: float = 1.5
+    refine_improve_s: float = 10.0
     publish_period_s: float = 0.1
     checkpoint_s: float = 10.0
     queue_bytes: int = 256 << 20
@@ -124,6 +126,7 @@ class ScanWork:
         self._indexes, self._positions_px = array("q"), array("d")
         self._sample: list[tuple[torch.Tensor, tuple[float, float]]] = []
         self._sampled: list[int] = []
+        self._measured, self._misfit, self._total = 0, 0.0, 0.0
         self._random = np.random.default_rng(0)
 
     def group(self, frames: Sequence[GroupFrame]) -> list[TensorDict]:
@@ -197,6 +200,17 @@ class ScanWork:
         if self.refiner is not None:
             self.refiner.admit_all()
             self.rfactors["refined"] = self._rfactor(self.refiner, self._sample)
+
+    def measure_refined(self) -> float | None:
+        """Go on with the refined layer's R-factor over the whole sample, a few frames a call; None until it is there."""
+        some = self._sample[self._measured : self._measured + MEASURED_FRAMES]
+        if self.refiner is None or not some:
+            return None
+        total = float(sum(amplitude.clamp_min(0).sum() for amplitude, _ in some))
+        self._misfit += self._rfactor(self.refiner, some) * total
+        self._total += total
+        self._measured += len(some)
+        return self._misfit / self._total if self._measured == len(self._sample) else None
 
     @property
     def coverage(self) -> float:

@@ -78,12 +78,11 @@ class Learner:
     def stop(self) -> None:
         """End the process and the thread."""
         self._stop.set()
-        if self._thread.is_alive():
+        while self._thread.is_alive():
             self._thread.join(STOP_S)
             process = self._process
-            if self._thread.is_alive() and process is not None:
+            if self._thread.is_alive() and process is not None and process.is_alive():
                 process.kill()  # what the thread waits for
-            self._thread.join()
         self._end_process()
 
     def offer(self, scan_id: str, index: int, amplitude: NDArray[np.float32], position_px: tuple[float, float]) -> None:

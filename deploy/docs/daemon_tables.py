@@ -30,7 +30,7 @@ HEADER_WORDS = {
     "frames_received": "frame messages received, duplicates and refused ones too",
     "model_generation": "generation of the active model",
     "rfactor": "R-factor of the layer, or null before there is one",
-    "complete": "true in the last picture of a scan",
+    "complete": "true in a scan's last picture, and in better ones that follow its end",
 }
 
 

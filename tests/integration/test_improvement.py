@@ -1,0 +1,32 @@
+"""A closed scan whose picture gets better while nothing else is to be done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
+
+from daemon.client import Viewer
+from daemon.files import read_product
+
+FRAMES = 120
+
+
+def test_the_product_is_written_anew_with_a_lower_r(tmp_path: Path) -> None:
+    settings = ("refine.enabled=true", "refine.finish_s=0", "refine.improve_s=60")
+    with running_daemon(tmp_path, *settings) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        send(daemon, real_scan(), FRAMES)
+        ended, _ = follow(viewer)
+        first = read_product(Path(ended["product"]))
+        for _, _, canvas in viewer.events():
+            record = daemon.book.get("star")
+            if record.rfactor < ended["rfactors"]["refined"] and canvas is None:
+                break
+        product = read_product(Path(ended["product"]))
+        picture = viewer.states["star", "refined"]
+    assert record.state == "complete"
+    assert record.ended is not None
+    assert product.live.rfactors["refined"] == record.rfactor < first.live.rfactors["refined"]
+    assert product.live.verdict == first.live.verdict
+    assert picture.complete
+    assert picture.rfactor == record.rfactor
