@@ -130,7 +130,7 @@ class Engine:
         self._stop_by = float("inf")
         self._work: dict[str, ScanWork] = {}
         self._improving: ScanWork | None = None
-        self._improve_by = self._next_improved = 0.0
+        self._improve_by = self._next_improved = self._improved_from = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.warm = threading.Event()
@@ -220,6 +220,7 @@ class Engine:
                 self._turn()
             except Exception as fault:  # what is not a batch's own fault: publishing, refining, closing
                 log.exception("the engine goes on after a fault")
+                self._improving = None
                 self.failure = f"the engine goes on after a fault: {fault}"
                 self._metrics.stage_failures.labels("engine").inc()
         for work in list(self._work.values()):
@@ -227,6 +228,8 @@ class Engine:
             if waiting:
                 self._events.on_left(work.result(), waiting)
             else:
+                while not self._settle(work):
+                    pass
                 self._close(work)
 
     def _turn(self) -> None:
@@ -235,8 +238,10 @@ class Engine:
         if self._wanted:
             self._swap(self._wanted.pop(0))
         wait_s = max(0.0, min(self._options.batch_timeout_s, self._next_publish - time.monotonic()))
-        has_spare_work = self._improving is not None or any(work.has_spare_work for work in self._work.values())
-        items = self._queue.take(self._batch_frames, 0.0 if has_spare_work else wait_s)
+        has_spare_work = any(work.has_spare_work for work in self._work.values())
+        is_closing = any(work.is_settling for work in self._work.values())
+        is_busy = has_spare_work or is_closing or self._improving is not None
+        items = self._queue.take(self._batch_frames, 0.0 if is_busy else wait_s)
         self._metrics.queue_depth.labels("engine").set(len(self._queue))
         self._metrics.queue_bytes.labels("engine").set(self._queue.bytes)
         self._metrics.backlog_frames.set(self._queue.on_disk)
@@ -549,24 +554,34 @@ class Engine:
         for work in due:
             is_held = self.examiner is not None and self.examiner.holds(work.scan_id)
             is_done = not is_held and _is_refined(work)
-            if len(due) < len(self._work) or self._stop.is_set() or is_done:
+            if (work.is_settling or len(due) < len(self._work) or self._stop.is_set() or is_done) and self._settle(
+                work
+            ):
                 self._close(work)
 
-    def _close(self, work: ScanWork) -> None:
-        while work.again:
+    def _settle(self, work: ScanWork) -> bool:
+        """Do a slice of the last computations of a scan, so that others' frames need not wait; whether it was the last."""
+        if work.again:
             self._lay_again(work)
+            return False
         try:
-            work.settle()
-            self._metrics.coverage.set(work.coverage)
+            is_settled = work.settle_some()
+            if is_settled:
+                self._metrics.coverage.set(work.coverage)
+            return is_settled
         except Exception as fault:
             log.exception("scan %s: closing failed", work.scan_id)
             self.failure = f"scan {work.scan_id}: the last computations failed: {fault}"
+            return True
+
+    def _close(self, work: ScanWork) -> None:
         self._publish(work, is_complete=True)
         del self._work[work.scan_id]
         self._events.on_finished(work.result())
         is_worth_it = work.refiner is not None and 0 < work.refiner.least_visits < IMPROVED_VISITS
         if is_worth_it and not self._work and not self._stop.is_set() and self._options.refine_improve_s > 0:
-            self._improving, self._next_improved = work, time.monotonic() + IMPROVED_PERIOD_S
+            self._improving, self._improved_from = work, work.rfactors["refined"]
+            self._next_improved = time.monotonic() + IMPROVED_PERIOD_S
             self._improve_by = time.monotonic() + self._options.refine_improve_s
 
     def _improve(self, work: ScanWork) -> None:
@@ -583,10 +598,9 @@ class Engine:
             if now >= self._next_improved:
                 self._publish(work, is_complete=True)
                 self._next_improved = now + IMPROVED_PERIOD_S
-        elif (rfactor := work.measure_refined()) is not None:
+        elif work.settle_some():
             self._improving = None
-            if rfactor < work.rfactors["refined"]:
-                work.rfactors["refined"] = rfactor
+            if work.rfactors["refined"] < self._improved_from:
                 self._publish(work, is_complete=True)
                 self._events.on_improved(work.result())
 

@@ -24,7 +24,7 @@ from ptychopinn.refine import Refiner
 from ptychopinn.repaint import Predict, Repaint
 
 SAMPLE_FRAMES, SAMPLE_BYTES = 1024, 64 << 20
-MEASURED_FRAMES = 16
+SETTLED_FRAMES = 16
 COVERED = 0.05
 
 
@@ -126,7 +126,8 @@ class ScanWork:
         self._indexes, self._positions_px = array("q"), array("d")
         self._sample: list[tuple[torch.Tensor, tuple[float, float]]] = []
         self._sampled: list[int] = []
-        self._measured, self._misfit, self._total = 0, 0.0, 0.0
+        self._settled, self._total = 0, 0.0
+        self._misfit: dict[str, float] = {}
         self._random = np.random.default_rng(0)
 
     def group(self, frames: Sequence[GroupFrame]) -> list[TensorDict]:
@@ -166,6 +167,8 @@ class ScanWork:
     @property
     def has_spare_work(self) -> bool:
         """Whether spare time can make the picture better."""
+        if self.is_settling:
+            return False
         return bool(self.again) or (bool(self._indexes) and (self.repaint is not None or self.refiner is not None))
 
     @property
@@ -194,23 +197,32 @@ class ScanWork:
 
     def settle(self) -> None:
         """Let the refined layer cover every frame, and compute both R-factors over the whole sample."""
-        if not self._sample:
-            return
-        self.rfactors["network"] = self._rfactor(self.mosaic, self._sample)
-        if self.refiner is not None:
-            self.refiner.admit_all()
-            self.rfactors["refined"] = self._rfactor(self.refiner, self._sample)
+        while not self.settle_some():
+            pass
 
-    def measure_refined(self) -> float | None:
-        """Go on with the refined layer's R-factor over the whole sample, a few frames a call; None until it is there."""
-        some = self._sample[self._measured : self._measured + MEASURED_FRAMES]
-        if self.refiner is None or not some:
-            return None
+    def settle_some(self) -> bool:
+        """Do a slice of :meth:`settle`; whether it was the last. Between slices the layers must not be worked on."""
+        sources: dict[str, Mosaic | Refiner] = {"network": self.mosaic}
+        if self.refiner is not None:
+            sources["refined"] = self.refiner
+            if not self._settled:
+                self.refiner.admit_all()
+        some = self._sample[self._settled : self._settled + SETTLED_FRAMES]
         total = float(sum(amplitude.clamp_min(0).sum() for amplitude, _ in some))
-        self._misfit += self._rfactor(self.refiner, some) * total
+        for layer, source in sources.items() if total > 0 else ():
+            self._misfit[layer] = self._misfit.get(layer, 0.0) + total * self._rfactor(source, some)
         self._total += total
-        self._measured += len(some)
-        return self._misfit / self._total if self._measured == len(self._sample) else None
+        self._settled += len(some)
+        if self._settled < len(self._sample):
+            return False
+        self.rfactors |= {layer: misfit / self._total for layer, misfit in self._misfit.items()}
+        self._settled, self._misfit, self._total = 0, {}, 0.0
+        return True
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether :meth:`settle_some` has begun."""
+        return self._settled > 0
 
     @property
     def coverage(self) -> float:
