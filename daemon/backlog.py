@@ -1,6 +1,7 @@
 """What waits for the engine: points with their pixels while they fit into memory, else only where to read them back.
 
-Newest first: a device that is slower than the detector shows what comes now, and catches up with the rest afterwards.
+Newest first: a device that is slower than the detector shows what comes now, and catches up with the rest afterwards. Once
+``MOST_SCANS`` scans wait the oldest goes first, since a scan that has begun holds its pictures in memory until its end.
 ``put`` waits for nothing while the frames are in the journal; a frame costs 28 bytes of memory there.
 """
 
@@ -18,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.frame import PositionM, ScanPoint
+
+MOST_SCANS = 4
 
 Read = Callable[[str, int], NDArray[Any] | None]
 
@@ -97,7 +100,7 @@ class Backlog:
             self._changed.notify_all()
 
     def take(self, most: int, wait_s: float) -> list[ScanPoint | Finish | Lost]:
-        """Return what is there, at most ``most`` points, of the newest scan first; wait up to ``wait_s`` for the first."""
+        """Return what is there, at most ``most`` points; wait up to ``wait_s`` for the first."""
         end = time.monotonic() + wait_s
         with self._changed:
             while not self._has_any() and not self._is_closed:
@@ -107,7 +110,7 @@ class Backlog:
                 self._changed.wait(left)
             taken: list[ScanPoint | Finish | Lost] = [self._lost.popleft() for _ in range(len(self._lost))]
             due: list[ScanPoint] = []
-            for scan_id in reversed(list(self._scans)):
+            for scan_id in self._in_order():
                 due += self._scans[scan_id].pop(scan_id, most - len(due))
             self.bytes -= sum(point.counts.nbytes for point in due)
             finished = [name for name, scan in self._scans.items() if not len(scan) and scan.is_ended]
@@ -138,6 +141,10 @@ class Backlog:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
+
+    def _in_order(self) -> list[str]:
+        waiting = [scan_id for scan_id, scan in self._scans.items() if len(scan)]
+        return waiting if len(waiting) >= MOST_SCANS else waiting[::-1]
 
     def _has_any(self) -> bool:
         return bool(self._lost) or any(len(scan) or scan.is_ended for scan in self._scans.values())

@@ -307,6 +307,10 @@ class Refine(Section):
     enabled: bool = Field(True, description="Sweep an object estimate over the frames while the scan runs.")
     buffer_bytes: Count = Field(512 << 20, description="Memory for the frames to sweep over; the oldest go first.")
     update_probe: bool = Field(True, description="Let the probe follow the frames.")
+    subpixel: bool = Field(False, description="Lay frames between the pixels; else their positions are rounded.")
+    position_bound_px: Annotated[float, Field(ge=0, le=16)] = Field(
+        0.0, description="How far positions may be corrected, pixels; 0: not at all, else with subpixel."
+    )
     finish_s: Annotated[float, Field(ge=0)] = Field(1.5, description="Longest time of sweeps after the scan's end, s.")
     improve_s: Annotated[float, Field(ge=0)] = Field(
         10.0, description="Longest time of further sweeps once the product is there, which is then written anew, s."

@@ -264,6 +264,8 @@ class Setup:
             refine_probe=config.refine.update_probe,
             refine_finish_s=config.refine.finish_s,
             refine_improve_s=config.refine.improve_s,
+            refine_subpixel=config.refine.subpixel,
+            refine_bound_px=config.refine.position_bound_px,
             publish_period_s=config.publish.period_s,
             checkpoint_s=config.output.checkpoint_s,
             queue_bytes=config.limits.queue_bytes,
@@ -276,11 +278,13 @@ class Setup:
         optics = self.optics_of(result.scan_id)
         pixel_size_m = (optics.object_pixel_size_m or 1.0) * result.pixel_ratio  # without one no frame gets here
         is_refined = result.refined is not None and result.refined_origin_px is not None
+        corrections_m = None if result.offsets_px is None else result.offsets_px * pixel_size_m
         live = LiveGroup(
             network=result.network,
             network_weight=result.network_weight,
             network_origin_px=result.network_origin_px,
             refined_weight=result.refined_weight,
+            position_corrections_m=corrections_m,
             verdict=verdict,
             rfactors=result.rfactors,
             configuration=self._config.model_dump_json(indent=1),
@@ -294,7 +298,7 @@ class Setup:
             name=result.scan_id,
             comments=f"Ptycholive {VERSION}, {'refined' if is_refined else 'network'} layer",
             indexes=result.indexes,
-            positions_m=result.positions_px * pixel_size_m,
+            positions_m=result.positions_px * pixel_size_m + (0.0 if corrections_m is None else corrections_m),
             probe=self.probe.cpu().numpy() if result.refined_probe is None else result.refined_probe,
             pixel_size_m=pixel_size_m,
             photon_energy_eV=optics.photon_energy_eV,

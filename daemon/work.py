@@ -55,6 +55,8 @@ class EngineOptions:
     refine_buffer_bytes: int = 512 << 20
     refine_finish_s: float = 1.5
     refine_improve_s: float = 10.0
+    refine_subpixel: bool = False
+    refine_bound_px: float = 0.0
     publish_period_s: float = 0.1
     checkpoint_s: float = 10.0
     queue_bytes: int = 256 << 20
@@ -77,6 +79,8 @@ class ScanResult:
     rfactors: dict[str, float]
     pixel_ratio: float = 1.0
     """The object's pixel over the one that the optics give."""
+    offsets_px: NDArray[np.float64] | None = None
+    """By how much the refined layer corrects the positions ``(n, 2)``, if it may."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +113,8 @@ class ScanWork:
                 options.max_side_px,
                 options.refine_buffer_bytes,
                 update_probe=options.refine_probe,
+                is_subpixel=options.refine_subpixel,
+                position_bound_px=options.refine_bound_px,
             )
             if options.refine
             else None
@@ -207,10 +213,12 @@ class ScanWork:
             sources["refined"] = self.refiner
             if not self._settled:
                 self.refiner.admit_all()
-        some = self._sample[self._settled : self._settled + SETTLED_FRAMES]
+        part = slice(self._settled, self._settled + SETTLED_FRAMES)
+        some = self._sample[part]
         total = float(sum(amplitude.clamp_min(0).sum() for amplitude, _ in some))
         for layer, source in sources.items() if total > 0 else ():
-            self._misfit[layer] = self._misfit.get(layer, 0.0) + total * self._rfactor(source, some)
+            there = self._corrected(some, self._sampled[part]) if layer == "refined" else some
+            self._misfit[layer] = self._misfit.get(layer, 0.0) + total * self._rfactor(source, there)
         self._total += total
         self._settled += len(some)
         if self._settled < len(self._sample):
@@ -229,6 +237,15 @@ class ScanWork:
         """Share of the canvas whose weight is above 5 % of the greatest."""
         weight = self.mosaic.read()[1]
         return float((weight > COVERED * weight.max()).float().mean()) if weight.numel() else 0.0
+
+    def _corrected(
+        self, frames: list[tuple[torch.Tensor, tuple[float, float]]], indexes: Sequence[int]
+    ) -> list[tuple[torch.Tensor, tuple[float, float]]]:
+        """Return frames with the positions that the refined layer gives them."""
+        if self.refiner is None or not self.refiner.corrects:
+            return frames
+        moves = self.refiner.offsets_px(indexes).tolist()
+        return [(a, (y + dy, x + dx)) for (a, (y, x)), (dy, dx) in zip(frames, moves, strict=True)]
 
     def _rfactor(self, source: Mosaic | Refiner, frames: Sequence[tuple[torch.Tensor, tuple[float, float]]]) -> float:
         probe = source.probe if isinstance(source, Refiner) else self._probe
@@ -293,6 +310,7 @@ class ScanWork:
             np.array(self._positions_px, dtype=np.float64).reshape(-1, 2)[order],
             dict(self.rfactors),
             self.pixel_ratio,
+            self.refiner.offsets_px(indexes[order]) if self.refiner is not None and self.refiner.corrects else None,
         )
 
 

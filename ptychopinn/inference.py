@@ -184,11 +184,13 @@ def rfactor(
     amplitude: Tensor | Sequence[Tensor],
     positions_px: NDArray[np.float64] | Sequence[tuple[float, float]],
 ) -> float:
-    """Return the R-factor of a stitched or refined object over all frames."""
+    """Return the R-factor of a stitched or refined object over all frames; a refined one has its own probe."""
     misfit = total = 0.0
     for begin in range(0, len(amplitude), RFACTOR_BATCH):
         part = slice(begin, begin + RFACTOR_BATCH)
-        patches = torch.stack([picture.cut(position) for position in positions_px[part]])
-        above, below = rfactor_parts(probe, patches, torch.stack(tuple(amplitude[part])))
+        places = positions_px[part]
+        patches = torch.stack([picture.cut(position) for position in places])
+        probes = picture.probes_at(places) if isinstance(picture, Refiner) else probe
+        above, below = rfactor_parts(probes, patches, torch.stack(tuple(amplitude[part])))
         misfit, total = misfit + above, total + below
     return misfit / total if total > 0 else float("nan")

@@ -31,7 +31,7 @@ def rfactor_parts(probe: Tensor, patches: Tensor, amplitude: Tensor) -> tuple[fl
 
     Parameters
     ----------
-    probe : (modes, N, N) complex
+    probe : (modes, N, N) complex, or one for each frame (B, modes, N, N)
     patches : (B, N, N) complex, cut from the stitched object
     amplitude : (B, N, N) float, sqrt(counts), :data:`NO_DATA` where invalid
     """

@@ -15,19 +15,27 @@ Blocks: all frames while they are few, else the newest frame and those nearest t
 scan of any length; what frames outside a block have found is held by their own curvature, sum |P|^2 over them. Frames
 live in a buffer bounded in bytes; the oldest go first, and what they gave is held likewise. A new frame blends the mosaic
 into the object in proportion to how little is covered there. The probe follows once there are enough frames.
+
+Frames lie on whole pixels, or, with ``is_subpixel``, between them (:mod:`ptychopinn.shifts`), and their positions may be
+corrected (:mod:`ptychopinn.offsets`).
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ptychopinn.block import Block, Kept
 from ptychopinn.canvas import Box, Canvas
+from ptychopinn.gauge import Gauge
+from ptychopinn.offsets import LEAST_VISITS, OffsetPulls
+from ptychopinn.shifts import STEPS, ShiftedProbes, shift_from, split
 
 BLOCK_FRAMES = 1024
 BLOCK_PASSES = 6
@@ -42,62 +50,8 @@ PROBE_FRAMES, PROBE_PASSES, PROBE_STEP = 100, 3, 0.3
 StartAt = Callable[[tuple[float, float]], Tensor]
 
 
-@dataclass(slots=True)
-class _Kept:
-    """A frame in the buffer. Once admitted, ``amplitude`` has its zero frequency at the corner."""
-
-    amplitude: Tensor
-    position_px: tuple[float, float]
-    corner: tuple[int, int] = (0, 0)
-    is_admitted: bool = False
-    visits: int = 0
-    misfit: float = 0.0
-    total: float = 0.0
-
-
-class _Gauge:
-    """What is free between probe and object is held: the probe does not change along its scale, phase, place and ramp."""
-
-    def __init__(self, probe: Tensor) -> None:
-        size = probe.shape[-1]
-        along = torch.arange(size, device=probe.device) - size / 2
-        slopes = [(torch.roll(probe, -1, d) - torch.roll(probe, 1, d)) / 2 for d in (-2, -1)]
-        free = [probe, 1j * probe, 1j * along[:, None] * probe, 1j * along * probe, *slopes]
-        flat = torch.stack([torch.view_as_real(part).flatten() for part in free], dim=1)
-        self._free = torch.linalg.qr(flat)[0]
-
-    def without_free(self, change: Tensor) -> Tensor:
-        """Return a change of the probe ``(modes, N, N)`` without what is free."""
-        flat = torch.view_as_real(change).flatten()
-        kept = flat - self._free @ (self._free.T @ flat)
-        return torch.view_as_complex(kept.view(*change.shape, 2))
-
-
-class _Block:
-    """Frames that are worked on together, and the sums of the pass over them. Places are relative to ``corner``."""
-
-    def __init__(self, frames: list[_Kept], corner: tuple[int, int], known: Tensor) -> None:
-        self.frames = frames
-        self.corner = corner
-        self.known = known
-        self.ahead = known.clone()
-        self.prior = known.clone()
-        self.prior_weight = torch.zeros(known.shape, device=known.device)
-        self.descent = torch.zeros_like(known)
-        self.curvature = torch.zeros_like(self.prior_weight)
-        self.probe_descent: Tensor | None = None
-        self.probe_curvature: Tensor | None = None
-        self.shift = torch.zeros(2, 2, device=known.device)
-        self.place = 0
-        self.passes = 0
-
-    def window(self, frame: _Kept, size_px: int) -> tuple[slice, slice]:
-        """Return where a frame lies."""
-        return Box(frame.corner[0] - self.corner[0], frame.corner[1] - self.corner[1], size_px, size_px).window
-
-
 class Refiner:
-    """A live object estimate for one scan; ``probe`` is the probe as it is now.
+    """A live object estimate for one scan.
 
     Parameters
     ----------
@@ -111,6 +65,10 @@ class Refiner:
         Bound on the patterns kept.
     update_probe
         Whether ``probe`` follows the frames.
+    is_subpixel
+        Whether frames lie between the pixels; else positions are rounded.
+    position_bound_px
+        How far a position may be corrected along y and x; 0 = not at all, else frames lie between the pixels.
     """
 
     def __init__(
@@ -121,27 +79,38 @@ class Refiner:
         buffer_bytes: int = 512 << 20,
         *,
         update_probe: bool = False,
+        is_subpixel: bool = False,
+        position_bound_px: float = 0.0,
     ) -> None:
         self.size_px = probe.shape[-1]
-        self.probe = probe
-        self._intensity = probe.abs().square().sum(0)
-        self._gauge = _Gauge(probe)
-        self._peak = float(self._intensity.max())
-        self._weight = self._intensity / self._peak
+        self._probes = ShiftedProbes(probe)
+        self._bound_px = position_bound_px
+        self._is_subpixel = is_subpixel or position_bound_px > 0
+        self._gauge = Gauge(probe)
+        intensity = self._probes.intensity_at((0, 0))
+        self._peak = float(intensity.max())
+        self._weight = intensity / self._peak
         self._start_at = start_at
         self._update_probe = update_probe
         self._canvas = Canvas(
             {"object": ((), torch.complex64, 1.0), "coverage": ((), torch.float32, 0.0)}, max_side_px, probe.device
         )
-        self._frames: OrderedDict[int, _Kept] = OrderedDict()
+        self._frames: OrderedDict[int, Kept] = OrderedDict()
         self._visits: Counter[int] = Counter()
         self._buffer_frames = max(1, buffer_bytes // (4 * self.size_px**2))
         self._new: list[int] = []
-        self._block: _Block | None = None
+        self._block: Block | None = None
+        self._is_displaced = False
+        self._gone, self._gone_px = array("q"), array("f")
         self._momentum = 1.0
         self._misfit = self._total = 0.0
         self._random = np.random.default_rng(0)
         self.updates = 0
+
+    @property
+    def probe(self) -> Tensor:
+        """The probe as it is now."""
+        return self._probes.probe
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -155,7 +124,7 @@ class Refiner:
 
     def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float]) -> None:
         """Take a frame ``(N, N)`` float32, zero frequency in the middle, -1 = no data."""
-        self._frames[index] = _Kept(amplitude, position_px)
+        self._frames[index] = Kept(amplitude, position_px)
         self._visits[0] += 1
         self._new.append(index)
         if len(self._frames) > self._buffer_frames:
@@ -175,19 +144,25 @@ class Refiner:
 
     def _forget(self, index: int) -> None:
         frame = self._frames.pop(index)
+        if frame.offset.moves:
+            self._gone.append(index)
+            self._gone_px.extend(frame.offset.known_px)
         self._visits[frame.visits] -= 1
         self._misfit -= frame.misfit
         self._total -= frame.total
 
-    def _admit(self, frame: _Kept) -> bool:
+    def _admit(self, frame: Kept) -> bool:
         """Blend the start into the object under a frame, once; False if the canvas would grow too large."""
         if frame.is_admitted:
             return True
         n = self.size_px
-        top, left = (round(p) - n // 2 for p in frame.position_px)
+        (y, x), shift = split(frame.position_px)
+        top, left = y - n // 2, x - n // 2
         if not self._canvas.ensure(top, left, top + n, left + n):
             return False
-        frame.corner = (top, left)
+        frame.corner = frame.start_corner = (top, left)
+        if self._is_subpixel:
+            frame.shift = shift
         box = self._box(frame)
         coverage, target = (self._canvas.planes[name][box.window] for name in ("coverage", "object"))
         share = self._weight / (self._weight + NEW_SHARE * coverage).clamp_min(1e-12)
@@ -198,7 +173,7 @@ class Refiner:
         frame.is_admitted = True
         return True
 
-    def _box(self, frame: _Kept) -> Box:
+    def _box(self, frame: Kept) -> Box:
         y, x = self.origin_px
         return Box(frame.corner[0] - y, frame.corner[1] - x, self.size_px, self.size_px)
 
@@ -217,36 +192,42 @@ class Refiner:
         self.updates += len(frames)
         return len(frames)
 
-    def _is_spent(self, block: _Block) -> bool:
-        return bool(self._new) or (block.passes >= BLOCK_PASSES and len(block.frames) < len(self._frames))
+    def _is_spent(self, block: Block) -> bool:
+        return (
+            self._is_displaced
+            or bool(self._new)
+            or (block.passes >= BLOCK_PASSES and len(block.frames) < len(self._frames))
+        )
 
-    def _begin(self, last: _Block | None) -> _Block | None:
+    def _begin(self, last: Block | None) -> Block | None:
         """Choose the next frames; carry on the momentum where they lie on the last ones' place."""
         seed = next((self._frames[i] for i in reversed(self._new) if i in self._frames), None)
         self.admit_all()
+        is_displaced = self._take_places()
         frames = self._choose(seed)
         if not frames:
             return None
         n = self.size_px
-        corners = np.array([f.corner for f in frames])
+        corners = np.array([corner for f in frames for corner in (f.corner, f.start_corner)])
         top, left = corners.min(axis=0).tolist()
         height, width = (corners.max(axis=0) - (top, left) + n).tolist()
         here = Box(top - self.origin_px[0], left - self.origin_px[1], height, width)
-        block = _Block(frames, (top, left), self._canvas.planes["object"][here.window].clone())
+        block = Block(frames, (top, left), self._canvas.planes["object"][here.window].clone())
         if last is not None:
-            self._carry(last, block)
+            block.follow(last)
+            if is_displaced and last.frames == frames:
+                block.passes = last.passes
         own = torch.zeros_like(block.curvature)
         for frame in frames:
-            window = block.window(frame, n)
-            block.prior[window] = self._start_at(frame.position_px)
-            own[window] += self._weight
+            block.prior[block.window(frame.start_corner, n)] = self._start_at(frame.position_px)
+            own[block.window(frame.corner, n)] += self._weight
         others = (self._canvas.planes["coverage"][here.window] - own).clamp_min_(0.0).mul_(self._peak)
         strength = _prior(block.prior, own, self._peak)
         block.prior_weight = others + strength
         block.prior = (block.prior * strength + block.known * others) / block.prior_weight
         return block
 
-    def _choose(self, seed: _Kept | None) -> list[_Kept]:
+    def _choose(self, seed: Kept | None) -> list[Kept]:
         frames = list(self._frames.values())
         if len(frames) <= BLOCK_FRAMES:
             return frames
@@ -257,42 +238,35 @@ class Refiner:
         nearest = np.argpartition(distance, BLOCK_FRAMES)[:BLOCK_FRAMES]
         return [frames[i] for i in nearest.tolist()]
 
-    @staticmethod
-    def _carry(last: _Block, block: _Block) -> None:
-        """Give a block the lead that the last one had over the object, where both lie."""
-        low = [max(a, b) for a, b in zip(last.corner, block.corner, strict=True)]
-        ends = [
-            min(a + s, b + t)
-            for a, s, b, t in zip(last.corner, last.ahead.shape, block.corner, block.ahead.shape, strict=True)
-        ]
-        if any(e <= b for b, e in zip(low, ends, strict=True)):
-            return
-        old, new = (
-            tuple(slice(b - o, e - o) for b, e, o in zip(low, ends, origin, strict=True))
-            for origin in (last.corner, block.corner)
-        )
-        block.ahead[new] += last.ahead[old] - last.known[old]
-
-    def _descend(self, block: _Block, frames: list[_Kept]) -> None:
+    def _descend(self, block: Block, frames: list[Kept]) -> None:
         """Add the descent of some frames to the pass."""
-        windows = [block.window(frame, self.size_px) for frame in frames]
+        windows = [block.window(frame.corner, self.size_px) for frame in frames]
         patches = torch.stack([block.ahead[window] for window in windows])
         amplitude = torch.stack([frame.amplitude for frame in frames])
-        far = torch.fft.fft2(patches[:, None] * self.probe, norm="ortho")
+        shifts = [frame.shift for frame in frames]
+        probes = self._probes.stack(shifts)
+        far = torch.fft.fft2(patches[:, None] * probes, norm="ortho")
         magnitude = far[:, 0].abs() if far.shape[1] == 1 else far.abs().square().sum(1).sqrt()
         excess = torch.where(amplitude < 0, 0.0, magnitude - amplitude)
         back = torch.fft.ifft2(far * (excess / magnitude.clamp_min(1e-6))[:, None], norm="ortho")
-        descents = (back * self.probe.conj()).sum(1)
-        for window, descent in zip(windows, descents, strict=True):
+        descents = (back * probes.conj()).sum(1)
+        for shift, window, descent in zip(shifts, windows, descents, strict=True):
             block.descent[window] += descent
-            block.curvature[window] += self._intensity
-        if self._learns_probe(block):
-            block.probe_descent = _plus(block.probe_descent, (back * patches.conj()[:, None]).sum(0))
-            block.probe_curvature = _plus(block.probe_curvature, patches.abs().square().sum(0))
-        block.shift += _shift_sums(magnitude, amplitude)
+            block.curvature[window] += self._probes.intensity_at(shift)
+        learns_probe = self._learns_probe(block)
+        felt = [i for i, frame in enumerate(frames) if self._bound_px > 0 and frame.visits >= LEAST_VISITS]
+        if learns_probe or felt:
+            parts, lit = back * patches.conj()[:, None], patches.abs().square()
+            if learns_probe:
+                block.add_probe_descent(shifts, parts, lit)
+            for i in felt:
+                block.pulls.add(frames[i].offset, self._probes, shifts[i], parts[i], lit[i])
+            if felt:
+                block.pulls.note(excess[felt], amplitude[felt])
+        block.add_shift(magnitude, amplitude)
         self._note(frames, excess.abs().sum((1, 2)).tolist(), amplitude.clamp_min(0.0).sum((1, 2)).tolist())
 
-    def _note(self, frames: list[_Kept], misfits: list[float], totals: list[float]) -> None:
+    def _note(self, frames: list[Kept], misfits: list[float], totals: list[float]) -> None:
         for frame, misfit, total in zip(frames, misfits, totals, strict=True):
             if frame.visits == 0:
                 frame.total = total
@@ -303,10 +277,10 @@ class Refiner:
             self._misfit += misfit - frame.misfit
             frame.misfit = misfit
 
-    def _learns_probe(self, block: _Block) -> bool:
+    def _learns_probe(self, block: Block) -> bool:
         return self._update_probe and len(block.frames) >= PROBE_FRAMES and block.passes >= PROBE_PASSES
 
-    def _finish_pass(self, block: _Block) -> None:
+    def _finish_pass(self, block: Block) -> None:
         """Move the object, then the probe."""
         y, x = (a - o for a, o in zip(block.corner, self.origin_px, strict=True))
         here = Box(y, x, *block.ahead.shape)
@@ -317,7 +291,8 @@ class Refiner:
         if float((step.conj() * change).real.sum()) > 0:  # the descent turns against the way it went
             self._momentum = 1.0
         grown = (1 + (1 + 4 * self._momentum**2) ** 0.5) / 2
-        block.ahead = moved + (self._momentum - 1) / grown * change
+        lead = (self._momentum - 1) / grown
+        block.ahead = moved + lead * change
         block.known = moved
         self._canvas.planes["object"][here.window] += change
         self._momentum = grown
@@ -325,14 +300,42 @@ class Refiner:
         if len(block.frames) == len(self._frames):
             self._turn(block)
         if block.probe_descent is not None and block.probe_curvature is not None:
-            self._move_probe(block.probe_descent, block.probe_curvature)
+            self._move_probe(block.probe_descent.total(), block.probe_curvature)
+        if self._bound_px > 0:
+            self._displace(block, lead)
         block.descent.zero_()
         block.curvature.zero_()
         block.shift.zero_()
         block.probe_descent = block.probe_curvature = None
         block.passes, block.place = block.passes + 1, 0
 
-    def _turn(self, block: _Block) -> None:
+    def _displace(self, block: Block, lead: float) -> None:
+        """Move the frames to where they pull."""
+        block.pulls.move(self._bound_px, lead)
+        block.pulls = OffsetPulls()
+        half = self.size_px // 2
+        for frame in block.frames:
+            whole = frame.corner[0] + half, frame.corner[1] + half
+            frame.shift = shift_from(whole, _moved(frame.position_px, frame.offset.ahead_px))
+            self._is_displaced |= max(map(abs, frame.shift)) > STEPS // 2 + 1
+
+    def _take_places(self) -> bool:
+        """Lay frames that have moved on the pixels nearest to them; False if none had moved so far."""
+        if not self._is_displaced:
+            return False
+        self._is_displaced = False
+        n = self.size_px
+        for frame in self._frames.values():
+            (y, x), shift = split(_moved(frame.position_px, frame.offset.ahead_px))
+            top, left = y - n // 2, x - n // 2
+            if (top, left) != frame.corner and self._canvas.ensure(top, left, top + n, left + n):
+                coverage = self._canvas.planes["coverage"]
+                coverage[self._box(frame).window].sub_(self._weight).clamp_min_(0.0)
+                frame.corner, frame.shift = (top, left), shift
+                coverage[self._box(frame).window] += self._weight
+        return True
+
+    def _turn(self, block: Block) -> None:
         """Turn the whole object by the phase ramp that its patterns' shift against the measured ones tells.
 
         A ramp is the slowest of all for the descent, since each frame alone hardly feels it.
@@ -361,8 +364,7 @@ class Refiner:
 
     def _move_probe(self, descent: Tensor, curvature: Tensor) -> None:
         change = -PROBE_STEP * descent / (curvature + FLOOR * curvature.max())
-        self.probe = self.probe + self._gauge.without_free(change)
-        self._intensity = self.probe.abs().square().sum(0)
+        self._probes = ShiftedProbes(self.probe + self._gauge.without_free(change))
 
     @property
     def rfactor(self) -> float | None:
@@ -392,23 +394,29 @@ class Refiner:
         coverage = self._canvas.planes["coverage"][window]
         return torch.where(coverage > 0, self._canvas.planes["object"][window], 0), coverage.clone()
 
+    @property
+    def corrects(self) -> bool:
+        """Whether positions may be corrected."""
+        return self._bound_px > 0
+
+    def offsets_px(self, indexes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return by how much the positions of frames are corrected ``(n, 2)``; 0 where they are not."""
+        known = dict(zip(self._gone, zip(self._gone_px[::2], self._gone_px[1::2], strict=True), strict=True))
+        known |= {index: frame.offset.known_px for index, frame in self._frames.items()} if self._bound_px > 0 else {}
+        return np.array([known.get(int(index), (0.0, 0.0)) for index in indexes], dtype=np.float64).reshape(-1, 2)
+
+    def probes_at(self, positions_px: Sequence[tuple[float, float]] | NDArray[np.float64]) -> Tensor:
+        """Return the probe at positions ``(B, modes, N, N)``; ``(1, modes, N, N)`` where all are the same."""
+        return self._probes.stack([split(p)[1] if self._is_subpixel else (0, 0) for p in positions_px])
+
     def cut(self, position_px: tuple[float, float]) -> Tensor:
         """Return the patch ``(N, N)`` complex64 at a position, rounded to whole pixels; it must lie on the canvas."""
         top, left = (round(float(p)) - self.size_px // 2 - o for p, o in zip(position_px, self.origin_px, strict=True))
         return self._canvas.planes["object"][Box(top, left, self.size_px, self.size_px).window]
 
 
-def _plus(total: Tensor | None, part: Tensor) -> Tensor:
-    return part if total is None else total.add_(part)
-
-
-def _shift_sums(magnitude: Tensor, amplitude: Tensor) -> Tensor:
-    """Return pull and stiffness ``(2, 2)``, each (y, x), of the patterns' common shift, in least squares."""
-    valid = amplitude >= 0
-    slopes = [(torch.roll(magnitude, -1, d) - torch.roll(magnitude, 1, d)) * valid / 2 for d in (-2, -1)]
-    excess = (magnitude.square() - amplitude.square()) / (2 * magnitude.clamp_min(0.5))  # unbiased at few counts too
-    pull = torch.stack([(excess * slope).sum() for slope in slopes])
-    return torch.stack([pull, torch.stack([slope.square().sum() for slope in slopes])])
+def _moved(position_px: tuple[float, float], offset_px: tuple[float, float]) -> tuple[float, float]:
+    return position_px[0] + offset_px[0], position_px[1] + offset_px[1]
 
 
 def _prior(picture: Tensor, coverage: Tensor, peak: float) -> float:

@@ -18,7 +18,8 @@ class LiveGroup:
     """What the live reconstruction knows beside the product's object.
 
     ``network`` ``(H, W)`` complex64 and its ``network_weight`` float32 with their own origin; ``refined_weight`` of the
-    object's shape where the object is the refined layer. ``verdict`` maps expected, received, duplicate, ... to counts
+    object's shape where the object is the refined layer; ``position_corrections_m`` ``(n, 2)`` [y, x], where the product's
+    positions are corrected: what has been added to the measured ones, in the product's order. ``verdict`` maps expected, received, duplicate, ... to counts
     (``None``: unknown) and ``refused`` to a map of reasons. ``started`` and ``ended`` are ISO times, ``configuration``
     is text.
     """
@@ -35,6 +36,7 @@ class LiveGroup:
     model_generation: int = 0
     started: str = ""
     ended: str = ""
+    position_corrections_m: NDArray[np.float64] | None = None
 
 
 def write_live(group: h5py.Group, live: LiveGroup) -> None:
@@ -44,6 +46,8 @@ def write_live(group: h5py.Group, live: LiveGroup) -> None:
     for key, array in arrays.items():
         if array is not None:
             group.create_dataset(key, data=array, **(packed if array.size else {}))
+    if live.position_corrections_m is not None:
+        group["position_corrections_m"] = live.position_corrections_m
     group["network"].attrs["origin_px"] = np.array(live.network_origin_px, dtype=np.float64)
     group["configuration"] = live.configuration
     for key in ("model_name", "model_sha256", "model_generation", "started", "ended"):
@@ -72,6 +76,7 @@ def read_live(group: h5py.Group) -> LiveGroup:
         model_generation=int(group.attrs["model_generation"]),
         started=text_of(group.attrs["started"]),
         ended=text_of(group.attrs["ended"]),
+        position_corrections_m=group["position_corrections_m"][()] if "position_corrections_m" in group else None,
     )
 
 

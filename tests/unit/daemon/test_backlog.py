@@ -49,6 +49,17 @@ def test_the_newest_come_first_and_a_scan_finishes_behind_its_last_point():
     assert taken(backlog) == [Finish("b")]
 
 
+def test_once_many_scans_wait_the_oldest_is_done_first():
+    backlog = Backlog(1 << 20)
+    for name in "abcd":
+        backlog.put([point(i, name) for i in range(3)])
+        backlog.finish(name)
+    first, second = taken(backlog, 3), taken(backlog, 2)
+    assert [getattr(item, "index", None) for item in first] == [2, 1, 0, None]
+    assert {item.scan_id for item in first} == {"a"}
+    assert [(item.scan_id, item.index) for item in second] == [("d", 2), ("d", 1)]
+
+
 def test_beyond_the_bound_points_are_read_back_and_what_is_not_there_is_said():
     backlog = Backlog(3 * BYTES, STORE)
     backlog.put([point(i) for i in range(10)])
