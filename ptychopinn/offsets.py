@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.shifts import Shift, ShiftedProbes
@@ -81,11 +82,11 @@ class OffsetPulls:
             offset.moves += 1
 
 
-def _widths_px(offsets: Sequence[Offset], now_px: np.ndarray, bound_px: float) -> np.ndarray:
+def _widths_px(offsets: Sequence[Offset], now_px: NDArray[np.float64], bound_px: float) -> NDArray[np.float64]:
     """Return the prior's standard deviation ``(n,)`` for each frame."""
     widest = bound_px / 3
     widths = np.full(len(offsets), widest)
     told = np.array([o.moves >= TOLD_MOVES for o in offsets])
     if told.sum() >= TOLD_FRAMES:
         widths[told] = min(widest, float(np.square(now_px[told]).mean()) ** 0.5)
-    return np.maximum(widths, LEAST_WIDTH_PX)
+    return widths.clip(LEAST_WIDTH_PX)

@@ -22,6 +22,7 @@ corrected (:mod:`ptychopinn.offsets`).
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
@@ -157,8 +158,8 @@ class Refiner:
             return True
         n = self.size_px
         (y, x), shift = split(frame.position_px)
-        top, left = y - n // 2, x - n // 2
-        if not self._canvas.ensure(top, left, top + n, left + n):
+        top, left, rim = y - n // 2, x - n // 2, math.ceil(self._bound_px)
+        if not self._canvas.ensure(top - rim, left - rim, top + n + rim, left + n + rim):
             return False
         frame.corner = frame.start_corner = (top, left)
         if self._is_subpixel:
@@ -328,7 +329,7 @@ class Refiner:
         for frame in self._frames.values():
             (y, x), shift = split(_moved(frame.position_px, frame.offset.ahead_px))
             top, left = y - n // 2, x - n // 2
-            if (top, left) != frame.corner and self._canvas.ensure(top, left, top + n, left + n):
+            if (top, left) != frame.corner:  # on the canvas, which has a rim as wide as the bound
                 coverage = self._canvas.planes["coverage"]
                 coverage[self._box(frame).window].sub_(self._weight).clamp_min_(0.0)
                 frame.corner, frame.shift = (top, left), shift

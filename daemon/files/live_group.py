@@ -18,10 +18,10 @@ class LiveGroup:
     """What the live reconstruction knows beside the product's object.
 
     ``network`` ``(H, W)`` complex64 and its ``network_weight`` float32 with their own origin; ``refined_weight`` of the
-    object's shape where the object is the refined layer; ``position_corrections_m`` ``(n, 2)`` [y, x], where the product's
-    positions are corrected: what has been added to the measured ones, in the product's order. ``verdict`` maps expected, received, duplicate, ... to counts
-    (``None``: unknown) and ``refused`` to a map of reasons. ``started`` and ``ended`` are ISO times, ``configuration``
-    is text.
+    object's shape where the object is the refined layer. ``position_corrections_m`` ``(n, 2)`` [y, x]: what has been added
+    to the measured positions, in the product's order; ``None`` where nothing may be. ``verdict`` maps expected, received,
+    duplicate, ... to counts (``None``: unknown) and ``refused`` to a map of reasons. ``started`` and ``ended`` are ISO
+    times, ``configuration`` is text.
     """
 
     network: NDArray[np.complex64]
