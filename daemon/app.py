@@ -133,7 +133,8 @@ class Daemon:
         self.publisher = ZmqPublisher(self.hub, config.publish.endpoint, curve=self._setup.publish_curve)
         try:
             self._history = History(self.hub)
-            app = create_app(self._view, self.hub, config.http.max_viewers, history=self._history)
+            http = config.http
+            app = create_app(self._view, self.hub, http.max_viewers, http.viewer_bytes_per_s, history=self._history)
             count_refused = self.metrics.count_http_refused
             self.http = open_server(app, config.http, self._setup.http_token, self._setup.http_tls, count_refused)
         except BaseException:

@@ -346,6 +346,10 @@ class Http(Section):
     hosts: list[str] = Field([], description="Further names the page is asked by, for a proxy that knows who asks.")
     max_connections: Count = Field(256, description="Connections at once; further ones are closed.")
     max_viewers: Count = Field(64, description="WebSocket viewers at once; further ones are sent away.")
+    viewer_bytes_per_s: Count = Field(
+        20_000_000,
+        description="What all WebSocket viewers get together; beyond it each sees newer pictures less often.",
+    )
 
     @model_validator(mode="after")
     def _has_a_token_off_loopback(self) -> Http:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import compress
 
 from daemon.publish.hub import HubEvent, UpdateHub
-from daemon.publish.wire import Message, snapshot_message
+from daemon.publish.wire import Message
 from daemon.snapshot import LayerUpdate
 
 PIXEL_BYTES = 12  # object and weight
@@ -45,6 +45,11 @@ class Feed:
         self._greeted: set[int] = set()
         self.coalesced = 0
         hub.subscribe(self._put)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether whole pictures are due, which take longer to make than deltas."""
+        return bool(self._stale)
 
     def close(self) -> None:
         """Leave the hub."""
@@ -86,10 +91,10 @@ class Feed:
 
     def _snapshots(self, keys: dict[LayerKey, None]) -> Iterator[Message]:
         for key in keys:
-            canvas = self._hub.canvas(*key)
-            if canvas is not None:
-                self._sent[key] = canvas.version
-                yield snapshot_message(canvas)
+            found = self._hub.snapshot(*key)
+            if found is not None:
+                self._sent[key], message = found
+                yield message
 
     def _put(self, event: HubEvent) -> None:
         with self._lock:

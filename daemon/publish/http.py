@@ -91,7 +91,14 @@ class DaemonView(Protocol):
         """Pause or resume fine-tuning; raises ReconstructionError where it is off."""
 
 
-def create_app(source: DaemonView, hub: UpdateHub, max_viewers: int = 64, *, history: History | None = None) -> FastAPI:
+def create_app(
+    source: DaemonView,
+    hub: UpdateHub,
+    max_viewers: int = 64,
+    viewer_bytes_per_s: float = 20e6,
+    *,
+    history: History | None = None,
+) -> FastAPI:
     """The application; ``app.state.viewers.count`` is the number of WebSocket viewers, at most ``max_viewers``."""
     app = FastAPI(
         title="PtychoLive",
@@ -103,7 +110,7 @@ def create_app(source: DaemonView, hub: UpdateHub, max_viewers: int = 64, *, his
         redirect_slashes=False,
         responses=PROBLEMS,
     )
-    viewers = WebSocketViewers(hub, max_viewers)
+    viewers = WebSocketViewers(hub, max_viewers, viewer_bytes_per_s)
     app.state.viewers = viewers
     app.add_exception_handler(RequestValidationError, _say_what_is_invalid)
     app.add_exception_handler(AnyHTTPException, _say_what_is_wrong)

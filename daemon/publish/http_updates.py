@@ -1,6 +1,6 @@
 """The WebSocket of updates: section 4 of the contract as binary messages, each viewer with its own bounded inbox.
 
-All viewers together get ``BYTES_PER_S`` at most: what they cost the daemon is bounded, however many look. Beyond that each
+All viewers together get ``bytes_per_s`` at most: what they cost the daemon is bounded, however many look. Beyond that each
 sees newer pictures less often, never old ones.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 
 from fastapi import WebSocket, WebSocketDisconnect
@@ -18,19 +18,26 @@ from daemon.publish.hub import UpdateHub
 from daemon.publish.wire import Message, encode_ws
 
 TRY_AGAIN_LATER = 1013
-BYTES_PER_S = 40e6
+MESSAGE_BYTES = 20_000  # a message costs as much as so many bytes besides its own
 BURST_S = 0.5  # so much may go out at once, then the pace holds
 
 
 class WebSocketViewers:
     """Serves each WebSocket until it leaves; ``count`` of them are here now, at most ``max_viewers``."""
 
-    def __init__(self, hub: UpdateHub, max_viewers: int = 64, max_events: int = 128, max_bytes: int = 32 << 20) -> None:
+    def __init__(
+        self,
+        hub: UpdateHub,
+        max_viewers: int = 64,
+        bytes_per_s: float = 20e6,
+        max_events: int = 128,
+        max_bytes: int = 32 << 20,
+    ) -> None:
         self._hub = hub
         self._max_viewers = max_viewers
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._pace = _Pace(BYTES_PER_S, BURST_S)
+        self._pace = _Pace(bytes_per_s, BURST_S)
         self.count = 0
 
     async def serve(self, websocket: WebSocket) -> None:
@@ -86,18 +93,14 @@ class _Pace:
 
 async def _send(websocket: WebSocket, feed: Feed, awake: asyncio.Event, pace: _Pace) -> None:
     sequence = 0
-    pending: Iterator[Message] = feed.greeting()
+    pending: Iterable[Message] = await asyncio.to_thread(list, feed.greeting())
     with suppress(WebSocketDisconnect, RuntimeError, OSError):
         while True:
-            while (encoded := await asyncio.to_thread(_encode_next, pending, sequence)) is not None:
+            for message in pending:
+                encoded = encode_ws(message, sequence)
                 await websocket.send_bytes(encoded)
                 sequence += 1
-                await pace.keep(len(encoded))
+                await pace.keep(len(encoded) + MESSAGE_BYTES)
             await awake.wait()
             awake.clear()
-            pending = feed.messages()
-
-
-def _encode_next(pending: Iterator[Message], sequence: int) -> bytes | None:
-    message = next(pending, None)
-    return None if message is None else encode_ws(message, sequence)
+            pending = await asyncio.to_thread(list, feed.messages()) if feed.is_behind else feed.messages()

@@ -65,6 +65,7 @@ class UpdateHub:
         self._scans: OrderedDict[str, dict[str, LayerCanvas]] = OrderedDict()
         self._forgotten: deque[str] = deque(maxlen=1000)
         self._known: deque[str] = deque(maxlen=1000)
+        self._snapshots: dict[str, tuple[LayerCanvas, wire.Message]] = {}
         self._listeners: list[Listener] = []
         self._version = 0
         self._latest_scan_id: str | None = None
@@ -112,6 +113,19 @@ class UpdateHub:
             if kept is None:
                 return None
             return copied(kept)
+
+    def snapshot(self, scan_id: str, layer: str) -> tuple[int, wire.Message] | None:
+        """Version and ``snapshot`` of a picture as it is now, made once however many viewers ask; None if not known."""
+        with self._canvases:
+            self._settle()
+            kept = self._scans.get(scan_id, {}).get(layer)
+            if kept is None:
+                self._snapshots.pop(layer, None)
+                return None
+            last = self._snapshots.get(layer)
+            if last is None or last[0] is not kept:
+                last = self._snapshots[layer] = kept, wire.snapshot_message(kept)
+            return kept.version, last[1]
 
     def reduced(self, scan_id: str, layer: str, side_px: int) -> tuple[LayerCanvas, int] | None:
         """Every n-th pixel of a picture, and n, the least that makes no side longer than `side_px`; None if unknown."""

@@ -53,17 +53,19 @@ def test_late_viewer_gets_everything_then_follows(hub: UpdateHub, publisher: Zmq
     for update in updates[:10]:
         hub.publish_layer(update)
     hub.publish_layer(make_update(rng, layer="refined"))
+    with Viewer(publisher.bound_endpoint) as first:
+        until(first, lambda event: event[1].get("layer") == "refined")  # so nothing waits to be sent any more
     with Viewer(publisher.bound_endpoint) as viewer:
         greeting = until(viewer, lambda event: event[1].get("layer") == "refined")
         assert [event[0] for event in greeting] == ["scan", "status", "snapshot", "snapshot"]
         assert_same(greeting[2][2], hub.canvas("scan-1", "network"))
-        assert publisher.subscribers == 1
         for update in updates[10:]:
             hub.publish_layer(update)
         hub.publish_scan({"scan_id": "scan-1", "state": "ended"})
         events = until(viewer, is_end)
         assert {event[0] for event in events} == {"delta", "scan"}
         assert_same(viewer.states["scan-1", "network"], hub.canvas("scan-1", "network"))
+        assert publisher.subscribers == 1
         assert viewer.gaps == 0
         for name in ("schema_version", "scan_id", "sequence", "time_ns"):
             assert all(name in event[1] for event in greeting + events)
