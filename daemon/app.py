@@ -292,11 +292,12 @@ class Daemon:
         scan_id, record = result.scan_id, self.book.get(result.scan_id)
         if record is None or record.product is None or not Path(record.product).exists() or self._stopping.is_set():
             return
-        rfactor = result.rfactors["refined"]
+        rfactors = result.rfactors
 
         def on_written(path: Path | None) -> None:
             if path is not None:
-                self.book.change(scan_id, rfactor=rfactor)
+                rfactor = rfactors.get("refined", rfactors["network"])
+                self.book.change(scan_id, rfactor=rfactor, rfactor_network=rfactors["network"])
                 log.info("scan %s: improved after its end, R %.4f", scan_id, rfactor)
 
         self._writer.finish(self.book.folder(scan_id), lambda: self._product(result, record.ended), on_written)

@@ -286,7 +286,7 @@ class Engine:
         if probe is not None:
             self._work = {name: self._begin_again(work, wanted.change) for name, work in self._work.items()}
             return
-        for work in self._work.values():
+        for work in [*self._work.values(), *([self._improving] if self._improving else [])]:
             work.repaint = None if models.sharp is None else work.repaint
             if work.repaint is not None:
                 work.repaint.begin_again()
@@ -484,6 +484,9 @@ class Engine:
         if work.again:
             self._lay_again(work)
             return
+        self._work_on(work)
+
+    def _work_on(self, work: ScanWork) -> None:
         begun = time.monotonic()
         has_ended = work.finish_by is not None
         is_owed = has_ended and work.refiner is not None and work.refiner.least_visits < LEAST_VISITS
@@ -578,29 +581,26 @@ class Engine:
         self._publish(work, is_complete=True)
         del self._work[work.scan_id]
         self._events.on_finished(work.result())
-        is_worth_it = work.refiner is not None and 0 < work.refiner.least_visits < IMPROVED_VISITS
-        if is_worth_it and not self._work and not self._stop.is_set() and self._options.refine_improve_s > 0:
-            self._improving, self._improved_from = work, work.rfactors["refined"]
+        is_free = not self._work and not self._stop.is_set() and self._options.refine_improve_s > 0
+        if is_free and _can_improve(work):
+            self._improving, self._improved_from = work, work.best_rfactor
             self._next_improved = time.monotonic() + IMPROVED_PERIOD_S
             self._improve_by = time.monotonic() + self._options.refine_improve_s
 
     def _improve(self, work: ScanWork) -> None:
         """Spend one slice on a scan that is closed already, while nothing else is to be done."""
-        if work.refiner is None or self._stop.is_set():
+        if self._stop.is_set():
             self._improving = None
             return
-        now, done = time.monotonic(), 0
-        end = now + REFINE_SLICE_S
-        if now < self._improve_by and work.refiner.least_visits < IMPROVED_VISITS:
-            while time.monotonic() < end and (count := work.refiner.step()):
-                done += count
-            self._metrics.refine_updates.inc(done)
+        now = time.monotonic()
+        if now < self._improve_by and not work.is_settling and _can_improve(work):
+            self._work_on(work)
             if now >= self._next_improved:
                 self._publish(work, is_complete=True)
                 self._next_improved = now + IMPROVED_PERIOD_S
         elif work.settle_some():
             self._improving = None
-            if work.rfactors["refined"] < self._improved_from:
+            if work.best_rfactor < self._improved_from:
                 self._publish(work, is_complete=True)
                 self._events.on_improved(work.result())
 
@@ -612,6 +612,14 @@ def _frames(points: list[ScanPoint], pixel_size_m: float, correction: Correction
         np.array([point.position_m for point in points], dtype=np.float64) / pixel_size_m
     )
     return [GroupFrame(p.index, a, (y, x)) for p, a, (y, x) in zip(points, amplitude, where.tolist(), strict=True)]
+
+
+def _can_improve(work: ScanWork) -> bool:
+    """Whether a closed scan's picture can get better still."""
+    if not work.has_spare_work or work.again:
+        return False
+    visits = IMPROVED_VISITS if work.refiner is None else work.refiner.least_visits
+    return visits < IMPROVED_VISITS or not (work.repaint is None or work.repaint.is_done)
 
 
 def _is_refined(work: ScanWork) -> bool:

@@ -228,6 +228,11 @@ class ScanWork:
         return True
 
     @property
+    def best_rfactor(self) -> float:
+        """R-factor of the product's object; infinite before there is one."""
+        return self.rfactors.get("refined", self.rfactors.get("network", float("inf")))
+
+    @property
     def is_settling(self) -> bool:
         """Whether :meth:`settle_some` has begun."""
         return self._settled > 0
