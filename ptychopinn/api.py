@@ -1,6 +1,6 @@
-"""The small public interface of the workflow: configure, simulate, train, predict, export.
+"""The small public interface of the workflow: configure, simulate, train, predict, export, check.
 
-``Trainer`` is imported when it is asked for.
+``Trainer`` is imported when it is asked for. Conversion between file formats is :mod:`daemon.files.conversion`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ptychopinn.config_manager import ConfigManager
+from ptychopinn.configs import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
+from ptychopinn.contract import contract_of, contracts, violations
+from ptychopinn.contract.training_export import TrainingScan, write_training_file
+from ptychopinn.data import (
+    Experiment,
+    PtychoDataset,
+    StreamDataset,
+    TensorDictLoader,
+    build_store,
+    read_training_file,
+    torch_loader,
+)
 from ptychopinn.datagen import Datagen
 from ptychopinn.export import save_hdf5, save_npz, save_plot
 from ptychopinn.inference_engine import InferenceEngine
@@ -19,15 +31,32 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigManager",
+    "DataConfig",
     "Datagen",
+    "DatagenConfig",
+    "Experiment",
+    "InferenceConfig",
     "InferenceEngine",
+    "ModelConfig",
     "Picture",
+    "PtychoDataset",
     "PtychoModel",
+    "StreamDataset",
+    "TensorDictLoader",
     "Trainer",
+    "TrainingConfig",
+    "TrainingScan",
+    "build_store",
+    "contract_of",
+    "contracts",
+    "read_training_file",
     "save_hdf5",
     "save_npz",
     "save_plot",
     "stitch",
+    "torch_loader",
+    "violations",
+    "write_training_file",
 ]
 
 

@@ -52,8 +52,9 @@ class InferenceEngine:
         except (ValueError, RuntimeError) as fault:
             raise ConfigurationError(f"device {device}: {str(fault).splitlines()[0]}") from fault
         self._batches: dict[int, int] = {}
-        if configs is not None:
-            legacy.tell(configs)
+        told = configs or model.stated_configs()
+        if told is not None:
+            legacy.tell(told)
 
     def predict(self, images: ArrayLike, *, probe: ArrayLike, batch: int | None = None) -> NDArray[np.complex64]:
         """Return patches ``(B, C, N, N)`` complex64 of amplitudes ``(B, C, N, N)`` or ``(B, N, N)``; -1 = no data.

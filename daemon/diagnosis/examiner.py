@@ -27,6 +27,7 @@ from ptychopinn.correction import Correction, turn_matrix
 from ptychopinn.diagnosis import LEAST_FRAMES, Diagnosis, choose_frames, diagnose, relative_turn, scaled_to_counts
 
 LATER = 8
+MOST_JOBS = 2  # that wait; each holds frames, and on a busy machine scans come faster than they are looked at
 KEPT_SCANS = 16
 RETRIEVE_S = 600.0
 HOLD_S = 120.0
@@ -121,7 +122,8 @@ class Examiner:
 
     def wants(self, scan_id: str, frames: int, *, has_ended: bool) -> bool:
         """Whether a look at a scan is due."""
-        if not (self._options.is_enabled or self._needs_probe) or self._stopping.is_set():
+        is_on = self._options.is_enabled or self._needs_probe
+        if not is_on or self._stopping.is_set() or self._jobs.qsize() >= MOST_JOBS:
             return False
         scan = self._scan(scan_id)
         is_last_chance = has_ended and scan.looks == 0 and frames >= LEAST_FRAMES

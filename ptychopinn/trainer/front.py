@@ -22,12 +22,10 @@ from ptychopinn.data.shared import Source, own_rank, share_store
 from ptychopinn.data.training_file import read_training_file, training_files
 from ptychopinn.device import choose_device
 from ptychopinn.errors import ConfigurationError, GeometryError
-from ptychopinn.model.cnn import Cnn
 from ptychopinn.model.network import CorrectionNet
 from ptychopinn.ptycho_model import PtychoModel
 from ptychopinn.stages import Stages, find_learning_rate
 from ptychopinn.trainer import loop
-from ptychopinn.trainer.beginning import begin_empty
 from ptychopinn.trainer.freeze import act_alone, freeze_encoder
 from ptychopinn.trainer.loop import Job, PlainLoop
 from ptychopinn.trainer.neighbourhood import neighbourhood_config
@@ -94,12 +92,8 @@ class Trainer:
         ReconstructionError
             In one of its kinds, if data, configurations or a checkpoint to go on from are not right.
         """
-        model = PtychoModel.new(self.configs)
         training = self.configs.training_config
-        if isinstance(model.network, Cnn) and training.overlap_frames:
-            begin_empty(model.network)
-            model = PtychoModel(replace(model.bundle, weights=model.network.state_dict()), model.path)
-        trained = self._train(model, data, self._folder, is_resumed=is_resumed)
+        trained = self._train(PtychoModel.new(self.configs), data, self._folder, is_resumed=is_resumed, is_new=True)
         if not training.epochs_fine_tune:
             return trained
         folder = self._folder / "fine-tune"
@@ -122,12 +116,13 @@ class Trainer:
         *,
         is_resumed: bool,
         is_frozen: bool = False,
+        is_new: bool = False,
     ) -> PtychoModel:
         begun = time.monotonic()
         sources = _sources(data)
         identity = self._share_store(sources, model)
         training, validation = self._datasets()
-        task = make_task(model, self.configs, training)
+        task = make_task(model, self.configs, training, is_new=is_new)
         device = "cpu" if self._uses_lightning else choose_device(self.configs.training_config.device)
         self._prepare(task, is_frozen=is_frozen, device=device)
         with self._tracked(model, is_frozen=is_frozen) as (watchers, finish):

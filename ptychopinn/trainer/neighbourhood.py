@@ -105,17 +105,24 @@ def lift_task(network: CorrectionNet, projections: int, settings: OverlapSetting
     return OverlapTask(network, predict, settings)
 
 
+def scaled_frames(network: Cnn, batch: Batch) -> Tensor:
+    """Return the frames of neighbourhoods one by one, ``(B M, 1, N, N)``, as the network takes them."""
+    images = batch.group["images"].clamp_min(0)
+    factor = network.input_factor(batch.group["rms_scaling_constant"])
+    if network.options.sees_counts:
+        images, factor = images.square(), batch.group["rms_input_scale"]
+    return (images * factor).flatten(0, 1)[:, None].contiguous(memory_format=torch.channels_last)
+
+
 def cnn_task(network: Cnn, settings: OverlapSettings) -> OverlapTask:
-    """Return the training of a cnn of single frames on neighbourhoods."""
+    """Return the training of a cnn of single frames on neighbourhoods.
+
+    Agreement has no weight: a network without contrast agrees best, and a new one would stay there.
+    """
 
     def predict(batch: Batch, seen: Neighbourhood, looks: int) -> Tensor:
         del seen, looks
-        images = batch.group["images"].clamp_min(0)
-        factor = network.input_factor(batch.group["rms_scaling_constant"])
-        if network.options.sees_counts:
-            images, factor = images.square(), batch.group["rms_input_scale"]
-        scaled = (images * factor).flatten(0, 1)[:, None]
-        patches: Tensor = network(scaled.contiguous(memory_format=torch.channels_last))
-        return patches.view(images.shape)
+        patches: Tensor = network(scaled_frames(network, batch))
+        return patches.view(batch.group["images"].shape)
 
-    return OverlapTask(network, predict, replace(settings, looks=(1.0,)))
+    return OverlapTask(network, predict, replace(settings, looks=(1.0,), agreement=0.0))

@@ -17,14 +17,16 @@ from ptychopinn.model.cnn_config import physics_options
 from ptychopinn.model.network import CorrectionNet
 from ptychopinn.ptycho_model import PtychoModel
 from ptychopinn.stages import Stages
-from ptychopinn.trainer.neighbourhood import OverlapSettings, cnn_task, lift_task
+from ptychopinn.trainer.beginning import begin_empty
+from ptychopinn.trainer.neighbourhood import OverlapSettings, cnn_task, lift_task, scaled_frames
 from ptychopinn.trainer.task import GroupTask, Task, neighbourhood_frames
 
 PHYSICS = "forward_model."
+BEGINNING_GROUPS = 8
 
 
-def make_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset) -> Task:
-    """Return the training of a model's weights on a data set.
+def make_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, *, is_new: bool = False) -> Task:
+    """Return the training of a model's weights on a data set; a new one for neighbourhoods begins at the empty object.
 
     Raises
     ------
@@ -44,6 +46,9 @@ def make_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset
             f"the network takes groups of {network.options.members} frames but overlap_frames asks for single ones; "
             "set grid_size to (1, 1), or overlap_frames to 0"
         )
+    if is_new:
+        some = dataset[:: max(1, len(dataset) // BEGINNING_GROUPS)]
+        begin_empty(trainable, scaled_frames(trainable, some), training.seed)
     return cnn_task(trainable, settings)
 
 

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from ptychopinn import legacy, params
-from ptychopinn.api import Datagen, InferenceEngine, PtychoModel
-from ptychopinn.config_manager import ConfigManager
+from ptychopinn.api import ConfigManager, Datagen, InferenceEngine, PtychoModel, Trainer
 from ptychopinn.errors import ConfigurationError
 
 CASES: list[tuple[str, str, Any, str, Any]] = [
@@ -137,6 +136,10 @@ def test_every_entry_point_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     PtychoModel.load(tmp_path / "m.zip")
     assert told() == 64
     InferenceEngine(model, small)
+    assert told() == 64
+    InferenceEngine(model)
+    assert told() == 64
+    Trainer(ConfigManager.from_dict({"training": {"framework": "Default", "output_dir": str(tmp_path)}}))
     assert told() == 64
     Datagen(small, probes=[np.ones((64, 64), np.complex64)])
     assert told() == 64

@@ -56,9 +56,12 @@ def small_cnn(members: int = 1) -> PtychoModel:
 
 
 def test_public_names_are_there() -> None:
-    for name in ("PtychoModel", "InferenceEngine", "ConfigManager", "Datagen"):
-        assert hasattr(api, name)
-    assert "Trainer" in api.__all__
+    assert len(set(api.__all__)) == len(api.__all__)
+    for name in api.__all__:
+        assert getattr(api, name) is not None
+    sections = {type(section).__name__ for section in ConfigManager().to_tuple()}
+    needed = {"ConfigManager", "Datagen", "InferenceEngine", "PtychoModel", "Trainer", "PtychoDataset", "TensorDictLoader"}
+    assert needed | sections | {"violations", "write_training_file", "read_training_file"} <= set(api.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         api.Nothing  # noqa: B018
 
