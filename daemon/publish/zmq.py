@@ -42,7 +42,7 @@ class ZmqPublisher:
         hub: UpdateHub,
         endpoint: str,
         *,
-        send_limit: int = 256,
+        send_limit: int = 96,
         max_events: int = 256,
         max_bytes: int = 64 << 20,
         curve: CurveKeys | None = None,
