@@ -20,7 +20,7 @@ from daemon.intake import Intake
 from daemon.journal import NOTED_OPTICS, ScanNames, StoredStart
 from daemon.learning import Generations
 from daemon.ledger import Ledger, LedgerEvents
-from daemon.memory import give_memory_back
+from daemon.memory import give_memory_back, trim
 from daemon.metrics import Metrics
 from daemon.notify import Systemd
 from daemon.output import ProductWriter
@@ -40,6 +40,7 @@ from daemon.work import ScanResult
 from streams.join import Verdict
 
 TICK_S = 0.5
+TRIM_TICKS = (2, 6, 20)  # after so many idle ones
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ class Daemon:
         self._engine.examiner = self._examiner
         self._finished = FinishedScans(config, self.book) if config.refine.engine != "own" else None
         self._last_verdict: dict[str, Verdict] = {}
+        self._idle_ticks = 0
         self._stopping = threading.Event()
         intake = self._intake
         self._receivers = setup.make_receivers(
@@ -340,4 +342,7 @@ class Daemon:
         status = self._view.status()
         self.hub.publish_status(status)
         self.metrics.set_state(status["phase"], bool(status["degraded"]))
+        self._idle_ticks = self._idle_ticks + 1 if status["phase"] == "idle" else 0
+        if self._idle_ticks in TRIM_TICKS:
+            trim()
         self._systemd.say(f"STATUS={status['sentence']}", *["WATCHDOG=1"] * self._view.health.is_alive)

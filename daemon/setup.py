@@ -106,7 +106,7 @@ class Setup:
         quick = build_model("lift", self.probe, projections=self._config.model.projections)
         if bundle is None:
             return Models(quick, None)
-        model = model_for(build_network(bundle, path), bundle, path, self.probe)
+        model = model_for(build_network(bundle, path), bundle, path, self.probe, self._config.model.gridsize)
         return Models(quick, model) if isinstance(model, LiftNet) else Models(model, None)
 
     def optics_of(self, scan_id: str | None = None) -> ScanOptics:

@@ -255,13 +255,13 @@ def load_model(path: Path, probe: Tensor) -> tuple[LiftNet | Cnn, Bundle]:
     return model_for(build_network(bundle, path), bundle, path, probe), bundle
 
 
-def model_for(network: Network, bundle: Bundle, path: Path, probe: Tensor) -> LiftNet | Cnn:
-    """Return a bundle's network ready for the single frames of a probe, on the probe's device.
+def model_for(network: Network, bundle: Bundle, path: Path, probe: Tensor, gridsize: int = 1) -> LiftNet | Cnn:
+    """Return a bundle's network ready for the frames of a probe, single ones or groups, on the probe's device.
 
     Raises
     ------
     FileFormatError, ProbeMismatchError
-        If it was made for patterns of another size or for groups of several frames.
+        If it was made for patterns of another size, or for groups of other than ``gridsize`` squared frames or one.
     """
     network = network.to(probe.device)
     if isinstance(network, CorrectionNet):
@@ -271,9 +271,10 @@ def model_for(network: Network, bundle: Bundle, path: Path, probe: Tensor) -> Li
         raise ProbeMismatchError(
             f"{path}: the network takes patterns of {options.size_px} px but the probe is {side} px; crop to that size"
         )
-    if options.members != 1:
+    if options.members not in (1, gridsize**2):
         raise FileFormatError(
             f"{path}: the network takes groups of {options.members} frames; here one for single frames is needed"
+            ", or gridsize = 2"
         )
     return network
 

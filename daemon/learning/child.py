@@ -11,15 +11,19 @@ import queue
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from ptychopinn.finetune import FinetuneOptions, FineTuner
+from ptychopinn.bundle import Bundle, Network, build_network
+from ptychopinn.finetune import FineTuner
+from ptychopinn.finetune_cnn import CnnTuner
 from ptychopinn.model.network import CorrectionNet
 from ptychopinn.replay import KeptFrame, ReplayBuffer
+from ptychopinn.tuner import FinetuneOptions, Tuner
 
 LEAST_FRAMES, LEAST_HELD_OUT = 48, 4
 COMPARE_STEPS = 40
@@ -28,13 +32,13 @@ REPORT_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ChildOptions:
-    """What the process needs to begin."""
+    """What the process needs to begin; ``model`` is the bundle without its weights."""
 
     device: str
     device_share: float
     buffer_frames: int
     finetune: FinetuneOptions
-    architecture: dict[str, Any]
+    model: Bundle
     weights: dict[str, Any]
     probe: Any
 
@@ -85,18 +89,25 @@ class _Work:
         self._inbox = _Inbox(pipe)
         self._options = options
         self._buffer = ReplayBuffer(options.buffer_frames, options.finetune.seed)
-        probe = torch.from_numpy(options.probe).to(options.device)
-        self._tuner = FineTuner(self._network(options.weights), probe, self._buffer, options.finetune)
+        self._tuner = self._make_tuner()
         self._is_paused = False
         self._steps = 0
         self._since_compared = 0
         self._new_frames = 0
         self._reported_at = 0.0
 
-    def _network(self, weights: dict[str, Any]) -> CorrectionNet:
-        network = CorrectionNet(**self._options.architecture)
-        network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-        return network.to(self._options.device)
+    def _make_tuner(self) -> Tuner[Any]:
+        options, model = self._options, self._options.model
+        probe = torch.from_numpy(options.probe).to(options.device)
+        network = self._network(options.weights)
+        if isinstance(network, CorrectionNet):
+            return FineTuner(network, probe, self._buffer, options.finetune)
+        return CnnTuner(network, probe, self._buffer, options.finetune, model.configs, model.scaling)
+
+    def _network(self, weights: dict[str, Any]) -> Network:
+        tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
+        model = replace(self._options.model, weights=tensors)
+        return build_network(model, Path(model.name)).to(self._options.device)
 
     def run(self) -> None:
         rest_s = 0.0
@@ -141,5 +152,5 @@ class _Work:
         verdict, active, candidate = self._tuner.compare()
         weights = None
         if verdict == "promoted":
-            weights = {name: value.cpu().numpy() for name, value in self._tuner.active.state_dict().items()}
+            weights = {name: value.cpu().numpy() for name, value in self._tuner.weights().items()}
         self._pipe.send(("compared", self._steps, verdict, tuple(active), tuple(candidate), weights))

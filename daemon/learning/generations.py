@@ -28,8 +28,7 @@ from ptychopinn.atomic import write_atomically
 from ptychopinn.bundle import Bundle, write_bundle
 from ptychopinn.correction import Correction
 from ptychopinn.errors import FileFormatError, ReconstructionError
-from ptychopinn.finetune import FinetuneOptions
-from ptychopinn.model.network import LiftNet
+from ptychopinn.tuner import FinetuneOptions
 
 KEPT_GENERATIONS = 8
 OFF = {"state": "off"}
@@ -47,30 +46,34 @@ class Generations:
         self._base, self._base_name = setup.bundle, config.model.bundle
         self._lock = threading.Lock()
         self._promoted: list[Path] = []
-        sharp = setup.models.sharp
-        self._learns = ""
         self._metrics, self._config = metrics, config
         self._has_probe = not config.optics.is_retrieved
         self._is_started = False
         self._lessons = 0  # counts the learners; another probe needs another
         self._ending: list[threading.Thread] = []
         self.learner: Learner | None = None
-        if config.finetune.enabled and config.model.gridsize == 1 and sharp is not None and self._base is not None:
-            self._learns = self._base.architecture
+        self._taught: Bundle | None = None  # whose network the learner was made for
+        if config.finetune.enabled and self._base is not None and self._can_learn(self._base):
             self._go_on()
-            self.learner = self._new_learner(sharp)
+            self.learner = self._new_learner(self._active())
 
-    def _options(self, config: Config, sharp: LiftNet) -> ChildOptions:
+    def _can_learn(self, bundle: Bundle) -> bool:
+        """Whether a network can be fine-tuned here: the lift's in groups of one, a cnn if physics is known for its output."""
+        if bundle.architecture != "cnn":
+            return self._config.model.gridsize == 1
+        return bundle.options.get("output") == "cartesian" or not bundle.options.get("takes_counts")
+
+    def _options(self, config: Config, bundle: Bundle) -> ChildOptions:
         finetune = FinetuneOptions(
-            rate=config.finetune.rate, promote_if=config.finetune.promote_if, projections=sharp.projections
+            rate=config.finetune.rate, promote_if=config.finetune.promote_if, projections=bundle.projections
         )
         return ChildOptions(
             device=str(self._setup.device),
             device_share=config.finetune.device_share,
             buffer_frames=config.finetune.buffer_frames,
             finetune=finetune,
-            architecture=dict(sharp.network.architecture),
-            weights=_host(self._active().weights),
+            model=replace(bundle, weights={}),
+            weights=_host(bundle.weights),
             probe=self._setup.probe.cpu().numpy(),
         )
 
@@ -114,21 +117,27 @@ class Generations:
     def use_probe(self, probe: NDArray[Any], change: Correction) -> None:
         """Take another probe ``(modes, N, N)``, and correct frames further; what is learnt from now on is for these."""
         with self._lock:
-            models, old = self._setup.use_probe(probe), self.learner
+            models = self._setup.use_probe(probe)
             self._engine.use_probe(self._setup.probe, models, change)
             self._has_probe = True
-            if old is None or models.sharp is None:
-                return
-            self.learner = self._engine.pupil = self._new_learner(models.sharp)
-            if self._is_started:
-                self.learner.start()
+            if self.learner is not None and self._setup.bundle is not None and self._can_learn(self._setup.bundle):
+                self._begin_again(self.learner, self._setup.bundle)
+
+    def _begin_again(self, old: Learner, bundle: Bundle) -> None:
+        """Put another learner in the place of one that has learnt for another probe or another kind of network."""
+        self.learner = self._engine.pupil = self._new_learner(bundle)
+        if old.is_paused:
+            self.learner.pause()
+        if self._is_started and self._has_probe:
+            self.learner.start()
         end = threading.Thread(target=old.stop, name="learner-end", daemon=True)  # its process may take its time
         self._ending.append(end)
         end.start()
 
-    def _new_learner(self, sharp: LiftNet) -> Learner:
+    def _new_learner(self, bundle: Bundle) -> Learner:
         self._lessons += 1
-        return Learner(self._options(self._config, sharp), self._metrics, partial(self._take, self._lessons))
+        self._taught = bundle
+        return Learner(self._options(self._config, bundle), self._metrics, partial(self._take, self._lessons))
 
     def status(self) -> dict[str, Any]:
         """Return what fine-tuning does."""
@@ -201,8 +210,10 @@ class Generations:
         bundle = self._setup.bundle
         if self.learner is None:
             return
-        if bundle is None or bundle.architecture != self._learns:
-            self.learner.pause()  # there is nothing to learn in the lift alone, or in a network of another kind
+        if bundle is None or not self._can_learn(bundle):
+            self.learner.pause()  # there is nothing to learn in the lift alone
+        elif self._taught is None or _kind(bundle) != _kind(self._taught):
+            self._begin_again(self.learner, bundle)
         else:
             self.learner.use(_host(bundle.weights))
 
@@ -219,6 +230,11 @@ class Generations:
 
 def _number(path: Path) -> int:
     return int(path.stem.rsplit("-", 1)[1])
+
+
+def _kind(bundle: Bundle) -> tuple[Any, ...]:
+    """Return what a learner's network is but for its weights."""
+    return bundle.architecture, bundle.options, bundle.configs, bundle.scaling, bundle.projections
 
 
 def _host(weights: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:

@@ -54,8 +54,8 @@ def in_box(product: Product) -> Complex:
     """Return the picture in the box of the scan positions."""
     centres = np.asarray(product.positions_m) / product.pixel_size_m - np.asarray(product.object_origin_px)
     (top, left), (bottom, right) = (np.round(edge(centres, axis=0)).astype(int) for edge in (np.min, np.max))
-    picture: Complex = np.asarray(product.object)[..., top:bottom, left:right]
-    return picture.reshape(-1, *picture.shape[-2:])[0]
+    picture: Complex = product.object[top:bottom, left:right]
+    return picture
 
 
 def without_ramp(picture: Complex, reference: Complex) -> Complex:

@@ -2,7 +2,8 @@
 
     python deploy/training/truth_table.py FOLDER [--frames N] [--epochs N]
 
-Prints a table: correlation of the phase and SSIM of the phase with the truth, R-factor, and the training's seconds.
+Prints a line for each way: correlation and SSIM of the phase with the truth and R-factor, on that scan and on the first one
+that was trained on; and the training's CPU seconds.
 Needs torchmetrics, which the extra ``lightning`` brings.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -28,7 +30,8 @@ from ptychopinn.simulate import Recipe, simulate_scan
 
 CNN = ["train", "--model", "cnn", "--set", "model.n_filters_scale=1"]
 ALONE = ["--set", "data.grid_size=[1,1]", "--set", "model.object_big=false", "--set", "training.batch_size=1"]
-NEAR = [*CNN, *ALONE, "--set", "training.overlap_frames=6", "--set", "training.gradient_clip_val=1.0"]
+STEPS = ["--set", "training.learning_rate=5e-4", "--set", "training.gradient_clip_val=1.0"]
+NEAR = [*CNN, *ALONE, *STEPS, "--set", "training.overlap_frames=6"]
 WAYS: dict[str, list[str]] = {
     "cnn, neighbourhoods": NEAR,
     "cnn, neighbourhoods, truth": [*NEAR, "--set", "model.mode=Supervised"],
@@ -38,14 +41,16 @@ WAYS: dict[str, list[str]] = {
 }
 
 
-def call(*words: object) -> str:
-    """Run a verb in a process of its own; return its stdout."""
+def call(*words: object) -> tuple[str, float]:
+    """Run a verb in a process of its own; return its stdout, and its CPU seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-m", "daemon.cli", *map(str, words)], capture_output=True, text=True, check=False
     )
     if done.returncode:
         sys.exit(f"{' '.join(map(str, words))}: {done.stderr}")
-    return done.stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done.stdout, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def write_scans(folder: Path, recipe: Recipe, count: int) -> list[Path]:
@@ -68,7 +73,10 @@ def compare(product: Path, scan: Path) -> tuple[float, float]:
     begin = [max(0, v) for v in low]
     end = [min(o + s, t) for o, s, t in zip(low, found.object.shape, truth.shape, strict=True)]
     place = tuple(slice(a - o, b - o) for a, b, o in zip(begin, end, low, strict=True))
-    picture, weight = found.object[place], found.live.network_weight[place]
+    weights = None if found.live is None else found.live.network_weight
+    if weights is None:
+        sys.exit(f"{product}: holds no weights; predict it with this version")
+    picture, weight = found.object[place], weights[place]
     true = truth[begin[0] : end[0], begin[1] : end[1]]
     well = weight > 0.3 * np.median(weight[weight > 0])
     correlation = phase_correlation(*(torch.from_numpy(np.ascontiguousarray(a)) for a in (picture, true, well)))
@@ -79,7 +87,17 @@ def compare(product: Path, scan: Path) -> tuple[float, float]:
         turned = field * np.conj(field[well].sum()) / abs(field[well].sum())
         phases.append(torch.from_numpy(np.where(well, np.angle(turned), 0)[box])[None, None].double())
     span = float(phases[1].max() - phases[1].min())
-    return correlation, float(structural_similarity_index_measure(*phases, data_range=span))
+    return correlation, float(
+        torch.as_tensor(structural_similarity_index_measure(phases[0], phases[1], data_range=span))
+    )
+
+
+def score(bundle: str, scan: Path, product: Path) -> dict[str, float]:
+    """Predict a scan; return correlation and SSIM of its phase with the truth, and R."""
+    said, _ = call("predict", scan, "--bundle", bundle, "--output", product, "--json")
+    (predicted,) = json.loads(said)
+    correlation, ssim = compare(product, scan)
+    return {"correlation": correlation, "ssim": ssim, "rfactor": predicted["rfactors"][-1]}
 
 
 def main() -> None:
@@ -103,13 +121,11 @@ def main() -> None:
         if words:
             bundle = f"{place}.zip"
             more = course if words[0] == "train" else []
-            told = json.loads(call(*words, *training, "--output", bundle, *more, "--json"))
-            seconds = told["seconds"]
-        product = place.with_suffix(".h5")
-        (predicted,) = json.loads(call("predict", held_out, "--bundle", bundle, "--output", product, "--json"))
-        correlation, ssim = compare(product, held_out)
-        line = {"way": name, "correlation": correlation, "ssim": ssim, "rfactor": predicted["rfactors"][-1]}
-        print(json.dumps({**line, "training_s": seconds}), flush=True)
+            _, seconds = call(*words, *training, "--output", bundle, *more, "--json")
+        line: dict[str, object] = {"way": name, "training_cpu_s": round(seconds, 1)}
+        for kind, scan in (("unseen", held_out), ("trained on", training[0])):
+            line[kind] = score(bundle, scan, place.with_suffix(".h5"))
+        print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

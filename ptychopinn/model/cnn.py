@@ -15,7 +15,7 @@ Parameters carry the names that published checkpoints use, so those load (:mod:`
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -55,8 +55,15 @@ class Cnn(nn.Module):
         return asdict(self.options)
 
     def parts(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the two real parts of the patches: amplitude and phase, or real and imaginary part."""
-        out: tuple[Tensor, Tensor] = self.autoencoder(scaled)
+        """Return the two real parts of the patches: amplitude and phase, or real and imaginary part.
+
+        A network for single frames sees the members of a group one by one.
+        """
+        out: tuple[Tensor, Tensor]
+        if self.options.members == 1 and scaled.shape[1] > 1:
+            first, second = self.autoencoder(scaled.flatten(0, 1)[:, None])
+            return first.view(scaled.shape), second.view(scaled.shape)
+        out = self.autoencoder(scaled)
         return out
 
     def combine(self, first: Tensor, second: Tensor) -> Tensor:
@@ -109,13 +116,21 @@ class Cnn(nn.Module):
             images = images.expand(-1, channels, -1, -1)
         with torch.inference_mode():
             images = images.square() if self.options.sees_counts else images
-            patches = self.forward_predict(images, None, None, self._factor(images))
+            patches = self.forward_predict(images, None, None, self.factor_of(images))
         return patches.view(amplitude.shape) if channels == 1 else patches.expand_as(images)[:, :members]
 
-    def _factor(self, images: Tensor) -> Tensor:
+    def factor_of(self, images: Tensor) -> Tensor:
+        """Return the factor that :meth:`predict` gives ``images (B, C, N, N)``, amplitudes, or counts where it takes those.
+
+        It is ``(1, 1, 1, 1)`` where the training scan's is known, else of each group ``(B, 1, 1, 1)``, or of each frame
+        ``(B, C, 1, 1)`` where the network takes single ones.
+        """
         if self.input_scale_factor is not None:
             return images.new_full((1, 1, 1, 1), self.input_scale_factor)
-        return (count_factor if self.options.sees_counts else rms_factor)(images, "Group")
+        own = count_factor if self.options.sees_counts else rms_factor
+        if self.options.members > 1:
+            return own(images, "Group")
+        return own(images.flatten(0, 1)[:, None], "Group").view(*images.shape[:2], 1, 1)
 
     def _check(self, images: Tensor) -> None:
         side, channels = self.options.size_px, self.options.members
@@ -132,16 +147,19 @@ def _drop_trainer_prefix(module: nn.Module, state: dict[str, Any], prefix: str, 
 
 
 class TrainableCnn(Cnn):
-    """The network with its physics, all of PtychoPINN's parameters: an upstream state_dict loads as it is."""
+    """The network with its physics, all of PtychoPINN's parameters: an upstream state_dict loads as it is.
 
-    def __init__(self, options: CnnOptions, physics: PhysicsOptions | None = None) -> None:
+    The physics is that of groups of ``members`` frames, the network's own number unless given.
+    """
+
+    def __init__(self, options: CnnOptions, physics: PhysicsOptions | None = None, members: int | None = None) -> None:
         super().__init__(options)
         self.physics = physics or PhysicsOptions()
         if self.physics.regime == "counts" and options.output != "cartesian":
             raise ReconstructionError('the count regime scales real and imaginary part apart; set output "cartesian"')
         if self.physics.regime == "counts" and self.physics.amplitude_gain != 1:
             raise ReconstructionError("the count regime has no amplitude gain; leave amplitude_gain at 1")
-        self.forward_model = ForwardModel(options, self.physics)
+        self.forward_model = ForwardModel(replace(options, members=members or options.members), self.physics)
 
     def without_physics(self) -> Cnn:
         """Return the network alone, as bundles hold it; it shares the weights."""

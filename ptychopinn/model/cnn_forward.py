@@ -143,6 +143,13 @@ class ForwardModel(nn.Module):
         far = propagate(self._masked(probe) * scaled[:, :, None] / q[:, None])
         return (far.real.square() + far.imag.square()).sum(2)
 
+    @torch.no_grad()
+    def rescale(self, factor: float) -> None:
+        """Multiply the amplitudes that are predicted from now on."""
+        scales = self.rect_scaler.parameters() if self.options.regime == "counts" else (self.alpha, self.beta)
+        for scale in scales:
+            scale.mul_(factor)
+
     def _masked(self, probe: Tensor) -> Tensor:
         if probe.ndim != 5:
             raise GeometryError(f"the probe has rank {probe.ndim}; give (B or 1, C or 1, modes, N, N)")

@@ -40,7 +40,7 @@ class OverlapSettings:
     (lift); whether the truth is learned from; seed of the choice of looks.
     """
 
-    agreement: float = 0.1
+    agreement: float = 0.01
     looks: tuple[float, ...] = (0.6, 0.4)
     is_supervised: bool = False
     seed: int = 0
@@ -111,7 +111,8 @@ def scaled_frames(network: Cnn, batch: Batch) -> Tensor:
     factor = network.input_factor(batch.group["rms_scaling_constant"])
     if network.options.sees_counts:
         images, factor = images.square(), batch.group["rms_input_scale"]
-    return (images * factor).flatten(0, 1)[:, None].contiguous(memory_format=torch.channels_last)
+    scaled: Tensor = (images * factor).flatten(0, 1)[:, None]
+    return scaled.contiguous(memory_format=torch.channels_last)
 
 
 def cnn_task(network: Cnn, settings: OverlapSettings) -> OverlapTask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from ptychopinn.data.dataset import PtychoDataset
 from ptychopinn.errors import ConfigurationError
 from ptychopinn.model.cnn import Cnn, TrainableCnn
 from ptychopinn.model.cnn_config import physics_options
+from ptychopinn.model.cnn_options import PhysicsOptions
 from ptychopinn.model.network import CorrectionNet
 from ptychopinn.ptycho_model import PtychoModel
 from ptychopinn.stages import Stages
@@ -66,11 +68,22 @@ def _with_physics(model: PtychoModel, configs: ConfigManager, dataset: PtychoDat
     physics = physics_options(data, configs.model_config)
     far = max(physics.max_neighbor_distance_px, 2 * dataset.farthest_px())
     physics = replace(physics, max_neighbor_distance_px=far, datasets=max(physics.datasets, len(dataset.facts)))
-    trainable = TrainableCnn(options, physics)
+    return with_physics(network, physics, model.bundle.scaling)
+
+
+def with_physics(
+    network: Cnn, physics: PhysicsOptions, scaling: Mapping[str, Any], members: int | None = None
+) -> TrainableCnn:
+    """Return a cnn's weights with physics for groups of ``members``, the network's unless given.
+
+    Scales that were trained before, as the ``scaling`` of a bundle holds them, are gone on with where they fit.
+    """
+    trainable = TrainableCnn(network.options, physics, members)
+    trainable.input_scale_factor = network.input_scale_factor
     start = {name: value for name, value in trainable.state_dict().items() if name.startswith(PHYSICS)}
     known = {
         name: torch.tensor(value)
-        for name, value in model.bundle.scaling.items()
+        for name, value in scaling.items()
         if name in start and isinstance(value, list) and len(value) == len(start[name])
     }
     trainable.load_state_dict({**start, **known, **network.state_dict()})

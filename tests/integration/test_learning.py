@@ -5,11 +5,17 @@ import threading
 import urllib.request
 from urllib.error import HTTPError
 
+import numpy as np
 import pytest
-from daemon_tools import PATIENCE_S, real_scan, running_daemon, send, write_untrained_bundle
+import torch
+from daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send, write_untrained_bundle
 
 from daemon.client import Viewer
-from ptychopinn.bundle import read_bundle
+from daemon.files import ScanFile
+from ptychopinn.bundle import Bundle, read_bundle, write_bundle
+from ptychopinn.geometry import object_pixel_size_m
+from ptychopinn.model.cnn import Cnn, CnnOptions
+from ptychopinn.simulate import Recipe, simulate_scan
 
 FRAMES = 160
 
@@ -68,6 +74,53 @@ def test_it_learns_promotes_can_be_undone_and_survives_a_restart(tmp_path):
         with pytest.raises(HTTPError) as refusal:
             post(daemon, "models/rollback")
         refusal.value.close()
+
+
+def small_scan(folder):
+    """Return a simulated scan of 64 px, and the settings for it; its probe lies in the folder."""
+    made = simulate_scan(Recipe(size_px=64, frames=FRAMES, counts=1e5, phase_rad=1.0, probe_error=0.0, seed=4))
+    np.savez(folder / "probe.npz", probe=made.probe.numpy())
+    counts = np.rint(made.amplitude.numpy().clip(0) ** 2).astype(np.uint32)
+    positions_m = made.positions_px * object_pixel_size_m(8800.0, 1.92, 75e-6, 64)
+    scan = ScanFile(name="small", counts=counts, indexes=np.arange(FRAMES), positions_m=positions_m)
+    size = ("detector.size_px=64", "detector.center_px=[32, 32]")
+    return scan, (f'optics.probe_file="{folder / "probe.npz"}"', *size)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_cnn_for_groups_of_four_learns_and_survives_a_restart(tmp_path):
+    torch.manual_seed(0)
+    network = Cnn(CnnOptions(size_px=64, members=4, width_factor=1, has_batch_norm=True, has_shared_decoder=True))
+    write_bundle(tmp_path / "four.zip", Bundle("four", "cnn", network.architecture, network.state_dict()))
+    scan, size = small_scan(tmp_path)
+    model = (f'model.bundle="{tmp_path / "four.zip"}"', "model.gridsize=2")
+    wanted = (*size, *model, "finetune.enabled=true", "finetune.rate=0.001", "finetune.device_share=1.0")
+    with running_daemon(tmp_path, *wanted) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        sender = threading.Thread(target=send, args=(daemon, scan, FRAMES))
+        sender.start()
+        status = status_when(viewer, lambda f: f.get("generations", 0) >= 1)
+        sender.join()
+        assert status["finetune"]["promotions"]["promoted"] >= 1
+        post(daemon, "finetune/pause")
+        status = status_when(viewer, lambda f: f["state"] == "paused")
+        assert status["model"]["name"].startswith("four+finetuned")
+        send(daemon, scan, 20, scan_id="after")
+        ended, _ = follow(viewer, "after")
+        assert ended["verdict"]["stitched"] == 20
+        assert daemon.metrics.value("ptycholive_model_generation") >= 1
+    newest = read_bundle(sorted((tmp_path / "out" / "models").glob("generation-*.zip"))[-1])
+    lineage = newest.provenance["lineage"]
+    assert lineage[-1]["heldout_rfactor"] < lineage[-1]["heldout_rfactor_before"]
+    kept = {n: v for n, v in network.state_dict().items() if ".encoder." in n or "running" in n}
+    assert kept
+    assert all(torch.equal(newest.weights[name], value) for name, value in kept.items())
+    with running_daemon(tmp_path, *wanted) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        status = status_when(viewer, lambda f: True)
+        assert status["model"]["name"] == f"four+finetuned {newest.sha256[:8]}"
+        assert status["finetune"]["generations"] >= 1
+        while not (answer := post(daemon, "models/rollback"))["name"].startswith("four "):
+            assert answer["name"].startswith("four+finetuned")
 
 
 def test_it_is_off_without_a_network(tmp_path):

@@ -12,8 +12,9 @@ import numpy as np
 from daemon.learning.child import ChildOptions, _Inbox
 from daemon.learning.learner import Learner
 from daemon.metrics import Metrics
-from ptychopinn.finetune import FinetuneOptions
+from ptychopinn.bundle import Bundle
 from ptychopinn.model.network import CorrectionNet
+from ptychopinn.tuner import FinetuneOptions
 
 LARGE = bytes(8 << 20)  # more than a pipe holds
 SIZE_PX = 32
@@ -38,7 +39,7 @@ def test_a_stuck_process_does_not_hold_the_end() -> None:
         device_share=1.0,
         buffer_frames=64,
         finetune=FinetuneOptions(),
-        architecture={"widths": [8, 16], "depths": [1, 1]},
+        model=Bundle("small", "lift-correction", {"widths": [8, 16], "depths": [1, 1]}, {}),
         weights={name: value.numpy() for name, value in network.state_dict().items()},
         probe=np.ones((1, SIZE_PX, SIZE_PX), dtype=np.complex64),
     )

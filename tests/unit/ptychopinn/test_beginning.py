@@ -24,6 +24,7 @@ def frames() -> torch.Tensor:
 
 
 def beginning(options: CnnOptions, scaled: torch.Tensor, seed: int = 1) -> torch.Tensor:
+    torch.manual_seed(0)
     network = Cnn(options).eval()
     begin_empty(network, scaled, seed)
     assert not network.training

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from ptychopinn.finetune import FinetuneOptions, FineTuner
+from ptychopinn.finetune import FineTuner
 from ptychopinn.model.network import CorrectionNet
 from ptychopinn.replay import KeptFrame, ReplayBuffer
 from ptychopinn.simulate import Recipe, simulate_scan
 from ptychopinn.trainer.freeze import encoder_parts
+from ptychopinn.tuner import FinetuneOptions
 
 OPTIONS = FinetuneOptions(rate=3e-3, frames=6, heldout_frames=8, heldout_neighbours=4)
 

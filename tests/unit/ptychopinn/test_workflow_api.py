@@ -60,7 +60,15 @@ def test_public_names_are_there() -> None:
     for name in api.__all__:
         assert getattr(api, name) is not None
     sections = {type(section).__name__ for section in ConfigManager().to_tuple()}
-    needed = {"ConfigManager", "Datagen", "InferenceEngine", "PtychoModel", "Trainer", "PtychoDataset", "TensorDictLoader"}
+    needed = {
+        "ConfigManager",
+        "Datagen",
+        "InferenceEngine",
+        "PtychoModel",
+        "Trainer",
+        "PtychoDataset",
+        "TensorDictLoader",
+    }
     assert needed | sections | {"violations", "write_training_file", "read_training_file"} <= set(api.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         api.Nothing  # noqa: B018
