@@ -38,6 +38,8 @@ def neighbourhood_config(data: DataConfig, frames: int) -> DataConfig:
 class OverlapSettings:
     """Weight of the agreement of patches with their stitched neighbours; shares of training of the first, second look
     (lift); whether the truth is learned from; seed of the choice of looks.
+
+    Agreement is best without contrast: ten times its weight makes weak samples flat.
     """
 
     agreement: float = 0.01
