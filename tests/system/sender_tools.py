@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import struct
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -20,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import bitshuffle
+import environments
 import h5py
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[2]
@@ -33,21 +31,7 @@ PATIENCE_S = 100.0
 
 def make_environment() -> Path:
     """Return the directory of the senders' programs, installed once."""
-    programs = ENVIRONMENT / "bin"
-    ready = ENVIRONMENT / ("-".join(PACKAGES[:2]) + ".ready")
-    if not ready.exists():
-        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
-        (ENVIRONMENT / ".gitignore").write_text("*\n")
-        pip = [str(programs / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES]
-        done = subprocess.run(pip, capture_output=True, text=True, timeout=600)
-        if done.returncode != 0:
-            reason = f"the senders cannot be installed: {done.stderr.strip().splitlines()[-1:]}"
-            if "CI" in os.environ:
-                pytest.fail(reason)
-            pytest.skip(reason)
-        ready.touch()
-    return programs
+    return environments.make_environment(ENVIRONMENT, "the senders", [PACKAGES], 600).parent
 
 
 class Process:

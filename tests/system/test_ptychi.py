@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
-import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -16,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send, write_config
+from environments import make_environment
 
 from daemon.app import Daemon
 from daemon.client import Viewer
@@ -34,22 +31,7 @@ FRAMES = 120
 @pytest.fixture(scope="module")
 def python() -> Path:
     """Return the environment's Python; it is made anew when the lists above have changed."""
-    digest = hashlib.sha256(" ".join((TORCH, PTYCHI, *NEEDED)).encode()).hexdigest()[:12]
-    ready, found = ENVIRONMENT / f"{digest}.ready", ENVIRONMENT / "bin" / "python"
-    if not ready.exists():
-        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
-        (ENVIRONMENT / ".gitignore").write_text("*\n")
-        pip = [str(found), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        for what in ((TORCH,), NEEDED, ("--no-deps", PTYCHI)):
-            done = subprocess.run([*pip, *what], capture_output=True, text=True, timeout=900)
-            if done.returncode != 0:
-                reason = f"{PTYCHI} cannot be installed: {done.stderr.strip().splitlines()[-1:]}"
-                if "CI" in os.environ:
-                    pytest.fail(reason)
-                pytest.skip(reason)
-        ready.touch()
-    return found
+    return make_environment(ENVIRONMENT, PTYCHI, [(TORCH,), NEEDED, ("--no-deps", PTYCHI)], 900)
 
 
 def engine_of(daemon: Daemon, viewer: Viewer) -> dict[str, Any]:

@@ -5,15 +5,12 @@ Tiled's server pulls in a lot, so both live in an environment of their own, ``.v
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import secrets
-import shutil
 import signal
 import subprocess
-import sys
 import sysconfig
 import threading
 from collections.abc import Iterator
@@ -24,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 from daemon_tools import PATIENCE_S, follow, real_scan, send, write_config
+from environments import make_environment
 
 from daemon.client import Viewer
 from daemon.files import read_product
@@ -38,27 +36,17 @@ TILED_SIDE = Path(__file__).with_name("tiled_side.py")
 
 @pytest.fixture(scope="session")
 def sinks_python() -> Path:
-    python = ENVIRONMENT / "bin" / "python"
-    ready = ENVIRONMENT / f"{hashlib.sha256(' '.join(NEEDED).encode()).hexdigest()[:12]}.ready"
-    if not ready.exists():
-        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
-        (ENVIRONMENT / ".gitignore").write_text("*\n")
-        own = subprocess.run(
-            [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-            capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
-        below = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
-        (Path(own) / "below.pth").write_text(below)
-        pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *NEEDED]
-        done = subprocess.run(pip, capture_output=True, text=True, timeout=600)
-        if done.returncode != 0:
-            reason = f"Tiled cannot be installed: {done.stderr.strip().splitlines()[-1:]}"
-            if "CI" in os.environ:
-                pytest.fail(reason)
-            pytest.skip(reason)
-        ready.touch()
-    return python
+    return make_environment(ENVIRONMENT, "Tiled", [NEEDED], 600, prepare=_lay_ours_below)
+
+
+def _lay_ours_below(python: Path) -> None:
+    """Let an environment see the packages of this one."""
+    own = subprocess.run(
+        [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    below = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
+    (Path(own) / "below.pth").write_text(below)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tuner_tools import assert_promoted
 
 from ptychopinn.finetune import FineTuner
 from ptychopinn.model.network import CorrectionNet
@@ -34,14 +35,8 @@ def encoder(network):
 
 
 def test_a_better_candidate_is_promoted_and_its_encoder_is_untouched(tuner):
-    before, first = encoder(tuner.active), tuner.score(tuner.active)
-    for _ in range(40):
-        assert math.isfinite(tuner.step())
-    verdict, active, candidate = tuner.compare()
-    assert verdict == "promoted"
-    assert active == first
-    assert candidate.rfactor < first.rfactor * (1 - OPTIONS.promote_if)
-    assert tuner.score(tuner.active) == pytest.approx(candidate, rel=1e-6)
+    before = encoder(tuner.active)
+    assert_promoted(tuner, OPTIONS, 40)
     assert all(torch.equal(a, b) for a, b in zip(before, encoder(tuner.active), strict=True))
 
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from tensordict import TensorDict
+from tuner_tools import assert_promoted
 
 from ptychopinn.finetune_cnn import CnnTuner
 from ptychopinn.model.cnn import Cnn, CnnOptions
@@ -45,14 +46,7 @@ def test_a_better_candidate_is_promoted_and_its_encoder_and_statistics_are_untou
     encoder = {id(v) for part in encoder_parts(tuner.active) for v in (*part.parameters(), *part.buffers())}
     names = [n for n, v in tuner.active.state_dict(keep_vars=True).items() if id(v) in encoder or "running" in n]
     before = {name: value.clone() for name, value in tuner.weights().items()}
-    first = tuner.score(tuner.active)
-    for _ in range(STEPS):
-        assert math.isfinite(tuner.step())
-    verdict, active, candidate = tuner.compare()
-    assert verdict == "promoted"
-    assert active == first
-    assert candidate.rfactor < first.rfactor * (1 - OPTIONS.promote_if)
-    assert tuner.score(tuner.active) == pytest.approx(candidate, rel=1e-6)
+    assert_promoted(tuner, OPTIONS, STEPS)
     after = tuner.weights()
     assert names
     assert all(torch.equal(before[name], after[name]) for name in names)
