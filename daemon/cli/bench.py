@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -201,8 +200,7 @@ def measure_chain() -> Measurement:
     """Frames a second through sender, TCP, decode, join, lift, stitch and publish, as fast as they are taken."""
     found: Measurement = {}
     for name, bundle in (("", "none"), ("_with_network", "shipped")):
-        with tempfile.TemporaryDirectory(prefix="ptycholive-bench-") as folder:
-            seen = _stream(Path(folder), bundle, ["--repeat", str(CHAIN_REPEAT)])
+        seen = _stream(bundle, ["--repeat", str(CHAIN_REPEAT)])
         found |= {f"frames_per_s{name}": seen["frames"] / seen["seconds"], f"frames{name}": seen["frames"]}
     return found
 
@@ -211,8 +209,7 @@ def measure_latency() -> Measurement:
     """From a frame's receipt to the update that shows it, at 100 frames a second."""
     found: Measurement = {}
     for name, bundle in (("", "none"), ("_with_network", "shipped")):
-        with tempfile.TemporaryDirectory(prefix="ptycholive-bench-") as folder:
-            seen = _stream(Path(folder), bundle, ["--rate", "100"])
+        seen = _stream(bundle, ["--rate", "100"])
         found |= {
             f"median_s{name}": _quantile(seen["latency"], 0.5),
             f"p90_s{name}": _quantile(seen["latency"], 0.9),
@@ -220,9 +217,9 @@ def measure_latency() -> Measurement:
     return found
 
 
-def _stream(folder: Path, bundle: str, replay: Sequence[str]) -> dict[str, Any]:
+def _stream(bundle: str, replay: Sequence[str]) -> dict[str, Any]:
     """Run a daemon and a sender; return frames, the time until all were shown, and the latency histogram."""
-    with live_daemon(folder, bundle, refine=True, finetune=bundle != "none") as daemon:
+    with live_daemon(bundle, refine=True, finetune=bundle != "none") as daemon:
         frames, seconds = daemon.send("bench", *replay)
         with urlopen(daemon.addresses["http"] + "/metrics", timeout=10) as answer:  # noqa: S310
             text = answer.read().decode()

@@ -7,13 +7,10 @@ goes first. Frames come as fast as they are taken, so nothing is idle for it to 
 from __future__ import annotations
 
 import json
-import statistics
-import tempfile
-from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from daemon.cli.bench_live import LiveDaemon, live_daemon
+from daemon.cli.bench_live import LiveDaemon, live_daemon, paired_rates
 
 PAIRS = 5
 REPEAT = 4
@@ -21,33 +18,20 @@ REPEAT = 4
 
 def measure_learning(pairs: int = PAIRS, repeat: int = REPEAT) -> dict[str, Any]:
     """Frames a second with fine-tuning paused and at work; ``loss_ratio`` is the median over the pairs."""
-    with (
-        tempfile.TemporaryDirectory(prefix="ptycholive-bench-") as folder,
-        live_daemon(Path(folder), "shipped", refine=False, finetune=True) as daemon,
-    ):
-        daemon.rate("warm-up", 1)
-        return _measure(daemon, pairs, repeat)
-
-
-def _measure(daemon: LiveDaemon, pairs: int, repeat: int) -> dict[str, Any]:
-    rates: dict[str, list[float]] = {"paused": [], "learning": []}
     steps = 0
-    for pair in range(pairs):
-        for order in (("pause", "resume"), ("resume", "pause"))[pair % 2]:
-            _tell(daemon, order)
+    with live_daemon("shipped", refine=False, finetune=True) as daemon:
+        daemon.rate("warm-up", 1)
+
+        def rate(scan_id: str, is_learning: bool) -> float:
+            nonlocal steps
+            _tell(daemon, "resume" if is_learning else "pause")
             before = _steps(daemon)
-            name = "paused" if order == "pause" else "learning"
-            rates[name].append(daemon.rate(f"pair-{pair}-{name}", repeat))
-            steps += _steps(daemon) - before if order == "resume" else 0
-    losses = [1 - ours / alone for ours, alone in zip(rates["learning"], rates["paused"], strict=True)]
-    return {
-        "frames_per_s_paused": statistics.median(rates["paused"]),
-        "frames_per_s_learning": statistics.median(rates["learning"]),
-        "loss_ratio": statistics.median(losses),
-        "loss_ratio_least": min(losses),
-        "loss_ratio_most": max(losses),
-        "steps": steps,
-    }
+            found = daemon.rate(scan_id, repeat)
+            steps += _steps(daemon) - before if is_learning else 0
+            return found
+
+        rates = paired_rates(pairs, rate)
+    return {**rates.figures("learning", "paused"), "steps": steps}
 
 
 def _tell(daemon: LiveDaemon, order: str) -> None:

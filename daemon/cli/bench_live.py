@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daemon.cli.demo import PROBE, SCAN, TEMPLATE
-from daemon.cli.processes import first_line, free_port, verb_process
+from daemon.cli.demo import SCAN, demo_daemon
+from daemon.cli.processes import first_line, verb_process
 from daemon.client import Viewer
 
 SILENCE_S = 120.0
@@ -50,19 +52,38 @@ class LiveDaemon:
 
 
 @contextmanager
-def live_daemon(folder: Path, bundle: str, *, refine: bool, finetune: bool) -> Iterator[LiveDaemon]:
+def live_daemon(bundle: str, *, refine: bool, finetune: bool) -> Iterator[LiveDaemon]:
     """Yield a daemon that is ready."""
-    config, frames, log = folder / "bench.toml", f"tcp://127.0.0.1:{free_port()}", folder / "daemon.log"
-    config.write_text(
-        TEMPLATE.format(
-            frames=frames,
-            probe=json.dumps(str(PROBE)),
-            bundle=bundle,
-            refine=json.dumps(refine),
-            finetune=json.dumps(finetune),
-            port=0,
-            directory=json.dumps(str(folder / "out")),
-        )
-    )
-    with verb_process("serve", "--config", str(config), "--json", log=log) as daemon:
-        yield LiveDaemon(json.loads(first_line(daemon, log)), frames, folder)
+    with (
+        tempfile.TemporaryDirectory(prefix="ptycholive-bench-") as folder,
+        demo_daemon(Path(folder), bundle, refine=refine, finetune=finetune) as daemon,
+    ):
+        yield LiveDaemon(daemon.addresses, daemon.frames, Path(folder))
+
+
+@dataclass(frozen=True, slots=True)
+class PairedRates:
+    """Frames a second of scans in pairs, without and with a load."""
+
+    alone: list[float]
+    loaded: list[float]
+
+    def figures(self, loaded: str, alone: str) -> dict[str, float]:
+        """Return the medians, named as given, and the loss, a share: its median over the pairs, least and most."""
+        losses = [1 - ours / free for ours, free in zip(self.loaded, self.alone, strict=True)]
+        return {
+            f"frames_per_s_{alone}": statistics.median(self.alone),
+            f"frames_per_s_{loaded}": statistics.median(self.loaded),
+            "loss_ratio": statistics.median(losses),
+            "loss_ratio_least": min(losses),
+            "loss_ratio_most": max(losses),
+        }
+
+
+def paired_rates(pairs: int, rate: Callable[[str, bool], float]) -> PairedRates:
+    """Measure pairs, in turn which goes first; ``rate(scan_id, is_loaded)`` gives frames a second."""
+    rates: dict[bool, list[float]] = {False: [], True: []}
+    for pair in range(pairs):
+        for is_loaded in ((False, True), (True, False))[pair % 2]:
+            rates[is_loaded].append(rate(f"pair-{pair}-{'loaded' if is_loaded else 'alone'}", is_loaded))
+    return PairedRates(rates[False], rates[True])

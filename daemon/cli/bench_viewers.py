@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import connect
 
-from daemon.cli.bench_live import LiveDaemon, live_daemon
+from daemon.cli.bench_live import live_daemon, paired_rates
 from daemon.errors import DaemonError
 
 VIEWERS = 50
@@ -30,38 +27,22 @@ REPEAT = 2
 
 def measure_viewers(viewers: int = VIEWERS, pairs: int = PAIRS, repeat: int = REPEAT) -> dict[str, Any]:
     """Frames a second with nobody looking and with many; ``loss_ratio`` is the median over the pairs."""
-    with (
-        tempfile.TemporaryDirectory(prefix="ptycholive-bench-") as folder,
-        live_daemon(Path(folder), "none", refine=False, finetune=False) as daemon,
-    ):
+    seen = 0
+    with live_daemon("none", refine=False, finetune=False) as daemon:
         daemon.rate("warm-up", 1)
-        return _measure(daemon, viewers, pairs, repeat)
 
+        def rate(scan_id: str, is_watched: bool) -> float:
+            nonlocal seen
+            if not is_watched:
+                return daemon.rate(scan_id, repeat)
+            with _crowd(daemon.addresses["http"], viewers) as crowd:
+                found = daemon.rate(scan_id, repeat)
+            seen += crowd["messages"]
+            return found
 
-def _measure(daemon: LiveDaemon, viewers: int, pairs: int, repeat: int) -> dict[str, Any]:
-    alone, watched, losses, seen = [], [], [], 0
-    for pair in range(pairs):
-        rates = {}
-        for has_viewers in ((False, True), (True, False))[pair % 2]:
-            scan_id = f"pair-{pair}-{'watched' if has_viewers else 'alone'}"
-            if has_viewers:
-                with _crowd(daemon.addresses["http"], viewers) as crowd:
-                    rates[True] = daemon.rate(scan_id, repeat)
-                seen += crowd["messages"]
-            else:
-                rates[False] = daemon.rate(scan_id, repeat)
-        alone.append(rates[False])
-        watched.append(rates[True])
-        losses.append(1 - rates[True] / rates[False])
-    return {
-        "viewers": viewers,
-        "frames_per_s_alone": statistics.median(alone),
-        "frames_per_s_watched": statistics.median(watched),
-        "loss_ratio": statistics.median(losses),
-        "loss_ratio_least": min(losses),
-        "loss_ratio_most": max(losses),
-        "messages_per_viewer": seen / max(1, pairs * viewers),
-    }
+        rates = paired_rates(pairs, rate)
+    figures = rates.figures("watched", "alone")
+    return {"viewers": viewers, **figures, "messages_per_viewer": seen / max(1, pairs * viewers)}
 
 
 @contextmanager

@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,36 +79,54 @@ class Seen:
     ended: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RunningDemo:
+    """A daemon as the demonstration has it: its process, its addresses, and where frames are sent to."""
+
+    process: subprocess.Popen[str]
+    addresses: dict[str, Any]
+    frames: str
+
+
+@contextmanager
+def demo_daemon(folder: Path, bundle: str, *, refine: bool, finetune: bool, port: int = 0) -> Iterator[RunningDemo]:
+    """Yield a daemon that is ready; its files lie in ``folder``."""
+    config, frames, log = folder / "demo.toml", f"tcp://127.0.0.1:{free_port()}", folder / "daemon.log"
+    config.write_text(
+        TEMPLATE.format(
+            frames=frames,
+            probe=json.dumps(str(PROBE)),
+            bundle=bundle,
+            refine=json.dumps(refine),
+            finetune=json.dumps(finetune),
+            port=port,
+            directory=json.dumps(str(folder / "out")),
+        )
+    )
+    with verb_process("serve", "--config", str(config), "--json", log=log) as process:
+        yield RunningDemo(process, json.loads(first_line(process, log)), frames)
+
+
 def run_demo(options: DemoOptions) -> None:
     """Run the demonstration; headless it prints one JSON object and exits, else the page stays until Ctrl-C."""
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="ptycholive-demo-") as folder:
-        config = Path(folder) / "demo.toml"
-        frames = f"tcp://127.0.0.1:{free_port()}"
-        config.write_text(
-            TEMPLATE.format(
-                frames=frames,
-                probe=json.dumps(str(PROBE)),
-                bundle="shipped",
-                refine=json.dumps(options.refine),
-                finetune=json.dumps(options.finetune),
-                port=options.port,
-                directory=json.dumps(str(Path(folder) / "out")),
+    with (
+        tempfile.TemporaryDirectory(prefix="ptycholive-demo-") as name,
+        demo_daemon(
+            Path(name), "shipped", refine=options.refine, finetune=options.finetune, port=options.port
+        ) as daemon,
+    ):
+        typer.echo(f"Watch it at {daemon.addresses['http']}", err=True)
+        summary = _watch_scan(options, daemon.addresses, daemon.frames, Path(name))
+        if options.headless:
+            typer.echo(json.dumps(summary))
+        else:
+            typer.echo(
+                f"{summary['frames_stitched']} of {summary['frames_sent']} frames stitched, R {summary['rfactor']:.4f}; "
+                f"product: {options.output}. The page stays until Ctrl-C.",
+                err=True,
             )
-        )
-        with verb_process("serve", "--config", str(config), "--json", log=Path(folder) / "daemon.log") as daemon:
-            addresses = json.loads(first_line(daemon, Path(folder) / "daemon.log"))
-            typer.echo(f"Watch it at {addresses['http']}", err=True)
-            summary = _watch_scan(options, addresses, frames, Path(folder))
-            if options.headless:
-                typer.echo(json.dumps(summary))
-            else:
-                typer.echo(
-                    f"{summary['frames_stitched']} of {summary['frames_sent']} frames stitched, R {summary['rfactor']:.4f}; "
-                    f"product: {options.output}. The page stays until Ctrl-C.",
-                    err=True,
-                )
-                _wait_for_interrupt(daemon)
+            _wait_for_interrupt(daemon.process)
 
 
 def _watch_scan(options: DemoOptions, addresses: dict[str, Any], frames: str, folder: Path) -> dict[str, Any]:
