@@ -36,7 +36,7 @@ from daemon.sinks import Sinks
 from daemon.status import verdict_sentence
 from daemon.version import VERSION
 from daemon.view import View
-from daemon.work import ScanResult
+from daemon.work import ScanResult, product_rfactor
 from streams.join import Verdict
 
 TICK_S = 0.5
@@ -256,7 +256,7 @@ class Daemon:
                 scan_id,
                 state=state,
                 ended=ended,
-                rfactor=result.rfactors.get("refined", result.rfactors.get("network")),
+                rfactor=product_rfactor(result.rfactors),
                 rfactor_network=result.rfactors.get("network"),
                 model_generation=self._engine.generation,
                 product=None if path is None else str(path),
@@ -298,7 +298,7 @@ class Daemon:
 
         def on_written(path: Path | None) -> None:
             if path is not None:
-                rfactor = rfactors.get("refined", rfactors["network"])
+                rfactor = product_rfactor(rfactors)
                 self.book.change(scan_id, rfactor=rfactor, rfactor_network=rfactors["network"])
                 log.info("scan %s: improved after its end, R %.4f", scan_id, rfactor)
 

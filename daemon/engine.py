@@ -27,7 +27,7 @@ from daemon.backlog import Backlog, Finish, Lost, Store
 from daemon.errors import DaemonError
 from daemon.metrics import Metrics
 from daemon.snapshot import LayerName, LayerUpdate
-from daemon.work import Again, EngineOptions, Models, ScanResult, ScanWork
+from daemon.work import Again, EngineOptions, Models, ScanResult, ScanWork, product_rfactor
 from ptychopinn.correction import Correction
 from ptychopinn.device import memory_bytes, release_memory, to_device, to_host
 from ptychopinn.geometry import to_amplitude
@@ -130,7 +130,8 @@ class Engine:
         self._stop_by = float("inf")
         self._work: dict[str, ScanWork] = {}
         self._improving: ScanWork | None = None
-        self._improve_by = self._next_improved = self._improved_from = 0.0
+        self._improve_by = self._next_improved = 0.0
+        self._improved_from: float | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.warm = threading.Event()
@@ -557,9 +558,8 @@ class Engine:
         for work in due:
             is_held = self.examiner is not None and self.examiner.holds(work.scan_id)
             is_done = not is_held and _is_refined(work)
-            if (work.is_settling or len(due) < len(self._work) or self._stop.is_set() or is_done) and self._settle(
-                work
-            ):
+            is_to_close = work.is_settling or len(due) < len(self._work) or self._stop.is_set() or is_done
+            if is_to_close and self._settle(work):
                 self._close(work)
 
     def _settle(self, work: ScanWork) -> bool:
@@ -583,7 +583,7 @@ class Engine:
         self._events.on_finished(work.result())
         is_free = not self._work and not self._stop.is_set() and self._options.refine_improve_s > 0
         if is_free and _can_improve(work):
-            self._improving, self._improved_from = work, work.best_rfactor
+            self._improving, self._improved_from = work, product_rfactor(work.rfactors)
             self._next_improved = time.monotonic() + IMPROVED_PERIOD_S
             self._improve_by = time.monotonic() + self._options.refine_improve_s
 
@@ -600,7 +600,7 @@ class Engine:
                 self._next_improved = now + IMPROVED_PERIOD_S
         elif work.settle_some():
             self._improving = None
-            if work.best_rfactor < self._improved_from:
+            if _is_lower(product_rfactor(work.rfactors), self._improved_from):
                 self._publish(work, is_complete=True)
                 self._events.on_improved(work.result())
 
@@ -616,10 +616,7 @@ def _frames(points: list[ScanPoint], pixel_size_m: float, correction: Correction
 
 def _can_improve(work: ScanWork) -> bool:
     """Whether a closed scan's picture can get better still."""
-    if not work.has_spare_work or work.again:
-        return False
-    visits = IMPROVED_VISITS if work.refiner is None else work.refiner.least_visits
-    return visits < IMPROVED_VISITS or not (work.repaint is None or work.repaint.is_done)
+    return work.has_spare_work and not work.again and not _is_worked_out(work, IMPROVED_VISITS)
 
 
 def _is_refined(work: ScanWork) -> bool:
@@ -628,7 +625,16 @@ def _is_refined(work: ScanWork) -> bool:
         return True
     if work.again:
         return False
-    visits = ENOUGH_VISITS if work.refiner is None else work.refiner.least_visits
-    is_repainted = work.repaint is None or work.repaint.is_done
     is_late = time.monotonic() >= (work.finish_by or 0.0)
-    return (visits >= ENOUGH_VISITS and is_repainted) or (is_late and visits >= LEAST_VISITS)
+    has_least = work.refiner is None or work.refiner.least_visits >= LEAST_VISITS
+    return _is_worked_out(work, ENOUGH_VISITS) or (is_late and has_least)
+
+
+def _is_worked_out(work: ScanWork, visits: int) -> bool:
+    """Whether the refiner, if there is one, has visited every frame so often, and all second looks are over."""
+    is_visited = work.refiner is None or work.refiner.least_visits >= visits
+    return is_visited and (work.repaint is None or work.repaint.is_done)
+
+
+def _is_lower(rfactor: float | None, than: float | None) -> bool:
+    return rfactor is not None and (than is None or rfactor < than)

@@ -163,11 +163,8 @@ def _fitting_generations(
         return np.zeros(tiled, dtype=np.uint16)
     if canvas.generations.shape == tiled and tuple(canvas.origin_px) == tuple(origin_px):
         return canvas.generations
-    moved = (
-        origin_px[0] - canvas.origin_px[0],
-        origin_px[1] - canvas.origin_px[1],
-    )  # whole tiles, as mosaics grow by them
-    grown = regrow(canvas.generations, (0, 0), tiled, (round(moved[0] / TILE_PX), round(moved[1] / TILE_PX)))
+    down, right = (round((new - old) / TILE_PX) for new, old in zip(origin_px, canvas.origin_px, strict=True))
+    grown = regrow(canvas.generations, (0, 0), tiled, (down, right))  # by whole tiles, as mosaics grow
     return grown.astype(np.uint16, copy=False)
 
 

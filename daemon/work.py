@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from daemon.snapshot import LayerName, LayerUpdate, Region
 from ptychopinn.canvas import Box
 from ptychopinn.device import to_host
 from ptychopinn.groups import GroupBuilder, GroupFrame
-from ptychopinn.inference import rfactor
+from ptychopinn.inference import rfactor_sums
 from ptychopinn.model import Model
 from ptychopinn.model.network import LiftNet
 from ptychopinn.mosaic import Mosaic
@@ -132,8 +132,8 @@ class ScanWork:
         self._indexes, self._positions_px = array("q"), array("d")
         self._sample: list[tuple[torch.Tensor, tuple[float, float]]] = []
         self._sampled: list[int] = []
-        self._settled, self._total = 0, 0.0
-        self._misfit: dict[str, float] = {}
+        self._settled = 0
+        self._sums: dict[str, tuple[float, float]] = {}
         self._random = np.random.default_rng(0)
 
     def group(self, frames: Sequence[GroupFrame]) -> list[TensorDict]:
@@ -198,7 +198,8 @@ class ScanWork:
             self.rfactors["refined"] = self.refiner.rfactor
         if self._sample:
             chosen = self._random.choice(len(self._sample), size=min(8, len(self._sample)), replace=False).tolist()
-            fresh = self._rfactor(self.mosaic, [self._sample[i] for i in chosen])
+            misfit, total = self._rfactor_sums(self.mosaic, [self._sample[i] for i in chosen])
+            fresh = misfit / total if total > 0 else float("nan")
             self.rfactors["network"] = 0.8 * self.rfactors.get("network", fresh) + 0.2 * fresh
 
     def settle(self) -> None:
@@ -215,22 +216,16 @@ class ScanWork:
                 self.refiner.admit_all()
         part = slice(self._settled, self._settled + SETTLED_FRAMES)
         some = self._sample[part]
-        total = float(sum(amplitude.clamp_min(0).sum() for amplitude, _ in some))
-        for layer, source in sources.items() if total > 0 else ():
+        for layer, source in sources.items():
             there = self._corrected(some, self._sampled[part]) if layer == "refined" else some
-            self._misfit[layer] = self._misfit.get(layer, 0.0) + total * self._rfactor(source, there)
-        self._total += total
+            before, found = self._sums.get(layer, (0.0, 0.0)), self._rfactor_sums(source, there)
+            self._sums[layer] = before[0] + found[0], before[1] + found[1]
         self._settled += len(some)
         if self._settled < len(self._sample):
             return False
-        self.rfactors |= {layer: misfit / self._total for layer, misfit in self._misfit.items()}
-        self._settled, self._misfit, self._total = 0, {}, 0.0
+        self.rfactors |= {layer: misfit / total for layer, (misfit, total) in self._sums.items() if total > 0}
+        self._settled, self._sums = 0, {}
         return True
-
-    @property
-    def best_rfactor(self) -> float:
-        """R-factor of the product's object; infinite before there is one."""
-        return self.rfactors.get("refined", self.rfactors.get("network", float("inf")))
 
     @property
     def is_settling(self) -> bool:
@@ -252,9 +247,11 @@ class ScanWork:
         moves = self.refiner.offsets_px(indexes).tolist()
         return [(a, (y + dy, x + dx)) for (a, (y, x)), (dy, dx) in zip(frames, moves, strict=True)]
 
-    def _rfactor(self, source: Mosaic | Refiner, frames: Sequence[tuple[torch.Tensor, tuple[float, float]]]) -> float:
+    def _rfactor_sums(
+        self, source: Mosaic | Refiner, frames: Sequence[tuple[torch.Tensor, tuple[float, float]]]
+    ) -> tuple[float, float]:
         probe = source.probe if isinstance(source, Refiner) else self._probe
-        return rfactor(probe, source, [a for a, _ in frames], [where for _, where in frames])
+        return rfactor_sums(probe, source, [a for a, _ in frames], [where for _, where in frames])
 
     def update(
         self,
@@ -317,6 +314,11 @@ class ScanWork:
             self.pixel_ratio,
             self.refiner.offsets_px(indexes[order]) if self.refiner is not None and self.refiner.corrects else None,
         )
+
+
+def product_rfactor(rfactors: Mapping[str, float]) -> float | None:
+    """Return the R-factor of the layer that a product's object is; None before there is one."""
+    return rfactors.get("refined", rfactors.get("network"))
 
 
 def _host(source: Mosaic | Refiner, box: Box | None = None) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ptychopinn.canvas import Box
 from ptychopinn.offsets import Offset, OffsetPulls
+from ptychopinn.physics import slopes
 from ptychopinn.shifts import ProbeDescent, Shift
 
 
@@ -85,7 +86,7 @@ class Block:
 def _shift_sums(magnitude: Tensor, amplitude: Tensor) -> Tensor:
     """Return pull and stiffness ``(2, 2)``, each (y, x), of the patterns' common shift, in least squares."""
     valid = amplitude >= 0
-    slopes = [(torch.roll(magnitude, -1, d) - torch.roll(magnitude, 1, d)) * valid / 2 for d in (-2, -1)]
+    felt = [slope * valid for slope in slopes(magnitude)]
     excess = (magnitude.square() - amplitude.square()) / (2 * magnitude.clamp_min(0.5))  # unbiased at few counts too
-    pull = torch.stack([(excess * slope).sum() for slope in slopes])
-    return torch.stack([pull, torch.stack([slope.square().sum() for slope in slopes])])
+    pull = torch.stack([(excess * slope).sum() for slope in felt])
+    return torch.stack([pull, torch.stack([slope.square().sum() for slope in felt])])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ptychopinn.physics import slopes
+
 
 class Gauge:
     """Holds what is free between probe and object: the probe does not change along its scale, phase, place and ramp."""
@@ -12,8 +14,7 @@ class Gauge:
     def __init__(self, probe: Tensor) -> None:
         size = probe.shape[-1]
         along = torch.arange(size, device=probe.device) - size / 2
-        slopes = [(torch.roll(probe, -1, d) - torch.roll(probe, 1, d)) / 2 for d in (-2, -1)]
-        free = [probe, 1j * probe, 1j * along[:, None] * probe, 1j * along * probe, *slopes]
+        free = [probe, 1j * probe, 1j * along[:, None] * probe, 1j * along * probe, *slopes(probe)]
         flat = torch.stack([torch.view_as_real(part).flatten() for part in free], dim=1)
         self._free = torch.linalg.qr(flat)[0]
 

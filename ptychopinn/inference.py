@@ -185,6 +185,17 @@ def rfactor(
     positions_px: NDArray[np.float64] | Sequence[tuple[float, float]],
 ) -> float:
     """Return the R-factor of a stitched or refined object over all frames; a refined one has its own probe."""
+    misfit, total = rfactor_sums(probe, picture, amplitude, positions_px)
+    return misfit / total if total > 0 else float("nan")
+
+
+def rfactor_sums(
+    probe: Tensor,
+    picture: Mosaic | Refiner,
+    amplitude: Tensor | Sequence[Tensor],
+    positions_px: NDArray[np.float64] | Sequence[tuple[float, float]],
+) -> tuple[float, float]:
+    """Return numerator and denominator of :func:`rfactor`, which add up over parts of the frames."""
     misfit = total = 0.0
     for begin in range(0, len(amplitude), RFACTOR_BATCH):
         part = slice(begin, begin + RFACTOR_BATCH)
@@ -193,4 +204,4 @@ def rfactor(
         probes = picture.probes_at(places) if isinstance(picture, Refiner) else probe
         above, below = rfactor_parts(probes, patches, torch.stack(tuple(amplitude[part])))
         misfit, total = misfit + above, total + below
-    return misfit / total if total > 0 else float("nan")
+    return misfit, total

@@ -43,12 +43,23 @@ def rfactor_parts(probe: Tensor, patches: Tensor, amplitude: Tensor) -> tuple[fl
 
 def shift_subpixel(field: Tensor, shift_px: tuple[float, float]) -> Tensor:
     """Return ``field`` ``(..., N, N)`` moved by ``(dy, dx)`` pixels (content towards larger indexes), periodic, by phase ramp."""
-    n_y, n_x = field.shape[-2:]
-    fy = torch.fft.fftfreq(n_y, device=field.device)[:, None] * shift_px[0]
-    fx = torch.fft.fftfreq(n_x, device=field.device)[None, :] * shift_px[1]
-    ramp = torch.exp(-2j * torch.pi * (fy + fx))
-    moved: Tensor = torch.fft.ifft2(torch.fft.fft2(field) * ramp)
+    moved: Tensor = torch.fft.ifft2(torch.fft.fft2(field) * shift_ramp(field, shift_px))
     return moved
+
+
+def shift_ramp(field: Tensor, shift_px: tuple[float, float]) -> Tensor:
+    """Return the factor ``(N, N)`` on the spectrum of a field ``(..., N, N)`` that moves it by ``(dy, dx)`` pixels."""
+    y, x = (
+        torch.exp(-2j * torch.pi * shift * torch.fft.fftfreq(field.shape[d], device=field.device))
+        for d, shift in zip((-2, -1), shift_px, strict=True)
+    )
+    return y[:, None] * x
+
+
+def slopes(field: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the central differences of a field ``(..., N, N)`` along y and x, periodic."""
+    down, right = ((field.roll(-1, d) - field.roll(1, d)) / 2 for d in (-2, -1))
+    return down, right
 
 
 def centroid_px(probe: Tensor) -> tuple[float, float]:

@@ -402,9 +402,12 @@ class Refiner:
 
     def offsets_px(self, indexes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
         """Return by how much the positions of frames are corrected ``(n, 2)``; 0 where they are not."""
-        known = dict(zip(self._gone, zip(self._gone_px[::2], self._gone_px[1::2], strict=True), strict=True))
-        known |= {index: frame.offset.known_px for index, frame in self._frames.items()} if self._bound_px > 0 else {}
-        return np.array([known.get(int(index), (0.0, 0.0)) for index in indexes], dtype=np.float64).reshape(-1, 2)
+        gone = dict(zip(self._gone, zip(self._gone_px[::2], self._gone_px[1::2], strict=True), strict=True))
+        found = [
+            frame.offset.known_px if (frame := self._frames.get(int(index))) else gone.get(int(index), (0.0, 0.0))
+            for index in indexes
+        ]
+        return np.array(found, dtype=np.float64).reshape(-1, 2)
 
     def probes_at(self, positions_px: Sequence[tuple[float, float]] | NDArray[np.float64]) -> Tensor:
         """Return the probe at positions ``(B, modes, N, N)``; ``(1, modes, N, N)`` where all are the same."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ptychopinn.physics import shift_ramp, slopes
+
 STEPS = 8
 MOST_BYTES = 128 << 20
 
@@ -57,8 +59,8 @@ class ShiftedProbes:
         """Return the moved probe's slopes along y and x as real numbers ``(2, 2 modes N N)``, and their squares ``(2, N N)``."""
         moved = self._at(shift)
         if moved.slopes is None:
-            slopes = torch.stack([(moved.probe.roll(-1, d) - moved.probe.roll(1, d)) / 2 for d in (-2, -1)])
-            moved.slopes = torch.view_as_real(slopes).flatten(1), slopes.abs().square().sum(1).flatten(1)
+            both = torch.stack(slopes(moved.probe))
+            moved.slopes = torch.view_as_real(both).flatten(1), both.abs().square().sum(1).flatten(1)
         return moved.slopes
 
     def _at(self, shift: Shift) -> _Moved:
@@ -139,8 +141,4 @@ def _most(field: Tensor, copies: int) -> int:
 
 
 def _ramp(field: Tensor, shift: Shift) -> Tensor:
-    y, x = (
-        torch.exp(-2j * torch.pi / STEPS * parts * torch.fft.fftfreq(field.shape[d], device=field.device))
-        for d, parts in zip((-2, -1), shift, strict=True)
-    )
-    return y[:, None] * x
+    return shift_ramp(field, (shift[0] / STEPS, shift[1] / STEPS))

@@ -93,7 +93,6 @@ class _Work:
         self._is_paused = False
         self._steps = 0
         self._since_compared = 0
-        self._new_frames = 0
         self._reported_at = 0.0
 
     def _make_tuner(self) -> Tuner[Any]:
