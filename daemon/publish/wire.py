@@ -209,6 +209,8 @@ def _read_generations(rows: Any, canvas: LayerCanvas) -> NDArray[np.uint16] | No
         tiles = np.array(rows, dtype=np.uint16)
     except (ValueError, TypeError, OverflowError) as fault:
         raise WireError(f"the generations of a picture are not rows of numbers: {fault}") from fault
+    if tiles.size == canvas.generations.size == 0:  # rows cannot tell the shape of an empty picture
+        return canvas.generations
     if tiles.shape != canvas.generations.shape:
         raise WireError(f"{tiles.shape} generations do not fill a picture of {list(canvas.shape)}")
     return tiles

@@ -102,6 +102,17 @@ def test_a_snapshot_says_which_generation_each_tile_has() -> None:
         wire.read_snapshot({**snapshot.header, "generations": [[1, 2]]}, snapshot.buffers)
 
 
+def test_an_empty_picture_is_read() -> None:
+    hub = UpdateHub()
+    hub.publish_layer(make_update(np.random.default_rng(0), shape=(0, 0), places=(), complete=True))
+    made = wire.snapshot_message(hub.canvas("scan-1", "network"))
+    seen = wire.read_snapshot(made.header, made.buffers)
+    assert seen.shape == (0, 0)
+    assert seen.complete
+    with pytest.raises(wire.WireError, match="generations"):
+        wire.read_snapshot({**made.header, "generations": [[1]]}, made.buffers)
+
+
 def test_only_the_last_delta_of_a_last_update_is_complete() -> None:
     regions = tuple(Region(y, 0, 1, 2, np.ones((1, 2), np.complex64), np.ones((1, 2), np.float32)) for y in range(3))
     update = replace(make_update(np.random.default_rng(0)), shape=(3, 2), regions=regions, complete=True)
