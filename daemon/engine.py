@@ -43,7 +43,7 @@ LEAST_VISITS, ENOUGH_VISITS = 2, 16
 IMPROVED_VISITS, IMPROVED_PERIOD_S = 40, 2.0
 WARM_UP_ROUNDS = 3
 SHARP_SHARE = 0.6
-CHECKPOINT_SHARE = 0.02
+PUBLISH_SHARE, CHECKPOINT_SHARE = 0.5, 0.02  # of the time between two
 AGAIN_FINISH_S = 15.0
 LABELS, LABEL_VISITS = 16, 8
 
@@ -252,9 +252,11 @@ class Engine:
             self._improve(self._improving)
         elif has_spare_work:
             self._use_spare_time()
-        if time.monotonic() >= self._next_publish:
-            self._next_publish = time.monotonic() + self._options.publish_period_s
+        begun = time.monotonic()
+        if begun >= self._next_publish:
             self._publish_all()
+            now = time.monotonic()
+            self._next_publish = max(begun + self._options.publish_period_s, now + (now - begun) / PUBLISH_SHARE)
         self._close_finished()
 
     def _warm_up(self) -> None:
@@ -288,8 +290,8 @@ class Engine:
             self._work = {name: self._begin_again(work, wanted.change) for name, work in self._work.items()}
             return
         for work in [*self._work.values(), *([self._improving] if self._improving else [])]:
-            work.repaint = None if models.sharp is None else work.repaint
             if work.repaint is not None:
+                work.repaint.most_looks = models.most_looks(self._options.gridsize)
                 work.repaint.begin_again()
 
     def _begin_again(self, old: ScanWork, change: Correction) -> ScanWork:
@@ -336,9 +338,8 @@ class Engine:
             return None
         return GroupFrame(again.index, self.correction.patterns(to_amplitude(counts)), again.position_px)
 
-    def _look_again(self, group: TensorDict, start: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
-        sharp = self._models.sharp
-        return start if sharp is None else sharp.predict(group, start, support)
+    def _look_again(self, group: TensorDict, start: torch.Tensor | None, support: torch.Tensor | None) -> torch.Tensor:
+        return self._models.look_again(group, start, support)
 
     @staticmethod
     def _measure(model: Model, group: TensorDict) -> float:
@@ -372,8 +373,9 @@ class Engine:
         return self._work[scan_id]
 
     def _new_work(self, scan_id: str) -> ScanWork:
-        look_again = None if self._models.sharp is None else self._look_again
-        work = ScanWork(scan_id, self._probe, self._options, look_again)
+        look_again = self._look_again if self._models.is_learned else None
+        most_looks = self._models.most_looks(self._options.gridsize)
+        work = ScanWork(scan_id, self._probe, self._options, look_again, most_looks)
         work.pixel_ratio = 1 / self.correction.position_scale
         return work
 

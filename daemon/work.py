@@ -18,10 +18,11 @@ from ptychopinn.device import to_host
 from ptychopinn.groups import GroupBuilder, GroupFrame
 from ptychopinn.inference import rfactor_sums
 from ptychopinn.model import Model
+from ptychopinn.model.lift import Lift
 from ptychopinn.model.network import LiftNet
 from ptychopinn.mosaic import Mosaic
 from ptychopinn.refine import Refiner
-from ptychopinn.repaint import Predict, Repaint
+from ptychopinn.repaint import MOST_LOOKS, Predict, Repaint
 
 SAMPLE_FRAMES, SAMPLE_BYTES = 1024, 64 << 20
 SETTLED_FRAMES = 16
@@ -34,6 +35,19 @@ class Models:
 
     quick: Model
     sharp: LiftNet | None
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether weights have a say, so that others may take their place."""
+        return self.sharp is not None or not isinstance(self.quick, Lift)
+
+    def most_looks(self, gridsize: int) -> int:
+        """Return how many looks a frame gets at most; groups of several hold their neighbours already."""
+        return 1 if self.sharp is None or gridsize > 1 else MOST_LOOKS
+
+    def look_again(self, group: TensorDict, start: torch.Tensor | None, support: torch.Tensor | None) -> torch.Tensor:
+        """Return patches ``(B, C, N, N)`` of frames that have been shown."""
+        return self.quick.predict(group) if self.sharp is None else self.sharp.predict(group, start, support)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +110,24 @@ class ScanWork:
     """The engine's side of one scan; used by the engine's thread alone."""
 
     def __init__(
-        self, scan_id: str, probe: torch.Tensor, options: EngineOptions, look_again: Predict | None = None
+        self,
+        scan_id: str,
+        probe: torch.Tensor,
+        options: EngineOptions,
+        look_again: Predict | None = None,
+        most_looks: int = 1,
     ) -> None:
         self.scan_id = scan_id
         self._probe = probe
         n = probe.shape[-1]
-        is_repainted = look_again is not None and options.gridsize == 1
-        keep_bytes = options.keep_patch_bytes if options.gridsize > 1 or is_repainted else 0
+        is_kept = options.gridsize > 1 or look_again is not None
         weight = probe.abs().square().sum(0)
-        self.mosaic = Mosaic(weight, options.max_side_px, keep_bytes)
-        self.repaint = Repaint(look_again, self.mosaic, weight / weight.max()) if look_again and is_repainted else None
+        self.mosaic = Mosaic(weight, options.max_side_px, options.keep_patch_bytes if is_kept else 0)
+        self.groups = GroupBuilder(options.gridsize, n / 2, probe.device)
+        groups_of = self.groups.again if options.gridsize > 1 else None
+        self.repaint = (
+            Repaint(look_again, self.mosaic, weight / weight.max(), most_looks, groups_of) if look_again else None
+        )
         self.refiner = (
             Refiner(
                 probe,
@@ -119,7 +141,6 @@ class ScanWork:
             if options.refine
             else None
         )
-        self.groups = GroupBuilder(options.gridsize, n / 2, probe.device)
         self.refused: dict[int, str] = {}
         self.again: deque[Again] = deque()
         self.pixel_ratio = 1.0
@@ -175,7 +196,8 @@ class ScanWork:
         """Whether spare time can make the picture better."""
         if self.is_settling:
             return False
-        return bool(self.again) or (bool(self._indexes) and (self.repaint is not None or self.refiner is not None))
+        is_repainted = self.repaint is not None and self.repaint.has_work
+        return bool(self.again) or (bool(self._indexes) and (is_repainted or self.refiner is not None))
 
     @property
     def sample(self) -> list[tuple[torch.Tensor, tuple[float, float]]]:

@@ -43,6 +43,7 @@ class Block:
         self.ahead = known.clone()
         self.prior = known.clone()
         self.prior_weight = torch.zeros(known.shape, device=known.device)
+        self.smoothness = 0.0
         self.descent = torch.zeros_like(known)
         self.curvature = torch.zeros_like(self.prior_weight)
         self.probe_descent: ProbeDescent | None = None
@@ -81,6 +82,29 @@ class Block:
             for origin in (last.corner, self.corner)
         )
         self.ahead[new] += last.ahead[old] - last.known[old]
+
+
+def bend(picture: Tensor) -> Tensor:
+    """Return the descent ``(H, W)`` of the sum over |differences of neighbouring pixels|^2, halved; curvature 8 at most."""
+    down, right = picture[1:] - picture[:-1], picture[:, 1:] - picture[:, :-1]
+    out = torch.zeros_like(picture)
+    out[1:] += down
+    out[:-1] -= down
+    out[:, 1:] += right
+    out[:, :-1] -= right
+    return out
+
+
+def steepness(picture: Tensor, coverage: Tensor) -> float:
+    """Return the mean over both axes' |differences of neighbouring pixels|^2, added, where coverage ``(H, W)`` lies."""
+    total = 0.0
+    for axis in (0, 1):
+        lit = torch.minimum(
+            coverage.narrow(axis, 1, coverage.shape[axis] - 1), coverage.narrow(axis, 0, coverage.shape[axis] - 1)
+        )
+        square = picture.diff(dim=axis).abs().square()
+        total += float((square * lit).sum() / lit.sum().clamp_min(1e-12))
+    return total
 
 
 def _shift_sums(magnitude: Tensor, amplitude: Tensor) -> Tensor:

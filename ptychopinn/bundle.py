@@ -26,6 +26,7 @@ from ptychopinn.atomic import write_atomically
 from ptychopinn.errors import FileFormatError, ProbeMismatchError, ReconstructionError
 from ptychopinn.model.checkpoint_import import load_cnn
 from ptychopinn.model.cnn import Cnn, CnnOptions
+from ptychopinn.model.cnn_scaled import ScaledCnn
 from ptychopinn.model.network import CorrectionNet, LiftNet, channels_last
 
 SCHEMA_VERSION = 1
@@ -41,6 +42,7 @@ _WEIGHTS, _MANIFEST = "model.pth", "manifest.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 Network = CorrectionNet | Cnn
+ProbeModel = LiftNet | Cnn | ScaledCnn
 
 
 def _correction_net(**options: Any) -> Network:
@@ -75,6 +77,20 @@ class Bundle:
         """Projections of a look with which the lift's network was trained."""
         stated = self.configs.get("training", {}).get("projections", PROJECTIONS)
         return stated if isinstance(stated, int) and 1 <= stated <= MAX_PROJECTIONS else PROJECTIONS
+
+    @property
+    def has_own_scale(self) -> bool:
+        """Whether patches have a scale of their own: a cnn that learned neither from the truth nor on neighbourhoods."""
+        training, model = (self.configs.get(name, {}) for name in ("training", "model"))
+        is_bound = model.get("mode") == "Supervised" or bool(training.get("overlap_frames"))
+        return self.architecture == "cnn" and not is_bound
+
+    @property
+    def part_scales(self) -> tuple[float, float]:
+        """Trained scales of real and imaginary part in the count regime, means over the data sets; else 1."""
+        known = [self.scaling.get(f"forward_model.rect_scaler.{name}") for name in ("s1", "s2")]
+        one, other = (sum(map(float, k)) / len(k) if isinstance(k, list) and k else 1.0 for k in known)
+        return one, other
 
 
 def user_directory() -> Path:
@@ -243,7 +259,7 @@ def build_network(bundle: Bundle, path: Path) -> Network:
     return network.eval()
 
 
-def load_model(path: Path, probe: Tensor) -> tuple[LiftNet | Cnn, Bundle]:
+def load_model(path: Path, probe: Tensor) -> tuple[ProbeModel, Bundle]:
     """Return the model of a bundle for a probe ``(modes, N, N)``, and the bundle.
 
     Raises
@@ -255,8 +271,15 @@ def load_model(path: Path, probe: Tensor) -> tuple[LiftNet | Cnn, Bundle]:
     return model_for(build_network(bundle, path), bundle, path, probe), bundle
 
 
-def model_for(network: Network, bundle: Bundle, path: Path, probe: Tensor, gridsize: int = 1) -> LiftNet | Cnn:
+def model_for(network: Network, bundle: Bundle, path: Path, probe: Tensor, gridsize: int | None = 1) -> ProbeModel:
     """Return a bundle's network ready for the frames of a probe, single ones or groups, on the probe's device.
+
+    Patches are in photon units, where an empty object is 1.
+
+    Parameters
+    ----------
+    gridsize
+        The groups that there are; None: those that the network takes.
 
     Raises
     ------
@@ -271,12 +294,12 @@ def model_for(network: Network, bundle: Bundle, path: Path, probe: Tensor, grids
         raise ProbeMismatchError(
             f"{path}: the network takes patterns of {options.size_px} px but the probe is {side} px; crop to that size"
         )
-    if options.members not in (1, gridsize**2):
+    if gridsize is not None and options.members not in (1, gridsize**2):
         raise FileFormatError(
             f"{path}: the network takes groups of {options.members} frames; here one for single frames is needed"
             ", or gridsize = 2"
         )
-    return network
+    return ScaledCnn(network, probe, bundle.part_scales) if bundle.has_own_scale else network
 
 
 def _member(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> bytes:

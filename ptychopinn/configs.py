@@ -127,11 +127,13 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     """How the network is trained."""
 
-    training_directories: Annotated[list[FileName], Field(description="Directories with training files.")] = field(
-        default_factory=list
+    training_directories: Annotated[
+        list[FileName], Field(description="Directories with training files, if none are named.")
+    ] = field(default_factory=list)
+    train_data_file: Annotated[FileName | None, Field(description="Training file, if none is named.")] = None
+    test_data_file: Annotated[FileName | None, Field(description="Test file, for programs that read params.cfg.")] = (
+        None
     )
-    train_data_file: Annotated[FileName | None, Field(description="Training file.")] = None
-    test_data_file: Annotated[FileName | None, Field(description="Test file.")] = None
     output_dir: Annotated[FileName, Field(description="Where checkpoints and logs go.")] = "training_outputs"
     n_groups: Annotated[Count | None, Field(description="Most groups; none: all.")] = None
     validation_split: Annotated[float, Field(ge=0, lt=1, description="Share of groups held out.")] = 0.05
@@ -141,7 +143,9 @@ class TrainingConfig(Section):
     strategy: Annotated[str | None, Field(description="Of several devices, as Lightning names it.")] = "ddp"
     n_devices: Annotated[Count | Literal["auto"], Field(description="Devices, or processes on a CPU.")] = 1
     framework: Annotated[Literal["Default", "Lightning"], Field(description="Plain loop, or Lightning.")] = "Lightning"
-    orchestrator: Annotated[Literal["Mlflow", "Lightning"], Field(description="Mlflow: the run is tracked.")] = "Mlflow"
+    orchestrator: Annotated[
+        Literal["Mlflow", "Lightning"], Field(description="Mlflow: tracked, if a store is given.")
+    ] = "Mlflow"
     learning_rate: Annotated[Positive, Field(description="Of a batch of batch_size on one device.")] = 1e-3
     epochs: Annotated[Count, Field(description="Epochs, where no stage has its own.")] = 50
     batch_size: Annotated[Count, Field(description="Groups of a step.")] = 16
@@ -167,7 +171,7 @@ class TrainingConfig(Section):
     early_stop_patience: Annotated[Count | None, Field(description="Epochs without gain that end it; none: never.")] = (
         None
     )
-    num_workers: Annotated[Natural, Field(description="Processes of the loader.")] = 4
+    num_workers: Annotated[Natural, Field(description="Processes of PtychoPINN's loader; idle here.")] = 4
     overlap_frames: Annotated[
         Natural, Field(description="Neighbouring frames whose stitched patches are trained; 0: groups (lift: 12).")
     ] = 0
@@ -183,21 +187,28 @@ class TrainingConfig(Section):
     notes: Annotated[str, Field(description="Of the tracked run.")] = ""
     model_name: Annotated[str, Field(min_length=1, description="Of the model.")] = "PtychoPINNv2"
 
+    @property
+    def stated_data(self) -> list[str]:
+        """Files and directories to train on, where nothing else is said."""
+        return [*([] if self.train_data_file is None else [self.train_data_file]), *self.training_directories]
+
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceConfig(Section):
     """How a trained model is used."""
 
     middle_trim: Annotated[Count, Field(description="Side of a patch's middle that is stitched, px.")] = 32
-    batch_size: Annotated[Count, Field(description="Groups of a batch.")] = 1000
-    experiment_number: Annotated[Natural, Field(description="Experiment of the data set.")] = 0
-    window: Annotated[Natural, Field(description="Border cut off the stitched object for comparison, px.")] = 20
+    batch_size: Annotated[Count, Field(description="Most groups of a batch.")] = 1000
+    experiment_number: Annotated[Natural, Field(description="Which scan of a file with several, from 0.")] = 0
+    window: Annotated[Natural, Field(description="Border that Picture.cropped takes off for a comparison, px.")] = 20
     patch_weighting: Annotated[Literal["uniform", "probe"], Field(description="What patches are stitched by.")] = (
         "probe"
     )
-    model_path: Annotated[FileName | None, Field(description="Bundle or checkpoint.")] = None
-    test_data_file: Annotated[FileName | None, Field(description="Scan to predict.")] = None
-    output_dir: Annotated[FileName, Field(description="Where results go.")] = "inference_outputs"
+    model_path: Annotated[FileName | None, Field(description="Bundle or checkpoint, if none is given.")] = None
+    test_data_file: Annotated[FileName | None, Field(description="Scan to predict, if none is named.")] = None
+    output_dir: Annotated[FileName, Field(description="Where results go, for programs that read params.cfg.")] = (
+        "inference_outputs"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,6 +107,14 @@ class GroupBuilder:
                 out.append(self._group(complete))
         return out
 
+    def again(self, indexes: Sequence[int]) -> list[TensorDict]:
+        """Return the groups around frames that are kept, larger ones where they have been complete."""
+        kept = [self._frames[i] for i in indexes if i in self._frames]
+        complete = self._groups_around([f for f in kept if f.index not in self._alone])
+        centres = {group[0].index for group in complete}
+        single = [[f] for f in kept if f.index not in centres]
+        return [self._group(groups) for groups in (complete, single) if groups]
+
     def _complete(self, frames: Sequence[GroupFrame]) -> list[list[GroupFrame]]:
         positions = np.array([f.position_px for f in frames], dtype=np.float64)
         self._index.add([f.index for f in frames], positions)
@@ -115,17 +123,22 @@ class GroupBuilder:
         near, distance = self._index.nearest(positions, 4 * self.members)
         touched = set(near[distance <= self._reach_px].tolist()) & self._alone
         centres = [self._frames[i] for i in sorted(touched) if i in self._frames]
-        groups = []
-        if centres:
-            keys, reach = self._index.nearest(np.array([c.position_px for c in centres]), self.members)
-            for centre, row, far in zip(centres, keys.tolist(), reach[:, -1].tolist(), strict=True):
-                if far <= self._reach_px and all(k in self._frames for k in row):
-                    members = [centre, *(self._frames[k] for k in row if k != centre.index)][: self.members]
-                    groups.append(members)
-                    self._alone.discard(centre.index)
+        groups = self._groups_around(centres)
+        self._alone.difference_update(group[0].index for group in groups)
         for old in list(self._frames)[: max(0, len(self._frames) - self._keep_frames)]:
             del self._frames[old]
             self._alone.discard(old)
+        return groups
+
+    def _groups_around(self, centres: Sequence[GroupFrame]) -> list[list[GroupFrame]]:
+        """Return the groups that are complete, each with its centre first."""
+        groups: list[list[GroupFrame]] = []
+        if not centres:
+            return groups
+        keys, reach = self._index.nearest(np.array([c.position_px for c in centres]), self.members)
+        for centre, row, far in zip(centres, keys.tolist(), reach[:, -1].tolist(), strict=True):
+            if far <= self._reach_px and all(k in self._frames for k in row):
+                groups.append([centre, *(self._frames[k] for k in row if k != centre.index)][: self.members])
         return groups
 
     def _group(self, groups: list[list[GroupFrame]]) -> TensorDict:

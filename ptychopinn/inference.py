@@ -16,6 +16,7 @@ from torch import Tensor
 from ptychopinn.errors import GeometryError
 from ptychopinn.model import Model
 from ptychopinn.model.cnn import Cnn
+from ptychopinn.model.cnn_scaled import ScaledCnn
 from ptychopinn.model.lift import Lift
 from ptychopinn.model.network import LiftNet, look
 from ptychopinn.model.optics import Optics
@@ -121,7 +122,7 @@ def reconstruct(
 
 def members_of(model: Model) -> int:
     """Return how many frames of a group a model sees together."""
-    return model.options.members if isinstance(model, Cnn) else 1
+    return model.options.members if isinstance(model, Cnn | ScaledCnn) else 1
 
 
 def companions(positions_px: NDArray[np.float64], around_px: NDArray[np.float64], members: int) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ptychopinn import legacy
 from ptychopinn.config_manager import ConfigManager
+from ptychopinn.configs import InferenceConfig
 from ptychopinn.data.experiment import Experiment
 from ptychopinn.data.training_file import read_training_file
 from ptychopinn.device import choose_device
@@ -33,20 +34,26 @@ class InferenceEngine:
 
     Parameters
     ----------
+    model
+        None: that of ``model_path`` of the InferenceConfig.
     configs
-        ``patch_weighting`` and, for a cnn, ``middle_trim`` of the InferenceConfig are followed. None: whole patches
-        weighted by the probe.
+        ``patch_weighting``, ``batch_size`` (as the greatest one), ``experiment_number`` and, for a cnn, ``middle_trim`` of
+        the InferenceConfig are followed. None: whole patches weighted by the probe.
     device
         ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
 
     Raises
     ------
     ConfigurationError
-        If there is no such device here.
+        If there is no such device here, or no model is named.
     """
 
-    def __init__(self, model: PtychoModel, configs: ConfigManager | None = None, *, device: str = "cpu") -> None:
-        self._model, self._configs = model, configs
+    def __init__(
+        self, model: PtychoModel | None = None, configs: ConfigManager | None = None, *, device: str = "cpu"
+    ) -> None:
+        self._inference = InferenceConfig() if configs is None else configs.inference_config
+        self._model = model = _named(self._inference) if model is None else model
+        self._configs = configs
         try:
             self._device = choose_device(device)
         except (ValueError, RuntimeError) as fault:
@@ -109,23 +116,28 @@ class InferenceEngine:
 
     def predict_files(
         self,
-        paths: Iterable[Path | str],
+        paths: Iterable[Path | str] | None = None,
         *,
         probe: ArrayLike | None = None,
         looks: int = 1,
         read: Callable[[Path], Experiment] = read_training_file,
     ) -> Iterator[tuple[Experiment, Picture]]:
-        """Yield each file's scan and its picture.
+        """Yield each file's scan and its picture; of a file with several scans the one with ``experiment_number``.
 
         Parameters
         ----------
+        paths
+            None: ``test_data_file`` of the InferenceConfig.
         probe
             In place of each file's own.
         read
             Reads a file; by default training files (NPZ).
         """
-        for path in paths:
-            scan = read(Path(path))
+        named = self._inference.test_data_file
+        if paths is None and named is None:
+            raise ConfigurationError("no scan is named; give paths, or test_data_file in the InferenceConfig")
+        for path in [named] if paths is None else paths:
+            scan = read(Path(str(path))).of_scan(self._inference.experiment_number)
             own = scan.probe if probe is None else probe
             yield scan, self.predict_and_stitch(scan.amplitude, scan.positions_px, probe=own, looks=looks)
 
@@ -161,14 +173,21 @@ class InferenceEngine:
     def _weight(self, modes: Tensor) -> Tensor:
         if self._configs is None:
             return patch_weight(modes)
-        wanted = self._configs.inference_config
+        wanted = self._inference
         trim = None if self._model.size_px is None else min(wanted.middle_trim, modes.shape[-1])
         return patch_weight(modes, wanted.patch_weighting, trim)
 
     def _batch(self, model: Model, size_px: int) -> int:
         if size_px not in self._batches:
             self._batches[size_px] = choose_batch(model, size_px, self._device)
-        return self._batches[size_px]
+        most = self._batches[size_px] if self._configs is None else self._inference.batch_size
+        return min(self._batches[size_px], most)
+
+
+def _named(inference: InferenceConfig) -> PtychoModel:
+    if inference.model_path is None:
+        raise ConfigurationError("no model is named; give one, or model_path in the InferenceConfig")
+    return PtychoModel.load(inference.model_path)
 
 
 class _Kept:

@@ -177,10 +177,10 @@ def to_inference_config(
     Raises
     ------
     ConfigurationError
-        If neither the configurations nor ``overrides`` state the model and the test file.
+        If neither the configurations nor ``overrides`` state the model, the test file and ``n_groups``.
     """
     made = _inference(legacy_model, data, inference, overrides)
-    faults = _missing(made, ("model_path", "test_data_file"))
+    faults = _missing(made, ("model_path", "test_data_file", "n_groups"))
     if faults:
         raise ConfigurationError("; ".join(faults))
     return made

@@ -12,14 +12,14 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from ptychopinn import legacy
-from ptychopinn.bundle import Bundle, Network, build_network, read_model, write_bundle
+from ptychopinn.bundle import Bundle, Network, build_network, model_for, read_model, write_bundle
 from ptychopinn.config_manager import SECTIONS, ConfigManager
-from ptychopinn.errors import ConfigurationError, FileFormatError, GeometryError, ProbeMismatchError
+from ptychopinn.errors import ConfigurationError, FileFormatError, GeometryError
 from ptychopinn.mlflow_client import mlflow_client, one_line
 from ptychopinn.model import Model
 from ptychopinn.model.cnn import Cnn
 from ptychopinn.model.cnn_config import cnn_options
-from ptychopinn.model.network import CorrectionNet, LiftNet, channels_last
+from ptychopinn.model.network import CorrectionNet, channels_last
 
 PLACES = ("*.zip", "*.ckpt", "checkpoints/*.ckpt", "**/*.zip", "**/*.ckpt")
 """Where a model is looked for in a directory, in this order; of several the newest is taken."""
@@ -137,6 +137,8 @@ class PtychoModel:
     def for_probe(self, probe: Tensor) -> Model:
         """Return the model ready for a probe ``(modes, N, N)`` or ``(N, N)``, photon units, on its device.
 
+        Its patches are in photon units too: an empty object is 1, whatever it was in the training.
+
         PtychoPINN's ``(B, C, modes, N, N)`` is taken too, if all of its B * C probes are one.
 
         Raises
@@ -145,22 +147,14 @@ class PtychoModel:
             If the network takes patterns of another size.
         """
         modes = one_probe(probe)
-        network = self._network.to(modes.device)
-        if isinstance(network, CorrectionNet):
-            return LiftNet(modes, network, self.bundle.projections)
-        if self.size_px != modes.shape[-1]:
-            raise ProbeMismatchError(
-                f"{self.path}: the network takes patterns of {self.size_px} px but the probe is {modes.shape[-1]} px; "
-                "crop to that size"
-            )
-        return network
+        return model_for(self._network, self.bundle, self.path, modes, gridsize=None)
 
     def forward_predict(self, images: Tensor, positions: Tensor, probe: Tensor, input_scale_factor: Tensor) -> Tensor:
         """Return patches ``(B, C, N, N)`` complex64 of ``images`` ``(B, C, N, N)``.
 
         For the lift ``images * input_scale_factor`` are amplitudes sqrt(counts), -1 = no data, in the probe's photon
         units, and ``positions`` ``(B, C, 1, 2)`` [y, x] pixels relative to the group's centre let the members of a group
-        see each other. A cnn uses neither positions nor probe.
+        see each other. A cnn uses neither positions nor probe, and its patches have the scale of its training.
         """
         if not isinstance(self._network, CorrectionNet):
             return self._network.forward_predict(images, positions, probe, input_scale_factor)

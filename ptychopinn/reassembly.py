@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -53,6 +53,25 @@ class Picture:
     def of_reconstruction(cls, found: Reconstruction, frames: int) -> Picture:
         """Return the picture of a whole scan of ``frames`` frames."""
         return cls.of(found.mosaic, frames - len(found.refused), tuple(found.rfactors), found.refused)
+
+    def cropped(self, window_px: int) -> Picture:
+        """Return the picture without a border of ``window_px``, as ``InferenceConfig.window`` asks for.
+
+        Raises
+        ------
+        GeometryError
+            If nothing would be left.
+        """
+        height, width = self.object.shape
+        if window_px < 0 or 2 * window_px >= min(height, width):
+            raise GeometryError(
+                f"a border of {window_px} px leaves nothing of {height} x {width} px; set a smaller window"
+            )
+        kept = slice(window_px, height - window_px), slice(window_px, width - window_px)
+        y, x = self.origin_px
+        return replace(
+            self, object=self.object[kept], weight=self.weight[kept], origin_px=(y + window_px, x + window_px)
+        )
 
 
 def patch_weight(probe: Tensor, weighting: str = "probe", trim_px: int | None = None) -> Tensor:

@@ -4,12 +4,12 @@ A pass over a block of frames computes the descent of the amplitude misfit sum (
 
     sum_px lambda |O - O_net|^2,
 
-O_net the network's mosaic; divides it by its diagonal curvature sum |P|^2 + lambda; and adds momentum (Nesterov's, begun
-anew when the descent turns against it). That settles slow phase in some ten passes, where sweeps frame by frame need a
-hundred; a ramp over everything, slowest of all, is found from the patterns' common shift. Counts are photons, so lambda is
-in photons a pixel: amplitudes of Poisson counts have the variance 1/4, and a network's error of standard deviation s gives
-lambda = 1 / (4 s^2). It is small, and larger where the photons say less than the network does: for a weak sample in few
-counts (see :func:`_prior`).
+O_net the network's mosaic, and a little smoothness, mu sum |grad O|^2; divides it by its diagonal curvature
+sum |P|^2 + lambda + 8 mu; and adds momentum (Nesterov's, begun anew when the descent turns against it). That settles
+slow phase in some ten passes, where sweeps frame by frame need a hundred; a ramp over everything, slowest of all, is found
+from the patterns' common shift. Counts are photons, so lambda is in photons a pixel: amplitudes of Poisson counts have the
+variance 1/4, and a network's error of standard deviation s gives lambda = 1 / (4 s^2). It is small, and larger where the
+photons say less than the network does: for a weak sample in few counts (see :func:`_prior`).
 
 Blocks: all frames while they are few, else the newest frame and those nearest to it, so that a pass costs the same in a
 scan of any length; what frames outside a block have found is held by their own curvature, sum |P|^2 over them. Frames
@@ -32,7 +32,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.block import Block, Kept
+from ptychopinn.block import Block, Kept, bend, steepness
 from ptychopinn.canvas import Box, Canvas
 from ptychopinn.gauge import Gauge
 from ptychopinn.offsets import LEAST_VISITS, OffsetPulls
@@ -43,9 +43,10 @@ BLOCK_PASSES = 6
 CHUNK_FRAMES = 8
 PRIOR, PRIOR_SHARE, DOUBT = 2.0, 0.005, 2.0
 LEAST_CONTRAST = 0.05
+SMOOTHNESS, STIFFEST, LEAST_STEEPNESS = 0.01, 8.0, 1e-6
 FLOOR = 0.01
 NEW_SHARE = 10.0
-LEAST_TURN_RAD, SURE = 0.02, 5.0
+LEAST_TURN_RAD, SURE, TURN_FRAMES = 0.02, 5.0, 32
 PROBE_FRAMES, PROBE_PASSES, PROBE_STEP = 100, 3, 0.3
 
 StartAt = Callable[[tuple[float, float]], Tensor]
@@ -224,6 +225,7 @@ class Refiner:
             own[block.window(frame.corner, n)] += self._weight
         others = (self._canvas.planes["coverage"][here.window] - own).clamp_min_(0.0).mul_(self._peak)
         strength = _prior(block.prior, own, self._peak)
+        block.smoothness = _smoothness(block.prior, own, self._peak)
         block.prior_weight = others + strength
         block.prior = (block.prior * strength + block.known * others) / block.prior_weight
         return block
@@ -286,7 +288,8 @@ class Refiner:
         y, x = (a - o for a, o in zip(block.corner, self.origin_px, strict=True))
         here = Box(y, x, *block.ahead.shape)
         block.descent += block.prior_weight * (block.ahead - block.prior)
-        step = block.descent / (block.curvature + block.prior_weight + FLOOR * self._peak)
+        block.descent += block.smoothness * bend(block.ahead)
+        step = block.descent / (block.curvature + block.prior_weight + FLOOR * self._peak + STIFFEST * block.smoothness)
         moved = block.ahead - step
         change = moved - block.known
         if float((step.conj() * change).real.sum()) > 0:  # the descent turns against the way it went
@@ -339,7 +342,8 @@ class Refiner:
     def _turn(self, block: Block) -> None:
         """Turn the whole object by the phase ramp that its patterns' shift against the measured ones tells.
 
-        A ramp is the slowest of all for the descent, since each frame alone hardly feels it.
+        A ramp is the slowest of all for the descent, since each frame alone hardly feels it. Where patterns are speckle
+        finer than the shift, what they tell is chance, so a turn must make a sample of the frames fit better.
         """
         pull, stiffness = block.shift.tolist()
         certain = [
@@ -357,11 +361,22 @@ class Refiner:
             for size, r, turn in zip(self.shape, ramp, turns, strict=True)
         )
         turned = torch.exp(1j * (y[:, None] + x[None, :]))
-        self._canvas.planes["object"] *= turned
-        self._canvas.touch(0, 0, *self.shape)
         y0, x0 = (a - o for a, o in zip(block.corner, self.origin_px, strict=True))
         mine = turned[Box(y0, x0, *block.known.shape).window]
-        block.known, block.ahead = block.known * mine, block.ahead * mine
+        some = block.frames[:: -(-len(block.frames) // TURN_FRAMES)]
+        if self._square_misfit(block, some, block.known * mine) < self._square_misfit(block, some, block.known):
+            self._canvas.planes["object"] *= turned
+            self._canvas.touch(0, 0, *self.shape)
+            block.known, block.ahead = block.known * mine, block.ahead * mine
+
+    def _square_misfit(self, block: Block, frames: list[Kept], picture: Tensor) -> float:
+        """Return sum (|F(P O)| - a)^2 of frames for another object of the block."""
+        windows = [block.window(frame.corner, self.size_px) for frame in frames]
+        probes = self._probes.stack([frame.shift for frame in frames])
+        exits = torch.stack([picture[window] for window in windows])[:, None] * probes
+        magnitude = torch.fft.fft2(exits, norm="ortho").abs().square().sum(1).sqrt()
+        amplitude = torch.stack([frame.amplitude for frame in frames])
+        return float(torch.where(amplitude < 0, 0.0, magnitude - amplitude).square().sum())
 
     def _move_probe(self, descent: Tensor, curvature: Tensor) -> None:
         change = -PROBE_STEP * descent / (curvature + FLOOR * curvature.max())
@@ -435,3 +450,10 @@ def _prior(picture: Tensor, coverage: Tensor, peak: float) -> float:
     contrast = max(float(spread / mean.abs().square().clamp_min(1e-12)), LEAST_CONTRAST**2)
     photons = peak * float(coverage.square().sum() / weight)
     return min(PRIOR, PRIOR_SHARE * photons) + min(DOUBT, 1 / (4 * contrast) / (1 + 2 * photons * contrast))
+
+
+def _smoothness(picture: Tensor, coverage: Tensor, peak: float) -> float:
+    """Return the weight of the squared gradient, photons a pixel: at most the photons there, 0 for an empty picture."""
+    found = steepness(picture, coverage)
+    photons = peak * float(coverage.square().sum() / coverage.sum().clamp_min(1e-12))
+    return 0.0 if found < LEAST_STEEPNESS else min(SMOOTHNESS / found, photons)

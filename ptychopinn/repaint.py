@@ -3,13 +3,14 @@
 Slow phase is nearly invisible to one pattern; once its neighbours lie on the mosaic, the same model looks again with the
 mosaic as its start, and the better patch takes the old one's place exactly. A frame is due when the model has not looked
 at it yet, or when its neighbourhood has grown by a third since; once the scan has ended, all frames that have looks left
-are due, those with the fewest first.
+are due, those with the fewest first. When the model is another, all are due, the newest first. A model that sees groups of
+frames gets each frame's group instead of the mosaic as its start.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,10 +22,11 @@ from ptychopinn.mosaic import Mosaic
 
 GROWTH = 4 / 3
 CANDIDATES = 64
+MOST_LOOKS = 3
 
-Predict = Callable[[TensorDict, Tensor, Tensor], Tensor]
+Predict = Callable[[TensorDict, Tensor | None, Tensor | None], Tensor]
 """``predict(group, start, support)``: patches ``(B, C, N, N)`` from start ``(B, C, N, N)`` complex64 and the weight of
-the other frames there, float32, one frame's greatest weight 1."""
+the other frames there, float32, one frame's greatest weight 1; None where the group holds the neighbours."""
 
 
 @dataclass(slots=True)
@@ -45,14 +47,24 @@ class Repaint:
     weight : (N, N) float32
         Probe intensity, greatest value 1.
     most_looks
-        Looks a frame gets at most, the first included.
+        Looks of one model that a frame gets at most, the first included.
+    groups_of
+        Gives the groups around frames, for models that see several frames at once.
     """
 
-    def __init__(self, predict: Predict, mosaic: Mosaic, weight: Tensor, most_looks: int = 3) -> None:
+    def __init__(
+        self,
+        predict: Predict,
+        mosaic: Mosaic,
+        weight: Tensor,
+        most_looks: int = MOST_LOOKS,
+        groups_of: Callable[[Sequence[int]], list[TensorDict]] | None = None,
+    ) -> None:
+        self.most_looks = most_looks
         self._predict = predict
         self._mosaic = mosaic
         self._weight = weight
-        self._most_looks = most_looks
+        self._groups_of = groups_of
         self._cell_px = mosaic.size_px // 4
         self._crowd: Counter[tuple[int, int]] = Counter()
         self._frames: OrderedDict[int, _Frame] = OrderedDict()
@@ -76,6 +88,11 @@ class Repaint:
         if due:
             self._look(due)
         return len(due)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a frame is due, or may become it by more neighbours."""
+        return bool(self._outdated) or (self.most_looks > 1 and not self.is_done)
 
     @property
     def is_done(self) -> bool:
@@ -102,7 +119,7 @@ class Repaint:
                 continue
             self._frames[index] = frame
             has_grown = self._neighbours(frame.position_px) >= GROWTH * frame.neighbours
-            if frame.looks == 0 or (frame.looks < self._most_looks and has_grown):
+            if frame.looks == 0 or (frame.looks < self.most_looks and has_grown):
                 due.append(index)
                 if len(due) == most:
                     break
@@ -110,7 +127,7 @@ class Repaint:
 
     def _take_last(self, most: int) -> list[int]:
         if self._last is None:
-            looks = {index: frame.looks for index, frame in self._frames.items() if frame.looks < self._most_looks}
+            looks = {index: frame.looks for index, frame in self._frames.items() if frame.looks < self.most_looks}
             self._last = deque(sorted(looks, key=looks.__getitem__))
         due: list[int] = []
         while self._last and len(due) < most:
@@ -122,6 +139,19 @@ class Repaint:
 
     def _look(self, indexes: list[int]) -> None:
         frames = [self._frames[i] for i in indexes]
+        if self._groups_of is None:
+            self._look_around(indexes, frames)
+        else:
+            for group in self._groups_of(indexes):
+                keys = group["center_scan_id"].tolist()
+                places = np.array([self._frames[key].position_px for key in keys])
+                self._mosaic.add(keys, self._predict(group, None, None)[:, 0], places)
+        for frame in frames:
+            frame.looks += 1
+            frame.neighbours = self._neighbours(frame.position_px)
+        self.repainted += len(indexes)
+
+    def _look_around(self, indexes: list[int], frames: list[_Frame]) -> None:
         starts, supports = zip(
             *(self._mosaic.surroundings(frame.position_px, self._weight) for frame in frames), strict=True
         )
@@ -129,10 +159,6 @@ class Repaint:
         group = TensorDict({"images": images}, batch_size=[len(frames)])
         patches = self._predict(group, torch.stack(starts)[:, None], torch.stack(supports)[:, None])[:, 0]
         self._mosaic.add(indexes, patches, np.array([frame.position_px for frame in frames]))
-        for frame in frames:
-            frame.looks += 1
-            frame.neighbours = self._neighbours(frame.position_px)
-        self.repainted += len(indexes)
 
     def _cell(self, position_px: tuple[float, float]) -> tuple[int, int]:
         return round(position_px[0] / self._cell_px), round(position_px[1] / self._cell_px)

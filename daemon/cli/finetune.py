@@ -7,7 +7,7 @@ from math import isqrt
 from pathlib import Path
 from typing import Any
 
-from daemon.cli.training_run import TrainingOptions, configured, first_side_px, run_training, scan_paths
+from daemon.cli.training_run import TrainingOptions, configured, first_side_px, run_training, scan_paths, stated_data
 from daemon.errors import ConfigError
 from ptychopinn.bundle import find_bundle
 from ptychopinn.ptycho_model import PtychoModel
@@ -33,7 +33,7 @@ def run_finetune(bundle: str, data: Sequence[Path], output: Path, options: Train
     if path is None:
         raise ConfigError('"none" is the lift without a network, which cannot be trained; name a bundle')
     model = PtychoModel.load(path)
-    paths = scan_paths(data)
+    paths = scan_paths(data or stated_data(options))
     configs = configured(options, _base(model), first_side_px(paths[0], options))
     run_training(
         paths,

@@ -246,12 +246,22 @@ def simulate(
     jitter: Annotated[float, typer.Option(min=0, help="Scatter of the stage, recorded, px rms.")] = 0.0,
     count: Annotated[int, typer.Option(min=1, help="Scans, in numbered files, of consecutive seeds.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed; the same one gives the same scan.")] = 0,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Workflow configuration: its datagen_config, N, nphotons and seed in place of all other options; "
+            "OUTPUT is a directory then."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write synthetic scans, with their truth."""
-    from daemon.cli.simulate import run_simulate
+    from daemon.cli.simulate import run_datagen, run_simulate
     from ptychopinn.simulate import Recipe
 
+    if config is not None:
+        run_datagen(output, config, as_json)
+        return
     recipe = Recipe(
         size, probe, modes, footprint, texture, phase, absorption, counts, track, overlap, frames, jitter, seed=seed
     )
@@ -261,7 +271,9 @@ def simulate(
 @app.command()
 def predict(
     data: Annotated[list[Path], typer.Argument(help="Scans with positions: CXI, NPZ, PTYD, product's patterns.")],
-    output: Annotated[Path, typer.Option(help="The product to write; a directory for several.")],
+    output: Annotated[
+        Path, typer.Option(help="The product to write, or a picture alone (.npz); a directory for several.")
+    ],
     bundle: Annotated[str, typer.Option(help="Bundle: a name, a file, shipped, or none.")] = "shipped",
     probe: Annotated[Path | None, typer.Option(help="Probe; without it each file's own.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -306,12 +318,16 @@ def convert(
 
 
 TrainingConfigPath = Annotated[
-    Path | None, typer.Option("--config", help="Workflow configuration: TOML or JSON with the five sections.")
+    Path | None,
+    typer.Option("--config", help="Workflow configuration: TOML or JSON with the five sections, or mlflow:RUN."),
 ]
 TrainingSettings = Annotated[
     list[str] | None, typer.Option("--set", help="section.name=value, as training.epochs=20; repeatable.")
 ]
-TrainingData = Annotated[list[Path], typer.Argument(help="Scans with positions, or directories of them.")]
+TrainingData = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Scans with positions, or directories of them; else those that the configuration names."),
+]
 BundleOutput = Annotated[Path, typer.Option("--output", help="The bundle to write, a .zip.")]
 TrainingProbe = Annotated[Path | None, typer.Option("--probe", help="Probe; without it each file's own.")]
 PixelSize = Annotated[
@@ -320,14 +336,16 @@ PixelSize = Annotated[
 Work = Annotated[Path | None, typer.Option("--work", help="Folder of checkpoints and log; by default OUTPUT.training.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training, to the same weights.")]
 Devices = Annotated[int, typer.Option("--devices", min=1, help="Devices, or processes on a CPU; needs Lightning.")]
-MlflowUri = Annotated[str | None, typer.Option("--mlflow", help="MLflow store that the run is tracked in.")]
+MlflowUri = Annotated[
+    str | None, typer.Option("--mlflow", help="MLflow store that the run is tracked in, and of mlflow:RUN.")
+]
 Compiled = Annotated[bool, typer.Option("--compile", help="Compile the network first; pays for long trainings.")]
 
 
 @app.command()
 def train(
-    data: TrainingData,
     output: BundleOutput,
+    data: TrainingData = None,
     model: Annotated[
         Literal["cnn", "lift"] | None, typer.Option(help="Model family; else the configuration's.")
     ] = None,
@@ -348,14 +366,14 @@ def train(
 
     told = tuple(settings or ())
     options = TrainingOptions(config, told, probe, pixel_size, work, resume, devices, mlflow, compiled)
-    run_train(data, output, model, options, as_json)
+    run_train(data or [], output, model, options, as_json)
 
 
 @app.command()
 def finetune(
     bundle: Annotated[str, typer.Argument(help="Bundle: a name or a file.")],
-    data: TrainingData,
     output: BundleOutput,
+    data: TrainingData = None,
     config: TrainingConfigPath = None,
     settings: TrainingSettings = None,
     probe: TrainingProbe = None,
@@ -373,7 +391,7 @@ def finetune(
 
     told = tuple(settings or ())
     options = TrainingOptions(config, told, probe, pixel_size, work, resume, devices, mlflow, compiled)
-    run_finetune(bundle, data, output, options, as_json)
+    run_finetune(bundle, data or [], output, options, as_json)
 
 
 @model_app.command("list")
@@ -405,13 +423,14 @@ def model_export(name: ModelName, target: Annotated[Path, typer.Argument(help="F
 
 @model_app.command("import")
 def model_import(
-    source: Annotated[Path, typer.Argument(help="Bundle, or checkpoint of PtychoPINN.")],
+    source: Annotated[Path, typer.Argument(help="Bundle, or checkpoint of PtychoPINN; with --mlflow a run.")],
     name: Annotated[str | None, typer.Option(help="Name; by default the file's.")] = None,
+    mlflow: Annotated[str | None, typer.Option(help="MLflow store; the model is that of the run SOURCE.")] = None,
 ) -> None:
     """Take a bundle, or a checkpoint of PtychoPINN, into the user's models."""
     from daemon.cli.model import import_model
 
-    import_model(source, name)
+    import_model(source, name, mlflow)
 
 
 @model_app.command("set")
@@ -554,3 +573,16 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+@config_app.command("workflow")
+def config_workflow(
+    config: TrainingConfigPath = None,
+    settings: TrainingSettings = None,
+    mlflow: MlflowUri = None,
+    legacy: Annotated[bool, typer.Option("--legacy", help="As the older code's params.cfg has it.")] = False,
+) -> None:
+    """Check a configuration of the workflow and print it whole as JSON, defaults and all."""
+    from daemon.cli.config import show_workflow
+
+    show_workflow(config, settings or [], mlflow, is_legacy=legacy)

@@ -23,6 +23,7 @@ from ptychopinn.bundle import (
     write_bundle,
 )
 from ptychopinn.errors import FileFormatError
+from ptychopinn.ptycho_model import PtychoModel
 
 
 def list_models(as_json: bool) -> None:
@@ -60,9 +61,9 @@ def export_model(name: str, target: Path) -> None:
     typer.echo(f"{target}")
 
 
-def import_model(source: Path, name: str | None) -> None:
-    """Take a bundle, or a checkpoint of PtychoPINN, checked, into the user's directory under a name."""
-    bundle = read_model(source)
+def import_model(source: Path, name: str | None, store: str | None) -> None:
+    """Take a bundle, a checkpoint of PtychoPINN, or a tracked run's model, checked, into the user's directory."""
+    bundle = read_model(source) if store is None else PtychoModel.from_mlflow(str(source), store).bundle
     build_network(bundle, source)
     chosen = name or source.stem
     if chosen in ("none", "shipped") or not chosen.replace("-", "").replace("_", "").replace(".", "").isalnum():

@@ -21,7 +21,7 @@ from daemon.errors import ConfigError, DaemonError
 from daemon.files import LiveGroup, ProbeFile, Product, ScanFile, read_probe, write_product
 from daemon.scans import now_text
 from daemon.version import VERSION
-from ptychopinn.api import Picture, PtychoModel, save_plot
+from ptychopinn.api import Picture, PtychoModel, save_npz, save_plot
 from ptychopinn.bundle import find_bundle
 from ptychopinn.device import choose_device
 from ptychopinn.errors import FileFormatError, ProbeMismatchError, ReconstructionError
@@ -155,7 +155,7 @@ class _Predictor:
             object_origin_px=outcome.origin_px,
             live=live,
         )
-        _write(target, product)
+        _write(target, product, outcome, scan)
         if options.plot is not None:
             _plot(target.with_suffix(f".{options.plot}"), outcome, scan)
         return {
@@ -243,22 +243,29 @@ def _finished(
     return _Outcome(refined, refiner.origin_px, kept, replace(live, refined_weight=refined_weight, rfactors=rfactors))
 
 
-def _write(target: Path, product: Product) -> None:
+def _write(target: Path, product: Product, outcome: _Outcome, scan: ScanFile) -> None:
     try:
-        write_product(target, product)
+        if target.suffix == ".npz":
+            save_npz(target, _picture(outcome, scan), scan.object)
+        else:
+            write_product(target, product)
     except OSError as fault:
         raise DaemonError(f"{target} cannot be written ({fault.strerror or fault}); choose another --output") from fault
 
 
 def _plot(path: Path, outcome: _Outcome, scan: ScanFile) -> None:
     """Draw the object, and beside it the truth or guess that the scan's file holds."""
-    weight = outcome.live.refined_weight if outcome.live.refined_weight is not None else outcome.live.network_weight
-    y, x = (round(own - other) for own, other in zip(outcome.origin_px, scan.object_origin_px, strict=True))
-    picture = Picture(outcome.object, weight, (y, x), len(outcome.kept))
     try:
-        save_plot(path, picture, scan.object, title=scan.name)
+        save_plot(path, _picture(outcome, scan), scan.object, title=scan.name)
     except OSError as fault:
         raise DaemonError(f"{path} cannot be written ({fault.strerror or fault}); choose another --output") from fault
+
+
+def _picture(outcome: _Outcome, scan: ScanFile) -> Picture:
+    """Return the picture in the frame of the truth or guess that the scan's file holds."""
+    weight = outcome.live.refined_weight if outcome.live.refined_weight is not None else outcome.live.network_weight
+    y, x = (round(own - other) for own, other in zip(outcome.origin_px, scan.object_origin_px, strict=True))
+    return Picture(outcome.object, weight, (y, x), len(outcome.kept), tuple(outcome.live.rfactors.values()))
 
 
 def _verdict(frames: int, result: Reconstruction) -> dict[str, Any]:

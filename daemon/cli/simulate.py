@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 import typer
 
+from daemon.cli.config import workflow_of
 from daemon.cli.progress import progress
 from daemon.errors import ConfigError
 from daemon.files import read_probe
 from ptychopinn.contract.training_export import write_training_file
-from ptychopinn.datagen import training_scan
+from ptychopinn.datagen import Datagen, training_scan
 from ptychopinn.errors import ProbeMismatchError
 from ptychopinn.simulate import PROBES, TEXTURES, TRACKS, Recipe, simulate_scan
 
@@ -51,3 +52,17 @@ def run_simulate(output: Path, recipe: Recipe, probe_file: Path | None, count: i
     else:
         for one in written:
             typer.echo(f"{one['file']}: {one['frames']} frames of {recipe.size_px} px, seed {one['seed']}")
+
+
+def run_datagen(output: Path, config: Path, as_json: bool) -> None:
+    """Write the scans that a workflow's configuration asks for into a directory."""
+    datagen = Datagen(workflow_of(config, None))
+    written = []
+    with progress(len(datagen), "simulating", "scans") as bar:
+        for path in datagen.write(output):
+            written.append(str(path))
+            bar.update()
+            if not as_json:
+                typer.echo(str(path))
+    if as_json:
+        typer.echo(json.dumps([{"file": path} for path in written]))

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from daemon.cli.training_run import TrainingOptions, configured, first_side_px, run_training, scan_paths
-from daemon.errors import ConfigError
+from daemon.cli.training_run import TrainingOptions, configured, first_side_px, run_training, scan_paths, stated_data
 
 DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "cnn": {"training_config": {"framework": "Default"}},
@@ -22,9 +21,7 @@ def run_train(
     data: Sequence[Path], output: Path, model: Literal["cnn", "lift"] | None, options: TrainingOptions, as_json: bool
 ) -> None:
     """Train a new model on scans."""
-    if not data:
-        raise ConfigError("no data to train on; give files or directories of scans")
-    paths = scan_paths(data)
+    paths = scan_paths(data or stated_data(options))
     base = dict(DEFAULTS[model or "cnn"])
     if model is not None:
         base["model_config"] = {"architecture": model}

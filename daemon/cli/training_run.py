@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import typer
 
+from daemon.cli.config import RUN, workflow_of
 from daemon.cli.scan_input import positions_of, probe_of, read_data
 from daemon.errors import ConfigError
 from daemon.files import read_probe
@@ -65,6 +66,20 @@ def scan_paths(data: Sequence[Path]) -> list[Path]:
     return found
 
 
+def stated_data(options: TrainingOptions) -> list[Path]:
+    """Return what the configuration names as data, where the command names none.
+
+    Raises
+    ------
+    ConfigError
+        If it names none either.
+    """
+    named = ConfigManager.from_dict(_stated(options)).update(options.settings).training_config.stated_data
+    if not named:
+        raise ConfigError("no data to train on; give files or directories of scans, or training.train_data_file")
+    return [Path(name) for name in named]
+
+
 def reader(options: TrainingOptions, nphotons: float) -> Callable[[Path], Experiment]:
     """Return what reads a file of any known format as training takes it."""
     probe = None if options.probe is None else read_probe(options.probe).probe
@@ -97,8 +112,7 @@ def _is_training_file(path: Path) -> bool:
 
 def configured(options: TrainingOptions, base: Mapping[str, Mapping[str, Any]], side_px: int) -> ConfigManager:
     """Return the configurations: ``base``, changed by the file, changed by the settings; N follows the patterns."""
-    file = {} if options.config is None else _stated(options.config)
-    configs = ConfigManager.from_dict(_merged({"data_config": {"N": side_px}}, base, file))
+    configs = ConfigManager.from_dict(_merged({"data_config": {"N": side_px}}, base, _stated(options)))
     if options.devices > 1:
         configs.update(training_config={"n_devices": options.devices, "framework": "Lightning"})
     configs.update(options.settings)
@@ -109,9 +123,14 @@ def configured(options: TrainingOptions, base: Mapping[str, Mapping[str, Any]], 
     return configs
 
 
-def _stated(path: Path) -> dict[str, Mapping[str, Any]]:
-    """Return the sections that a file states, checked, by their whole names."""
-    ConfigManager.from_file(path)
+def _stated(options: TrainingOptions) -> dict[str, Mapping[str, Any]]:
+    """Return the sections that a file or a tracked run states, checked, by their whole names."""
+    path = options.config
+    if path is None:
+        return {}
+    whole = workflow_of(path, options.mlflow)
+    if str(path).startswith(RUN):
+        return dict(whole.to_dict())
     text = path.read_text(encoding="utf-8")
     tree = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     found = {}

@@ -17,6 +17,8 @@ from daemon.journal.record import Kind, Record, positions_of, unpack, walk
 from daemon.journal.scan_log import segments
 from daemon.journal.store import CLOSED_NAME
 from ptychopinn.errors import FileFormatError
+from ptychopinn.geometry import to_amplitude
+from ptychopinn.groups import GroupFrame
 from streams.errors import CodecError
 from streams.frame import PositionM
 
@@ -94,6 +96,21 @@ def frames(folder: Path) -> Iterator[StoredFrame]:
             continue
         seen.add(record.index)
         yield StoredFrame(record.index, counts, record.position_m or positions.get(record.index))
+
+
+def group_frames(folder: Path, pixel_size_m: float) -> Iterator[GroupFrame]:
+    """Yield the frames of a journal that have a position, as :class:`ptychopinn.data.StreamDataset` trains on them.
+
+    Parameters
+    ----------
+    pixel_size_m
+        Object pixel, m; :func:`summary` tells the one that the daemon knew.
+    """
+    for frame in frames(folder):
+        if frame.position_m is not None:
+            y_m, x_m = frame.position_m
+            amplitude = to_amplitude(frame.counts[None], None, None)[0]
+            yield GroupFrame(frame.index, amplitude, (y_m / pixel_size_m, x_m / pixel_size_m))
 
 
 def read_journal(folder: Path) -> ScanFile:

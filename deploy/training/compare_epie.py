@@ -24,7 +24,7 @@ from ptychopinn.model.overlap import Overlap
 from ptychopinn.retrieve import retrieve
 from ptychopinn.simulate import Recipe, simulate_scan
 
-PASSES, SWEEPS, LOOKS = 30, 100, 2
+PASSES, SWEEPS, LOOKS = 30, 100, 3
 STRONG_RAD = 0.5
 
 

@@ -61,6 +61,30 @@ class Experiment:
         if self.scan_index is not None and self.scan_index.shape != (frames,):
             raise GeometryError(f"{self.name}: scan_index is {self.scan_index.shape}; give one number for each frame")
 
+    def of_scan(self, number: int) -> Experiment:
+        """Return the frames of one of several scans, the number-th from 0 in the order of their ``scan_index``.
+
+        Raises
+        ------
+        GeometryError
+            If there are not so many.
+        """
+        index = np.zeros(1, np.int64) if self.scan_index is None else self.scan_index
+        names = np.unique(index)
+        if number >= len(names):
+            raise GeometryError(f"{self.name}: there is no scan {number}, it holds {len(names)}; set experiment_number")
+        if len(names) == 1:
+            return self
+        chosen = index == names[number]
+        start = None if self.start_px is None else self.start_px[chosen]
+        return replace(
+            self,
+            amplitude=self.amplitude[chosen],
+            positions_px=self.positions_px[chosen],
+            start_px=start,
+            scan_index=index[chosen],
+        )
+
     def with_photon_probe(self) -> Experiment:
         """Return the scan with a probe in photon units: as it is if its energy is of the order of the brightest frame's
         photons, else scaled to these, since programs leave probes in units of their own.

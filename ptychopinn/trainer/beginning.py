@@ -1,4 +1,4 @@
-"""Where a new cnn begins that is trained on neighbourhoods: at the empty object, which is 1 + 0i in photon units.
+"""Where a new cnn begins: at the empty object, which is 1 + 0i in photon units and another number in PtychoPINN's units.
 
 Under a usual draw of the weights the signal shrinks in every layer: the first patches of a scan differ by 1e-9, and the
 training stays at the empty object. So every layer's channels are set to mean 0 and deviation 1 on some frames of the scan.
@@ -20,15 +20,17 @@ CONTRAST = 0.1
 FLAT = 1e-6
 
 
-def begin_empty(network: Cnn, scaled: Tensor, seed: int) -> None:
-    """Draw the weights so that all layers pass the frames on and the first patches are nearly 1 everywhere.
+def begin_empty(network: Cnn, scaled: Tensor, seed: int, empty: float = 1.0) -> None:
+    """Draw the weights so that all layers pass the frames on and the first patches are nearly ``empty`` everywhere.
 
     Parameters
     ----------
-    scaled : (B, 1, N, N) float32
+    scaled : (B, C, N, N) float32
         Frames as the network takes them.
+    empty
+        The empty object's amplitude; a sigmoid's and the cartesian network's cannot be far above 1, and begin near 1.
     """
-    heads = _heads(network)
+    heads = _heads(network, empty)
     layers = [m for m in network.autoencoder.modules() if isinstance(m, nn.Conv2d) and m.bias is not None]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -43,8 +45,8 @@ def begin_empty(network: Cnn, scaled: Tensor, seed: int) -> None:
         network.train(was_training)
         for hook in hooks:
             hook.remove()
-    for layer, values in heads:
-        _begin(layer, values)
+    for layer, values, contrast in heads:
+        _begin(layer, values, contrast)
 
 
 def _standardise(layer: nn.Module, _: tuple[Tensor, ...], out: Tensor) -> Tensor:
@@ -56,40 +58,42 @@ def _standardise(layer: nn.Module, _: tuple[Tensor, ...], out: Tensor) -> Tensor
     return (out - mean[:, None, None]) / deviation[:, None, None]
 
 
-def _heads(network: Cnn) -> list[tuple[nn.Conv2d, list[float]]]:
-    """Return the last layers, and the biases that make 1 + 0i of them."""
+def _heads(network: Cnn, empty: float) -> list[tuple[nn.Conv2d, list[float], float]]:
+    """Return the last layers, the biases that make an empty object of them, and the deviation of their outputs."""
     options = network.options
+    inner, contrast = _before_silu(empty), CONTRAST * empty
     if options.output == "cartesian":
-        centre = REAL_OF_ONE
-    else:
-        centre = SIGMOID_NEAR_ONE if options.amplitude_activation == "sigmoid" else _before_silu(1.0)
+        inner, empty, contrast = REAL_OF_ONE, 1.0, CONTRAST
+    elif options.amplitude_activation == "sigmoid":
+        inner, empty, contrast = SIGMOID_NEAR_ONE, 1.0, CONTRAST
+    outer = _before_silu(empty)
     if options.has_shared_decoder:
         head = network.autoencoder.decoder_shared.head
         half = head.conv1.out_channels // 2
         return [
-            (head.conv1, [centre] * half + [0.0] * half),
-            (head.conv2, [_before_silu(centre)] * half + [0.0] * half),
+            (head.conv1, [inner] * half + [0.0] * half, CONTRAST),
+            (head.conv2, [_before_silu(inner)] * half + [0.0] * half, CONTRAST),
         ]
     heads = []
-    for stage, inner, outer in (
-        (network.autoencoder.decoder_amp.amp, centre, _before_silu(1.0)),
-        (network.autoencoder.decoder_phase.phase, 0.0, 0.0),
+    for stage, middle, around, deviation in (
+        (network.autoencoder.decoder_amp.amp, inner, outer, contrast),
+        (network.autoencoder.decoder_phase.phase, 0.0, 0.0, CONTRAST),
     ):
-        heads.append((stage.conv1, [inner] * stage.conv1.out_channels))
-        heads.append((stage.conv2, [outer] * stage.conv2.out_channels))
+        heads.append((stage.conv1, [middle] * stage.conv1.out_channels, deviation))
+        heads.append((stage.conv2, [around] * stage.conv2.out_channels, deviation))
     return heads
 
 
 def _before_silu(value: float) -> float:
-    """Return the x whose SiLU is a value of about 1."""
+    """Return the x whose SiLU is a value of about 1 or more."""
     x = value
     for _ in range(50):
         x = value * (1 + exp(-x))
     return x
 
 
-def _begin(last: nn.Conv2d, values: list[float]) -> None:
+def _begin(last: nn.Conv2d, values: list[float], contrast: float) -> None:
     with torch.no_grad():
-        last.weight.mul_(CONTRAST)
+        last.weight.mul_(contrast)
         if last.bias is not None:
             last.bias.copy_(torch.tensor(values))

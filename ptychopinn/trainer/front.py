@@ -45,7 +45,7 @@ class Trainer:
     watchers
         Are told of batches and epochs, beside a progress bar and a log file.
     tracking_uri
-        MLflow store of the runs; None: they are not tracked.
+        MLflow store of the runs; None, or another ``orchestrator`` than Mlflow: they are not tracked.
     should_stop
         Asked after every step; if it says yes the training is kept and :class:`TrainingInterruptedError` raised.
     is_compiled
@@ -84,8 +84,15 @@ class Trainer:
         self.run_ids: list[str] = []
         """Tracked runs, in the order in which they were begun."""
 
-    def fit(self, data: Sequence[Path | str | Experiment], *, is_resumed: bool = False) -> PtychoModel:
+    def fit(self, data: Sequence[Path | str | Experiment] = (), *, is_resumed: bool = False) -> PtychoModel:
         """Train a new model on files, directories of files, or scans; fine-tune it too if that has epochs.
+
+        Parameters
+        ----------
+        data
+            None at all: ``train_data_file`` and ``training_directories`` of the configuration.
+        is_resumed
+            Go on with an interrupted training.
 
         Raises
         ------
@@ -119,7 +126,7 @@ class Trainer:
         is_new: bool = False,
     ) -> PtychoModel:
         begun = time.monotonic()
-        sources = _sources(data)
+        sources = _sources(data or self.configs.training_config.stated_data)
         identity = self._share_store(sources, model)
         training, validation = self._datasets()
         task = make_task(model, self.configs, training, is_new=is_new)
@@ -239,7 +246,7 @@ class Trainer:
             return
         what = "fine-tuning" if is_frozen else "training"
         watchers: tuple[Watcher, ...] = (ProgressBar(what), LogFile(self._folder / LOG), *self._watchers)
-        if self._tracking_uri is None:
+        if self._tracking_uri is None or self.configs.training_config.orchestrator != "Mlflow":
             yield Watchers(watchers), lambda found: None
             return
         tags = {"stage": what, "architecture": model.bundle.architecture, "framework": self._framework()}

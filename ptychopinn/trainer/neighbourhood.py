@@ -108,12 +108,14 @@ def lift_task(network: CorrectionNet, projections: int, settings: OverlapSetting
 
 
 def scaled_frames(network: Cnn, batch: Batch) -> Tensor:
-    """Return the frames of neighbourhoods one by one, ``(B M, 1, N, N)``, as the network takes them."""
+    """Return frames as the network takes them: one by one, ``(B M, 1, N, N)``, or in its groups ``(B, C, N, N)``."""
     images = batch.group["images"].clamp_min(0)
     factor = network.input_factor(batch.group["rms_scaling_constant"])
     if network.options.sees_counts:
         images, factor = images.square(), batch.group["rms_input_scale"]
-    scaled: Tensor = (images * factor).flatten(0, 1)[:, None]
+    scaled: Tensor = images * factor
+    if network.options.members == 1:
+        scaled = scaled.flatten(0, 1)[:, None]
     return scaled.contiguous(memory_format=torch.channels_last)
 
 

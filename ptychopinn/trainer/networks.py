@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ptychopinn.bundle import Bundle
 from ptychopinn.config_manager import ConfigManager
-from ptychopinn.data.dataset import PtychoDataset
+from ptychopinn.data.dataset import Batch, PtychoDataset
 from ptychopinn.errors import ConfigurationError
 from ptychopinn.model.cnn import Cnn, TrainableCnn
 from ptychopinn.model.cnn_config import physics_options
@@ -28,7 +28,7 @@ BEGINNING_GROUPS = 8
 
 
 def make_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, *, is_new: bool = False) -> Task:
-    """Return the training of a model's weights on a data set; a new one for neighbourhoods begins at the empty object.
+    """Return the training of a model's weights on a data set; a new cnn begins at the empty object.
 
     Raises
     ------
@@ -41,17 +41,28 @@ def make_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset
     if isinstance(network, CorrectionNet):
         return lift_task(network, model.bundle.projections, settings)
     trainable = _with_physics(model, configs, dataset)
-    if not neighbourhood_frames(training, wanted):
-        return GroupTask(trainable, wanted, Stages.of(training))
-    if network.options.members > 1:
+    sees_groups = not neighbourhood_frames(training, wanted)
+    if network.options.members > 1 and not sees_groups:
         raise ConfigurationError(
             f"the network takes groups of {network.options.members} frames but overlap_frames asks for single ones; "
             "set grid_size to (1, 1), or overlap_frames to 0"
         )
     if is_new:
         some = dataset[:: max(1, len(dataset) // BEGINNING_GROUPS)]
-        begin_empty(trainable, scaled_frames(trainable, some), training.seed)
-    return cnn_task(trainable, settings)
+        has_own_units = sees_groups and not settings.is_supervised and trainable.physics.regime == "amplitude"
+        empty = _empty_amplitude(trainable, some) if has_own_units else 1.0
+        begin_empty(trainable, scaled_frames(trainable, some), training.seed, empty)
+    return GroupTask(trainable, wanted, Stages.of(training)) if sees_groups else cnn_task(trainable, settings)
+
+
+@torch.no_grad()
+def _empty_amplitude(network: TrainableCnn, batch: Batch) -> float:
+    """Return the amplitude of an empty object that makes the patterns of groups as bright as they were measured."""
+    group, model = batch.group, network.forward_model
+    images, factor = group["images"].clamp_min(0), network.input_factor(group["rms_scaling_constant"])
+    ones = torch.ones_like(images, dtype=torch.complex64)
+    bare = model.amplitude(ones, group["coords_relative"], batch.probe, factor, group["experiment_id"])
+    return float((images.square().sum() / bare.square().sum().clamp_min(1e-12)).sqrt())
 
 
 def _with_physics(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset) -> TrainableCnn:

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
 import pytest
 import torch
-from daemon_tools import PATIENCE_S, PROBE, SCAN, follow, real_scan, running_daemon, send, write_untrained_bundle
+from daemon_tools import (
+    PATIENCE_S,
+    PROBE,
+    SCAN,
+    follow,
+    on_common_ground,
+    real_scan,
+    running_daemon,
+    send,
+    send_unfinished,
+    wait_for_frames,
+    write_untrained_bundle,
+)
 from typer.testing import CliRunner
 
 from daemon.cli.main import app
 from daemon.client import Viewer
 from daemon.errors import ConfigError
 from daemon.files import read_probe, read_product
+from daemon.snapshot import LayerCanvas, copied
 from ptychopinn.api import InferenceEngine, PtychoModel
-from ptychopinn.bundle import read_bundle
+from ptychopinn.bundle import Bundle, read_bundle, write_bundle
 from ptychopinn.errors import FileFormatError, GeometryError
 from ptychopinn.geometry import to_amplitude
+from ptychopinn.groups import GroupBuilder, GroupFrame
 from ptychopinn.model.cnn import Cnn, CnnOptions
+from ptychopinn.mosaic import Mosaic
 
 
 @pytest.fixture
@@ -120,6 +136,62 @@ def test_the_daemon_looks_again_and_its_model_can_be_swapped(models: Path, tmp_p
         assert client.get("/api/v1/scans/quick").json()["model_generation"] == 1
     assert sharp["verdict"]["stitched"] == quick["verdict"]["stitched"] == 120
     assert sharp["rfactors"]["network"] < quick["rfactors"]["network"] - 0.003
+
+
+def write_cnn(path: Path, seed: int, gridsize: int) -> Cnn:
+    torch.manual_seed(seed)
+    options = {"size_px": 128, "width_factor": 1, "members": gridsize**2}
+    net = Cnn(CnnOptions(**options))
+    write_bundle(path, Bundle(path.stem, "cnn", options, net.state_dict()))
+    return net.eval()
+
+
+def is_of_generation(canvas: LayerCanvas, generation: int) -> bool:
+    """Whether every tile (32 x 32) that a patch has reached was last changed by a generation."""
+    height, width = canvas.shape
+    weight = np.pad(canvas.weight, ((0, -height % 32), (0, -width % 32)))
+    tiles = weight.reshape(canvas.generations.shape[0], 32, -1, 32).max(axis=(1, 3))
+    return bool((canvas.generations[tiles > 0] == generation).all())
+
+
+@pytest.mark.parametrize("gridsize", [1, 2])
+def test_another_cnn_lays_every_patch_of_the_running_scan_anew(models: Path, tmp_path: Path, gridsize: int):
+    """What was laid by the first network is gone without a trace."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    frames, scan = 24, real_scan()
+    write_cnn(folder / "first.zip", 1, gridsize)
+    second = write_cnn(folder / "second.zip", 2, gridsize)
+    settings = (
+        'model.bundle="first"',
+        f"model.gridsize={gridsize}",
+        "finetune.enabled=false",
+        "diagnosis.enabled=false",
+    )
+    with (
+        running_daemon(tmp_path, *settings) as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+    ):
+        send_unfinished(daemon.addresses()["streams"]["frames"], scan, frames, 100, "cnn")
+        first = copied(wait_for_frames(viewer, frames))
+        api = daemon.addresses()["http"] + "/api/v1"
+        assert httpx.post(api + "/models/active", json={"name": "second"}).status_code == 202
+        assert httpx.post(api + "/scans/cnn/stop").status_code == 202
+        shown = follow(viewer)[1]["network"]
+    assert is_of_generation(shown, 1)
+    positions = scan.positions_m[:frames] / shown.pixel_size_m
+    amplitude = to_amplitude(scan.counts[:frames], None, None)
+    builder = GroupBuilder(gridsize, 64, torch.device("cpu"))
+    groups = builder.add([GroupFrame(i, amplitude[i], tuple(positions[i])) for i in range(frames)])
+    mosaic = Mosaic(torch.from_numpy(abs(read_probe(PROBE).probe[0]) ** 2), keep_bytes=2**30)
+    for group in groups:
+        keys = group["center_scan_id"].tolist()
+        mosaic.add(keys, second.predict(group)[:, 0], positions[keys])
+    fresh = SimpleNamespace(origin_px=mosaic.origin_px, shape=mosaic.shape, object=mosaic.read()[0].numpy())
+    found, expected = on_common_ground(shown, fresh)
+    np.testing.assert_allclose(found, expected, atol=1e-3 * abs(expected).max())  # weights at the rim are few steps
+    before, expected = on_common_ground(first, fresh)
+    assert abs(before - expected).max() > 0.1 * abs(expected).max()
 
 
 def test_a_checkpoint_of_ptychopinn_is_imported_served_and_used(models: Path, tmp_path: Path):

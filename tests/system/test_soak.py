@@ -29,6 +29,7 @@ DURATION_S = float(os.environ.get("PTYCHOLIVE_SOAK_S", "60"))
 P99_S = float(os.environ.get("PTYCHOLIVE_SOAK_P99_S", "1"))
 LOG = os.environ.get("PTYCHOLIVE_SOAK_LOG")
 LOAD_RATIO = 0.8
+INF = float("inf")
 SCAN_S = 6.0
 WARM_UP_SCANS = 5
 STAYING_VIEWERS = 15
@@ -131,12 +132,17 @@ class Curves:
         return statistics.median(sample["memory"] for sample in part)
 
     def _run(self) -> None:
+        before = self._daemon.latency_counts()
         while not self._over.wait(1.0):
             try:
                 held = self._daemon.held()
             except OSError:  # it has ended, which the test says
                 return
-            self.samples.append({"s": round(time.monotonic() - self._begun, 1), **held})
+            latencies = self._daemon.latency_counts()
+            slowest_s = latency_s(before, latencies, 0.99) if latencies[INF] > before[INF] else 0.0
+            seen = {"frames": latencies[INF] - before[INF], "p99_s": round(slowest_s, 3)}
+            self.samples.append({"s": round(time.monotonic() - self._begun, 1), **held, **seen})
+            before = latencies
             if LOG:
                 with open(LOG, "a") as file:
                     file.write(json.dumps(self.samples[-1]) + "\n")
@@ -203,10 +209,10 @@ def settled(daemon: Serving, viewers: subprocess.Popen[str]) -> dict[str, int]:
 def latency_s(before: dict[float, float], after: dict[float, float], share: float) -> float:
     """Return the latency that a share of the frames between two looks did not pass, as Prometheus interpolates it."""
     counts = {bound: number - before.get(bound, 0.0) for bound, number in after.items()}
-    wanted, lower, below = share * counts[float("inf")], 0.0, 0.0
+    wanted, lower, below = share * counts[INF], 0.0, 0.0
     for bound, number in counts.items():
         if number >= wanted:
-            return lower if bound == float("inf") else lower + (bound - lower) * (wanted - below) / (number - below)
+            return lower if bound == INF else lower + (bound - lower) * (wanted - below) / (number - below)
         lower, below = bound, number
     raise AssertionError("no frame has a latency")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +28,10 @@ from daemon.journal import (
 )
 from daemon.journal import scan_log as scan_log_module
 from daemon.journal import store as store_module
+from daemon.journal.reading import group_frames
 from daemon.journal.record import HEADER, Record, frame_record, plain_record, walk
+from ptychopinn.configs import DataConfig
+from ptychopinn.data import StreamDataset
 from streams.codecs import CODECS, EncodedFrame
 from streams.errors import CodecError
 from streams.frame import Frame, Position, PositionM, ScanStart, StreamGeometry
@@ -256,3 +260,22 @@ def test_scans_are_played_again_in_the_order_in_which_they_began(journal: Journa
         keeper.flush(keeper.take())
     journal.close("a")
     assert Journal(journal.folder, 1 << 30).unfinished() == ["z", "m"]
+
+
+def test_a_journal_is_a_stream_to_train_on(journal: Journal, tmp_path: Path):
+    side, pixel_m = 64, 2e-8
+    images = {i: np.full((side, side), (i + 1) ** 2, dtype=np.uint16) for i in range(30)}
+    places = {i: PositionM(pixel_m * 6 * (i // 6), pixel_m * 6 * (i % 6)) for i in images}
+    records = [frame_record(i, None if i == 7 else places[i], pack(images[i])) for i in sorted(images, reverse=True)]
+    assert journal.commit([Batch("a", records)])
+    probe = torch.ones(1, side, side, dtype=torch.complex64)
+    config = DataConfig(n_subsample=1, x_bounds=(0, 1), y_bounds=(0, 1))
+    frames = group_frames(tmp_path / "journal" / "a", pixel_m)
+    batches = list(StreamDataset(frames, probe, config, batch_size=8, seed=0, chunk_frames=16))
+    members = torch.cat([batch.group["nn_indices"] for batch in batches])
+    assert set(members.flatten().tolist()) <= set(images) - {7}
+    assert len(members) == 29
+    amplitude = torch.cat([batch.group["images"] for batch in batches])
+    assert (amplitude[:, :, 3, 3] == members + 1).all()
+    where = torch.cat([batch.group["coords_global"] for batch in batches])[:, :, 0]
+    torch.testing.assert_close(where, torch.stack((6.0 * (members // 6), 6.0 * (members % 6)), dim=-1))

@@ -70,6 +70,24 @@ def test_groups_from_any_order(scan, gridsize):
     assert sorted(seen[4]) == (list(range(len(positions))) if gridsize == 2 else [])
 
 
+def test_groups_are_made_again_around_frames_that_are_kept(scan):
+    _, amplitude, positions = scan
+    builder = GroupBuilder(2, N / 2, torch.device("cpu"), keep_frames=90)
+    far = len(positions) - 1
+    positions = positions.copy()
+    positions[far] += 1000.0
+    builder.add(frames_of(amplitude, positions, range(len(positions))))
+    groups, single = builder.again([0, 50, far])  # of 100 frames the first ten are forgotten
+    assert single["nn_indices"].tolist() == [[far]]
+    assert groups["center_scan_id"].tolist() == [50]
+    distance = np.linalg.norm(positions - positions[50], axis=1)
+    members = groups["nn_indices"][0].tolist()
+    assert len(set(members)) == 4
+    assert sorted(distance[members]) == sorted(distance)[:4]
+    assert torch.equal(groups["images"][0], amplitude[members])
+    assert builder.again([]) == []
+
+
 @pytest.mark.parametrize("gridsize", [1, 2])
 def test_lift_then_refiner_lower_the_rfactor(scan, gridsize):
     probe, amplitude, positions = scan

@@ -89,10 +89,10 @@ def test_what_must_be_stated_is_named() -> None:
         legacy.to_training_config(model, manager.data_config, manager.model_config, manager.training_config)
     for said in ("train_data_file", "n_groups", "100000, which is 1e+09 in the older code"):
         assert said in str(caught.value)
-    with pytest.raises(ConfigurationError, match="needs model_path; .* needs test_data_file"):
+    with pytest.raises(ConfigurationError, match="needs model_path; .* needs test_data_file; .* needs n_groups"):
         legacy.to_inference_config(model, manager.data_config, manager.inference_config)
     found = legacy.to_inference_config(
-        model, manager.data_config, manager.inference_config, {"model_path": "m", "test_data_file": "t"}
+        model, manager.data_config, manager.inference_config, {"model_path": "m", "test_data_file": "t", "n_groups": 8}
     )
     assert (found.model_path, found.neighbor_count) == (Path("m"), 6)
     with pytest.raises(ConfigurationError, match="square groups only"):

@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from ptychopinn import refine
+from ptychopinn.bundle import find_bundle, load_model
 from ptychopinn.heldout import phase_correlation
+from ptychopinn.inference import reconstruct
+from ptychopinn.model import build_model
 from ptychopinn.physics import rfactor_parts
 from ptychopinn.refine import Refiner
 from ptychopinn.simulate import Recipe, simulate_scan
@@ -137,3 +140,52 @@ def test_a_frame_too_far_away_is_left_out(scan):
     sweep(refiner, 2)
     assert refiner.least_visits >= 2
     assert max(refiner.shape) <= 1000
+
+
+def test_patterns_finer_than_their_shift_do_not_turn_the_object():
+    """A held-out scan whose common shift told chance: ramp upon ramp, R from 0.06 to 0.22 in sixty passes."""
+    recipe = Recipe(
+        size_px=N,
+        probe_kind="gaussian",
+        modes=2,
+        footprint_ratio=0.548437285061433,
+        texture="maze",
+        phase_rad=-2.0954809512122985,
+        absorption=0.0,
+        counts=1e6,
+        overlap_ratio=0.652331670890105,
+        frames=64,
+        jitter_px=0.5335856771790115,
+        seed=4338392648085294138,
+    )
+    scan = simulate_scan(recipe)
+    model, _ = load_model(find_bundle("shipped"), scan.probe)
+    picture = reconstruct(model, scan.probe, scan.amplitude, scan.positions_px, looks=2).mosaic
+    refiner = Refiner(scan.probe, picture.cut)
+    feed(refiner, scan, range(64))
+    sweep(refiner, 60)
+    assert rfactor(refiner, scan) < 0.07
+    assert correlation(refiner, scan) > 0.98
+
+
+def test_smoothness_follows_the_sample_and_never_outweighs_the_photons():
+    coverage = torch.full((N, N), 4.0)
+    noise = torch.randn(N, N, generator=torch.Generator().manual_seed(1))
+    steep, slight = (torch.polar(torch.ones(N, N), phase * noise) for phase in (0.2, 0.02))
+    ratio = refine._smoothness(slight, coverage, 1e6) / refine._smoothness(steep, coverage, 1e6)
+    assert ratio == pytest.approx(100, rel=0.05)
+    assert refine._smoothness(slight, coverage, 0.5) == 2.0
+    assert refine._smoothness(torch.ones(N, N, dtype=torch.complex64), coverage, 1e6) == 0.0
+
+
+def test_smoothness_takes_noise_off_a_slight_sample(monkeypatch):
+    scan = simulate_scan(Recipe(size_px=N, frames=49, counts=1e4, phase_rad=0.2, texture="cells", seed=3))
+    lift = reconstruct(build_model("lift", scan.probe), scan.probe, scan.amplitude, scan.positions_px).mosaic
+    found = []
+    for smoothness in (0.0, refine.SMOOTHNESS):
+        monkeypatch.setattr(refine, "SMOOTHNESS", smoothness)
+        refiner = Refiner(scan.probe, lift.cut)
+        feed(refiner, scan, range(49))
+        sweep(refiner, 30)
+        found.append(correlation(refiner, scan))
+    assert found[1] > found[0] + 0.02

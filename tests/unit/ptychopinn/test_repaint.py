@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from tensordict import TensorDict
 
 from ptychopinn.mosaic import Mosaic
 from ptychopinn.repaint import Repaint
@@ -68,3 +69,33 @@ def test_a_patch_that_is_no_longer_kept_is_left_alone():
     before = mosaic.total_weight
     assert repaint.step(8, has_ended=True) == 2
     assert mosaic.total_weight == before
+
+
+def test_a_model_that_looks_at_groups_looks_again_only_when_it_is_another():
+    positions = [(0.0, 0.0), (0.0, 4.0), (0.0, 8.0)]
+    mosaic = laid(positions)
+    asked = []
+
+    def groups_of(indexes):
+        asked.extend(indexes)
+        return [TensorDict({"center_scan_id": torch.tensor(indexes)}, batch_size=[len(indexes)])]
+
+    def predict(group, start, support):
+        assert start is support is None
+        keys = group["center_scan_id"]
+        return (10.0 + keys)[:, None, None, None].expand(-1, 4, N, N).to(torch.complex64)
+
+    repaint = Repaint(predict, mosaic, WEIGHT, most_looks=1, groups_of=groups_of)
+    for key, position in enumerate(positions):
+        repaint.add(key, torch.ones(N, N), position, looks=1)
+    assert not repaint.has_work
+    assert repaint.step(8, has_ended=False) == 0
+    repaint.begin_again()
+    assert repaint.has_work
+    assert [repaint.step(2, has_ended=False), repaint.step(2, has_ended=False)] == [2, 1]
+    assert asked == [2, 1, 0]  # the newest first
+    assert not repaint.has_work
+    other = Mosaic(WEIGHT)
+    for key, position in enumerate(positions):
+        other.add([key], torch.full((1, N, N), 10.0 + key, dtype=torch.complex64), np.array([position]))
+    assert torch.equal(mosaic.read()[0], other.read()[0])

@@ -82,3 +82,11 @@ def test_without_lightning_one_process_trains_all_the_same(tmp_path: Path, monke
     assert not (tmp_path / "best.ckpt").exists()
     with pytest.raises(ConfigurationError, match=r"install ptycholive\[lightning\]"):
         Trainer(small_configs(tmp_path, "Lightning", training={"n_devices": 2}))
+
+
+def test_another_orchestrator_tracks_nothing(tmp_path: Path) -> None:
+    configs = small_configs(tmp_path, training={"epochs": 1, "orchestrator": "Lightning"})
+    trainer = Trainer(configs, tracking_uri=str(tmp_path / "runs"))
+    trainer.fit([experiment(frames=16)])
+    assert not trainer.run_ids
+    assert not (tmp_path / "runs").exists()

@@ -14,7 +14,7 @@ import pytest
 import torch
 from training_scenes import StopAfter, experiment, fit, same_weights, small_configs
 
-from ptychopinn.api import ConfigManager, PtychoModel, Trainer
+from ptychopinn.api import ConfigManager, PtychoModel, Trainer, TrainingScan, write_training_file
 from ptychopinn.bundle import SHIPPED
 from ptychopinn.data import Experiment
 from ptychopinn.errors import (
@@ -285,3 +285,16 @@ def test_two_processes_train_together(scan: Experiment, tmp_path: Path) -> None:
     assert [line["epoch"] for line in map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())] == [0, 1]
     alone, trainer = fit(small_configs(tmp_path / "alone", training={"batch_size": 4}), scan)
     assert history[0][-1]["train_loss"] == pytest.approx(trainer.history[-1]["train_loss"], rel=0.05)
+
+
+def test_data_may_be_named_by_the_configuration(scan: Experiment, tmp_path: Path) -> None:
+    folder = tmp_path / "more"
+    folder.mkdir()
+    for path in (tmp_path / "one.npz", folder / "two.npz"):
+        counts = np.rint(np.square(scan.amplitude)).astype(np.uint32)
+        write_training_file(path, TrainingScan(counts, scan.positions_px, scan.probe), "diff3d")
+    named = {"train_data_file": tmp_path / "one.npz", "training_directories": [folder], "epochs": 1}
+    model = Trainer(small_configs(tmp_path / "work", training=named)).fit()
+    assert [one["name"] for one in model.bundle.provenance["experiments"]] == ["one.npz", "two.npz"]
+    with pytest.raises(FileFormatError, match="no path: holds no NPZ file"):
+        Trainer(small_configs(tmp_path / "work")).fit()

@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tensordict import TensorDict
 
-from ptychopinn import api
+from ptychopinn import api, inference_engine
 from ptychopinn.api import (
     ConfigManager,
     Datagen,
     InferenceEngine,
     Picture,
     PtychoModel,
+    TrainingScan,
     save_hdf5,
     save_npz,
     save_plot,
@@ -28,6 +30,7 @@ from ptychopinn.export import covered, load_picture, truth_beside
 from ptychopinn.heldout import phase_correlation
 from ptychopinn.inference import companions
 from ptychopinn.mlflow_client import mlflow_client
+from ptychopinn.model.cnn import Cnn
 from ptychopinn.reassembly import patch_weight
 from ptychopinn.simulate import Recipe, SimulatedScan, simulate_scan
 
@@ -196,6 +199,59 @@ def test_a_scan_looks_like_the_truth_whatever_way_it_comes(
     ((read, from_file),) = engine.predict_files([path])
     assert read.name == "s.npz"
     np.testing.assert_allclose(from_file.object, once.object, atol=2e-3)
+
+
+def test_the_engine_takes_model_scan_and_batch_from_the_configuration(scan: SimulatedScan, tmp_path: Path) -> None:
+    small_cnn().save(tmp_path / "m.zip")
+    twice = np.concatenate([scan.amplitude.numpy()[:20]] * 2)
+    two = TrainingScan(
+        counts=np.rint(np.square(twice)).astype(np.uint32),
+        positions_px=np.concatenate([scan.positions_px[:20], 512 + scan.positions_px[:20]]),
+        probe=scan.probe.numpy(),
+        scan_index=np.repeat([3, 7], 20),
+    )
+    write_training_file(tmp_path / "two.npz", two, "diff3d")
+    named = {"model_path": tmp_path / "m.zip", "test_data_file": tmp_path / "two.npz", "batch_size": 3}
+    seen = []
+    for number in (0, 1):
+        configs = ConfigManager.from_dict({"inference": {**named, "experiment_number": number}})
+        ((read, found),) = InferenceEngine(configs=configs).predict_files()
+        seen.append(found)
+        assert set(read.scan_index.tolist()) == {(3, 7)[number]}
+        assert found.frames == 20
+    np.testing.assert_allclose(seen[0].object, seen[1].object, atol=1e-3)
+    assert seen[1].origin_px[0] - seen[0].origin_px[0] == 512
+    with pytest.raises(GeometryError, match=r"there is no scan 2, it holds 2; set experiment_number"):
+        list(InferenceEngine(configs=configs.update({"inference": {"experiment_number": 2}})).predict_files())
+    with pytest.raises(ConfigurationError, match="no model is named"):
+        InferenceEngine()
+    with pytest.raises(ConfigurationError, match="no scan is named"):
+        next(InferenceEngine(small_cnn()).predict_files())
+
+
+def test_batches_are_no_larger_than_configured(scan: SimulatedScan, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    predict = Cnn.predict
+
+    def counted(self: Cnn, group: TensorDict) -> torch.Tensor:
+        sizes.append(len(group))
+        return predict(self, group)
+
+    monkeypatch.setattr(inference_engine, "choose_batch", lambda *about: 64)
+    monkeypatch.setattr(Cnn, "predict", counted)
+    configs = ConfigManager.from_dict({"inference": {"batch_size": 5}})
+    InferenceEngine(small_cnn(), configs).predict(scan.amplitude[:12], probe=scan.probe)
+    assert sizes == [5, 5, 2]
+
+
+def test_a_border_is_taken_off(picture: Picture) -> None:
+    inner = picture.cropped(20)
+    assert inner.object.shape == tuple(side - 40 for side in picture.object.shape)
+    np.testing.assert_array_equal(inner.object, picture.object[20:-20, 20:-20])
+    np.testing.assert_array_equal(inner.weight, picture.weight[20:-20, 20:-20])
+    assert inner.origin_px == tuple(place + 20 for place in picture.origin_px)
+    with pytest.raises(GeometryError, match="leaves nothing"):
+        picture.cropped(500)
 
 
 def test_streams_for_networks_of_groups_and_bad_frames(scan: SimulatedScan) -> None:
