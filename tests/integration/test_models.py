@@ -31,7 +31,7 @@ from daemon.errors import ConfigError
 from daemon.files import read_probe, read_product
 from daemon.snapshot import LayerCanvas, copied
 from ptychopinn.api import InferenceEngine, PtychoModel
-from ptychopinn.bundle import Bundle, read_bundle, write_bundle
+from ptychopinn.bundle import Bundle, build_network, model_for, read_bundle, write_bundle
 from ptychopinn.errors import FileFormatError, GeometryError
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.groups import GroupBuilder, GroupFrame
@@ -138,12 +138,10 @@ def test_the_daemon_looks_again_and_its_model_can_be_swapped(models: Path, tmp_p
     assert sharp["rfactors"]["network"] < quick["rfactors"]["network"] - 0.003
 
 
-def write_cnn(path: Path, seed: int, gridsize: int) -> Cnn:
+def write_cnn(path: Path, seed: int, gridsize: int) -> None:
     torch.manual_seed(seed)
     options = {"size_px": 128, "width_factor": 1, "members": gridsize**2}
-    net = Cnn(CnnOptions(**options))
-    write_bundle(path, Bundle(path.stem, "cnn", options, net.state_dict()))
-    return net.eval()
+    write_bundle(path, Bundle(path.stem, "cnn", options, Cnn(CnnOptions(**options)).state_dict()))
 
 
 def is_of_generation(canvas: LayerCanvas, generation: int) -> bool:
@@ -161,7 +159,9 @@ def test_another_cnn_lays_every_patch_of_the_running_scan_anew(models: Path, tmp
     folder.mkdir()
     frames, scan = 24, real_scan()
     write_cnn(folder / "first.zip", 1, gridsize)
-    second = write_cnn(folder / "second.zip", 2, gridsize)
+    write_cnn(folder / "second.zip", 2, gridsize)
+    bundle, probe = read_bundle(folder / "second.zip"), torch.from_numpy(read_probe(PROBE).probe)
+    second = model_for(build_network(bundle, SCAN), bundle, SCAN, probe, gridsize)
     settings = (
         'model.bundle="first"',
         f"model.gridsize={gridsize}",
@@ -183,7 +183,7 @@ def test_another_cnn_lays_every_patch_of_the_running_scan_anew(models: Path, tmp
     amplitude = to_amplitude(scan.counts[:frames], None, None)
     builder = GroupBuilder(gridsize, 64, torch.device("cpu"))
     groups = builder.add([GroupFrame(i, amplitude[i], tuple(positions[i])) for i in range(frames)])
-    mosaic = Mosaic(torch.from_numpy(abs(read_probe(PROBE).probe[0]) ** 2), keep_bytes=2**30)
+    mosaic = Mosaic(probe.abs().square().sum(0), keep_bytes=2**30)
     for group in groups:
         keys = group["center_scan_id"].tolist()
         mosaic.add(keys, second.predict(group)[:, 0], positions[keys])
