@@ -570,7 +570,7 @@ class Engine:
             self._lay_again(work)
             return False
         try:
-            is_settled = work.settle_some()
+            is_settled = work.settle_some(is_urgent=len(self._queue) > 0)
             if is_settled:
                 self._metrics.coverage.set(work.coverage)
             return is_settled

@@ -25,7 +25,7 @@ from ptychopinn.refine import Refiner
 from ptychopinn.repaint import MOST_LOOKS, Predict, Repaint
 
 SAMPLE_FRAMES, SAMPLE_BYTES = 1024, 64 << 20
-SETTLED_FRAMES = 16
+SETTLED_FRAMES, URGENT_FRAMES = 16, 128
 COVERED = 0.05
 
 
@@ -153,7 +153,7 @@ class ScanWork:
         self._indexes, self._positions_px = array("q"), array("d")
         self._sample: list[tuple[torch.Tensor, tuple[float, float]]] = []
         self._sampled: list[int] = []
-        self._settled = 0
+        self._to_settle: list[int] = []
         self._sums: dict[str, tuple[float, float]] = {}
         self._random = np.random.default_rng(0)
 
@@ -229,30 +229,36 @@ class ScanWork:
         while not self.settle_some():
             pass
 
-    def settle_some(self) -> bool:
-        """Do a slice of :meth:`settle`; whether it was the last. Between slices the layers must not be worked on."""
+    def settle_some(self, *, is_urgent: bool = False) -> bool:
+        """Do a slice of :meth:`settle`; whether it was the last. Between slices the layers must not be worked on.
+
+        ``is_urgent`` when it begins: a part of the sample must do, since frames wait.
+        """
         sources: dict[str, Mosaic | Refiner] = {"network": self.mosaic}
         if self.refiner is not None:
             sources["refined"] = self.refiner
-            if not self._settled:
+            if not self.is_settling:
                 self.refiner.admit_all()
-        part = slice(self._settled, self._settled + SETTLED_FRAMES)
-        some = self._sample[part]
+        if not self.is_settling:
+            every = len(self._sample)
+            most = min(every, URGENT_FRAMES) if is_urgent else every
+            self._to_settle = self._random.choice(every, size=most, replace=False).tolist()
+        part, self._to_settle = self._to_settle[:SETTLED_FRAMES], self._to_settle[SETTLED_FRAMES:]
+        some, indexes = [self._sample[i] for i in part], [self._sampled[i] for i in part]
         for layer, source in sources.items():
-            there = self._corrected(some, self._sampled[part]) if layer == "refined" else some
+            there = self._corrected(some, indexes) if layer == "refined" else some
             before, found = self._sums.get(layer, (0.0, 0.0)), self._rfactor_sums(source, there)
             self._sums[layer] = before[0] + found[0], before[1] + found[1]
-        self._settled += len(some)
-        if self._settled < len(self._sample):
+        if self._to_settle:
             return False
         self.rfactors |= {layer: misfit / total for layer, (misfit, total) in self._sums.items() if total > 0}
-        self._settled, self._sums = 0, {}
+        self._sums = {}
         return True
 
     @property
     def is_settling(self) -> bool:
         """Whether :meth:`settle_some` has begun."""
-        return self._settled > 0
+        return bool(self._to_settle)
 
     @property
     def coverage(self) -> float:
