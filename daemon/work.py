@@ -237,12 +237,8 @@ class ScanWork:
         sources: dict[str, Mosaic | Refiner] = {"network": self.mosaic}
         if self.refiner is not None:
             sources["refined"] = self.refiner
-            if not self.is_settling:
-                self.refiner.admit_all()
         if not self.is_settling:
-            every = len(self._sample)
-            most = min(every, URGENT_FRAMES) if is_urgent else every
-            self._to_settle = self._random.choice(every, size=most, replace=False).tolist()
+            self._begin_settling(is_urgent)
         part, self._to_settle = self._to_settle[:SETTLED_FRAMES], self._to_settle[SETTLED_FRAMES:]
         some, indexes = [self._sample[i] for i in part], [self._sampled[i] for i in part]
         for layer, source in sources.items():
@@ -254,6 +250,13 @@ class ScanWork:
         self.rfactors |= {layer: misfit / total for layer, (misfit, total) in self._sums.items() if total > 0}
         self._sums = {}
         return True
+
+    def _begin_settling(self, is_urgent: bool) -> None:
+        if self.refiner is not None:
+            self.refiner.admit_all()
+        every = len(self._sample)
+        most = min(every, URGENT_FRAMES) if is_urgent else every
+        self._to_settle = self._random.choice(every, size=most, replace=False).tolist()
 
     @property
     def is_settling(self) -> bool:

@@ -448,12 +448,16 @@ def _prior(picture: Tensor, coverage: Tensor, peak: float) -> float:
     mean = (picture * coverage).sum() / weight
     spread = ((picture - mean).abs().square() * coverage).sum() / weight
     contrast = max(float(spread / mean.abs().square().clamp_min(1e-12)), LEAST_CONTRAST**2)
-    photons = peak * float(coverage.square().sum() / weight)
+    photons = _photons(coverage, peak)
     return min(PRIOR, PRIOR_SHARE * photons) + min(DOUBT, 1 / (4 * contrast) / (1 + 2 * photons * contrast))
 
 
 def _smoothness(picture: Tensor, coverage: Tensor, peak: float) -> float:
     """Return the weight of the squared gradient, photons a pixel: at most the photons there, 0 for an empty picture."""
     found = steepness(picture, coverage)
-    photons = peak * float(coverage.square().sum() / coverage.sum().clamp_min(1e-12))
-    return 0.0 if found < LEAST_STEEPNESS else min(SMOOTHNESS / found, photons)
+    return 0.0 if found < LEAST_STEEPNESS else min(SMOOTHNESS / found, _photons(coverage, peak))
+
+
+def _photons(coverage: Tensor, peak: float) -> float:
+    """Return the photons a pixel, where most of them fall."""
+    return peak * float(coverage.square().sum() / coverage.sum().clamp_min(1e-12))

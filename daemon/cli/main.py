@@ -504,6 +504,19 @@ def config_show(config: ConfigPath, settings: Settings = None) -> None:
     show_config(load_config(config, settings or [], os.environ))
 
 
+@config_app.command("workflow")
+def config_workflow(
+    config: TrainingConfigPath = None,
+    settings: TrainingSettings = None,
+    mlflow: MlflowUri = None,
+    legacy: Annotated[bool, typer.Option("--legacy", help="As the older code's params.cfg has it.")] = False,
+) -> None:
+    """Check a configuration of the workflow and print it whole as JSON, defaults and all."""
+    from daemon.cli.config import show_workflow
+
+    show_workflow(config, settings or [], mlflow, is_legacy=legacy)
+
+
 @app.command()
 def bench(
     names: Annotated[
@@ -573,16 +586,3 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-@config_app.command("workflow")
-def config_workflow(
-    config: TrainingConfigPath = None,
-    settings: TrainingSettings = None,
-    mlflow: MlflowUri = None,
-    legacy: Annotated[bool, typer.Option("--legacy", help="As the older code's params.cfg has it.")] = False,
-) -> None:
-    """Check a configuration of the workflow and print it whole as JSON, defaults and all."""
-    from daemon.cli.config import show_workflow
-
-    show_workflow(config, settings or [], mlflow, is_legacy=legacy)
