@@ -79,11 +79,14 @@ class Source:
             form = self.scan.counts.shape[1:], self.scan.counts.dtype
             frames.send(self.codec.encode_start(ScanStart(self.scan_id, FRAMES), *form))
 
-    def send(self, streams: dict[str, str], until: threading.Event) -> None:
+    def send(self, streams: dict[str, str], until: threading.Event, linger_s: float = 0.0) -> None:
         """Send frame after frame, positions in their own stream, until the daemon is killed or all are sent."""
         with ExitStack() as stack:
-            frames = stack.enter_context(Sender(">" + streams["frames"]))
-            positions = stack.enter_context(Sender(">" + streams["positions"])) if "positions" in streams else None
+            frames, positions = Sender(">" + streams["frames"]), None
+            stack.callback(frames.close, linger_s)
+            if "positions" in streams:
+                positions = Sender(">" + streams["positions"])
+                stack.callback(positions.close, linger_s)
             while self.next < FRAMES and not until.is_set():
                 i = self.next
                 where = PositionM(*self.scan.positions_m[i]) if positions is None else None
@@ -93,10 +96,6 @@ class Source:
                     self.send_one(positions, message, until)
                 self.next += 1
                 until.wait(0.002)
-            if until.is_set():
-                frames.close(0.0)
-                if positions is not None:
-                    positions.close(0.0)
 
     def send_one(self, sender: Sender, message: list[bytes], until: threading.Event) -> None:
         while not until.is_set():
@@ -106,7 +105,7 @@ class Source:
     def repeat_and_end(self, streams: dict[str, str]) -> None:
         """Send every frame and position once more, then the end: what a killed daemon never received comes now."""
         self.next, never = 0, threading.Event()
-        self.send(streams, never)
+        self.send(streams, never, linger_s=50.0)
         with Sender(">" + streams["frames"]) as frames:
             frames.send(self.codec.encode_end(self.scan_id))
 
