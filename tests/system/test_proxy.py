@@ -15,15 +15,15 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
-from daemon_tools import running_daemon
+from daemon_tools import PATIENCE_S, running_daemon
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection
+from websockets.sync.client import connect as open_websocket
 
 pytestmark = pytest.mark.system
 
 RECIPE = Path(__file__).parents[2] / "deploy" / "proxy" / "nginx.conf"
 TOKEN = "a-token-for-the-proxy"
-BEARER = {"Authorization": f"Bearer {TOKEN}"}
 MAIN = """
 pid {folder}/nginx.pid;
 error_log stderr;
@@ -39,6 +39,11 @@ http {{
     include {folder}/ptycholive.conf;
 }}
 """
+
+
+def connect(url: str, trust: ssl.SSLContext, token: str | None, origin: str | None = None) -> ClientConnection:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return open_websocket(url, ssl=trust, additional_headers=headers, origin=origin, open_timeout=PATIENCE_S)  # type: ignore[arg-type]
 
 
 def free_port() -> int:
@@ -88,11 +93,11 @@ def test_the_recipe_gives_https_with_token_cookie_and_updates(tmp_path: Path) ->
         assert client.get("/api/v1/status").status_code == 401
         updates = url.replace("https", "wss") + "/api/v1/updates"
         with pytest.raises(InvalidStatus):
-            connect(updates, ssl=trust).__enter__()
+            connect(updates, trust, None)
         with pytest.raises(InvalidStatus):
-            connect(updates, ssl=trust, additional_headers=BEARER, origin="https://evil.example").__enter__()  # type: ignore[arg-type]
-        with connect(updates, ssl=trust, additional_headers=BEARER, origin=url) as viewer:  # type: ignore[arg-type]
-            assert viewer.recv(timeout=60)
+            connect(updates, trust, TOKEN, "https://evil.example")
+        with connect(updates, trust, TOKEN, url) as viewer:
+            assert viewer.recv(timeout=PATIENCE_S)
         entered = client.post("/login", data={"token": TOKEN}, headers={"Origin": url})
         assert entered.status_code == 303
         assert entered.headers["set-cookie"].endswith("; Secure")
