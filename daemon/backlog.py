@@ -1,7 +1,8 @@
 """What waits for the engine: points with their pixels while they fit into memory, else only where to read them back.
 
-Newest first: a device that is slower than the detector shows what comes now, and catches up with the rest afterwards. Once
-``MOST_SCANS`` scans wait the oldest goes first, since a scan that has begun holds its pictures in memory until its end.
+In order, while the oldest has not waited for ``PATIENCE_S``. Beyond that the newest first: a device that is slower than
+the detector shows what comes now, and catches up with the rest afterwards. Once ``MOST_SCANS`` scans wait the oldest goes
+first, since a scan that has begun holds its pictures in memory until its end.
 ``put`` waits for nothing while the frames are in the journal; a frame costs 28 bytes of memory there.
 """
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from streams.frame import PositionM, ScanPoint
 
 MOST_SCANS = 4
+PATIENCE_S = 0.5
 
 Read = Callable[[str, int], NDArray[Any] | None]
 
@@ -110,8 +112,9 @@ class Backlog:
                 self._changed.wait(left)
             taken: list[ScanPoint | Finish | Lost] = [self._lost.popleft() for _ in range(len(self._lost))]
             due: list[ScanPoint] = []
-            for scan_id in self._in_order():
-                due += self._scans[scan_id].pop(scan_id, most - len(due))
+            is_late = self._is_late()
+            for scan_id in self._in_order(is_late):
+                due += self._scans[scan_id].pop(scan_id, most - len(due), is_late)
             self.bytes -= sum(point.counts.nbytes for point in due)
             finished = [name for name, scan in self._scans.items() if not len(scan) and scan.is_ended]
             for scan_id in finished:
@@ -142,9 +145,16 @@ class Backlog:
             self._is_closed = True
             self._changed.notify_all()
 
-    def _in_order(self) -> list[str]:
+    def _is_late(self) -> bool:
+        """Whether a point has waited too long for all to be taken in order."""
+        since_ns = time.monotonic_ns() - round(1e9 * PATIENCE_S)
+        return any(
+            scan.stored or (scan.fresh and scan.fresh[0].received_ns < since_ns) for scan in self._scans.values()
+        )
+
+    def _in_order(self, is_late: bool) -> list[str]:
         waiting = [scan_id for scan_id, scan in self._scans.items() if len(scan)]
-        return waiting if len(waiting) >= MOST_SCANS else waiting[::-1]
+        return waiting[::-1] if is_late and len(waiting) < MOST_SCANS else waiting
 
     def _has_any(self) -> bool:
         return bool(self._lost) or any(len(scan) or scan.is_ended for scan in self._scans.values())
@@ -180,9 +190,10 @@ class _Waiting:
     def __len__(self) -> int:
         return len(self.fresh) + len(self.stored)
 
-    def pop(self, scan_id: str, most: int) -> list[ScanPoint]:
-        """Return up to ``most`` points, the newest ones: those in memory first."""
-        popped = [self.fresh.pop() for _ in range(min(most, len(self.fresh)))]
+    def pop(self, scan_id: str, most: int, is_late: bool) -> list[ScanPoint]:
+        """Return up to ``most`` points: the newest ones, those in memory first, where points are late."""
+        pop = self.fresh.pop if is_late else self.fresh.popleft
+        popped = [pop() for _ in range(min(most, len(self.fresh)))]
         popped += [self.stored.pop(scan_id) for _ in range(min(most - len(popped), len(self.stored)))]
         return popped
 

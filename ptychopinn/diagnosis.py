@@ -342,7 +342,8 @@ class _Search:
         """Return R of the same frames with a probe retrieved from them."""
         amplitude = torch.from_numpy(correction.patterns(self._amplitude))
         probe = torch.from_numpy(correction.probe(self._probe.numpy()))
-        found = retrieve(amplitude, correction.positions(self._positions_px), probe, sweeps=PROBE_SWEEPS)
+        positions_px = correction.positions(self._positions_px)
+        found = retrieve(amplitude, positions_px, probe, sweeps=PROBE_SWEEPS, on_sweep=lambda _sweep, _r: self._rest())
         return found.rfactors[-1]
 
     def _is_turn_better(self, one: Correction, other: Correction) -> bool:

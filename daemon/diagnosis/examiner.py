@@ -33,6 +33,7 @@ RETRIEVE_S = 600.0
 HOLD_S = 120.0
 MOST_REST_S = 20.0
 REST_S = 0.02
+BUSY_S, BUSY_SHARE, MOST_PAUSE_S = 1.0, 0.2, 0.5  # so long after frames waited it works so much of the time
 
 log = logging.getLogger(__name__)
 
@@ -258,16 +259,24 @@ class Examiner:
 
 
 class _Rest:
-    """Waits while frames wait for the engine, MOST_REST_S in all."""
+    """Gives way to the engine: waits while frames wait for it, MOST_REST_S in all; then works a share of the time."""
 
     def __init__(self, is_busy: Callable[[], bool], stopping: threading.Event) -> None:
         self._is_busy = is_busy
         self._stopping = stopping
         self._left_s = MOST_REST_S
+        self._busy_until = 0.0
+        self._back_at = time.monotonic()
 
     def __call__(self) -> None:
         """Wait."""
         if self._stopping.is_set():
             raise DaemonError("the daemon stops")
+        now = time.monotonic()
+        if self._is_busy():
+            self._busy_until = now + BUSY_S
         while self._left_s > 0 and self._is_busy() and not self._stopping.wait(REST_S):
             self._left_s -= REST_S
+        if now < self._busy_until:
+            self._stopping.wait(min(MOST_PAUSE_S, (now - self._back_at) * (1 / BUSY_SHARE - 1)))
+        self._back_at = time.monotonic()

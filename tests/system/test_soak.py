@@ -32,6 +32,7 @@ LOAD_RATIO = 0.8
 INF = float("inf")
 SCAN_S = 6.0
 CALIBRATION_SCANS, WARM_UP_SCANS = 4, 5
+SETTLE_S = 25.0  # the last scan is improved for 10 s after its end; then memory goes back to the system
 STAYING_VIEWERS = 15
 MEMORY_RATIO = 0.02
 MEMORY_NOISE_BYTES = 128 << 20
@@ -203,7 +204,7 @@ def settled(daemon: Serving, viewers: subprocess.Popen[str]) -> dict[str, int]:
         lambda: daemon.ask("/api/v1/status")["subscribers"] == STAYING_VIEWERS, "the viewers that left are there"
     )
     seen = []
-    for _ in range(50):
+    for _ in range(round(10 * SETTLE_S)):
         seen.append(daemon.held())
         threading.Event().wait(0.1)
     return {name: min(sample[name] for sample in seen) for name in seen[0]}

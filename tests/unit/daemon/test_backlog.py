@@ -1,8 +1,9 @@
-"""What waits for the engine: newest first, bounded in memory, nothing lost, nobody held."""
+"""What waits for the engine: in order while nothing is late, bounded in memory, nothing lost, nobody held."""
 
 from __future__ import annotations
 
 import threading
+import time
 import tracemalloc
 from typing import Any
 
@@ -21,8 +22,8 @@ def counts_of(index: int) -> NDArray[Any]:
     return np.full((SIDE, SIDE), index % 60000, dtype=np.uint16)
 
 
-def point(index: int, scan_id: str = "a") -> ScanPoint:
-    return ScanPoint(scan_id, index, counts_of(index), PositionM(index * 1e-7, -1.0), 5)
+def point(index: int, scan_id: str = "a", received_ns: int = 5) -> ScanPoint:
+    return ScanPoint(scan_id, index, counts_of(index), PositionM(index * 1e-7, -1.0), received_ns)
 
 
 STORE = Store(
@@ -34,7 +35,17 @@ def taken(backlog: Backlog, most: int = 1000) -> list[ScanPoint | Finish | Lost]
     return backlog.take(most, 0.0)
 
 
-def test_the_newest_come_first_and_a_scan_finishes_behind_its_last_point():
+def test_points_come_in_order_while_the_oldest_has_not_waited_long():
+    backlog, soon_ns = Backlog(1 << 20), time.monotonic_ns() + 10**12
+    for name in "ab":
+        backlog.put([point(i, name, soon_ns) for i in range(3)])
+    backlog.finish("a")
+    assert [getattr(item, "index", item) for item in taken(backlog, 4)] == [0, 1, 2, 0, Finish("a")]
+    backlog.put([point(7, "b")])  # late, and behind points that are not
+    assert [item.index for item in taken(backlog)] == [1, 2, 7]  # type: ignore[union-attr]
+
+
+def test_the_newest_come_first_where_points_are_late_and_a_scan_finishes_behind_its_last_point():
     backlog = Backlog(1 << 20)
     backlog.put([point(i) for i in range(5)])
     backlog.put([point(i, "b") for i in range(2)])

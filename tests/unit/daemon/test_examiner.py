@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from daemon.diagnosis.examiner import MOST_JOBS, Examiner, ExaminerEvents, ExaminerOptions
+from daemon.diagnosis.examiner import (
+    BUSY_S,
+    BUSY_SHARE,
+    MOST_JOBS,
+    MOST_REST_S,
+    Examiner,
+    ExaminerEvents,
+    ExaminerOptions,
+    _Rest,
+)
 
 FRAMES = [(torch.ones(16, 16), (0.0, float(i))) for i in range(64)]
 
@@ -23,3 +33,38 @@ def test_scans_that_come_faster_than_they_are_looked_at_do_not_pile_up() -> None
             examiner.examine(f"scan-{number}", FRAMES)
             examined += 1
     assert examined == MOST_JOBS
+
+
+class _Clock:
+    """Time that goes on by what is waited and by what work is said to take."""
+
+    def __init__(self) -> None:
+        self.now, self.waits = 100.0, list[float]()
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def is_set(self) -> bool:
+        return False
+
+    def wait(self, seconds: float) -> bool:
+        self.now += seconds
+        self.waits.append(seconds)
+        return False
+
+
+def test_the_examiner_waits_for_a_busy_engine_and_then_works_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch):
+    clock, is_busy = _Clock(), True
+    monkeypatch.setattr("daemon.diagnosis.examiner.time", clock)
+    rest = _Rest(lambda: is_busy, clock)  # type: ignore[arg-type]
+    rest()
+    assert sum(clock.waits) == pytest.approx(MOST_REST_S, rel=0.01)
+    clock.waits.clear()
+    clock.now += 0.05
+    rest()
+    assert clock.waits == [pytest.approx(0.05 * (1 / BUSY_SHARE - 1))]
+    is_busy = False
+    clock.now += BUSY_S + 1
+    clock.waits.clear()
+    rest()
+    assert clock.waits == []
