@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test unit lint types imports bench docs schema clean
+.PHONY: demo test soak unit lint types imports bench docs schema clean
 
 demo: .venv/base
 	$(BIN)/ptycholive demo $(DEMO)
@@ -35,6 +35,12 @@ imports: .venv/dev
 
 test: lint types imports
 	$(BIN)/pytest -q -m "not gpu and not soak"
+
+# Ten minutes; an hour by hand: make soak SOAK_S=3600 P99_S=1
+SOAK_S ?= 600
+P99_S ?= 5
+soak: .venv/dev
+	PTYCHOLIVE_SOAK_S=$(SOAK_S) PTYCHOLIVE_SOAK_P99_S=$(P99_S) $(BIN)/pytest -q -s -m soak tests/system/test_soak.py
 
 unit: .venv/dev
 	$(BIN)/pytest -q tests/unit

@@ -12,8 +12,9 @@ import torch
 from daemon.backlog import Store
 from daemon.config import Config
 from daemon.diagnosis.diagnoses import Diagnoses
-from daemon.engine import Engine, EngineEvents
+from daemon.engine import Engine
 from daemon.engines.finished import FinishedScans
+from daemon.events import EngineEvents
 from daemon.files.product import Product
 from daemon.health import Health
 from daemon.intake import Intake

@@ -1,6 +1,6 @@
 """The engine: one thread that owns the device, from scan points to layer updates.
 
-Batches adapt: whatever is ready, the newest first, at most ``batch_frames``; fewer once the device has run out of memory.
+Batches adapt: whatever is ready, in the backlog's order, at most ``batch_frames``; fewer once the device has run out of memory.
 A frame whose computation fails is refused alone. Each frame is shown at once: by the sharp model (the lift with
 its network) while that keeps up in a share of the time, else by the quick one (the lift alone), and looked at again later.
 The time that is left goes to second looks and to the refiner, in slices so short that a waiting frame hardly notices. When
@@ -13,10 +13,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,9 +24,10 @@ from tensordict import TensorDict
 
 from daemon.backlog import Backlog, Finish, Lost, Store
 from daemon.errors import DaemonError
+from daemon.events import EngineEvents, Examiner, Pupil
 from daemon.metrics import Metrics
-from daemon.snapshot import LayerName, LayerUpdate
-from daemon.work import Again, EngineOptions, Models, ScanResult, ScanWork, product_rfactor
+from daemon.publishing import Publishing
+from daemon.work import Again, EngineOptions, Models, ScanWork, product_rfactor
 from ptychopinn.correction import Correction
 from ptychopinn.device import memory_bytes, release_memory, to_device, to_host
 from ptychopinn.geometry import to_amplitude
@@ -37,60 +37,13 @@ from streams.frame import ScanPoint
 
 REFINE_SLICE_S = 0.004
 REPAINT_FRAMES, REPAINT_LAST_FRAMES = 1, 8
-REFINED_PERIOD_S = 0.4
-REFINED_BYTES_PER_S = 25e6
 LEAST_VISITS, ENOUGH_VISITS = 2, 16
 IMPROVED_VISITS, IMPROVED_PERIOD_S = 40, 2.0
 WARM_UP_ROUNDS = 3
 SHARP_SHARE = 0.6
-PUBLISH_SHARE, CHECKPOINT_SHARE = 0.5, 0.02  # of the time between two
 AGAIN_FINISH_S = 15.0
-LABELS, LABEL_VISITS = 16, 8
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineEvents:
-    """Whom the engine tells; every call is quick.
-
-    ``on_stitched(scan_id, indexes)`` and ``on_refused(scan_id, index, reason)`` close the account of frames;
-    ``on_finished`` comes once for each scan passed to :meth:`Engine.finish`, ``on_checkpoint`` while a scan runs.
-    ``on_improved`` comes after it at most once, where spare time made a closed scan's picture better.
-    ``on_left`` comes at the end for a scan that is not done: frames of it wait on the disk for the next start.
-    """
-
-    on_update: Callable[[LayerUpdate], None]
-    on_stitched: Callable[[str, Sequence[int]], None]
-    on_refused: Callable[[str, int, str], None]
-    on_finished: Callable[[ScanResult], None]
-    on_checkpoint: Callable[[ScanResult], None]
-    frames_received: Callable[[str], int]
-    on_left: Callable[[ScanResult, int], None] = lambda _result, _waiting: None
-    on_improved: Callable[[ScanResult], None] = lambda _result: None
-
-
-class Pupil(Protocol):
-    """Who learns from the frames; both calls only queue."""
-
-    def offer(self, scan_id: str, index: int, amplitude: NDArray[np.float32], position_px: tuple[float, float]) -> None:
-        """Take a stitched frame."""
-
-    def label(self, scan_id: str, index: int, patch: NDArray[np.complex64]) -> None:
-        """Take the refined object at a frame's place."""
-
-
-class Examiner(Protocol):
-    """Who looks at a scan's first frames; every call is quick."""
-
-    def wants(self, scan_id: str, frames: int, *, has_ended: bool) -> bool:
-        """Whether to look at a scan that has so many frames."""
-
-    def examine(self, scan_id: str, frames: list[tuple[torch.Tensor, tuple[float, float]]]) -> None:
-        """Take patterns ``(N, N)`` and positions (pixels)."""
-
-    def holds(self, scan_id: str) -> bool:
-        """Whether a scan that has ended should wait for what is found."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,8 +71,7 @@ class Engine:
         self._options = options
         self._metrics = metrics
         self._events = events
-        self._next_checkpoint = time.monotonic() + options.checkpoint_s
-        self._next_publish = time.monotonic()
+        self._publishing = Publishing(options, metrics, events)
         self._models = models
         self._sharp_frame_s = float("inf")
         self._credit_s, self._credited_at = 0.0, time.monotonic()
@@ -138,9 +90,7 @@ class Engine:
         self.beat = time.monotonic()
         self.failure: str | None = None
         self.last_pattern: tuple[str, int, NDArray[np.float32]] | None = None
-        self.latency_s: float | None = None
         self.generation = 0  # counts the swaps of the model
-        self.pupil: Pupil | None = None
         self.examiner: Examiner | None = None
         self.correction = Correction()  # of patterns and positions, in this scan and in later ones
 
@@ -161,6 +111,20 @@ class Engine:
         """Return the object pixel of a scan as it is corrected."""
         pixel_size_m = self._options.pixel_size_m(scan_id)
         return None if pixel_size_m is None else pixel_size_m / self.correction.position_scale
+
+    @property
+    def pupil(self) -> Pupil | None:
+        """Who learns from the frames."""
+        return self._publishing.pupil
+
+    @pupil.setter
+    def pupil(self, pupil: Pupil | None) -> None:
+        self._publishing.pupil = pupil
+
+    @property
+    def latency_s(self) -> float | None:
+        """From receipt to publication, the median of the frames published last, s."""
+        return self._publishing.latency_s
 
     @property
     def is_alive(self) -> bool:
@@ -238,7 +202,7 @@ class Engine:
         self.beat = time.monotonic()
         if self._wanted:
             self._swap(self._wanted.pop(0))
-        wait_s = max(0.0, min(self._options.batch_timeout_s, self._next_publish - time.monotonic()))
+        wait_s = min(self._options.batch_timeout_s, self._publishing.wait_s)
         has_spare_work = any(work.has_spare_work for work in self._work.values())
         is_closing = any(work.is_settling for work in self._work.values())
         is_busy = has_spare_work or is_closing or self._improving is not None
@@ -252,11 +216,8 @@ class Engine:
             self._improve(self._improving)
         elif has_spare_work:
             self._use_spare_time()
-        begun = time.monotonic()
-        if begun >= self._next_publish:
-            self._publish_all()
-            now = time.monotonic()
-            self._next_publish = max(begun + self._options.publish_period_s, now + (now - begun) / PUBLISH_SHARE)
+        if self._publishing.publish_due(self._work.values(), self.generation):
+            self._metrics.device_memory.set(memory_bytes(self._probe.device))
         self._close_finished()
 
     def _warm_up(self) -> None:
@@ -501,58 +462,6 @@ class Engine:
             done += count
         self._metrics.refine_updates.inc(done)
 
-    def _publish_all(self) -> None:
-        for work in self._work.values():
-            self._publish(work, is_complete=False)
-        begun = time.monotonic()
-        if begun >= self._next_checkpoint:
-            for work in self._work.values():
-                if work.stitched:
-                    self._events.on_checkpoint(work.result())
-            now = time.monotonic()
-            self._next_checkpoint = now + max(self._options.checkpoint_s, (now - begun) / CHECKPOINT_SHARE)
-        self._metrics.device_memory.set(memory_bytes(self._probe.device))
-
-    def _publish(self, work: ScanWork, is_complete: bool) -> None:
-        with self._metrics.stage_seconds.labels("publish").time():
-            self._emit(work, "network", is_complete)
-            self._note_latency(work)
-            if work.refiner is not None and (is_complete or time.monotonic() >= work.next_refined):
-                if not is_complete:
-                    work.refiner.admit_all()
-                    work.estimate_rfactors()
-                size_bytes = self._emit(work, "refined", is_complete)
-                if self.pupil is not None:
-                    for index, patch in work.refiner.settled(LABELS, LABEL_VISITS):
-                        self.pupil.label(work.scan_id, index, np.asarray(to_host(patch)))
-                work.next_refined = time.monotonic() + max(REFINED_PERIOD_S, size_bytes / REFINED_BYTES_PER_S)
-            for layer, value in work.rfactors.items():
-                self._metrics.rfactor.labels(layer).set(value)
-
-    def _emit(self, work: ScanWork, layer: LayerName, is_complete: bool) -> int:
-        update = work.update(
-            layer,
-            pixel_size_m=self.pixel_size_m(work.scan_id),
-            frames_received=self._events.frames_received(work.scan_id),
-            generation=self.generation,
-            time_ns=time.time_ns(),
-            is_complete=is_complete,
-        )
-        if update is None:
-            return 0
-        self._events.on_update(update)
-        self._metrics.snapshots_published.inc()
-        return update.nbytes
-
-    def _note_latency(self, work: ScanWork) -> None:
-        if not work.waiting_ns:
-            return
-        now = time.monotonic_ns()
-        for received_ns in work.waiting_ns:
-            self._metrics.frame_latency.observe((now - received_ns) / 1e9)
-        self.latency_s = (now - float(np.median(work.waiting_ns))) / 1e9
-        work.waiting_ns.clear()
-
     def _close_finished(self) -> None:
         if self._wanted and not self._stop.is_set():
             return  # another probe may be among it
@@ -570,7 +479,7 @@ class Engine:
             self._lay_again(work)
             return False
         try:
-            is_settled = work.settle_some(is_urgent=len(self._queue) > 0)
+            is_settled = work.settle_some(is_urgent=len(self._queue) > 0 or len(self._work) > 1)
             if is_settled:
                 self._metrics.coverage.set(work.coverage)
             return is_settled
@@ -580,7 +489,7 @@ class Engine:
             return True
 
     def _close(self, work: ScanWork) -> None:
-        self._publish(work, is_complete=True)
+        self._publishing.publish(work, self.generation, is_complete=True)
         del self._work[work.scan_id]
         self._events.on_finished(work.result())
         is_free = not self._work and not self._stop.is_set() and self._options.refine_improve_s > 0
@@ -598,12 +507,12 @@ class Engine:
         if now < self._improve_by and not work.is_settling and _can_improve(work):
             self._work_on(work)
             if now >= self._next_improved:
-                self._publish(work, is_complete=True)
+                self._publishing.publish(work, self.generation, is_complete=True)
                 self._next_improved = now + IMPROVED_PERIOD_S
         elif work.settle_some():
             self._improving = None
             if _is_lower(product_rfactor(work.rfactors), self._improved_from):
-                self._publish(work, is_complete=True)
+                self._publishing.publish(work, self.generation, is_complete=True)
                 self._events.on_improved(work.result())
 
 

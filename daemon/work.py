@@ -232,13 +232,15 @@ class ScanWork:
     def settle_some(self, *, is_urgent: bool = False) -> bool:
         """Do a slice of :meth:`settle`; whether it was the last. Between slices the layers must not be worked on.
 
-        ``is_urgent`` when it begins: a part of the sample must do, since frames wait.
+        ``is_urgent``: a part of the sample must do, since others' frames come.
         """
         sources: dict[str, Mosaic | Refiner] = {"network": self.mosaic}
         if self.refiner is not None:
             sources["refined"] = self.refiner
         if not self.is_settling:
-            self._begin_settling(is_urgent)
+            self._begin_settling()
+        if is_urgent:
+            self._to_settle = self._to_settle[:URGENT_FRAMES]
         part, self._to_settle = self._to_settle[:SETTLED_FRAMES], self._to_settle[SETTLED_FRAMES:]
         some, indexes = [self._sample[i] for i in part], [self._sampled[i] for i in part]
         for layer, source in sources.items():
@@ -251,12 +253,10 @@ class ScanWork:
         self._sums = {}
         return True
 
-    def _begin_settling(self, is_urgent: bool) -> None:
+    def _begin_settling(self) -> None:
         if self.refiner is not None:
             self.refiner.admit_all()
-        every = len(self._sample)
-        most = min(every, URGENT_FRAMES) if is_urgent else every
-        self._to_settle = self._random.choice(every, size=most, replace=False).tolist()
+        self._to_settle = self._random.permutation(len(self._sample)).tolist()
 
     @property
     def is_settling(self) -> bool:

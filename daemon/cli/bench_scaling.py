@@ -21,7 +21,8 @@ import torch
 
 from daemon.backlog import Store
 from daemon.cli.progress import progress
-from daemon.engine import Engine, EngineEvents
+from daemon.engine import Engine
+from daemon.events import EngineEvents
 from daemon.intake import Intake, IntakeOptions
 from daemon.journal import Journal, Keeper, ScanNames
 from daemon.ledger import Ledger, LedgerEvents, LedgerOptions

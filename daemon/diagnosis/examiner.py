@@ -1,6 +1,6 @@
 """The examiner: looks at a scan's first frames in a thread of its own, has the probe retrieved where it is a guess.
 
-The engine asks whether a look is due and hands over patterns; the look itself rests while frames wait for the engine.
+The engine asks whether a look is due and hands over patterns; the look itself gives way while frames wait for the engine.
 A scan is looked at after ``frames`` frames and, where nothing was found, once more after LATER times as many. Where the
 probe is a guess, that is retrieved first, from ``retrieve_frames`` frames, in a process of its own.
 """
@@ -87,7 +87,7 @@ class _State:
 
 
 class Examiner:
-    """Implements :class:`daemon.engine.Examiner`."""
+    """Implements :class:`daemon.events.Examiner`."""
 
     def __init__(self, options: ExaminerOptions, events: ExaminerEvents) -> None:
         self._options = options

@@ -123,13 +123,16 @@ class Generations:
             if self.learner is not None and self._setup.bundle is not None and self._can_learn(self._setup.bundle):
                 self._begin_again(self.learner, self._setup.bundle)
 
-    def _begin_again(self, old: Learner, bundle: Bundle) -> None:
-        """Put another learner in the place of one that has learnt for another probe or another kind of network."""
+    def _begin(self, bundle: Bundle, *, is_paused: bool = False) -> None:
         self.learner = self._engine.pupil = self._new_learner(bundle)
-        if old.is_paused:
+        if is_paused:
             self.learner.pause()
         if self._is_started and self._has_probe:
             self.learner.start()
+
+    def _begin_again(self, old: Learner, bundle: Bundle) -> None:
+        """Put another learner in the place of one that has learnt for another probe or another kind of network."""
+        self._begin(bundle, is_paused=old.is_paused)
         end = threading.Thread(target=old.stop, name="learner-end", daemon=True)  # its process may take its time
         self._ending.append(end)
         end.start()
@@ -153,9 +156,9 @@ class Generations:
         return {"paused": is_paused}
 
     def _take(self, lessons: int, weights: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> None:
-        """Make a promoted network the active one (learner's thread), unless it was learnt with an earlier probe."""
+        """Make a promoted network the active one (learner's thread), unless probe or model have changed meanwhile."""
         with self._lock:
-            if lessons == self._lessons:
+            if lessons == self._lessons and self._setup.bundle is not None:
                 self._promote(weights, about)
 
     def _promote(self, weights: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> None:
@@ -207,15 +210,17 @@ class Generations:
         return {"name": self._setup.model_name, "generation": self._engine.generation + 1}
 
     def _tell_learner(self) -> None:
-        bundle = self._setup.bundle
-        if self.learner is None:
-            return
+        bundle, old = self._setup.bundle, self.learner
         if bundle is None or not self._can_learn(bundle):
-            self.learner.pause()  # there is nothing to learn in the lift alone
+            if old is not None:
+                old.rest()  # there is nothing to learn in the lift alone
+        elif old is None:
+            if self._config.finetune.enabled:
+                self._begin(bundle)
         elif self._taught is None or _kind(bundle) != _kind(self._taught):
-            self._begin_again(self.learner, bundle)
+            self._begin_again(old, bundle)
         else:
-            self.learner.use(_host(bundle.weights))
+            old.use(_host(bundle.weights))
 
     def _note(self) -> None:
         if self._base is None:

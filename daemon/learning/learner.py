@@ -69,6 +69,7 @@ class Learner:
         self._starts = 0
         self._counted_steps = 0
         self.is_paused = False
+        self._is_resting = False
         self.state = LearnerState()
 
     def start(self) -> None:
@@ -96,17 +97,26 @@ class Learner:
     def use(self, weights: Weights) -> None:
         """Go on from other weights."""
         self._weights = weights
-        self._orders.append(("use", dict(weights)))
+        self._is_resting = False
+        self._orders += [("use", dict(weights)), self._pace()]
+
+    def rest(self) -> None:
+        """Stop learning until :meth:`use`: the active model has nothing to learn."""
+        self._is_resting = True
+        self._orders.append(self._pace())
 
     def pause(self) -> None:
         """Stop learning until :meth:`resume`; frames are still taken."""
         self.is_paused = True
-        self._orders.append(("pause",))
+        self._orders.append(self._pace())
 
     def resume(self) -> None:
         """Go on learning."""
         self.is_paused = False
-        self._orders.append(("resume",))
+        self._orders.append(self._pace())
+
+    def _pace(self) -> tuple[str]:
+        return ("pause",) if self.is_paused or self._is_resting else ("resume",)
 
     def _run(self) -> None:
         while not self._stop.wait(TICK_S):
@@ -116,6 +126,8 @@ class Learner:
                 self._fail(fault)
 
     def _tick(self) -> None:
+        if not self._starts:
+            self.state.state = self._state()
         if self._pipe is None:
             if len(self._frames) < LEAST_FRAMES or self._starts >= MOST_STARTS:
                 return
@@ -131,7 +143,14 @@ class Learner:
                 pipe.send((kind, some))
         while pipe.poll():
             self._take(*pipe.recv())
-        self.state.state = "paused" if self.is_paused else "learning" if self.state.steps else "waiting for frames"
+        self.state.state = self._state()
+
+    def _state(self) -> str:
+        if self.is_paused:
+            return "paused"
+        if self._is_resting:
+            return "resting: the model has no network to teach"
+        return "learning" if self.state.steps else "waiting for frames"
 
     def _begin_process(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -142,8 +161,7 @@ class Learner:
         self._starts += 1
         self._counted_steps = 0
         self._orders.appendleft(("use", dict(self._weights)))
-        if self.is_paused:
-            self._orders.append(("pause",))
+        self._orders.append(self._pace())
         log.info("fine-tuning starts in process %d", self._process.pid)
 
     def _end_process(self) -> None:

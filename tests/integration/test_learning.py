@@ -20,8 +20,9 @@ from ptychopinn.simulate import Recipe, simulate_scan
 FRAMES = 160
 
 
-def post(daemon, path):
-    request = urllib.request.Request(daemon.addresses()["http"] + "/api/v1/" + path, b"{}", method="POST")
+def post(daemon, path, **body):
+    address, headers = daemon.addresses()["http"] + "/api/v1/" + path, {"Content-Type": "application/json"}
+    request = urllib.request.Request(address, json.dumps(body).encode(), headers, method="POST")
     with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         return json.loads(answer.read())
 
@@ -130,3 +131,20 @@ def test_it_is_off_without_a_network(tmp_path):
         with refusal.value as answer:
             assert answer.code == 409
             assert b"fine-tuning is off" in answer.read()
+
+
+def test_it_rests_while_the_model_has_no_network_and_goes_on_with_one(tmp_path):
+    wanted = settings(tmp_path)
+    with running_daemon(tmp_path, *wanted) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        post(daemon, "models/active", name="none")
+        status_when(viewer, lambda f: f["state"].startswith("resting"))
+        post(daemon, "finetune/pause")
+        status_when(viewer, lambda f: f["state"] == "paused")
+        post(daemon, "models/active", name="shipped")
+        post(daemon, "finetune/resume")
+        status_when(viewer, lambda f: f["state"] == "waiting for frames")
+    without = (*wanted[1:], 'model.bundle="none"')
+    with running_daemon(tmp_path, *without) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        status_when(viewer, lambda f: f["state"] == "off")
+        post(daemon, "models/active", name="shipped")
+        status_when(viewer, lambda f: f["state"] == "waiting for frames")
