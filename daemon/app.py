@@ -41,7 +41,7 @@ from daemon.work import ScanResult, product_rfactor
 from streams.join import Verdict
 
 TICK_S = 0.5
-TRIM_TICKS = (2, 6, 20)  # after so many idle ones
+TRIM_TICKS = (2, 6, 20, 40)  # after so many idle ones; the last scan is improved for some seconds more
 
 log = logging.getLogger(__name__)
 
