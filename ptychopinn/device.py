@@ -9,6 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+SMALL_BYTES = 1 << 19
+"""Arrays of so many bytes stay in a core's cache and in the allocator's heap; larger ones may be mapped, and cleared, anew
+each time, which costs more than a projection."""
+
+MOST_AT_ONCE = 256
+
+
+def frames_at_once(frame_bytes: int, device: torch.device) -> int:
+    """Return how many frames to work on at once: on a CPU those whose array of so many bytes each is small."""
+    return MOST_AT_ONCE if device.type == "cuda" else max(1, SMALL_BYTES // frame_bytes)
+
 
 def choose_device(name: str) -> torch.device:
     """Return the device for ``name``; ``auto`` takes CUDA where there is one, else the CPU.

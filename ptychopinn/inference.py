@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from tensordict import TensorDict
 from torch import Tensor
 
+from ptychopinn.device import frames_at_once
 from ptychopinn.errors import GeometryError
 from ptychopinn.model import Model
 from ptychopinn.model.cnn import Cnn
@@ -26,7 +27,6 @@ from ptychopinn.refine import Refiner
 
 BATCHES = (4, 8, 16, 32, 64)
 MEASURE_S = 0.5
-RFACTOR_BATCH = 32
 MAX_AREA_PX = 1 << 28
 
 
@@ -198,8 +198,9 @@ def rfactor_sums(
 ) -> tuple[float, float]:
     """Return numerator and denominator of :func:`rfactor`, which add up over parts of the frames."""
     misfit = total = 0.0
-    for begin in range(0, len(amplitude), RFACTOR_BATCH):
-        part = slice(begin, begin + RFACTOR_BATCH)
+    at_once = frames_at_once(probe[0].nbytes, probe.device)
+    for begin in range(0, len(amplitude), at_once):
+        part = slice(begin, begin + at_once)
         places = positions_px[part]
         patches = torch.stack([picture.cut(position) for position in places])
         probes = picture.probes_at(places) if isinstance(picture, Refiner) else probe

@@ -34,7 +34,7 @@ from streams.tables import PositionTable
 
 __all__ = ["Join", "Verdict"]
 
-_KEPT_ACCOUNTS = 1000
+_KEPT_ACCOUNTS = 64
 _KEPT_NAMES = 10_000
 _CLOSE_AFTER_S = 2.0
 _FLOOD = "too-many-scans"

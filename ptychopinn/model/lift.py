@@ -15,6 +15,8 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from ptychopinn.device import frames_at_once
+
 
 class Lift:
     """The lift for one probe ``(modes, N, N)`` complex64, photon units."""
@@ -34,14 +36,22 @@ class Lift:
     def predict(self, group: TensorDict) -> Tensor:
         """Return patches ``(B, C, N, N)`` complex64 for ``images`` ``(B, C, N, N)``, amplitudes, -1 = no data."""
         images: Tensor = group["images"]
+        groups, members, n = images.shape[:3]
+        patches = torch.empty(images.shape, dtype=torch.complex64, device=images.device)
+        at_once = max(1, frames_at_once(n * n * patches.element_size(), images.device) // members)
+        for begin in range(0, groups, at_once):
+            part = slice(begin, begin + at_once)
+            patches[part] = self._predict(images[part], group["coords_relative"][part] if members > 1 else None)
+        return patches
+
+    def _predict(self, images: Tensor, relative_px: Tensor | None) -> Tensor:
         amplitude = torch.fft.ifftshift(images, dim=(-2, -1)).flatten(0, 1)
-        members = images.shape[1]
         patches = self._first(amplitude)
         for _ in range(self.projections - 1):
-            if members > 1:
-                patches = self._share(patches, group["coords_relative"])
+            if relative_px is not None:
+                patches = self._share(patches, relative_px)
             patches = self._project(patches, amplitude)
-        return patches.reshape(images.shape)
+        return patches.view(images.shape)
 
     def _first(self, amplitude: Tensor) -> Tensor:
         """Project the empty object: one inverse transform a mode."""

@@ -24,6 +24,7 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ptychopinn.device import frames_at_once
 from ptychopinn.model.optics import Optics, Step
 from ptychopinn.model.overlap import Overlap
 
@@ -199,12 +200,12 @@ class LiftNet:
 
     name = "lift"
 
-    def __init__(self, probe: Tensor, network: CorrectionNet, projections: int = 2, chunk_frames: int = 16) -> None:
+    def __init__(self, probe: Tensor, network: CorrectionNet, projections: int = 2) -> None:
         self.probe = probe
         self.optics = Optics(probe[None])
         self.network = network
         self.projections = projections
-        self._chunk_frames = chunk_frames
+        self._at_once = frames_at_once(probe.shape[-1] ** 2 * probe.element_size(), probe.device)
 
     def predict(self, group: TensorDict, start: Tensor | None = None, support: Tensor | None = None) -> Tensor:
         """Return patches ``(B, C, N, N)`` complex64 for a DiffractionGroup.
@@ -225,8 +226,8 @@ class LiftNet:
         amplitude = torch.fft.ifftshift(images, dim=(-2, -1)).flatten(0, 1)[None]
         begun, around = (None if t is None else t.flatten(0, 1)[None] for t in (start, support))
         parts = []
-        for begin in range(0, amplitude.shape[1], self._chunk_frames):
-            part = slice(begin, begin + self._chunk_frames)
+        for begin in range(0, amplitude.shape[1], self._at_once):
+            part = slice(begin, begin + self._at_once)
             some, near = (None if t is None else t[:, part] for t in (begun, around))
             parts.append(look(self.network, self.optics, amplitude[:, part], some, near, self.projections))
         return torch.cat(parts, dim=1)[0].view(images.shape)
