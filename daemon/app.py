@@ -21,7 +21,7 @@ from daemon.intake import Intake
 from daemon.journal import NOTED_OPTICS, ScanNames, StoredStart
 from daemon.learning import Generations
 from daemon.ledger import Ledger, LedgerEvents
-from daemon.memory import give_memory_back, trim
+from daemon.memory import keep_pages, trim
 from daemon.metrics import Metrics
 from daemon.notify import Systemd
 from daemon.output import ProductWriter
@@ -56,7 +56,7 @@ class Daemon:
     """
 
     def __init__(self, config: Config) -> None:
-        give_memory_back()
+        keep_pages()
         setup = Setup(config)
         torch.set_num_threads(setup.threads)
         self._config = config

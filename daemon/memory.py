@@ -1,9 +1,8 @@
-"""The C library's allocator, told to give memory back: a daemon that runs for a year must not keep its peaks.
+"""The C library's allocator, told what to keep: pages for the next batch, but no peaks for a year.
 
-By itself it learns from the first large arrays that are freed to keep such arrays in its heaps, where they leave holes: that
-was a megabyte a scan. Smaller ones still do, from scan to scan more of them, and only the top of a heap goes back by itself;
-``trim`` gives all. Arrays that are mapped anew are slow, so what is computed again and again stays below 1 MiB
-(:func:`ptychopinn.device.frames_at_once`).
+Each batch makes and drops arrays of some MiB. Where the allocator maps each of them anew, the system clears every page of it
+again, which cost half of the lift's time. So arrays up to 32 MiB, its limit, come from the heaps, whose free pages ``trim``
+gives back when a scan is over.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 """Names of glibc's ``mallopt``."""
 
 
-def give_memory_back() -> None:
-    """Have arrays of 1 MiB and more mapped by themselves, and the heaps, four at most, trimmed. Without glibc: nothing."""
+def keep_pages() -> None:
+    """Have arrays below 32 MiB come from the heaps, four at most, each with up to 128 MiB free. Without glibc: nothing."""
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-        for name, value in ((MMAP_THRESHOLD, 1 << 20), (TRIM_THRESHOLD, 4 << 20), (ARENA_MAX, 4)):
+        for name, value in ((MMAP_THRESHOLD, 32 << 20), (TRIM_THRESHOLD, 128 << 20), (ARENA_MAX, 4)):
             mallopt(name, value)
 
 
