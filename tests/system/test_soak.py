@@ -33,7 +33,9 @@ INF = float("inf")
 SCAN_S = 6.0
 CALIBRATIONS, CALIBRATION_SCANS, WARM_UP_SCANS = 3, 4, 5
 RECORDED_FRAMES = 516
-SETTLE_S = 30.0  # the last scan is improved for 10 s after its end; then memory goes back to the system
+IMPROVED_S, SETTLE_S = 15.0, 15.0
+"""The last scan is improved for 10 s after its end; 20 s after it memory has gone back to the system."""
+
 STAYING_VIEWERS = 15
 MEMORY_RATIO = 0.02
 MEMORY_NOISE_BYTES = 128 << 20
@@ -213,6 +215,7 @@ def repeat_for(rate_hz: float) -> int:
 def settled(daemon: Serving, viewers: subprocess.Popen[str]) -> dict[str, int]:
     """Return what the daemon holds without a network, with those viewers alone that stay, when it has had time to tidy up."""
     assert daemon.ask("/api/v1/models/active", {"name": "none"})["name"] == "none"  # networks differ in size
+    threading.Event().wait(IMPROVED_S)  # pictures of the last scan would wait for those that are stuck
     assert tell(viewers, "quiet") == "quiet"
     wait_until(
         lambda: daemon.ask("/api/v1/status")["subscribers"] == STAYING_VIEWERS, "the viewers that left are there"
