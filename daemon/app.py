@@ -94,7 +94,6 @@ class Daemon:
         store = None if self._journal is None else Store(self._journal.has, self._journal.read)
         self._engine = Engine(setup.probe, setup.models, setup.engine_options(), self.metrics, events, store)
         self._generations = Generations(setup, config, self.metrics, self._engine)
-        self._engine.pupil = self._generations.learner
         count_misfit = self.metrics.misfits.inc
         self._examiner = Diagnoses(setup, config, self.book, self._engine, self._generations, count_misfit).examiner
         self._engine.examiner = self._examiner

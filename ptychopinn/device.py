@@ -16,9 +16,9 @@ each time, which costs more than a projection."""
 MOST_AT_ONCE = 256
 
 
-def frames_at_once(frame_bytes: int, device: torch.device) -> int:
-    """Return how many frames to work on at once: on a CPU those whose array of so many bytes each is small."""
-    return MOST_AT_ONCE if device.type == "cuda" else max(1, SMALL_BYTES // frame_bytes)
+def frames_at_once(frame: torch.Tensor) -> int:
+    """Return how many frames like this to work on at once where it is: on a CPU those that make a small array."""
+    return MOST_AT_ONCE if frame.device.type == "cuda" else max(1, SMALL_BYTES // frame.nbytes)
 
 
 def choose_device(name: str) -> torch.device:

@@ -198,7 +198,7 @@ def rfactor_sums(
 ) -> tuple[float, float]:
     """Return numerator and denominator of :func:`rfactor`, which add up over parts of the frames."""
     misfit = total = 0.0
-    at_once = frames_at_once(probe[0].nbytes, probe.device)
+    at_once = frames_at_once(probe[0])
     for begin in range(0, len(amplitude), at_once):
         part = slice(begin, begin + at_once)
         places = positions_px[part]

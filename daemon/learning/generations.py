@@ -55,7 +55,7 @@ class Generations:
         self._taught: Bundle | None = None  # whose network the learner was made for
         if config.finetune.enabled and self._base is not None and self._can_learn(self._base):
             self._go_on()
-            self.learner = self._new_learner(self._active())
+            self._begin(self._active())
 
     def _can_learn(self, bundle: Bundle) -> bool:
         """Whether a network can be fine-tuned here: the lift's in groups of one, a cnn if physics is known for its output."""

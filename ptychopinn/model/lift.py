@@ -36,9 +36,9 @@ class Lift:
     def predict(self, group: TensorDict) -> Tensor:
         """Return patches ``(B, C, N, N)`` complex64 for ``images`` ``(B, C, N, N)``, amplitudes, -1 = no data."""
         images: Tensor = group["images"]
-        groups, members, n = images.shape[:3]
+        groups, members = images.shape[:2]
         patches = torch.empty(images.shape, dtype=torch.complex64, device=images.device)
-        at_once = max(1, frames_at_once(n * n * patches.element_size(), images.device) // members)
+        at_once = max(1, frames_at_once(self.probe[0]) // members)
         for begin in range(0, groups, at_once):
             part = slice(begin, begin + at_once)
             patches[part] = self._predict(images[part], group["coords_relative"][part] if members > 1 else None)

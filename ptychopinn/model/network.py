@@ -205,7 +205,7 @@ class LiftNet:
         self.optics = Optics(probe[None])
         self.network = network
         self.projections = projections
-        self._at_once = frames_at_once(probe.shape[-1] ** 2 * probe.element_size(), probe.device)
+        self._at_once = frames_at_once(probe[0])
 
     def predict(self, group: TensorDict, start: Tensor | None = None, support: Tensor | None = None) -> Tensor:
         """Return patches ``(B, C, N, N)`` complex64 for a DiffractionGroup.
