@@ -22,12 +22,13 @@ def running_prometheus(folder: Path, config: dict[str, Any]) -> Iterator[str]:
     with (folder / "prometheus.log").open("w") as log:
         process = subprocess.Popen(["prometheus", *arguments], stderr=subprocess.PIPE, text=True)
         try:
-            address = ""
-            for line in process.stderr:
+            address, ready = "", False
+            for line in process.stderr:  # the two lines come in either order; the first names port 0
                 log.write(line)
-                if "address=127.0.0.1:" in line:
+                if "address=127.0.0.1:" in line and "address=127.0.0.1:0" not in line:
                     address = "http://" + line.split("address=")[1].split()[0]
-                if "Server is ready to receive web requests" in line:
+                ready = ready or "Server is ready to receive web requests" in line
+                if address and ready:
                     break
             assert process.poll() is None, (folder / "prometheus.log").read_text()
             yield address
