@@ -21,7 +21,7 @@ from daemon.intake import Intake
 from daemon.journal import NOTED_OPTICS, ScanNames, StoredStart
 from daemon.learning import Generations
 from daemon.ledger import Ledger, LedgerEvents
-from daemon.memory import keep_pages, trim
+from daemon.memory import keep_pages, tidy
 from daemon.metrics import Metrics
 from daemon.notify import Systemd
 from daemon.output import ProductWriter
@@ -41,7 +41,7 @@ from daemon.work import ScanResult, product_rfactor
 from streams.join import Verdict
 
 TICK_S = 0.5
-TRIM_TICKS = (2, 6, 20, 40)  # after so many idle ones; the last scan is improved for some seconds more
+TIDY_TICKS = (2, 6, 20, 40)  # after so many idle ones; the last scan is improved for some seconds more
 
 log = logging.getLogger(__name__)
 
@@ -343,6 +343,6 @@ class Daemon:
         self.hub.publish_status(status)
         self.metrics.set_state(status["phase"], bool(status["degraded"]))
         self._idle_ticks = self._idle_ticks + 1 if status["phase"] == "idle" else 0
-        if self._idle_ticks in TRIM_TICKS:
-            trim()
+        if self._idle_ticks in TIDY_TICKS:
+            tidy()
         self._systemd.say(f"STATUS={status['sentence']}", *["WATCHDOG=1"] * self._view.health.is_alive)

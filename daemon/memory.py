@@ -1,13 +1,17 @@
-"""The C library's allocator, told what to keep: pages for the next batch, but no peaks for a year.
+"""What is kept in memory: pages for the next batch, but no peaks for a year.
 
 Each batch makes and drops arrays of some MiB. Where the allocator maps each of them anew, the system clears every page of it
-again, which cost half of the lift's time. So arrays up to 32 MiB, its limit, come from the heaps, whose free pages ``trim``
+again, which cost half of the lift's time. So arrays up to 32 MiB, its limit, come from the heaps, whose free pages ``tidy``
 gives back when a scan is over.
+
+Networks that were swapped and WebSockets that were closed stay behind in reference cycles, up to 100 MB of them until
+Python's collector comes to its oldest generation. ``tidy`` has it come; ``spare`` makes that short.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 from contextlib import suppress
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
@@ -22,7 +26,14 @@ def keep_pages() -> None:
             mallopt(name, value)
 
 
-def trim() -> None:
-    """Give back what is free inside the heaps: call it when a scan is over. Takes milliseconds; without glibc: nothing."""
+def spare() -> None:
+    """Have the collector pass over all that exists now, which stays to the end: call it when the daemon is ready."""
+    gc.collect()
+    gc.freeze()
+
+
+def tidy() -> None:
+    """Collect what only cycles hold and give back what is free inside the heaps: call it when a scan is over."""
+    gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from daemon.files.product import Product, write_product
-from daemon.memory import trim
+from daemon.memory import tidy
 from daemon.scans import PRODUCT_NAME
 
 CHECKPOINTS = "product.[0-9]*.h5"
@@ -90,7 +90,7 @@ class ProductWriter:
                     log.exception("the end of the scan in %s was not told to all", folder)
                     self.failure = f"the record of the scan in {folder} was not written: {fault}"
                 del make, on_written  # they hold the scan's arrays
-                trim()
+                tidy()
 
     def _write(self, folder: Path, make: MakeProduct, is_final: bool) -> Path | None:
         try:

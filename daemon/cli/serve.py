@@ -12,6 +12,7 @@ import typer
 from daemon.app import Daemon
 from daemon.config import Config
 from daemon.logs import start_logging
+from daemon.memory import spare
 
 
 def run_daemon(config: Config, as_json: bool) -> None:
@@ -27,6 +28,7 @@ def run_daemon(config: Config, as_json: bool) -> None:
         signal.signal(number, ask)
     daemon = Daemon(config)
     daemon.start()
+    spare()
     if as_json:
         typer.echo(json.dumps(daemon.addresses()))
     asked.wait()

@@ -52,8 +52,10 @@ class Feed:
         return bool(self._stale)
 
     def close(self) -> None:
-        """Leave the hub."""
+        """Leave the hub, and let go of what waits."""
         self._hub.unsubscribe(self._put)
+        with self._lock:
+            self._events.clear()
 
     def greeting(self) -> Iterator[Message]:
         """What a new viewer gets: last scan, last status, and the whole picture of the current scan."""

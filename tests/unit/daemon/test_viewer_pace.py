@@ -47,3 +47,11 @@ def test_more_queued_than_the_picture_is_becomes_the_picture() -> None:
     assert hub.snapshot("scan-1", "network") == hub.snapshot("scan-1", "network")
     assert feed.coalesced == len(patches)
     feed.close()
+
+
+def test_a_viewer_that_left_holds_nothing() -> None:
+    hub = UpdateHub()
+    feed = Feed(hub, lambda: None)
+    hub.publish_status({"phase": "idle"})
+    feed.close()
+    assert list(feed.messages()) == []
