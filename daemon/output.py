@@ -89,7 +89,9 @@ class ProductWriter:
                 except Exception as fault:  # the thread must not end
                     log.exception("the end of the scan in %s was not told to all", folder)
                     self.failure = f"the record of the scan in {folder} was not written: {fault}"
-                del make, on_written  # they hold the scan's arrays
+            is_over = on_written is not None
+            del make, on_written  # they hold the scan's arrays
+            if is_over:
                 tidy()
 
     def _write(self, folder: Path, make: MakeProduct, is_final: bool) -> Path | None:

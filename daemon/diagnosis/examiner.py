@@ -158,26 +158,31 @@ class Examiner:
 
     def _run(self) -> None:
         torch.set_num_threads(1)
-        while (job := self._jobs.get()) is not None and not self._stopping.is_set():
-            scan_id, frames, changes = job
-            begun = time.monotonic()
-            scan = self._state.scans.get(scan_id)
-            if changes != self._changes:
-                if scan is not None:
-                    scan.is_pending, scan.next_look, scan.looks = False, len(frames), 0
-                continue
-            try:
-                self._look(scan_id, frames)
-            except Exception as fault:  # the scan goes on without a diagnosis
-                if not self._stopping.is_set():
-                    log.warning(
-                        "scan %s was not examined: %s", scan_id, fault, exc_info=not isinstance(fault, DaemonError)
-                    )
-                    self._events.on_said(scan_id, f"the first frames could not be examined: {fault}")
-            self._state.doing, self._state.last_s = "waiting for frames", time.monotonic() - begun
-            self._state.looks += 1
+        while self._examine_next():
+            pass  # nothing of a job is held while the next one is waited for
+
+    def _examine_next(self) -> bool:
+        job = self._jobs.get()
+        if job is None or self._stopping.is_set():
+            return False
+        scan_id, frames, changes = job
+        begun = time.monotonic()
+        scan = self._state.scans.get(scan_id)
+        if changes != self._changes:
             if scan is not None:
-                scan.is_pending = False
+                scan.is_pending, scan.next_look, scan.looks = False, len(frames), 0
+            return True
+        try:
+            self._look(scan_id, frames)
+        except Exception as fault:  # the scan goes on without a diagnosis
+            if not self._stopping.is_set():
+                log.warning("scan %s was not examined: %s", scan_id, fault, exc_info=not isinstance(fault, DaemonError))
+                self._events.on_said(scan_id, f"the first frames could not be examined: {fault}")
+        self._state.doing, self._state.last_s = "waiting for frames", time.monotonic() - begun
+        self._state.looks += 1
+        if scan is not None:
+            scan.is_pending = False
+        return True
 
     def _look(self, scan_id: str, frames: Frames) -> None:
         amplitude = torch.stack([pattern for pattern, _ in frames]).cpu()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
+
 import pytest
 import torch
 
@@ -33,6 +36,19 @@ def test_scans_that_come_faster_than_they_are_looked_at_do_not_pile_up() -> None
             examiner.examine(f"scan-{number}", FRAMES)
             examined += 1
     assert examined == MOST_JOBS
+
+
+def test_frames_that_were_looked_at_are_let_go_while_none_wait() -> None:
+    options = ExaminerOptions(is_enabled=False)  # it looks at nothing, but takes the frames
+    events = ExaminerEvents(lambda: torch.ones(1, 16, 16), lambda: False, nothing, nothing, nothing)
+    examiner, is_free = Examiner(options, events), threading.Event()
+    frame = torch.ones(16, 16)
+    weakref.finalize(frame, is_free.set)
+    examiner.start()
+    examiner.examine("scan", [(frame, (0.0, 0.0))])
+    del frame
+    assert is_free.wait(60)
+    examiner.stop()
 
 
 class _Clock:
