@@ -79,10 +79,8 @@ class Publishing:
         self._next_checkpoint = now + max(self._options.checkpoint_s, (now - begun) / CHECKPOINT_SHARE)
 
     def _emit(self, work: ScanWork, layer: LayerName, generation: int, is_complete: bool) -> int:
-        pixel_size_m = self._options.pixel_size_m(work.scan_id)
         update = work.update(
             layer,
-            pixel_size_m=None if pixel_size_m is None else pixel_size_m * work.pixel_ratio,
             frames_received=self._events.frames_received(work.scan_id),
             generation=generation,
             time_ns=time.time_ns(),

@@ -119,6 +119,7 @@ class ScanWork:
     ) -> None:
         self.scan_id = scan_id
         self._probe = probe
+        self._pixel_size_m = options.pixel_size_m
         n = probe.shape[-1]
         is_kept = options.gridsize > 1 or look_again is not None
         weight = probe.abs().square().sum(0)
@@ -156,6 +157,12 @@ class ScanWork:
         self._to_settle: list[int] = []
         self._sums: dict[str, tuple[float, float]] = {}
         self._random = np.random.default_rng(0)
+
+    @property
+    def pixel_size_m(self) -> float | None:
+        """The object's pixel as it is corrected; None while the optics are not known."""
+        known_m = self._pixel_size_m(self.scan_id)
+        return None if known_m is None else known_m * self.pixel_ratio
 
     def group(self, frames: Sequence[GroupFrame]) -> list[TensorDict]:
         """Take the frames of a batch; return their groups."""
@@ -288,7 +295,6 @@ class ScanWork:
         self,
         layer: LayerName,
         *,
-        pixel_size_m: float | None,
         frames_received: int,
         generation: int,
         time_ns: int,
@@ -309,7 +315,7 @@ class ScanWork:
             layer=layer,
             shape=source.shape,
             origin_px=source.origin_px,
-            pixel_size_m=pixel_size_m,
+            pixel_size_m=self.pixel_size_m,
             frames_stitched=self.stitched,
             frames_received=frames_received,
             model_generation=generation,
