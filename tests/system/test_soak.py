@@ -42,7 +42,7 @@ MEMORY_NOISE_BYTES = 48 << 20
 """What a run under half an hour may add: pages that a heap holds for a few bytes. Compared is what is held between scans:
 within one, memory breathes by hundreds of MiB with what waits for stuck viewers and for the device."""
 
-SETTINGS = ("limits.journal_bytes=200000000", "publish.period_s=0.1")
+SETTINGS = ("limits.journal_bytes=1000000000", "publish.period_s=0.1")
 
 pytestmark = [pytest.mark.system, pytest.mark.soak]
 
