@@ -82,16 +82,16 @@ class ProductWriter:
                 if not self._jobs:
                     return
                 folder, (make, on_written) = self._jobs.popitem(last=False)
-            written = self._write(folder, make, is_final=on_written is not None)
+            is_final = on_written is not None
+            written = self._write(folder, make, is_final=is_final)
             if on_written is not None:
                 try:
                     on_written(written)
                 except Exception as fault:  # the thread must not end
                     log.exception("the end of the scan in %s was not told to all", folder)
                     self.failure = f"the record of the scan in {folder} was not written: {fault}"
-            is_over = on_written is not None
             del make, on_written  # they hold the scan's arrays
-            if is_over:
+            if is_final:
                 tidy()
 
     def _write(self, folder: Path, make: MakeProduct, is_final: bool) -> Path | None:
