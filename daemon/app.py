@@ -41,7 +41,8 @@ from daemon.work import ScanResult, product_rfactor
 from streams.join import Verdict
 
 TICK_S = 0.5
-TIDY_TICKS = (2, 6, 20, 40)  # after so many idle ones; the last scan is improved for some seconds more
+TIDY_FIRST, TIDY_EVERY = 2, 20
+"""Ticks: memory goes back soon after the last scan, and again, since that scan is improved and slow viewers go later."""
 
 log = logging.getLogger(__name__)
 
@@ -256,8 +257,7 @@ class Daemon:
                 scan_id,
                 state=state,
                 ended=ended,
-                rfactor=product_rfactor(result.rfactors),
-                rfactor_network=result.rfactors.get("network"),
+                **_figures(result),
                 model_generation=self._engine.generation,
                 product=None if path is None else str(path),
                 verdict=body,
@@ -294,13 +294,11 @@ class Daemon:
         scan_id, record = result.scan_id, self.book.get(result.scan_id)
         if record is None or record.product is None or not Path(record.product).exists() or self._stopping.is_set():
             return
-        rfactors = result.rfactors
 
         def on_written(path: Path | None) -> None:
             if path is not None:
-                rfactor = product_rfactor(rfactors)
-                self.book.change(scan_id, rfactor=rfactor, rfactor_network=rfactors["network"])
-                log.info("scan %s: improved after its end, R %.4f", scan_id, rfactor)
+                found = self.book.change(scan_id, **_figures(result))
+                log.info("scan %s: improved after its end, R %.4f", scan_id, found.rfactor)
 
         self._writer.finish(self.book.folder(scan_id), lambda: self._product(result, record.ended), on_written)
 
@@ -343,6 +341,15 @@ class Daemon:
         self.hub.publish_status(status)
         self.metrics.set_state(status["phase"], bool(status["degraded"]))
         self._idle_ticks = self._idle_ticks + 1 if status["phase"] == "idle" else 0
-        if self._idle_ticks in TIDY_TICKS:
+        if self._idle_ticks % TIDY_EVERY == TIDY_FIRST:
             tidy()
         self._systemd.say(f"STATUS={status['sentence']}", *["WATCHDOG=1"] * self._view.health.is_alive)
+
+
+def _figures(result: ScanResult) -> dict[str, float | None]:
+    """Return what a scan's record says of how good its picture is."""
+    return {
+        "rfactor": product_rfactor(result.rfactors),
+        "rfactor_network": result.rfactors.get("network"),
+        "expected_correlation": None if result.certainty is None else result.certainty.expected_correlation,
+    }

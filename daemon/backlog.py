@@ -23,6 +23,7 @@ from streams.frame import PositionM, ScanPoint
 
 MOST_SCANS = 4
 PATIENCE_S = 0.5
+BEHIND_S = 2.0  # a device whose oldest frame has waited for longer is behind
 
 Read = Callable[[str, int], NDArray[Any] | None]
 
@@ -78,6 +79,13 @@ class Backlog:
     def on_disk(self) -> int:
         """Points that have to be read back."""
         return sum(len(scan.stored) for scan in self._scans.copy().values())
+
+    @property
+    def age_s(self) -> float:
+        """How long the oldest of what waits has waited, s; 0 where nothing waits."""
+        with self._changed:
+            oldest_ns = min((scan.oldest_ns for scan in self._scans.values() if len(scan)), default=None)
+        return 0.0 if oldest_ns is None else max(0.0, (time.monotonic_ns() - oldest_ns) / 1e9)
 
     def put(self, points: Iterable[ScanPoint]) -> None:
         """Add points; those without pixels are in the store."""
@@ -147,10 +155,7 @@ class Backlog:
 
     def _is_late(self) -> bool:
         """Whether a point has waited too long for all to be taken in order."""
-        since_ns = time.monotonic_ns() - round(1e9 * PATIENCE_S)
-        return any(
-            scan.stored or (scan.fresh and scan.fresh[0].received_ns < since_ns) for scan in self._scans.values()
-        )
+        return any(scan.stored for scan in self._scans.values()) or self.age_s > PATIENCE_S
 
     def _in_order(self, is_late: bool) -> list[str]:
         waiting = [scan_id for scan_id, scan in self._scans.items() if len(scan)]
@@ -190,6 +195,12 @@ class _Waiting:
     def __len__(self) -> int:
         return len(self.fresh) + len(self.stored)
 
+    @property
+    def oldest_ns(self) -> int:
+        """When the oldest point came; there is one."""
+        firsts = [self.fresh[0].received_ns] if self.fresh else []
+        return min([*firsts, self.stored.oldest_ns] if self.stored else firsts)
+
     def pop(self, scan_id: str, most: int, is_late: bool) -> list[ScanPoint]:
         """Return up to ``most`` points: the newest ones, those in memory first, where points are late."""
         pop = self.fresh.pop if is_late else self.fresh.popleft
@@ -211,6 +222,10 @@ class _Stored:
 
     def __len__(self) -> int:
         return len(self._indexes)
+
+    @property
+    def oldest_ns(self) -> int:
+        return self._received[0]
 
     def push(self, point: ScanPoint) -> None:
         self._indexes.append(point.index)

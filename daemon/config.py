@@ -265,7 +265,9 @@ class ModelOptions(Section):
     batch_frames: Count = Field(32, description="Most frames of a batch.")
     batch_timeout_s: Positive = Field(0.05, description="Longest wait of the engine for frames, s.")
     gridsize: Literal[1, 2] = Field(1, description="Groups of gridsize squared frames.")
-    dtype: Literal["float32"] = Field("float32", description="Number type of the model.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Number type of the lift's network; auto: bfloat16 on a GPU that has it."
+    )
     projections: Annotated[int, Field(ge=1, le=16)] = Field(
         2, description="Of the plain lift; a bundle states its own."
     )

@@ -5,7 +5,7 @@ A frame whose computation fails is refused alone. Each frame is shown at once: b
 its network) while that keeps up in a share of the time, else by the quick one (the lift alone), and looked at again later.
 The time that is left goes to second looks and to the refiner, in slices so short that a waiting frame hardly notices. When
 a scan has ended both go on for ``refine_finish_s``, and longer where a frame has not yet had its first few visits, unless
-another scan's frames come.
+another scan's frames come. A device that is behind when another scan begins gives earlier ones no second looks any more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from tensordict import TensorDict
 
-from daemon.backlog import Backlog, Finish, Lost, Store
+from daemon.backlog import BEHIND_S, Backlog, Finish, Lost, Store
 from daemon.errors import DaemonError
 from daemon.events import EngineEvents, Examiner, Pupil
 from daemon.metrics import Metrics
@@ -145,6 +145,11 @@ class Engine:
     def backlog(self) -> tuple[int, int]:
         """Frames that wait for the device, and how many of them have to be read back from the disk."""
         return len(self._queue), self._queue.on_disk
+
+    @property
+    def backlog_age_s(self) -> float:
+        """How long the oldest frame that waits for the device has waited, s."""
+        return self._queue.age_s
 
     @property
     def is_finishing(self) -> bool:
@@ -330,6 +335,9 @@ class Engine:
 
     def _scan(self, scan_id: str) -> ScanWork:
         if scan_id not in self._work:
+            if self._queue.age_s > BEHIND_S:
+                for work in self._work.values():
+                    work.give_way()
             self._work[scan_id] = self._new_work(scan_id)
         return self._work[scan_id]
 

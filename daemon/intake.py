@@ -26,6 +26,9 @@ from streams.frame import Frame, Position, PositionNews
 
 TAKE_FRAMES = 512
 TICK_S = 0.05
+TURN_S = 0.02
+"""A turn begins no sooner after the one before, unless much waits: each has the disk and the engine's lock wait for it."""
+
 HEADER_BYTES = 512
 POSITION_BYTES = 160
 
@@ -137,6 +140,8 @@ class Intake:
             is_over = not items and self._stop.is_set()
             ledger.guard(self._turn, items, is_over)
             ledger.guard(ledger.tick)
+            if len(self._incoming) < TAKE_FRAMES:
+                self._stop.wait(max(0.0, ledger.beat + TURN_S - time.monotonic()))
         if self._ends_scans:
             ledger.guard(ledger.end_all)
 

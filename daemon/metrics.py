@@ -73,6 +73,9 @@ class Metrics:
         self.snapshots_published = counter("snapshots_published", "Layer updates published.")
         self.subscribers = gauge("subscribers", "Viewers, over ZeroMQ and in browsers.")
         self.rfactor = gauge("rfactor", "R-factor of a layer of the newest scan.", "layer")
+        self.expected_correlation = gauge(
+            "expected_correlation", "Phase correlation with the truth to expect of a layer of the newest scan.", "layer"
+        )
         self.refine_updates = counter("refine_updates", "Frame updates of the refined layer.")
         self.coverage = gauge("coverage_ratio", "Share of the newest scan's canvas above 5 % of the greatest weight.")
         self.model_generation = gauge("model_generation", "Generation of the active model.")
@@ -81,6 +84,10 @@ class Metrics:
         self.device_memory = gauge("device_memory_bytes", "Memory held on the device.")
         self.stage_failures = counter("stage_failures", "Faults inside a stage, which goes on after them.", "stage")
         self.backlog_frames = gauge("backlog_frames", "Frames that wait on the disk for a device that is behind.")
+        self.backlog_age = gauge(
+            "backlog_age_seconds",
+            "How long the oldest frame that waits for the device, in memory or on the disk, has waited.",
+        )
         self.journal_bytes = gauge("journal_bytes", "Size of the journal.")
         self.journal_skipped = counter("journal_frames_skipped", "Frames that could not be written to the journal.")
         self.journal_behind = gauge("journal_behind", "1 while frames are not on the disk before they count.")

@@ -67,6 +67,8 @@ class Publishing:
                 work.next_refined = time.monotonic() + max(REFINED_PERIOD_S, size_bytes / REFINED_BYTES_PER_S)
             for layer, value in work.rfactors.items():
                 self._metrics.rfactor.labels(layer).set(value)
+            if work.certainty is not None:
+                self._metrics.expected_correlation.labels("refined").set(work.certainty.expected_correlation)
 
     def _checkpoint_due(self, works: Collection[ScanWork]) -> None:
         begun = time.monotonic()

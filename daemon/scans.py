@@ -41,6 +41,7 @@ class ScanRecord:
     ended: str | None = None
     rfactor: float | None = None
     rfactor_network: float | None = None
+    expected_correlation: float | None = None
     model_generation: int = 0
     product: str | None = None
     pixel_size_m: float | None = None
@@ -111,6 +112,11 @@ class ScanBook:
         """Return a record."""
         with self._lock:
             return self._records.get(scan_id)
+
+    def running(self) -> list[str]:
+        """Return the scans that are not at their end, oldest first."""
+        with self._lock:
+            return [record.id for record in self._records.values() if record.state in RUNNING]
 
     def listing(self, verdict_of: Callable[[str], dict[str, Any]]) -> list[dict[str, Any]]:
         """Return all records, newest first; running scans with their account as it stands."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -39,11 +40,14 @@ from ptychopinn.geometry import crop
 from ptychopinn.model import build_model
 from ptychopinn.model.network import LiftNet
 from ptychopinn.physics import propagate
+from ptychopinn.precision import with_dtype
 from streams.codecs import CODECS, Codec
 from streams.frame import NO_GEOMETRY, StreamGeometry
 from streams.join import Join
 from streams.positions import raster_positions, spiral_positions
 from streams.source import OnMessage, Source
+
+log = logging.getLogger(__name__)
 
 KEPT_OPTICS = 64
 HOLD_S = 5.0
@@ -106,7 +110,12 @@ class Setup:
         quick = build_model("lift", self.probe, projections=self._config.model.projections)
         if bundle is None:
             return Models(quick, None)
-        model = model_for(build_network(bundle, path), bundle, path, self.probe, self._config.model.gridsize)
+        model, refused = with_dtype(
+            model_for(build_network(bundle, path), bundle, path, self.probe, self._config.model.gridsize),
+            self._config.model.dtype,
+        )
+        if refused:
+            log.warning("the model %s stays in float32: %s", bundle.name, refused)
         return Models(quick, model) if isinstance(model, LiftNet) else Models(model, None)
 
     def optics_of(self, scan_id: str | None = None) -> ScanOptics:
@@ -287,6 +296,7 @@ class Setup:
             position_corrections_m=corrections_m,
             verdict=verdict,
             rfactors=result.rfactors,
+            certainty={} if result.certainty is None else result.certainty._asdict(),
             configuration=self._config.model_dump_json(indent=1),
             model_name=self.model_name,
             model_sha256="" if self.bundle is None else self.bundle.sha256,

@@ -34,13 +34,21 @@ def _stream_trouble(stream: dict[str, Any], state: str) -> list[str]:
     return [f"the {stream['name']} stream {stream['endpoint']} is not connected"]
 
 
+def _listed(names: list[str]) -> str:
+    """Return up to three names, and how many more."""
+    more = [f"{len(names) - 3} more"] if len(names) > 3 else []
+    *some, last = [*names[:3], *more]
+    return f"{', '.join(some)} and {last}" if some else last
+
+
 def situation(status: dict[str, Any]) -> str:
     """Return one sentence on what the daemon does, and the worst that is wrong."""
     phase = status["phase"]
     troubles = [*status["degraded"], *([str(status["failure"])] if status["failure"] else [])]
-    if status["backlog_on_disk"]:
+    if status["is_behind"]:
         troubles.append(
-            f"the device is slower than the detector: {status['backlog_frames']} frames wait, the newest are shown first"
+            f"the device is slower than the detector: {status['backlog_frames']} frames wait, the oldest for "
+            f"{status['backlog_age_s']:.0f} s; none is lost"
         )
     troubles += [sink["trouble"] for sink in status.get("sinks", []) if sink["trouble"]]
     troubles += status.get("notes", [])
@@ -49,8 +57,12 @@ def situation(status: dict[str, Any]) -> str:
     troubles += [trouble for stream in status["streams"] for trouble in _stream_trouble(stream, phase)]
     if phase == "starting":
         return "Starting."
+    if phase == "stopping" and not status["scans_unfinished"]:
+        return "Stopping."
     if phase in ("ready", "idle"):
         words = "Waiting for a scan."
+    elif phase == "finishing" and status["scan_state"] != phase:
+        words = f"Finishing {_listed(status['scans_unfinished'])}; a later scan is done."
     else:
         due = status["expected_frames"]
         of = f" of {due}" if due is not None else ""

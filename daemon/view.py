@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.backlog import BEHIND_S
 from daemon.engine import Engine
 from daemon.health import Health
 from daemon.intake import Intake
@@ -88,8 +89,9 @@ class View:
         verdict = record.verdict if record is not None else None
         if scan_id is not None and record is not None and record.state in RUNNING:
             verdict = self._verdict_of(scan_id).as_dict()
-        phase, troubles = self._phase(None if record is None else record.state), self.health.troubles()
-        waiting, on_disk = self._engine.backlog
+        unfinished = self._book.running()
+        phase, troubles = self._phase(record, unfinished), self.health.troubles()
+        (waiting, on_disk), age_s = self._engine.backlog, self._engine.backlog_age_s
         status: dict[str, Any] = {
             "state": "degraded" if troubles and phase not in ("starting", "stopping") else phase,
             "phase": phase,
@@ -100,8 +102,11 @@ class View:
             "frames_stitched": None if verdict is None else verdict["stitched"],
             "frames_pending": None if verdict is None else verdict["pending"],
             "expected_frames": None if verdict is None else verdict["expected"],
+            "scans_unfinished": unfinished,
             "backlog_frames": waiting,
             "backlog_on_disk": on_disk,
+            "backlog_age_s": age_s,
+            "is_behind": on_disk > 0 or age_s > BEHIND_S,
             "journal": self._journal_status(),
             "waiting_for_positions": self._join.waiting_frames,
             "waiting_for_center": self._intake.held_frames,
@@ -112,6 +117,7 @@ class View:
             "stitch_rate_hz": self._rates.stitched_hz,
             "latency_s": self._engine.latency_s,
             "rfactor": {k: self._metrics.value("ptycholive_rfactor", layer=k) for k in ("network", "refined")},
+            "expected_correlation": self._metrics.value("ptycholive_expected_correlation", layer="refined"),
             "verdict": verdict,
             "account": None if verdict is None else verdict_sentence(verdict),
             "streams": [self._stream_status(receiver) for receiver in self._receivers],
@@ -140,6 +146,7 @@ class View:
         stitched = self._metrics.value("ptycholive_frames_stitched_total") or 0
         self._rates.update(self._ledger.received, round(stitched))
         self._metrics.subscribers.set(self.viewers())
+        self._metrics.backlog_age.set(self._engine.backlog_age_s)
         self._count_streams()
         if self._journal is not None:
             self._metrics.set_journal(self._journal.bytes, self._journal.skipped, self._journal.trouble is not None)
@@ -218,14 +225,16 @@ class View:
             "frames_skipped": self._journal.skipped,
         }
 
-    def _phase(self, scan_state: str | None) -> str:
+    def _phase(self, newest: ScanRecord | None, unfinished: list[str]) -> str:
         if self._is_stopping():
             return "stopping"
         if not self._engine.warm.is_set():
             return "starting"
-        if scan_state is None:
+        if newest is None:
             return "ready"
-        return scan_state if scan_state in RUNNING else "idle"
+        if newest.state in RUNNING:
+            return newest.state
+        return "finishing" if unfinished else "idle"
 
     def _stream_status(self, receiver: Source) -> dict[str, Any]:
         last = receiver.last_message

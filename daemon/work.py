@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from tensordict import TensorDict
 
 from daemon.snapshot import LayerName, LayerUpdate, Region
 from ptychopinn.canvas import Box
+from ptychopinn.certainty import Certainty
 from ptychopinn.device import to_host
 from ptychopinn.groups import GroupBuilder, GroupFrame
 from ptychopinn.inference import rfactor_sums
@@ -27,6 +29,7 @@ from ptychopinn.repaint import MOST_LOOKS, Predict, Repaint
 SAMPLE_FRAMES, SAMPLE_BYTES = 1024, 64 << 20
 SETTLED_FRAMES, URGENT_FRAMES = 16, 128
 COVERED = 0.05
+CERTAINTY_PERIOD_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,8 @@ class ScanResult:
     """The object's pixel over the one that the optics give."""
     offsets_px: NDArray[np.float64] | None = None
     """By how much the refined layer corrects the positions ``(n, 2)``, if it may."""
+    certainty: Certainty | None = None
+    """How far the refined layer can be believed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,6 +129,7 @@ class ScanWork:
         is_kept = options.gridsize > 1 or look_again is not None
         weight = probe.abs().square().sum(0)
         self.mosaic = Mosaic(weight, options.max_side_px, options.keep_patch_bytes if is_kept else 0)
+        self._may_give_way = options.gridsize == 1  # larger groups take the place of kept patches
         self.groups = GroupBuilder(options.gridsize, n / 2, probe.device)
         groups_of = self.groups.again if options.gridsize > 1 else None
         self.repaint = (
@@ -132,7 +138,7 @@ class ScanWork:
         self.refiner = (
             Refiner(
                 probe,
-                self.mosaic.cut,
+                self.mosaic.picture,
                 options.max_side_px,
                 options.refine_buffer_bytes,
                 update_probe=options.refine_probe,
@@ -148,6 +154,8 @@ class ScanWork:
         self._unseen: set[LayerName] = set()
         self.waiting_ns: list[int] = []
         self.rfactors: dict[str, float] = {}
+        self.certainty: Certainty | None = None
+        self._next_certainty = 0.0
         self.finish_by: float | None = None
         self.next_refined = 0.0
         self._here: dict[int, tuple[float, float]] = {}
@@ -193,6 +201,12 @@ class ScanWork:
         if self.refiner is not None:
             self.refiner.add(frame.index, amplitude, frame.position_px)
 
+    def give_way(self) -> None:
+        """Give back what second looks need, a quarter of a GB: there will be none."""
+        if self.repaint is not None and self._may_give_way:
+            self.mosaic.let_go()
+            self.repaint = None
+
     @property
     def stitched(self) -> int:
         """Frames that have been laid, those among them that are to be laid again."""
@@ -225,6 +239,10 @@ class ScanWork:
         """Bring the running estimates up to date, cheaply."""
         if self.refiner is not None and self.refiner.rfactor is not None:
             self.rfactors["refined"] = self.refiner.rfactor
+            now = time.monotonic()
+            if now >= self._next_certainty:
+                self.certainty = self.refiner.certainty()
+                self._next_certainty = now + CERTAINTY_PERIOD_S
         if self._sample:
             chosen = self._random.choice(len(self._sample), size=min(8, len(self._sample)), replace=False).tolist()
             misfit, total = self._rfactor_sums(self.mosaic, [self._sample[i] for i in chosen])
@@ -258,6 +276,8 @@ class ScanWork:
             return False
         self.rfactors |= {layer: misfit / total for layer, (misfit, total) in self._sums.items() if total > 0}
         self._sums = {}
+        if self.refiner is not None:
+            self.certainty = self.refiner.certainty()
         return True
 
     def _begin_settling(self) -> None:
@@ -350,6 +370,7 @@ class ScanWork:
             dict(self.rfactors),
             self.pixel_ratio,
             self.refiner.offsets_px(indexes[order]) if self.refiner is not None and self.refiner.corrects else None,
+            self.certainty,
         )
 
 

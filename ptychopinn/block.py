@@ -36,8 +36,9 @@ class Kept:
 class Block:
     """Frames that are worked on together, and the sums of the pass over them. Places are relative to ``corner``."""
 
-    def __init__(self, frames: list[Kept], corner: tuple[int, int], known: Tensor) -> None:
+    def __init__(self, frames: list[Kept], corner: tuple[int, int], known: Tensor, size_px: int) -> None:
         self.frames = frames
+        self.size_px = size_px
         self.corner = corner
         self.known = known
         self.ahead = known.clone()
@@ -46,6 +47,8 @@ class Block:
         self.smoothness = 0.0
         self.descent = torch.zeros_like(known)
         self.curvature = torch.zeros_like(self.prior_weight)
+        self.slow: Tensor | None = None
+        self.unseen: list[Kept] = []
         self.probe_descent: ProbeDescent | None = None
         self.probe_curvature: Tensor | None = None
         self.shift = torch.zeros(2, 2, device=known.device)
@@ -53,9 +56,13 @@ class Block:
         self.place = 0
         self.passes = 0
 
-    def window(self, corner: tuple[int, int], size_px: int) -> tuple[slice, slice]:
+    def window(self, corner: tuple[int, int]) -> tuple[slice, slice]:
         """Return where a frame with this corner lies."""
-        return Box(corner[0] - self.corner[0], corner[1] - self.corner[1], size_px, size_px).window
+        return Box(corner[0] - self.corner[0], corner[1] - self.corner[1], self.size_px, self.size_px).window
+
+    def cut(self, picture: Tensor, frames: list[Kept]) -> Tensor:
+        """Return the patches ``(B, N, N)`` of an object of the block under some of its frames."""
+        return torch.stack([picture[self.window(frame.corner)] for frame in frames])
 
     def add_probe_descent(self, shifts: Sequence[Shift], parts: Tensor, lit: Tensor) -> None:
         """Take what frames say about the probe: parts ``(B, modes, N, N)``, patches' intensities ``(B, N, N)``."""
@@ -69,7 +76,7 @@ class Block:
         self.shift += _shift_sums(magnitude, amplitude)
 
     def follow(self, last: Block) -> None:
-        """Take the lead that the last block had over the object, where both lie."""
+        """Take the lead that the last block had over the object, and its step of slow phase, where both lie."""
         low = [max(a, b) for a, b in zip(last.corner, self.corner, strict=True)]
         ends = [
             min(a + s, b + t)
@@ -82,6 +89,9 @@ class Block:
             for origin in (last.corner, self.corner)
         )
         self.ahead[new] += last.ahead[old] - last.known[old]
+        if last.slow is not None:
+            self.slow = torch.zeros_like(self.prior_weight)
+            self.slow[new] = last.slow[old]
 
 
 def bend(picture: Tensor) -> Tensor:
@@ -109,8 +119,8 @@ def steepness(picture: Tensor, coverage: Tensor) -> float:
 
 def _shift_sums(magnitude: Tensor, amplitude: Tensor) -> Tensor:
     """Return pull and stiffness ``(2, 2)``, each (y, x), of the patterns' common shift, in least squares."""
-    valid = amplitude >= 0
-    felt = [slope * valid for slope in slopes(magnitude)]
+    valid = (amplitude >= 0).float()
     excess = (magnitude.square() - amplitude.square()) / (2 * magnitude.clamp_min(0.5))  # unbiased at few counts too
-    pull = torch.stack([(excess * slope).sum() for slope in felt])
-    return torch.stack([pull, torch.stack([slope.square().sum() for slope in felt])])
+    felt = [slope.mul_(valid).flatten() for slope in slopes(magnitude)]
+    pull = torch.stack([excess.flatten().dot(slope) for slope in felt])
+    return torch.stack([pull, torch.stack([slope.dot(slope) for slope in felt])])

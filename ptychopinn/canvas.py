@@ -82,6 +82,11 @@ class Canvas:
             self.planes[name] = grown
         self._dirty, self.origin_px, self.shape = dirty, origin, shape
 
+    def place(self, box: Box) -> Box:
+        """Return where a rectangle of the object's own frame lies on the canvas."""
+        y, x = self.origin_px
+        return Box(box.y - y, box.x - x, box.h, box.w)
+
     def touch(self, y: int, x: int, h: int, w: int) -> None:
         """Mark the tiles under a rectangle of canvas pixels as changed."""
         self._dirty[y // TILE_PX : (y + h - 1) // TILE_PX + 1, x // TILE_PX : (x + w - 1) // TILE_PX + 1] = True

@@ -174,8 +174,7 @@ def overlap_rfactor(
     probe: Tensor, amplitude: Tensor, positions_px: NDArray[np.float64], rest: Callable[[], None] = lambda: None
 ) -> tuple[float, Refiner]:
     """Return the R-factor of the picture that frames share after some passes from an empty object, and the picture."""
-    empty = torch.ones(probe.shape[-2:], dtype=torch.complex64)
-    refiner = Refiner(probe, lambda _position: empty)
+    refiner = Refiner(probe)
     for index, (pattern, where) in enumerate(zip(amplitude, positions_px.tolist(), strict=True)):
         refiner.add(index, pattern, (where[0], where[1]))
     done = 0

@@ -31,7 +31,7 @@ def training_kinds() -> tuple[list[str], list[str]]:
     return [k for k in PROBES if k != HELD_OUT_PROBE], [k for k in TEXTURES if k != HELD_OUT_TEXTURE]
 
 
-def heldout_recipes(sizes_px: Sequence[int] = (64, 64, 64, 64, 128), seed: int = 0) -> list[Recipe]:
+def heldout_recipes(sizes_px: Sequence[int] = (64, 64, 64, 64, 128), seed: int = 0, frames: int = 64) -> list[Recipe]:
     """Return recipes: each probe kind at 1e3, 1e4, 1e5, 1e6 counts (and 1e5 at the last size), overlap 60-80 %."""
     rng = np.random.default_rng((_SEED, seed))
     counts = (1e3, 1e4, 1e5, 1e6, 1e5)
@@ -42,7 +42,7 @@ def heldout_recipes(sizes_px: Sequence[int] = (64, 64, 64, 64, 128), seed: int =
             drawn = draw_recipe(
                 size, rng, probe_kinds=[kind], textures=[HELD_OUT_TEXTURE] if held_out else training_kinds()[1]
             )
-            plain = replace(drawn, counts=counts[column % 5], overlap_ratio=float(rng.uniform(0.6, 0.8)), frames=64)
+            plain = replace(drawn, counts=counts[column % 5], overlap_ratio=float(rng.uniform(0.6, 0.8)), frames=frames)
             out.append(replace(plain, probe_error=0.0, position_error_px=0.0, faults=Faults()))
     return out
 
@@ -78,21 +78,41 @@ def phase_correlation(estimate: Tensor, truth: Tensor, covered: Tensor) -> float
     return found if np.isfinite(found) else 0.0
 
 
+class Layout:
+    """A simulated scan on the smallest canvas ``(H, W)`` that holds its frames, with the truth there.
+
+    ``corners`` ``(n, 2)`` are the frames' places on it; ``covered`` is where pictures are compared.
+    """
+
+    def __init__(self, scan: SimulatedScan) -> None:
+        self.optics = Optics(scan.probe[None])
+        corners = torch.from_numpy(scan.corners_px)
+        low = corners.amin(0)
+        self.corners = corners - low
+        self.overlap = Overlap(self.corners[None], scan.recipe.size_px)
+        (top, left), (height, width) = low.tolist(), self.overlap.shape
+        self.truth = scan.object[top : top + height, left : left + width]
+        frames = torch.ones(1, *scan.amplitude.shape, dtype=torch.complex64)
+        total = self.overlap.stitch(frames, self.optics.weight)[1][0]
+        self.covered = total > 0.3 * total.median().clamp_min(0.5)
+
+    def stitch(self, patches: Tensor) -> Tensor:
+        """Return the picture ``(H, W)`` of patches ``(1, n, N, N)``."""
+        return self.overlap.stitch(patches, self.optics.weight)[0][0]
+
+    def correlation(self, picture: Tensor) -> float:
+        """Return the correlation of a picture's phase with the truth's."""
+        return phase_correlation(picture, self.truth, self.covered)
+
+
 def score_scan(network: nn.Module | None, scan: SimulatedScan, looks: int = 2) -> list[dict[str, float]]:
     """Return, after each look, ``correlation`` of the stitched phase with the truth and the mosaic's ``rfactor``."""
-    optics = Optics(scan.probe[None])
-    corners = torch.from_numpy(scan.corners_px)
-    low = corners.amin(0)
-    overlap = Overlap((corners - low)[None], scan.recipe.size_px)
-    scores = []
+    layout, scores = Layout(scan), []
     with torch.inference_mode():
-        for patches in looks_at(network, optics, scan.amplitude, overlap, looks):
-            merged, total = overlap.stitch(patches, optics.weight)
-            height, width = overlap.shape
-            truth = scan.object[int(low[0]) : int(low[0]) + height, int(low[1]) : int(low[1]) + width]
-            covered = total[0] > 0.3 * total[0].median().clamp_min(0.5)
-            misfit, whole = rfactor_parts(scan.probe, overlap.cut(merged)[0], scan.amplitude)
-            scores.append({"correlation": phase_correlation(merged[0], truth, covered), "rfactor": misfit / whole})
+        for patches in looks_at(network, layout.optics, scan.amplitude, layout.overlap, looks):
+            picture = layout.stitch(patches)
+            misfit, whole = rfactor_parts(scan.probe, layout.overlap.cut(picture[None])[0], scan.amplitude)
+            scores.append({"correlation": layout.correlation(picture), "rfactor": misfit / whole})
     return scores
 
 

@@ -133,6 +133,11 @@ class Mosaic:
         old = self._kept.pop(key, None)
         return old is not None and self._lay(old.patch, *old.position_px, -1.0)
 
+    def let_go(self) -> None:
+        """Keep no patches from here on; those that are kept stay where they lie."""
+        self._kept.clear()
+        self._keep_patches = 0
+
     def _remember(self, key: int, patch: Tensor, position_px: tuple[float, float]) -> None:
         self.remove(key)
         self._kept[key] = _Laid(position_px, patch.clone())
@@ -182,7 +187,11 @@ class Mosaic:
     def cut(self, position_px: Sequence[float]) -> Tensor:
         """Return the patch ``(N, N)`` complex64 at a position, rounded to whole pixels; it must lie on the canvas."""
         top, left = (round(float(p)) - self.size_px // 2 for p in position_px)
-        return self.read(Box(top - self.origin_px[0], left - self.origin_px[1], self.size_px, self.size_px))[0]
+        return self.picture(Box(top, left, self.size_px, self.size_px))
+
+    def picture(self, box: Box) -> Tensor:
+        """Return the object ``(h, w)`` complex64 on a rectangle of its own frame, which must lie on the canvas."""
+        return self.read(self._canvas.place(box))[0]
 
     def surroundings(self, position_px: Sequence[float], weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return what a second look at a position starts from: the patch ``(N, N)`` and the other frames' weight there.
@@ -190,8 +199,7 @@ class Mosaic:
         The patch is 1 where nothing lies; ``weight (N, N)`` is what the frame itself contributes, greatest value 1.
         """
         top, left = (round(float(p)) - self.size_px // 2 for p in position_px)
-        box = Box(top - self.origin_px[0], left - self.origin_px[1], self.size_px, self.size_px)
-        value, total = self.read(box)
+        value, total = self.read(self._canvas.place(Box(top, left, self.size_px, self.size_px)))
         return torch.where(total > 0, value, 1.0), (total - weight).clamp_min_(0.0)
 
     @property

@@ -58,8 +58,15 @@ def shift_ramp(field: Tensor, shift_px: tuple[float, float]) -> Tensor:
 
 def slopes(field: Tensor) -> tuple[Tensor, Tensor]:
     """Return the central differences of a field ``(..., N, N)`` along y and x, periodic."""
-    down, right = ((field.roll(-1, d) - field.roll(1, d)) / 2 for d in (-2, -1))
-    return down, right
+    return _slope(field, -2), _slope(field, -1)
+
+
+def _slope(field: Tensor, axis: int) -> Tensor:
+    inner, slope = field.shape[axis] - 2, torch.empty_like(field)
+    torch.sub(field.narrow(axis, 2, inner), field.narrow(axis, 0, inner), out=slope.narrow(axis, 1, inner))
+    torch.sub(field.select(axis, 1), field.select(axis, -1), out=slope.select(axis, 0))
+    torch.sub(field.select(axis, 0), field.select(axis, -2), out=slope.select(axis, -1))
+    return slope.div_(2)
 
 
 def centroid_px(probe: Tensor) -> tuple[float, float]:

@@ -5,11 +5,12 @@ A pass over a block of frames computes the descent of the amplitude misfit sum (
     sum_px lambda |O - O_net|^2,
 
 O_net the network's mosaic, and a little smoothness, mu sum |grad O|^2; divides it by its diagonal curvature
-sum |P|^2 + lambda + 8 mu; and adds momentum (Nesterov's, begun anew when the descent turns against it). That settles
-slow phase in some ten passes, where sweeps frame by frame need a hundred; a ramp over everything, slowest of all, is found
-from the patterns' common shift. Counts are photons, so lambda is in photons a pixel: amplitudes of Poisson counts have the
-variance 1/4, and a network's error of standard deviation s gives lambda = 1 / (4 s^2). It is small, and larger where the
-photons say less than the network does: for a weak sample in few counts (see :func:`_prior`).
+sum |P|^2 + lambda + 8 mu; makes what is slow phase of it longer (:mod:`ptychopinn.slow_phase`); and adds momentum
+(Nesterov's, begun anew when the descent turns against it). That settles slow phase in some five passes, where sweeps frame
+by frame need a hundred; a ramp over everything, slowest of all, is found from the patterns' common shift. Counts are
+photons, so lambda is in photons a pixel: amplitudes of Poisson counts have the variance 1/4, and a network's error of
+standard deviation s gives lambda = 1 / (4 s^2). It is small, and larger where the photons say less than the network does: for a
+weak sample in few counts (see :func:`_prior`).
 
 Blocks: all frames while they are few, else the newest frame and those nearest to it, so that a pass costs the same in a
 scan of any length; what frames outside a block have found is held by their own curvature, sum |P|^2 over them. Frames
@@ -34,10 +35,13 @@ from torch import Tensor
 
 from ptychopinn.block import Block, Kept, bend, steepness
 from ptychopinn.canvas import Box, Canvas
+from ptychopinn.certainty import Certainty, certainty
 from ptychopinn.gauge import Gauge
 from ptychopinn.offsets import LEAST_VISITS, OffsetPulls
 from ptychopinn.shifts import STEPS, ShiftedProbes, shift_from, split
+from ptychopinn.slow_phase import SAMPLE_AT_ONCE_PX, SAMPLE_FRAMES, SlowPhase
 
+ADMITTED_FRAMES = 64
 BLOCK_FRAMES = 1024
 BLOCK_PASSES = 6
 CHUNK_FRAMES = 8
@@ -47,9 +51,10 @@ SMOOTHNESS, STIFFEST, LEAST_STEEPNESS = 0.01, 8.0, 1e-6
 FLOOR = 0.01
 NEW_SHARE = 10.0
 LEAST_TURN_RAD, SURE, TURN_FRAMES = 0.02, 5.0, 32
+CERTAINTY_FRAMES = 8
 PROBE_FRAMES, PROBE_PASSES, PROBE_STEP = 100, 3, 0.3
 
-StartAt = Callable[[tuple[float, float]], Tensor]
+Start = Callable[[Box], Tensor]
 
 
 class Refiner:
@@ -59,8 +64,8 @@ class Refiner:
     ----------
     probe : (modes, N, N) complex64
         Its energy is the expected counts of a frame without sample.
-    start_at
-        Gives the network mosaic's patch ``(N, N)`` at a position (pixels).
+    start
+        Gives the network's mosaic ``(h, w)`` on a rectangle of the object's own frame; without it the start is the empty object.
     max_side_px
         Frames that would grow the canvas beyond this are not taken.
     buffer_bytes
@@ -76,7 +81,7 @@ class Refiner:
     def __init__(
         self,
         probe: Tensor,
-        start_at: StartAt,
+        start: Start | None = None,
         max_side_px: int = 32768,
         buffer_bytes: int = 512 << 20,
         *,
@@ -92,7 +97,7 @@ class Refiner:
         intensity = self._probes.intensity_at((0, 0))
         self._peak = float(intensity.max())
         self._weight = intensity / self._peak
-        self._start_at = start_at
+        self._start = start or (lambda box: torch.ones(box.h, box.w, dtype=torch.complex64, device=probe.device))
         self._update_probe = update_probe
         self._canvas = Canvas(
             {"object": ((), torch.complex64, 1.0), "coverage": ((), torch.float32, 0.0)}, max_side_px, probe.device
@@ -105,6 +110,7 @@ class Refiner:
         self._is_displaced = False
         self._gone, self._gone_px = array("q"), array("f")
         self._momentum = 1.0
+        self._slow = SlowPhase()
         self._misfit = self._total = 0.0
         self._random = np.random.default_rng(0)
         self.updates = 0
@@ -135,14 +141,13 @@ class Refiner:
     def admit_all(self) -> None:
         """Lay the start under every frame that is new, so that the object covers all of them."""
         new, self._new = self._new, []
-        for index in new:
-            frame = self._frames.get(index)
-            if frame is not None and not self._admit(frame):
-                self._forget(index)
+        for begin in range(0, len(new), ADMITTED_FRAMES):
+            self._admit(new[begin : begin + ADMITTED_FRAMES])
 
     def _let_go(self, index: int) -> None:
-        self._admit(self._frames[index])
-        self._forget(index)
+        self._admit([index])
+        if index in self._frames:
+            self._forget(index)
 
     def _forget(self, index: int) -> None:
         frame = self._frames.pop(index)
@@ -153,10 +158,26 @@ class Refiner:
         self._misfit -= frame.misfit
         self._total -= frame.total
 
-    def _admit(self, frame: Kept) -> bool:
-        """Blend the start into the object under a frame, once; False if the canvas would grow too large."""
-        if frame.is_admitted:
-            return True
+    def _admit(self, indexes: Sequence[int]) -> None:
+        """Blend the start into the object under frames that are new; forget those that would grow the canvas too far."""
+        frames = []
+        for index in indexes:
+            frame = self._frames.get(index)
+            if frame is None or frame.is_admitted:
+                continue
+            if self._place(frame):
+                frames.append(frame)
+            else:
+                self._forget(index)
+        if not frames:
+            return
+        here = _around([frame.corner for frame in frames], self.size_px)
+        is_dense = here.h * here.w <= len(frames) * self.size_px**2
+        for some, box in [(frames, here)] if is_dense else [([f], Box(*f.corner, *self._weight.shape)) for f in frames]:
+            self._blend(some, box)
+
+    def _place(self, frame: Kept) -> bool:
+        """Find a frame's place on the canvas; False if that would grow too large."""
         n = self.size_px
         (y, x), shift = split(frame.position_px)
         top, left, rim = y - n // 2, x - n // 2, math.ceil(self._bound_px)
@@ -165,19 +186,25 @@ class Refiner:
         frame.corner = frame.start_corner = (top, left)
         if self._is_subpixel:
             frame.shift = shift
-        box = self._box(frame)
-        coverage, target = (self._canvas.planes[name][box.window] for name in ("coverage", "object"))
-        share = self._weight / (self._weight + NEW_SHARE * coverage).clamp_min(1e-12)
-        target += share * (self._start_at(frame.position_px) - target)
-        coverage += self._weight
-        self._canvas.touch(*box)
         frame.amplitude = torch.fft.ifftshift(frame.amplitude)
         frame.is_admitted = True
         return True
 
+    def _blend(self, frames: list[Kept], here: Box) -> None:
+        """Blend the start into the object under frames, in proportion to how little is covered there."""
+        box = self._canvas.place(here)
+        weight = torch.zeros(here.h, here.w, device=self._weight.device)
+        for frame in frames:
+            y, x = frame.corner
+            weight[Box(y - here.y, x - here.x, self.size_px, self.size_px).window] += self._weight
+            self._canvas.touch(*self._box(frame))
+        coverage, target = (self._canvas.planes[name][box.window] for name in ("coverage", "object"))
+        share = weight / (weight + NEW_SHARE * coverage).clamp_min(1e-12)
+        target += share * (self._start(here) - target)
+        coverage += weight
+
     def _box(self, frame: Kept) -> Box:
-        y, x = self.origin_px
-        return Box(frame.corner[0] - y, frame.corner[1] - x, self.size_px, self.size_px)
+        return self._canvas.place(Box(*frame.corner, self.size_px, self.size_px))
 
     def step(self) -> int:
         """Work on the next few frames of the pass; return how many. 0 if there is none."""
@@ -187,6 +214,10 @@ class Refiner:
             if block is None:
                 return 0
         frames = block.frames[block.place : block.place + CHUNK_FRAMES]
+        if self._bound_px == 0:  # else slow phase would take on what positions are wrong by
+            if block.place == 0 and self._slow.is_due(len(block.frames)):
+                block.unseen = _some_of(block.frames, SAMPLE_FRAMES)
+            self._look(block, max(1, SAMPLE_AT_ONCE_PX // self.size_px**2))
         self._descend(block, frames)
         block.place += len(frames)
         if block.place == len(block.frames):
@@ -209,20 +240,18 @@ class Refiner:
         frames = self._choose(seed)
         if not frames:
             return None
-        n = self.size_px
-        corners = np.array([corner for f in frames for corner in (f.corner, f.start_corner)])
-        top, left = corners.min(axis=0).tolist()
-        height, width = (corners.max(axis=0) - (top, left) + n).tolist()
-        here = Box(top - self.origin_px[0], left - self.origin_px[1], height, width)
-        block = Block(frames, (top, left), self._canvas.planes["object"][here.window].clone())
+        around = _around([corner for f in frames for corner in (f.corner, f.start_corner)], self.size_px)
+        here, start = self._canvas.place(around), self._start(around)
+        block = Block(frames, (around.y, around.x), self._canvas.planes["object"][here.window].clone(), self.size_px)
         if last is not None:
             block.follow(last)
             if is_displaced and last.frames == frames:
                 block.passes = last.passes
         own = torch.zeros_like(block.curvature)
         for frame in frames:
-            block.prior[block.window(frame.start_corner, n)] = self._start_at(frame.position_px)
-            own[block.window(frame.corner, n)] += self._weight
+            lies_there = block.window(frame.start_corner)
+            block.prior[lies_there] = start[lies_there]
+            own[block.window(frame.corner)] += self._weight
         others = (self._canvas.planes["coverage"][here.window] - own).clamp_min_(0.0).mul_(self._peak)
         strength = _prior(block.prior, own, self._peak)
         block.smoothness = _smoothness(block.prior, own, self._peak)
@@ -243,8 +272,8 @@ class Refiner:
 
     def _descend(self, block: Block, frames: list[Kept]) -> None:
         """Add the descent of some frames to the pass."""
-        windows = [block.window(frame.corner, self.size_px) for frame in frames]
-        patches = torch.stack([block.ahead[window] for window in windows])
+        windows = [block.window(frame.corner) for frame in frames]
+        patches = block.cut(block.ahead, frames)
         amplitude = torch.stack([frame.amplitude for frame in frames])
         shifts = [frame.shift for frame in frames]
         probes = self._probes.stack(shifts)
@@ -266,7 +295,8 @@ class Refiner:
                 block.pulls.add(frames[i].offset, self._probes, shifts[i], parts[i], lit[i])
             if felt:
                 block.pulls.note(excess[felt], amplitude[felt])
-        block.add_shift(magnitude, amplitude)
+        if len(block.frames) == len(self._frames):
+            block.add_shift(magnitude, amplitude)
         self._note(frames, excess.abs().sum((1, 2)).tolist(), amplitude.clamp_min(0.0).sum((1, 2)).tolist())
 
     def _note(self, frames: list[Kept], misfits: list[float], totals: list[float]) -> None:
@@ -285,11 +315,15 @@ class Refiner:
 
     def _finish_pass(self, block: Block) -> None:
         """Move the object, then the probe."""
-        y, x = (a - o for a, o in zip(block.corner, self.origin_px, strict=True))
-        here = Box(y, x, *block.ahead.shape)
+        here = self._canvas.place(Box(*block.corner, *block.ahead.shape))
         block.descent += block.prior_weight * (block.ahead - block.prior)
         block.descent += block.smoothness * bend(block.ahead)
-        step = block.descent / (block.curvature + block.prior_weight + FLOOR * self._peak + STIFFEST * block.smoothness)
+        curvature = block.curvature + block.prior_weight + FLOOR * self._peak + STIFFEST * block.smoothness
+        step = block.descent / curvature
+        if self._bound_px == 0:
+            self._look(block, len(block.unseen))
+            self._slow.settle()
+            step += self._slow.longer(block, curvature)
         moved = block.ahead - step
         change = moved - block.known
         if float((step.conj() * change).real.sum()) > 0:  # the descent turns against the way it went
@@ -312,6 +346,12 @@ class Refiner:
         block.shift.zero_()
         block.probe_descent = block.probe_curvature = None
         block.passes, block.place = block.passes + 1, 0
+
+    def _look(self, block: Block, most: int) -> None:
+        """Look at the next of the frames that tell how much of slow phase is felt: a few a step, for a short pause."""
+        some, block.unseen = block.unseen[:most], block.unseen[most:]
+        if some:
+            self._slow.look(*self._far(some, block.cut(block.known, some)))
 
     def _displace(self, block: Block, lead: float) -> None:
         """Move the frames to where they pull."""
@@ -361,9 +401,8 @@ class Refiner:
             for size, r, turn in zip(self.shape, ramp, turns, strict=True)
         )
         turned = torch.exp(1j * (y[:, None] + x[None, :]))
-        y0, x0 = (a - o for a, o in zip(block.corner, self.origin_px, strict=True))
-        mine = turned[Box(y0, x0, *block.known.shape).window]
-        some = block.frames[:: -(-len(block.frames) // TURN_FRAMES)]
+        mine = turned[self._canvas.place(Box(*block.corner, *block.known.shape)).window]
+        some = _some_of(block.frames, TURN_FRAMES)
         if self._square_misfit(block, some, block.known * mine) < self._square_misfit(block, some, block.known):
             self._canvas.planes["object"] *= turned
             self._canvas.touch(0, 0, *self.shape)
@@ -371,12 +410,15 @@ class Refiner:
 
     def _square_misfit(self, block: Block, frames: list[Kept], picture: Tensor) -> float:
         """Return sum (|F(P O)| - a)^2 of frames for another object of the block."""
-        windows = [block.window(frame.corner, self.size_px) for frame in frames]
-        probes = self._probes.stack([frame.shift for frame in frames])
-        exits = torch.stack([picture[window] for window in windows])[:, None] * probes
-        magnitude = torch.fft.fft2(exits, norm="ortho").abs().square().sum(1).sqrt()
-        amplitude = torch.stack([frame.amplitude for frame in frames])
+        far, amplitude = self._far(frames, block.cut(picture, frames))
+        magnitude = far.abs().square().sum(1).sqrt()
         return float(torch.where(amplitude < 0, 0.0, magnitude - amplitude).square().sum())
+
+    def _far(self, frames: list[Kept], patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Return frames' far fields ``(B, modes, N, N)`` with these patches ``(B, N, N)``, and patterns ``(B, N, N)``."""
+        probes = self._probes.stack([frame.shift for frame in frames])
+        amplitude = torch.stack([frame.amplitude for frame in frames])
+        return torch.fft.fft2(patches[:, None] * probes, norm="ortho"), amplitude
 
     def _move_probe(self, descent: Tensor, curvature: Tensor) -> None:
         change = -PROBE_STEP * descent / (curvature + FLOOR * curvature.max())
@@ -386,6 +428,18 @@ class Refiner:
     def rfactor(self) -> float | None:
         """R-factor over the buffered frames, each as it was at its last visit; None before the first."""
         return self._misfit / self._total if self._total > 0 else None
+
+    def certainty(self) -> Certainty | None:
+        """Return how far the object can be believed, by some of the frames; None before there is one."""
+        admitted = [f for f in self._frames.values() if f.is_admitted]
+        if not admitted:
+            return None
+        frames = _some_of(admitted, CERTAINTY_FRAMES)
+        value, coverage = (self._canvas.planes[name] for name in ("object", "coverage"))
+        patches = torch.stack([value[self._box(frame).window] for frame in frames])
+        (far, amplitude), (far_empty, _) = (self._far(frames, p) for p in (patches, torch.ones_like(patches)))
+        seen, empty = (f.abs().square().sum(1).sqrt() for f in (far, far_empty))
+        return certainty(value, coverage, self._peak, seen, empty, amplitude)
 
     @property
     def least_visits(self) -> int:
@@ -430,8 +484,19 @@ class Refiner:
 
     def cut(self, position_px: tuple[float, float]) -> Tensor:
         """Return the patch ``(N, N)`` complex64 at a position, rounded to whole pixels; it must lie on the canvas."""
-        top, left = (round(float(p)) - self.size_px // 2 - o for p, o in zip(position_px, self.origin_px, strict=True))
-        return self._canvas.planes["object"][Box(top, left, self.size_px, self.size_px).window]
+        top, left = (round(float(p)) - self.size_px // 2 for p in position_px)
+        return self._canvas.planes["object"][self._canvas.place(Box(top, left, self.size_px, self.size_px)).window]
+
+
+def _around(corners: list[tuple[int, int]], size_px: int) -> Box:
+    """Return the rectangle around patches with these corners."""
+    (top, left), (bottom, right) = np.min(corners, axis=0).tolist(), np.max(corners, axis=0).tolist()
+    return Box(top, left, bottom - top + size_px, right - left + size_px)
+
+
+def _some_of(frames: list[Kept], most: int) -> list[Kept]:
+    """Return at most so many of the frames, evenly chosen."""
+    return frames[:: -(-len(frames) // most)]
 
 
 def _moved(position_px: tuple[float, float], offset_px: tuple[float, float]) -> tuple[float, float]:

@@ -25,6 +25,7 @@ __all__ = ["CurveKeys", "OnMessage", "Receiver", "Sender"]
 _RECEIVING = {"pull": zmq.PULL, "sub": zmq.SUB}
 _SENDING = {"push": zmq.PUSH, "pub": zmq.XPUB}
 _BURST = 128
+_FEW, _REST_S = 4, 0.004
 _LEAST_QUEUED = 2
 _MOST_QUEUED_BYTES = 2**30
 
@@ -124,7 +125,8 @@ class Receiver(Source):
             while not self._stopping.is_set():
                 poller.poll(self._revive_in_ms())
                 self._watch()
-                self._receive()
+                if self._receive() < _FEW:  # a waking for each message would take the interpreter from who computes
+                    self._stopping.wait(_REST_S)
         finally:
             close(self._context, self._socket, self._monitor, 0, self._door)
 
@@ -143,17 +145,19 @@ class Receiver(Source):
                     self._socket.disconnect(self._address)
                 self._socket.connect(self._address)
 
-    def _receive(self) -> None:
-        for _ in range(_BURST):
+    def _receive(self) -> int:
+        """Take what is there, up to a burst; return how many messages that were."""
+        for number in range(_BURST):
             try:
                 frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
             except zmq.Again:
-                return
+                return number
             received_ns = time.monotonic_ns()
             parts = [frame.buffer for frame in frames]
             self._deliver(parts, sum(map(len, parts)), received_ns)
             if self._stopping.is_set():
-                return
+                return number
+        return _BURST
 
 
 class Sender:

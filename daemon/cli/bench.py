@@ -38,6 +38,7 @@ from ptychopinn.inference import choose_batch, single_group
 from ptychopinn.model import build_model
 from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.mosaic import Mosaic
+from ptychopinn.precision import with_dtype
 from ptychopinn.refine import CHUNK_FRAMES, Refiner
 from streams.codecs import CODECS
 from streams.replay import prepare
@@ -166,7 +167,7 @@ def measure_lift() -> Measurement:
 def measure_refine() -> Measurement:
     """Updates of the refined layer, frame by frame."""
     _, probe, amplitude, positions = _scan()
-    refiner = Refiner(probe, lambda _position: torch.ones(128, 128, dtype=torch.complex64))
+    refiner = Refiner(probe)
     for i in range(256):
         refiner.add(i, torch.from_numpy(amplitude[i]), tuple(positions[i]))
     (seconds,) = best_seconds(lambda: [refiner.step() for _ in range(256 // CHUNK_FRAMES)])
@@ -174,21 +175,25 @@ def measure_refine() -> Measurement:
 
 
 def measure_predict() -> Measurement:
-    """The lift with the shipped network, one look at each frame; beside it a cnn of PtychoPINN's size (width 2)."""
+    """The lift with the shipped network, one look at each frame, in float32 and in bfloat16; beside it a cnn of
+    PtychoPINN's size (width 2).
+    """
     path = find_bundle("shipped")
     if path is None:
         return {"frames_per_s": None, "why": "no bundle is shipped"}
     _, probe, amplitude, _ = _scan()
     model, _ = load_model(path, probe)
+    half, refused = with_dtype(model, "bfloat16")
     cnn = Cnn(CnnOptions(size_px=128)).eval()
-    found: Measurement = {}
+    found: Measurement = {"bfloat16_refused": refused} if refused else {}
     for threads in (1, os.cpu_count() or 1):
         torch.set_num_threads(threads)
         batch = choose_batch(model, 128, probe.device)
         group = single_group(torch.from_numpy(amplitude[:batch, None]))
-        ours, theirs = best_seconds(partial(model.predict, group), partial(cnn.predict, group))
+        ours, halved, theirs = best_seconds(*(partial(m.predict, group) for m in (model, half, cnn)))
         found |= {
             f"frames_per_s_{threads}_threads": batch / ours,
+            f"bfloat16_frames_per_s_{threads}_threads": batch / halved,
             f"cnn_frames_per_s_{threads}_threads": batch / theirs,
             f"batch_{threads}_threads": batch,
         }

@@ -105,7 +105,7 @@ def _refined(half: _Half, probe: torch.Tensor) -> _Picture:
         raise ConfigError("the shipped model is not there; install ptycholive again")
     model, _ = load_model(path, probe)
     mosaic = reconstruct(model, probe, half.amplitude, half.positions_px, looks=LOOKS).mosaic
-    refiner = Refiner(probe, mosaic.cut, update_probe=True)
+    refiner = Refiner(probe, mosaic.picture, update_probe=True)
     for index, (pattern, (y, x)) in enumerate(zip(half.amplitude, half.positions_px.tolist(), strict=True)):
         refiner.add(index, pattern, (y, x))
     while refiner.least_visits < PASSES and refiner.step():

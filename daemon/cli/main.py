@@ -277,6 +277,10 @@ def predict(
     bundle: Annotated[str, typer.Option(help="Bundle: a name, a file, shipped, or none.")] = "shipped",
     probe: Annotated[Path | None, typer.Option(help="Probe; without it each file's own.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        typer.Option(help="Of the lift's network; auto: bfloat16 on a GPU that has it."),
+    ] = "auto",
     looks: Annotated[int, typer.Option(min=1, max=4, help="Looks; further ones start from the neighbours.")] = 2,
     sweeps: Annotated[int, typer.Option(min=0, help="Sweeps of the refiner afterwards.")] = 0,
     pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, for files that do not give it.")] = None,
@@ -288,7 +292,7 @@ def predict(
     """Predict one file or many, to products."""
     from daemon.cli.predict import PredictOptions, run_predict
 
-    run_predict(data, output, PredictOptions(bundle, probe, device, looks, sweeps, pixel_size, plot), as_json)
+    run_predict(data, output, PredictOptions(bundle, probe, device, dtype, looks, sweeps, pixel_size, plot), as_json)
 
 
 @app.command()

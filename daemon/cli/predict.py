@@ -29,6 +29,7 @@ from ptychopinn.geometry import to_amplitude
 from ptychopinn.inference import Reconstruction, can_look_again, choose_batch, reconstruct, rfactor
 from ptychopinn.model import build_model
 from ptychopinn.physics import vacuum_counts
+from ptychopinn.precision import Dtype, with_dtype
 from ptychopinn.refine import Refiner
 
 PIXEL_TOLERANCE = 0.01
@@ -42,6 +43,7 @@ class PredictOptions:
     bundle: str
     probe: Path | None
     device: str
+    dtype: Dtype
     looks: int
     sweeps: int
     pixel_size_m: float | None
@@ -123,7 +125,12 @@ class _Predictor:
         found, factor = _in_photons(self._probe(scan, path, pixel_size_m), counts, path)
         probe, amplitude = (torch.from_numpy(a).to(self._device) for a in (found.probe, counts))
         bundle = None if self._model is None else self._model.bundle
-        model = build_model("lift", probe) if self._model is None else self._model.for_probe(probe)
+        if self._model is None:
+            model, refused = build_model("lift", probe), ""
+        else:
+            model, refused = with_dtype(self._model.for_probe(probe), options.dtype)
+        if refused:
+            typer.echo(f"{path}: the model stays in float32: {refused}", err=True)
         looks = options.looks if can_look_again(model) else 1
         batch = self._batches.get(found.probe.shape) or choose_batch(model, probe.shape[-1], self._device)
         self._batches[found.probe.shape] = batch
@@ -284,7 +291,7 @@ def _swept(
     sweeps: int,
 ) -> Refiner:
     """Return the refiner after its sweeps."""
-    refiner = Refiner(probe, result.mosaic.cut, buffer_bytes=amplitude.nbytes)
+    refiner = Refiner(probe, result.mosaic.picture, buffer_bytes=amplitude.nbytes)
     for index in kept.tolist():
         y, x = positions_px[index].tolist()
         refiner.add(index, amplitude[index], (y, x))

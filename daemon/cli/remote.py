@@ -97,6 +97,8 @@ def show_status(url: str, token_file: Path | None, as_json: bool) -> None:
     for layer, value in status["rfactor"].items():
         if value is not None:
             typer.echo(f"R-factor of the {layer} layer: {value:.4f}")
+    if status["expected_correlation"] is not None:
+        typer.echo(f"Phase correlation with the truth to expect: {status['expected_correlation']:.2f}")
     for stream in status["streams"]:
         words = "connected" if stream["connected"] else "not connected"
         typer.echo(f"{stream['name']} {stream['endpoint']}: {words}, {stream['messages']} messages")

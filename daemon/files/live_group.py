@@ -21,7 +21,7 @@ class LiveGroup:
     object's shape where the object is the refined layer. ``position_corrections_m`` ``(n, 2)`` [y, x]: what has been added
     to the measured positions, in the product's order; ``None`` where nothing may be. ``verdict`` maps expected, received,
     duplicate, ... to counts (``None``: unknown) and ``refused`` to a map of reasons. ``started`` and ``ended`` are ISO
-    times, ``configuration`` is text.
+    times, ``configuration`` is text. ``certainty`` has the numbers of :class:`ptychopinn.certainty.Certainty`, where known.
     """
 
     network: NDArray[np.complex64]
@@ -30,6 +30,7 @@ class LiveGroup:
     refined_weight: NDArray[np.float32] | None = None
     verdict: Mapping[str, Any] = field(default_factory=dict)
     rfactors: Mapping[str, float] = field(default_factory=dict)
+    certainty: Mapping[str, float] = field(default_factory=dict)
     configuration: str = ""
     model_name: str = ""
     model_sha256: str = ""
@@ -53,6 +54,7 @@ def write_live(group: h5py.Group, live: LiveGroup) -> None:
     for key in ("model_name", "model_sha256", "model_generation", "started", "ended"):
         group.attrs[key] = getattr(live, key)
     group.create_group("rfactors").attrs.update(live.rfactors)
+    group.create_group("certainty").attrs.update(live.certainty)
     verdict = group.create_group("verdict")
     verdict.create_group("refused").attrs.update(live.verdict.get("refused", {}))
     for key, value in live.verdict.items():
@@ -70,6 +72,7 @@ def read_live(group: h5py.Group) -> LiveGroup:
         refined_weight=group["refined_weight"][()] if "refined_weight" in group else None,
         verdict={**verdict, "refused": {k: int(v) for k, v in group["verdict/refused"].attrs.items()}},
         rfactors={k: float(v) for k, v in group["rfactors"].attrs.items()},
+        certainty={k: float(v) for k, v in group["certainty"].attrs.items()} if "certainty" in group else {},
         configuration=text_of(group["configuration"]),
         model_name=text_of(group.attrs["model_name"]),
         model_sha256=text_of(group.attrs["model_sha256"]),

@@ -36,6 +36,7 @@ class ScanLog:
         self._offset = 0
         self._reading: OrderedDict[int, int] = OrderedDict()
         self._reading_lock = threading.Lock()
+        self._is_closed = False
 
     def append(self, records: Sequence[Record]) -> int:
         """Write records and have them on the disk; return the bytes. Raises ``OSError``, and then nothing is written."""
@@ -97,13 +98,15 @@ class ScanLog:
             self._descriptor = None
 
     def read(self, index: int) -> Record | None:
-        """Return a frame's record, None if the frame is not here. Raises :class:`JournalError` if it cannot be read."""
+        """Return a frame's record, None if it is not here or all is closed. Raises :class:`JournalError` if it is unreadable."""
         place = self.places.get(index)
         if place is None:
             return None
         segment, offset = place
         path = self._path(segment)
         with self._reading_lock:
+            if self._is_closed:
+                return None
             try:
                 return read_at(self._open(segment), offset, path)
             except OSError as fault:
@@ -132,6 +135,7 @@ class ScanLog:
     def close(self) -> None:
         """Close every file."""
         with self._reading_lock:
+            self._is_closed = True  # a reader that comes late must open nothing
             while self._reading:
                 os.close(self._reading.popitem()[1])
         if self._descriptor is not None:

@@ -130,12 +130,21 @@ class Guard:
         log.warning("a request from %s was refused: %s", peer, sentence)
         self._on_refused(reason)
         if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": sentence})
-        elif as_page:
+            send = _before_handshake(send)
+        if as_page:
             await answer(send, status, LOGIN_PAGE, {**HEADERS, "Content-Type": "text/html; charset=utf-8"})
         else:
             extra = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
             await refuse(send, status, sentence, {**HEADERS, **extra})
+
+
+def _before_handshake(send: Send) -> Send:
+    """Answer the request for a WebSocket as any other one, instead of opening it (ASGI's ``websocket.http.response``)."""
+
+    async def send_answer(message: Message) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    return send_answer
 
 
 def _wants_page(scope: Scope, headers: Headers) -> bool:

@@ -15,12 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from score import refined
+from score import refined, refiner_on
 
-from ptychopinn.heldout import heldout_recipes, looks_at, phase_correlation
+from ptychopinn.heldout import Layout, heldout_recipes, looks_at
 from ptychopinn.model.network import load_network
-from ptychopinn.model.optics import Optics
-from ptychopinn.model.overlap import Overlap
 from ptychopinn.retrieve import retrieve
 from ptychopinn.simulate import Recipe, simulate_scan
 
@@ -43,20 +41,13 @@ def recipes(count: int) -> list[Recipe]:
 def compare(network: torch.nn.Module, recipe: Recipe) -> dict[str, float]:
     """Return the correlation of both."""
     scan = simulate_scan(recipe)
-    optics = Optics(scan.probe[None])
-    corners = torch.from_numpy(scan.corners_px)
-    low = corners.amin(0)
-    overlap = Overlap((corners - low)[None], recipe.size_px)
-    height, width = overlap.shape
-    truth = scan.object[int(low[0]) : int(low[0]) + height, int(low[1]) : int(low[1]) + width]
+    layout = Layout(scan)
     with torch.inference_mode():
-        patches = looks_at(network, optics, scan.amplitude, overlap, LOOKS)[-1]
-        picture, total = overlap.stitch(patches, optics.weight)
-        covered = total[0] > 0.3 * total[0].median().clamp_min(0.5)
-        ours = refined(scan, corners - low, picture[0], PASSES)
+        patches = looks_at(network, layout.optics, scan.amplitude, layout.overlap, LOOKS)[-1]
+        ours = refined(refiner_on(scan, layout, layout.stitch(patches)), layout, PASSES)
         positions = scan.corners_px + recipe.size_px // 2
         found = retrieve(scan.amplitude, positions, scan.probe, sweeps=SWEEPS, update_probe=False)
-    return {"ours": phase_correlation(ours, truth, covered), "epie": phase_correlation(found.object, truth, covered)}
+    return {"ours": layout.correlation(ours), "epie": layout.correlation(found.object)}
 
 
 def main() -> None:

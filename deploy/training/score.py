@@ -4,7 +4,7 @@ Side by side, on the same scans: the lift alone, the network after each look, te
 network's last look, ten passes from an empty object, and thirty passes from the truth itself, which tells what the photons
 of the scan allow. Correlation is that of the stitched phase with the truth. The
 held-out scans have other seeds than training, and a probe kind and an object family that training never draws. Written
-are all scores (JSON) and, to stdout, a Markdown table by probe kind, size and counts, overlap, and phase.
+are all scores (JSON) and, to stdout, a Markdown table by probe kind, size and counts, overlap, phase, and limit.
 """
 
 from __future__ import annotations
@@ -18,72 +18,63 @@ from typing import Any
 import numpy as np
 import torch
 
-from ptychopinn.heldout import heldout_recipes, looks_at, phase_correlation
+from ptychopinn.heldout import Layout, heldout_recipes, looks_at
 from ptychopinn.model.network import load_network
-from ptychopinn.model.optics import Optics
-from ptychopinn.model.overlap import Overlap
 from ptychopinn.refine import Refiner
 from ptychopinn.simulate import Recipe, SimulatedScan, simulate_scan
 
 LOOKS, PASSES, LIMIT_PASSES = 3, 10, 30
+ENOUGH = 0.95
 COLUMNS = ("lift", "look 1", "look 2", "look 3", "look 3 + passes", "passes from 1", "limit")
 
 
 def score(network: torch.nn.Module, scan: SimulatedScan) -> dict[str, float]:
     """Return the correlation in each column."""
-    optics = Optics(scan.probe[None])
-    corners = torch.from_numpy(scan.corners_px)
-    low = corners.amin(0)
-    overlap = Overlap((corners - low)[None], scan.recipe.size_px)
-    height, width = overlap.shape
-    truth = scan.object[int(low[0]) : int(low[0]) + height, int(low[1]) : int(low[1]) + width]
+    layout = Layout(scan)
     with torch.inference_mode():
-        (lifted,) = looks_at(None, optics, scan.amplitude, overlap, 1)
-        seen = looks_at(network, optics, scan.amplitude, overlap, LOOKS)
-        total = overlap.stitch(lifted, optics.weight)[1]
-        covered = total[0] > 0.3 * total[0].median().clamp_min(0.5)
-        pictures = [overlap.stitch(p, optics.weight)[0][0] for p in (lifted, *seen)]
-        starts = ((pictures[-1], PASSES), (torch.ones_like(pictures[0]), PASSES), (truth, LIMIT_PASSES))
-        pictures += [refined(scan, corners - low, start, passes) for start, passes in starts]
-    return {name: phase_correlation(p, truth, covered) for name, p in zip(COLUMNS, pictures, strict=True)}
+        (lifted,) = looks_at(None, layout.optics, scan.amplitude, layout.overlap, 1)
+        seen = looks_at(network, layout.optics, scan.amplitude, layout.overlap, LOOKS)
+        pictures = [layout.stitch(patches) for patches in (lifted, *seen)]
+        starts = ((pictures[-1], PASSES), (torch.ones_like(pictures[0]), PASSES), (layout.truth, LIMIT_PASSES))
+        pictures += [refined(refiner_on(scan, layout, start), layout, passes) for start, passes in starts]
+    return {name: layout.correlation(picture) for name, picture in zip(COLUMNS, pictures, strict=True)}
 
 
-def refined(scan: SimulatedScan, corners: torch.Tensor, start: torch.Tensor, passes: int) -> torch.Tensor:
-    """Return the object ``(H, W)`` after the passes, 1 where no frame lies."""
+def refiner_on(scan: SimulatedScan, layout: Layout, start: torch.Tensor) -> Refiner:
+    """Return a refiner of the scan that begins with a picture ``(H, W)``."""
     n = scan.recipe.size_px
 
-    def start_at(position_px: tuple[float, float]) -> torch.Tensor:
-        y, x = (round(p) - n // 2 for p in position_px)
-        return start[y : y + n, x : x + n]
-
-    refiner = Refiner(scan.probe, start_at)
-    for i, (y, x) in enumerate(corners.tolist()):
+    refiner = Refiner(scan.probe, lambda box: start[box.window])
+    for i, (y, x) in enumerate(layout.corners.tolist()):
         refiner.add(i, scan.amplitude[i], (y + n // 2, x + n // 2))
+    return refiner
+
+
+def refined(refiner: Refiner, layout: Layout, passes: int) -> torch.Tensor:
+    """Return the object ``(H, W)`` when each frame has been visited so often, 1 where none lies."""
     while refiner.least_visits < passes:
         refiner.step()
     value, weight = refiner.read()
-    y, x = refiner.origin_px
-    out = torch.ones_like(start)
-    inside = value[-y : -y + start.shape[0], -x : -x + start.shape[1]]
-    known = weight[-y : -y + start.shape[0], -x : -x + start.shape[1]] > 0
-    return torch.where(known, inside, out)
+    (y, x), (height, width) = refiner.origin_px, layout.truth.shape
+    return torch.where(weight > 0, value, 1)[-y : height - y, -x : width - x]
 
 
 def table(results: list[tuple[Recipe, dict[str, float]]]) -> str:
-    """Return medians and, in brackets, the share at or above 0.95, by class."""
-    classes: list[tuple[str, Callable[[Recipe], str]]] = [
-        ("all", lambda r: "all"),
-        ("probe", lambda r: r.probe_kind),
-        ("patterns", lambda r: f"{r.size_px} px, {r.counts:.0e} counts"),
-        ("overlap", lambda r: "60-70 %" if r.overlap_ratio < 0.7 else "70-80 %"),
-        ("phase", lambda r: "weak, under 0.5 rad" if abs(r.phase_rad) < 0.5 else "strong, 0.5-3 rad"),
+    """Return medians and, in brackets, the share at or above ENOUGH, by class."""
+    classes: list[tuple[str, Callable[[Recipe, dict[str, float]], str]]] = [
+        ("all", lambda r, s: "all"),
+        ("probe", lambda r, s: r.probe_kind),
+        ("patterns", lambda r, s: f"{r.size_px} px, {r.counts:.0e} counts"),
+        ("overlap", lambda r, s: "60-70 %" if r.overlap_ratio < 0.7 else "70-80 %"),
+        ("phase", lambda r, s: "weak, under 0.5 rad" if abs(r.phase_rad) < 0.5 else "strong, 0.5-3 rad"),
+        ("limit", lambda r, s: f"{'at least' if s['limit'] >= ENOUGH else 'under'} {ENOUGH}"),
     ]
     lines = [f"| scans | n | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
     for title, key in classes:
-        for name in sorted({key(r) for r, _ in results}):
-            mine = [s for r, s in results if key(r) == name]
+        for name in sorted({key(r, s) for r, s in results}):
+            mine = [s for r, s in results if key(r, s) == name]
             cells = [[s[c] for s in mine] for c in COLUMNS]
-            words = [f"{np.median(c):.2f} ({np.mean(np.array(c) >= 0.95):.0%})" for c in cells]
+            words = [f"{np.median(c):.2f} ({np.mean(np.array(c) >= ENOUGH):.0%})" for c in cells]
             lines.append(f"| {title}: {name} | {len(mine)} | {' | '.join(words)} |")
     return "\n".join(lines)
 
@@ -94,9 +85,14 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--rounds", type=int, default=2, help="30 scans each")
     parser.add_argument("--counts", type=float, help="only the scans with so many counts a frame")
+    parser.add_argument("--frames", type=int, default=64, help="of each scan")
+    parser.add_argument("--size", type=int, help="of the patterns in all scans, pixels; else 64 and 128")
     options = parser.parse_args()
     network = load_network(options.network)
-    recipes = [recipe for seed in range(options.rounds) for recipe in heldout_recipes(seed=seed)]
+    sizes = (64, 64, 64, 64, 128) if options.size is None else (options.size,) * 4
+    recipes = [
+        recipe for seed in range(options.rounds) for recipe in heldout_recipes(sizes, seed=seed, frames=options.frames)
+    ]
     recipes = [recipe for recipe in recipes if options.counts in (None, recipe.counts)]
     results = [(recipe, score(network, simulate_scan(recipe))) for recipe in recipes]
     kept: list[dict[str, Any]] = [

@@ -16,6 +16,7 @@ All convolutions run at half resolution or less, without normalisation layers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ptychopinn.device import frames_at_once
+from ptychopinn.device import Replayed, frames_at_once
 from ptychopinn.model.optics import Optics, Step
 from ptychopinn.model.overlap import Overlap
 
@@ -206,6 +207,7 @@ class LiftNet:
         self.network = network
         self.projections = projections
         self._at_once = frames_at_once(probe[0])
+        self._look_at = Replayed(partial(look, network, self.optics, projections=projections))
 
     def predict(self, group: TensorDict, start: Tensor | None = None, support: Tensor | None = None) -> Tensor:
         """Return patches ``(B, C, N, N)`` complex64 for a DiffractionGroup.
@@ -229,7 +231,7 @@ class LiftNet:
         for begin in range(0, amplitude.shape[1], self._at_once):
             part = slice(begin, begin + self._at_once)
             some, near = (None if t is None else t[:, part] for t in (begun, around))
-            parts.append(look(self.network, self.optics, amplitude[:, part], some, near, self.projections))
+            parts.append(self._look_at(amplitude[:, part], some, near))
         return torch.cat(parts, dim=1)[0].view(images.shape)
 
 

@@ -25,7 +25,7 @@ SETTINGS = (
     'positions.unit="um"',
     "positions.scale=0.5",
     f"positions.samples_per_frame={PER_FRAME}",
-    "positions.timeout_s=1.0",
+    "positions.timeout_s=3.0",
 )
 SCAN = real_scan()
 COUNTS = SCAN.counts.astype(np.uint16)

@@ -34,6 +34,7 @@ def test_rest_metrics_and_files_of_a_scan(tmp_path: Path):
         assert record["verdict"] == ended["verdict"]
         assert record["model_generation"] == 0
         assert record["rfactor"] < record["rfactor_network"] < 0.25
+        assert 0.9 < record["expected_correlation"] < 1
         status = client.get(f"{api}/status").json()
         assert status["state"] == "idle"
         assert status["verdict"]["stitched"] == 120

@@ -87,6 +87,32 @@ def test_a_stalled_device_holds_nobody_and_the_newest_frames_come_first(scan: Sc
     np.testing.assert_array_equal(*on_common_ground(pictures["network"], calm["network"]))
 
 
+def test_while_an_earlier_scan_waits_the_daemon_is_not_idle(scan: ScanFile, tmp_path: Path):
+    goes_on, was_seen = threading.Event(), threading.Event()
+    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+
+        def before(_group: TensorDict) -> None:
+            if not goes_on.is_set():
+                goes_on.wait()
+            elif "later" not in daemon._engine._work:  # it came first, and is closed
+                was_seen.wait()
+
+        wrap(daemon, before)
+        send(daemon, scan, 500, scan_id="earlier")
+        send(daemon, scan, 60, scan_id="later")
+        behind = status_when(viewer, lambda s: s["scan_id"] == "later" and s["backlog_age_s"] > 2)
+        assert f"{behind['backlog_frames']} frames wait, the oldest for " in behind["sentence"]
+        assert daemon.metrics.value("ptycholive_backlog_age_seconds") > 2
+        goes_on.set()
+        said = status_when(viewer, lambda s: s["scan_state"] == "complete")
+        assert (said["scan_id"], said["phase"], said["scans_unfinished"]) == ("later", "finishing", ["earlier"])
+        assert said["sentence"].startswith("Finishing earlier; a later scan is done.")
+        was_seen.set()
+        idle = status_when(viewer, lambda s: s["phase"] == "idle")
+        assert (idle["scans_unfinished"], idle["backlog_age_s"]) == ([], 0.0)
+        assert daemon.book.get("earlier").verdict["stitched"] == 500
+
+
 def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 

@@ -15,7 +15,9 @@ from daemon.cli.main import app
 from daemon.errors import ConfigError, DaemonError
 from daemon.files import read_probe, read_product
 from daemon.files.cxi import write_cxi
+from ptychopinn.bundle import Bundle, write_bundle
 from ptychopinn.errors import FileFormatError
+from ptychopinn.model.cnn import Cnn, CnnOptions
 
 
 def run(*arguments: object):
@@ -33,9 +35,9 @@ def short_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def plain(*files: Path, output: Path, probe: Path = PROBE, **options: object):
+def plain(*files: Path, output: Path, probe: Path = PROBE, bundle: object = "none", **options: object):
     more = [part for key, value in options.items() for part in (f"--{key}", value)]
-    return run("predict", *files, "--probe", probe, "--bundle", "none", "--json", "--output", output, *more)
+    return run("predict", *files, "--probe", probe, "--bundle", bundle, "--json", "--output", output, *more)
 
 
 def test_files_of_one_name_do_not_overwrite_each_other(short_scan: Path, tmp_path: Path):
@@ -83,6 +85,22 @@ def test_the_product_says_how_it_was_made(short_scan: Path, tmp_path: Path):
     assert live.started < live.ended
     assert json.loads(live.configuration)["predict"]["sweeps"] == 1
     assert real_scan().notes == () or real_scan().notes[0] in product.comments
+
+
+def test_half_precision_gives_the_same_picture_and_is_refused_in_words(short_scan: Path, tmp_path: Path):
+    at_first = plain(short_scan, output=tmp_path / "want.h5", bundle="shipped")
+    halved = plain(short_scan, output=tmp_path / "got.h5", bundle="shipped", dtype="bfloat16")
+    (want,), (got,) = json.loads(at_first.stdout), json.loads(halved.stdout)
+    assert "float32" not in halved.stderr
+    assert got["rfactors"] != want["rfactors"] == pytest.approx(got["rfactors"], rel=0.005)
+    one, other = (read_product(tmp_path / name).object for name in ("want.h5", "got.h5"))
+    assert np.abs(one - other).max() < 0.1
+    assert np.sqrt(np.square(np.abs(one - other)).mean()) < 0.01
+    cnn = Cnn(CnnOptions(size_px=128, width_factor=1))
+    bundle = Bundle("cnn", "cnn", cnn.architecture, cnn.state_dict())
+    write_bundle(tmp_path / "cnn.zip", bundle)
+    refused = plain(short_scan, output=tmp_path / "cnn.h5", bundle=tmp_path / "cnn.zip", dtype="bfloat16", looks=1)
+    assert "the model stays in float32: a model cnn is float32 alone" in refused.stderr
 
 
 def test_a_probe_in_other_units_gives_the_same_picture(short_scan: Path, tmp_path: Path):

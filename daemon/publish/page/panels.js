@@ -59,10 +59,11 @@ function percent(part, whole) {
 
 function showRfactors(session, status) {
   const own = (layer) => session.pictures[layer]?.header.rfactor;
-  const told = status.scan_id === session.scanId ? status.rfactor : null;
-  const [refined, network] = ["refined", "network"].map((layer) => words.rfactor(told?.[layer] ?? own(layer)));
+  const told = status.scan_id === session.scanId ? status : {};
+  const [refined, network] = ["refined", "network"].map((layer) => words.rfactor(told.rfactor?.[layer] ?? own(layer)));
   say("r-refined", refined);
   say("r-network", network);
+  say("certainty", words.correlation(told.expected_correlation));
   const range = drawHistory(byId("history"), session.history);
   byId("history").setAttribute("aria-label", `R-factors over time: refined ${refined}, network ${network}, ${range}`);
 }

@@ -38,6 +38,10 @@ export function rfactor(value) {
   return isNumber(value) ? value.toFixed(3) : NONE;
 }
 
+export function correlation(value) {
+  return isNumber(value) ? value.toFixed(2) : NONE;
+}
+
 export function plain(value) {
   return value === null || value === undefined || value === "" ? NONE : String(value);
 }

@@ -119,6 +119,7 @@ FULL_STATUS = {
     "stitch_rate_hz": 98.74,
     "latency_s": 0.146,
     "rfactor": {"network": 0.1668, "refined": 0.151},
+    "expected_correlation": 0.9649,
     "verdict": {"expected": 520, "received": 516, "duplicate": 26, "stitched": 490, "pending": 0, "missing": 30},
     "streams": [
         {"name": "frames", "endpoint": "tcp://a:1", "connected": True, "messages": 516, "bytes": 17e6, "silent_s": 0.1},

@@ -87,6 +87,18 @@ def test_beyond_the_bound_points_are_read_back_and_what_is_not_there_is_said():
     assert backlog.bytes == len(backlog) == 0
 
 
+def test_its_age_is_that_of_the_oldest_point_in_memory_or_on_the_disk():
+    backlog, now_ns = Backlog(2 * BYTES, STORE), time.monotonic_ns()
+    assert backlog.age_s == 0.0
+    backlog.put([point(9, "b", now_ns - 3 * 10**9)])
+    assert 3.0 <= backlog.age_s < 60.0
+    backlog.put([point(i, received_ns=now_ns - (100 - i) * 10**9) for i in range(5, 9)])
+    assert backlog.on_disk == 3
+    assert 95.0 <= backlog.age_s < 150.0
+    taken(backlog)
+    assert backlog.age_s == 0.0
+
+
 def test_points_of_the_journal_come_without_their_pixels():
     backlog = Backlog(BYTES, STORE)
     empty = np.empty((0, 0), dtype=np.uint8)

@@ -132,6 +132,16 @@ def test_a_damaged_frame_is_said_when_it_is_read_back(journal: Journal, tmp_path
     np.testing.assert_array_equal(journal.read("a", 1), pattern(1))
 
 
+def test_who_reads_when_a_scan_has_just_been_closed_opens_nothing(tmp_path: Path):
+    scan = scan_log_module.ScanLog(tmp_path / "a")
+    scan.append([frame(0)])
+    assert scan.read(0) is not None
+    scan.close()
+    before = len(os.listdir("/proc/self/fd"))
+    assert scan.read(0) is None
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_finished_scans_go_first_when_the_bound_is_reached(tmp_path: Path):
     one = sum(map(len, frame(0).buffers()))
     opened = Journal(tmp_path, 10 * one, segment_bytes=3 * one)

@@ -26,6 +26,7 @@ def test_text_from_streams_stays_text(look: Callable[[], PageViewer], hub: Updat
     viewer = look()
     viewer.until_frames("network", 1)
     viewer.until("document.querySelector('#scan').textContent !== ''")
+    viewer.until("document.querySelector('#sentence').textContent !== ''")  # the status may come after the scan
     for place in ("#scan", "#sentence", "#device", "#version", "#banner", "#streams .name", "#streams .endpoint"):
         assert viewer.text(place) == hostile
     assert hostile in viewer.text("#verdict")
@@ -47,6 +48,7 @@ def test_status_in_words_and_numbers(look: Callable[[], PageViewer], hub: Update
         "#latency": "146 ms",
         "#r-network": "0.167",
         "#r-refined": "0.151",
+        "#certainty": "0.96",
         "#verdict": "516 received = 490 stitched + 26 duplicate",
         "#model": "lift · generation 3",
         "#refine-updates": "12,345",

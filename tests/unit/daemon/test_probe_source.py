@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from daemon.config import Config, Optics, load_config
 from daemon.errors import ConfigError
@@ -66,15 +67,20 @@ def test_a_probe_of_another_size_or_none_is_refused(tmp_path: Path) -> None:
         probe_from_file(path, 32)
 
 
-def test_a_setup_takes_another_probe_and_keeps_its_network(tmp_path: Path) -> None:
-    config = tmp_path / "c.toml"
+def optics_without_probe(folder: Path) -> Path:
+    """Return a configuration that states the optics."""
+    config = folder / "c.toml"
     config.write_text(
         '[frames]\nendpoint = "tcp://127.0.0.1:9"\n[detector]\nsize_px = 64\n[optics]\nphoton_energy_eV = 8800.0\n'
         "detector_distance_m = 1.92\ndetector_pixel_size_m = 105e-6\n[optics.zone_plate]\n"
         + "\n".join(f"{key} = {value}" for key, value in PLATE.items())
-        + f"\n[output]\ndirectory = {json.dumps(str(tmp_path / 'out'))}\n"
+        + f"\n[output]\ndirectory = {json.dumps(str(folder / 'out'))}\n"
     )
-    loaded: Config = load_config(config)
+    return config
+
+
+def test_a_setup_takes_another_probe_and_keeps_its_network(tmp_path: Path) -> None:
+    loaded: Config = load_config(optics_without_probe(tmp_path))
     setup = Setup(loaded)
     assert setup.models.sharp is not None
     before = setup.models.sharp.network.state_dict()
@@ -84,3 +90,11 @@ def test_a_setup_takes_another_probe_and_keeps_its_network(tmp_path: Path) -> No
     assert models.sharp is not None
     for name, weight in models.sharp.network.state_dict().items():
         np.testing.assert_array_equal(weight.cpu().numpy(), before[name].cpu().numpy())
+
+
+def test_a_setup_takes_the_number_type_that_is_asked_for(tmp_path: Path) -> None:
+    config = optics_without_probe(tmp_path)
+    for dtype, expected in (("bfloat16", torch.bfloat16), ("float32", torch.float32)):
+        setup = Setup(load_config(config, settings=[f"model.dtype={dtype}"]))
+        assert setup.models.sharp is not None
+        assert {p.dtype for p in setup.models.sharp.network.parameters()} == {expected}

@@ -98,7 +98,7 @@ def test_lift_then_refiner_lower_the_rfactor(scan, gridsize):
         keys = group["center_scan_id"].tolist()
         assert mosaic.add(keys, model.predict(group)[:, 0], positions[keys]) == {}
     assert mosaic.total_weight == len(positions) * mosaic.patch_weight
-    refiner = Refiner(probe, mosaic.cut)
+    refiner = Refiner(probe, mosaic.picture)
     for i, position in enumerate(positions):
         refiner.add(i, amplitude[i], tuple(position))
 

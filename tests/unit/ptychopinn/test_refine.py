@@ -6,6 +6,7 @@ import torch
 
 from ptychopinn import refine
 from ptychopinn.bundle import find_bundle, load_model
+from ptychopinn.canvas import Box
 from ptychopinn.heldout import phase_correlation
 from ptychopinn.inference import reconstruct
 from ptychopinn.model import build_model
@@ -19,10 +20,6 @@ N = 64
 @pytest.fixture(scope="module")
 def scan():
     return simulate_scan(Recipe(size_px=N, frames=49, counts=1e6, phase_rad=1.5, probe_error=0.0, seed=5))
-
-
-def empty(_position_px):
-    return torch.ones(N, N, dtype=torch.complex64)
 
 
 def feed(refiner, scan, indexes):
@@ -61,7 +58,7 @@ def noise_floor(scan):
 
 
 def test_thirty_passes_from_nothing_find_a_strong_phase(scan):
-    refiner = Refiner(scan.probe, empty)
+    refiner = Refiner(scan.probe)
     feed(refiner, scan, range(49))
     sweep(refiner, 30)
     assert correlation(refiner, scan) > 0.97
@@ -69,8 +66,27 @@ def test_thirty_passes_from_nothing_find_a_strong_phase(scan):
     assert refiner.rfactor == pytest.approx(rfactor(refiner, scan), rel=0.05)
 
 
+@pytest.mark.parametrize("spread", [1, 40])
+def test_frames_that_are_admitted_together_find_the_start_that_each_alone_would(scan, spread):
+    """Close together, and so far apart that each is blended alone."""
+    wide = torch.view_as_complex(torch.randn(4096, 4096, 2, generator=torch.Generator().manual_seed(1)))
+    together, alone = (
+        Refiner(scan.probe, lambda box: wide[Box(box.y + 64, box.x + 64, box.h, box.w).window]) for _ in "ab"
+    )
+    for i, (y, x) in enumerate(scan.positions_px.tolist()):
+        for refiner in (together, alone):
+            refiner.add(i, scan.amplitude[i], (spread * y, spread * x))
+        alone.admit_all()
+    together.admit_all()
+    places = [(spread * y, spread * x) for y, x in scan.positions_px.tolist()]
+    mine, its = (torch.stack([refiner.cut(place) for place in places]) for refiner in (together, alone))
+    torch.testing.assert_close(mine, its, rtol=1e-5, atol=1e-5)
+    covered, also_covered = (float(refiner.read()[1].sum()) for refiner in (together, alone))
+    assert covered == pytest.approx(also_covered, rel=1e-5)
+
+
 def test_frames_that_come_while_it_runs_are_taken_in(scan):
-    refiner = Refiner(scan.probe, empty)
+    refiner = Refiner(scan.probe)
     for i in range(49):
         feed(refiner, scan, [i])
         refiner.step()  # in the middle of passes, and while the canvas grows
@@ -86,7 +102,7 @@ def peak(scan):
 
 def test_blocks_of_few_frames_come_to_the_same_picture(scan, monkeypatch):
     monkeypatch.setattr(refine, "BLOCK_FRAMES", 16)
-    refiner = Refiner(scan.probe, empty)
+    refiner = Refiner(scan.probe)
     feed(refiner, scan, range(49))
     sweep(refiner, 30)
     assert correlation(refiner, scan) > 0.95
@@ -94,7 +110,7 @@ def test_blocks_of_few_frames_come_to_the_same_picture(scan, monkeypatch):
 
 
 def test_the_oldest_frames_leave_the_buffer_and_what_they_gave_stays(scan):
-    refiner = Refiner(scan.probe, empty, buffer_bytes=20 * N * N * 4)
+    refiner = Refiner(scan.probe, buffer_bytes=20 * N * N * 4)
     feed(refiner, scan, range(20))
     sweep(refiner, 30)
     before = [refiner.cut(tuple(p)).clone() for p in scan.positions_px[:3].tolist()]
@@ -110,7 +126,7 @@ def test_the_oldest_frames_leave_the_buffer_and_what_they_gave_stays(scan):
 def test_the_probe_follows_and_keeps_its_energy(scan, monkeypatch):
     monkeypatch.setattr(refine, "PROBE_FRAMES", 10)
     wrong = torch.polar(scan.probe.abs(), scan.probe.angle() * 0.9)
-    fixed, following = Refiner(wrong, empty), Refiner(wrong, empty, update_probe=True)
+    fixed, following = Refiner(wrong), Refiner(wrong, update_probe=True)
     for refiner in (fixed, following):
         feed(refiner, scan, range(49))
         sweep(refiner, 20)
@@ -134,7 +150,7 @@ def test_a_weak_sample_in_few_counts_stays_near_the_network(scan):
 
 
 def test_a_frame_too_far_away_is_left_out(scan):
-    refiner = Refiner(scan.probe, empty, max_side_px=1000)
+    refiner = Refiner(scan.probe, max_side_px=1000)
     feed(refiner, scan, range(3))
     refiner.add(99, scan.amplitude[0], (1e5, 0.0))
     sweep(refiner, 2)
@@ -161,7 +177,7 @@ def test_patterns_finer_than_their_shift_do_not_turn_the_object():
     scan = simulate_scan(recipe)
     model, _ = load_model(find_bundle("shipped"), scan.probe)
     picture = reconstruct(model, scan.probe, scan.amplitude, scan.positions_px, looks=2).mosaic
-    refiner = Refiner(scan.probe, picture.cut)
+    refiner = Refiner(scan.probe, picture.picture)
     feed(refiner, scan, range(64))
     sweep(refiner, 60)
     assert rfactor(refiner, scan) < 0.07
@@ -184,7 +200,7 @@ def test_smoothness_takes_noise_off_a_slight_sample(monkeypatch):
     found = []
     for smoothness in (0.0, refine.SMOOTHNESS):
         monkeypatch.setattr(refine, "SMOOTHNESS", smoothness)
-        refiner = Refiner(scan.probe, lift.cut)
+        refiner = Refiner(scan.probe, lift.picture)
         feed(refiner, scan, range(49))
         sweep(refiner, 30)
         found.append(correlation(refiner, scan))

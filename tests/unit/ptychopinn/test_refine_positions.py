@@ -34,10 +34,6 @@ def scan(counts: float) -> tuple[SimulatedScan, torch.Tensor]:
     return drawn, torch.stack(amplitudes)
 
 
-def empty(_position_px) -> torch.Tensor:
-    return torch.ones(N, N, dtype=torch.complex64)
-
-
 def wrong_positions(rms_px: float) -> np.ndarray:
     true = scan(1e5)[0].positions_px
     error = np.random.default_rng(3).normal(scale=rms_px, size=true.shape)
@@ -46,7 +42,7 @@ def wrong_positions(rms_px: float) -> np.ndarray:
 
 def refined(counts: float, positions: np.ndarray, passes: int, **options) -> Refiner:
     drawn, amplitude = scan(counts)
-    refiner = Refiner(drawn.probe, empty, **options)
+    refiner = Refiner(drawn.probe, **options)
     for i, (y, x) in enumerate(positions.tolist()):
         refiner.add(i, amplitude[i], (y, x))
     while refiner.least_visits < passes:
@@ -137,7 +133,7 @@ def test_the_probe_follows_between_the_pixels_too():
     wrong = torch.polar(drawn.probe.abs(), drawn.probe.angle() * 0.9)
     left = []
     for update_probe in (False, True):
-        refiner = Refiner(wrong, empty, update_probe=update_probe, is_subpixel=True)
+        refiner = Refiner(wrong, update_probe=update_probe, is_subpixel=True)
         for i, (y, x) in enumerate(drawn.positions_px.tolist()):
             refiner.add(i, amplitude[i], (y, x))
         while refiner.least_visits < 20:

@@ -1,0 +1,65 @@
+"""The lift's network in half precision, where its pictures fit the patterns as well as with all bits."""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal
+
+import torch
+
+from ptychopinn.inference import single_group
+from ptychopinn.model import Model
+from ptychopinn.model.network import CorrectionNet, LiftNet
+from ptychopinn.physics import rfactor_parts
+from ptychopinn.simulate import Recipe, simulate_scan
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+MOST_CHANGE = 0.005
+"""By how much of itself R may move."""
+
+_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_FRAMES = 16
+
+
+def with_dtype(model: Model, dtype: Dtype) -> tuple[Model, str]:
+    """Return a model with its network in a number type, and why it was left in float32 ("" where nothing was refused).
+
+    Only the lift's network knows half precision; the projections around it are always complex64. Before it is used
+    it looks at frames simulated for the model's own probe beside the network in float32.
+
+    Parameters
+    ----------
+    dtype
+        ``auto``: bfloat16 on a CUDA device that has it, else float32, whose numbers are the same on every machine.
+    """
+    wanted = _suited(model.probe.device) if dtype == "auto" and isinstance(model, LiftNet) else dtype
+    if wanted not in _TYPES:
+        return model, ""
+    if not isinstance(model, LiftNet) or not isinstance(model.network, CorrectionNet):
+        return model, f"a model {model.name} is float32 alone"
+    half = LiftNet(model.probe, copy.deepcopy(model.network).to(_TYPES[wanted]), model.projections)
+    before, after = _rfactors(model, half)
+    if not abs(after - before) <= MOST_CHANGE * before:
+        return model, f"in {wanted} R of simulated frames moves from {before:.4f} to {after:.4f}"
+    return half, ""
+
+
+def _suited(device: torch.device) -> str:
+    return (
+        "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    )
+
+
+def _rfactors(*models: LiftNet) -> list[float]:
+    """Return each model's R of single frames of one simulated scan through their probe."""
+    probe = models[0].probe
+    counts = float(probe.abs().square().sum())
+    scan = simulate_scan(Recipe(size_px=probe.shape[-1], counts=counts, frames=_FRAMES), probe.cpu())
+    lit, amplitude = scan.probe.to(probe.device), scan.amplitude.to(probe.device)
+    found = []
+    for model in models:
+        patches = LiftNet(lit, model.network, model.projections).predict(single_group(amplitude[:, None]))[:, 0]
+        misfit, total = rfactor_parts(lit, patches, amplitude)
+        found.append(misfit / total)
+    return found
