@@ -6,6 +6,7 @@ frame; it takes a quarter more than asked in the direction it grows, so its cost
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,12 @@ class Box(NamedTuple):
     x: int
     h: int
     w: int
+
+    @classmethod
+    def around(cls, position_px: Sequence[float], side: int) -> Box:
+        """Return where a square patch at a position lies, rounded to whole pixels."""
+        top, left = (round(float(p)) - side // 2 for p in position_px)
+        return cls(top, left, side, side)
 
     @property
     def window(self) -> tuple[slice, slice]:

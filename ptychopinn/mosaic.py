@@ -186,8 +186,7 @@ class Mosaic:
 
     def cut(self, position_px: Sequence[float]) -> Tensor:
         """Return the patch ``(N, N)`` complex64 at a position, rounded to whole pixels; it must lie on the canvas."""
-        top, left = (round(float(p)) - self.size_px // 2 for p in position_px)
-        return self.picture(Box(top, left, self.size_px, self.size_px))
+        return self.picture(Box.around(position_px, self.size_px))
 
     def picture(self, box: Box) -> Tensor:
         """Return the object ``(h, w)`` complex64 on a rectangle of its own frame, which must lie on the canvas."""
@@ -198,8 +197,7 @@ class Mosaic:
 
         The patch is 1 where nothing lies; ``weight (N, N)`` is what the frame itself contributes, greatest value 1.
         """
-        top, left = (round(float(p)) - self.size_px // 2 for p in position_px)
-        value, total = self.read(self._canvas.place(Box(top, left, self.size_px, self.size_px)))
+        value, total = self.read(self._canvas.place(Box.around(position_px, self.size_px)))
         return torch.where(total > 0, value, 1.0), (total - weight).clamp_min_(0.0)
 
     @property

@@ -278,7 +278,7 @@ class Refiner:
         shifts = [frame.shift for frame in frames]
         probes = self._probes.stack(shifts)
         far = torch.fft.fft2(patches[:, None] * probes, norm="ortho")
-        magnitude = far[:, 0].abs() if far.shape[1] == 1 else far.abs().square().sum(1).sqrt()
+        magnitude = _magnitude(far)
         excess = torch.where(amplitude < 0, 0.0, magnitude - amplitude)
         back = torch.fft.ifft2(far * (excess / magnitude.clamp_min(1e-6))[:, None], norm="ortho")
         descents = (back * probes.conj()).sum(1)
@@ -411,8 +411,7 @@ class Refiner:
     def _square_misfit(self, block: Block, frames: list[Kept], picture: Tensor) -> float:
         """Return sum (|F(P O)| - a)^2 of frames for another object of the block."""
         far, amplitude = self._far(frames, block.cut(picture, frames))
-        magnitude = far.abs().square().sum(1).sqrt()
-        return float(torch.where(amplitude < 0, 0.0, magnitude - amplitude).square().sum())
+        return float(torch.where(amplitude < 0, 0.0, _magnitude(far) - amplitude).square().sum())
 
     def _far(self, frames: list[Kept], patches: Tensor) -> tuple[Tensor, Tensor]:
         """Return frames' far fields ``(B, modes, N, N)`` with these patches ``(B, N, N)``, and patterns ``(B, N, N)``."""
@@ -438,8 +437,7 @@ class Refiner:
         value, coverage = (self._canvas.planes[name] for name in ("object", "coverage"))
         patches = torch.stack([value[self._box(frame).window] for frame in frames])
         (far, amplitude), (far_empty, _) = (self._far(frames, p) for p in (patches, torch.ones_like(patches)))
-        seen, empty = (f.abs().square().sum(1).sqrt() for f in (far, far_empty))
-        return certainty(value, coverage, self._peak, seen, empty, amplitude)
+        return certainty(value, coverage, self._peak, _magnitude(far), _magnitude(far_empty), amplitude)
 
     @property
     def least_visits(self) -> int:
@@ -484,14 +482,18 @@ class Refiner:
 
     def cut(self, position_px: tuple[float, float]) -> Tensor:
         """Return the patch ``(N, N)`` complex64 at a position, rounded to whole pixels; it must lie on the canvas."""
-        top, left = (round(float(p)) - self.size_px // 2 for p in position_px)
-        return self._canvas.planes["object"][self._canvas.place(Box(top, left, self.size_px, self.size_px)).window]
+        return self._canvas.planes["object"][self._canvas.place(Box.around(position_px, self.size_px)).window]
 
 
 def _around(corners: list[tuple[int, int]], size_px: int) -> Box:
     """Return the rectangle around patches with these corners."""
     (top, left), (bottom, right) = np.min(corners, axis=0).tolist(), np.max(corners, axis=0).tolist()
     return Box(top, left, bottom - top + size_px, right - left + size_px)
+
+
+def _magnitude(far: Tensor) -> Tensor:
+    """Return the amplitudes ``(B, N, N)`` of far fields ``(B, modes, N, N)``."""
+    return far[:, 0].abs() if far.shape[1] == 1 else far.abs().square().sum(1).sqrt()
 
 
 def _some_of(frames: list[Kept], most: int) -> list[Kept]:

@@ -43,7 +43,6 @@ def score(network: torch.nn.Module, scan: SimulatedScan) -> dict[str, float]:
 def refiner_on(scan: SimulatedScan, layout: Layout, start: torch.Tensor) -> Refiner:
     """Return a refiner of the scan that begins with a picture ``(H, W)``."""
     n = scan.recipe.size_px
-
     refiner = Refiner(scan.probe, lambda box: start[box.window])
     for i, (y, x) in enumerate(layout.corners.tolist()):
         refiner.add(i, scan.amplitude[i], (y + n // 2, x + n // 2))

@@ -5,33 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from refine_tools import correlation, refined
 
-from ptychopinn.canvas import Box
 from ptychopinn.certainty import Certainty, _variance_of_root, certainty, expected_correlation
-from ptychopinn.heldout import phase_correlation
 from ptychopinn.refine import Refiner
 from ptychopinn.simulate import Recipe, simulate_scan
 
 N = 64
 
 
-def refined(recipe: Recipe, passes: int, probe_error: float = 0.0) -> tuple[Certainty, float]:
+def believed(recipe: Recipe, passes: int, probe_error: float = 0.0) -> tuple[Certainty, float]:
     """Return what is expected of a picture begun with nothing, and its phase correlation with the truth."""
     scan = simulate_scan(recipe)
-    wrong = torch.roll(scan.probe, 3, -1) * probe_error
-    refiner = Refiner(scan.probe + wrong)
-    for i, (y, x) in enumerate(scan.positions_px.tolist()):
-        refiner.add(i, scan.amplitude[i], (y, x))
-    while refiner.least_visits < passes:
-        refiner.step()
-    height, width = scan.object.shape
-    (y, x), (rows, columns) = refiner.origin_px, refiner.shape
-    top, left, bottom, right = max(y, 0), max(x, 0), min(y + rows, height), min(x + columns, width)
-    value, weight = refiner.read(Box(top - y, left - x, bottom - top, right - left))
-    lit = weight > 0.3 * weight[weight > 0].median().clamp_min(0.5)  # as in the scores
+    refiner = refined(scan, passes, scan.probe + torch.roll(scan.probe, 3, -1) * probe_error)
     found = refiner.certainty()
     assert found is not None
-    return found, phase_correlation(value, scan.object[top:bottom, left:right], lit)
+    return found, correlation(refiner, scan)
 
 
 @pytest.mark.parametrize("mean", [0.0, 0.02, 0.3, 1.0, 4.0, 15.0, 200.0])
@@ -43,8 +32,8 @@ def test_what_counts_leave_around_the_root_of_their_mean(mean: float):
 
 
 def test_a_strong_sample_in_many_counts_is_certain_and_a_weak_one_in_few_is_not():
-    strong, right = refined(Recipe(frames=64, counts=1e6, phase_rad=0.5, seed=4), 10)
-    weak, wrong = refined(Recipe(frames=64, counts=1e3, phase_rad=0.05, seed=4), 10)
+    strong, right = believed(Recipe(frames=64, counts=1e6, phase_rad=0.5, seed=4), 10)
+    weak, wrong = believed(Recipe(frames=64, counts=1e3, phase_rad=0.05, seed=4), 10)
     assert strong.noise < 0.01
     assert weak.noise > 1
     assert right > 0.95
@@ -55,7 +44,7 @@ def test_a_strong_sample_in_many_counts_is_certain_and_a_weak_one_in_few_is_not(
 
 def test_what_is_expected_is_found():
     kinds = [(1e3, 1.0), (1e4, 0.3), (1e5, 0.1), (1e5, 0.5), (1e6, 0.1)]
-    pictures = [refined(Recipe(frames=64, counts=c, phase_rad=p, texture="cells", seed=9), 10) for c, p in kinds]
+    pictures = [believed(Recipe(frames=64, counts=c, phase_rad=p, texture="cells", seed=9), 10) for c, p in kinds]
     expected = np.array([seen.expected_correlation for seen, _ in pictures])
     found = np.array([right for _, right in pictures])
     assert np.ptp(found) > 0.3
@@ -65,8 +54,8 @@ def test_what_is_expected_is_found():
 
 def test_a_wrong_probe_leaves_more_unexplained():
     recipe = Recipe(frames=64, counts=1e5, phase_rad=0.8, seed=3)
-    right, _ = refined(recipe, 8)
-    wrong, _ = refined(recipe, 8, probe_error=0.5)
+    right, _ = believed(recipe, 8)
+    wrong, _ = believed(recipe, 8, probe_error=0.5)
     assert right.unexplained < 0.05
     assert wrong.unexplained > 3 * right.unexplained
     assert wrong.expected_correlation < right.expected_correlation

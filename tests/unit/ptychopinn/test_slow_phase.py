@@ -7,10 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from refine_tools import correlation, refined
 
 from ptychopinn import slow_phase
-from ptychopinn.heldout import phase_correlation
-from ptychopinn.refine import Refiner
 from ptychopinn.simulate import Recipe, SimulatedScan, simulate_scan
 from ptychopinn.slow_phase import REACH, SlowPhase
 
@@ -52,21 +51,6 @@ def test_it_looks_now_and_then_and_when_frames_have_doubled():
     assert asked == [True, False, False, True, False, False, True, False]
 
 
-def passes(scan: SimulatedScan, visits: int) -> tuple[Refiner, float]:
-    """Return a refiner that began with nothing, and the phase correlation with the truth."""
-    refiner = Refiner(scan.probe)
-    for i, (y, x) in enumerate(scan.positions_px.tolist()):
-        refiner.add(i, scan.amplitude[i], (y, x))
-    while refiner.least_visits < visits:
-        refiner.step()
-    value, weight = refiner.read()
-    y, x = refiner.origin_px
-    truth = torch.ones_like(value)
-    height, width = scan.object.shape
-    truth[-y : height - y, -x : width - x] = scan.object[: value.shape[0] + y, : value.shape[1] + x]
-    return refiner, phase_correlation(value, truth, weight > 0.3 * weight.median())
-
-
 def wide_hill() -> SimulatedScan:
     """Return a scan several times wider than its probe, of one hill of phase."""
     axis = np.linspace(-1, 1, 220, dtype=np.float32)
@@ -77,9 +61,9 @@ def wide_hill() -> SimulatedScan:
 
 def test_a_wide_hill_of_phase_is_found_in_few_passes(monkeypatch: pytest.MonkeyPatch):
     scan = wide_hill()
-    _, longer = passes(scan, 5)
+    longer = correlation(refined(scan, 5), scan)
     monkeypatch.setattr(slow_phase, "LONGEST", 1.0)
-    _, plain = passes(scan, 5)
+    plain = correlation(refined(scan, 5), scan)
     assert longer > 0.85
     assert 1 - longer < 0.5 * (1 - plain)
 
@@ -88,11 +72,11 @@ def test_steps_that_turn_back_are_halved_so_strong_phase_fits_as_well(monkeypatc
     scan = simulate_scan(
         Recipe(size_px=N, frames=100, counts=1e6, phase_rad=-2.0, texture="maze", probe_kind="diffuser", seed=2)
     )
-    longer, found = passes(scan, 12)
+    longer = refined(scan, 12)
     assert longer._slow.trust < 1.0
     monkeypatch.setattr(slow_phase, "LONGEST", 1.0)
-    plain, at_first = passes(scan, 12)
+    plain = refined(scan, 12)
     assert longer.rfactor is not None
     assert plain.rfactor is not None
     assert longer.rfactor < 1.02 * plain.rfactor
-    assert found > at_first - 0.005
+    assert correlation(longer, scan) > correlation(plain, scan) - 0.005
