@@ -1,5 +1,6 @@
 """Files of the field: scans and probes read from what others write, products written so that others read them."""
 
+from daemon.files.doubts import Doubt, Severity
 from daemon.files.live_group import LiveGroup
 from daemon.files.probe_file import ProbeFile, read_probe
 from daemon.files.product import Product, read_product, write_product
@@ -7,10 +8,12 @@ from daemon.files.scan import ScanFile
 from daemon.files.scan_file import read_scan
 
 __all__ = [
+    "Doubt",
     "LiveGroup",
     "ProbeFile",
     "Product",
     "ScanFile",
+    "Severity",
     "read_probe",
     "read_product",
     "read_scan",

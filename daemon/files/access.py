@@ -131,12 +131,15 @@ def positive(value: Any) -> float | None:
 
 
 def text_of(value: Any) -> str:
-    """Return ``value``, bytes or text, as text; empty for ``None``."""
-    if value is None:
+    """Return ``value``, bytes or text or an array of one of them, as text; empty for ``None``."""
+    if value is None or isinstance(value, h5py.Empty | h5py.Group):
         return ""
     if isinstance(value, h5py.Dataset):
         value = value[()]
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    if isinstance(value, np.ndarray):
+        value = value.item() if value.size == 1 else ""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text.rstrip("\0")
 
 
 @contextmanager

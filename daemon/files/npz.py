@@ -87,7 +87,7 @@ def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
     else:
         counts, note = photons_from_amplitude(counts)
         notes.append(note)
-    stated = {key: positive(archive[key]) for key in _OPTICS if key in keys}
+    stated: dict[str, Any] = {key: positive(archive[key]) for key in _OPTICS if key in keys}
     return ScanFile(
         name=path.name.split(".")[0],
         counts=counts,

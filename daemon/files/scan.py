@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.files.doubts import Doubt
 from ptychopinn.errors import FileFormatError
 from ptychopinn.geometry import metres_to_pixels, object_pixel_size_m, pixels_to_metres
 
@@ -29,7 +30,9 @@ class ScanFile:
     ``positions_m`` and ``positions_px`` ``(n, 2)`` [y, x], both where the object pixel is known, one or neither where
     it is not; ``object_pixel_size_m`` as stated, or derived from optics and square frames; ``probe``
     ``(modes, N, N)``; ``mask`` ``(H, W)``, True = bad; ``object`` a truth or guess ``(H, W)`` whose pixel (0, 0) lies at
-    ``object_origin_px`` [y, x]. ``notes`` say in words what had to be assumed.
+    ``object_origin_px`` [y, x]. ``notes`` say in words what had to be assumed; ``doubts`` what a person should look at,
+    or what makes the file not good, by its severity. ``absent`` ``(n,)``, True = the file should hold that frame and
+    does not, is between a reader and :func:`completed` alone.
     """
 
     name: str
@@ -46,6 +49,13 @@ class ScanFile:
     object: NDArray[np.complex64] | None = None
     object_origin_px: tuple[float, float] = (0.0, 0.0)
     notes: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
+    absent: NDArray[np.bool_] | None = None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Every sentence about the file: doubts first, then notes."""
+        return (*(one.text for one in self.doubts), *self.notes)
 
 
 def completed(scan: ScanFile, path: Path) -> ScanFile:

@@ -1,0 +1,128 @@
+"""Units of lengths and energies: the one table, and the one rule for numbers without a unit.
+
+A unit is a symbol or a word in any common spelling (m, metre, micron, keV, kiloelectronvolts), with a factor before it
+if need be (1e-6 m, 10^-6 m). Capital letters count only where they tell units apart (meV, MeV).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.files.access import positive, text_of
+from ptychopinn.errors import FileFormatError
+
+JOULES_PER_EV = 1.602176634e-19
+METRE_EV = 1.2398419843320026e-6
+"""Planck's constant times the speed of light, metres x electronvolts."""
+
+SYMBOLS = {"": 1.0, "k": 1e3, "c": 1e-2, "m": 1e-3, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
+WORDS = {"": 1.0, "kilo": 1e3, "centi": 1e-2, "milli": 1e-3, "micro": 1e-6, "nano": 1e-9, "pico": 1e-12, "femto": 1e-15}
+METRES = {
+    **{prefix + "m": factor for prefix, factor in SYMBOLS.items()},
+    **{
+        prefix + stem: factor
+        for (prefix, factor), stem in product(WORDS.items(), ("meter", "meters", "metre", "metres"))
+    },
+    **dict.fromkeys(("micron", "microns"), 1e-6),
+    **dict.fromkeys(("A", "Å", "Å", "angstrom", "angstroms", "ångström", "ångstrom"), 1e-10),  # noqa: RUF001
+}
+ELECTRONVOLTS = {
+    **{p + "eV": f for p, f in (("", 1.0), ("m", 1e-3), ("k", 1e3), ("M", 1e6), ("G", 1e9))},
+    **{
+        prefix + stem: factor
+        for (prefix, factor), stem in product(
+            (("", 1.0), ("milli", 1e-3), ("kilo", 1e3), ("mega", 1e6), ("giga", 1e9)),
+            ("electronvolt", "electronvolts", "electron volt", "electron volts", "electron-volt", "electron-volts"),
+        )
+    },
+    **dict.fromkeys(("J", "joule", "joules"), 1 / JOULES_PER_EV),
+}
+SCALED = re.compile(r"(?:10(?:\^|\*\*)\(?([+-]?\d+)\)?|([0-9.]+(?:[eE][+-]?\d+)?))\s*[*·]?\s*(\D.*)")
+UNIT_KEYS = ("units", "unit")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A kind of number: its units with their factors, and the names to suggest."""
+
+    factors: dict[str, float]
+    suggested: str
+
+    def factor(self, unit: str) -> float | None:
+        """Return the factor of a unit; ``None`` if it is not known, or means two units without its capitals."""
+        text = " ".join(unit.split())
+        if text in self.factors:
+            return self.factors[text]
+        alike = {factor for name, factor in self.factors.items() if name.casefold() == text.casefold()}
+        if len(alike) == 1:
+            return alike.pop()
+        scaled = SCALED.fullmatch(text)
+        inner = None if scaled is None else self.factor(scaled[3])
+        if scaled is None or inner is None:
+            return None
+        return inner * (10.0 ** int(scaled[1]) if scaled[1] else float(scaled[2]))
+
+
+LENGTH = Quantity(METRES, "m, mm, um or nm")
+ENERGY = Quantity(ELECTRONVOLTS, "eV, keV or J")
+
+
+def unit_of(dataset: h5py.Dataset) -> str:
+    """Return the unit that stands beside a dataset; empty if none does."""
+    return next((text for key in UNIT_KEYS if (text := text_of(dataset.attrs.get(key)).strip())), "")
+
+
+def stated_factor(dataset: h5py.Dataset, quantity: Quantity, path: Path) -> float | None:
+    """Return the factor of the unit beside a dataset, ``None`` where no unit stands there.
+
+    Raises
+    ------
+    FileFormatError
+        If the unit is none of this quantity.
+    """
+    unit = unit_of(dataset)
+    if not unit:
+        return None
+    factor = quantity.factor(unit)
+    if factor is None:
+        raise FileFormatError(f'{path}: {dataset.name} is in "{unit}"; write one of {quantity.suggested}')
+    return factor
+
+
+def length_m(dataset: Any, path: Path) -> float | None:
+    """Return a length above zero in metres; without a unit it is in metres."""
+    if not isinstance(dataset, h5py.Dataset):
+        return None
+    number = positive(dataset[()])
+    return None if number is None else number * (stated_factor(dataset, LENGTH, path) or 1.0)
+
+
+def lengths_m(dataset: h5py.Dataset, path: Path) -> NDArray[np.float64]:
+    """Return an array of lengths in metres; without a unit they are in metres."""
+    factor = stated_factor(dataset, LENGTH, path)
+    values = np.asarray(dataset[()], dtype=np.float64)
+    return values if factor is None else values * factor
+
+
+def energy_ev(dataset: Any, path: Path, default: str) -> float | None:
+    """Return an energy above zero in electronvolts; ``default`` is the unit of the format where none is stated."""
+    if not isinstance(dataset, h5py.Dataset):
+        return None
+    number = positive(dataset[()])
+    if number is None:
+        return None
+    factor = stated_factor(dataset, ENERGY, path)
+    return number * (ENERGY.factors[default] if factor is None else factor)
+
+
+def energy_of_wavelength(wavelength_m: float) -> float:
+    """Return the energy, eV, of photons of a wavelength."""
+    return METRE_EV / wavelength_m
