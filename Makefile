@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test soak unit lint types imports bench docs schema clean
+.PHONY: demo test test-interop test-endurance soak unit lint types imports bench docs schema clean
 
 demo: .venv/base
 	$(BIN)/ptycholive demo $(DEMO)
@@ -33,17 +33,28 @@ types: .venv/dev
 imports: .venv/dev
 	$(BIN)/lint-imports
 
-test: lint types imports
-	$(BIN)/pytest -q -m "not gpu and not soak"
+# Lanes: each directory of tests belongs to one (CONTRIBUTING.md). Two tests at a time, one thread each.
+PYTEST := $(BIN)/pytest -q --durations=20
+TWO := -n 2 --dist worksteal
 
-# Ten minutes; an hour by hand: make soak SOAK_S=3600 P99_S=1
+test: lint types imports
+	$(PYTEST) $(TWO)
+
+test-interop: .venv/dev
+	$(PYTEST) $(TWO) tests/interop
+
+# By hand, before a release, on a quiet machine
+test-endurance: .venv/dev
+	$(PYTEST) -s tests/endurance
+
+# Ten minutes of soak; an hour: make soak SOAK_S=3600 P99_S=1
 SOAK_S ?= 600
 P99_S ?= 5
 soak: .venv/dev
-	PTYCHOLIVE_SOAK_S=$(SOAK_S) PTYCHOLIVE_SOAK_P99_S=$(P99_S) $(BIN)/pytest -q -s -m soak tests/system/test_soak.py
+	PTYCHOLIVE_SOAK_S=$(SOAK_S) PTYCHOLIVE_SOAK_P99_S=$(P99_S) $(BIN)/pytest -q -s tests/endurance/test_soak.py
 
 unit: .venv/dev
-	$(BIN)/pytest -q tests/unit
+	$(PYTEST) $(TWO) tests/unit
 
 bench: .venv/base
 	$(BIN)/ptycholive bench

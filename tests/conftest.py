@@ -1,10 +1,13 @@
-"""What holds for the whole suite: in CI no test may be skipped, and how many ran is said."""
+"""The whole suite: one thread for each process, no skipped test in CI, and a count of the tests that ran."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+
+for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")  # before NumPy and torch are imported: two workers share two cores
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

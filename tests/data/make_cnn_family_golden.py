@@ -1,6 +1,6 @@
 """Make ``cnn_family_golden.json``: what PtychoPINN's own code gives, run from a checkout of it.
 
-``python tests/data/make_cnn_family_golden.py CHECKOUT`` in an environment that has PtychoPINN's requirements; commit
+``PYTHONPATH=CHECKOUT python -m tests.data.make_cnn_family_golden`` in an environment that has PtychoPINN's requirements; commit
 712c23f3bb65 was used. Nothing of it is kept but the numbers.
 """
 
@@ -16,17 +16,17 @@ from unittest.mock import MagicMock
 HERE = Path(__file__).parent
 for absent in ("mlflow", "mlflow.pytorch", "mlflow.tracking"):
     sys.modules[absent] = MagicMock()
-sys.path[:0] = [sys.argv[1], str(HERE.parent / "unit" / "ptychopinn")]
 
 import ptycho_torch.helper as upstream_helper  # noqa: E402
 import torch  # noqa: E402
-from cnn_fill import filled, patterns, sampled  # noqa: E402
-from cnn_scenes import NETWORKS, PHYSICS, digest, scales, scene, upstream_configs  # noqa: E402
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig  # noqa: E402
 from ptycho_torch.model import PtychoPINN_Lightning  # noqa: E402
 from ptycho_torch.probe_mask import make_soft_probe_mask_torch  # noqa: E402
 from ptycho_torch.scaling_contract import derive_ci_experiment_statistics  # noqa: E402
 from tensordict import TensorDict  # noqa: E402
+
+from tests.support.cnn_fill import filled, patterns, sampled  # noqa: E402
+from tests.support.cnn_scenes import NETWORKS, PHYSICS, digest, scales, scene, upstream_configs  # noqa: E402
 
 SAMPLES = 16
 REGIMES = {

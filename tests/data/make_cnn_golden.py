@@ -1,6 +1,6 @@
 """Make ``cnn_golden.json``: what PtychoPINN's own network gives, run from a checkout of it, for ``test_cnn.py``.
 
-``python tests/data/make_cnn_golden.py CHECKOUT`` in an environment that has PtychoPINN's requirements; commit
+``PYTHONPATH=CHECKOUT python -m tests.data.make_cnn_golden`` in an environment that has PtychoPINN's requirements; commit
 712c23f3bb65 was used. Nothing of it is kept but the numbers.
 """
 
@@ -16,12 +16,12 @@ from unittest.mock import MagicMock
 HERE = Path(__file__).parent
 for absent in ("mlflow", "mlflow.pytorch", "mlflow.tracking"):
     sys.modules[absent] = MagicMock()
-sys.path[:0] = [sys.argv[1], str(HERE.parent / "unit" / "ptychopinn")]
 
 import torch  # noqa: E402
-from cnn_fill import CASES, filled, patterns, sampled  # noqa: E402
 from ptycho_torch.config_params import DataConfig, InferenceConfig, ModelConfig, TrainingConfig  # noqa: E402
 from ptycho_torch.model import PtychoPINN_Lightning  # noqa: E402
+
+from tests.support.cnn_fill import CASES, filled, patterns, sampled  # noqa: E402
 
 
 def upstream(case: dict) -> torch.nn.Module:

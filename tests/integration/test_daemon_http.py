@@ -8,11 +8,11 @@ from pathlib import Path
 import h5py
 import httpx
 import numpy as np
-from daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.client import Viewer
+from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
 
 COUNTERS = ("frames_received", "frames_stitched", "frames_refused", "stream_bytes", "stream_handshake_failures")
 COUNTERS += ("snapshots_published", "refine_updates", "scans")

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from daemon_tools import (
+
+from daemon.client import Viewer
+from daemon.files import ScanFile, read_product
+from tests.support.daemon_tools import (
     PATIENCE_S,
     adds_up,
     follow,
@@ -19,9 +22,6 @@ from daemon_tools import (
     send_unfinished,
     wait_for_frames,
 )
-
-from daemon.client import Viewer
-from daemon.files import ScanFile, read_product
 
 NATIVE_POSITIONS = (
     'positions.source="native"',

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from daemon_tools import PATIENCE_S, follow, on_common_ground, real_scan, running_daemon, send
 
 from daemon.app import Daemon
 from daemon.client import Viewer
@@ -20,6 +19,7 @@ from daemon.files import ScanFile, read_product
 from ptychopinn.geometry import object_pixel_size_m
 from ptychopinn.probe_start import Field, zone_plate_probe
 from ptychopinn.simulate import Recipe, simulate_scan
+from tests.support.daemon_tools import PATIENCE_S, follow, on_common_ground, real_scan, running_daemon, send
 
 FLIPPED = 'positions.flips=["x"]'
 FRAMES = 120

@@ -12,7 +12,6 @@ from itertools import cycle
 import numpy as np
 import pytest
 import torch
-from daemon_tools import PROBE, real_scan
 
 from daemon.files import read_probe
 from ptychopinn.bundle import build_network, find_bundle, read_bundle
@@ -20,6 +19,7 @@ from ptychopinn.finetune import FineTuner
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.replay import KeptFrame, ReplayBuffer
 from ptychopinn.tuner import FinetuneOptions
+from tests.support.daemon_tools import PROBE, real_scan
 
 DURATION_S = float(os.environ.get("PTYCHOLIVE_DRIFT_S", "20"))
 COMPARE_STEPS, FRAMES_A_STEP = 10, 8

@@ -14,9 +14,10 @@ from typing import Any
 
 import httpx
 import pytest
-from daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
+
+from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own making at import

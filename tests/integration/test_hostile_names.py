@@ -9,11 +9,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.client import Viewer
 from daemon.logs import TextFormatter
+from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
 
 NAMES = (
     "../../../outside",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
-
 from daemon.client import Viewer
 from daemon.files import read_product
+from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
 
 FRAMES = 120
 

@@ -8,7 +8,6 @@ from urllib.error import HTTPError
 import numpy as np
 import pytest
 import torch
-from daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send, write_untrained_bundle
 
 from daemon.client import Viewer
 from daemon.files import ScanFile
@@ -16,6 +15,7 @@ from ptychopinn.bundle import Bundle, read_bundle, write_bundle
 from ptychopinn.geometry import object_pixel_size_m
 from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.simulate import Recipe, simulate_scan
+from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send, write_untrained_bundle
 
 FRAMES = 160
 

@@ -8,18 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from daemon_tools import (
-    PATIENCE_S,
-    adds_up,
-    follow,
-    on_common_ground,
-    real_scan,
-    running_daemon,
-    send,
-    send_unfinished,
-    wait_for_frames,
-    write_config,
-)
 
 from daemon.app import Daemon
 from daemon.client import Viewer
@@ -31,6 +19,18 @@ from daemon.journal.reading import read_journal, summary
 from streams.codecs import CODECS
 from streams.frame import Frame, PositionM, ScanStart
 from streams.transport import Sender
+from tests.support.daemon_tools import (
+    PATIENCE_S,
+    adds_up,
+    follow,
+    on_common_ground,
+    real_scan,
+    running_daemon,
+    send,
+    send_unfinished,
+    wait_for_frames,
+    write_config,
+)
 
 
 @pytest.fixture(scope="module")

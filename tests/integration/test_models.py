@@ -10,19 +10,6 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from daemon_tools import (
-    PATIENCE_S,
-    PROBE,
-    SCAN,
-    follow,
-    on_common_ground,
-    real_scan,
-    running_daemon,
-    send,
-    send_unfinished,
-    wait_for_frames,
-    write_untrained_bundle,
-)
 from typer.testing import CliRunner
 
 from daemon.cli.main import app
@@ -37,6 +24,19 @@ from ptychopinn.geometry import to_amplitude
 from ptychopinn.groups import GroupBuilder, GroupFrame
 from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.mosaic import Mosaic
+from tests.support.daemon_tools import (
+    PATIENCE_S,
+    PROBE,
+    SCAN,
+    follow,
+    on_common_ground,
+    real_scan,
+    running_daemon,
+    send,
+    send_unfinished,
+    wait_for_frames,
+    write_untrained_bundle,
+)
 
 
 @pytest.fixture

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from daemon_tools import (
+from tensordict import TensorDict
+
+from daemon import output, scans
+from daemon.app import Daemon
+from daemon.client import Viewer
+from daemon.files import ScanFile, read_product
+from daemon.journal import scan_log
+from daemon.work import Models
+from tests.support.daemon_tools import (
     PATIENCE_S,
     adds_up,
     follow,
@@ -23,14 +31,6 @@ from daemon_tools import (
     send,
     send_unfinished,
 )
-from tensordict import TensorDict
-
-from daemon import output, scans
-from daemon.app import Daemon
-from daemon.client import Viewer
-from daemon.files import ScanFile, read_product
-from daemon.journal import scan_log
-from daemon.work import Models
 
 FRAME_BYTES = 128 * 128 * 2
 OVERLOAD_S = float(os.environ.get("PTYCHOLIVE_OVERLOAD_S", "6"))

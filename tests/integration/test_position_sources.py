@@ -13,15 +13,15 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
-from daemon_tools import PATIENCE_S, follow, on_common_ground, running_daemon
-from position_tools import CapturePort, bluesky, capture_block, capture_header, panda_run, sampled
-from stream_rig import COUNTS, SCAN
 
 from daemon.client import Viewer
 from daemon.snapshot import LayerCanvas
 from streams.codecs import CODECS
 from streams.frame import PositionM, ScanStart
 from streams.transport import Sender
+from tests.support.daemon_tools import PATIENCE_S, follow, on_common_ground, running_daemon
+from tests.support.position_tools import CapturePort, bluesky, capture_block, capture_header, panda_run, sampled
+from tests.support.stream_rig import COUNTS, SCAN
 
 FRAMES, PER_FRAME = 60, 4
 PLACES_UM = SCAN.positions_m[:FRAMES] * 1e6

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from daemon_tools import PROBE, SCAN, real_scan, write_untrained_bundle
 from typer.testing import CliRunner
 
 from daemon.cli.main import app
@@ -18,6 +17,7 @@ from daemon.files.cxi import write_cxi
 from ptychopinn.bundle import Bundle, write_bundle
 from ptychopinn.errors import FileFormatError
 from ptychopinn.model.cnn import Cnn, CnnOptions
+from tests.support.daemon_tools import PROBE, SCAN, real_scan, write_untrained_bundle
 
 
 def run(*arguments: object):

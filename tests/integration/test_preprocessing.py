@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from daemon_tools import CONFIG, PATIENCE_S, PROBE, adds_up, follow, on_common_ground, real_scan, send
 
 from daemon.app import Daemon
 from daemon.client import Viewer
 from daemon.config import load_config
 from daemon.files import ScanFile, read_probe, read_product
+from tests.support.daemon_tools import CONFIG, PATIENCE_S, PROBE, adds_up, follow, on_common_ground, real_scan, send
 
 CORNER, FRAMES, DARK = (201, 97), 240, 64
 KNOWN = f"detector.center_px=[{CORNER[0] + 64}, {CORNER[1] + 64}]"

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from daemon_tools import PATIENCE_S, follow, real_scan, running_daemon
-from pva_tools import NAME, Detector
 
 from daemon.client import Viewer
+from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon
+from tests.support.pva_tools import NAME, Detector
 
 FRAMES = 50
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
 
 from daemon.client import Viewer
 from daemon.files import ScanFile, read_product
+from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
 
 FRAMES = 160
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import trustme
-from daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send_unfinished, wait_for_frames
 
 from daemon.client import Viewer
+from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send_unfinished, wait_for_frames
 
 
 def ptycholive(*arguments: str, **environment: str) -> tuple[int, str, str]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
 from p4p.client.thread import Context, RemoteError
 
 from daemon.client import Viewer
 from daemon.publish.png import without_global_phase
 from daemon.sinks.pva import binned
+from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
 
 SINK = 'output.sinks=[{kind = "pva", period_s = 0.05, options = {prefix = "TEST:", port = 0, search_port = 0}}]'
 

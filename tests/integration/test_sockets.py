@@ -11,7 +11,6 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from daemon_tools import PATIENCE_S, adds_up, follow, on_common_ground, real_scan, running_daemon, send, write_config
 
 from daemon.app import Daemon
 from daemon.client import Viewer
@@ -23,6 +22,16 @@ from streams.playback import play
 from streams.recording import Recording
 from streams.replay import replay
 from streams.transport import Sender
+from tests.support.daemon_tools import (
+    PATIENCE_S,
+    adds_up,
+    follow,
+    on_common_ground,
+    real_scan,
+    running_daemon,
+    send,
+    write_config,
+)
 
 LOCAL = "tcp://127.0.0.1:0"
 FRAMES = 48

@@ -14,10 +14,10 @@ from typing import Any
 import bitshuffle
 import numpy as np
 import pytest
-from daemon_tools import adds_up
-from stream_rig import CODEC, COUNTS, FRAMES, Message, Rig, end, images, run, running_rig, start, whole
 
 from streams.compression import HEADER
+from tests.support.daemon_tools import adds_up
+from tests.support.stream_rig import CODEC, COUNTS, FRAMES, Message, Rig, end, images, run, running_rig, start, whole
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,23 @@ from pathlib import Path
 import msgpack
 import numpy as np
 import pytest
-from daemon_tools import PATIENCE_S
-from position_tools import panda_data, panda_run, panda_start, sampled
-from stream_rig import CODEC, COUNTS, PER_FRAME, PLACES_UM, Rig, end, images, run, running_rig, start, whole
 
 from streams.transport import Sender
+from tests.support.daemon_tools import PATIENCE_S
+from tests.support.position_tools import panda_data, panda_run, panda_start, sampled
+from tests.support.stream_rig import (
+    CODEC,
+    COUNTS,
+    PER_FRAME,
+    PLACES_UM,
+    Rig,
+    end,
+    images,
+    run,
+    running_rig,
+    start,
+    whole,
+)
 
 SOON_S = 5.0
 FAR = np.array([[1e12, 0.0]])

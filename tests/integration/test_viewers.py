@@ -7,10 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
-from daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send, send_unfinished, wait_for_frames
 
 from daemon.client import Viewer
 from daemon.files import ScanFile
+from tests.support.daemon_tools import (
+    PATIENCE_S,
+    follow,
+    real_scan,
+    running_daemon,
+    send,
+    send_unfinished,
+    wait_for_frames,
+)
 
 
 @pytest.fixture(scope="module")

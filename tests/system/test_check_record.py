@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from daemon_tools import PATIENCE_S, SCAN, follow, real_scan, running_daemon, write_config
 
 from daemon.client import Viewer
 from daemon.files import ScanFile
@@ -22,6 +21,7 @@ from streams.keys import make_keys
 from streams.recording import Recording, RecordingWriter
 from streams.replay import replay
 from streams.transport import Receiver, Sender
+from tests.support.daemon_tools import PATIENCE_S, SCAN, follow, real_scan, running_daemon, write_config
 
 pytestmark = pytest.mark.system
 LOCAL = "tcp://127.0.0.1:0"

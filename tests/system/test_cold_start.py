@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from daemon_tools import DATA, SCAN, follow, write_config
 
 from daemon.client import Viewer
 from daemon.files import read_product
+from tests.support.daemon_tools import DATA, SCAN, follow, write_config
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(400)]
 PATIENCE_S = 200.0

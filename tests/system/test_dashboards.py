@@ -17,9 +17,10 @@ from urllib.error import HTTPError
 
 import pytest
 import yaml
-from daemon_tools import PATIENCE_S
-from prometheus_tools import asked, running_prometheus
 from websockets.sync.client import ClientConnection, connect
+
+from tests.support.daemon_tools import PATIENCE_S
+from tests.support.prometheus_tools import asked, running_prometheus
 
 pytestmark = pytest.mark.system
 DEPLOY = Path(__file__).parents[2] / "deploy"

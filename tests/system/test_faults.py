@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from daemon_tools import PROBE, SCAN, write_config
+
+from tests.support.daemon_tools import PROBE, SCAN, write_config
 
 pytestmark = pytest.mark.system
 

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from daemon_tools import PATIENCE_S, PROBE, adds_up, follow, real_scan, write_config
 
 from daemon.client import Viewer
 from daemon.files import read_probe, read_product
@@ -32,6 +31,7 @@ from streams.errors import EndpointError
 from streams.frame import PositionM, ScanStart
 from streams.positions import encode_positions
 from streams.transport import Sender
+from tests.support.daemon_tools import PATIENCE_S, PROBE, adds_up, follow, real_scan, write_config
 
 pytestmark = pytest.mark.system
 

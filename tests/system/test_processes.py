@@ -10,33 +10,29 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-from daemon_tools import PATIENCE_S, SCAN, follow, real_scan, send_unfinished, wait_for_frames, write_config
-from prometheus_tools import asked, running_prometheus
 
 from daemon.client import Viewer
 from daemon.files import read_product
+from tests.support.daemon_process import serving
+from tests.support.daemon_tools import (
+    PATIENCE_S,
+    SCAN,
+    follow,
+    real_scan,
+    send_unfinished,
+    wait_for_frames,
+)
+from tests.support.prometheus_tools import asked, running_prometheus
 
 pytestmark = pytest.mark.system
 ARTEFACTS = Path(__file__).parents[2] / "artefacts"
-
-
-@contextmanager
-def serving(folder: Path, *settings: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    """Yield a daemon process and its addresses."""
-    options = [part for setting in settings for part in ("--set", setting)]
-    command = [sys.executable, "-m", "daemon.cli", "serve", "--config", str(write_config(folder)), "--json", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process, json.loads(process.stdout.readline())
-        finally:
-            process.send_signal(signal.SIGTERM)
 
 
 def rfactor(product: Path) -> tuple[float, list[int]]:

@@ -16,9 +16,10 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
-from daemon_tools import PATIENCE_S, running_daemon
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+
+from tests.support.daemon_tools import PATIENCE_S, running_daemon
 
 pytestmark = pytest.mark.system
 

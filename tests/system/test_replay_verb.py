@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from daemon_tools import PATIENCE_S, SCAN, adds_up, follow, running_daemon
 
 from daemon.cli.processes import free_port
 from daemon.client import Viewer
+from tests.support.daemon_tools import PATIENCE_S, SCAN, adds_up, follow, running_daemon
 
 pytestmark = pytest.mark.system
 

@@ -7,8 +7,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from daemon_tools import PATIENCE_S
-from test_processes import serving
+
+from tests.support.daemon_process import serving
+from tests.support.daemon_tools import PATIENCE_S
 
 pytestmark = pytest.mark.system
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from file_scenes import FRAMES, NAMES, SIDE, a_scan
 
 from daemon.files import Product, ScanFile, read_scan
 from daemon.files.conversion import SCAN_WRITERS, product_of, read_any, with_more, write_kind
 from ptychopinn.errors import FileFormatError
+from tests.support.file_scenes import FRAMES, NAMES, SIDE, a_scan
 
 
 def assert_same(back: ScanFile, scan: ScanFile) -> None:

@@ -3,43 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import trustme
-from playwright.sync_api import sync_playwright
-from test_publish_http import FakeDaemon
 from websockets.asyncio.client import connect as asyncio_connect
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from daemon.errors import ConfigError
-from daemon.publish.http import HttpServer, create_app, tls_context
-from daemon.publish.hub import UpdateHub
+from daemon.publish.http import tls_context
+from tests.support.http_server import running
 
 TOKEN = "a-long-enough-token"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 PATHS = ("/", "/docs", "/metrics", "/readyz", "/page/app.js", "/favicon.ico", "/nowhere", "/api/v1/openapi.json")
 PATHS += ("/api/v1/status", "/api/v1/scans", "/api/v1/scans/scan-1", "/api/v1/models")
-
-
-@contextmanager
-def running(host: str = "127.0.0.1", **options: Any) -> Iterator[HttpServer]:
-    hub = UpdateHub()
-    hub.publish_status({"state": "idle"})
-    server = HttpServer(create_app(FakeDaemon(), hub), host, 0, **options)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 def outside_address() -> str:
@@ -90,25 +72,6 @@ def test_browser_logs_in_by_a_form() -> None:
         assert "SameSite=Strict" in cookie
         assert TOKEN not in cookie
         assert client.get("/api/v1/status").status_code == 200
-
-
-@pytest.mark.browser
-def test_a_real_browser_logs_in_and_sees_the_page_live() -> None:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs Debian's package chromium")
-    with running(token=TOKEN) as server, sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.goto(server.url)
-        page.fill("input[name=token]", "wrong")
-        page.click("button")
-        page.fill("input[name=token]", TOKEN)
-        with page.expect_websocket() as opened:
-            page.click("button")
-        opened.value.wait_for_event("framereceived")
-        assert page.url == f"{server.url}/"
-        browser.close()
 
 
 def test_foreign_names_are_not_answered_without_a_token() -> None:

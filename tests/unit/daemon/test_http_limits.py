@@ -10,14 +10,14 @@ from contextlib import ExitStack, contextmanager, suppress
 import httpx
 import numpy as np
 import pytest
-from test_publish_http import FakeDaemon, receive, updates_url
-from test_publish_wire import make_update
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from daemon.publish.http import HttpServer, create_app
 from daemon.publish.http_limits import HttpLimits
 from daemon.publish.hub import UpdateHub
+from tests.support.fake_daemon import FakeDaemon, receive, updates_url
+from tests.support.updates import make_update
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 PATIENCE_S = 60

@@ -9,19 +9,24 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from test_page_past import PATH, PastDaemon, write_old_product
-from test_publish_wire import make_update
 
 from daemon.publish import history as history_module
 from daemon.publish.history import MOST_LOOKS, SIDE_PX, History
 from daemon.publish.http import HttpServer, create_app
 from daemon.publish.hub import UpdateHub
 from daemon.publish.wire import decode_ws, read_snapshot
+from tests.support.fake_daemon import PATH, PastDaemon, write_old_product
+from tests.support.updates import make_update
 
 
 @pytest.fixture
 def source() -> PastDaemon:
     return PastDaemon()
+
+
+@pytest.fixture
+def hub() -> UpdateHub:
+    return UpdateHub()
 
 
 @pytest.fixture

@@ -5,16 +5,12 @@ from __future__ import annotations
 import io
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
-from test_publish_wire import assert_same, make_update, random_walk
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -22,52 +18,9 @@ from daemon.publish import wire
 from daemon.publish.http import HttpServer, create_app
 from daemon.publish.hub import UpdateHub
 from daemon.snapshot import LayerCanvas
-from ptychopinn.errors import FileFormatError
 from streams.errors import EndpointError
-
-
-@dataclass
-class FakeDaemon:
-    """A daemon with one scan."""
-
-    is_well: bool = True
-    running: bool = True
-    product: Path | None = None
-    pattern: tuple[str, int, NDArray[np.floating]] | None = None
-    stopped: list[str] = field(default_factory=list)
-
-    def status(self) -> dict[str, Any]:
-        return {"state": "scanning", "rfactor": {"network": float("nan")}, "count": np.int64(3)}
-
-    def is_ready(self) -> tuple[bool, dict[str, Any]]:
-        return self.is_well, {"model": self.is_well}
-
-    def metrics_text(self) -> tuple[bytes, str]:
-        return b"ptycholive_up 1\n", "text/plain; version=0.0.4; charset=utf-8"
-
-    def scans(self) -> list[dict[str, Any]]:
-        return [{"id": "scan-1", "state": "scanning"}]
-
-    def scan(self, scan_id: str) -> dict[str, Any] | None:
-        return next((scan for scan in self.scans() if scan["id"] == scan_id), None)
-
-    def stop_scan(self, scan_id: str) -> bool:
-        self.stopped.append(scan_id)
-        return self.running
-
-    def product_path(self, scan_id: str) -> Path | None:
-        return self.product
-
-    def last_pattern(self) -> tuple[str, int, NDArray[np.floating]] | None:
-        return self.pattern
-
-    def models(self) -> list[dict[str, Any]]:
-        return [{"name": "lift"}]
-
-    def use_model(self, name: str) -> dict[str, Any]:
-        if name != "lift":
-            raise FileFormatError(f"there is no model named {name}; models here are lift")
-        return {"name": name, "generation": 1}
+from tests.support.fake_daemon import FakeDaemon, receive, updates_url
+from tests.support.updates import assert_same, make_update, random_walk
 
 
 @pytest.fixture
@@ -243,16 +196,6 @@ def test_off_loopback_needs_a_token(source: FakeDaemon, hub: UpdateHub) -> None:
 def test_port_in_use_is_one_sentence(server: HttpServer, source: FakeDaemon, hub: UpdateHub) -> None:
     with pytest.raises(EndpointError, match=f"port {server.port} on 127.0.0.1 cannot be bound"):
         HttpServer(create_app(source, hub), "127.0.0.1", server.port)
-
-
-def updates_url(server: HttpServer) -> str:
-    return f"ws://127.0.0.1:{server.port}/api/v1/updates"
-
-
-def receive(viewer: ClientConnection) -> wire.Message:
-    data = viewer.recv(timeout=20)
-    assert isinstance(data, bytes)
-    return wire.decode_ws(data)
 
 
 def follow(viewer: ClientConnection, states: dict[str, LayerCanvas], until: int) -> list[wire.Message]:

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
-from test_publish_wire import assert_same, make_update, random_walk
 
 from daemon.client import Viewer, ViewerEvent
 from daemon.publish.hub import UpdateHub
 from daemon.publish.zmq import ZmqPublisher
 from streams.errors import EndpointError
 from streams.keys import KeyFiles, make_keys, read_keys
+from tests.support.updates import assert_same, make_update, random_walk
 
 LOCAL = "tcp://127.0.0.1:0"
 

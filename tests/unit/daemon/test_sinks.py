@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_publish_wire import make_update
 
 from daemon.config import SinkOptions
 from daemon.errors import ConfigError
@@ -19,6 +18,7 @@ from daemon.publish.hub import UpdateHub
 from daemon.sinks import Delivery, Sink, open_sinks
 from daemon.sinks import delivery as delivery_module
 from daemon.snapshot import LayerCanvas
+from tests.support.updates import make_update
 
 PATIENCE_S = 60
 

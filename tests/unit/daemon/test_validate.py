@@ -9,7 +9,6 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from file_scenes import FRAMES, NAMES, SIDE, a_scan
 from typer.testing import CliRunner
 
 from daemon.cli.main import app
@@ -19,6 +18,7 @@ from daemon.files.conversion import write_kind
 from ptychopinn.contract import contracts
 from ptychopinn.contract.check import CHECKS, KINDS, RULES
 from ptychopinn.contract.training_export import TrainingScan, write_training_file
+from tests.support.file_scenes import FRAMES, NAMES, SIDE, a_scan
 
 
 @pytest.mark.parametrize("kind", [*NAMES, "product", "ptyr"])

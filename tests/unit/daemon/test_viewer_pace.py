@@ -6,11 +6,11 @@ import asyncio
 
 import numpy as np
 import pytest
-from page_tools import even_update
 
 from daemon.publish.feed import Feed
 from daemon.publish.http_updates import BURST_S, _Pace
 from daemon.publish.hub import UpdateHub
+from tests.support.page_tools import even_update
 
 
 def test_the_pace_is_shared_and_begins_with_a_burst(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_scenes import experiment, fit, small_configs
 
 from ptychopinn.api import InferenceEngine
 from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.model.cnn_scaled import ScaledCnn
 from ptychopinn.physics import expected_counts
 from ptychopinn.trainer.beginning import begin_empty
+from tests.support.training_scenes import experiment, fit, small_configs
 
 KINDS = {
     "polar": {},

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from refine_tools import correlation, refined
 
 from ptychopinn.certainty import Certainty, _variance_of_root, certainty, expected_correlation
 from ptychopinn.refine import Refiner
 from ptychopinn.simulate import Recipe, simulate_scan
+from tests.support.refine_tools import correlation, refined
 
 N = 64
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cnn_fill import CASES, filled, patterns, sampled
 
 from ptychopinn.errors import FileFormatError, ReconstructionError
 from ptychopinn.groups import GroupBuilder, GroupFrame
 from ptychopinn.model.checkpoint_import import import_checkpoint
 from ptychopinn.model.cnn import Cnn, CnnOptions
+from tests.support.cnn_fill import CASES, filled, patterns, sampled
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "cnn_golden.json").read_text())
 

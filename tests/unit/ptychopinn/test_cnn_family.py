@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cnn_fill import filled, patterns, sampled
-from cnn_scenes import NETWORKS, PHYSICS, digest, upstream_configs
 
 from ptychopinn.errors import FileFormatError, GeometryError, ReconstructionError
 from ptychopinn.model.checkpoint_import import import_checkpoint, load_cnn
 from ptychopinn.model.cnn import Cnn, TrainableCnn
 from ptychopinn.model.cnn_options import CnnOptions, PhysicsOptions
+from tests.support.cnn_fill import filled, patterns, sampled
+from tests.support.cnn_scenes import NETWORKS, PHYSICS, digest, upstream_configs
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "cnn_family_golden.json").read_text())["networks"]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_scenes import grid_experiment
 
 from ptychopinn.configs import DataConfig, TrainingConfig
 from ptychopinn.data import (
@@ -29,6 +28,7 @@ from ptychopinn.data import (
 from ptychopinn.data.shared import RANKS
 from ptychopinn.errors import FileFormatError, GeometryError, ProbeMismatchError, ReconstructionError
 from ptychopinn.groups import GroupFrame
+from tests.support.training_scenes import grid_experiment
 
 KEYS = {
     "images", "coords_global", "coords_center", "coords_relative", "coords_start_center", "coords_start_relative",

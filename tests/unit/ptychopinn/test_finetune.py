@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from tuner_tools import assert_promoted
 
 from ptychopinn.finetune import FineTuner
 from ptychopinn.model.network import CorrectionNet
@@ -13,6 +12,7 @@ from ptychopinn.replay import KeptFrame, ReplayBuffer
 from ptychopinn.simulate import Recipe, simulate_scan
 from ptychopinn.trainer.freeze import encoder_parts
 from ptychopinn.tuner import FinetuneOptions
+from tests.support.tuner_tools import assert_promoted
 
 OPTIONS = FinetuneOptions(rate=3e-3, frames=6, heldout_frames=8, heldout_neighbours=4)
 

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 from tensordict import TensorDict
-from tuner_tools import assert_promoted
 
 from ptychopinn.finetune_cnn import CnnTuner
 from ptychopinn.model.cnn import Cnn, CnnOptions
@@ -13,6 +12,7 @@ from ptychopinn.replay import KeptFrame, ReplayBuffer
 from ptychopinn.simulate import Recipe, simulate_scan
 from ptychopinn.trainer.freeze import encoder_parts
 from ptychopinn.tuner import FinetuneOptions
+from tests.support.tuner_tools import assert_promoted
 
 OPTIONS = FinetuneOptions(rate=2e-3, frames=16, heldout_frames=8)
 STEPS = 15

@@ -12,6 +12,7 @@ import torch
 from ptychopinn import scaling
 from ptychopinn.errors import ReconstructionError
 from ptychopinn.physics import expected_counts
+from tests.support.cnn_settings import setting
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "cnn_family_golden.json").read_text())
 AMPLITUDE = torch.rand(3, 4, 8, 8, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 2.0, 5.0]).view(
@@ -65,8 +66,6 @@ def test_count_statistics():
 
 @pytest.mark.parametrize("case", [c for c in GOLDEN["physics"] if GOLDEN["physics"][c]["factors"]])
 def test_factors_are_upstreams(case: str):
-    from test_losses import setting
-
     _, group, _, _, _ = setting(case)
     names = ("rms_scaling_constant", "physics_scaling_constant", "rms_input_scale", "mean_measured_intensity")
     found = [float(group[name].flatten()[0]) for name in names if name in group]

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from refine_tools import correlation, refined
 
 from ptychopinn import slow_phase
 from ptychopinn.simulate import Recipe, SimulatedScan, simulate_scan
 from ptychopinn.slow_phase import REACH, SlowPhase
+from tests.support.refine_tools import correlation, refined
 
 N = 64
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_scenes import StopAfter, experiment, same_weights, small_configs
 
 from ptychopinn import mlflow_client
 from ptychopinn.api import ConfigManager, PtychoModel, Trainer
 from ptychopinn.errors import ConfigurationError, TrainingInterruptedError
+from tests.support.training_scenes import StopAfter, experiment, same_weights, small_configs
 
 SECTIONS = {"training": {"epochs": 1, "epochs_fine_tune": 1, "experiment_name": "stars", "notes": "a first try"}}
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_scenes import StopAfter, experiment, fit, same_weights, small_configs
 
 from ptychopinn.api import ConfigManager, PtychoModel, Trainer, TrainingScan, write_training_file
 from ptychopinn.bundle import SHIPPED
@@ -26,6 +25,8 @@ from ptychopinn.errors import (
     TrainingInterruptedError,
 )
 from ptychopinn.trainer.watch import Metrics, Plan
+from tests.support import SUPPORT
+from tests.support.training_scenes import StopAfter, experiment, fit, same_weights, small_configs
 
 LOOPS = ["Default", "Lightning"]
 STAGED = {
@@ -263,8 +264,7 @@ def test_two_processes_train_together(scan: Experiment, tmp_path: Path) -> None:
     script.write_text(
         "import sys, json\n"
         "from pathlib import Path\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from training_scenes import experiment, fit, small_configs\n"
+        "from tests.support.training_scenes import experiment, fit, small_configs\n"
         "if __name__ == '__main__':\n"
         "    folder = Path(sys.argv[1])\n"
         "    wanted = {'n_devices': 2, 'batch_size': 2, 'learning_rate': 1e-3 / 2**0.5, 'epochs': 2}\n"
@@ -273,7 +273,7 @@ def test_two_processes_train_together(scan: Experiment, tmp_path: Path) -> None:
         "    model.save(folder / f'rank-{own_rank()}.zip')\n"
         "    Path(folder / f'rank-{own_rank()}.json').write_text(json.dumps(trainer.history))\n"
     )
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SUPPORT.parents[1])}
     done = subprocess.run(
         [sys.executable, script, tmp_path], env=environment, capture_output=True, text=True, timeout=600, check=False
     )

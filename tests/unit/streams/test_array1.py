@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stream_tools import patterns
 
 from streams.codecs import CODECS, EncodedFrame
 from streams.codecs.array1 import Array1Codec
@@ -15,6 +14,7 @@ from streams.codecs.base import StreamItem
 from streams.compression import encode_bslz4
 from streams.errors import CodecError
 from streams.frame import ScanEnd, ScanStart
+from tests.support.stream_tools import patterns
 
 COUNTS = patterns(200, 8)[:, :6]  # 6 rows, 8 columns
 SECOND = 10**9

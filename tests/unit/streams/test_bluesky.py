@@ -9,11 +9,11 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
-from position_tools import bluesky
 
 from streams.bluesky import BlueskyReader, split_document
 from streams.errors import PositionError
 from streams.samples import SourceOptions
+from tests.support.position_tools import bluesky
 
 OPTIONS = SourceOptions(("zpssy", "zpssx"), (1e-6, -1e-6))
 START = {"uid": "u-1", "time": 1.0, "scan_id": 77, "plan_name": "fly2d", "energy": 8.8, "motors": ["zpssy", "zpssx"]}

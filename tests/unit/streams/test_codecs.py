@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
-from stream_tools import patterns
 
 from streams.codecs import CODECS, Codec, EncodedFrame, sanitise_scan_id
 from streams.codecs.base import MAX_INDEX
 from streams.errors import CodecError
 from streams.faults import corrupt
 from streams.frame import Frame, PositionM, ScanEnd, ScanStart
+from tests.support.stream_tools import patterns
 
 LIMIT = 2**16
 REASONS = {

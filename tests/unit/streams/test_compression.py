@@ -12,10 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
-from stream_tools import patterns
 
 from streams.compression import HEADER, decode, decode_plain, encode_bslz4
 from streams.errors import CodecError
+from tests.support.stream_tools import patterns
 
 DTYPES = st.sampled_from(["uint8", "uint16", "uint32", "uint64", "int32", "float32", "float64"])
 ARRAYS = DTYPES.flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=2, max_dims=2, max_side=50)))

@@ -14,7 +14,6 @@ import lz4.block
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from stream_tools import patterns
 
 from streams.codecs import CODECS, EncodedFrame
 from streams.codecs.base import StreamItem
@@ -22,6 +21,7 @@ from streams.codecs.dectris_v1 import DectrisV1Codec
 from streams.compression import HEADER
 from streams.errors import CodecError
 from streams.frame import Position, PositionM, ScanEnd, ScanStart, StreamGeometry
+from tests.support.stream_tools import patterns
 
 COUNTS = patterns(6, 24)[:, :16]  # 16 rows, 24 columns
 CONFIGURATION = {

@@ -11,12 +11,12 @@ import lz4.block
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from stream_tools import patterns
 
 from streams.codecs import CODECS, Codec, EncodedFrame
 from streams.compression import encode_bslz4
 from streams.errors import CodecError
 from streams.frame import ScanStart
+from tests.support.stream_tools import patterns
 
 MASK = np.zeros((6, 8), "<u4")
 MASK[1, 5] = 2

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stream_tools import WAIT_S, Listener, patterns
 
 from streams.codecs import CODECS, CodecOptions, EncodedFrame
 from streams.errors import CodecError
 from streams.replay import replay
 from streams.transport import Receiver, Sender
+from tests.support.stream_tools import WAIT_S, Listener, patterns
 
 DOCUMENT = Path(__file__).parents[3] / "deploy/docs/how-to/detectors.md"
 

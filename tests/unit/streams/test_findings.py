@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from stream_tools import Clock, frame, place
 
 from streams.frame import Frame, Position, PositionM, PositionNews, ScanStart
 from streams.join import Join
+from tests.support.stream_tools import Clock, frame, place
 
 PLACES = [Position(None, k, PositionM(k * 1e-6, 0.0)) for k in range(200)]
 

@@ -13,10 +13,10 @@ import cbor2
 import msgpack
 import numpy as np
 import pytest
-from fuzz_tools import Chain, Message, targets
 
 from streams.codecs import CODECS
 from streams.compression import HEADER
+from tests.support.fuzz_tools import Chain, Message, targets
 
 MAX_GROWTH_KB = 96 << 10
 SECONDS = 100

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzz_tools import Chain, Message, Target, mutations, structure, targets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from tests.support.fuzz_tools import Chain, Message, Target, mutations, structure, targets
 
 MESSAGES = int(os.environ.get("PTYCHOLIVE_FUZZ_MESSAGES", "1000000"))
 TARGETS = targets()

@@ -8,11 +8,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from stream_tools import Clock, frame, place
 
 from streams.errors import PositionError
 from streams.frame import Position, PositionM, ScanPoint, ScanStart
 from streams.join import Join, Verdict
+from tests.support.stream_tools import Clock, frame, place
 
 CONTRACT = ["expected", "received", "duplicate", "missing", "refused", "without_position", "pending", "stitched"]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_tools import Clock, frame, place
 
 from streams.frame import Frame, Position, ScanPoint, ScanStart
 from streams.join import Join
+from tests.support.stream_tools import Clock, frame, place
 
 SCANS = ("a", "b", "a-2")
 INDEX = st.integers(0, 5)

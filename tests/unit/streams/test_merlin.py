@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from merlin_tools import DataPort, header, image, message
-from stream_tools import WAIT_S, Listener, patterns
 
 from streams.codecs import CODECS
 from streams.codecs.base import EncodedFrame, StreamItem
 from streams.errors import EndpointError
 from streams.frame import ScanEnd, ScanStart
 from streams.merlin import MerlinSource
+from tests.support.merlin_tools import DataPort, header, image, message
+from tests.support.stream_tools import WAIT_S, Listener, patterns
 
 Serve = Callable[..., MerlinSource]
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from position_tools import A_MESSAGE, TIME, X, Y, panda_data, panda_run, panda_start, panda_stop, sampled
 
 from streams.errors import PositionError
 from streams.frame import PositionNews
 from streams.panda import DEFAULT_CHANNELS, DEFAULT_TIME_CHANNEL, PandaReader
 from streams.samples import SourceOptions
+from tests.support.position_tools import A_MESSAGE, TIME, X, Y, panda_data, panda_run, panda_start, panda_stop, sampled
 
 PLACES = np.array([[y, 2.0 * x] for y in range(5) for x in range(40)])
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from position_tools import PLAIN_HEADER, CapturePort, Gate, capture_block, capture_header, sampled
 
 from streams.capture import CaptureReceiver
 from streams.errors import EndpointError, PositionError
 from streams.pandablocks import CaptureReader, Splitter
 from streams.samples import SourceOptions
+from tests.support.position_tools import PLAIN_HEADER, CapturePort, Gate, capture_block, capture_header, sampled
 
 OPTIONS = SourceOptions(("INENC2.VAL", "INENC1.VAL.Mean"), (1e-3, 1e-3), time_channel="PCAP.TS_TRIG")
 PLACES = np.arange(20.0).reshape(10, 2)

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pva_tools import NAME, Detector
-from stream_tools import WAIT_S, Listener, patterns
 
 from streams.codecs import CODECS
 from streams.codecs.base import EncodedFrame
 from streams.errors import EndpointError
 from streams.frame import ScanEnd, ScanStart
 from streams.pva import PvaSource
+from tests.support.pva_tools import NAME, Detector
+from tests.support.stream_tools import WAIT_S, Listener, patterns
 
 
 @pytest.fixture

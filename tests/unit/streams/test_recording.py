@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_tools import Listener
 
 from streams.errors import RecordingError
 from streams.playback import play
 from streams.recording import MAGIC, Message, Recording, RecordingWriter, is_recording
 from streams.transport import Receiver, Sender
+from tests.support.stream_tools import Listener
 
 STREAMS = {"frames": {"format": "native"}, "positions": {"format": "native"}}
 MESSAGES = [

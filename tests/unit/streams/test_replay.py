@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import zmq
 from numpy.typing import NDArray
-from stream_tools import WAIT_S, Listener, patterns
 
 from streams.codecs import CODECS, EncodedFrame
 from streams.errors import CodecError, PositionError, StreamError
@@ -26,6 +25,7 @@ from streams.join import Join, Verdict
 from streams.positions import parse_positions, raster_positions
 from streams.replay import Faults, Summary, prepare, replay
 from streams.transport import Receiver, Sender
+from tests.support.stream_tools import WAIT_S, Listener, patterns
 
 LOCAL = "tcp://127.0.0.1:0"
 ALL_FAULTS = "drop=0.05,duplicate=0.1,reorder=16,corrupt=0.05,late-positions=0.05"

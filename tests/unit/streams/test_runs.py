@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from stream_tools import Clock, frame
 
 from streams.frame import Position, PositionM, PositionNews, ScanPoint, ScanStart
 from streams.join import Join
+from tests.support.stream_tools import Clock, frame
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import zmq
-from stream_tools import WAIT_S, Listener
 
 from streams.errors import EndpointError
 from streams.keys import AllowList
 from streams.transport import CurveKeys, Receiver, Sender
+from tests.support.stream_tools import WAIT_S, Listener
 
 LOCAL = "tcp://127.0.0.1:0"
 Listen = Callable[..., Receiver]

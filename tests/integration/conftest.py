@@ -1,6 +1,0 @@
-"""Integration tests use the tools of the stream tests."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "streams"))

@@ -1,0 +1,64 @@
+"""The viewer page in a real browser, fed by a real hub over real HTTP."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from daemon.publish.http import HttpServer, create_app
+from daemon.publish.hub import UpdateHub
+from tests.support.fake_daemon import FakeDaemon
+from tests.support.page_tools import PageViewer
+
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, or a skipped test."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
+    if CHROMIUM is None:
+        pytest.skip("the browser tests need Debian's chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def source() -> FakeDaemon:
+    return FakeDaemon()
+
+
+@pytest.fixture
+def hub() -> UpdateHub:
+    return UpdateHub()
+
+
+@pytest.fixture
+def server(source: FakeDaemon, hub: UpdateHub) -> Iterator[HttpServer]:
+    app = create_app(source, hub)
+    server = HttpServer(app, "127.0.0.1", 0)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def look(browser: Any, server: HttpServer) -> Iterator[Callable[[], PageViewer]]:
+    """Opens the page; at the end nothing may have gone wrong in it."""
+    context = browser.new_context(viewport={"width": 1000, "height": 700})
+    viewers: list[PageViewer] = []
+
+    def open_page() -> PageViewer:
+        viewers.append(PageViewer(context.new_page(), server.url))
+        return viewers[-1]
+
+    yield open_page
+    for viewer in viewers:
+        assert viewer.page.evaluate("violations") == []
+        assert viewer.faults == []
+    context.close()

@@ -1,0 +1,23 @@
+"""The HTTP server before a daemon with one scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from daemon.publish.http import HttpServer, create_app
+from daemon.publish.hub import UpdateHub
+from tests.support.fake_daemon import FakeDaemon
+
+
+@contextmanager
+def running(host: str = "127.0.0.1", **options: Any) -> Iterator[HttpServer]:
+    hub = UpdateHub()
+    hub.publish_status({"state": "idle"})
+    server = HttpServer(create_app(FakeDaemon(), hub), host, 0, **options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
