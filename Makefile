@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-interop test-endurance soak unit lint types imports bench docs schema clean
+.PHONY: demo test test-interop test-endurance soak unit lint types imports page-lint page-test bench docs schema clean
 
 demo: .venv/base
 	$(BIN)/ptycholive demo $(DEMO)
@@ -23,9 +23,28 @@ demo: .venv/base
 	$(PIP) -c constraints.txt -e '.[dev]'
 	touch $@ .venv/base
 
-lint: .venv/dev
+lint: .venv/dev page-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The page's JavaScript: linter, types, tests of its modules. Without npm it is left out, but not in CI.
+PAGE := deploy/page-tools
+NPM := $(shell command -v npm)
+ifneq ($(NPM)$(CI),)
+page-lint: $(PAGE)/node_modules/ready
+	npm --prefix $(PAGE) run -s lint
+	npm --prefix $(PAGE) run -s types
+
+page-test: $(PAGE)/node_modules/ready
+	npm --prefix $(PAGE) run -s test
+
+$(PAGE)/node_modules/ready: $(PAGE)/package-lock.json
+	npm --prefix $(PAGE) ci --no-fund --no-audit --silent
+	touch $@
+else
+page-lint page-test:
+	@echo "npm is missing: the page's JavaScript is not checked"
+endif
 
 types: .venv/dev
 	$(BIN)/mypy
@@ -37,7 +56,7 @@ imports: .venv/dev
 PYTEST := $(BIN)/pytest -q --durations=20
 TWO := -n 2 --dist worksteal
 
-test: lint types imports
+test: lint types imports page-test
 	$(PYTEST) $(TWO)
 
 test-interop: .venv/dev
@@ -66,4 +85,4 @@ docs: .venv/base schema
 	$(BIN)/python deploy/docs/make_tables.py
 
 clean:
-	rm -rf .venv .venv-ptychodus .venv-sinks .venv-cdtools .venv-senders .venv-ptychi build *.egg-info artefacts
+	rm -rf deploy/page-tools/node_modules .venv .venv-ptychodus .venv-sinks .venv-cdtools .venv-senders .venv-ptychi build *.egg-info artefacts

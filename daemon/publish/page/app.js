@@ -1,3 +1,4 @@
+// @ts-check
 // The viewer page: messages in, picture and words out.
 
 import { Stage } from "./canvas.js";
@@ -27,10 +28,14 @@ const stage = new Stage(byId("canvas"), () => drawn());
 const second = new Stage(byId("canvas-second"), () => drawnSecond());
 const connection = new Connection(received, connectionChanged);
 const pattern = new Pattern(byId("pattern"), byId("pattern-text"), isPatternWanted);
-const past = new Past(session, chosen, () => showPicture() || refresh());
+const past = new Past(session, chosen, () => {
+  showPicture();
+  refresh();
+});
 const path = new Path(byId("path"), () => (chosen.hasPath && !document.hidden ? past.scanId : null), () => drawPath());
 let place = null;
-let refreshTimer = null;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let refreshTimer;
 let refreshedAt = 0;
 let patternAsked = "";
 
@@ -122,7 +127,7 @@ function refreshSoon() {
 
 function refresh() {
   clearTimeout(refreshTimer);
-  refreshTimer = null;
+  refreshTimer = undefined;
   refreshedAt = performance.now();
   const { picture, layer } = mainPicture();
   const staleSeconds = connection.state === "open" && !isLive() ? connection.silentSeconds : 0;
@@ -173,7 +178,8 @@ function titleWords(warning) {
 function choose(changes) {
   Object.assign(chosen, changes);
   for (const name of ["view", "layer"]) {
-    for (const input of document.getElementsByName(name)) input.checked = input.value === chosen[name];
+    const inputs = /** @type {NodeListOf<HTMLInputElement>} */ (document.getElementsByName(name));
+    for (const input of inputs) input.checked = input.value === chosen[name];
   }
   for (const [id, name] of [["hold", "isHeld"], ["flat", "isFlat"], ["path-shown", "hasPath"]]) byId(id).setAttribute("aria-pressed", String(chosen[name]));
   byId("span").parentElement.classList.toggle("unused", chosen.view !== "phase");
@@ -246,5 +252,5 @@ byId("theme").addEventListener("click", () => (byId("theme").textContent = nextT
 byId("theme").textContent = theme();
 byId("help-open").addEventListener("click", () => byId("help").showModal());
 setInterval(() => document.hidden || refresh(), 1000);
-window.ptycholive = { session, stage, second, connection, chosen, past, path };
+Object.assign(window, { ptycholive: { session, stage, second, connection, chosen, past, path } });
 connection.open();

@@ -1,3 +1,4 @@
+// @ts-check
 // Pictures that are not on the stream: earlier moments, past scans, an iterative result. The newest few are kept.
 
 import { Picture } from "./picture.js";

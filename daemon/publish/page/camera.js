@@ -1,3 +1,4 @@
+// @ts-check
 // Where the screen looks: the object pixel in its middle and device pixels per object pixel.
 
 const MARGIN = 0.05;

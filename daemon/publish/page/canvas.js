@@ -1,3 +1,4 @@
+// @ts-check
 // Draws a picture: each tile has a canvas in native pixels, of which only what changed is coloured and drawn again.
 
 import { Camera } from "./camera.js";
@@ -23,6 +24,7 @@ export class Stage {
     this.measuredChange = -1;
     this.measureAgainAt = 0;
     this.styleNumber = 0;
+    /** @type {"all" | import("./picture.js").Box | null} */
     this.invalid = "all";
     this.lastFrameAt = 0;
     this.isRequested = false;

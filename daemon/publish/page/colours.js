@@ -1,3 +1,4 @@
+// @ts-check
 // Colour tables, by the same formulae as daemon/publish/png.py: lines through the OKLCH space (Ottosson 2020).
 
 const STEPS = 256;
@@ -40,18 +41,20 @@ export const cyclic = table((i) => oklchToSrgb(0.72, 0.125, (2 * Math.PI * i) / 
 export const grey = table((i) => [i, i, i]);
 
 const BRIGHTNESSES = 64;
+/** @type {Uint32Array | null} */
 let complexPixels = null;
 
 /** 64 x 256 opaque pixels: brightness (row) of an amplitude, hue (column) of a phase. */
 export function complexTable() {
   if (complexPixels !== null) return complexPixels;
-  complexPixels = new Uint32Array(BRIGHTNESSES * STEPS);
+  const pixels = new Uint32Array(BRIGHTNESSES * STEPS);
   for (let row = 0; row < BRIGHTNESSES; row += 1) {
     const share = row / (BRIGHTNESSES - 1);
     const colours = table((i) => oklchToSrgb(0.84 * share, 0.125 * share, (2 * Math.PI * i) / STEPS + (75 * Math.PI) / 180));
-    complexPixels.set(packed(colours), row * STEPS);
+    pixels.set(packed(colours), row * STEPS);
   }
-  return complexPixels;
+  complexPixels = pixels;
+  return pixels;
 }
 
 /** 256 opaque pixels (as ImageData's bytes seen as Uint32) of a table. */

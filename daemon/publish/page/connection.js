@@ -1,3 +1,4 @@
+// @ts-check
 // The WebSocket of updates: opens itself again when it is lost, rests while nobody looks.
 
 const FIRST_RETRY_MS = 500;
@@ -18,8 +19,10 @@ export class Connection {
     this.heardAt = 0;
     this.failures = 0;
     this.socket = null;
-    this.timer = null;
-    this.restTimer = null;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.timer = undefined;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.restTimer = undefined;
     document.addEventListener("visibilitychange", () => this.#look());
     window.addEventListener("online", () => this.state === "lost" && this.open());
     window.addEventListener("pagehide", () => this.#drop());

@@ -1,3 +1,4 @@
+// @ts-check
 // Mouse, touch and pen on the stage: drag pans, wheel and pinch zoom, double click fits; hovering reports the place.
 
 const DRAG_PX = 4;
@@ -40,7 +41,7 @@ export class Gestures {
   }
 
   #pinch(id, before, place) {
-    const [, other] = [...this.pointers].find(([known]) => known !== id);
+    const other = [...this.pointers].find(([known]) => known !== id)?.[1] ?? place;
     const factor = distance(place, other) / Math.max(1, distance(before, other));
     const [oldMid, mid] = [middle(before, other), middle(place, other)];
     this.stage.move((camera) => {

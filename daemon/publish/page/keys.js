@@ -1,3 +1,4 @@
+// @ts-check
 // The keyboard: one key for each thing that the page does often.
 
 import { byId } from "./panels.js";
@@ -32,7 +33,7 @@ export function bindKeys(page) {
     ArrowRight: () => pan(0, -1),
   };
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT" || byId("help").open) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target instanceof HTMLSelectElement || byId("help").open) return;
     const act = keys[event.key] ?? keys[event.key.toLowerCase()] ?? (event.target === stage.canvas ? canvasKeys[event.key] : undefined);
     if (act === undefined) return;
     event.preventDefault();

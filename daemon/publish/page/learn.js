@@ -1,3 +1,4 @@
+// @ts-check
 // The fine-tune panel: what the learner does, whether it helps, and the button that pauses it.
 
 import { byId } from "./panels.js";

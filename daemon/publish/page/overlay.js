@@ -1,3 +1,4 @@
+// @ts-check
 // What lies on the picture: tag, cursor read-out, scale bar, colour bar.
 
 import { TABLES, wrapped } from "./ranges.js";

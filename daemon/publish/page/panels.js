@@ -1,9 +1,11 @@
+// @ts-check
 // Words and numbers beside the picture. All text goes in as textContent: streams may say anything.
 
 import { showLearning } from "./learn.js";
 import { drawHistory } from "./sparkline.js";
 import * as words from "./words.js";
 
+/** @type {(id: string) => any} The kind of each element is known to index.html alone. */
 export const byId = (id) => document.getElementById(id);
 
 function say(id, text) {

@@ -1,3 +1,4 @@
+// @ts-check
 // Which picture each half of the stage shows: the live one, an earlier moment, a past scan, or an iterative result.
 
 import { Archive, moments, scanList } from "./archive.js";

@@ -1,3 +1,4 @@
+// @ts-check
 // The scan's path over the picture: where the beam was, and where it is.
 
 import { base } from "./archive.js";
@@ -68,7 +69,9 @@ export class Path {
 }
 
 function mark(context, [y, x], ratio) {
-  for (const [colour, width] of [["#000", 5], ["#ff5a36", 2.6]]) {
+  /** @type {[string, number][]} */
+  const rings = [["#000", 5], ["#ff5a36", 2.6]];
+  for (const [colour, width] of rings) {
     context.beginPath();
     context.arc(x, y, 7 * ratio, 0, 2 * Math.PI);
     context.strokeStyle = colour;

@@ -1,3 +1,4 @@
+// @ts-check
 // The last diffraction pattern: asked for once a second while frames come.
 
 const PAUSE_MS = 1000;

@@ -1,6 +1,9 @@
+// @ts-check
 // One layer of the mosaic, kept in square tiles of the object's own frame: growth in any direction only adds tiles.
 
 import { floats } from "./wire.js";
+
+/** @typedef {{ y: number, x: number, h: number, w: number }} Box */
 
 export const TILE = 512;
 const DATED = 32; // side of the squares whose model generation a snapshot tells
@@ -90,7 +93,7 @@ export class Picture {
     for (let ty = Math.floor(box.y / TILE); ty * TILE < box.y + box.h; ty += 1) {
       for (let tx = Math.floor(box.x / TILE); tx * TILE < box.x + box.w; tx += 1) {
         const tile = this.#tile(ty, tx);
-        const part = intersection(box, tile.box);
+        const part = /** @type {Box} */ (intersection(box, tile.box));
         for (let row = part.y; row < part.y + part.h; row += 1) {
           const from = (row - box.y) * box.w + part.x - box.x;
           const to = (row - tile.y) * TILE + part.x - tile.x;
@@ -177,7 +180,8 @@ export function union(a, b) {
   return { y, x, h: Math.max(a.y + a.h, b.y + b.h) - y, w: Math.max(a.x + a.w, b.x + b.w) - x };
 }
 
-/** The common part, or null. */
+/** The common part, or null.
+ * @returns {Box | null} */
 export function intersection(a, b) {
   const y = Math.max(a.y, b.y);
   const x = Math.max(a.x, b.x);

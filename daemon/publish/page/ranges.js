@@ -1,3 +1,4 @@
+// @ts-check
 // Which value gets which colour: measured from the covered pixels, and held still while the picture changes little.
 
 import { complexTable, cyclic, grey, packed, sequential } from "./colours.js";
@@ -59,6 +60,7 @@ function rampOf(picture) {
   return [angle(sums[0], sums[1]), angle(sums[2], sums[3])];
 }
 
+/** @returns {{ weights: Float32Array, phases: Float32Array, amplitudes: Float32Array, rows: Int32Array, columns: Int32Array, step: number, mean: number }} */
 function sampled(picture, count, ramp) {
   const step = Math.ceil(count / SAMPLES) | 1; // odd, so that it does not walk down one column
   const room = { weights: Float32Array, phases: Float32Array, amplitudes: Float32Array, rows: Int32Array, columns: Int32Array };
@@ -82,6 +84,7 @@ function sampled(picture, count, ramp) {
       n += 1;
     }
   }
+  /** @type {any} */
   const parts = Object.fromEntries(Object.entries(found).map(([name, values]) => [name, values.subarray(0, n)]));
   return { ...parts, step, mean: angle(re, im) };
 }
@@ -110,7 +113,7 @@ export function percentile(sorted, percent) {
 export function roundUp(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return power * STEPS.find((step) => step * power >= value * 0.9999);
+  return power * (STEPS.find((step) => step * power >= value * 0.9999) ?? 10);
 }
 
 const WEIGHT_DECADES = 4;

@@ -1,3 +1,4 @@
+// @ts-check
 // Files of what is shown, through the REST routes; looks that those do not draw are drawn here.
 
 import { base } from "./archive.js";
@@ -6,12 +7,14 @@ import { intersection } from "./picture.js";
 import { paint } from "./ranges.js";
 
 const SERVED = { phase: ["sequential", "cyclic"], amplitude: ["grey"], coverage: ["sequential"] };
+/** @type {{ picture: any, range: any } | null} */
 let own = null;
 
 /** Point the links at the picture shown: {scanId, layer, range, picture, isServed}; `isServed` unless it is an earlier moment. */
 export function showSave({ scanId, layer, range, picture, isServed }, isLive) {
   const isReady = isLive && scanId !== null && layer !== null && range !== null;
   const name = scanId === null ? "" : scanId.replaceAll(/[^\w.-]+/g, "_");
+  // biome-ignore lint/suspicious/noApproximativeNumericConstant: the route takes no more than pi, so it is rounded down
   const span = range?.view === "phase" ? `&span=${Math.min(range.high, 3.14159)}` : "";
   const isPlain = isServed && range?.ramp === null && SERVED[range?.view]?.includes(range?.colours);
   own = isReady && !isPlain ? { picture, range } : null;
@@ -38,7 +41,7 @@ function drawnHere({ picture, range }) {
   const { shape, origin_px: origin, stride = 1 } = picture.header;
   const whole = { y: origin[0], x: origin[1], h: shape[0] * stride, w: shape[1] * stride };
   const canvas = new OffscreenCanvas(whole.w, whole.h);
-  const context = canvas.getContext("2d");
+  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
   for (const tile of picture.tiles.values()) {
     const box = intersection(tile.box, whole);
     if (box === null) continue;

@@ -1,3 +1,4 @@
+// @ts-check
 // What the page knows of the daemon: the current scan, its pictures, the last status, the R-factors so far.
 
 import { Picture } from "./picture.js";
@@ -6,6 +7,12 @@ export const LAYERS = ["refined", "network"];
 const HISTORY_POINTS = 480;
 
 export class Session {
+  /** @type {Record<string, Picture>} */
+  pictures = {};
+  /** @type {{ time: number, network: number | null, refined: number | null }[]} */
+  history = [];
+  historyPause = 0;
+
   /** `onScan` is called when another scan becomes the current one. */
   constructor(onScan) {
     this.onScan = onScan;

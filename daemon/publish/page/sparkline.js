@@ -1,3 +1,4 @@
+// @ts-check
 // R-factors over time: one line a layer, lower is better.
 
 import { percentile } from "./ranges.js";
@@ -63,9 +64,11 @@ function drawLine(context, history, layer, frame, colour, width) {
   context.lineWidth = width;
   context.lineJoin = "round";
   context.beginPath();
+  /** @type {[number, number] | null} */
   let last = null;
   for (const point of history) {
     if (!Number.isFinite(point[layer])) continue;
+    /** @type {[number, number]} */
     const place = [frame.x(point.time), frame.y(point[layer])];
     if (last === null) context.moveTo(...place);
     else context.lineTo(...place);

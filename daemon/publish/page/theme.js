@@ -1,3 +1,4 @@
+// @ts-check
 // Dark or light: as the system says, or as chosen here and remembered.
 
 const CHOICES = ["auto", "dark", "light"];
@@ -7,7 +8,7 @@ let choice = stored();
 
 function stored() {
   try {
-    const found = window.localStorage.getItem(KEY);
+    const found = window.localStorage.getItem(KEY) ?? "";
     return CHOICES.includes(found) ? found : "auto";
   } catch {
     return "auto"; // storage is forbidden

@@ -1,3 +1,4 @@
+// @ts-check
 // Messages of WS /api/v1/updates: one msgpack array [topic, header, buffer, ...] each (see daemon/publish/wire.py).
 
 const SCHEMA_VERSION = 1;

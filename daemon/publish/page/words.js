@@ -1,3 +1,4 @@
+// @ts-check
 // Numbers and states as a tired person reads them. Text only: nothing here touches the page.
 
 const NONE = "–";
@@ -67,7 +68,7 @@ export function level(value) {
 /** The largest of 1, 2, 5 times a power of ten that is not above `value`. */
 export function roundDown(value) {
   const power = 10 ** Math.floor(Math.log10(value));
-  return [5, 2, 1].find((step) => step * power <= value * 1.0001) * power;
+  return ([5, 2, 1].find((step) => step * power <= value * 1.0001) ?? 1) * power;
 }
 
 export function stateWord(status) {
@@ -115,7 +116,7 @@ export function warningOf({ connection, session, staleSeconds, now }) {
   return warningOfStatus(session);
 }
 
-function warningOfStatus({ status, isRunning }) {
+function warningOfStatus({ status }) {
   if (status?.state === "degraded") return { kind: "warning", text: plain(status.sentence ?? "The daemon is degraded.") };
   const gone = (status?.streams ?? []).filter((stream) => stream.connected === false).map((stream) => plain(stream.name));
   if (gone.length > 0 && (status.phase ?? status.state) === "scanning") return { kind: "warning", text: `Not connected: ${gone.join(", ")}.` };
