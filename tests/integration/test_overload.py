@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,9 @@ import torch
 from tensordict import TensorDict
 
 from daemon import output, scans
-from daemon.app import Daemon
 from daemon.client import Viewer
 from daemon.files import ScanFile, read_product
 from daemon.journal import scan_log
-from daemon.work import Models
 from tests.support.daemon_tools import (
     PATIENCE_S,
     adds_up,
@@ -31,36 +27,12 @@ from tests.support.daemon_tools import (
     send,
     send_unfinished,
 )
-
-FRAME_BYTES = 128 * 128 * 2
-OVERLOAD_S = float(os.environ.get("PTYCHOLIVE_OVERLOAD_S", "6"))
+from tests.support.slow_device import FRAME_BYTES, status_when, wrap
 
 
 @pytest.fixture(scope="module")
 def scan() -> ScanFile:
     return real_scan()
-
-
-class Wrapped:
-    """A model with something done before each batch."""
-
-    def __init__(self, model: Any, before: Callable[[TensorDict], None]) -> None:
-        self._model, self._before, self.batches = model, before, []
-
-    def predict(self, group: TensorDict) -> torch.Tensor:
-        self.batches.append(group["center_scan_id"].tolist())
-        self._before(group)
-        return self._model.predict(group)
-
-
-def wrap(daemon: Daemon, before: Callable[[TensorDict], None]) -> Wrapped:
-    wrapped = Wrapped(daemon._engine._models.quick, before)
-    daemon._engine._models = Models(wrapped, None)  # type: ignore[arg-type]
-    return wrapped
-
-
-def status_when(viewer: Viewer, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    return next(header for topic, header, _ in viewer.events() if topic == "status" and is_so(header))
 
 
 def test_a_stalled_device_holds_nobody_and_the_newest_frames_come_first(scan: ScanFile, tmp_path: Path):
@@ -111,48 +83,6 @@ def test_while_an_earlier_scan_waits_the_daemon_is_not_idle(scan: ScanFile, tmp_
         idle = status_when(viewer, lambda s: s["phase"] == "idle")
         assert (idle["scans_unfinished"], idle["backlog_age_s"]) == ([], 0.0)
         assert daemon.book.get("earlier").verdict["stitched"] == 500
-
-
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300 + 20 * OVERLOAD_S)
-def test_a_tenfold_overload_costs_no_frame_and_no_memory(scan: ScanFile, tmp_path: Path):
-    """The device takes a tenth of what comes, until all has come."""
-    rate_hz, limit = 400.0, 64 * FRAME_BYTES
-    frames, has_come = int(rate_hz * OVERLOAD_S), threading.Event()
-    repeats = -(-frames // len(scan.counts))
-    long = ScanFile(
-        name="long",
-        counts=np.concatenate([scan.counts] * repeats)[:frames],
-        indexes=np.arange(frames),
-        positions_m=np.concatenate([scan.positions_m] * repeats)[:frames],
-    )
-    with (
-        running_daemon(tmp_path, f"limits.queue_bytes={limit}") as daemon,
-        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
-    ):
-        wrap(daemon, lambda group: has_come.wait(10 * len(group) / rate_hz) and None)
-        sending = threading.Thread(
-            target=send, args=(daemon, long, frames), kwargs={"rate_hz": rate_hz, "scan_id": "long"}
-        )
-        sending.start()
-        memory, held = [], []
-        for topic, header, _ in viewer.events():
-            if topic == "status" and header["frames_received"]:
-                held.append(daemon._engine._queue.bytes)
-                memory.append(resident_bytes())
-                if header["frames_received"] == frames:
-                    break
-        sending.join()
-        assert header["frames_stitched"] < frames / 3
-        assert max(held) <= limit
-        assert max(memory[2:]) - memory[2] < 160 << 20  # of which the sample for the R-factor may be 64
-        has_come.set()
-        ended, _ = follow(viewer, "long")
-    assert ended["verdict"]["stitched"] == ended["verdict"]["received"] == frames
 
 
 def test_without_a_journal_the_sender_is_held_back_and_nothing_is_lost(scan: ScanFile, tmp_path: Path):

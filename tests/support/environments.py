@@ -1,13 +1,15 @@
-"""Environments of their own for what others wrote: made once, and anew when what is wanted has changed."""
+"""Environments for other people's programs: built once, and again when the list of packages has changed."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,26 @@ def make_environment(
     Each of ``installs`` is what one call of pip gets, after ``options``; ``prepare`` is called with the Python before. Where
     `what` cannot be installed the test is skipped, in CI it fails.
     """
+    with _alone_at(place):
+        return _made(place, what, installs, timeout_s, options, prepare)
+
+
+@contextmanager
+def _alone_at(place: Path) -> Iterator[None]:
+    """Hold the lock of an environment: another worker may want it at the same time."""
+    with place.with_name(place.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _made(
+    place: Path,
+    what: str,
+    installs: Sequence[Sequence[str]],
+    timeout_s: float,
+    options: Sequence[str],
+    prepare: Callable[[Path], None],
+) -> Path:
     python = place / "bin" / "python"
     ready = place / f"{hashlib.sha256(repr((*options, *installs)).encode()).hexdigest()[:12]}.ready"
     if ready.exists():

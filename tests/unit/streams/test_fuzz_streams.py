@@ -1,27 +1,17 @@
-"""Hostile bytes at every reader: refused with a reason or taken, never a crash, a hang, or memory that grows.
-
-``PTYCHOLIVE_FUZZ_MESSAGES`` sets how many damaged messages the slow test makes, over all readers together.
-"""
+"""Hostile bytes at every reader: refused with a reason or taken, never a crash, a hang, or memory that grows."""
 
 from __future__ import annotations
 
-import gc
-import os
-import time
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.fuzz_tools import Chain, Message, Target, mutations, structure, targets
+from tests.support.fuzz_run import check, fuzz
+from tests.support.fuzz_tools import Chain, Message, Target, structure, targets
 
-MESSAGES = int(os.environ.get("PTYCHOLIVE_FUZZ_MESSAGES", "1000000"))
 TARGETS = targets()
-MAX_GROWTH_BYTES = 48 << 20
-SLOW_S = 10.0
 ODD = st.recursive(
     st.none()
     | st.booleans()
@@ -35,50 +25,10 @@ ODD = st.recursive(
 )
 
 
-def resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def fuzz(target: Target, count: int, seed: int) -> Chain:
-    """Feed damaged messages; no single one may take long."""
-    chain = Chain(target)
-    slowest = 0.0
-    warm = None
-    for number, message in enumerate(islice(mutations(target.corpus, seed), count)):
-        begun = time.perf_counter()
-        chain.feed(message)
-        slowest = max(slowest, time.perf_counter() - begun)
-        if number == count // 4:
-            gc.collect()
-            warm = resident_bytes()
-    gc.collect()
-    assert warm is None or resident_bytes() - warm < MAX_GROWTH_BYTES
-    assert slowest < SLOW_S
-    return chain
-
-
-def check(chain: Chain, count: int) -> None:
-    assert chain.understood > count / 50
-    assert sum(chain.refused.values()) > count / 50
-    assert len(chain.refused) < 24, chain.refused
-    assert "no words" not in chain.refused
-    if any(chain.join._live) or any(chain.join._finished):
-        assert chain.accounts_add_up()
-
-
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_damaged_messages(target: Target) -> None:
     chain = fuzz(target, 2000, seed=1)
     check(chain, 2000)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-def test_very_many_damaged_messages(target: Target) -> None:
-    count = -(-MESSAGES // len(TARGETS))
-    check(fuzz(target, count, seed=2), count)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)

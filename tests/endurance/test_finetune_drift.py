@@ -40,7 +40,6 @@ def worse(counts, position_px, how_bad, random):
     return amplitude, (y + 6 * how_bad, x - 4 * how_bad)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(DURATION_S + 200)
 def test_frames_that_get_worse_never_make_the_active_model_worse_than_the_shipped_one():
     torch.manual_seed(0)

@@ -1,0 +1,43 @@
+"""Each case of ``bench``, small: it runs to its end, every frame gets through, and its numbers are finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.cli.bench_learning import measure_learning
+from daemon.cli.bench_receive import Case, _measure
+from daemon.cli.bench_scaling import Scaling, measure_scaling
+from daemon.cli.bench_viewers import measure_viewers
+
+pytestmark = pytest.mark.timeout(300)
+
+RECEIVED = {"frames_per_s", "receive_cpu_us", "decode_cpu_us", "intake_cpu_us"}
+CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], set[str]]] = {
+    "receive": (lambda _: _measure(Case((150, 130), "uint32", 64, 300), None), RECEIVED),
+    "receive with a journal": (lambda folder: _measure(Case((150, 130), "uint32", 64, 300), folder), RECEIVED),
+    "scaling": (
+        lambda _: measure_scaling(Scaling(frames=4_000, early=1_000, window=500)),
+        {"frames", "mean_us", "late_engine_us"},
+    ),
+    "learning": (
+        lambda _: measure_learning(pairs=1, repeat=2),
+        {"frames_per_s_paused", "frames_per_s_learning", "steps"},
+    ),
+    "viewers": (
+        lambda _: measure_viewers(viewers=3, pairs=1, repeat=1),
+        {"viewers", "frames_per_s_alone", "frames_per_s_watched", "messages_per_viewer"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_small_case_runs_to_its_end(name: str, tmp_path: Path) -> None:
+    measure, numbers = CASES[name]
+    found = measure(tmp_path)
+    assert numbers <= set(found)
+    assert all(math.isfinite(value) and value > 0 for key, value in found.items() if key in numbers)
