@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import bitshuffle.h5  # noqa: F401  registers the filter of detector files with HDF5
 import h5py
 import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from daemon.files.hdf5_faults import LEFT_OPEN, cause, missing_parts
 from ptychopinn.atomic import atomic_path
 from ptychopinn.errors import FileFormatError
 
@@ -52,18 +52,7 @@ def refusing(path: Path) -> Iterator[None]:
     except (IsADirectoryError, PermissionError) as fault:
         raise FileFormatError(f"{path}: cannot be opened ({fault.strerror}); give a readable file") from None
     except UNREADABLE as fault:
-        raise FileFormatError(f"{path}: {_cause(fault)}") from fault
-
-
-def _cause(fault: Exception) -> str:
-    words = " ".join(str(fault).split())
-    if isinstance(fault, MemoryError):
-        return f"does not fit into memory ({words}); split the scan"
-    if "allow_pickle" in words:
-        return "holds pickled Python objects, which are never loaded; write plain arrays"
-    if "filter" in words and "plugin" in words.lower():
-        return f"is compressed with a filter that is not installed ({words}); install it or write with gzip"
-    return f"is damaged or not what it says ({words or type(fault).__name__}); copy or write it again"
+        raise FileFormatError(f"{path}: {cause(fault)}") from fault
 
 
 @contextmanager
@@ -79,8 +68,14 @@ def open_arrays(path: Path) -> Iterator[h5py.File | NpzFile]:
         with path.open("rb") as stream:
             magic = stream.read(len(ZIP_MAGIC))
         if h5py.is_hdf5(path):
-            with h5py.File(path, "r") as file:
-                yield file
+            with _opened(path) as file:
+                try:
+                    yield file
+                except UNREADABLE as fault:
+                    said = missing_parts(file)
+                    if said:
+                        raise FileFormatError(f"{path}: {said}") from fault
+                    raise
         elif magic.startswith(ZIP_MAGIC):
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 yield archive
@@ -89,6 +84,19 @@ def open_arrays(path: Path) -> Iterator[h5py.File | NpzFile]:
                 yield archive
         else:
             raise FileFormatError(f"{path}: is neither HDF5 nor NPZ; give a scan, probe or product of either kind")
+
+
+def _opened(path: Path) -> h5py.File:
+    """Open an HDF5 file; one that its SWMR writer never closed is read as far as it was written."""
+    try:
+        return h5py.File(path, "r")
+    except OSError as fault:
+        if LEFT_OPEN not in str(fault):
+            raise
+        try:
+            return h5py.File(path, "r", swmr=True)
+        except OSError:
+            raise fault from None
 
 
 def _unpacked(path: Path) -> IO[bytes]:

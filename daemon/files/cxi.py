@@ -5,7 +5,7 @@ where the SAMPLE is, in axes that look against the rows and columns of the detec
 PROBE is, x along columns and y along rows. With the usual detector both give the same positions (two signs cancel),
 so that is what is read; a file with ``basis_vectors`` (cdtools) says its own axes, which are then used.
 
-The energy is in joules, mask bits other than 0x1000 ("has signal") mark bad pixels.
+The energy is in joules unless units stand beside it; mask bits other than 0x1000 ("has signal") mark bad pixels.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 
 from daemon.files.access import atomic_hdf5, first_of, number_of, positive, text_of
 from daemon.files.extras import GROUP, read_extras, write_extras
-from daemon.files.scan import ScanFile, one_side, paired, probe_modes
+from daemon.files.links import why_missing
+from daemon.files.scan import ScanFile, mask_with, one_side, paired, probe_modes
+from daemon.files.shapes import in_any_frame, read_frames, vectors
+from daemon.files.units import JOULES_PER_EV, length_m, lengths_m, photon_energy_ev
 from ptychopinn.errors import FileFormatError
 
-JOULES_PER_EV = 1.602176634e-19
 CXI_VERSION = 160
 HAS_SIGNAL = 0x1000
 
@@ -36,37 +38,56 @@ TRANSLATIONS = (
     f"{DETECTOR}/translation",
 )
 ILLUMINATIONS = (f"{SOURCE}/illumination", "entry_1/image_1/data")
+ENERGIES = (f"{SOURCE}/energy", "entry_1/instrument_1/beam_1/energy")
+WAVELENGTHS = (f"{SOURCE}/wavelength", f"{DETECTOR}/wavelength", "entry_1/instrument_1/beam_1/wavelength")
 PTYCHODUS = "entry_1/ptychodus"
 
 
 def is_cxi(file: h5py.File) -> bool:
-    """Whether the file has the patterns or the illumination of a CXI file."""
-    return first_of(file, (*PATTERNS, *ILLUMINATIONS)) is not None
+    """Whether the file has the patterns or the illumination of a CXI file, or a link where they should be."""
+    names = (*PATTERNS, *ILLUMINATIONS)
+    return first_of(file, names) is not None or any(why_missing(file, name) for name in names)
 
 
 def read_cxi_scan(file: h5py.File, path: Path) -> ScanFile:
     """Return the scan of an open CXI file, as stated there."""
     patterns = first_of(file, PATTERNS)
     if patterns is None:
-        raise FileFormatError(f"{path}: has no patterns at {PATTERNS[0]}; give the file of the scan itself")
-    counts = patterns[()]
-    indexes = np.arange(len(counts), dtype=np.int64)
+        raise FileFormatError(f"{path}: has no patterns at {PATTERNS[0]}{_why(file)}; give the file of the scan itself")
+    frames = read_frames(patterns, path)
+    indexes = np.arange(len(frames.counts), dtype=np.int64)
     notes: list[str] = []
+    doubts = frames.doubts
     found = ScanFile(
         name=text_of(file.get("entry_1/title")) or path.name.split(".")[0],
-        counts=counts,
+        counts=frames.counts,
         indexes=indexes,
         positions_m=_positions(file, path, indexes, notes),
-        photon_energy_eV=_photon_energy(file, notes),
-        detector_distance_m=number_of(file, f"{DETECTOR}/distance"),
+        photon_energy_eV=photon_energy_ev(path, _all(file, ENERGIES), _all(file, WAVELENGTHS), "J", doubts),
+        detector_distance_m=length_m(file.get(f"{DETECTOR}/distance"), path),
         detector_pixel_size_m=one_side(
-            path, "detector", number_of(file, f"{DETECTOR}/x_pixel_size"), number_of(file, f"{DETECTOR}/y_pixel_size")
+            path,
+            "detector",
+            length_m(file.get(f"{DETECTOR}/x_pixel_size"), path),
+            length_m(file.get(f"{DETECTOR}/y_pixel_size"), path),
         ),
-        probe=_scan_probe(file, path, counts.shape[1:]),
-        mask=_mask(file, counts),
+        probe=_scan_probe(file, path, frames.counts.shape[1:]),
+        mask=mask_with(frames, _mask(file)),
         notes=tuple(notes),
+        doubts=tuple(doubts),
+        absent=frames.absent,
     )
     return replace(found, **read_extras(file, f"entry_1/{GROUP}"))
+
+
+def _why(file: h5py.File) -> str:
+    """Return why the patterns are not there, where a link leads nowhere."""
+    reason = next((said for name in PATTERNS if (said := why_missing(file, name))), "")
+    return f", which {reason}" if reason else ""
+
+
+def _all(file: h5py.File, names: tuple[str, ...]) -> list[Any]:
+    return [file.get(name) for name in names]
 
 
 def read_cxi_probe(file: h5py.File, path: Path) -> tuple[NDArray[np.complex64], float | None]:
@@ -79,7 +100,7 @@ def read_cxi_probe(file: h5py.File, path: Path) -> tuple[NDArray[np.complex64], 
     height = number_of(file, f"{PTYCHODUS}/probe_pixel_height_m")
     extent = file.get("entry_1/image_1/image_size")
     if width is None and height is None and isinstance(extent, h5py.Dataset):
-        sides = [positive(side) for side in np.ravel(extent[()])[:2]]
+        sides = [positive(side) for side in np.ravel(lengths_m(extent, path))[:2]]
         width, height = (None if side is None else side / probe.shape[-1] for side in (*sides, None, None)[:2])
     return probe, one_side(path, "probe", width, height)
 
@@ -131,23 +152,11 @@ def _write_optics(file: h5py.File, scan: ScanFile) -> None:
         file[ILLUMINATIONS[0]] = scan.probe
 
 
-def _photon_energy(file: h5py.File, notes: list[str]) -> float | None:
-    energy = number_of(file, f"{SOURCE}/energy")
-    if energy is None:
-        return None
-    if energy > 1.0:
-        notes.append(f"source energy {energy:g} cannot be joules and is taken as eV")
-        return energy
-    return energy / JOULES_PER_EV
-
-
 def _positions(file: h5py.File, path: Path, indexes: NDArray[np.int64], notes: list[str]) -> NDArray[np.float64] | None:
     dataset = first_of(file, TRANSLATIONS)
     if dataset is None:
         return None
-    translation = np.asarray(dataset[()], dtype=np.float64)
-    if translation.ndim != 2 or translation.shape[1] not in (2, 3):
-        raise FileFormatError(f"{path}: translation has shape {translation.shape}; write (frames, 3) as [x, y, z]")
+    translation = vectors(path, lengths_m(dataset, path), "translation")
     positions = translation[:, 1::-1]
     basis = file.get(f"{DETECTOR}/basis_vectors")
     if isinstance(basis, h5py.Dataset) and translation.shape[1] == 3:
@@ -170,15 +179,12 @@ def _unit_axes(path: Path, basis: NDArray[Any]) -> NDArray[np.float64]:
     return units
 
 
-def _mask(file: h5py.File, counts: NDArray[Any]) -> NDArray[np.bool_] | None:
+def _mask(file: h5py.File) -> NDArray[np.bool_] | None:
     dataset = file.get(f"{DETECTOR}/mask")
     if not isinstance(dataset, h5py.Dataset):
         return None
     bits = np.asarray(dataset[()])
-    bad: NDArray[np.bool_] = (bits != 0) & (bits != HAS_SIGNAL)
-    if bad.shape == counts.shape:
-        bad = np.logical_or.reduce(bad, axis=0)
-    return bad
+    return in_any_frame((bits != 0) & (bits != HAS_SIGNAL))
 
 
 def _scan_probe(file: h5py.File, path: Path, shape: tuple[int, ...]) -> NDArray[np.complex64] | None:

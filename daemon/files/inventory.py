@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from daemon.files.access import text_of
+from daemon.files.links import groups_under, item_at, walk
 from daemon.files.nexus import nexus_entry
 from ptychopinn.contract import Entry
 
@@ -33,28 +34,22 @@ def _npz_entry(archive: NpzFile, name: str) -> Entry:
 
 def _hdf5_entries(file: h5py.File) -> dict[str, Entry]:
     found = _attributes("", file.attrs)
-
-    def visit(name: str, item: h5py.HLObject) -> None:
+    for name, item in walk(file):
         if isinstance(item, h5py.Dataset):
             found[name] = _dataset(item)
         found.update(_attributes(name, item.attrs))
-
-    file.visititems(visit)
-    for name in ("entry_1/data_1/data", "entry_1/data_1/translation"):  # soft links are not visited
-        if isinstance(file.get(name), h5py.Dataset):
-            found[name] = _dataset(file[name])
     return found
 
 
 def _nexus_entries(entry: h5py.Group) -> dict[str, Entry]:
+    """Return what stands in groups of a class, by class and name; the first of several."""
     found: dict[str, Entry] = {}
-
-    def visit(_name: str, item: h5py.HLObject) -> None:
-        if isinstance(item, h5py.Dataset):
-            nexus_class = text_of(item.parent.attrs.get("NX_class"))
-            found.setdefault(f"{{{nexus_class}}}/{item.name.rsplit('/', 1)[-1]}", _dataset(item))
-
-    entry.visititems(visit)
+    for _, group in groups_under(entry):
+        nexus_class = text_of(group.attrs.get("NX_class"))
+        for key in group:
+            item = item_at(group, key)
+            if isinstance(item, h5py.Dataset):
+                found.setdefault(f"{{{nexus_class}}}/{key}", _dataset(item))
     return found
 
 

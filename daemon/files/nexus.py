@@ -14,46 +14,66 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.files.access import atomic_hdf5, positive, text_of
+from daemon.files.access import atomic_hdf5, text_of
 from daemon.files.extras import GROUP, read_extras, write_extras
-from daemon.files.scan import ScanFile, one_side
+from daemon.files.links import broken_links, groups_under, item_at
+from daemon.files.scan import ScanFile, mask_with, one_side
+from daemon.files.shapes import Frames, along_raster, in_any_frame, read_frames
+from daemon.files.units import length_m, lengths_m, photon_energy_ev
 from ptychopinn.errors import FileFormatError
 
 DEFINITIONS = ("NXptycho", "NXcxi_ptycho")
-METRES = {"": 1.0, "m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "μm": 1e-6, "nm": 1e-9}
-ELECTRONVOLTS = {"": 1.0, "eV": 1.0, "keV": 1e3, "J": 1 / 1.602176634e-19}
+ENERGIES = ("energy", "incident_energy", "incident_beam_energy")
+WAVELENGTHS = ("wavelength", "incident_wavelength")
 
 
 def nexus_entry(file: h5py.File) -> h5py.Group | None:
     """Return the first entry whose definition is one of :data:`DEFINITIONS`."""
-    entries = (item for item in file.values() if isinstance(item, h5py.Group))
+    entries = (item for key in file if isinstance(item := item_at(file, key), h5py.Group))
     return next((entry for entry in entries if text_of(entry.get("definition")) in DEFINITIONS), None)
 
 
 def read_nexus(entry: h5py.Group, path: Path) -> ScanFile:
     """Return the scan of an entry, as stated there."""
-    detector = _only(entry, "NXdetector", path)
-    patterns = detector.get("data")
-    if not isinstance(patterns, h5py.Dataset):
-        raise FileFormatError(f"{path}: {detector.name} holds no data; keep linked files beside it")
-    counts = patterns[()]
-    beams = _of_class(entry, "NXbeam")
+    detector, patterns = _detector(entry, path)
+    frames = read_frames(patterns, path)
+    beams = [*_of_class(entry, "NXbeam"), *_of_class(entry, "NXmonochromator")]
+    doubts = frames.doubts
     found = ScanFile(
         name=text_of(entry.get("title")) or path.name.split(".")[0],
-        counts=counts,
-        indexes=np.arange(len(counts), dtype=np.int64),
-        positions_m=_positions(entry, path, len(counts)),
-        photon_energy_eV=_value(beams[0], "energy", ELECTRONVOLTS, path) if beams else None,
-        detector_distance_m=_value(detector, "distance", METRES, path),
+        counts=frames.counts,
+        indexes=np.arange(len(frames.counts), dtype=np.int64),
+        positions_m=_positions(entry, path, frames),
+        photon_energy_eV=photon_energy_ev(path, _of(beams, ENERGIES), _of(beams, WAVELENGTHS), "eV", doubts),
+        detector_distance_m=length_m(detector.get("distance"), path),
         detector_pixel_size_m=one_side(
             path,
             "detector",
-            _value(detector, "x_pixel_size", METRES, path),
-            _value(detector, "y_pixel_size", METRES, path),
+            length_m(detector.get("x_pixel_size"), path),
+            length_m(detector.get("y_pixel_size"), path),
         ),
-        mask=_mask(detector),
+        mask=mask_with(frames, _mask(detector)),
+        doubts=tuple(doubts),
+        absent=frames.absent,
     )
     return replace(found, **read_extras(entry))
+
+
+def _of(groups: list[h5py.Group], keys: tuple[str, ...]) -> list[Any]:
+    return [group.get(key) for group in groups for key in keys]
+
+
+def _detector(entry: h5py.Group, path: Path) -> tuple[h5py.Group, h5py.Dataset]:
+    """Return the first detector that has patterns, with them."""
+    detectors = _of_class(entry, "NXdetector")
+    for detector in detectors:
+        patterns = item_at(detector, "data")
+        if isinstance(patterns, h5py.Dataset) and patterns.ndim >= 2:
+            return detector, patterns
+    broken = "; ".join(broken_links(entry))
+    if not detectors:
+        raise FileFormatError(f"{path}: {entry.name} has no NXdetector; {broken or 'write the scan with its detector'}")
+    raise FileFormatError(f"{path}: {detectors[0].name} holds no data; {broken or 'write the patterns there'}")
 
 
 def write_nexus(path: Path, scan: ScanFile) -> None:
@@ -114,57 +134,38 @@ def _write_axes(sample: h5py.Group, positions_m: NDArray[np.float64]) -> None:
 
 def _mask(detector: h5py.Group) -> NDArray[np.bool_] | None:
     mask = detector.get("pixel_mask")
-    if not isinstance(mask, h5py.Dataset) or mask.ndim != 2:
+    if not isinstance(mask, h5py.Dataset) or mask.ndim < 2:
         return None
-    bad: NDArray[np.bool_] = np.asarray(mask[()]) != 0
-    return bad
+    return in_any_frame(np.asarray(mask[()]) != 0)
 
 
 def _of_class(group: h5py.Group, nexus_class: str) -> list[h5py.Group]:
-    found: list[h5py.Group] = []
-
-    def visit(_name: str, item: h5py.HLObject) -> None:
-        if isinstance(item, h5py.Group) and text_of(item.attrs.get("NX_class")) == nexus_class:
-            found.append(item)
-
-    group.visititems(visit)
-    return found
+    """Return the groups of a class, each once, also those that links lead to."""
+    found = [one for name, one in groups_under(group) if name and text_of(one.attrs.get("NX_class")) == nexus_class]
+    return list(dict.fromkeys(found))
 
 
-def _only(entry: h5py.Group, nexus_class: str, path: Path) -> h5py.Group:
-    found = _of_class(entry, nexus_class)
-    if not found:
-        raise FileFormatError(f"{path}: {entry.name} has no {nexus_class}; write the scan with its detector")
-    return found[0]
-
-
-def _factor(item: h5py.Dataset, key: str, units: dict[str, float], path: Path) -> float:
-    unit = text_of(item.attrs.get(key)).strip()
-    if unit not in units:
-        raise FileFormatError(f'{path}: {item.name} is in "{unit}"; write one of {", ".join(filter(None, units))}')
-    return units[unit]
-
-
-def _value(group: h5py.Group, key: str, units: dict[str, float], path: Path) -> float | None:
-    item = group.get(key)
-    if not isinstance(item, h5py.Dataset):
-        return None
-    number = positive(item[()])
-    return None if number is None else number * _factor(item, "units", units, path)
-
-
-def _positions(entry: h5py.Group, path: Path, frames: int) -> NDArray[np.float64] | None:
+def _positions(entry: h5py.Group, path: Path, frames: Frames) -> NDArray[np.float64] | None:
     """Return [y, x] summed over the translation axes that have one value a frame; the others are fixed offsets."""
-    total = np.zeros((frames, 3))
+    count = len(frames.counts)
+    total = np.zeros((count, 3))
     moving = False
-    for sample in _of_class(entry, "NXsample"):
-        for group in _of_class(sample, "NXtransformations"):
-            for axis in group.values():
-                if not isinstance(axis, h5py.Dataset) or axis.shape != (frames,):
-                    continue
-                if text_of(axis.attrs.get("transformation_type")) != "translation":
-                    continue
-                metres = np.asarray(axis[()], dtype=np.float64) * _factor(axis, "units", METRES, path)
-                total += metres[:, None] * np.asarray(axis.attrs["vector"], dtype=np.float64)
-                moving = True
+    for axis in _axes(entry):
+        vector = np.asarray(axis.attrs["vector"], dtype=np.float64).ravel()
+        values = along_raster(lengths_m(axis, path), count, frames.raster, is_fast=bool(vector[0]))
+        if values is not None:
+            total += values[:, None] * vector
+            moving = True
     return np.ascontiguousarray(total[:, 1::-1]) if moving else None
+
+
+def _axes(entry: h5py.Group) -> list[h5py.Dataset]:
+    """Return the translations of the samples, each once."""
+    found = [
+        axis
+        for sample in _of_class(entry, "NXsample")
+        for group in _of_class(sample, "NXtransformations")
+        for axis in (item_at(group, key) for key in group)
+        if isinstance(axis, h5py.Dataset) and text_of(axis.attrs.get("transformation_type")) == "translation"
+    ]
+    return list(dict.fromkeys(found))

@@ -1,6 +1,7 @@
 """NPZ scans, told apart by their keys.
 
-* ``diff3d`` ``(n, N, N)``: photon counts (ptychodus). ``diffraction``: normalised amplitude (PtychoPINN), which is
+* ``diff3d`` ``(n, N, N)``: photon counts (ptychodus). ``diffraction``: normalised amplitude (PtychoPINN); either is
+  understood as the other where the values or ``measurement_domain`` say so. Amplitude is
   squared and brought back to photons: by ``photon_scale`` where the file states it, exactly where the values betray the
   quantum, else to an assumed dose. Positions ``xcoords, ycoords`` in object pixels, x along columns, from the object's
   pixel (0, 0), which lies at ``object_origin_px`` if that is stated. Frames last, ``(N, N, n)``, is understood.
@@ -19,10 +20,13 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from daemon.files.access import positive
+from daemon.files.access import positive, text_of
+from daemon.files.doubts import doubt, note
 from daemon.files.live_group import origin_pair
 from daemon.files.scan import ScanFile, probe_modes
+from daemon.files.shapes import Frames, frames_in_line, in_any_frame, vectors
 from ptychopinn.contract.training_export import Dialect, TrainingScan, write_training_file
+from ptychopinn.contract.training_rules import domain_of, quantum_of_roots, scans_in
 from ptychopinn.errors import FileFormatError, GeometryError
 
 ASSUMED_PHOTONS = 1e5
@@ -43,64 +47,83 @@ def read_npz(archive: NpzFile, path: Path) -> ScanFile:
 
 
 def photons_from_amplitude(amplitude: NDArray[Any]) -> tuple[NDArray[np.float32], str]:
-    """Return counts float32 from normalised amplitude, and a note on the scale.
+    """Return counts float32 from normalised amplitude, and a note on the scale; not a number where there are no data.
 
     If the smallest value above zero is one photon, the squares of all small values over its square are whole numbers.
     """
     intensity = np.square(amplitude, dtype=np.float64)
-    lit = intensity[intensity > 0]
-    if lit.size == 0:
+    has_data = np.isfinite(intensity) & (amplitude >= 0)
+    intensity[~has_data] = np.nan
+    if not (intensity > 0).any():
         return intensity.astype(np.float32), "patterns are amplitudes and all zero"
-    few = lit[lit < 400 * lit.min()] / lit.min()
-    if few.size >= 100 and np.abs(few - np.rint(few)).max() < 0.02 and np.ptp(np.rint(few)) > 1:
-        counts = np.rint(intensity / lit.min())
+    quantum = quantum_of_roots(amplitude)
+    if quantum is not None:
+        counts = np.rint(intensity / quantum)
         return counts.astype(np.float32), "patterns are amplitudes; their squares are whole multiples of one photon"
-    counts = intensity * (ASSUMED_PHOTONS * len(intensity) / intensity.sum())
-    note = (
+    counts = intensity * (ASSUMED_PHOTONS * len(intensity) / np.nansum(intensity))
+    said = (
         f"patterns are normalised amplitudes; squared and scaled to {ASSUMED_PHOTONS:g} photons a frame, an assumption"
     )
-    return counts.astype(np.float32), note
+    return counts.astype(np.float32), said
 
 
 def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
-    is_counts = "diff3d" in keys
-    counts = archive["diff3d" if is_counts else "diffraction"]
-    if counts.ndim != 3 or counts.dtype.kind not in "uif":
-        raise FileFormatError(f"{path}: patterns are {counts.dtype} of shape {counts.shape}; write real (n, N, N)")
-    _refuse_several_scans(archive, path, keys)
-    positions_m = np.asarray(archive["position_m"], dtype=np.float64) if "position_m" in keys else None
+    key = "diff3d" if "diff3d" in keys else "diffraction"
+    values = archive[key]
+    if values.ndim < 2 or values.dtype.kind not in "uif":
+        raise FileFormatError(f"{path}: patterns are {values.dtype} of shape {values.shape}; write real (n, N, N)")
+    positions_m = vectors(path, archive["position_m"], "position_m") if "position_m" in keys else None
     origin = origin_pair(archive["object_origin_px"]) if "object_origin_px" in keys else (0.0, 0.0)
     positions_px = None if positions_m is not None else _pixel_positions(archive, path, keys)
     positions_px = None if positions_px is None else positions_px + origin
     positions = positions_m if positions_px is None else positions_px
     notes = []
-    if positions is not None and counts.shape[0] == counts.shape[1] != counts.shape[2] == len(positions):
-        counts = np.moveaxis(counts, -1, 0)
+    if positions is not None and _are_last(values.shape, len(positions)):
+        values = np.moveaxis(values, -1, 0)
         notes.append("frames stood last and were moved first")
-    if positions is not None and len(positions) > len(counts):
-        notes.append(f"{len(positions) - len(counts)} positions after the last frame were left out")
-    if is_counts:
-        if counts.dtype.kind == "f" and (counts[0] != np.rint(counts[0])).any():
-            notes.append("diff3d is taken as photon counts, though it holds fractions")
-    elif "photon_scale" in keys:
-        counts = _stated_photons(archive, counts, keys)
-    else:
-        counts, note = photons_from_amplitude(counts)
-        notes.append(note)
-    stated: dict[str, Any] = {key: positive(archive[key]) for key in _OPTICS if key in keys}
+    frames = frames_in_line(path, values)
+    _refuse_several_scans(archive, path, keys, len(frames.counts))
+    counts = _photons(archive, path, keys, key, frames, notes)
+    stated: dict[str, Any] = {name: positive(archive[name]) for name in _OPTICS if name in keys}
     return ScanFile(
         name=path.name.split(".")[0],
         counts=counts,
         indexes=_indexes(archive, keys, len(counts)),
-        positions_m=None if positions_m is None else positions_m[: len(counts)],
-        positions_px=None if positions_px is None else positions_px[: len(counts)],
+        positions_m=positions_m,
+        positions_px=positions_px,
         probe=probe_modes(path, archive["probeGuess"]) if "probeGuess" in keys else None,
-        mask=archive["bad_pixels"].astype(bool) if "bad_pixels" in keys else None,
+        mask=in_any_frame(archive["bad_pixels"].astype(bool)) if "bad_pixels" in keys else None,
         object=_object(archive, keys),
         object_origin_px=origin,
         notes=tuple(notes),
+        doubts=tuple(frames.doubts),
         **stated,
     )
+
+
+def _are_last(shape: tuple[int, ...], positions: int) -> bool:
+    """Whether the frames of an array stand along its last axis."""
+    return len(shape) == 3 and shape[0] == shape[1] != shape[2] == positions != shape[0]
+
+
+def _photons(archive: NpzFile, path: Path, keys: set[str], key: str, frames: Frames, notes: list[str]) -> NDArray[Any]:
+    """Return photons, whatever the patterns hold."""
+    counts = frames.counts
+    if key == "diffraction" and "photon_scale" in keys:
+        return _stated_photons(archive, counts, keys)
+    stated = text_of(archive["measurement_domain"]) if "measurement_domain" in keys else ""
+    try:
+        domain, said = domain_of(counts, key, stated)
+    except ValueError as fault:
+        raise FileFormatError(f"{path}: {fault}") from fault
+    if said:
+        frames.doubts.append(note("patterns", said))
+    if domain == "amplitudes":
+        counts, scale = photons_from_amplitude(counts)
+        notes.append(scale)
+    elif counts.dtype.kind == "f" and (counts[0] != np.rint(counts[0])).any() and not stated:
+        frames.doubts.append(doubt("patterns", f"{key} is taken as photon counts, though it holds fractions"))
+    return counts
 
 
 _OPTICS = ("photon_energy_eV", "detector_distance_m", "detector_pixel_size_m", "object_pixel_size_m")
@@ -168,22 +191,19 @@ def _pixel_positions(archive: NpzFile, path: Path, keys: set[str]) -> NDArray[np
     return np.stack([y, x], axis=1)
 
 
-def _refuse_several_scans(archive: NpzFile, path: Path, keys: set[str]) -> None:
-    scans = len(np.unique(archive["scan_index"])) if "scan_index" in keys else 1
-    if scans > 1:
-        raise FileFormatError(f"{path}: holds {scans} scans (scan_index); write one file a scan")
+def _refuse_several_scans(archive: NpzFile, path: Path, keys: set[str], frames: int) -> None:
+    of_scan = scans_in(archive["scan_index"], frames) if "scan_index" in keys else None
+    if of_scan is not None:
+        raise FileFormatError(
+            f"{path}: holds {len(np.unique(of_scan))} scans (scan_index); write one file a scan, or train on it as it is"
+        )
 
 
 def _read_tike(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
     counts, corners = archive["data"], archive["scan"]
-    if counts.ndim == 4 and len(counts) == 1:
-        counts = counts[0]
-    if corners.ndim == 3 and len(corners) == 1:
-        corners = corners[0]
-    if counts.ndim != 3 or corners.ndim != 2 or corners.shape[1] != 2:
-        raise FileFormatError(
-            f"{path}: data is {counts.shape} and scan {corners.shape}; write (n, N, N) and (n, 2) of one view"
-        )
+    frames = frames_in_line(path, counts)
+    corners = vectors(path, corners, "scan")[:, :2]
+    counts = frames.counts
     half = np.array(counts.shape[1:]) / 2
     return ScanFile(
         name=path.name.split(".")[0],
@@ -191,5 +211,6 @@ def _read_tike(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
         indexes=np.arange(len(counts), dtype=np.int64),
         positions_px=corners.astype(np.float64) + half,
         probe=probe_modes(path, archive["probe"]) if "probe" in keys else None,
+        doubts=tuple(frames.doubts),
         notes=("zero frequency moved from the corner to the middle; positions moved from patch corners to centres",),
     )

@@ -10,7 +10,8 @@ import numpy as np
 
 from daemon.files.access import array_of, atomic_hdf5, positive
 from daemon.files.product import read_product
-from daemon.files.scan import ScanFile, one_side, paired
+from daemon.files.scan import ScanFile, mask_with, one_side, paired
+from daemon.files.shapes import read_frames
 from ptychopinn.errors import FileFormatError
 
 PRODUCT_NAME = "product.h5"
@@ -24,9 +25,10 @@ def is_patterns(file: h5py.File) -> bool:
 def read_patterns(file: h5py.File, path: Path) -> ScanFile:
     """Return the patterns of an open file, with positions, energy and probe from ``product.h5`` beside it."""
     patterns = file["patterns"]
+    frames = read_frames(patterns, path)
     scan = ScanFile(
         name=path.name.split(".")[0],
-        counts=patterns[()],
+        counts=frames.counts,
         indexes=array_of(file, "indexes").astype(np.int64),
         detector_pixel_size_m=one_side(
             path,
@@ -34,7 +36,9 @@ def read_patterns(file: h5py.File, path: Path) -> ScanFile:
             positive(patterns.attrs.get("detector_pixel_width_m", 0.0)),
             positive(patterns.attrs.get("detector_pixel_height_m", 0.0)),
         ),
-        mask=array_of(file, "bad_pixels").astype(bool) if "bad_pixels" in file else None,
+        mask=mask_with(frames, array_of(file, "bad_pixels").astype(bool) if "bad_pixels" in file else None),
+        doubts=tuple(frames.doubts),
+        absent=frames.absent,
     )
     beside = path.with_name(PRODUCT_NAME)
     if not beside.exists():

@@ -11,8 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.files.access import array_of, atomic_hdf5, positive, text_of
+from daemon.files.doubts import doubt, wrong
 from daemon.files.extras import GROUP, read_extras, write_extras
+from daemon.files.links import broken_links, item_at
 from daemon.files.scan import ScanFile, one_side
+from daemon.files.shapes import frames_in_line, vectors
+from daemon.files.units import length_m, photon_energy_ev
 from ptychopinn.errors import FileFormatError
 
 
@@ -27,29 +31,30 @@ def read_ptyd(file: h5py.File, path: Path) -> ScanFile:
     if text_of(_meta(meta, "propagation")).strip() == "nearfield":
         raise FileFormatError(f"{path}: is a near-field scan; only the far field is reconstructed here")
     names = sorted((name for name in file["chunks"] if name.isdigit()), key=int)
-    chunks = [file["chunks"].get(name) for name in names]
+    chunks = [item_at(file["chunks"], name) for name in names]
     present = [chunk for chunk in chunks if isinstance(chunk, h5py.Group)]
     if not present:
-        raise FileFormatError(f"{path}: holds no chunk of data; keep the .part files beside it")
-    counts = np.concatenate([array_of(chunk, "data") for chunk in present])
-    energy_keV = positive(_meta(meta, "energy"))
+        gone = "; ".join(broken_links(file["chunks"])) or "keep the .part files beside it"
+        raise FileFormatError(f"{path}: holds no chunk of data; {gone}")
+    counts = np.concatenate([frames_in_line(path, array_of(chunk, "data")).counts for chunk in present])
     sides = [positive(side) for side in np.ravel(_meta(meta, "psize"))[:2]]
-    notes = []
+    doubts = []
     if len(present) < len(chunks):
-        notes.append(f"{len(chunks) - len(present)} linked chunks are missing")
+        gone = "; ".join(broken_links(file["chunks"]))
+        doubts.append(wrong("missing", f"{len(chunks) - len(present)} of {len(chunks)} chunks are missing: {gone}"))
     expected = positive(_meta(meta, "num_frames"))
     if expected is not None and expected > len(counts):
-        notes.append(f"{len(counts)} of {expected:.0f} frames are there")
+        doubts.append(doubt("missing", f"{len(counts)} of {expected:.0f} frames are there"))
     found = ScanFile(
         name=_label(meta) or path.name.split(".")[0],
         counts=counts,
         indexes=_indexes(present, len(counts)),
-        positions_m=np.concatenate([array_of(chunk, "positions") for chunk in present]).astype(np.float64),
-        photon_energy_eV=None if energy_keV is None else energy_keV * 1e3,
-        detector_distance_m=positive(_meta(meta, "distance")),
+        positions_m=np.concatenate([vectors(path, array_of(one, "positions"), "positions") for one in present])[:, :2],
+        photon_energy_eV=photon_energy_ev(path, [_there(meta, "energy")], [_there(meta, "lam")], "keV", doubts),
+        detector_distance_m=length_m(_there(meta, "distance"), path),
         detector_pixel_size_m=one_side(path, "detector", sides[-1], sides[0]) if sides else None,
         mask=_mask(meta, present, counts),
-        notes=tuple(notes),
+        doubts=tuple(doubts),
     )
     return replace(found, **{k: v for k, v in read_extras(file).items() if k != "indexes"})
 
@@ -109,15 +114,19 @@ def put_typed(parent: h5py.Group, key: str, value: Any) -> None:
 
 def _meta(meta: h5py.Group, key: str) -> Any:
     """Return a value of ``meta``, an empty array if it is missing or ptypy's None."""
+    dataset = _there(meta, key)
+    return np.zeros(0) if dataset is None else dataset[()]
+
+
+def _there(meta: h5py.Group, key: str) -> h5py.Dataset | None:
+    """Return a value's data set, unless it stands for ptypy's None."""
     dataset = meta.get(key)
-    if not isinstance(dataset, h5py.Dataset) or text_of(dataset.attrs.get("type")) == "None":
-        return np.zeros(0)
-    return dataset[()]
+    is_there = isinstance(dataset, h5py.Dataset) and text_of(dataset.attrs.get("type")) != "None"
+    return dataset if is_there else None
 
 
 def _label(meta: h5py.Group) -> str:
-    label = _meta(meta, "label")
-    name = text_of(label) if isinstance(label, str | bytes) else ""
+    name = text_of(_meta(meta, "label"))
     return "" if name == "None" else name
 
 

@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.files.doubts import Doubt
+from daemon.files.doubts import Doubt, doubt
+from daemon.files.lost_frames import without_lost_frames
+from daemon.files.plausible import implausible
+from daemon.files.shapes import Frames
 from ptychopinn.errors import FileFormatError
 from ptychopinn.geometry import metres_to_pixels, object_pixel_size_m, pixels_to_metres
 
@@ -59,7 +62,7 @@ class ScanFile:
 
 
 def completed(scan: ScanFile, path: Path) -> ScanFile:
-    """Return ``scan`` checked, without frames that lack a finite position, and with what can be derived.
+    """Return ``scan`` checked, without frames that lack a finite position or any data, and with what can be derived.
 
     Raises
     ------
@@ -74,9 +77,11 @@ def completed(scan: ScanFile, path: Path) -> ScanFile:
         raise FileFormatError(
             f"{path}: the mask is {scan.mask.shape} but frames are {scan.counts.shape[1:]}; write one mask of a frame's shape"
         )
-    scan = _without_lost_positions(in_both_units(scan), path)
+    scan = _as_many(scan, path)
+    scan = without_lost_frames(in_both_units(scan), path)
     native = scan.counts.dtype.newbyteorder("=")
-    return replace(scan, counts=scan.counts.astype(native, copy=False))
+    scan = replace(scan, counts=scan.counts.astype(native, copy=False))
+    return replace(scan, doubts=(*scan.doubts, *implausible(scan)))
 
 
 def one_side(path: Path, what: str, width: float | None, height: float | None) -> float | None:
@@ -88,12 +93,22 @@ def one_side(path: Path, what: str, width: float | None, height: float | None) -
     return width
 
 
+def mask_with(frames: Frames, mask: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """Return a file's mask together with the pixels that its patterns lack."""
+    if frames.bad is None or mask is None or mask.shape != frames.bad.shape:
+        return frames.bad if mask is None else mask
+    both: NDArray[np.bool_] = mask | frames.bad
+    return both
+
+
 def probe_modes(path: Path, array: NDArray[Any]) -> NDArray[np.complex64]:
     """Return a probe as ``(modes, N, N)`` complex64.
 
-    Two axes are one mode; of four, ``(coherent, incoherent, N, N)``, the first coherent set is taken; further leading
-    axes must be of length 1.
+    Two axes are one mode, also as ``(N, N, 1)``; of four, ``(coherent, incoherent, N, N)``, the first coherent set is
+    taken; further leading axes must be of length 1.
     """
+    if array.ndim == 3 and array.shape[-1] == 1 < array.shape[0] == array.shape[1]:
+        array = array[..., 0]
     while array.ndim > 3 and (len(array) == 1 or array.ndim == 4):
         array = array[0]
     if array.ndim == 2:
@@ -145,24 +160,26 @@ def in_both_units(scan: ScanFile) -> ScanFile:
     return replace(scan, object_pixel_size_m=size, positions_m=metres, positions_px=pixels)
 
 
-def _without_lost_positions(scan: ScanFile, path: Path) -> ScanFile:
-    positions = scan.positions_px if scan.positions_m is None else scan.positions_m
+def _as_many(scan: ScanFile, path: Path) -> ScanFile:
+    """Return ``scan`` with as many positions as frames: what there is more of is left out, and that is said."""
+    frames = len(scan.counts)
+    metres, pixels = (_fitted(path, one, frames) for one in (scan.positions_m, scan.positions_px))
+    stated = scan.positions_px if scan.positions_m is None else scan.positions_m
+    scan = replace(scan, positions_m=metres, positions_px=pixels)
+    if stated is None or len(stated) <= frames:
+        return scan
+    said = f"{len(stated) - frames} positions after the last frame were left out"
+    return replace(scan, doubts=(*scan.doubts, doubt("positions", said)))
+
+
+def _fitted(path: Path, positions: NDArray[np.float64] | None, frames: int) -> NDArray[np.float64] | None:
+    """Return the positions of the frames, not a number where there is none."""
     if positions is None:
-        return scan
-    if positions.shape != (len(scan.counts), 2):
+        return None
+    if positions.ndim != 2 or positions.shape[1] != 2:
         raise FileFormatError(
-            f"{path}: positions have shape {positions.shape} for {len(scan.counts)} frames; write one [y, x] a frame"
+            f"{path}: positions have shape {positions.shape} for {frames} frames; write one [y, x] a frame"
         )
-    known = np.isfinite(positions).all(axis=1)
-    if known.all():
-        return scan
-    if not known.any():
-        raise FileFormatError(f"{path}: no frame has a position with its index; check the indexes of the positions")
-    return replace(
-        scan,
-        counts=scan.counts[known],
-        indexes=scan.indexes[known],
-        positions_m=None if scan.positions_m is None else scan.positions_m[known],
-        positions_px=None if scan.positions_px is None else scan.positions_px[known],
-        notes=(*scan.notes, f"{int((~known).sum())} frames without a position were left out"),
-    )
+    fitted = np.full((frames, 2), np.nan)
+    fitted[: len(positions)] = positions[:frames]
+    return fitted

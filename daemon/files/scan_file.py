@@ -5,12 +5,15 @@ Read are CXI, NXptycho, ptypy's ptyd, ptychodus' patterns beside a product, and 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 
 from daemon.files.access import open_arrays
 from daemon.files.cxi import is_cxi, read_cxi_scan
+from daemon.files.doubts import doubt, note
+from daemon.files.links import broken_links, linked_files, listed
 from daemon.files.nexus import nexus_entry, read_nexus
 from daemon.files.npz import read_npz
 from daemon.files.patterns import is_patterns, read_patterns
@@ -31,8 +34,21 @@ def read_scan(path: Path | str) -> ScanFile:
     """
     path = Path(path)
     with open_arrays(path) as opened:
-        scan = _read_hdf5(opened, path) if isinstance(opened, h5py.File) else read_npz(opened, path)
+        scan = (
+            _with_links(_read_hdf5(opened, path), opened) if isinstance(opened, h5py.File) else read_npz(opened, path)
+        )
     return completed(scan, path)
+
+
+def _with_links(scan: ScanFile, file: h5py.File) -> ScanFile:
+    """Return ``scan`` with what is to be said of links: those that lead nowhere, and other files that were read."""
+    said = [doubt("links", sentence) for sentence in broken_links(file)]
+    others = linked_files(file)
+    if others:
+        said.append(note("links", f"{len(others)} other files belong to it: {listed(others)}"))
+    if file.swmr_mode:
+        said.append(doubt("missing", "its writer did not close it (killed, or still writing); read as far as written"))
+    return replace(scan, doubts=(*scan.doubts, *said))
 
 
 def _read_hdf5(file: h5py.File, path: Path) -> ScanFile:
@@ -47,4 +63,7 @@ def _read_hdf5(file: h5py.File, path: Path) -> ScanFile:
         return read_patterns(file, path)
     if is_product(file) or is_ptyr(file):
         raise FileFormatError(f"{path}: is a product and holds no patterns; give the scan it was made from")
+    broken = broken_links(file)
+    if broken:
+        raise FileFormatError(f"{path}: is HDF5 of no known kind, and its links lead nowhere: {listed(broken)}")
     raise FileFormatError(f"{path}: is HDF5 of no known kind; give CXI, NXptycho, ptyd or ptychodus patterns")

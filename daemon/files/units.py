@@ -7,6 +7,7 @@ if need be (1e-6 m, 10^-6 m). Capital letters count only where they tell units a
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.files.access import positive, text_of
+from daemon.files.doubts import Doubt, doubt, note, wrong
 from ptychopinn.errors import FileFormatError
 
 JOULES_PER_EV = 1.602176634e-19
@@ -46,6 +48,11 @@ ELECTRONVOLTS = {
     **dict.fromkeys(("J", "joule", "joules"), 1 / JOULES_PER_EV),
 }
 SCALED = re.compile(r"(?:10(?:\^|\*\*)\(?([+-]?\d+)\)?|([0-9.]+(?:[eE][+-]?\d+)?))\s*[*·]?\s*(\D.*)")
+HIGHEST_J, HIGHEST_KEV, LEAST_EV = 1.0, 1000.0, 100.0
+"""No photon of a microscope has more than a joule or a megaelectronvolt; numbers from 100 are too many for keV."""
+LONGEST_M = 1e-4
+"""No wavelength here is longer, metres."""
+WAVE_TOLERANCE = 0.01
 UNIT_KEYS = ("units", "unit")
 
 
@@ -112,17 +119,50 @@ def lengths_m(dataset: h5py.Dataset, path: Path) -> NDArray[np.float64]:
     return values if factor is None else values * factor
 
 
-def energy_ev(dataset: Any, path: Path, default: str) -> float | None:
-    """Return an energy above zero in electronvolts; ``default`` is the unit of the format where none is stated."""
-    if not isinstance(dataset, h5py.Dataset):
-        return None
-    number = positive(dataset[()])
+def energy_ev(dataset: Any, path: Path, default: str, doubts: list[Doubt]) -> float | None:
+    """Return an energy above zero in electronvolts; ``default`` is the unit of the format where none is stated.
+
+    A number that the format's own unit makes impossible is taken in the unit that makes it possible, and that is said.
+    """
+    number = positive(dataset[()]) if isinstance(dataset, h5py.Dataset) else None
     if number is None:
         return None
     factor = stated_factor(dataset, ENERGY, path)
-    return number * (ENERGY.factors[default] if factor is None else factor)
+    unit = _likely_unit(number, default) if factor is None else default
+    if factor is None and unit != default:
+        doubts.append(
+            doubt("units", f"energy {number:g} cannot be in {default} and is taken as {unit}; write its units")
+        )
+    return number * (ENERGY.factors[unit] if factor is None else factor)
 
 
-def energy_of_wavelength(wavelength_m: float) -> float:
-    """Return the energy, eV, of photons of a wavelength."""
-    return METRE_EV / wavelength_m
+def _likely_unit(number: float, default: str) -> str:
+    if default == "J" and number > HIGHEST_J:
+        return "eV" if number >= LEAST_EV else "keV"
+    return "eV" if default == "keV" and number > HIGHEST_KEV else default
+
+
+def photon_energy_ev(
+    path: Path, energies: Iterable[Any], wavelengths: Iterable[Any], default: str, doubts: list[Doubt]
+) -> float | None:
+    """Return the photon energy from the first energy that is there, else from the first wavelength."""
+    stated = next((e for e in (energy_ev(one, path, default, doubts) for one in energies) if e), None)
+    lengths = (wavelength_m(one, path) for one in wavelengths)
+    by_wave = next((METRE_EV / length for length in lengths if length), None)
+    if stated and by_wave and abs(by_wave / stated - 1) > WAVE_TOLERANCE:
+        said = f"the energy is {stated:g} eV but the wavelength {METRE_EV / by_wave:g} m is that of {by_wave:g} eV"
+        doubts.append(wrong("units", f"{said}; the energy was taken"))
+    if not stated and by_wave:
+        doubts.append(note("units", f"the energy, {by_wave:.6g} eV, is from the wavelength"))
+    return stated or by_wave
+
+
+def wavelength_m(dataset: Any, path: Path) -> float | None:
+    """Return a wavelength in metres; without a unit, numbers too great for metres are angstroms, as NeXus has them."""
+    number = positive(dataset[()]) if isinstance(dataset, h5py.Dataset) else None
+    if number is None:
+        return None
+    factor = stated_factor(dataset, LENGTH, path)
+    if factor is None:
+        factor = 1e-10 if number > LONGEST_M else 1.0
+    return number * factor

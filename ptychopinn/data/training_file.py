@@ -1,6 +1,7 @@
 """Training files: NPZ in the dialects of PtychoPINN, read as an :class:`Experiment`.
 
-``diff3d`` holds photons; ``diffraction`` normalised amplitudes, which are given ``nphotons`` photons a frame. Beside them:
+``diff3d`` holds photons; ``diffraction`` normalised amplitudes, unless ``measurement_domain`` or the values say otherwise
+(:mod:`ptychopinn.contract.training_rules`); amplitudes are given ``nphotons`` photons a frame. Beside them:
 ``xcoords``, ``ycoords`` in pixels, ``probeGuess``; where they are, ``xcoords_start``, ``ycoords_start``, ``objectGuess``
 (all ones: none), ``scan_index``, ``bad_pixels``.
 """
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.contract.training_rules import domain_of, scans_in
 from ptychopinn.data.experiment import Experiment, amplitude_of
 from ptychopinn.errors import FileFormatError
 
@@ -71,7 +73,7 @@ def _experiment(archive: Mapping[str, Any], path: Path, nphotons: float) -> Expe
     frames = len(patterns)
     if len(positions) < frames:
         raise FileFormatError(f"{path}: holds {frames} frames but {len(positions)} positions; write one for each frame")
-    amplitude = amplitude_of(patterns) if "diff3d" in archive else _in_photons(patterns, nphotons)
+    amplitude = amplitude_of(patterns) if _are_counts(archive, patterns) else _in_photons(patterns, nphotons)
     if "bad_pixels" in archive:
         amplitude[:, np.asarray(archive["bad_pixels"], dtype=bool)] = -1
     has_start = "xcoords_start" in archive and "ycoords_start" in archive
@@ -82,8 +84,15 @@ def _experiment(archive: Mapping[str, Any], path: Path, nphotons: float) -> Expe
         probe=_modes(np.asarray(archive["probeGuess"])),
         start_px=_points(archive, path, "xcoords_start", "ycoords_start")[:frames] if has_start else None,
         object=_truth(np.asarray(archive["objectGuess"])) if "objectGuess" in archive else None,
-        scan_index=np.asarray(archive["scan_index"], dtype=np.int64)[:frames] if "scan_index" in archive else None,
+        scan_index=scans_in(archive["scan_index"], frames) if "scan_index" in archive else None,
     )
+
+
+def _are_counts(archive: Mapping[str, Any], patterns: NDArray[Any]) -> bool:
+    if "diff3d" not in archive and "photon_scale" in archive:
+        return False
+    stated = str(np.asarray(archive["measurement_domain"]).ravel()[0]) if "measurement_domain" in archive else ""
+    return domain_of(patterns, "diff3d" if "diff3d" in archive else "diffraction", stated)[0] == "counts"
 
 
 def _points(archive: Mapping[str, Any], path: Path, x_key: str, y_key: str) -> NDArray[np.float64]:

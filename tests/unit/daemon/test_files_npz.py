@@ -61,7 +61,10 @@ def test_frames_last_are_moved_and_positions_after_the_last_left_out(tmp_path: P
     scan = read_scan(save(tmp_path / "s.npz", more))
     assert scan.positions_px is not None
     assert len(scan.positions_px) == FRAMES
-    assert "2 positions after the last frame" in scan.notes[0]
+    assert "2 positions after the last frame" in scan.remarks[0]
+    fewer = content | {"xcoords": np.arange(5.0), "ycoords": np.arange(5.0)}
+    scan = read_scan(save(tmp_path / "s.npz", fewer))
+    assert (scan.indexes.tolist(), scan.remarks) == (list(range(5)), ("2 frames without a position were left out",))
 
 
 def test_position_m_and_mask_are_read(tmp_path: Path) -> None:
@@ -118,8 +121,8 @@ def test_tike_patterns_are_shifted_and_corners_become_centres(tmp_path: Path) ->
         ({"diff3d": np.array([{"a": 1}], dtype=object)}, "pickled Python objects"),
         ({"diff3d": np.zeros((FRAMES, N, N), np.complex64)}, "write real"),
         ({"xcoords": np.zeros(FRAMES - 1)}, "one of each"),
-        ({"xcoords": np.zeros(3), "ycoords": np.zeros(3)}, r"one \[y, x\] a frame"),
-        ({"scan_index": np.arange(FRAMES)}, "holds 7 scans"),
+        ({"position_m": np.zeros((FRAMES, 4))}, r"position_m has shape \(7, 4\)"),
+        ({"scan_index": np.array([5, 5, 5, 5, 7, 7, 7])}, "holds 2 scans"),
         ({"probeGuess": np.ones((N, N))}, "not complex"),
     ],
 )

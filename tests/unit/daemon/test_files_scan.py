@@ -103,7 +103,7 @@ def test_cxi_traps(tmp_path: Path) -> None:
     assert made.positions_m is not None
     expected = [made.positions_m[0], made.positions_m[1:3].mean(axis=0), made.positions_m[3], made.positions_m[4]]
     np.testing.assert_allclose(scan.positions_m, expected)  # type: ignore[arg-type]
-    assert [note.split()[0] for note in scan.notes] == ["source", "2"]
+    assert [str(one).split()[:2] for one in scan.doubts] == [["energy", "8800"], ["2", "frames"]]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_nexus(tmp_path: Path) -> None:
     assert scan.name == "nexus scan"
     with h5py.File(tmp_path / "s.nxs", "a") as file:
         file["entry_3/instrument/detector/distance"].attrs["units"] = "furlong"
-    with pytest.raises(FileFormatError, match='distance is in "furlong"; write one of m, cm'):
+    with pytest.raises(FileFormatError, match='distance is in "furlong"; write one of m, mm, um or nm'):
         read_scan(tmp_path / "s.nxs")
 
 
@@ -211,7 +211,8 @@ def test_ptyd(tmp_path: Path) -> None:
     assert_content(scan, made)
     np.testing.assert_array_equal(scan.mask, made.mask)
     assert scan.name == "s"
-    assert scan.notes == ("1 linked chunks are missing", "6 of 8 frames are there")
+    link = f"11 points to not-there.part011, and there is no such file in {tmp_path}"
+    assert scan.remarks == (f"1 of 4 chunks are missing: {link}", "6 of 8 frames are there", f"chunks/{link}")
     with h5py.File(tmp_path / "s.ptyd", "a") as file:
         file["meta/propagation"] = "nearfield"
     with pytest.raises(FileFormatError, match="near-field"):
@@ -238,7 +239,7 @@ def test_ptychodus_patterns_take_positions_from_the_product_beside(tmp_path: Pat
     assert (scan.name, scan.indexes.tolist(), scan.object_pixel_size_m) == ("known", [1, 3, 5], 3e-8)
     np.testing.assert_allclose(scan.positions_m, np.array([[1, 10], [3, 30], [5, 50]]) * 1e-6)  # type: ignore[arg-type]
     np.testing.assert_array_equal(scan.counts, made.counts[[0, 2, 3]])
-    assert scan.notes == ("3 frames without a position were left out",)
+    assert scan.remarks[0] == "3 frames without a position were left out"
 
 
 def test_the_demo_says_what_it_is() -> None:
@@ -283,7 +284,7 @@ def test_what_is_no_scan_is_refused_in_one_sentence(tmp_path: Path) -> None:
         ({"counts": np.zeros((6, N), np.float32)}, "write them as"),
         ({"counts": np.zeros((0, N, N), np.float32)}, "write them as"),
         ({"indexes": np.array([0, 1, 2, 3, 4, 4])}, "number each frame once"),
-        ({"positions_m": np.zeros((5, 2))}, r"one \[y, x\] a frame"),
+        ({"positions_m": np.zeros((5, 3))}, r"one \[y, x\] a frame"),
         ({"positions_m": np.full((6, 2), np.nan)}, "no frame has a position"),
         ({"mask": np.zeros((N, N + 1), bool)}, "mask"),
     ],

@@ -1,0 +1,86 @@
+"""Why an HDF5 file cannot be read, in a person's words; and the compression filters that it may need."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import bitshuffle.h5  # noqa: F401  registers the filter of detector files with HDF5
+import h5py
+
+from daemon.files.links import beside, walk
+
+LEFT_OPEN = "already open for write"
+CUT_SHORT = re.compile(r"truncated file: eof = (\d+), .*stored_eof = (\d+)")
+FILTERS = {
+    307: "bzip2",
+    32001: "Blosc",
+    32004: "LZ4",
+    32008: "bitshuffle",
+    32013: "ZFP",
+    32015: "Zstandard",
+    32017: "SZ",
+    32018: "FCIDECOMP",
+    32024: "SZ3",
+    32026: "Blosc2",
+    32028: "SPERR",
+}
+"""Registered filters that hdf5plugin brings."""
+
+
+def use_filter_plugins() -> None:
+    """Let HDF5 find the filters of hdf5plugin, where it is installed; none is loaded before a file needs it."""
+    spec = importlib.util.find_spec("hdf5plugin")
+    if spec is not None and spec.origin is not None:
+        h5py.h5pl.append(str(Path(spec.origin).parent / "plugins").encode())
+
+
+def cause(fault: Exception) -> str:
+    """Return what is wrong with a file that a library could not read."""
+    words = " ".join(str(fault).split())
+    if isinstance(fault, MemoryError):
+        return f"does not fit into memory ({words}); split the scan"
+    if "allow_pickle" in words:
+        return "holds pickled Python objects, which are never loaded; write plain arrays"
+    if LEFT_OPEN in words:
+        return (
+            "was not closed by the program that wrote it: it was killed, or is still writing; "
+            "once it has ended, mark the file as closed with h5clear -s and try again"
+        )
+    if isinstance(fault, BlockingIOError) or "unable to lock file" in words:
+        return "is locked by the program that writes it; wait until it has closed it"
+    cut = CUT_SHORT.search(words)
+    if cut is not None:
+        return f"is cut short: {int(cut[1]):,} of {int(cut[2]):,} bytes are there; copy it again"
+    return f"is damaged or not what it says ({words or type(fault).__name__}); copy or write it again"
+
+
+def missing_parts(file: h5py.File) -> str:
+    """Return which filter or file of raw data an open file needs and does not have, or empty."""
+    for name, item in walk(file):
+        if isinstance(item, h5py.Dataset):
+            said = _lacking_filter(item) or _lacking_raw_file(item)
+            if said:
+                return f"{name} {said}"
+    return ""
+
+
+def _lacking_filter(dataset: h5py.Dataset) -> str:
+    plist = dataset.id.get_create_plist()
+    for at in range(plist.get_nfilters()):
+        code, _, _, own_name = plist.get_filter(at)
+        if not h5py.h5z.filter_avail(code):
+            name = FILTERS.get(code) or own_name.decode("utf-8", "replace") or "of a name unknown here"
+            remedy = "pip install hdf5plugin" if code in FILTERS else "write the file with gzip"
+            return f"is compressed with filter {code} ({name}), which is not installed: {remedy}"
+    return ""
+
+
+def _lacking_raw_file(dataset: h5py.Dataset) -> str:
+    names = [name for name, *_ in dataset.external or ()]
+    gone = next((name for name in names if not beside(dataset.file, name).exists()), None)
+    return "" if gone is None else f"has its values in {gone}, and there is no such file; copy it too"
+
+
+use_filter_plugins()
