@@ -37,7 +37,7 @@ def without_lost_frames(scan: ScanFile, path: Path) -> ScanFile:
     positions = scan.positions_px if scan.positions_m is None else scan.positions_m
     if positions is None:
         return scan
-    known = np.isfinite(positions).all(axis=1)
+    known = np.asarray(np.isfinite(positions).all(axis=1), dtype=bool)
     if known.all():
         return scan
     if not known.any():
