@@ -8,8 +8,10 @@ import lzma
 import struct
 import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +20,9 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from daemon.files.hdf5_faults import LEFT_OPEN, cause, missing_parts
+from daemon.files.apart import FOLLOWING, read_apart
+from daemon.files.hdf5_faults import cause, missing_parts
+from daemon.files.structure import examine, is_hdf5, open_hdf5, refuse_links
 from ptychopinn.atomic import atomic_path
 from ptychopinn.errors import FileFormatError
 
@@ -40,6 +44,14 @@ UNREADABLE = (
     zlib.error,
 )
 """What h5py, numpy and the decompressors raise when a file is not what it says."""
+KEPT_EXAMINED = 64
+
+MAY_FOLLOW = ContextVar("MAY_FOLLOW", default=True)
+"""Whether a file may have other files read: not where somebody else put it into the daemon's folders."""
+IS_APART = ContextVar("IS_APART", default=False)
+"""Whether this is the process that may hang and end with a damaged file."""
+
+_examined: OrderedDict[tuple[int, ...], None] = OrderedDict()
 
 
 @contextmanager
@@ -59,16 +71,23 @@ def refusing(path: Path) -> Iterator[None]:
 def open_arrays(path: Path) -> Iterator[h5py.File | NpzFile]:
     """Open an HDF5 file or an NPZ archive (plain or in bzip2) for reading.
 
+    An HDF5 file is first examined in a process apart, since a damaged one can hang or end the process that reads it.
+
     Raises
     ------
     FileFormatError
-        If it is neither, or if reading it inside the block fails.
+        If it is neither, if it hangs or ends the process that examines it, or if reading it inside the block fails.
     """
     with refusing(path):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise FileFormatError(f"{path}: is a pipe or device; give a file")
         with path.open("rb") as stream:
             magic = stream.read(len(ZIP_MAGIC))
-        if h5py.is_hdf5(path):
-            with _opened(path) as file:
+        if is_hdf5(path):
+            _examine_once(path)
+            with open_hdf5(path) as file:
+                if not MAY_FOLLOW.get():
+                    refuse_links(file, path)
                 try:
                     yield file
                 except UNREADABLE as fault:
@@ -86,17 +105,17 @@ def open_arrays(path: Path) -> Iterator[h5py.File | NpzFile]:
             raise FileFormatError(f"{path}: is neither HDF5 nor NPZ; give a scan, probe or product of either kind")
 
 
-def _opened(path: Path) -> h5py.File:
-    """Open an HDF5 file; one that its SWMR writer never closed is read as far as it was written."""
-    try:
-        return h5py.File(path, "r")
-    except OSError as fault:
-        if LEFT_OPEN not in str(fault):
-            raise
-        try:
-            return h5py.File(path, "r", swmr=True)
-        except OSError:
-            raise fault from None
+def _examine_once(path: Path) -> None:
+    if IS_APART.get():
+        return
+    about = path.stat()
+    stamp = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
+    if stamp in _examined:
+        return
+    read_apart(examine, path, FOLLOWING)
+    _examined[stamp] = None
+    while len(_examined) > KEPT_EXAMINED:
+        _examined.popitem(last=False)
 
 
 def _unpacked(path: Path) -> IO[bytes]:

@@ -1,0 +1,136 @@
+"""Walking through everything that an HDF5 file holds, and finding what points to other files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import bitshuffle.h5  # noqa: F401  registers the filter of detector files with HDF5
+import h5py
+
+from daemon.files.hdf5_faults import LEFT_OPEN
+from ptychopinn.errors import FileFormatError
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+MOST_OBJECTS = 100_000
+WHOLE_BYTES = 64 << 20
+"""A dataset up to this size is read whole when a file is examined; of a larger one the first and the last piece are."""
+ALL_WHOLE_BYTES = 256 << 20
+"""So much is read whole of one file; of what is left, pieces."""
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether the file has HDF5's signature where one may stand, told without the library."""
+    with path.open("rb") as stream:
+        size, place = path.stat().st_size, 0
+        while place < size:
+            stream.seek(place)
+            if stream.read(len(MAGIC)) == MAGIC:
+                return True
+            place = max(512, 2 * place)
+    return False
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open an HDF5 file; one that its SWMR writer never closed is read as far as it was written."""
+    try:
+        return h5py.File(path, "r")
+    except OSError as fault:
+        if LEFT_OPEN not in str(fault):
+            raise
+        try:
+            return h5py.File(path, "r", swmr=True)
+        except OSError:
+            raise fault from None
+
+
+def examine(path: Path) -> None:
+    """Touch all that a reader may touch: every link, object and attribute, and the data of each dataset at both ends.
+
+    What raises is left to the reader, which has words for it: asked here is only whether the library comes back at all.
+    """
+    with suppress(Exception), open_hdf5(path) as file:
+        left = ALL_WHOLE_BYTES
+        for item in objects(file):
+            with suppress(Exception):
+                dict(item.attrs)
+            if isinstance(item, h5py.Dataset):
+                with suppress(Exception):
+                    left -= _touch(item, min(left, WHOLE_BYTES))
+
+
+def objects(file: h5py.File) -> Iterator[h5py.Group | h5py.Dataset]:
+    """Yield every group and dataset once, with what links lead to, those into other files too."""
+    waiting: list[h5py.Group | h5py.Dataset] = [file]
+    seen: set[tuple[int, int]] = set()
+    while waiting and len(seen) < MOST_OBJECTS:
+        item = waiting.pop()
+        about = h5py.h5o.get_info(item.id)
+        if (about.fileno, about.addr) in seen:
+            continue
+        seen.add((about.fileno, about.addr))
+        yield item
+        if isinstance(item, h5py.Group):
+            waiting += _members(item)
+
+
+def _members(group: h5py.Group) -> list[h5py.Group | h5py.Dataset]:
+    found = []
+    with suppress(Exception):
+        for name in group:
+            with suppress(Exception):
+                member = group[name]
+                if isinstance(member, h5py.Group | h5py.Dataset):
+                    found.append(member)
+    return found
+
+
+def _touch(dataset: h5py.Dataset, most_bytes: int) -> int:
+    """Read a dataset, or its first and last row where it is over ``most_bytes``; return the bytes read whole."""
+    if dataset.shape is None or not dataset.size:
+        return 0
+    if dataset.nbytes <= most_bytes or not dataset.ndim:
+        dataset[()]
+        return int(dataset.nbytes)
+    if dataset.chunks is not None:
+        dataset.id.get_num_chunks()
+    for place in (0, -1):
+        row = dataset[(place,) * max(1, dataset.ndim - 2)] if dataset.ndim > 2 else dataset[place]
+        del row
+    return 0
+
+
+def refuse_links(file: h5py.File, path: Path) -> None:
+    """Refuse a file with anything in it that would have the library open another file.
+
+    Raises
+    ------
+    FileFormatError
+        If a link, a dataset's storage or a virtual dataset points to another file.
+    """
+    waiting: list[h5py.Group] = [file["/"]]
+    seen: set[int] = set()
+    while waiting:
+        group = waiting.pop()
+        address = h5py.h5o.get_info(group.id).addr
+        if address in seen:
+            continue
+        seen.add(address)
+        if len(seen) > MOST_OBJECTS:
+            raise FileFormatError(f"{path}: holds over {MOST_OBJECTS} groups; give a product")
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                raise _points_elsewhere(path, f"{group.name.rstrip('/')}/{name}")
+            if not isinstance(link, h5py.HardLink):
+                continue  # a soft link leads to what is met on its own way, or to nothing
+            member = group[name]
+            if isinstance(member, h5py.Group):
+                waiting.append(member)
+            elif isinstance(member, h5py.Dataset) and (member.is_virtual or member.external):
+                raise _points_elsewhere(path, member.name)
+
+
+def _points_elsewhere(path: Path, name: str) -> FileFormatError:
+    return FileFormatError(f"{path}: {name} points to another file, which is not followed here; write it into this one")
