@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import GeometryError
+from ptychopinn.invalid_pixels import holds_mark
 
 HC_EV_M = 1.2398419843320026e-6
 """Planck's constant times the speed of light, eV m."""
@@ -91,16 +92,11 @@ def to_amplitude(
 ) -> NDArray[np.float32]:
     """Return sqrt(counts) ``(..., N, N)`` float32, with **-1 where there are no data**.
 
-    No data: pixels of ``mask`` (True = bad), the greatest value of an integer dtype, values above ``saturation``,
-    and anything negative or not finite.
+    No data: pixels of ``mask`` (True = bad), values above ``saturation``, and what
+    :func:`ptychopinn.invalid_pixels.holds_mark` says.
     """
     values = np.array(counts, dtype=np.float32, order="C")
-    if np.issubdtype(counts.dtype, np.unsignedinteger):
-        bad = counts == np.iinfo(counts.dtype).max
-    else:
-        bad = ~(values >= 0) | ~np.isfinite(values)
-        if np.issubdtype(counts.dtype, np.integer):
-            bad |= counts == np.iinfo(counts.dtype).max
+    bad = holds_mark(counts)
     if saturation is not None:
         bad |= values > saturation
     if mask is not None:

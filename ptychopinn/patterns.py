@@ -2,8 +2,8 @@
 
 Patterns stay as small as counts allow: uint8, uint16 or uint32 with the greatest value as **no data**, else float32 with
 NaN as no data (float frames, and all frames where there is a flat field). What is no data in a frame: pixels of the
-mask, the greatest value of an integer dtype, counts above saturation, negative and not finite ones, and, in a crop that
-leaves the frame, what lies outside. A binned pixel is the sum of its pixels, and no data if one of them is.
+mask, counts above saturation, what :mod:`ptychopinn.invalid_pixels` says, and, in a crop that leaves the frame, what lies
+outside. A binned pixel is the sum of its pixels, and no data if one of them is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import GeometryError
 from ptychopinn.geometry import box_corner, orient
+from ptychopinn.invalid_pixels import greatest_count, holds_mark
 
 LEAST_INSIDE = 0.5
 _MARKS: dict[str, Any] = {np.dtype(kind).char: np.iinfo(kind).max for kind in ("u1", "u2", "u4", "u8")}
@@ -170,13 +171,12 @@ def as_pattern_dtype(counts: NDArray[Any]) -> NDArray[Any]:
         bad = ~(np.isfinite(values) & (values >= 0))
         return np.where(bad, np.float32(np.nan), values) if bad.any() else values
     if dtype.kind == "i":
-        mark = np.iinfo(dtype).max
         unsigned = np.dtype(f"u{dtype.itemsize}")
-        bad = (counts < 0) | (counts == mark)
-        return as_pattern_dtype(np.where(bad, no_data(unsigned), counts.astype(unsigned)))
+        return as_pattern_dtype(np.where(holds_mark(counts), no_data(unsigned), counts.astype(unsigned)))
     if dtype.itemsize == 8:
-        return np.asarray(np.minimum(counts, np.iinfo(np.uint32).max), dtype=np.uint32)
-    return counts
+        counts = np.asarray(np.minimum(counts, np.iinfo(np.uint32).max), dtype=np.uint32)
+    greatest = greatest_count(counts.dtype)
+    return counts if counts.max() <= greatest else np.where(counts > greatest, no_data(counts.dtype), counts)
 
 
 def binned(pattern: NDArray[Any], binning: int) -> NDArray[Any]:
