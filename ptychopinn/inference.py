@@ -24,10 +24,10 @@ from ptychopinn.model.optics import Optics
 from ptychopinn.mosaic import Mosaic
 from ptychopinn.physics import rfactor_parts
 from ptychopinn.refine import Refiner
+from ptychopinn.scan_check import check_extent, check_light
 
 BATCHES = (4, 8, 16, 32, 64)
 MEASURE_S = 0.5
-MAX_AREA_PX = 1 << 28
 
 
 def single_group(images: Tensor) -> TensorDict:
@@ -94,9 +94,10 @@ def reconstruct(
     Raises
     ------
     GeometryError
-        If the positions span an area that no scan has.
+        If the patterns hold no photon, or the positions span an area that no scan has.
     """
-    _check_area(positions_px, probe.shape[-1])
+    check_extent(positions_px, probe.shape[-1])
+    check_light(amplitude)
     weight = probe.abs().square().sum(0) if weight is None else weight
     weight = weight / weight.max()
     groups = companions(positions_px, positions_px, members_of(model))
@@ -151,16 +152,6 @@ def companions(positions_px: NDArray[np.float64], around_px: NDArray[np.float64]
 def can_look_again(model: Model) -> bool:
     """Whether a model can start from the stitched neighbours."""
     return isinstance(model, LiftNet | Lift)
-
-
-def _check_area(positions_px: NDArray[np.float64], size_px: int) -> None:
-    known = positions_px[np.isfinite(positions_px).all(axis=1)]
-    height, width = np.ptp(known, axis=0) + size_px if len(known) else (0, 0)
-    if height * width > MAX_AREA_PX:
-        raise GeometryError(
-            f"the positions span {height:.4g} x {width:.4g} px, more than {MAX_AREA_PX >> 20} megapixels; "
-            "check the positions' unit and the object pixel"
-        )
 
 
 def _predict(

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ptychopinn.errors import ReconstructionError
 from ptychopinn.physics import centroid_px, vacuum_counts
+from ptychopinn.scan_check import check_extent, check_light, check_positions
 
 
 class ProjectionStep:
@@ -86,12 +87,20 @@ def retrieve(
         Full step for the first ``full_sweeps``, then times ``decay`` a sweep.
 
     The result is in the gauge of :func:`fix_gauge`.
+
+    Raises
+    ------
+    ReconstructionError
+        If parts do not fit together, the patterns hold no photon, or the positions span an area that no scan has.
     """
     n = probe.shape[-1]
     if amplitude.shape[-1] != n:
         raise ReconstructionError(
             f"the probe is {n} px but the patterns are {amplitude.shape[-1]} px; crop one to the other"
         )
+    check_positions(positions_px, len(amplitude))
+    check_extent(positions_px, n)
+    check_light(amplitude)
     probe = probe * (vacuum_counts(amplitude) / float(probe.abs().square().sum())) ** 0.5
     corner = np.round(positions_px).astype(np.int64) - n // 2
     origin = corner.min(axis=0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from daemon.cli.batch import at_file
 from daemon.errors import ConfigError
 from daemon.files import Product, read_probe
 from daemon.files.conversion import KINDS, SUFFIXES, read_any, with_more, write_kind
@@ -20,15 +21,17 @@ def run_convert(
     if chosen not in KINDS:
         said = f"--to {kind}" if kind else f"the name {output.name} does not say the kind; --to"
         raise ConfigError(f"{said}: choose one of {', '.join(KINDS)}")
-    content = read_any(data)
-    if not isinstance(content, Product):
-        given = None if probe is None else read_probe(probe).probe
-        content = with_more(content, probe=given, pixel_size_m=pixel_size_m)
+    with at_file(data):
+        content = read_any(data)
+        if not isinstance(content, Product):
+            given = None if probe is None else read_probe(probe).probe
+            content = with_more(content, probe=given, pixel_size_m=pixel_size_m)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
         raise ConfigError(f"{output.parent} cannot be made ({fault.strerror}); choose another place") from fault
-    write_kind(output, content, chosen)
+    with at_file(data):
+        write_kind(output, content, chosen)
     frames = len(content.indexes)
     if as_json:
         typer.echo(json.dumps({"input": str(data), "output": str(output), "kind": chosen, "frames": frames}))

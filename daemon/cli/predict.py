@@ -15,6 +15,7 @@ import torch
 import typer
 from numpy.typing import NDArray
 
+from daemon.cli.batch import Batch
 from daemon.cli.progress import progress
 from daemon.cli.scan_input import positions_of, probe_of, read_data
 from daemon.errors import ConfigError, DaemonError
@@ -24,13 +25,14 @@ from daemon.version import VERSION
 from ptychopinn.api import Picture, PtychoModel, save_npz, save_plot
 from ptychopinn.bundle import find_bundle
 from ptychopinn.device import choose_device
-from ptychopinn.errors import FileFormatError, ProbeMismatchError, ReconstructionError
+from ptychopinn.errors import FileFormatError, ProbeMismatchError
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.inference import Reconstruction, can_look_again, choose_batch, reconstruct, rfactor
 from ptychopinn.model import build_model
 from ptychopinn.physics import vacuum_counts
 from ptychopinn.precision import Dtype, with_dtype
 from ptychopinn.refine import Refiner
+from ptychopinn.scan_check import NO_PHOTON
 
 PIXEL_TOLERANCE = 0.01
 UNIT_RATIO = 10.0
@@ -52,24 +54,21 @@ class PredictOptions:
 
 def run_predict(data: list[Path], output: Path, options: PredictOptions, as_json: bool) -> None:
     """Predict each file; a file that cannot be read costs only itself, and exit code 3 at the end."""
-    targets = _targets(data, output)
-    predictor = _Predictor(options)
-    done, failures = [], 0
-    for path, target in zip(data, targets, strict=True):
-        try:
-            done.append(predictor.predict(path, target))
-        except ReconstructionError as fault:
-            failures += 1
-            typer.echo(f"ptycholive: {fault if str(path) in str(fault) else f'{path}: {fault}'}", err=True)
+    targets = dict(zip(data, _targets(data, output), strict=True))
+    predictor, batch = _Predictor(options), Batch()
+    done = []
+    for path in data:
+        summary = batch.attempt(path, lambda each: predictor.predict(each, targets[each]))
+        if summary is None:
             continue
+        done.append(summary)
         if not as_json:
-            typer.echo(_line(done[-1]))
+            typer.echo(_line(summary))
     if done and done[-1]["looks"] < options.looks:
         typer.echo(f"the model {done[-1]['model']} looks once; --looks {options.looks} was not used", err=True)
     if as_json:
         typer.echo(json.dumps(done))
-    if failures:
-        raise typer.Exit(3)
+    batch.end()
 
 
 def _targets(data: list[Path], output: Path) -> list[Path]:
@@ -204,7 +203,7 @@ def _in_photons(found: ProbeFile, amplitude: NDArray[np.float32], path: Path) ->
     energy = float(np.square(np.abs(found.probe), dtype=np.float64).sum())
     brightest = vacuum_counts(torch.from_numpy(amplitude))
     if not brightest > 0:
-        raise FileFormatError(f"{path}: the patterns hold no photon; check the file and its mask")
+        raise FileFormatError(f"{path}: {NO_PHOTON}")
     if 1 / UNIT_RATIO < energy / brightest < UNIT_RATIO:
         return found, 1.0
     factor = (brightest / energy) ** 0.5

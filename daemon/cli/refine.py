@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import typer
+from numpy.typing import NDArray
 
+from daemon.cli.batch import at_file
 from daemon.cli.progress import progress
 from daemon.cli.scan_input import positions_of, probe_of, read_data
+from daemon.errors import DaemonError
 from daemon.files import Product, ScanFile, write_product
 from daemon.version import VERSION
 from ptychopinn.geometry import to_amplitude
@@ -36,22 +39,38 @@ class RefineOptions:
 
 def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) -> None:
     """Refine and write a product; say the R-factor and the time it took."""
-    scan = _first_frames(read_data(data), options.frames)
-    probe = probe_of(scan, data, options.probe)
-    positions_px, pixel_size_m = positions_of(scan, data, options.pixel_size_m)
-    amplitude = torch.from_numpy(to_amplitude(scan.counts, scan.mask, None))
     torch.set_num_threads(1)  # one small transform at a time: more threads only wait for each other
     begun = time.monotonic()
+    with at_file(data):
+        scan = _first_frames(read_data(data), options.frames)
+        probe = probe_of(scan, data, options.probe)
+        positions_px, pixel_size_m = positions_of(scan, data, options.pixel_size_m)
+        found = _retrieved(to_amplitude(scan.counts, scan.mask, None), positions_px, probe.probe, options)
+    seconds = time.monotonic() - begun
+    _write(output, _product(scan, found, positions_px, pixel_size_m, options), options.probe_output)
+    summary = {"output": str(output), "rfactor": found.rfactors[-1], "sweeps": options.sweeps, "seconds": seconds}
+    if as_json:
+        typer.echo(json.dumps({**summary, "rfactors": found.rfactors}))
+    else:
+        typer.echo(f"{output}: R {found.rfactors[-1]:.4f} after {options.sweeps} sweeps in {seconds:.1f} s")
+
+
+def _retrieved(
+    amplitude: NDArray[np.float32],
+    positions_px: NDArray[np.float64],
+    probe: NDArray[np.complex64],
+    options: RefineOptions,
+) -> Retrieval:
     with progress(options.sweeps, "refining", "sweeps") as bar:
 
         def on_sweep(sweep: int, rfactor: float) -> None:
             bar.update()
             bar.set_postfix_str(f"R {rfactor:.4f}")
 
-        found = retrieve(
-            amplitude,
+        return retrieve(
+            torch.from_numpy(amplitude),
             positions_px,
-            torch.from_numpy(probe.probe),
+            torch.from_numpy(probe),
             sweeps=options.sweeps,
             full_sweeps=options.full_sweeps,
             decay=options.decay,
@@ -59,16 +78,21 @@ def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) 
             seed=options.seed,
             on_sweep=on_sweep,
         )
-    seconds = time.monotonic() - begun
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_product(output, _product(scan, found, positions_px, pixel_size_m, options))
-    if options.probe_output is not None:
-        np.savez_compressed(options.probe_output, probe=found.probe.numpy(), object_pixel_size_m=pixel_size_m)
-    summary = {"output": str(output), "rfactor": found.rfactors[-1], "sweeps": options.sweeps, "seconds": seconds}
-    if as_json:
-        typer.echo(json.dumps({**summary, "rfactors": found.rfactors}))
-    else:
-        typer.echo(f"{output}: R {found.rfactors[-1]:.4f} after {options.sweeps} sweeps in {seconds:.1f} s")
+
+
+def _write(output: Path, product: Product, probe_output: Path | None) -> None:
+    """Write the product, and its probe alone if that is asked for."""
+    for path in (output, probe_output):
+        if path is None:
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path == output:
+                write_product(path, product)
+            else:
+                np.savez_compressed(path, probe=product.probe, object_pixel_size_m=product.pixel_size_m)
+        except OSError as fault:
+            raise DaemonError(f"{path} cannot be written ({fault.strerror or fault}); choose another place") from fault
 
 
 def _first_frames(scan: ScanFile, most: int | None) -> ScanFile:

@@ -1,4 +1,4 @@
-"""``validate``: files against the data contract, every violation listed."""
+"""``validate``: files against the data contract, and read as all verbs read them; good are those that they use without doubt."""
 
 from __future__ import annotations
 
@@ -9,59 +9,89 @@ from typing import Any
 
 import typer
 
+from daemon.cli.batch import Batch, at_file
+from daemon.cli.scan_input import read_data
 from daemon.files import ScanFile, read_probe
 from daemon.files.access import open_arrays
 from daemon.files.conversion import read_any
 from daemon.files.inventory import inventory
-from ptychopinn.contract import contract_of, contracts, violations
+from daemon.journal.reading import is_journal
+from ptychopinn.contract import Contract, contract_of, violations
 from ptychopinn.errors import ReconstructionError
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found in a file: its kind, what breaks the contract, and what had to be assumed."""
+    """Everything found in a file.
+
+    ``violations`` break the contract; ``refusal`` is why every verb refuses the file, empty if none does; ``doubts`` are for
+    a person to look at; ``notes`` say what had to be assumed or is still needed.
+    """
 
     kind: str | None
     violations: list[str]
+    doubts: list[str]
     notes: list[str]
     summary: str
+    refusal: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether all verbs use the file without doubt."""
+        return not (self.violations or self.doubts or self.refusal)
 
 
 def run_validate(data: list[Path], as_json: bool) -> None:
-    """Print each file's violations; exit 3 if there are any."""
-    findings = {str(path): examine(path) for path in data}
+    """Print what is found in each file; exit 3 unless all are good."""
+    batch = Batch()
+    said = []
+    for path in data:
+        finding = batch.attempt(path, examine)
+        if finding is None:
+            continue
+        said.append({"file": str(path), **_public(finding)})
+        if not as_json:
+            _show(path, finding)
+        if not finding.is_good:
+            batch.doubt()
     if as_json:
-        typer.echo(json.dumps([{"file": name, **_public(finding)} for name, finding in findings.items()]))
-    else:
-        for name, finding in findings.items():
-            _show(name, finding)
-    if any(finding.violations for finding in findings.values()):
-        raise typer.Exit(3)
+        typer.echo(json.dumps(said))
+    batch.end()
 
 
 def examine(path: Path) -> Finding:
     """Return what is found in a file."""
+    contract: Contract | None = None
+    broken: list[str] = []
     try:
-        with open_arrays(path) as file:
-            entries = inventory(file)
-            contract = contract_of(entries)
-            if contract is None:
-                known = "; ".join(one.title for one in contracts().values())
-                held = ", ".join(sorted(entries)[:8]) or "nothing"
-                return Finding(None, [f"is of no known kind (it holds {held}); known are: {known}"], [], "")
-            found = violations(contract, entries)
-        if found:
-            return Finding(contract.kind, found, [], contract.title)
-        if contract.kind == "npz-probe":
-            return Finding(contract.kind, [], [], f"{contract.title}: {read_probe(path).probe.shape}")
-        content = read_any(path)
+        with at_file(path):
+            if not is_journal(path):
+                contract, broken = _contract(path)
+            return _read(path, contract, broken)
     except ReconstructionError as fault:
-        return Finding(None, [str(fault).removeprefix(f"{path}: ")], [], "")
+        kind, title = (None, "") if contract is None else (contract.kind, contract.title)
+        return Finding(kind, broken, [], [], title, str(fault).removeprefix(f"{path}: "))
+
+
+def _contract(path: Path) -> tuple[Contract | None, list[str]]:
+    """Return the contract that a file is under, and what breaks it."""
+    with open_arrays(path) as file:
+        entries = inventory(file)
+        contract = contract_of(entries)
+        return contract, [] if contract is None else violations(contract, entries)
+
+
+def _read(path: Path, contract: Contract | None, broken: list[str]) -> Finding:
+    """Read a file as the other verbs do."""
+    if contract is not None and contract.kind == "npz-probe":
+        return Finding(contract.kind, broken, [], [], f"{contract.title}: {read_probe(path).probe.shape}")
+    content = read_data(path) if is_journal(path) else read_any(path)
+    kind, title = ("journal", "Scan in a journal") if contract is None else (contract.kind, contract.title)
     if not isinstance(content, ScanFile):
-        return Finding(contract.kind, [], [], contract.title)
+        return Finding(kind, broken, [], [], title)
     rows, columns = content.counts.shape[1:]
-    summary = f"{contract.title}: {len(content.counts)} frames of {rows} x {columns} px, {content.counts.dtype}"
-    return Finding(contract.kind, [], [*content.notes, *_lacks(content)], summary)
+    summary = f"{title}: {len(content.counts)} frames of {rows} x {columns} px, {content.counts.dtype}"
+    return Finding(kind, broken, [], [*content.notes, *_lacks(content)], summary)
 
 
 def _lacks(scan: ScanFile) -> list[str]:
@@ -77,13 +107,26 @@ def _lacks(scan: ScanFile) -> list[str]:
 
 
 def _public(finding: Finding) -> dict[str, Any]:
-    return {"kind": finding.kind, "violations": finding.violations, "notes": finding.notes}
+    return {
+        "kind": finding.kind,
+        "good": finding.is_good,
+        "violations": finding.violations,
+        "refusal": finding.refusal or None,
+        "doubts": finding.doubts,
+        "notes": finding.notes,
+    }
 
 
-def _show(name: str, finding: Finding) -> None:
+def _show(path: Path, finding: Finding) -> None:
     for sentence in finding.violations:
-        typer.echo(f"{name}: {sentence}")
-    if not finding.violations:
-        typer.echo(f"{name}: good, {finding.summary}")
+        typer.echo(f"{path}: {sentence}")
+    if finding.refusal:
+        typer.echo(f"{path}: refused: {finding.refusal}")
+    elif finding.is_good:
+        typer.echo(f"{path}: good, {finding.summary}")
+    else:
+        typer.echo(f"{path}: not good, but is read: {finding.summary}")
+    for sentence in finding.doubts:
+        typer.echo(f"{path}: doubtful: {sentence}")
     for note in finding.notes:
-        typer.echo(f"{name}: note: {note}", err=True)
+        typer.echo(f"{path}: note: {note}", err=True)

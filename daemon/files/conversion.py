@@ -21,6 +21,7 @@ from daemon.files.ptyr import is_ptyr, read_ptyr, write_ptyr
 from daemon.files.scan import ScanFile, in_both_units
 from daemon.files.scan_file import read_scan
 from ptychopinn.errors import FileFormatError, GeometryError
+from ptychopinn.scan_check import check_extent
 
 SUFFIXES = {
     ".npz": "npz-diffraction",
@@ -127,6 +128,7 @@ def product_of(scan: ScanFile, path: Path) -> Product:
     if picture is None:
         side = scan.probe.shape[-1]
         positions_px = scan.positions_m / scan.object_pixel_size_m
+        check_extent(positions_px, side)
         low = np.floor(positions_px.min(axis=0)) - side // 2
         rows, columns = (np.ceil(positions_px.max(axis=0) - low) + (side + 1) // 2 + 1).astype(int)
         picture, origin = np.ones((rows, columns), np.complex64), (float(low[0]), float(low[1]))

@@ -6,7 +6,6 @@ HDF5 attributes are ``place@name``. In NeXus files a group is named by its class
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import h5py
@@ -24,12 +23,32 @@ def inventory(file: h5py.File | NpzFile) -> dict[str, Entry]:
     if isinstance(file, h5py.File):
         entry = nexus_entry(file)
         return _hdf5_entries(file) if entry is None else _nexus_entries(entry)
-    return {name: _npz_entry(file, name) for name in file.files}
+    return _npz_entries(file)
 
 
-def _npz_entry(archive: NpzFile, name: str) -> Entry:
-    array = archive[name]
-    return Entry(array.shape, array.dtype, lambda: array)
+def _npz_entries(archive: NpzFile) -> dict[str, Entry]:
+    """Return the arrays of an archive; members that are none, as a note in JSON, do not count."""
+    found = {}
+    for name in archive.files:
+        form = _npy_form(archive, name)
+        if form is not None:
+            found[name] = Entry(*form, functools.partial(archive.__getitem__, name))
+    return found
+
+
+def _npy_form(archive: NpzFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]] | None:
+    """Return shape and dtype of a member from its first bytes; ``None`` if it is no array."""
+    if archive.zip is None:
+        return None
+    members = archive.zip.namelist()
+    with archive.zip.open(f"{name}.npy" if f"{name}.npy" in members else name) as stream:
+        try:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(stream)
+        except ValueError:
+            return None
+    return shape, dtype
 
 
 def _hdf5_entries(file: h5py.File) -> dict[str, Entry]:
@@ -54,14 +73,25 @@ def _nexus_entries(entry: h5py.Group) -> dict[str, Entry]:
 
 
 def _dataset(dataset: h5py.Dataset) -> Entry:
-    dtype = np.dtype("U1") if h5py.check_string_dtype(dataset.dtype) else dataset.dtype
+    is_text = h5py.check_string_dtype(dataset.dtype) is not None
+    dtype = np.dtype("U1") if is_text else dataset.dtype
+    shape = () if is_text and dataset.size == 1 else dataset.shape or ()
     read = functools.cache(lambda: np.asarray(dataset[()]))
-    return Entry(dataset.shape or (), dtype, read)
+    return Entry(shape, dtype, read)
 
 
-def _attributes(place: str, attributes: Mapping[str, Any]) -> dict[str, Entry]:
+def _attributes(place: str, attributes: h5py.AttributeManager) -> dict[str, Entry]:
     found = {}
-    for name, value in attributes.items():
+    for name in attributes:
+        try:
+            value = attributes[name]
+        except (OSError, TypeError, ValueError, RuntimeError):  # of a type that h5py does not know
+            continue
         array = np.asarray("" if isinstance(value, h5py.Empty) else value)
-        found[f"{place}@{name}"] = Entry(array.shape, array.dtype, functools.partial(np.asarray, array))
+        is_text = array.dtype.kind in "SUO"
+        found[f"{place}@{name}"] = Entry(
+            () if is_text and array.size == 1 else array.shape,
+            np.dtype("U1") if is_text else array.dtype,
+            functools.partial(np.asarray, array),
+        )
     return found

@@ -109,7 +109,9 @@ def _negative(values: NDArray[Any]) -> str | None:
 
 
 def _dark(values: NDArray[Any]) -> str | None:
-    return None if values.any() else "is zero everywhere; write what was measured"
+    if values.dtype.kind == "c":
+        return None if values.any() else "is zero everywhere; write the wave field"
+    return None if (values > 0).any() else "holds no photon; write what was measured"
 
 
 def _not_positive(values: NDArray[Any]) -> str | None:

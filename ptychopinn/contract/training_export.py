@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.atomic import atomic_path
 from ptychopinn.errors import GeometryError
+from ptychopinn.scan_check import check_extent
 
 Dialect = Literal["diffraction", "diff3d"]
 EXACT_FLOAT32 = 1 << 22
@@ -118,6 +119,7 @@ def _object(scan: TrainingScan) -> tuple[NDArray[np.float64], NDArray[np.complex
     if scan.object is not None:
         return np.asarray(scan.object_origin_px, dtype=np.float64), scan.object
     side = scan.counts.shape[-1]
+    check_extent(scan.positions_px, side)
     low, high = (edge(scan.positions_px, axis=0) for edge in (np.min, np.max))
     origin = np.floor(low) - side // 2
     rows, columns = (np.ceil(high - origin) + (side + 1) // 2 + 1).astype(int)

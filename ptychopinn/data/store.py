@@ -25,6 +25,7 @@ from ptychopinn.data.experiment import Experiment
 from ptychopinn.data.gather import Frames
 from ptychopinn.data.grouping import draw_groups
 from ptychopinn.errors import FileFormatError, GeometryError, ProbeMismatchError
+from ptychopinn.scan_check import check_extent, check_light
 
 SCHEMA_VERSION = 1
 ABOUT = "store.json"
@@ -67,6 +68,11 @@ def _write(folder: Path, scan: Experiment, data: DataConfig, training: TrainingC
     side = scan.amplitude.shape[-1]
     if side != data.N:
         raise ProbeMismatchError(f"{scan.name}: the frames are {side} px but N is {data.N}; set N to it, or crop them")
+    try:
+        check_extent(scan.positions_px, side)
+        check_light(scan.amplitude)
+    except GeometryError as fault:
+        raise GeometryError(f"{scan.name}: {fault}") from None
     groups, centres = _groups(scan, data, training, number)
     held_out = _held_out(centres, training, number)
     training_frames = np.unique(groups[~held_out])
