@@ -42,14 +42,14 @@ def check_extent(positions_px: NDArray[np.float64], side_px: int, bytes_per_px: 
 
 
 def check_light(amplitude: Tensor | NDArray[np.float32]) -> None:
-    """Refuse amplitudes ``(n, N, N)`` without any photon, all masked or all zero.
+    """Refuse amplitudes ``(n, N, N)`` without any photon, all masked (-1) or zero.
 
     Raises
     ------
     GeometryError
         If there is none.
     """
-    if not bool((amplitude > 0).any()):
+    if bool((amplitude <= 0).all()):
         raise GeometryError(NO_PHOTON)
 
 
