@@ -55,7 +55,7 @@ class Batch:
             self._codes.append(REFUSED if isinstance(fault, ReconstructionError) else FAILED)
         return None
 
-    def doubt(self) -> None:
+    def refuse(self) -> None:
         """Have the verb end as if a file had been refused."""
         self._codes.append(REFUSED)
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import typer
 
 from daemon.cli.batch import Batch, at_file
 from daemon.cli.scan_input import read_data
-from daemon.files import ScanFile, read_probe
+from daemon.files import ScanFile, Severity, read_probe
 from daemon.files.access import open_arrays
 from daemon.files.conversion import read_any
 from daemon.files.inventory import inventory
@@ -25,24 +25,29 @@ class Finding:
     """Everything found in a file.
 
     ``violations`` break the contract; ``refusal`` is why every verb refuses the file, empty if none does; ``doubts`` are for
-    a person to look at; ``notes`` say what had to be assumed or is still needed.
+    a person to look at, ``wrong`` is what cannot be; ``notes`` say what had to be assumed or is still needed.
     """
 
     kind: str | None
-    violations: list[str]
-    doubts: list[str]
-    notes: list[str]
     summary: str
+    violations: list[str]
     refusal: str = ""
+    wrong: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
-    def is_good(self) -> bool:
-        """Whether all verbs use the file without doubt."""
-        return not (self.violations or self.doubts or self.refusal)
+    def verdict(self) -> Literal["good", "doubtful", "bad", "refused"]:
+        """``refused`` by all verbs; ``bad``: breaks the contract or cannot be; ``doubtful``; ``good``: used without doubt."""
+        if self.refusal:
+            return "refused"
+        if self.violations or self.wrong:
+            return "bad"
+        return "doubtful" if self.doubts else "good"
 
 
 def run_validate(data: list[Path], as_json: bool) -> None:
-    """Print what is found in each file; exit 3 unless all are good."""
+    """Print what is found in each file; exit 3 if one is bad or refused."""
     batch = Batch()
     said = []
     for path in data:
@@ -52,8 +57,8 @@ def run_validate(data: list[Path], as_json: bool) -> None:
         said.append({"file": str(path), **_public(finding)})
         if not as_json:
             _show(path, finding)
-        if not finding.is_good:
-            batch.doubt()
+        if finding.verdict in ("bad", "refused"):
+            batch.refuse()
     if as_json:
         typer.echo(json.dumps(said))
     batch.end()
@@ -70,7 +75,7 @@ def examine(path: Path) -> Finding:
             return _read(path, contract, broken)
     except ReconstructionError as fault:
         kind, title = (None, "") if contract is None else (contract.kind, contract.title)
-        return Finding(kind, broken, [], [], title, str(fault).removeprefix(f"{path}: "))
+        return Finding(kind, title, broken, str(fault).removeprefix(f"{path}: "))
 
 
 def _contract(path: Path) -> tuple[Contract | None, list[str]]:
@@ -84,14 +89,16 @@ def _contract(path: Path) -> tuple[Contract | None, list[str]]:
 def _read(path: Path, contract: Contract | None, broken: list[str]) -> Finding:
     """Read a file as the other verbs do."""
     if contract is not None and contract.kind == "npz-probe":
-        return Finding(contract.kind, broken, [], [], f"{contract.title}: {read_probe(path).probe.shape}")
+        return Finding(contract.kind, f"{contract.title}: {read_probe(path).probe.shape}", broken)
     content = read_data(path) if is_journal(path) else read_any(path)
     kind, title = ("journal", "Scan in a journal") if contract is None else (contract.kind, contract.title)
     if not isinstance(content, ScanFile):
-        return Finding(kind, broken, [], [], title)
+        return Finding(kind, title, broken)
     rows, columns = content.counts.shape[1:]
     summary = f"{title}: {len(content.counts)} frames of {rows} x {columns} px, {content.counts.dtype}"
-    return Finding(kind, broken, [], [*content.notes, *_lacks(content)], summary)
+    said = {one: [d.text for d in content.doubts if d.severity is one] for one in Severity}
+    notes = [*said[Severity.NOTE], *content.notes, *_lacks(content)]
+    return Finding(kind, summary, broken, "", said[Severity.WRONG], said[Severity.DOUBT], notes)
 
 
 def _lacks(scan: ScanFile) -> list[str]:
@@ -109,9 +116,10 @@ def _lacks(scan: ScanFile) -> list[str]:
 def _public(finding: Finding) -> dict[str, Any]:
     return {
         "kind": finding.kind,
-        "good": finding.is_good,
+        "verdict": finding.verdict,
         "violations": finding.violations,
         "refusal": finding.refusal or None,
+        "wrong": finding.wrong,
         "doubts": finding.doubts,
         "notes": finding.notes,
     }
@@ -120,13 +128,10 @@ def _public(finding: Finding) -> dict[str, Any]:
 def _show(path: Path, finding: Finding) -> None:
     for sentence in finding.violations:
         typer.echo(f"{path}: {sentence}")
-    if finding.refusal:
-        typer.echo(f"{path}: refused: {finding.refusal}")
-    elif finding.is_good:
-        typer.echo(f"{path}: good, {finding.summary}")
-    else:
-        typer.echo(f"{path}: not good, but is read: {finding.summary}")
-    for sentence in finding.doubts:
-        typer.echo(f"{path}: doubtful: {sentence}")
+    said = finding.refusal if finding.verdict == "refused" else finding.summary
+    typer.echo(f"{path}: {finding.verdict}, {said}")
+    for word, sentences in (("wrong", finding.wrong), ("doubt", finding.doubts)):
+        for sentence in sentences:
+            typer.echo(f"{path}: {word}: {sentence}")
     for note in finding.notes:
         typer.echo(f"{path}: note: {note}", err=True)
