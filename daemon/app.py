@@ -31,10 +31,11 @@ from daemon.publish.http import create_app, open_server
 from daemon.publish.hub import UpdateHub
 from daemon.publish.zmq import ZmqPublisher
 from daemon.run_notes import run_notes
-from daemon.scans import RUNNING, ScanBook, now_text
+from daemon.scans import ScanBook, now_text
 from daemon.setup import Setup
 from daemon.sinks import Sinks
 from daemon.status import verdict_sentence
+from daemon.takeover import FolderLocks, close_recorded
 from daemon.version import VERSION
 from daemon.view import View
 from daemon.work import ScanResult, product_rfactor
@@ -59,6 +60,14 @@ class Daemon:
     def __init__(self, config: Config) -> None:
         keep_pages()
         setup = Setup(config)
+        self._locks = FolderLocks(*setup.own_folders)
+        try:
+            self._compose(config, setup)
+        except BaseException:
+            self._locks.release()
+            raise
+
+    def _compose(self, config: Config, setup: Setup) -> None:
         torch.set_num_threads(setup.threads)
         self._config = config
         self._setup = setup
@@ -153,10 +162,7 @@ class Daemon:
         """Start every thread; returns when the daemon is ready for frames. Unfinished scans are played again meanwhile."""
         if self._journal is not None:
             self._journal.start()
-            for scan_id in self._journal.unfinished():
-                record = self.book.get(scan_id)
-                if record is not None and record.state not in RUNNING:
-                    self._journal.close(scan_id)
+            close_recorded(self._journal, self.book)
         self._sinks.start()
         self._writer.start()
         self.http.start()
@@ -198,6 +204,7 @@ class Daemon:
         self.hub.publish_status(self._view.status())
         self.publisher.close()
         self.http.stop()
+        self._locks.release()
 
     def addresses(self) -> dict[str, Any]:
         """Return where everything is, with real ports."""

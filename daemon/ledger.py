@@ -8,7 +8,6 @@ silence, or by an operator's word; one that is finished is handed on.
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
+import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
@@ -315,14 +315,14 @@ class Ledger:
         if scan_id in self._last_message:
             self._last_message[scan_id] = time.monotonic()
 
-    def _open(self, start: ScanStart, started: str = "", *, was_heard: bool = True) -> str:
-        """Open a scan, or find that it is open; ``started`` is when it was, for one that is played again."""
-        scan_id = self._join.start_scan(start, was_heard=was_heard)
+    def _open(self, start: ScanStart, again: StoredStart | None = None, *, was_heard: bool = True) -> str:
+        """Open a scan, or find that it is open; ``again`` is how the journal says that it began, with its own name."""
+        scan_id = self._join.start_scan(start, was_heard=was_heard, scan_id=None if again is None else again.scan_id)
         if scan_id not in self._last_message:
             if self._options.positions_m is not None:
                 self._join.set_positions(scan_id, self._options.positions_m)
-            stored = StoredStart(scan_id, started or now_text(), start, was_heard)
-            if self._keeper is not None and not started:
+            stored = again or StoredStart(scan_id, now_text(), start, was_heard)
+            if self._keeper is not None and again is None:
                 self._keeper.open(stored)
             self._events.on_started(stored)
         self._last_message[scan_id] = time.monotonic()
@@ -370,18 +370,20 @@ class Ledger:
     def _replay(self, scan_id: str, keeper: Keeper) -> None:
         records = keeper.journal.replay(scan_id)
         first = next((record for record in records if record.kind == Kind.START), None)
-        stored = None if first is None else stored_start(scan_id, first)
-        if stored is None or not re.fullmatch(re.escape(stored.start.scan_id) + r"(-\d+)?", scan_id):
-            keeper.journal.close(scan_id)
-            raise JournalError(f"the journal of scan {scan_id} does not say how it began; it is left as it is")
-        with self.lock, keeper.names.only(scan_id):
-            self._open(stored.start, stored.started, was_heard=stored.was_heard)
+        if first is None:
+            raise JournalError(f"the journal of scan {scan_id} does not say how it began any more")
+        stored = stored_start(scan_id, first)
+        with self.lock:
+            self._open(stored.start, stored, was_heard=stored.was_heard)
         self._preprocess.take([stored.start])  # what its header said holds for the frames to come
         while some := list(islice(records, REPLAY_RECORDS)):
             points: list[ScanPoint] = []
             with self.lock:
                 for record in some:
-                    points += self._again(stored, record)
+                    try:
+                        points += self._again(stored, record)
+                    except (KeyError, TypeError, ValueError, msgpack.UnpackException) as fault:
+                        log.error("scan %s: a %s of its journal is passed over: %s", scan_id, record.kind.name, fault)
             if points:
                 self._events.on_points(points)
             self.beat = time.monotonic()
@@ -400,13 +402,14 @@ class Ledger:
             self._count(wire_id)
             self._join.refuse(wire_id, content.get("index"), str(content.get("reason")), received=True)
         elif record.kind == Kind.END:
-            ended_by: EndedBy = content["ended_by"]
+            ended_by: EndedBy = content.get("ended_by", "end")
             if ended_by == "operator":
                 self._stopped.add(stored.scan_id)
             self._join.end_scan(stored.scan_id, exactly=True, ended_by=ended_by)
         elif record.kind == Kind.NOTE and "prepared" in content:
             known = content["prepared"]
-            prepared = replace(Prepared(**known), center_px=tuple(known["center_px"]), notes=tuple(known["notes"]))
+            known = {name: known[name] for name in ("scan_id", "center_px", "center_from", "notes")}
+            prepared = Prepared(**known | {"center_px": tuple(known["center_px"]), "notes": tuple(known["notes"])})
             self._preprocess.resume(stored.start, prepared.center_px, prepared.center_from)
             self._events.on_prepared(stored.scan_id, prepared)
             self._resumed.add(stored.scan_id)

@@ -194,19 +194,29 @@ class Setup:
             silence_s=frames.scan_timeout_s,
         )
 
+    @property
+    def own_folders(self) -> list[Path]:
+        """Folders that no other daemon may work in: of products and of the journal."""
+        journal = self._journal_folder
+        return [self._config.output.directory, *([] if journal is None else [journal])]
+
+    @property
+    def _journal_folder(self) -> Path | None:
+        output = self._config.output
+        return None if output.journal == "off" else Path(output.journal or output.directory / "journal")
+
     def make_keeper(self) -> Keeper | None:
         """Return the keeper of the journal, None where there is none."""
-        output = self._config.output
-        if output.journal == "off":
+        folder = self._journal_folder
+        if folder is None:
             return None
-        folder = output.journal or output.directory / "journal"
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
             raise ConfigError(f"[output] journal {folder} cannot be made ({fault.strerror}); choose another") from fault
         if not os.access(folder, os.W_OK):
             raise ConfigError(f"[output] journal {folder} cannot be written to; choose another, or off")
-        names = ScanNames(output.directory, folder)
+        names = ScanNames(self._config.output.directory, folder)
         return Keeper(Journal(folder, self._config.limits.journal_bytes), names, self._config.positions.timeout_s)
 
     def make_join(self, is_taken: Callable[[str], bool]) -> Join:

@@ -223,6 +223,7 @@ class View:
             "folder": str(self._journal.folder),
             "bytes": self._journal.bytes,
             "frames_skipped": self._journal.skipped,
+            "left_alone": self._journal.left_alone,
         }
 
     def _phase(self, newest: ScanRecord | None, unfinished: list[str]) -> str:

@@ -120,8 +120,10 @@ class Join:
         name = self._names.get(wire_id)
         return None if name is None or self._find(name.scan_id) is None else name.scan_id
 
-    def start_scan(self, start: ScanStart, *, was_heard: bool = True) -> str:
+    def start_scan(self, start: ScanStart, *, was_heard: bool = True, scan_id: str | None = None) -> str:
         """Open a scan and return its name. ``was_heard`` is False where frames came without a start.
+
+        ``scan_id`` is the name that a scan of an earlier run had and goes on with; it must not be open already.
 
         A start repeated before any frame is the same scan. One that comes after frames means that the detector was
         armed anew under the same name: the scan so far is ended, cut short, and another opened. Where scans open too
@@ -133,7 +135,7 @@ class Join:
                 scan.expect(start.expected_frames)
                 return scan.scan_id
             self._cut_short(scan, "new_scan")
-        opened = self._open(start)
+        opened = self._open(start) if scan_id is None else self._open_as(start, scan_id)
         opened.has_start = was_heard
         return opened.scan_id
 
@@ -351,6 +353,18 @@ class Join:
         while self._find(scan_id) is not None or self._is_taken(scan_id):
             generation += 1
             scan_id = f"{wire_id}-{generation}"
+        return self._add(start, scan_id, generation)
+
+    def _open_as(self, start: ScanStart, scan_id: str) -> ScanAccount:
+        if self._find(scan_id) is not None:
+            raise ValueError(f"scan {scan_id} is open already")
+        known = self._names.get(start.scan_id)
+        scan = self._add(start, scan_id, 1 if known is None else known.generation + 1)
+        scan.refuses_all = scan_id == _FLOOD
+        return scan
+
+    def _add(self, start: ScanStart, scan_id: str, generation: int) -> ScanAccount:
+        wire_id = start.scan_id
         self._names[wire_id] = _Name(scan_id, generation)
         self._names.move_to_end(wire_id)
         if len(self._names) > _KEPT_NAMES:

@@ -1,8 +1,9 @@
 """The journal: every frame and position on disk before it counts as received, so that a killed daemon goes on."""
 
-from daemon.journal.keeper import NOTED_OPTICS, Keeper, StoredStart, stored_start
+from daemon.journal.keeper import NOTED_OPTICS, Keeper
 from daemon.journal.names import ScanNames
 from daemon.journal.record import Kind, Packed, Record, pack, positions_of, unpack
+from daemon.journal.start import StoredStart, stored_start
 from daemon.journal.store import Batch, Journal
 
 __all__ = [

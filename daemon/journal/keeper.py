@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgpack
-import numpy as np
 
 from daemon.journal.names import ScanNames
 from daemon.journal.record import (
@@ -23,28 +22,13 @@ from daemon.journal.record import (
     plain_record,
     positions_of,
     positions_record,
-    table_of,
 )
+from daemon.journal.start import StoredStart, start_record
 from daemon.journal.store import LOOSE, Batch, Journal
 from streams.errors import CodecError
-from streams.frame import Frame, Position, ScanStart, StreamGeometry
+from streams.frame import Frame, Position
 
 NOTED_OPTICS = ("object_pixel_size_m", "photon_energy_eV", "detector_distance_m")
-_ARRAYS = ("mask", "flatfield")
-_FIELDS = (
-    "photon_energy_eV", "detector_distance_m", "detector_pixel_size_m", "beam_center_px", "saturation", "frame_shape",
-    "frame_time_s",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class StoredStart:
-    """How a scan began: its own name, when, and the message that opened it, if one was heard."""
-
-    scan_id: str
-    started: str
-    start: ScanStart
-    was_heard: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,42 +127,6 @@ class Keeper:
         limit = time.monotonic() - self._keep_loose_s
         while self._loose and self._loose[0].since < limit:
             self._loose.popleft()
-
-
-def start_record(stored: StoredStart) -> Record:
-    """Return the record of a scan's start."""
-    start, geometry = stored.start, stored.start.geometry
-    known = {name: getattr(geometry, name) for name in _FIELDS}
-    arrays = {name: _array_map(getattr(geometry, name)) for name in _ARRAYS}
-    dtype = None if geometry.frame_dtype is None else geometry.frame_dtype.str
-    return plain_record(
-        Kind.START,
-        wire_id=start.scan_id,
-        expected_frames=start.expected_frames,
-        started=stored.started,
-        was_heard=stored.was_heard,
-        time_ns=time.time_ns(),
-        metadata=start.metadata,
-        geometry={**known, **arrays, "frame_dtype": dtype},
-    )
-
-
-def stored_start(scan_id: str, record: Record) -> StoredStart:
-    """Return what a start's record says."""
-    content = record.plain()
-    found = content.get("geometry", {})
-    known: dict[str, Any] = {name: tuple(v) if isinstance(v := found.get(name), list) else v for name in _FIELDS}
-    known |= {name: table_of(found.get(name)) for name in _ARRAYS}
-    dtype = found.get("frame_dtype")
-    geometry = StreamGeometry(**known, frame_dtype=None if dtype is None else np.dtype(dtype))
-    start = ScanStart(content["wire_id"], content.get("expected_frames"), content.get("metadata") or {}, geometry)
-    return StoredStart(scan_id, str(content.get("started", "")), start, bool(content.get("was_heard", True)))
-
-
-def _array_map(array: Any) -> dict[str, Any] | None:
-    if array is None:
-        return None
-    return {"dtype": array.dtype.str, "shape": list(array.shape), "data": np.ascontiguousarray(array).tobytes()}
 
 
 def _named(wire_id: str | None, record: Record) -> Record:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from daemon.files import ScanFile
 from daemon.files.scan import completed
-from daemon.journal.keeper import stored_start
 from daemon.journal.record import Kind, Record, positions_of, unpack, walk
 from daemon.journal.scan_log import segments
+from daemon.journal.start import stored_start
 from daemon.journal.store import CLOSED_NAME
 from ptychopinn.errors import FileFormatError
 from ptychopinn.geometry import to_amplitude

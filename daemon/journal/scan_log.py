@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,10 @@ OPEN_FILES = 8
 _BUFFERS_A_WRITE = 512
 SUFFIX = ".journal"
 
+log = logging.getLogger(__name__)
+
+_NUMBER = re.compile("[0-9]{6}")
+
 
 class ScanLog:
     """Appends records; knows where each frame is.
@@ -28,7 +34,7 @@ class ScanLog:
     def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.folder = folder
         self.places = PlaceTable()
-        self.bytes = sum(path.stat().st_size for path in segments(folder))
+        self.bytes = bytes_of(folder)
         self.skipped = 0
         self._segment_bytes = segment_bytes
         self._number = max((int(path.stem) for path in segments(folder)), default=0)
@@ -124,13 +130,19 @@ class ScanLog:
     def records(self) -> Iterator[Record]:
         """Yield what was written before this object began to append; frames get their place but no pixels."""
         for path in segments(self.folder):
-            number = int(path.stem)
-            with path.open("rb") as file:
-                for offset, head, record in walk(file, check_frames=False):
-                    if record is None:
-                        self.places.put(head.index, number, offset)
-                        record = Record(head.kind, b"", head.index, head.position_m)
-                    yield record
+            try:
+                yield from self._records_of(path)
+            except OSError as fault:
+                log.error("%s cannot be read (%s); what it holds is passed over", path, fault.strerror)
+
+    def _records_of(self, path: Path) -> Iterator[Record]:
+        number = int(path.stem)
+        with path.open("rb") as file:
+            for offset, head, record in walk(file, check_frames=False):
+                if record is None:
+                    self.places.put(head.index, number, offset)
+                    record = Record(head.kind, b"", head.index, head.position_m)
+                yield record
 
     def close(self) -> None:
         """Close every file."""
@@ -148,7 +160,12 @@ class ScanLog:
 
 def segments(folder: Path) -> list[Path]:
     """Return a scan's segment files in their order."""
-    return sorted(path for path in folder.glob(f"*{SUFFIX}") if path.stem.isdigit())
+    return sorted(path for path in folder.glob(f"*{SUFFIX}") if _NUMBER.fullmatch(path.stem) and path.is_file())
+
+
+def bytes_of(folder: Path) -> int:
+    """Return how many bytes a scan's segment files have."""
+    return sum(path.stat().st_size for path in segments(folder))
 
 
 def sync_folder(folder: Path) -> None:

@@ -20,8 +20,9 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from daemon.errors import JournalError
-from daemon.journal.record import Kind, Record, unpack, walk
-from daemon.journal.scan_log import SEGMENT_BYTES, ScanLog, segments, sync_folder
+from daemon.journal.claims import copy_of, sort_out
+from daemon.journal.record import Kind, Record, unpack
+from daemon.journal.scan_log import SEGMENT_BYTES, ScanLog, bytes_of, sync_folder
 from streams.errors import CodecError
 
 PATIENCE_S = 1.0
@@ -86,12 +87,22 @@ class Journal:
         self.fault: str | None = None
         self.skipped = 0
         self.bytes = 0
+        self.left_alone: dict[str, str] = {}
+        """Folders that are none of this journal's, and why; nothing is written or deleted there."""
+        self._unfinished: dict[str, str] = {}
         self._look_around()
 
     def _look_around(self) -> None:
         found = [path for path in self.folder.glob("*") if path.is_dir()]
+        open_ones = [path for path in found if not (path / CLOSED_NAME).exists() and path.name != LOOSE]
+        claims = sort_out(open_ones)
+        self._unfinished = claims.to_play
+        for name, reason in claims.left_alone.items():
+            self.leave_alone(name, reason)
         for path in sorted(found, key=lambda path: path.stat().st_mtime):
-            self.bytes += (size := sum(part.stat().st_size for part in segments(path)))
+            if path.name in self.left_alone:
+                continue
+            self.bytes += (size := bytes_of(path))
             if (path / CLOSED_NAME).exists():
                 self._finished[path.name] = size
 
@@ -149,9 +160,19 @@ class Journal:
 
     def unfinished(self) -> list[str]:
         """Return the scans that were not closed, oldest first."""
-        known = {*self._finished, *self._logs, LOOSE}
-        found = [path for path in self.folder.glob("*") if path.is_dir() and path.name not in known]
-        return [path.name for path in sorted(found, key=_begun_ns)]
+        gone = {*self._finished, *self._logs, *self.left_alone}
+        return [name for name in self._unfinished if name not in gone]
+
+    def begun(self, scan_id: str) -> str:
+        """Return when an unfinished scan began, as its start says."""
+        return self._unfinished[scan_id]
+
+    def leave_alone(self, scan_id: str, reason: str) -> None:
+        """Neither play a journal again nor delete it."""
+        if self._unfinished.pop(scan_id, None) is not None:
+            self.bytes -= bytes_of(self.folder / scan_id)
+        log.warning("%s", reason)
+        self.left_alone[scan_id] = reason
 
     def replay(self, scan_id: str) -> Iterator[Record]:
         """Yield the records of an unfinished scan and open it for more; frames come without pixels (see ``read``)."""
@@ -258,26 +279,31 @@ class Journal:
         self.fault = None
 
     def _put_away(self, scan_id: str) -> None:
-        scan = self._logs.pop(scan_id, None)
-        if scan is None:
+        scan, folder = self._logs.pop(scan_id, None), self.folder / scan_id
+        if scan is not None:
+            scan.close()
+        elif scan_id in self._finished or not folder.is_dir():
             return
-        scan.close()
-        self._finished[scan_id] = scan.bytes
+        self._finished[scan_id] = bytes_of(folder) if scan is None else scan.bytes
         try:
-            (scan.folder / CLOSED_NAME).touch()
-            sync_folder(scan.folder)
+            (folder / CLOSED_NAME).touch()
+            sync_folder(folder)
         except OSError as fault:  # it is played again at the next start, and found to be closed
             log.error("scan %s: its journal was not closed (%s)", scan_id, fault.strerror)
 
     def drop_oldest(self) -> bool:
         """Delete the journal of the oldest finished scan; False where there is none."""
-        with self._changed:
-            if not self._finished:
-                return False
-            scan_id, size = self._finished.popitem(last=False)
-            self.bytes -= size
-        shutil.rmtree(self.folder / scan_id, ignore_errors=True)
-        return True
+        while True:
+            with self._changed:
+                if not self._finished:
+                    return False
+                scan_id, size = self._finished.popitem(last=False)
+                self.bytes -= size
+            reason = copy_of(self.folder / scan_id)
+            if reason is None:
+                shutil.rmtree(self.folder / scan_id, ignore_errors=True)
+                return True
+            self.leave_alone(scan_id, reason)
 
     def _delete(self, scan_id: str) -> None:
         scan = self._logs.pop(scan_id, None)
@@ -285,13 +311,3 @@ class Journal:
             scan.close()
             self.bytes -= scan.bytes
         shutil.rmtree(self.folder / scan_id, ignore_errors=True)
-
-
-def _begun_ns(folder: Path) -> int:
-    """Return when a scan began: its first record says it."""
-    for path in segments(folder):
-        with path.open("rb") as file:
-            for _, _, record in walk(file, check_frames=False):
-                if record is not None and record.kind == Kind.START:
-                    return int(record.plain().get("time_ns", 0))
-    return 0

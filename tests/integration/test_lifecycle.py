@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from daemon.app import Daemon
 from daemon.client import Viewer
 from daemon.config import load_config
-from daemon.errors import DaemonError
+from daemon.errors import ConfigError, DaemonError
 from daemon.files import ScanFile, read_product
 from daemon.journal import Journal, Keeper, ScanNames, StoredStart, pack
 from daemon.journal.reading import read_journal, summary
@@ -154,6 +155,34 @@ def half_a_scan(folder: Path, scan: ScanFile) -> None:
     journal.stop()
 
 
+def send_rest(daemon: Daemon, scan: ScanFile, indexes: range) -> None:
+    """Send frames of the scan that is played again, and its end."""
+    codec = CODECS["native"]()
+    with Sender(">" + daemon.addresses()["streams"]["frames"]) as sender:
+        for i in indexes:
+            sender.send(codec.encode_frame("half", i, scan.counts[i], PositionM(*scan.positions_m[i])))
+        sender.send(codec.encode_end("half"))
+
+
+def test_a_copy_of_a_killed_scans_folder_does_not_keep_the_scan_from_going_on(scan: ScanFile, tmp_path: Path):
+    journal = tmp_path / "out" / "journal"
+    half_a_scan(journal, scan)
+    for suffix in ("-001", "-2", ".bak"):
+        shutil.copytree(journal / "half", journal / f"half{suffix}")
+    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        assert wait_for_frames(viewer, 30).frames_received == 30
+        with pytest.raises(ConfigError, match="another daemon"):
+            Daemon(load_config(write_config(tmp_path)))
+        send_rest(daemon, scan, range(30, 60))
+        ended, _ = follow(viewer, "half")
+        assert ended["result"] == "complete"
+        send(daemon, scan, 60, scan_id="half")
+        again, _ = follow(viewer, "half-3")
+        assert again["result"] == "complete"
+        assert set(daemon._view.status()["journal"]["left_alone"]) == {"half-001", "half-2", "half.bak"}
+    assert {path.parent.name for path in journal.glob("*/closed")} == {"half", "half-3"}
+
+
 def test_a_start_that_fails_leaves_the_scan_for_the_next_one(scan: ScanFile, tmp_path: Path):
     half_a_scan(tmp_path / "out" / "journal", scan)
     daemon = Daemon(load_config(write_config(tmp_path)))
@@ -162,11 +191,7 @@ def test_a_start_that_fails_leaves_the_scan_for_the_next_one(scan: ScanFile, tmp
         daemon.start()
     with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
         assert wait_for_frames(viewer, 30).frames_received == 30
-        codec = CODECS["native"]()
-        with Sender(">" + daemon.addresses()["streams"]["frames"]) as sender:
-            for i in range(60):
-                sender.send(codec.encode_frame("half", i, scan.counts[i], PositionM(*scan.positions_m[i])))
-            sender.send(codec.encode_end("half"))
+        send_rest(daemon, scan, range(60))
         ended, _ = follow(viewer, "half")
         assert ended["verdict"]["duplicate"] == 30
         assert ended["result"] == "complete"

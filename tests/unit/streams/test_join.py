@@ -391,3 +391,13 @@ def test_memory_of_a_long_scan_stays_small(join: Join) -> None:
     tracemalloc.stop()
     assert all(after - before < 25_000 for before, after in pairwise(sizes))  # under one byte a frame
     assert account(join).stitched == 100_000
+
+
+def test_a_scan_of_an_earlier_run_goes_on_under_its_own_name():
+    join = Join(is_taken=lambda name: name in ("a", "a-2", "a-7"))
+    assert join.start_scan(ScanStart("a"), scan_id="a-7") == "a-7"
+    join.add_frame(frame(0))
+    assert join.account("a-7").received == 1
+    with pytest.raises(ValueError, match="a-7 is open already"):
+        join.start_scan(ScanStart("b"), scan_id="a-7")
+    assert join.start_scan(ScanStart("a")) == "a-3"

@@ -1,0 +1,79 @@
+"""What a daemon does before it works in folders that an earlier one, or another, may have used."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+from pathlib import Path
+
+from daemon.errors import ConfigError
+from daemon.journal import Journal
+from daemon.scans import RUNNING, ScanBook
+
+LOCK_NAME = ".daemon"
+
+log = logging.getLogger(__name__)
+
+
+class FolderLocks:
+    """Keeps folders for this daemon alone. The locks go with the process, however it ends.
+
+    A file system that knows no locks, or a folder that cannot be written, is no hindrance here.
+
+    Raises
+    ------
+    ConfigError
+        If another daemon works in one of them.
+    """
+
+    def __init__(self, *folders: Path) -> None:
+        self._descriptors: list[int] = []
+        try:
+            for folder in dict.fromkeys(folders):
+                self._lock(folder)
+        except BaseException:
+            self.release()
+            raise
+
+    def _lock(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError:  # where that matters, it is said when the folder is used
+            return
+        self._descriptors.append(descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        except BlockingIOError:
+            owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "of unknown number"
+            raise ConfigError(
+                f"another daemon ({owner}) works in {folder}; stop it, or choose another folder in [output]"
+            ) from None
+        except OSError as fault:
+            log.warning("%s cannot be locked (%s); see that no other daemon works in it", folder, fault.strerror)
+
+    def release(self) -> None:
+        """Give the folders back."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+
+def close_recorded(journal: Journal, book: ScanBook) -> None:
+    """Close the journals of scans whose record is written already; leave alone another scan's of the same name."""
+    for scan_id in journal.unfinished():
+        record = book.get(scan_id)
+        if record is None or record.state in RUNNING:
+            continue
+        if record.started == journal.begun(scan_id):
+            journal.close(scan_id)
+        else:
+            folder = journal.folder / scan_id
+            journal.leave_alone(
+                scan_id,
+                f"the journal folder {folder} holds another scan than the finished one of that name; "
+                f"move it elsewhere; ptycholive refine reads it",
+            )
