@@ -145,6 +145,12 @@ class Positions(Encrypted):
     )
     socket: Literal["pull", "sub"] = Field("pull", description="Socket type; for panda and bluesky sub by default.")
     channels: tuple[str, str] | None = Field(None, description="Names of the y and the x channel, or data keys.")
+    event_stream: Annotated[str, Field(min_length=1)] = Field(
+        "primary", description="For bluesky: name of the stream of events that holds the positions."
+    )
+    resource_folders: list[Path] = Field(
+        [], description="For bluesky: folders whose HDF5 files may be read where a run leaves its positions in files."
+    )
     time_channel: str | None = Field(None, description="For panda, pandablocks: times of the samples, s, for a check.")
     samples_per_frame: Annotated[int, Field(ge=1, le=1_000_000)] = Field(1, description="Samples averaged for a frame.")
     first_sample: Annotated[int, Field(ge=0)] = Field(0, description="Number of the first sample of frame 0.")

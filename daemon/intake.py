@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from daemon.journal import pack
 from daemon.ledger import Entry, Kept, Ledger
 from daemon.metrics import Metrics
+from daemon.position_files import PositionFiles
 from daemon.preprocess import Preprocess, RawFrame
 from daemon.queue import ByteQueue
 from streams.bluesky import BlueskyReader
@@ -40,12 +41,16 @@ Item = Entry | EncodedFrame | RawFrame
 
 @dataclass(frozen=True, slots=True)
 class IntakeOptions:
-    """Bounds; ``read_positions`` reads the messages of a position stream."""
+    """Bounds; ``read_positions`` reads the messages of a position stream.
+
+    ``make_position_files`` makes what reads positions that lie in files and delivers the news.
+    """
 
     queue_bytes: int
     workers: int = 2
     use_frame_positions: bool = True
     read_positions: ReadPositions | None = None
+    make_position_files: Callable[[Callable[[PositionNews], None]], PositionFiles] | None = None
 
 
 class Intake:
@@ -62,6 +67,8 @@ class Intake:
         self._incoming: ByteQueue[Item] = ByteQueue(options.queue_bytes)
         self._pool = ThreadPoolExecutor(options.workers, thread_name_prefix="decode")
         self._read_run = BlueskyReader(None).parse
+        make_files = options.make_position_files
+        self._position_files = None if make_files is None else make_files(self._take_news)
         self._stop = threading.Event()
         self._ends_scans = True
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
@@ -84,10 +91,14 @@ class Intake:
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+        if self._position_files is not None:
+            self._position_files.start()
 
     def stop(self, *, end_scans: bool = True) -> None:
         """Take in what is queued, end open scans (else they go on at the next start), and end the thread."""
         self._ends_scans = end_scans
+        if self._position_files is not None:
+            self._position_files.stop()
         self._stop.set()
         self._incoming.close()
         if self._thread.is_alive():
@@ -118,8 +129,18 @@ class Intake:
             self._ledger.last_fault = str(fault)
             self._metrics.frames_refused.labels("position_message").inc()
             return
-        count = len(item.positions if isinstance(item, PositionNews) else item)
-        self._incoming.put(item, HEADER_BYTES + POSITION_BYTES * count)
+        if isinstance(item, PositionNews):
+            self._take_news(item)
+        else:
+            self._incoming.put(item, HEADER_BYTES + POSITION_BYTES * len(item))
+
+    def _take_news(self, news: PositionNews) -> None:
+        """Queue what a source says, and have read what it left in files (any thread)."""
+        if news.is_silent:
+            return
+        self._incoming.put(news, HEADER_BYTES + POSITION_BYTES * len(news.positions))
+        if news.wanted and self._position_files is not None:
+            self._position_files.want(news.wanted)
 
     def on_metadata_message(self, parts: Sequence[memoryview], _received_ns: int) -> None:
         """Take one message of the control system (its receive thread)."""

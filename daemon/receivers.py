@@ -86,20 +86,37 @@ def make_position_reader(positions: Positions) -> PositionReader | None:
     """Return what reads the messages of the position stream, in order; it raises :class:`streams.errors.StreamError`."""
     if positions.source == "native":
         return parse_positions
+    if positions.source == "bluesky":
+        reader = make_bluesky_reader(positions)
+        return None if reader is None else reader.parse
+    if positions.source not in ("panda", "pandablocks"):
+        return None
+    options = _source_options(positions)
+    if options is None:
+        return None
+    return (PandaReader(options) if positions.source == "panda" else CaptureReader(options)).parse
+
+
+def make_bluesky_reader(positions: Positions) -> BlueskyReader | None:
+    """Return what reads Bluesky documents; ``None`` where positions come from elsewhere."""
+    options = _source_options(positions)
+    return None if options is None or positions.source != "bluesky" else BlueskyReader(options)
+
+
+def _source_options(positions: Positions) -> SourceOptions | None:
+    """Return how to read a source that numbers its samples; ``None`` where no channels are known."""
     is_panda = positions.source == "panda"
     channels = positions.channels or (DEFAULT_CHANNELS if is_panda else None)
-    if channels is None or positions.source not in ("panda", "pandablocks", "bluesky"):
+    if channels is None:
         return None
-    options = SourceOptions(
+    return SourceOptions(
         channels,
         positions.factors_m,
         positions.samples_per_frame,
         positions.first_sample,
         positions.time_channel or (DEFAULT_TIME_CHANNEL if is_panda else None),
+        positions.event_stream,
     )
-    if is_panda:
-        return PandaReader(options).parse
-    return (CaptureReader(options) if positions.source == "pandablocks" else BlueskyReader(options)).parse
 
 
 def shared_streams(config: Config) -> list[str]:

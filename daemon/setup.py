@@ -6,6 +6,7 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from daemon.intake import IntakeOptions
 from daemon.journal import Journal, Keeper, ScanNames
 from daemon.ledger import LedgerOptions
 from daemon.optics import ScanOptics, scan_optics
+from daemon.position_files import LEAST_PATIENCE_S, PositionFiles
 from daemon.preprocess import Preprocess, PreprocessOptions
 from daemon.probe_source import probe_from_file, probe_from_optics
 from daemon.publish.http_server import tls_context
 from daemon.receivers import (
+    PositionReader,
+    make_bluesky_reader,
     make_frames_receiver,
     make_metadata_receiver,
     make_position_reader,
@@ -233,12 +237,23 @@ class Setup:
     def intake_options(self) -> IntakeOptions:
         """Return what the intake needs."""
         config = self._config
+        read_positions, make_position_files = self._position_reader()
         return IntakeOptions(
             queue_bytes=config.limits.queue_bytes,
             workers=config.limits.decode_workers,
             use_frame_positions=config.positions.source == "frame",
-            read_positions=make_position_reader(config.positions),
+            read_positions=read_positions,
+            make_position_files=make_position_files,
         )
+
+    def _position_reader(self) -> tuple[PositionReader | None, Callable[..., PositionFiles] | None]:
+        """Return what reads the position stream, and what makes the reader of files that it names."""
+        positions = self._config.positions
+        bluesky = make_bluesky_reader(positions)
+        if bluesky is None:
+            return make_position_reader(positions), None
+        patience_s = max(positions.timeout_s, LEAST_PATIENCE_S)
+        return bluesky.parse, partial(PositionFiles, bluesky, positions.resource_folders, patience_s)
 
     def ledger_options(self) -> LedgerOptions:
         """Return what the ledger needs."""

@@ -66,7 +66,7 @@ class Waiting(NamedTuple):
 class SourceRun:
     """One run of the source: when it began, the scan that it belongs to, and what it said so far.
 
-    ``was_seen_beginning`` is False where this end listened only later.
+    ``was_seen_beginning`` is False where this end listened only later; ``is_named`` where the source names its runs.
     """
 
     began_at: float
@@ -77,9 +77,15 @@ class SourceRun:
     samples_lost: int = 0
     samples_per_frame: int = 1
     has_ended: bool = False
+    is_named: bool = False
     fault: str | None = None
     about: dict[str, Any] | None = None
     timing: TimeCheck = field(default_factory=TimeCheck)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another run that begins lies within this one, which has given positions and not ended."""
+        return self.is_named and not self.has_ended and self.positions > 0
 
     def take(self, news: PositionNews) -> None:
         """Enter what a message says."""

@@ -1,38 +1,42 @@
-"""Bluesky documents over ZeroMQ: positions from events, and what the run says of itself.
+"""Bluesky documents over ZeroMQ: positions from the events of one stream, and what the run says of itself.
 
-A message is one part: ``PREFIX NAME DOCUMENT``, the document in JSON or msgpack. A pickled one, which is what Bluesky's
-publisher makes by default, is refused by name and never loaded, since loading it would run whatever the sender likes.
+``start`` begins a run and ``stop`` ends it; runs may lie within one another, and each is followed for itself. A run has
+several streams of events, such as ``baseline`` and monitors, that hold the same motors and count for themselves:
+positions are taken from the stream of the configured name alone, ``primary`` by default, and an event's stream is known by its
+descriptor. An event that comes before its descriptor waits for it.
 
-``start`` begins a run and ``stop`` ends it. Event ``seq_num`` k (from 1) holds sample k - 1 where the two data keys are
-numbers, or the next n samples where they are lists of n. Events of other streams, without the two keys, are passed over.
+Event ``seq_num`` k (from 1) holds sample k - 1 where the two data keys are numbers, or the next n samples where they are
+lists of n. Where the keys are in a file (``stream_resource``, ``stream_datum``), the news say which samples are to be read,
+and :meth:`BlueskyReader.fill` takes them.
 """
 
 from __future__ import annotations
 
-import json
-from collections import OrderedDict
+import threading
 from collections.abc import Sequence
 from typing import Any
 
-import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.codecs.base import Part, plain
+from streams.bluesky_documents import MAX_SAMPLES, about_run, column, first_number, split_document, stop_fault
+from streams.bluesky_runs import Bounded, Run, Stream, listed
+from streams.codecs.base import Part, is_count
 from streams.errors import PositionError
-from streams.frame import PositionNews
+from streams.external import read_resource
+from streams.frame import FileDataset, FileSamples, Position, PositionNews
 from streams.samples import Sampler, SourceOptions
 
-__all__ = ["BlueskyReader", "split_document"]
+__all__ = ["BlueskyReader"]
 
-_MAX_MESSAGE_BYTES = 16 * 2**20
-_MAX_SAMPLES = 1_000_000
-_MAX_DESCRIPTORS = 64
-_MAX_RUN_KEYS = 64
-_MAX_RUN_BYTES = 16_384
-_NAMES = ("start", "descriptor", "event", "event_page", "bulk_events", "resource", "datum", "datum_page",
-          "stream_resource", "stream_datum", "stop")  # fmt: skip
-_USED = ("start", "descriptor", "event", "event_page", "stop")
+_MAX_RUNS = 16
+_MAX_DESCRIPTORS = 256
+_MAX_RESOURCES = 256
+_MAX_HELD_BYTES = 4 * 2**20
+_FEW_HELD = 8
+_SILENT = PositionNews(is_silent=True)
+
+Held = list[tuple[str, dict[str, Any]]]
 
 
 class BlueskyReader:
@@ -40,138 +44,250 @@ class BlueskyReader:
 
     def __init__(self, options: SourceOptions | None) -> None:
         self._options = options
-        self._sampler = Sampler(options or SourceOptions(("", "")))
-        self._sizes: OrderedDict[str, int] = OrderedDict()
+        self._lock = threading.Lock()
+        self._runs: Bounded[Run] = Bounded(_MAX_RUNS)
+        self._streams: Bounded[Stream] = Bounded(_MAX_DESCRIPTORS)
+        self._resources: Bounded[FileDataset | PositionError] = Bounded(_MAX_RESOURCES)
+        self._held: Bounded[Held] = Bounded(_MAX_DESCRIPTORS)
+        self._held_bytes = self._held_events = 0
 
     def parse(self, parts: Sequence[Part]) -> PositionNews:
         """Read one message. Raises :class:`PositionError` for one that is refused."""
         if len(parts) != 1:
             raise PositionError(f"a Bluesky message is one part, not {len(parts)}; check [positions] source")
         name, document = split_document(parts[0])
-        if name == "start":
-            self._sampler.begin()
-            self._sizes.clear()
-            return self._news(begins=True, run=_run(document))
-        if name == "stop":
-            return self._news(ends=True, fault=_failure(document))
-        if name in ("event", "event_page") and self._options is not None:
-            return self._event(document, is_page=name == "event_page")
-        return self._news()
+        with self._lock:
+            if name == "start":
+                return self._start(document)
+            if name == "stop":
+                return self._stop(document)
+            if self._options is None:
+                return _SILENT
+            if name == "descriptor":
+                return self._descriptor(document, self._options)
+            if name == "stream_resource":
+                return self._resource(document)
+            if name == "bulk_events":
+                return self._bulk(document)
+            if name in ("event", "event_page", "stream_datum"):
+                return self._hold_or_take(name, document, len(parts[0]))
+        return _SILENT
 
-    def _event(self, document: dict[str, Any], is_page: bool) -> PositionNews:
-        data, numbers, options = document.get("data"), document.get("seq_num"), self._options
-        if not isinstance(data, dict) or options is None:
+    def fill(self, wanted: FileSamples, values: NDArray[np.float64]) -> PositionNews:
+        """Take samples ``(n,)`` that the news said were to be read; return the positions that are whole with them."""
+        with self._lock:
+            run = self._runs.get(wanted.run)
+            if run is None:
+                return _SILENT
+            positions: list[Position] = []
+            for first, pairs in run.columns.add(wanted.axis, wanted.first, values):
+                positions += run.sampler.add(first, pairs, None)
+            return self._told(run, positions=positions, ends=run.has_stopped)
+
+    def give_up(self, wanted: FileSamples, why: str) -> PositionNews:
+        """Say that samples cannot be read, and why."""
+        with self._lock:
+            run = self._runs.get(wanted.run)
+            return _SILENT if run is None else self._told(run, fault=why, ends=run.has_stopped)
+
+    def _start(self, document: dict[str, Any]) -> PositionNews:
+        run = self._run_of(document.get("uid"))
+        run.about = about_run(document)
+        is_within = any(other.has_positions and not other.has_stopped for other in self._runs.values())
+        if is_within and self._options is not None:
+            return _SILENT  # it is told once it has positions
+        run.is_told = True
+        return self._news(run, begins=True, run=run.about)
+
+    def _stop(self, document: dict[str, Any]) -> PositionNews:
+        run = self._run_of(document.get("run_start"))
+        run.has_stopped = True
+        held, self._held_events = self._held_events, 0
+        self._held.clear()
+        self._held_bytes = 0
+        if not run.is_told and run.about is not None:
+            return _SILENT
+        return self._news(run, ends=True, fault=stop_fault(document) or self._why_none(run, held))
+
+    def _why_none(self, run: Run, held: int) -> str | None:
+        """Return why a run that has ended gave no positions."""
+        if self._options is None or run.has_positions:
+            return None
+        return _unheard(held) if held else run.lacks(self._options.event_stream, self._options.channels)
+
+    def _descriptor(self, document: dict[str, Any], options: SourceOptions) -> PositionNews:
+        uid, name, keys = document.get("uid"), document.get("name"), document.get("data_keys")
+        if not isinstance(uid, str) or not isinstance(name, str):
+            raise PositionError("a Bluesky descriptor without uid or name")
+        keys = keys if isinstance(keys, dict) else {}
+        run = self._run_of(document.get("run_start"))
+        run.add_stream(name, [str(key) for key in keys])
+        known = [keys[channel] for channel in options.channels if isinstance(keys.get(channel), dict)]
+        external = [key for key in known if "external" in key]
+        rows = [_rows(key) for key in known] if len(known) == 2 else [1, 1]
+        self._streams[uid] = Stream(run, name, bool(external), (rows[0], rows[1]))
+        fault = None
+        if name == options.event_stream:
+            fault = _misfit(options.channels, keys, external)
+        news = [self._news(run, fault=fault)] if fault else []
+        held = self._held.pop(uid, [])
+        self._held_events = max(0, self._held_events - len(held))
+        return _joined(news + [self._take(kind, each, self._streams[uid], options) for kind, each in held])
+
+    def _resource(self, document: dict[str, Any]) -> PositionNews:
+        """Note a file; why it cannot be read is said when positions are in it."""
+        try:
+            found: FileDataset | PositionError = read_resource(document)
+        except PositionError as fault:
+            found = fault
+        self._resources[str(document.get("uid"))] = found
+        return _SILENT
+
+    def _bulk(self, document: dict[str, Any]) -> PositionNews:
+        """Take lists of events by descriptor, as older versions send them."""
+        rows = [row for some in document.values() if isinstance(some, list) for row in some if isinstance(row, dict)]
+        return _joined([self._hold_or_take("event", row, 1024) for row in rows])
+
+    def _hold_or_take(self, name: str, document: dict[str, Any], size: int) -> PositionNews:
+        options, uid = self._options, document.get("descriptor")
+        if options is None:
+            return _SILENT
+        stream = self._streams.get(uid) if isinstance(uid, str) else None
+        if stream is not None:
+            return self._take(name, document, stream, options)
+        data = document.get("data")
+        if name != "stream_datum" and not isinstance(data, dict):
+            raise PositionError("Bluesky event without data")
+        if not isinstance(uid, str) or (isinstance(data, dict) and not all(key in data for key in options.channels)):
+            return _SILENT
+        return self._hold(uid, name, document, size)
+
+    def _hold(self, uid: str, name: str, document: dict[str, Any], size: int) -> PositionNews:
+        """Keep an event until its descriptor comes."""
+        self._held_events += 1
+        self._held_bytes += size
+        if self._held_bytes <= _MAX_HELD_BYTES:
+            self._held.setdefault(uid, []).append((name, document))
+        if self._held_events < _FEW_HELD:
+            return _SILENT
+        return PositionNews(fault=_unheard(self._held_events), samples_per_frame=self._per_frame)
+
+    def _take(self, name: str, document: dict[str, Any], stream: Stream, options: SourceOptions) -> PositionNews:
+        """Read what belongs to a stream; one of another name than the configured one holds no positions."""
+        if stream.name != options.event_stream:
+            return _SILENT
+        if name == "stream_datum":
+            return self._datum(document, stream, options)
+        return _SILENT if stream.is_external else self._event(document, stream, options, name == "event_page")
+
+    def _event(
+        self, document: dict[str, Any], stream: Stream, options: SourceOptions, is_page: bool
+    ) -> PositionNews:
+        data, run = document.get("data"), stream.run
+        if not isinstance(data, dict):
             raise PositionError("Bluesky event without data")
         missing = [name for name in options.channels if name not in data]
         if missing:
-            return self._news(fault=self._lacks(missing, data))
-        y, x = (_column(data[name], is_page, name) for name in options.channels)
+            return self._news(run, fault=_lacks(missing, list(data))) if len(missing) == 1 else _SILENT
+        y, x = (column(data[name], is_page, name) for name in options.channels)
         if y.shape != x.shape:
             raise PositionError(f"Bluesky event: {' and '.join(options.channels)} are not of one length")
-        first = _first_number(numbers, len(y), is_page)
-        size = self._size_of(document, y)
-        positions = self._sampler.add((first - 1) * size, np.stack([y.reshape(-1), x.reshape(-1)], axis=-1), None)
-        return self._news(positions=positions)
+        first = first_number(document.get("seq_num"), len(y), is_page)
+        size = run.size_of_event(int(np.prod(y.shape[1:])))
+        before = run.sampler.repeated
+        positions = run.sampler.add((first - 1) * size, np.stack([y.reshape(-1), x.reshape(-1)], axis=-1), None)
+        fault = None
+        if run.sampler.repeated > before:
+            fault = (
+                f"event {first} of the Bluesky run came again, as after a pause, and its first positions hold; if the "
+                "detector took that point again too, the frames after it are one point behind"
+            )
+        return self._told(run, positions=positions, fault=fault)
 
-    def _size_of(self, document: dict[str, Any], column: NDArray[np.float64]) -> int:
-        """Return the samples of one event, which must stay the same within a stream of events."""
-        size = int(np.prod(column.shape[1:]))
-        stream = str(document.get("descriptor"))[:64]
-        if self._sizes.setdefault(stream, size) != size:
-            raise PositionError(f"Bluesky event with {size} samples where the others have {self._sizes[stream]}")
-        if len(self._sizes) > _MAX_DESCRIPTORS:
-            self._sizes.popitem(last=False)
-        return size
+    def _datum(self, document: dict[str, Any], stream: Stream, options: SourceOptions) -> PositionNews:
+        """Say which samples are to be read from a file."""
+        resource = self._resources.get(str(document.get("stream_resource")))
+        if resource is None:
+            return self._news(stream.run, fault="a Bluesky stream_datum came without its stream_resource")
+        if isinstance(resource, PositionError):
+            return self._news(stream.run, fault=str(resource))
+        if resource.key not in options.channels:
+            return _SILENT
+        axis = options.channels.index(resource.key)
+        start, stop = _span(document.get("indices"), 0)
+        first, _ = _span(document.get("seq_nums"), 1)
+        rows = stream.rows[axis]
+        if (stop - start) * rows > MAX_SAMPLES:
+            raise PositionError(f"a Bluesky stream_datum of {(stop - start) * rows} samples exceeds {MAX_SAMPLES}")
+        wanted = FileSamples(stream.run.uid, axis, (first - 1) * rows, resource, start * rows, stop * rows)
+        return self._told(stream.run, wanted=[wanted] if start < stop else [])
 
-    def _lacks(self, missing: list[str], data: dict[str, Any]) -> str | None:
-        """Return what is wrong if an event has one key but not the other; one with neither is of another stream."""
-        if len(missing) == 2:
-            return None
-        there = ", ".join(str(key)[:40] for key in list(data)[:12])
-        return f"Bluesky events hold no {missing[0]}; correct [positions] channels to two of {there}"
+    def _run_of(self, uid: object) -> Run:
+        """Return a run by its uid, or one that is not known yet."""
+        name = uid if isinstance(uid, str) else ""
+        run = self._runs.get(name)
+        if run is None or (run.has_stopped and not name):
+            run = self._runs[name] = Run(name, Sampler(self._options or SourceOptions(("", ""))))
+        return run
 
-    def _news(self, **what: Any) -> PositionNews:
-        sampler = self._sampler
-        per_frame = 1 if self._options is None else self._options.samples_per_frame
-        return PositionNews(samples=sampler.samples, samples_lost=sampler.lost, samples_per_frame=per_frame, **what)
+    def _told(self, run: Run, /, **what: Any) -> PositionNews:
+        """Return news of a run that has positions, with its beginning where that was not told."""
+        run.has_positions = True
+        if run.is_told or run.about is None:
+            return self._news(run, **what)
+        run.is_told = True
+        return self._news(run, begins=True, run=run.about, **what)
 
+    @property
+    def _per_frame(self) -> int:
+        return 1 if self._options is None else self._options.samples_per_frame
 
-def split_document(part: Part) -> tuple[str, dict[str, Any]]:
-    """Return name and document of a message; ``{}`` for kinds that mean nothing here. Raises :class:`PositionError`."""
-    if len(part) > _MAX_MESSAGE_BYTES:
-        raise PositionError(f"Bluesky message of {len(part)} bytes exceeds {_MAX_MESSAGE_BYTES}")
-    pieces = bytes(part).split(b" ", 2)
-    name = pieces[1].decode("ascii", "replace") if len(pieces) == 3 else ""
-    if name not in _NAMES:
-        raise PositionError(f"a message is no Bluesky document (prefix, name, document): {bytes(part[:40])!r}")
-    _refuse_pickle(name, pieces[2])
-    if name not in _USED:
-        return name, {}
-    document = _read(pieces[2], name)
-    if not isinstance(document, dict):
-        raise PositionError(f"Bluesky {name} is not a map")
-    return name, document
-
-
-def _refuse_pickle(name: str, body: bytes) -> None:
-    is_binary = len(body) > 1 and body[0] == 0x80  # in msgpack an empty map, which nothing follows
-    is_text = body[:1] in (b"(", b"c", b"}") and body.endswith(b".")
-    if is_binary or is_text:
-        raise PositionError(
-            f"Bluesky {name} is pickled, which is never loaded; give the Publisher serializer=msgpack.packb or JSON"
+    def _news(self, run: Run, /, **what: Any) -> PositionNews:
+        sampler = run.sampler
+        return PositionNews(
+            samples=sampler.samples, samples_lost=sampler.lost, samples_per_frame=self._per_frame, run_id=run.uid, **what
         )
 
 
-def _read(body: bytes, name: str) -> Any:
-    try:
-        if body[:1] == b"{":
-            return json.loads(body)
-        return msgpack.unpackb(body, max_ext_len=0)
-    except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
-        raise PositionError(f"Bluesky {name} is neither JSON nor msgpack: {str(error)[:80]}") from error
+def _joined(news: list[PositionNews]) -> PositionNews:
+    """Return several news of a run as one."""
+    news = [each for each in news if not each.is_silent]
+    return news[0].joined(news[1:]) if news else _SILENT
 
 
-def _column(value: object, is_page: bool, name: str) -> NDArray[np.float64]:
-    """Return a data key's numbers ``(events,)``, or ``(events, samples)`` where each event holds a list."""
-    rows = value if is_page else [value]
-    if not isinstance(rows, list) or len(rows) > _MAX_SAMPLES:
-        raise PositionError(f"Bluesky {name} is not a list of at most {_MAX_SAMPLES} events")
-    flat = [item for row in rows for item in (row if isinstance(row, list) else [row])]
-    if len(flat) > _MAX_SAMPLES or not all(type(item) in (int, float) for item in flat):
-        raise PositionError(f"Bluesky {name} holds something else than numbers; take another of the event's keys")
-    try:
-        return np.array(rows, np.float64)
-    except (ValueError, OverflowError) as error:
-        raise PositionError(f"Bluesky {name}: {str(error)[:80]}") from error
+def _rows(key: dict[str, Any]) -> int:
+    """Return the rows of a file for each event: the first side of the data key's shape."""
+    shape = key.get("shape")
+    first = shape[0] if isinstance(shape, list) and shape else 1
+    return first if is_count(first) and first else 1
 
 
-def _first_number(numbers: object, count: int, is_page: bool) -> int:
-    """Return the ``seq_num`` of the first event; those of a page follow one another."""
-    found = numbers if is_page else [numbers]
-    first = found[0] if isinstance(found, list) and found else None
-    if not isinstance(first, int) or isinstance(first, bool) or first < 1 or not isinstance(found, list):
-        raise PositionError("Bluesky event without a seq_num from 1")
-    if count != len(found) or any(number != first + k for k, number in enumerate(found)):
-        raise PositionError("Bluesky event_page whose seq_num do not follow one another")
-    return first
+def _span(value: object, least: int) -> tuple[int, int]:
+    """Return start and stop of a range of ``indices`` or ``seq_nums``."""
+    start, stop = (value.get("start"), value.get("stop")) if isinstance(value, dict) else (None, None)
+    if not is_count(start) or not is_count(stop) or not least <= start <= stop or stop >= 2**40:
+        raise PositionError("a Bluesky stream_datum without indices and seq_nums from start to stop")
+    return start, stop
 
 
-def _run(document: dict[str, Any]) -> dict[str, Any]:
-    """Return what a start says, as plain data of bounded size."""
-    run: dict[str, Any] = {}
-    room = _MAX_RUN_BYTES
-    for key, value in list(document.items())[:_MAX_RUN_KEYS]:
-        kept = plain(value)
-        size = len(str(key)) + len(str(kept))
-        if isinstance(key, str) and kept is not None and size <= room:
-            run[key] = kept
-            room -= size
-    return run
+def _misfit(channels: tuple[str, str], keys: dict[str, Any], external: list[Any]) -> str | None:
+    """Return what is wrong with the data keys of the stream that should hold the positions."""
+    missing = [name for name in channels if name not in keys]
+    if len(missing) == 1:
+        return _lacks(missing, list(keys))
+    if any(not str(key.get("external")).startswith("STREAM:") for key in external):
+        return f"the positions {' and '.join(channels)} are in files that resource and datum name, which are not read"
+    if len(external) == 1:
+        return f"of {' and '.join(channels)} one is in a file and the other in events; take two of one kind"
+    return None
 
 
-def _failure(document: dict[str, Any]) -> str | None:
-    status = document.get("exit_status")
-    if status in (None, "success"):
-        return None
-    reason = str(document.get("reason") or "no reason given")[:200]
-    return f"the Bluesky run ended with {str(status)[:40]}: {reason}"
+def _lacks(missing: list[str], there: list[Any]) -> str:
+    return f"Bluesky events hold no {missing[0]}; correct [positions] channels to two of {listed(there)}"
+
+
+def _unheard(count: int) -> str:
+    return (
+        f"{count} Bluesky events came whose descriptor was not heard, so that their stream is not known: this program came "
+        "late; their frames have no position"
+    )

@@ -7,7 +7,8 @@ photon counts with the zero frequency in the middle, as the detector reports the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,6 +125,30 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class FileDataset:
+    """A dataset that a run writes: the data key that it holds, the path of its HDF5 file, the dataset's ``name``."""
+
+    key: str
+    path: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileSamples:
+    """Samples to be read: rows ``start`` to ``stop`` of a dataset are the samples from ``first`` on of one axis.
+
+    ``run`` is the run's uid, ``axis`` 0 for y and 1 for x.
+    """
+
+    run: str
+    axis: int
+    first: int
+    dataset: FileDataset
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
 class PositionNews:
     """What one message says of a source that numbers its samples and knows no scan by the detector's name.
 
@@ -143,6 +168,12 @@ class PositionNews:
         What is wrong with the source, in words.
     run
         What the source's run says of itself, plain data; ``None`` where it says nothing.
+    run_id
+        The run's own name, where the source names its runs and they may lie within one another.
+    wanted
+        Samples to be read from files before the positions are known.
+    is_silent
+        Whether the message says nothing of positions or runs.
     """
 
     positions: list[Position] = field(default_factory=list)
@@ -153,6 +184,24 @@ class PositionNews:
     samples_per_frame: int = 1
     fault: str | None = None
     run: dict[str, Any] | None = None
+    run_id: str | None = None
+    wanted: list[FileSamples] = field(default_factory=list)
+    is_silent: bool = False
+
+    def joined(self, later: Sequence[PositionNews]) -> PositionNews:
+        """Return these and later news of the same run as one."""
+        if not later:
+            return self
+        news = (self, *later)
+        return replace(
+            later[-1],
+            positions=[position for each in news for position in each.positions],
+            wanted=[each for some in news for each in some.wanted],
+            begins=any(each.begins for each in news),
+            ends=any(each.ends for each in news),
+            fault=next((each.fault for each in news if each.fault is not None), None),
+            run=next((each.run for each in news if each.run is not None), None),
+        )
 
 
 @dataclass(frozen=True, slots=True)

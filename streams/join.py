@@ -203,9 +203,11 @@ class Join:
         A run of the source, from one beginning to the next, belongs to one scan, and a scan has one run: the scan that
         opened nearest to its beginning, or else the next to open. Of a scan that is finished it is ignored.
         """
-        was_waiting = self._runs.is_waiting
+        if news.is_silent:
+            return []
+        waiting = self._runs.waiting
         run = self._runs.take(news, self._live, self._clock())
-        if news.begins and was_waiting:
+        if waiting is not None and waiting is not run:
             self._early.forget_nameless()
         if run.scan_id is None:
             for position in news.positions:
@@ -219,6 +221,8 @@ class Join:
 
     def announce(self, news: PositionNews) -> None:
         """Take what the control system says of its runs, apart from positions."""
+        if news.is_silent:
+            return
         self._announcements.take(news, self._live, self._clock())
 
     def findings(self, scan_id: str) -> list[str]:

@@ -6,6 +6,7 @@ it has begun anew is never taken for the frames of the scan before, nor the othe
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 
 from streams.account import ScanAccount, SourceRun
@@ -15,6 +16,30 @@ from streams.tables import PositionTable
 __all__ = ["Announcements", "SourceRuns"]
 
 _LATE_START_S = 2.0
+_MOST_NAMED = 32
+
+
+class _Runs:
+    """The run that a source is in, and those it may come back to: a source that names its runs may have one in another."""
+
+    def __init__(self) -> None:
+        self.current: SourceRun | None = None
+        self._named: OrderedDict[str, SourceRun] = OrderedDict()
+
+    def find(self, news: PositionNews) -> SourceRun | None:
+        """Return the run that a message is of; ``None`` if it begins or is not known."""
+        if news.begins:
+            return None
+        return self.current if news.run_id is None else self._named.get(news.run_id)
+
+    def enter(self, news: PositionNews, run: SourceRun) -> None:
+        """Note the run of a message as the current one."""
+        self.current = run
+        if news.run_id is not None:
+            run.is_named = True
+            self._named[news.run_id] = run
+            if len(self._named) > _MOST_NAMED:
+                self._named.popitem(last=False)
 
 
 class SourceRuns:
@@ -28,12 +53,16 @@ class SourceRuns:
 
     def __init__(self, most_apart_s: float) -> None:
         self._most_apart_s = most_apart_s
-        self._run: SourceRun | None = None
+        self._runs = _Runs()
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether there is a run without a scan."""
-        return self._run is not None and self._run.scan_id is None
+    def _run(self) -> SourceRun | None:
+        return self._runs.current
+
+    @property
+    def waiting(self) -> SourceRun | None:
+        """The run that waits for a scan, if there is one."""
+        return self._run if self._run is not None and self._run.scan_id is None else None
 
     @property
     def scan_id(self) -> str | None:
@@ -42,10 +71,13 @@ class SourceRuns:
 
     def take(self, news: PositionNews, scans: Mapping[str, ScanAccount], now: float) -> SourceRun:
         """Enter what the source says; return its run, with its scan if one of the unfinished ``scans`` fits."""
-        run = self._run
-        if run is None or news.begins:
+        run = self._runs.find(news)
+        if run is None:
             is_early = news.begins and not (news.positions and news.positions[0].index > 0)
-            run = self._run = self._begin(is_early, scans, now)
+            run = self._begin(news, is_early, scans, now)
+        elif run is not self._run and run.scan_id is not None and news.positions:
+            _come_back(run, scans.get(run.scan_id))
+        self._runs.enter(news, run)
         run.take(news)
         if run.scan_id is None:
             self._give(run, scans)
@@ -66,14 +98,17 @@ class SourceRuns:
 
     def drop_waiting(self) -> None:
         """Forget a run that waited for its scan in vain."""
-        if self.is_waiting:
-            self._run = None
+        if self.waiting is not None:
+            self._runs.current = None
 
-    def _begin(self, was_seen_beginning: bool, scans: Mapping[str, ScanAccount], now: float) -> SourceRun:
-        """Return a new run. A scan that the old one belongs to gets no more positions."""
+    def _begin(
+        self, news: PositionNews, was_seen_beginning: bool, scans: Mapping[str, ScanAccount], now: float
+    ) -> SourceRun:
+        """Return a new run. A scan that the old one belongs to gets no more positions, unless this one is within that."""
         old, run = self._run, SourceRun(now, was_seen_beginning)
         scan = None if old is None or old.scan_id is None else scans.get(old.scan_id)
-        if old is not None and scan is not None:
+        is_within = news.run_id is not None and old is not None and old.goes_on
+        if old is not None and scan is not None and not is_within:
             if scan.paired == 0:  # it began twice, or what was there was left from before
                 scan.take_run(run)
                 scan.positions = PositionTable(scan.positions.max_bytes)
@@ -98,6 +133,14 @@ class SourceRuns:
             scan.take_run(run)
 
 
+def _come_back(run: SourceRun, scan: ScanAccount | None) -> None:
+    """Give a run that goes on its scan again; what a run within it left there, before any frame had its position, goes."""
+    if scan is not None and scan.source is not run:
+        if scan.paired == 0:
+            scan.positions = PositionTable(scan.positions.max_bytes)
+        scan.take_run(run)
+
+
 class Announcements:
     """What the control system says of its runs: which scans belong to one, and whether it has ended.
 
@@ -109,19 +152,22 @@ class Announcements:
 
     def __init__(self, most_apart_s: float) -> None:
         self._most_apart_s = most_apart_s
-        self._current: SourceRun | None = None
+        self._runs = _Runs()
 
     def take(self, news: PositionNews, scans: Mapping[str, ScanAccount], now: float) -> None:
         """Enter what a message says."""
+        run = self._runs.find(news)
         if news.begins:
-            self._current = SourceRun(now, True)
+            run = SourceRun(now, True)
             for scan in scans.values():
                 if scan.ended_at is None and scan.announced is None and now - scan.opened_at <= self._most_apart_s:
-                    scan.announced = self._current
-        if self._current is not None:
-            self._current.take(news)
+                    scan.announced = run
+        if run is not None:
+            self._runs.enter(news, run)
+            run.take(news)
 
     def scan_opened(self, scan: ScanAccount) -> None:
         """Give a new scan the run that goes on."""
-        if self._current is not None and not self._current.has_ended:
-            scan.announced = self._current
+        run = self._runs.current
+        if run is not None and not run.has_ended:
+            scan.announced = run

@@ -35,6 +35,8 @@ class SourceOptions:
         Metres of one unit of (y, x), signs included.
     time_channel
         Name of a channel with the time of each sample, seconds since the source began; where it is sent.
+    event_stream
+        Name of the stream of events that holds the positions, where a source has several.
     """
 
     channels: tuple[str, str]
@@ -42,6 +44,7 @@ class SourceOptions:
     samples_per_frame: int = 1
     first_sample: int = 0
     time_channel: str | None = None
+    event_stream: str = "primary"
 
 
 @dataclass(slots=True)

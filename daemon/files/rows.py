@@ -1,0 +1,45 @@
+"""Some rows of a dataset that another program is still writing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import FileFormatError
+
+__all__ = ["read_rows"]
+
+
+def read_rows(path: Path, *, dataset: str, start: int, stop: int) -> NDArray[np.float64]:
+    """Return rows ``start`` to ``stop`` of a dataset ``(n,)``, or ``(n, 1)``, of numbers.
+
+    Raises
+    ------
+    FileFormatError
+        If they are not there, not yet or not at all.
+    """
+    try:
+        with _open(path) as file:
+            found = file.get(dataset)
+            if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "iuf":
+                raise FileFormatError(f"{path} holds no numbers {dataset}")
+            if not found.shape or np.prod(found.shape[1:], dtype=np.int64) != 1:
+                raise FileFormatError(f"{path}: {dataset} has shape {found.shape}, not one number a row")
+            if len(found) < stop:
+                raise FileFormatError(f"{path}: {dataset} has {len(found)} rows where {stop} are due")
+            return np.asarray(found[start:stop], np.float64).reshape(-1)
+    except (OSError, RuntimeError, ValueError, KeyError) as fault:
+        raise FileFormatError(f"{path}: {dataset} cannot be read ({str(fault)[:120]})") from fault
+
+
+def _open(path: Path) -> h5py.File:
+    """Open a file that may be written at the same time, or be finished."""
+    if not path.is_file():
+        raise FileFormatError(f"{path}: there is no such file")
+    try:
+        return h5py.File(path, "r", swmr=True, locking=False)
+    except (OSError, ValueError):
+        return h5py.File(path, "r", locking=False)

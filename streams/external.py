@@ -1,0 +1,68 @@
+"""Samples that a Bluesky run leaves in files: which rows of which dataset they are, and the pairing of y with x."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.errors import PositionError
+from streams.frame import FileDataset
+
+__all__ = ["Columns", "read_resource"]
+
+HDF5 = "application/x-hdf5"
+_MOST_SEGMENTS = 1024
+_MOST_TEXT = 1024
+
+
+@dataclass(slots=True)
+class Columns:
+    """The samples of y and of x that have been read, until both are there."""
+
+    _segments: tuple[list[tuple[int, NDArray[np.float64]]], ...] = field(default_factory=lambda: ([], []))
+
+    def add(self, axis: int, first: int, values: NDArray[np.float64]) -> list[tuple[int, NDArray[np.float64]]]:
+        """Take samples of one axis; return (number of the first, samples ``(n, 2)`` [y, x]) where both are there now."""
+        found = []
+        for other, others in self._segments[1 - axis]:
+            start, stop = max(first, other), min(first + len(values), other + len(others))
+            if start < stop:
+                pair = [values[start - first : stop - first], others[start - other : stop - other]]
+                found.append((start, np.stack(pair if axis == 0 else pair[::-1], axis=-1)))
+        mine = self._segments[axis]
+        mine.append((first, values))
+        del mine[:-_MOST_SEGMENTS]
+        return found
+
+
+def read_resource(document: dict[str, Any]) -> FileDataset:
+    """Return what a ``stream_resource`` says. Raises :class:`PositionError` for one that cannot be read here."""
+    key = document.get("data_key")
+    parameters = document.get("parameters", document.get("resource_kwargs"))
+    parameters = parameters if isinstance(parameters, dict) else {}
+    kind = document.get("mimetype", document.get("spec"))
+    if kind != HDF5 and "HDF5" not in str(kind):
+        raise PositionError(f"the positions {key!s:.40} are in files of type {kind!s:.60}; only {HDF5} is read")
+    dataset = parameters.get("dataset", parameters.get("path"))
+    if not isinstance(key, str) or not isinstance(dataset, str) or len(dataset) > _MOST_TEXT:
+        raise PositionError("a Bluesky stream_resource names no data_key or no dataset")
+    return FileDataset(key, _path(document), dataset)
+
+
+def _path(document: dict[str, Any]) -> str:
+    """Return the path of the file on this machine."""
+    uri = document.get("uri")
+    if uri is None:
+        root, path = document.get("root", ""), document.get("resource_path")
+        uri = f"file://localhost/{root}/{path}" if isinstance(root, str) and isinstance(path, str) else ""
+    if not isinstance(uri, str) or not 0 < len(uri) <= _MOST_TEXT:
+        raise PositionError("a Bluesky stream_resource has no uri")
+    parts = urlsplit(uri)
+    path = "/" + unquote(parts.path).lstrip("/")
+    if parts.scheme != "file" or path == "/" or "\0" in path:
+        raise PositionError(f"the positions are at {uri[:80]}; only files (file://…) are read")
+    return path
