@@ -180,9 +180,7 @@ class BlueskyReader:
             return self._datum(document, stream, options)
         return _SILENT if stream.is_external else self._event(document, stream, options, name == "event_page")
 
-    def _event(
-        self, document: dict[str, Any], stream: Stream, options: SourceOptions, is_page: bool
-    ) -> PositionNews:
+    def _event(self, document: dict[str, Any], stream: Stream, options: SourceOptions, is_page: bool) -> PositionNews:
         data, run = document.get("data"), stream.run
         if not isinstance(data, dict):
             raise PositionError("Bluesky event without data")
@@ -245,7 +243,11 @@ class BlueskyReader:
     def _news(self, run: Run, /, **what: Any) -> PositionNews:
         sampler = run.sampler
         return PositionNews(
-            samples=sampler.samples, samples_lost=sampler.lost, samples_per_frame=self._per_frame, run_id=run.uid, **what
+            samples=sampler.samples,
+            samples_lost=sampler.lost,
+            samples_per_frame=self._per_frame,
+            run_id=run.uid,
+            **what,
         )
 
 

@@ -83,9 +83,9 @@ def _plain_rows(value: object) -> object:
     """Return a number or array of ``msgpack_numpy`` as plain numbers; anything else as it is."""
     if not isinstance(value, dict) or b"nd" not in value:
         return value
-    kind, body, shape = value.get(b"type"), value.get(b"data"), value.get(b"shape", [])
+    kind, body, shape = str(value.get(b"type")), value.get(b"data"), value.get(b"shape", [])
     try:
-        numbers = np.frombuffer(body, np.dtype(kind))  # type: ignore[call-overload]
+        numbers = np.frombuffer(body if isinstance(body, bytes) else b"", np.dtype(kind))
         return numbers.reshape(shape).tolist() if numbers.dtype.kind in "iuf" else None
     except (TypeError, ValueError, OverflowError):
         return None

@@ -61,7 +61,10 @@ def _path(document: dict[str, Any]) -> str:
         uri = f"file://localhost/{root}/{path}" if isinstance(root, str) and isinstance(path, str) else ""
     if not isinstance(uri, str) or not 0 < len(uri) <= _MOST_TEXT:
         raise PositionError("a Bluesky stream_resource has no uri")
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as fault:
+        raise PositionError(f"the positions are at {uri[:80]}, which is no address ({str(fault)[:80]})") from fault
     path = "/" + unquote(parts.path).lstrip("/")
     if parts.scheme != "file" or path == "/" or "\0" in path:
         raise PositionError(f"the positions are at {uri[:80]}; only files (file://…) are read")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
 import msgpack
 import numpy as np
 import pytest
@@ -131,10 +132,15 @@ def test_bluesky_events(tmp_path: Path, carried: LayerCanvas, packing: str) -> N
         return {"descriptor": "d", "seq_num": number, "time": 0.0, "data": {"ssy": y, "ssx": x}, "timestamps": {}}
 
     start = {"uid": "u-7", "scan_id": 4711, "plan_name": "fly", "energy": 8.8}
-    documents = [("start", start)]
+    keys = {"ssy": {"dtype": "number", "shape": []}, "ssx": {"dtype": "number", "shape": []}}
+    documents: list[tuple[str, dict[str, Any]]] = [("start", start)]
+    for uid, name in (("b", "baseline"), ("d", "primary")):
+        documents.append(("descriptor", {"uid": uid, "name": name, "run_start": "u-7", "data_keys": keys}))
+        documents += [("event", event(1, 5e3, 5e3) | {"descriptor": uid})] * (name == "baseline")
     documents += [("event", event(k + 1, *PLACES_UM[k].tolist())) for k in range(20)]
     page = event(0, PLACES_UM[20:, 0].tolist(), PLACES_UM[20:, 1].tolist()) | {"seq_num": list(range(21, FRAMES + 1))}
-    documents += [("event_page", page), ("stop", {"exit_status": "success"})]
+    documents += [("event", event(2, 5e3, 5e3) | {"descriptor": "b"})]
+    documents += [("event_page", page), ("stop", {"run_start": "u-7", "exit_status": "success"})]
 
     def send(streams: dict[str, Any]) -> None:
         with publisher(streams) as sender:
@@ -155,6 +161,43 @@ def test_bluesky_events(tmp_path: Path, carried: LayerCanvas, packing: str) -> N
     assert is_same(picture, carried)
 
 
+def test_positions_that_a_bluesky_run_leaves_in_a_file(tmp_path: Path, carried: LayerCanvas) -> None:
+    """The documents of bluesky's own RunEngine; the file grows while the run goes on."""
+    made = json.loads((Path(__file__).parents[1] / "data" / "bluesky_runs.json").read_text())
+    path = tmp_path / "panda.h5"
+    documents = json.loads(json.dumps(made["runs"]["files"]).replace("/FOLDER/panda.h5", str(path)))
+    rows = len(made["places"])  # as many for each event as make the scan whole
+    assert rows * 5 == FRAMES
+    for name, each in documents:
+        if name == "descriptor":
+            for key in each["data_keys"].values():
+                key["shape"] = [5]
+
+    def send(streams: dict[str, Any]) -> None:
+        with h5py.File(path, "w", libver="latest") as file, publisher(streams) as sender:
+            group = file.create_group("entry")
+            sets = [group.create_dataset(name, (0,), "f8", maxshape=(None,), chunks=(64,)) for name in ("ssy", "ssx")]
+            file.swmr_mode = True
+            for name, each in documents:
+                if name == "stop":
+                    for axis, dataset in enumerate(sets):
+                        dataset.resize(FRAMES, axis=0)
+                        dataset[:] = PLACES_UM[:, axis]
+                        dataset.flush()
+                sender.send([bluesky(name, each)])
+
+    settings = (
+        'positions.source="bluesky"',
+        'positions.endpoint="@tcp://127.0.0.1:0"',
+        'positions.channels=["ssy", "ssx"]',
+        'positions.unit="um"',
+        f"positions.resource_folders=[{json.dumps(str(tmp_path))}]",
+    )
+    ended, picture = scan(tmp_path / "bluesky", settings, send)
+    assert ended["notes"] == []
+    assert is_same(picture, carried)
+
+
 def test_run_metadata_beside_another_source(tmp_path: Path) -> None:
     """The run's energy is compared; its stop closes a scan whose end message was lost."""
     settings = ('metadata.endpoint="@tcp://127.0.0.1:0"', 'metadata.energy_key="energy"', "positions.timeout_s=1")
@@ -172,7 +215,7 @@ def test_run_metadata_beside_another_source(tmp_path: Path) -> None:
         for topic, header, _ in viewer.events():
             if topic == "status" and header["frames_stitched"] == 10:
                 break
-        documents.send([bluesky("stop", {"exit_status": "abort", "reason": "shutter"})])
+        documents.send([bluesky("stop", {"run_start": "u", "exit_status": "abort", "reason": "shutter"})])
         ended, _ = follow(viewer)
         record = json.loads((daemon.book.folder("1") / "scan.json").read_text())
     assert record["run"] == {"uid": "u", "scan_id": 12, "energy": 9.3}

@@ -204,8 +204,15 @@ def _bluesky() -> Target:
     event = {"descriptor": "d", "seq_num": 3, "time": 1.5, "data": {"y": 1.0, "x": 2, "T": 4}, "timestamps": {}}
     page = event | {"seq_num": [4, 5], "data": {"y": [1.0, 2.0], "x": [2, 3]}}
     lists = event | {"data": {"y": [1.0, 2.0, 3.0], "x": [2, 3, 4]}}
-    documents = [("start", {"uid": "u", "scan_id": 3, "energy": 8.8}), ("event", event), ("event_page", page)]
-    documents += [("event", lists), ("stop", {"exit_status": "abort", "reason": "x"}), ("descriptor", {"uid": "d"})]
+    known = {"uid": "d", "name": "primary", "run_start": "u", "data_keys": {"y": {"shape": []}, "x": {"shape": []}}}
+    in_file = known | {"uid": "f", "data_keys": {key: {"external": "STREAM:", "shape": [2]} for key in "yx"}}
+    resource = {"uid": "r", "data_key": "y", "mimetype": "application/x-hdf5", "uri": "file://localhost/a.h5",
+                "parameters": {"dataset": "/y"}, "run_start": "u"}  # fmt: skip
+    datum = {"stream_resource": "r", "descriptor": "f", "indices": {"start": 0, "stop": 4},
+             "seq_nums": {"start": 1, "stop": 5}}  # fmt: skip
+    documents = [("start", {"uid": "u", "scan_id": 3, "energy": 8.8}), ("descriptor", known), ("event", event)]
+    documents += [("event_page", page), ("event", lists), ("descriptor", in_file), ("stream_resource", resource)]
+    documents += [("stream_datum", datum), ("stop", {"run_start": "u", "exit_status": "abort", "reason": "x"})]
     corpus = [[bluesky(name, document)] for name, document in documents]
     corpus += [[b"p " + name.encode() + b" " + msgpack.packb(document)] for name, document in documents]
     return Target("bluesky", corpus, lambda: _news_reader(BlueskyReader(options)))

@@ -272,7 +272,12 @@ def in_files(shape: list[int]) -> BlueskyReader:
     return source
 
 
-DATUM = {"stream_resource": "r-1", "descriptor": "d-1", "indices": {"start": 2, "stop": 4}, "seq_nums": {"start": 3, "stop": 5}}
+DATUM = {
+    "stream_resource": "r-1",
+    "descriptor": "d-1",
+    "indices": {"start": 2, "stop": 4},
+    "seq_nums": {"start": 3, "stop": 5},
+}
 
 
 @pytest.mark.parametrize("shape", [[], [1], [7]])
@@ -297,7 +302,10 @@ def test_the_older_form_of_a_stream_resource() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"mimetype": "text/csv"}, "the positions zpssy are in files of type text/csv; only application/x-hdf5 is read"),
+        (
+            {"mimetype": "text/csv"},
+            "the positions zpssy are in files of type text/csv; only application/x-hdf5 is read",
+        ),
         ({"uri": "http://host/x.h5"}, r"the positions are at http://host/x.h5; only files \(file://…\) are read"),
         ({"parameters": {}}, "names no data_key or no dataset"),
         ({"uri": None}, "a Bluesky stream_resource has no uri"),

@@ -19,9 +19,11 @@ def join(clock: Clock) -> Join:
     return Join(position_timeout_s=10, max_wait_s=100, clock=clock)
 
 
-def news(first: int, stop: int, y: float = 1.0, *, begins: bool = False, ends: bool = False) -> PositionNews:
+def news(
+    first: int, stop: int, y: float = 1.0, *, begins: bool = False, ends: bool = False, run: str | None = None
+) -> PositionNews:
     positions = [Position(None, index, PositionM(y, 0.0)) for index in range(first, stop)]
-    return PositionNews(positions, begins, ends, samples=stop)
+    return PositionNews(positions, begins, ends, samples=stop, run_id=run)
 
 
 def points(found: list[ScanPoint]) -> list[tuple[str, int, float]]:
@@ -136,3 +138,45 @@ def test_what_the_run_says_of_itself(join: Join) -> None:
     join.add_news(news(0, 1))
     assert join.about("a") == {"scan_id": 4}
     assert join.about("b") is None
+
+
+def test_a_run_within_a_run_takes_nothing_from_the_scan_of_the_outer_one(join: Join) -> None:
+    start(join, "a", 4)
+    join.add_news(news(0, 2, begins=True, run="outer"))
+    assert join.add_news(news(0, 2, 9.0, begins=True, run="inner")) == []
+    assert join.add_news(news(2, 2, ends=True, run="inner")) == []
+    assert points(join.add_news(news(2, 4, run="outer"))) == [("a", 2, 1.0), ("a", 3, 1.0)]
+    assert join.findings("a") == []
+    join.add_news(news(4, 4, ends=True, run="outer"))
+    join.start_scan(ScanStart("b", 1))
+    assert join.add_frame(frame(0, scan_id="b")) == []  # what the inner run left is not of this scan
+
+
+def test_a_run_within_a_run_has_a_scan_of_its_own(join: Join) -> None:
+    start(join, "a", 3)
+    join.add_news(news(0, 1, begins=True, run="outer"))
+    start(join, "b", 2)
+    assert points(join.add_news(news(0, 2, 9.0, begins=True, run="inner"))) == [("b", 0, 9.0), ("b", 1, 9.0)]
+    assert points(join.add_news(news(1, 3, run="outer"))) == [("a", 1, 1.0), ("a", 2, 1.0)]
+
+
+def test_the_outer_run_gives_the_positions_and_the_one_within_gave_none(join: Join) -> None:
+    start(join, "a", 2)
+    join.add_news(PositionNews(begins=True, run={"n": 1}, run_id="outer"))
+    join.add_news(PositionNews(begins=True, run={"n": 2}, run_id="inner"))
+    join.add_news(PositionNews(ends=True, fault="the Bluesky run has no stream primary", run_id="inner"))
+    assert points(join.add_news(news(0, 2, run="outer"))) == [("a", 0, 1.0), ("a", 1, 1.0)]
+    assert join.findings("a") == []
+    assert join.about("a") == {"n": 1}
+
+
+def test_what_the_control_system_says_of_runs_within_runs(join: Join) -> None:
+    join.announce(PositionNews(begins=True, run={"n": 1}, run_id="outer"))
+    join.start_scan(ScanStart("a"))
+    join.add_frame(frame(0))
+    join.announce(PositionNews(begins=True, run={"n": 2}, run_id="inner"))
+    join.announce(PositionNews(ends=True, run_id="inner"))
+    assert join.about("a") == {"n": 1}
+    assert join.overdue("a", 50) is None
+    join.announce(PositionNews(ends=True, run_id="outer"))
+    assert join.overdue("a", 50) == "source"
