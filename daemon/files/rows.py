@@ -1,4 +1,4 @@
-"""Some rows of a dataset that another program is still writing."""
+"""Some rows of a dataset that another program is still writing, read in a process apart."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.files.apart import Limits, read_apart
+from daemon.files.structure import refuse_links
 from ptychopinn.errors import FileFormatError
 
-__all__ = ["read_rows"]
+__all__ = ["read_rows", "rows_of"]
+
+LIMITS = Limits(timeout_s=10.0)
 
 
 def read_rows(path: Path, *, dataset: str, start: int, stop: int) -> NDArray[np.float64]:
@@ -21,8 +25,14 @@ def read_rows(path: Path, *, dataset: str, start: int, stop: int) -> NDArray[np.
     FileFormatError
         If they are not there, not yet or not at all.
     """
+    return read_apart(rows_of, path, LIMITS, dataset=dataset, start=start, stop=stop)
+
+
+def rows_of(path: Path, *, dataset: str, start: int, stop: int) -> NDArray[np.float64]:
+    """Return the same, read in this process."""
     try:
         with _open(path) as file:
+            refuse_links(file, path)
             found = file.get(dataset)
             if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "iuf":
                 raise FileFormatError(f"{path} holds no numbers {dataset}")
