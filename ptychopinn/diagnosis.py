@@ -29,6 +29,7 @@ from torch import Tensor
 from ptychopinn.centre import best_match
 from ptychopinn.correction import TURNS, Correction, turn_matrix
 from ptychopinn.physics import expected_counts, propagate
+from ptychopinn.plausibility import noise_rfactor
 from ptychopinn.refine import Refiner
 from ptychopinn.retrieve import retrieve
 
@@ -160,14 +161,6 @@ def scaled_to_counts(probe: Tensor, amplitude: Tensor) -> Tensor:
     """Return a probe whose energy is the brightest frame's counts."""
     scaled: Tensor = probe * _counts_ratio(amplitude, probe) ** 0.5
     return scaled
-
-
-def noise_rfactor(amplitude: Tensor) -> float:
-    """Return the R-factor that Poisson noise alone gives, about: |sqrt(n) - sqrt(mu)| is 0.4 in light, sqrt(mu) in dark."""
-    valid = amplitude >= 0
-    counts = torch.where(valid, amplitude.square(), 0.0).sum(0) / valid.sum(0).clamp_min(1)
-    noise = counts.sqrt().clamp_max(0.4) * valid.sum(0)
-    return float(noise.sum() / torch.where(valid, amplitude, 0.0).sum().clamp_min(1e-12))
 
 
 def overlap_rfactor(

@@ -11,8 +11,9 @@ import torch
 
 from daemon.files import read_probe, read_scan
 from ptychopinn.correction import TURNS, Correction, moved, turn_matrix, turned
-from ptychopinn.diagnosis import Diagnosis, diagnose, noise_rfactor, relative_turn, scaled_to_counts
+from ptychopinn.diagnosis import Diagnosis, diagnose, relative_turn, scaled_to_counts
 from ptychopinn.geometry import object_pixel_size_m, to_amplitude
+from ptychopinn.plausibility import noise_rfactor
 from ptychopinn.simulate import Recipe, SimulatedScan, simulate_scan
 
 DATA = Path(__file__).parents[3] / "daemon" / "demo_data"

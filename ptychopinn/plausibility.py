@@ -1,0 +1,255 @@
+"""Plausibility: from the figures of a reconstruction to what is doubtful about it, in words.
+
+``predict``, ``refine`` and the daemon end each scan with one line (:func:`summary`) of what :func:`doubts` finds, and the same
+as :func:`as_plain` in ``--json`` and in records. A doubt is **nonsense** where the picture cannot be one of the sample, whatever
+the sample is: then the verbs end with exit code 3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptychopinn.physics import expected_counts
+
+LOOKED_AT = 128
+"""Frames that the figures are taken from, evenly over the scan."""
+NOISE_FACTOR, NOISE_MARGIN = 2.0, 0.15
+"""R is doubtful above so many times what photon noise alone gives, and this much more: good pictures of real scans have 0.15."""
+NONSENSE_RFACTOR = 0.5
+"""R above the noise by so much is no better than a picture of nothing."""
+ONE_PLACE_PX = 1.0
+MOST_MASKED, NONSENSE_MASKED = 0.5, 0.98
+MOST_EMPTY, NONSENSE_EMPTY = 0.2, 0.95
+COUNTS_RANGE, NONSENSE_COUNTS = 3.0, 1000.0
+"""A probe whose energy is off the brighter frames' counts by such a factor."""
+RAMP_LIMIT = math.pi / 4
+"""Phase per pixel, rad: patterns lie an eighth of their width off centre. From pi on it would wrap."""
+BRIGHT = 0.9
+
+
+class Doubt(StrEnum):
+    """What may be doubtful."""
+
+    NOT_FINITE = "not_finite"
+    RFACTOR = "rfactor"
+    ONE_PLACE = "one_place"
+    MASKED = "masked"
+    EMPTY = "empty"
+    PROBE_ENERGY = "probe_energy"
+    RAMP = "ramp"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What is known of a reconstruction; None where it is not known.
+
+    Attributes
+    ----------
+    frames
+        In the picture.
+    rfactor, noise_rfactor
+        R-factor of the picture, and what photon noise alone would give.
+    extent_px
+        The longer side of the rectangle around all positions, pixels of the object.
+    masked_share, empty_share
+        Share of the pattern's pixels without data, and of the frames without a single count, 0 to 1.
+    counts_ratio
+        Counts of the brighter frames over those of the probe without a sample.
+    ramp_rad_px
+        Phase ramp over the picture, rad a pixel, the greater of both axes.
+    """
+
+    frames: int
+    rfactor: float | None = None
+    noise_rfactor: float | None = None
+    extent_px: float | None = None
+    masked_share: float | None = None
+    empty_share: float | None = None
+    counts_ratio: float | None = None
+    ramp_rad_px: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One doubt; ``sentence`` begins small and has no full stop."""
+
+    doubt: Doubt
+    sentence: str
+    is_nonsense: bool
+
+
+def doubts(figures: Figures) -> list[Finding]:
+    """Return what is doubtful, the worst first; nothing where there is no frame."""
+    if figures.frames == 0:
+        return []
+    looks = (_rfactor, _one_place, _masked, _empty, _probe_energy, _ramp)
+    found = [finding for look in looks if (finding := look(figures)) is not None]
+    return sorted(found, key=lambda finding: not finding.is_nonsense)
+
+
+def is_nonsense(findings: Sequence[Finding]) -> bool:
+    """Whether the picture cannot be one of the sample."""
+    return any(finding.is_nonsense for finding in findings)
+
+
+def summary(findings: Sequence[Finding]) -> str | None:
+    """Return one line, for the screen; None where nothing is doubtful."""
+    if not findings:
+        return None
+    begin = "nonsense by its own figures" if is_nonsense(findings) else "doubtful"
+    return f"{begin}: {'; '.join(finding.sentence for finding in findings)}"
+
+
+def as_plain(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Return the same for JSON: ``doubt``, ``sentence`` and ``is_nonsense`` of each."""
+    return [{"doubt": str(f.doubt), "sentence": f.sentence, "is_nonsense": f.is_nonsense} for f in findings]
+
+
+def figures_of(
+    amplitude: Tensor,
+    positions_px: NDArray[np.float64],
+    probe: Tensor,
+    rfactor: float | None,
+    picture: Tensor | None = None,
+    weight: Tensor | None = None,
+) -> Figures:
+    """Return the figures of a reconstruction.
+
+    Parameters
+    ----------
+    amplitude : (n, N, N) float32
+        sqrt(counts) of all frames, or of a fair sample, zero frequency in the middle, -1 = no data.
+    positions_px : (m, 2) float64
+        Of all frames in the picture.
+    probe : (modes, N, N) complex64
+    picture, weight : (H, W) complex64, float32, optional
+        The object and how well each pixel is covered.
+    """
+    some = amplitude[np.linspace(0, len(amplitude) - 1, min(len(amplitude), LOOKED_AT)).astype(int).tolist()]
+    valid = some >= 0
+    counts = torch.where(valid, some, 0.0).double().square()
+    is_empty = counts.sum((1, 2)) == 0
+    extent_px = float(np.ptp(positions_px, axis=0).max()) if len(positions_px) else None
+    return Figures(
+        frames=len(positions_px),
+        rfactor=rfactor,
+        noise_rfactor=noise_rfactor(some) if len(some) else None,
+        extent_px=extent_px,
+        masked_share=float((~valid).double().mean()) if len(some) else None,
+        empty_share=float(is_empty.double().mean()) if len(some) else None,
+        counts_ratio=_counts_ratio(counts, valid, probe),
+        ramp_rad_px=None if picture is None or weight is None else phase_ramp(picture, weight),
+    )
+
+
+def noise_rfactor(amplitude: Tensor) -> float:
+    """Return the R-factor that Poisson noise alone gives patterns ``(n, N, N)``, about, 0 where there is no light.
+
+    ``|sqrt(n) - sqrt(mu)|`` is 0.4 in light and sqrt(mu) in the dark.
+    """
+    valid = amplitude >= 0
+    counts = torch.where(valid, amplitude.square(), 0.0).sum(0) / valid.sum(0).clamp_min(1)
+    noise = counts.sqrt().clamp_max(0.4) * valid.sum(0)
+    return float(noise.sum() / torch.where(valid, amplitude, 0.0).sum().clamp_min(1e-12))
+
+
+def phase_ramp(picture: Tensor, weight: Tensor) -> float | None:
+    """Return the mean phase step of a picture ``(H, W)`` per pixel, rad, the greater of both axes; None where none is covered."""
+    if min(picture.shape, default=0) < 2:
+        return None
+    steps = []
+    value = torch.where(torch.isfinite(picture.abs()), picture, 0) * (weight > BRIGHT / 3 * weight.max())
+    for axis in (0, 1):
+        length = picture.shape[axis] - 1
+        pairs = (value.narrow(axis, 1, length) * value.narrow(axis, 0, length).conj()).sum()
+        if float(pairs.abs()) == 0:
+            return None
+        steps.append(abs(float(torch.angle(pairs))))
+    return max(steps)
+
+
+def _counts_ratio(counts: Tensor, valid: Tensor, probe: Tensor) -> float | None:
+    """Return the counts of the brighter frames over those of the probe on the same pixels; None where none has any."""
+    empty = expected_counts(probe, torch.ones(probe.shape[-2:], dtype=torch.complex64, device=probe.device)).double()
+    given = torch.where(valid, empty.to(counts.device), 0.0).sum((1, 2))
+    lit = (counts.sum((1, 2)) > 0) & (given > 0)
+    if not bool(lit.any()):
+        return None
+    return float(torch.quantile(counts.sum((1, 2))[lit] / given[lit], BRIGHT))
+
+
+def _rfactor(figures: Figures) -> Finding | None:
+    rfactor, noise = figures.rfactor, figures.noise_rfactor or 0.0
+    if rfactor is None:
+        return None
+    if not math.isfinite(rfactor):
+        return Finding(Doubt.NOT_FINITE, "the R-factor is not a number, so the picture cannot be compared", True)
+    if rfactor <= NOISE_FACTOR * noise + NOISE_MARGIN:
+        return None
+    return Finding(
+        Doubt.RFACTOR,
+        f"R is {rfactor:.2f} where photon noise allows {noise:.2f}: check probe, positions, energy, distance and orientation",
+        rfactor > NONSENSE_RFACTOR + noise,
+    )
+
+
+def _one_place(figures: Figures) -> Finding | None:
+    if figures.extent_px is None or figures.frames < 2 or figures.extent_px >= ONE_PLACE_PX:
+        return None
+    return Finding(
+        Doubt.ONE_PLACE,
+        f"all {figures.frames} frames lie within {figures.extent_px:.2g} pixels of one place: check the unit and scale of the "
+        "positions, the energy and the distance",
+        True,
+    )
+
+
+def _masked(figures: Figures) -> Finding | None:
+    share = figures.masked_share
+    if share is None or share <= MOST_MASKED:
+        return None
+    return Finding(
+        Doubt.MASKED,
+        f"{share:.1%} of the pixels hold no data: check that the mask is not inverted, and the saturation",
+        share > NONSENSE_MASKED,
+    )
+
+
+def _empty(figures: Figures) -> Finding | None:
+    share = figures.empty_share
+    if share is None or share <= MOST_EMPTY:
+        return None
+    return Finding(
+        Doubt.EMPTY, f"{share:.0%} of the frames hold no count: check shutter, beam and mask", share > NONSENSE_EMPTY
+    )
+
+
+def _probe_energy(figures: Figures) -> Finding | None:
+    ratio = figures.counts_ratio
+    if ratio is None or 1 / COUNTS_RANGE <= ratio <= COUNTS_RANGE:
+        return None
+    return Finding(
+        Doubt.PROBE_ENERGY,
+        f"the brighter frames hold {ratio:.2g} times the counts of the probe: check that the probe is of this beam, in photons",
+        not 1 / NONSENSE_COUNTS <= ratio <= NONSENSE_COUNTS,
+    )
+
+
+def _ramp(figures: Figures) -> Finding | None:
+    ramp = figures.ramp_rad_px
+    if ramp is None or ramp <= RAMP_LIMIT:
+        return None
+    return Finding(
+        Doubt.RAMP,
+        f"the phase rises by {ramp:.2f} rad a pixel all over the picture: the patterns are off centre, check center_px",
+        False,
+    )

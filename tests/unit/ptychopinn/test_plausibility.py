@@ -1,0 +1,96 @@
+"""From the figures of a reconstruction to what is doubtful about it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ptychopinn.plausibility import Doubt, Figures, as_plain, doubts, figures_of, is_nonsense, phase_ramp, summary
+
+GOOD = Figures(
+    frames=100,
+    rfactor=0.15,
+    noise_rfactor=0.06,
+    extent_px=120.0,
+    masked_share=0.02,
+    empty_share=0.0,
+    counts_ratio=0.9,
+    ramp_rad_px=0.1,
+)
+
+
+def test_nothing_is_said_of_a_good_scan_nor_of_one_without_frames():
+    assert doubts(GOOD) == []
+    assert summary([]) is None
+    assert doubts(Figures(frames=0, rfactor=math.nan)) == []
+    assert doubts(Figures(frames=5)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "doubt", "nonsense"),
+    [
+        ({"rfactor": 0.32}, Doubt.RFACTOR, False),
+        ({"rfactor": 0.59}, Doubt.RFACTOR, True),
+        ({"rfactor": math.nan}, Doubt.NOT_FINITE, True),
+        ({"extent_px": 0.05}, Doubt.ONE_PLACE, True),
+        ({"masked_share": 0.7}, Doubt.MASKED, False),
+        ({"masked_share": 4095 / 4096}, Doubt.MASKED, True),
+        ({"empty_share": 0.4}, Doubt.EMPTY, False),
+        ({"empty_share": 1.0}, Doubt.EMPTY, True),
+        ({"counts_ratio": 10.0}, Doubt.PROBE_ENERGY, False),
+        ({"counts_ratio": 1e-6}, Doubt.PROBE_ENERGY, True),
+        ({"ramp_rad_px": 1.0}, Doubt.RAMP, False),
+    ],
+)
+def test_each_doubt_is_said(changes: dict[str, float], doubt: Doubt, nonsense: bool):
+    found = doubts(replace(GOOD, **changes))
+    assert [finding.doubt for finding in found] == [doubt]
+    assert is_nonsense(found) is nonsense
+    assert as_plain(found)[0]["doubt"] == doubt.value
+    line = summary(found)
+    assert line is not None
+    assert line.startswith("nonsense by its own figures: " if nonsense else "doubtful: ")
+    assert "\n" not in line
+
+
+def test_few_photons_allow_a_large_r_factor():
+    assert doubts(replace(GOOD, rfactor=0.9, noise_rfactor=0.6)) == []
+
+
+def test_what_is_nonsense_comes_first():
+    found = doubts(replace(GOOD, rfactor=0.3, extent_px=0.0))
+    assert [finding.doubt for finding in found] == [Doubt.ONE_PLACE, Doubt.RFACTOR]
+
+
+def test_one_frame_may_lie_where_it_is():
+    assert doubts(replace(GOOD, frames=1, extent_px=0.0)) == []
+
+
+def test_figures_of_frames():
+    probe = torch.full((1, 16, 16), 4 + 0j, dtype=torch.complex64)  # 4096 photons
+    amplitude = torch.full((4, 16, 16), 2.0)  # 1024
+    amplitude[0] = 0.0
+    amplitude[:, :4] = -1
+    picture = torch.exp(0.5j * torch.arange(32.0))[None].expand(32, 32)
+    found = figures_of(amplitude, np.array([[0.0, 0], [3, 7], [1, 1], [2, 2]]), probe, 0.2, picture, torch.ones(32, 32))
+    assert found.frames == 4
+    assert found.extent_px == 7
+    assert found.masked_share == pytest.approx(0.25)
+    assert found.empty_share == pytest.approx(0.25)
+    assert found.counts_ratio == pytest.approx(768 / 4096)
+    assert found.ramp_rad_px == pytest.approx(0.5, abs=1e-4)
+    assert found.noise_rfactor == pytest.approx(0.4 / 1.5)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_figures_are_finite_or_absent_whatever_comes(value: float):
+    probe = torch.full((1, 16, 16), value, dtype=torch.complex64)
+    picture = torch.full((8, 8), value, dtype=torch.complex64)
+    found = figures_of(torch.full((3, 16, 16), -1.0), np.zeros((3, 2)), probe, None, picture, torch.ones(8, 8))
+    assert found.counts_ratio is None
+    assert found.ramp_rad_px is None
+    assert phase_ramp(torch.zeros(0, 0, dtype=torch.complex64), torch.zeros(0, 0)) is None
