@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.files.access import atomic_hdf5, text_of
+from daemon.files.doubts import Doubt, note
 from daemon.files.extras import GROUP, read_extras, write_extras
 from daemon.files.links import broken_links, groups_under, item_at
 from daemon.files.scan import ScanFile, mask_with, one_side
@@ -24,6 +25,7 @@ from ptychopinn.errors import FileFormatError
 
 DEFINITIONS = ("NXptycho", "NXcxi_ptycho")
 ENERGIES = ("energy", "incident_energy", "incident_beam_energy")
+NAMED_DIRECTIONS = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
 WAVELENGTHS = ("wavelength", "incident_wavelength")
 
 
@@ -39,11 +41,12 @@ def read_nexus(entry: h5py.Group, path: Path) -> ScanFile:
     frames = read_frames(patterns, path)
     beams = [*_of_class(entry, "NXbeam"), *_of_class(entry, "NXmonochromator")]
     doubts = frames.doubts
+    positions_m = _positions(entry, path, frames)
     found = ScanFile(
         name=text_of(entry.get("title")) or path.name.split(".")[0],
         counts=frames.counts,
         indexes=np.arange(len(frames.counts), dtype=np.int64),
-        positions_m=_positions(entry, path, frames),
+        positions_m=positions_m,
         photon_energy_eV=photon_energy_ev(path, _of(beams, ENERGIES), _of(beams, WAVELENGTHS), "eV", doubts),
         detector_distance_m=length_m(detector.get("distance"), path),
         detector_pixel_size_m=one_side(
@@ -151,12 +154,29 @@ def _positions(entry: h5py.Group, path: Path, frames: Frames) -> NDArray[np.floa
     total = np.zeros((count, 3))
     moving = False
     for axis in _axes(entry):
-        vector = np.asarray(axis.attrs["vector"], dtype=np.float64).ravel()
+        vector = _vector(axis, frames.doubts)
+        if vector is None:
+            continue
         values = along_raster(lengths_m(axis, path), count, frames.raster, is_fast=bool(vector[0]))
         if values is not None:
             total += values[:, None] * vector
             moving = True
     return np.ascontiguousarray(total[:, 1::-1]) if moving else None
+
+
+def _vector(axis: h5py.Dataset, doubts: list[Doubt]) -> NDArray[np.float64] | None:
+    """Return the direction of an axis, by its name where the file states none, ``None`` where that does not tell either."""
+    if "vector" in axis.attrs:
+        vector = np.asarray(axis.attrs["vector"], dtype=np.float64).ravel()
+        if vector.shape == (3,):
+            return vector
+    direction = NAMED_DIRECTIONS.get(axis.name[-1].lower())
+    if direction is None:
+        return None
+    doubts.append(
+        note("positions", f"{axis.name} states no vector and is taken by its name as {axis.name[-1].lower()}")
+    )
+    return np.array(direction)
 
 
 def _axes(entry: h5py.Group) -> list[h5py.Dataset]:

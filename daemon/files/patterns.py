@@ -10,7 +10,7 @@ import numpy as np
 
 from daemon.files.access import array_of, atomic_hdf5, positive
 from daemon.files.product import read_product
-from daemon.files.scan import ScanFile, mask_with, one_side, paired
+from daemon.files.scan import NEAR_FIELD, ScanFile, mask_with, one_side, paired
 from daemon.files.shapes import read_frames
 from ptychopinn.errors import FileFormatError
 
@@ -44,6 +44,8 @@ def read_patterns(file: h5py.File, path: Path) -> ScanFile:
     if not beside.exists():
         return replace(scan, notes=(f"no {PRODUCT_NAME} beside the patterns: positions are unknown",))
     product = read_product(beside)
+    if not product.is_far_field:
+        raise FileFormatError(f"{path}: is a near-field scan, as {PRODUCT_NAME} says; {NEAR_FIELD}")
     return replace(
         scan,
         name=product.name,

@@ -1,4 +1,4 @@
-"""Reading a probe from a product, a CXI file or an NPZ archive, told apart by content."""
+"""Reading a probe from a product, a result of ptypy, a scan or an NPZ archive, told apart by content."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from daemon.files.access import array_of, open_arrays, positive, text_of
-from daemon.files.cxi import is_cxi, read_cxi_probe
+from daemon.files.access import array_of, first_of, open_arrays, positive, text_of
+from daemon.files.cxi import ILLUMINATIONS, is_cxi, read_cxi_probe
+from daemon.files.extras import read_extras
+from daemon.files.links import broken_links, listed
+from daemon.files.nexus import nexus_entry
 from daemon.files.product import probe_pixel_size_m
+from daemon.files.ptyr import is_ptyr, read_ptyr_probe
 from daemon.files.scan import one_side, probe_modes
 from ptychopinn.errors import FileFormatError
 
@@ -47,10 +51,24 @@ def _from_hdf5(file: h5py.File, path: Path) -> ProbeFile:
     if isinstance(file.get("probe"), h5py.Dataset):
         probe = probe_modes(path, array_of(file, "probe"))
         return ProbeFile(probe, probe_pixel_size_m(file, path), text_of(file.attrs.get("name")) or stem)
-    if is_cxi(file):
+    if is_ptyr(file):
+        probe, pixel = read_ptyr_probe(file, path)
+        return ProbeFile(probe, pixel, stem)
+    if is_cxi(file) and first_of(file, ILLUMINATIONS) is not None:
         probe, pixel = read_cxi_probe(file, path)
         return ProbeFile(probe, pixel, text_of(file.get("entry_1/title")) or stem)
-    raise FileFormatError(f"{path}: holds no probe; give a product, an NPZ with probeGuess, or a CXI with illumination")
+    own = {**read_extras(file), **read_extras(nexus_entry(file) or file)}
+    if "probe" in own:
+        return ProbeFile(probe_modes(path, own["probe"]), own.get("object_pixel_size_m"), stem)
+    broken = broken_links(file)
+    raise FileFormatError(
+        f"{path}: holds no probe; "
+        + (
+            f"a link leads nowhere: {listed(broken)}"
+            if broken
+            else "give a product, a ptyr, an NPZ with probeGuess, or a CXI with illumination"
+        )
+    )
 
 
 def _from_npz(archive: NpzFile, path: Path) -> ProbeFile:

@@ -55,6 +55,7 @@ class Product:
     object: NDArray[np.complex64]
     object_origin_px: tuple[float, float]
     live: LiveGroup | None = None
+    is_far_field: bool = True
 
 
 def write_product(path: Path | str, product: Product) -> None:
@@ -158,7 +159,7 @@ def _write_attributes(file: h5py.File, product: Product) -> None:
     for key in ZERO_KEYS:
         file.attrs[key] = 0.0
     file.attrs["probe_photon_count"] = float(np.square(np.abs(product.probe), dtype=np.float64).sum())
-    file.attrs["far_field"] = True
+    file.attrs["far_field"] = product.is_far_field
 
 
 def _read(file: h5py.File, path: Path) -> Product:
@@ -185,6 +186,7 @@ def _read(file: h5py.File, path: Path) -> Product:
         object=picture.astype(np.complex64),
         object_origin_px=_origin(dataset, picture.shape, pixel),
         live=read_live(file["live"]) if isinstance(file.get("live"), h5py.Group) else None,
+        is_far_field=bool(file.attrs.get("far_field", True)),
     )
 
 

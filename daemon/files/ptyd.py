@@ -14,7 +14,7 @@ from daemon.files.access import array_of, atomic_hdf5, positive, text_of
 from daemon.files.doubts import doubt, wrong
 from daemon.files.extras import GROUP, read_extras, write_extras
 from daemon.files.links import broken_links, item_at
-from daemon.files.scan import ScanFile, one_side
+from daemon.files.scan import NEAR_FIELD, ScanFile, one_side
 from daemon.files.shapes import frames_in_line, vectors
 from daemon.files.units import length_m, photon_energy_ev
 from ptychopinn.errors import FileFormatError
@@ -29,7 +29,7 @@ def read_ptyd(file: h5py.File, path: Path) -> ScanFile:
     """Return the scan of an open file, its chunks joined in order."""
     meta = file["meta"]
     if text_of(_meta(meta, "propagation")).strip() == "nearfield":
-        raise FileFormatError(f"{path}: is a near-field scan; only the far field is reconstructed here")
+        raise FileFormatError(f"{path}: is a near-field scan; {NEAR_FIELD}")
     names = sorted((name for name in file["chunks"] if name.isdigit()), key=int)
     chunks = [item_at(file["chunks"], name) for name in names]
     present = [chunk for chunk in chunks if isinstance(chunk, h5py.Group)]

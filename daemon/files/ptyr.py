@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.files.access import array_of, atomic_hdf5, positive, text_of
+from daemon.files.access import array_of, atomic_hdf5, number_of, positive, text_of
 from daemon.files.product import Product
 from daemon.files.ptyd import put_typed
 from daemon.files.scan import one_side, probe_modes
@@ -38,7 +38,6 @@ def read_ptyr(file: h5py.File, path: Path) -> Product:
     """
     content = file["content"]
     name, storage = _first(content["obj"], path)
-    _, probe = _first(content["probe"], path)
     picture = array_of(storage, "data")
     picture = picture[0] if picture.ndim == 3 and len(picture) == 1 else picture
     if picture.ndim != 2 or not np.iscomplexobj(picture):
@@ -64,13 +63,30 @@ def read_ptyr(file: h5py.File, path: Path) -> Product:
         comments=text_of(attributes.get("comments")),
         indexes=indexes,
         positions_m=positions_m,
-        probe=probe_modes(path, array_of(probe, "data")),
+        probe=read_ptyr_probe(file, path)[0],
         pixel_size_m=pixel,
-        photon_energy_eV=positive(attributes.get("photon_energy_eV", 0.0)),
-        detector_distance_m=positive(attributes.get("detector_distance_m", 0.0)),
+        photon_energy_eV=positive(attributes.get("photon_energy_eV", 0.0)) or _parameter(content, "energy", 1e3),
+        detector_distance_m=positive(attributes.get("detector_distance_m", 0.0))
+        or _parameter(content, "distance", 1.0),
         object=picture.astype(np.complex64),
         object_origin_px=(float(origin[0]) / pixel, float(origin[1]) / pixel),
     )
+
+
+def read_ptyr_probe(file: h5py.File, path: Path) -> tuple[NDArray[np.complex64], float | None]:
+    """Return the first probe ``(modes, N, N)`` of an open file, and its pixel, metres."""
+    _, storage = _first(file["content/probe"], path)
+    psize = storage.get("_psize")
+    sides = [positive(side) for side in np.ravel(psize[()])[:2]] if isinstance(psize, h5py.Dataset) else []
+    return probe_modes(path, array_of(storage, "data")), one_side(path, "probe", sides[-1], sides[0]) if sides else None
+
+
+def _parameter(content: h5py.Group, key: str, factor: float) -> float | None:
+    """Return a number of ptypy's own parameters of the first scan that has it, times a factor."""
+    scans = content.get("pars/scans")
+    names = list(scans) if isinstance(scans, h5py.Group) else []
+    numbers = (number_of(content, f"pars/scans/{name}/data/{key}") for name in names)
+    return next((number * factor for number in numbers if number), None)
 
 
 def write_ptyr(path: Path, product: Product) -> None:
@@ -88,12 +104,10 @@ def write_ptyr(path: Path, product: Product) -> None:
         put_typed(file, "content", content)
         own = file.create_group(PTYCHOLIVE)
         own["frame_index"] = product.indexes
-        own.attrs.update(
-            name=product.name,
-            comments=product.comments,
-            photon_energy_eV=product.photon_energy_eV or 0.0,
-            detector_distance_m=product.detector_distance_m or 0.0,
-        )
+        own.attrs.update(name=product.name, comments=product.comments)
+        for key in ("photon_energy_eV", "detector_distance_m"):
+            if getattr(product, key) is not None:
+                own.attrs[key] = getattr(product, key)
 
 
 def _storage(data: NDArray[Any], pixel_size_m: float, origin_m: NDArray[np.float64]) -> dict[str, Any]:

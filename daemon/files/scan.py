@@ -21,6 +21,7 @@ from daemon.files.shapes import Frames
 from ptychopinn.errors import FileFormatError
 from ptychopinn.geometry import metres_to_pixels, object_pixel_size_m, pixels_to_metres
 
+NEAR_FIELD = "only the far field is reconstructed here"
 SQUARE_RATIO = 1e-3
 """Relative difference up to which two pixel sides count as equal."""
 
