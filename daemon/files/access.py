@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from daemon.files.apart import FOLLOWING, read_apart
 from daemon.files.hdf5_faults import cause, missing_parts
+from daemon.files.links import item_at
 from daemon.files.structure import examine, is_hdf5, open_hdf5, refuse_links
 from ptychopinn.atomic import atomic_path
 from ptychopinn.errors import FileFormatError
@@ -130,7 +131,7 @@ def _unpacked(path: Path) -> IO[bytes]:
 
 def first_of(group: h5py.Group, keys: tuple[str, ...]) -> h5py.Dataset | None:
     """Return the first dataset of ``keys`` that is there."""
-    return next((group[key] for key in keys if isinstance(group.get(key), h5py.Dataset)), None)
+    return next((found for key in keys if isinstance(found := item_at(group, key), h5py.Dataset)), None)
 
 
 def array_of(group: h5py.Group, key: str) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import bitshuffle.h5  # noqa: F401  registers the filter of detector files with HDF5
 import h5py
 
-from daemon.files.links import beside, walk
+from daemon.files.links import raw_files, walk
 
 LEFT_OPEN = "already open for write"
 CUT_SHORT = re.compile(r"truncated file: eof = (\d+), .*stored_eof = (\d+)")
@@ -78,9 +78,8 @@ def _lacking_filter(dataset: h5py.Dataset) -> str:
 
 
 def _lacking_raw_file(dataset: h5py.Dataset) -> str:
-    names = [name for name, *_ in dataset.external or ()]
-    gone = next((name for name in names if not beside(dataset.file, name).exists()), None)
-    return "" if gone is None else f"has its values in {gone}, and there is no such file; copy it too"
+    gone = next((place for place in raw_files(dataset) if not place.exists()), None)
+    return "" if gone is None else f"has its values in {gone}, and there is no such file; copy it there"
 
 
 use_filter_plugins()

@@ -78,7 +78,7 @@ def linked_files(group: h5py.Group) -> list[str]:
     for _, item in walk(group):
         found[Path(item.file.filename).absolute()] = None
         if isinstance(item, h5py.Dataset):
-            found |= dict.fromkeys(beside(item.file, name) for name in _sources(item))
+            found |= dict.fromkeys(_sources(item))
     return [str(p.name if p.parent == own.parent else p) for p in found if p != own]
 
 
@@ -89,15 +89,20 @@ def listed(names: list[str]) -> str:
 
 
 def beside(file: h5py.File, name: str) -> Path:
-    """Return the place of a file that another one names, as HDF5 looks for it: in the folder of that file."""
-    return Path(file.filename).absolute().parent / name
+    """Return the place of a file that another one links to, as HDF5 looks for it: beside that file, else where we are."""
+    place = Path(file.filename).absolute().parent / name
+    return place if place.exists() or not Path(name).exists() else Path(name).absolute()
 
 
-def _sources(dataset: h5py.Dataset) -> list[str]:
-    names = [name for name, *_ in dataset.external or ()]
-    if dataset.is_virtual:
-        names += [source.file_name for source in dataset.virtual_sources() if source.file_name != "."]
-    return names
+def raw_files(dataset: h5py.Dataset) -> list[Path]:
+    """Return the files that hold a data set's values outside its own, as HDF5 looks for them: from where we are."""
+    return [Path(name).absolute() for name, *_ in dataset.external or ()]
+
+
+def _sources(dataset: h5py.Dataset) -> list[Path]:
+    virtual = dataset.virtual_sources() if dataset.is_virtual else []
+    names = [source.file_name for source in virtual if source.file_name != "."]
+    return [*raw_files(dataset), *(beside(dataset.file, name) for name in names)]
 
 
 def _address(group: h5py.Group) -> tuple[int, int]:

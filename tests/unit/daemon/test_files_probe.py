@@ -78,5 +78,5 @@ def test_files_without_a_probe_are_refused(tmp_path: Path) -> None:
         read_probe(tmp_path / "p.h5")
     with h5py.File(tmp_path / "p.h5", "a") as file:
         file["entry_1/data_1/data"] = np.ones((2, 8, 8))
-    with pytest.raises(FileFormatError, match="has no probe at"):
+    with pytest.raises(FileFormatError, match="holds no probe"):
         read_probe(tmp_path / "p.h5")
