@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 from daemon.backlog import Store
 from daemon.config import Config
@@ -101,7 +102,7 @@ class Daemon:
             frames_received=lambda scan_id: self._verdict(scan_id).received,
             on_left=self._scan_left,
         )
-        store = None if self._journal is None else Store(self._journal.has, self._journal.read)
+        store = None if self._journal is None else Store(self._journal.has, self._read_back)
         self._engine = Engine(setup.probe, setup.models, setup.engine_options(), self.metrics, events, store)
         self._generations = Generations(setup, config, self.metrics, self._engine)
         count_misfit = self.metrics.misfits.inc
@@ -272,6 +273,7 @@ class Daemon:
                 run=about,
             )
             self._last_verdict.pop(scan_id, None)
+            self._ledger.release(scan_id)
             is_written = self.book.failure is None and (path is not None or not result.indexes.size)
             if self._journal is not None and is_written:
                 self._journal.close(scan_id)  # else it is played again at the next start, and the product written then
@@ -311,6 +313,20 @@ class Daemon:
 
     def _checkpoint(self, result: ScanResult) -> None:
         self._writer.checkpoint(self.book.folder(result.scan_id), lambda: self._product(result, None))
+
+    def _read_back(self, scan_id: str, index: int) -> NDArray[Any] | None:
+        """Return the counts ``(N, N)`` of a frame in the journal; None where it has none that fit the probe."""
+        counts = None if self._journal is None else self._journal.read(scan_id, index)
+        side = self._setup.probe.shape[-1]
+        if counts is None or counts.shape == (side, side):
+            return counts
+        found = " x ".join(map(str, counts.shape))
+        self.book.note(
+            scan_id,
+            f"its journal has frames of {found} px but [detector] size_px is {side}: they are refused; "
+            f"ptycholive refine reads the journal",
+        )
+        return None
 
     def _scan_left(self, result: ScanResult, waiting: int) -> None:
         """Leave a scan whose frames are not all done to the next start (engine's thread)."""

@@ -25,6 +25,7 @@ from daemon.metrics import Metrics
 from daemon.preprocess import Prepared, Preprocess
 from daemon.scans import now_text
 from streams.account import EndedBy
+from streams.codecs.base import MAX_INDEX
 from streams.errors import CodecError
 from streams.frame import Frame, Position, PositionM, PositionNews, ScanEnd, ScanPoint, ScanStart
 from streams.join import Join, Verdict
@@ -154,6 +155,11 @@ class Ledger:
         """Return the account of a scan."""
         with self.lock:
             return self._join.account(scan_id)
+
+    def release(self, scan_id: str) -> None:
+        """Say that a closed scan's account is in its record."""
+        with self.lock:
+            self._join.release(scan_id)
 
     def mark_stitched(self, scan_id: str, indexes: Sequence[int]) -> None:
         """Enter frames as stitched (engine thread)."""
@@ -393,6 +399,8 @@ class Ledger:
         """Enter a record as what it was made of was entered."""
         wire_id = stored.start.scan_id
         if record.kind == Kind.FRAME:
+            if not 0 <= record.index <= MAX_INDEX:
+                raise ValueError(f"its index is {record.index}")
             self._count(wire_id)
             return self._join.add_frame(Frame(wire_id, record.index, NO_PIXELS, time.monotonic_ns(), record.position_m))
         if record.kind == Kind.POSITIONS:

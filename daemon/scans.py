@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from ptychopinn.atomic import write_atomically
 
 ScanState = Literal["scanning", "finishing", "complete", "incomplete", "stopped"]
@@ -53,6 +55,9 @@ class ScanRecord:
     verdict: dict[str, Any] | None = None
 
 
+_RECORDS = TypeAdapter(ScanRecord)
+
+
 class ScanBook:
     """Scans by id, oldest first; safe from any thread."""
 
@@ -61,7 +66,8 @@ class ScanBook:
         self._lock = threading.Lock()
         self._records: dict[str, ScanRecord] = {}
         self.failure: str | None = None
-        found = sorted(directory.glob(f"*/{RECORD_NAME}"), key=lambda path: path.stat().st_mtime)
+        found = [path for path in directory.glob(f"*/{RECORD_NAME}") if path.is_file()]
+        found.sort(key=lambda path: path.stat().st_mtime)
         for path in found[-KEPT_RECORDS:]:
             record = _read_record(path)
             if record is not None:
@@ -135,8 +141,8 @@ def as_public(record: ScanRecord, verdict_of: Callable[[str], dict[str, Any]]) -
 
 def _read_record(path: Path) -> ScanRecord | None:
     try:
-        record = ScanRecord(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        record = _RECORDS.validate_python(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
         return None  # a broken record costs its line in the list, not the start
     return record if record.id == path.parent.name and record.state not in RUNNING else None
 

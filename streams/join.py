@@ -35,6 +35,7 @@ from streams.tables import PositionTable
 __all__ = ["Join", "Verdict"]
 
 _KEPT_ACCOUNTS = 64
+_MOST_FINISHED = 10_000
 _KEPT_NAMES = 10_000
 _CLOSE_AFTER_S = 2.0
 _FLOOD = "too-many-scans"
@@ -90,6 +91,7 @@ class Join:
         self._clock = clock
         self._live: dict[str, ScanAccount] = {}
         self._finished: OrderedDict[str, ScanAccount] = OrderedDict()
+        self._released: OrderedDict[str, ScanAccount] = OrderedDict()
         self._names: OrderedDict[str, _Name] = OrderedDict()
         self._early = EarlyPositions(max_position_bytes, position_timeout_s)
         self._runs = SourceRuns(position_timeout_s)
@@ -234,10 +236,8 @@ class Join:
         """Return the findings of scans that are open or ended within this time, by name, newest first."""
         since = self._clock() - within_s
         scans = list(reversed(self._live.values()))
-        for scan in reversed(self._finished.values()):
-            if scan.ended_at is None or scan.ended_at < since:
-                break
-            scans.append(scan)
+        ended = [scan for kept in (self._released, self._finished) for scan in kept.values()]
+        scans += reversed([scan for scan in ended if scan.ended_at is not None and scan.ended_at >= since])
         found = {scan.scan_id: findings(scan) for scan in scans}
         return {scan_id: sentences for scan_id, sentences in found.items() if sentences}
 
@@ -298,7 +298,7 @@ class Join:
         self._settle(scan)
 
     def account(self, scan_id: str) -> Verdict:
-        """Return a scan's account; ``KeyError`` if it is not among the last 1000."""
+        """Return a scan's account; ``KeyError`` if it was given up (see :meth:`release`)."""
         scan = self._find(scan_id)
         if scan is None:
             raise KeyError(scan_id)
@@ -318,6 +318,14 @@ class Join:
         scan = self._find(scan_id)
         return scan is not None and scan.expected is not None and scan.verdict().missing == 0 and scan.pending == 0
 
+    def release(self, scan_id: str) -> None:
+        """Say that the account of a finished scan is written down; it is kept while it is among the last 64 such."""
+        scan = self._finished.pop(scan_id, None)
+        if scan is not None:
+            self._released[scan_id] = scan
+            if len(self._released) > _KEPT_ACCOUNTS:
+                self._released.popitem(last=False)
+
     def was_cut_short(self, scan_id: str) -> bool:
         """Whether a new scan, not an end, closed this one."""
         scan = self._find(scan_id)
@@ -334,7 +342,7 @@ class Join:
         self._drop_stale_positions(now)
 
     def _find(self, scan_id: str) -> ScanAccount | None:
-        return self._live.get(scan_id) or self._finished.get(scan_id)
+        return self._live.get(scan_id) or self._finished.get(scan_id) or self._released.get(scan_id)
 
     def _newest(self, wire_id: str) -> ScanAccount | None:
         name = self._names.get(wire_id)
@@ -398,7 +406,7 @@ class Join:
             return
         scan.shed()
         self._finished[scan.scan_id] = self._live.pop(scan.scan_id)
-        if len(self._finished) > _KEPT_ACCOUNTS:
+        if len(self._finished) > _MOST_FINISHED:
             self._finished.popitem(last=False)
 
     def _wait(self, scan: ScanAccount, frame: Frame) -> None:
@@ -447,7 +455,7 @@ class Join:
 
     def _place(self, scan: ScanAccount | None, position: Position) -> list[ScanPoint]:
         """Enter a position of a scan; return the scan point of the frame that waited for it."""
-        if scan is None or scan.scan_id in self._finished:
+        if scan is None or scan.scan_id not in self._live:
             self.positions_ignored += 1
             return []
         known = scan.positions.get(position.index)

@@ -16,7 +16,7 @@ from daemon.memory import spare
 
 
 def run_daemon(config: Config, as_json: bool) -> None:
-    """Run until SIGTERM or SIGINT, then finish what came and stop."""
+    """Run until SIGTERM, SIGINT or the end of the terminal, then finish what came and stop."""
     start_logging(config.log)
     asked = threading.Event()
 
@@ -26,6 +26,8 @@ def run_daemon(config: Config, as_json: bool) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else nohup has seen to it
+        signal.signal(signal.SIGHUP, ask)
     daemon = Daemon(config)
     daemon.start()
     spare()

@@ -1,6 +1,7 @@
 """The process that runs pty-chi's LSQML: ``PYTHON daemon/engines/ptychi_side.py IN.npz OUT.npz``.
 
-PYTHON is that of an environment of its own, since pty-chi brings another torch; so this file imports nothing of ours.
+PYTHON is that of an environment of its own, since pty-chi brings another torch; so this file imports
+nothing of ours but the file beside it.
 Its patches begin at ``position + origin - (N - 1) / 2``, ours at ``position - N / 2``, hence the half pixel below; its
 transforms have no factor, ours 1 / N, hence the N.
 """
@@ -28,6 +29,7 @@ except (
     sys.modules["torchvision.transforms"] = types.ModuleType("torchvision.transforms")
     sys.modules["torchvision.transforms"].GaussianBlur = None
 
+from parent import end_with_parent  # noqa: E402  # beside this file
 from ptychi import api  # noqa: E402
 from ptychi.api.task import PtychographyTask  # noqa: E402
 
@@ -38,6 +40,7 @@ BATCH = 64
 
 def main(given, made):
     """Reconstruct; IN.npz holds amplitude (-1 = no data), positions_px, probe and the options epochs and threads."""
+    end_with_parent()
     os.nice(NICE)
     with np.load(given, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}

@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import torch
 
+from daemon.engines.parent import end_with_parent
 from ptychopinn.retrieve import retrieve
 
 NICE = 10
@@ -19,6 +20,7 @@ NICE = 10
 
 def main(given: str, made: str) -> None:
     """Retrieve; the file given holds amplitude, positions_px, probe and the options of :func:`retrieve`."""
+    end_with_parent()
     os.nice(NICE)
     torch.set_num_threads(1)
     with np.load(given, allow_pickle=False) as file:

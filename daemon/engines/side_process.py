@@ -1,22 +1,27 @@
-"""A program in a process of its own that reads one file and writes another."""
+"""A program in a process of its own that reads one file and writes another; it ends when the daemon ends."""
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.engines.parent import PARENT
 from daemon.errors import DaemonError
 
 TICK_S = 0.2
-TOLD_LINES = 3
+PREFIX, LOCK_NAME = "ptycholive-side-", "lock"
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -50,8 +55,8 @@ class SideProcess:
         DaemonError
             If it cannot be started, ends with a fault, takes too long, or is stopped.
         """
-        with tempfile.TemporaryDirectory(prefix="ptycholive-") as folder:
-            given, made, said = (Path(folder) / name for name in ("in.npz", "out.npz", "said"))
+        with working_folder() as folder:
+            given, made, said = (folder / name for name in ("in.npz", "out.npz", "said"))
             np.savez(given, options=np.array(json.dumps(options)), **dict[str, Any](arrays))
             try:
                 with said.open("wb") as stderr:
@@ -60,6 +65,7 @@ class SideProcess:
                         stdin=subprocess.DEVNULL,
                         stdout=subprocess.DEVNULL,
                         stderr=stderr,
+                        env={**os.environ, PARENT: str(os.getpid())},
                     )
             except OSError as fault:
                 raise DaemonError(f"{self._what}: {self._command[0]} cannot be run ({fault.strerror})") from fault
@@ -83,6 +89,34 @@ class SideProcess:
                 raise DaemonError(
                     f"{self._what} was stopped" + ("" if self._stop.is_set() else f" after {waited_s:.0f} s: too slow")
                 )
+
+
+@contextmanager
+def working_folder() -> Iterator[Path]:
+    """Yield a temporary folder, locked while it is used; those that a killed daemon has left are deleted first."""
+    _sweep(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
+        descriptor = os.open(Path(name) / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield Path(name)
+        finally:
+            os.close(descriptor)
+
+
+def _sweep(temporary: Path) -> None:
+    for lock in temporary.glob(f"{PREFIX}*/{LOCK_NAME}"):
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:  # another user's, or gone meanwhile
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
+        except OSError:  # it is in use
+            continue
+        finally:
+            os.close(descriptor)
 
 
 def _last_words(path: Path) -> str:

@@ -77,13 +77,17 @@ class ScanLog:
 
     def _begin_segment(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(self._number + 1)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        number = self._number + 1
+        while os.path.lexists(self._path(number)):  # something that is no segment has this name
+            number += 1
+        descriptor = os.open(
+            self._path(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640
+        )
         for folder in (self.folder, self.folder.parent):
             sync_folder(folder)
         if self._descriptor is not None:
             os.close(self._descriptor)
-        self._descriptor, self._offset, self._number = descriptor, os.fstat(descriptor).st_size, self._number + 1
+        self._descriptor, self._offset, self._number = descriptor, 0, number
 
     def _write(self, buffers: Sequence[Buffer]) -> None:
         for begin in range(0, len(buffers), _BUFFERS_A_WRITE):

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from daemon.engines.parent import end_with_parent
 from ptychopinn.bundle import Bundle, Network, build_network
 from ptychopinn.finetune import FineTuner
 from ptychopinn.finetune_cnn import CnnTuner
@@ -45,6 +46,7 @@ class ChildOptions:
 
 def run(pipe: Connection, options: ChildOptions) -> None:
     """Work until the pipe closes."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     if options.device == "cpu":

@@ -93,7 +93,7 @@ class Generations:
             models, self._setup.bundle = self._setup.load_models(str(paths[-1]))
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, TypeError, FileFormatError) as fault:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, FileFormatError) as fault:
             log.warning("the fine-tuned model of an earlier run is left out: %s", fault)
             return
         self._promoted = paths

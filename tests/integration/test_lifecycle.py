@@ -17,6 +17,7 @@ from daemon.errors import ConfigError, DaemonError
 from daemon.files import ScanFile, read_product
 from daemon.journal import Journal, Keeper, ScanNames, StoredStart, pack
 from daemon.journal.reading import read_journal, summary
+from daemon.journal.record import Kind, frame_record, plain_record
 from streams.codecs import CODECS
 from streams.frame import Frame, PositionM, ScanStart
 from streams.transport import Sender
@@ -181,6 +182,30 @@ def test_a_copy_of_a_killed_scans_folder_does_not_keep_the_scan_from_going_on(sc
         assert again["result"] == "complete"
         assert set(daemon._view.status()["journal"]["left_alone"]) == {"half-001", "half-2", "half.bak"}
     assert {path.parent.name for path in journal.glob("*/closed")} == {"half", "half-3"}
+
+
+def test_what_does_not_fit_in_a_journal_costs_itself_alone(scan: ScanFile, tmp_path: Path):
+    journal = tmp_path / "out" / "journal"
+    half_a_scan(journal, scan)
+    where, counts = PositionM(*scan.positions_m[0]), scan.counts[0]
+    records = [
+        plain_record(Kind.NOTE, prepared={"center_from": "a later version"}),
+        plain_record(Kind.END, by="a later version"),
+        frame_record(2**62, where, pack(counts)),
+        frame_record(-5, where, pack(counts)),
+        frame_record(40, where, pack(counts[:32, :32])),
+        frame_record(41, where, pack(counts[:0, :5])),
+        frame_record(42, PositionM(1e300, 0.0), pack(counts)),
+    ]
+    with (journal / "half" / "000001.journal").open("ab") as file:
+        file.writelines(bytes(part) for record in records for part in record.buffers())
+    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        ended, _ = follow(viewer, "half")
+        verdict = ended["verdict"]
+        assert adds_up(verdict)
+        assert (verdict["received"], verdict["stitched"]) == (33, 30)
+        assert verdict["refused"] == {"bad_position": 1, "journal_unreadable": 2}
+        assert any("frames of 32 x 32 px but [detector] size_px is 128" in note for note in ended["notes"])
 
 
 def test_a_start_that_fails_leaves_the_scan_for_the_next_one(scan: ScanFile, tmp_path: Path):

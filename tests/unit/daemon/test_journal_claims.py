@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from daemon.errors import ConfigError
-from daemon.journal import Journal, Keeper, ScanNames, StoredStart, pack
+from daemon.journal import Batch, Journal, Keeper, ScanNames, StoredStart, pack
 from daemon.journal import start as start_module
-from daemon.journal.record import Kind, plain_record
+from daemon.journal.record import Kind, frame_record, plain_record
 from daemon.scans import ScanBook
 from daemon.takeover import FolderLocks, close_recorded
 from streams.frame import Frame, PositionM, ScanStart
@@ -99,6 +99,10 @@ def test_what_is_no_segment_is_passed_over(tmp_path: Path):
     assert journal.unfinished() == ["S"]
     assert "does not say how its scan began" in journal.left_alone["empty"]
     assert [record.kind for record in journal.replay("S")] == [Kind.START, Kind.FRAME, Kind.FRAME]
+    journal.start()
+    assert journal.commit([Batch("S", [frame_record(2, None, pack(COUNTS))])])
+    journal.stop()
+    assert (folder / "000005.journal").is_file()
 
 
 @pytest.mark.parametrize("content", [{"wire_id": 5}, {}, {"wire_id": "S", "geometry": {"mask": 3}}])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from daemon.engines.side_process import SideProcess
+from daemon.engines.side_process import SideProcess, working_folder
 from daemon.errors import DaemonError
 
 DOUBLE = """
@@ -60,3 +63,54 @@ def test_one_that_does_not_end_is_ended(tmp_path: Path) -> None:
     process.stop()
     thread.join(60)
     assert faults == ["doubling was stopped"]
+
+
+def test_folders_that_a_killed_daemon_left_are_deleted_and_those_in_use_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / "ptycholive-side-left"
+    left.mkdir()
+    (left / "lock").touch()
+    (left / "in.npz").write_bytes(b"much")
+    (tmp_path / "ptycholive-side-just-made").mkdir()
+    with working_folder() as first, working_folder() as second:
+        assert first.exists()
+        assert second.exists()
+        assert not left.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["ptycholive-side-just-made"]
+
+
+PARENT = """
+import subprocess, sys
+subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+sys.stdin.read()
+"""
+CHILD = """
+import sys, threading
+from daemon.engines.parent import end_with_parent
+end_with_parent()
+print("runs", flush=True)
+threading.Event().wait()
+"""
+
+
+def test_a_child_ends_when_the_daemon_is_killed() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "runs\n"
+    parent.kill()
+    assert parent.stdout.read() == ""  # returns once both ends that write are gone
+    parent.wait()
+    parent.stdin.close()
+    parent.stdout.close()
+
+
+def test_a_child_whose_parent_has_ended_already_ends_itself() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", CHILD], env={**os.environ, "PTYCHOLIVE_PARENT": "1"}, stdout=subprocess.PIPE, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (-9, b"")

@@ -366,6 +366,7 @@ def test_only_the_last_accounts_are_kept_and_no_name_comes_back(join: Join) -> N
         join.add_frame(frame(0, (0, 0), "7"))
         join.mark_stitched(names[-1], [0])
         join.end_scan("7")
+        join.release(names[-1])
     assert len(set(names)) == 1002
     for forgotten in ("7", "7-938"):
         with pytest.raises(KeyError):
@@ -401,3 +402,18 @@ def test_a_scan_of_an_earlier_run_goes_on_under_its_own_name():
     with pytest.raises(ValueError, match="a-7 is open already"):
         join.start_scan(ScanStart("b"), scan_id="a-7")
     assert join.start_scan(ScanStart("a")) == "a-3"
+
+
+def test_accounts_are_kept_until_they_are_written_down():
+    join = Join(max_new_scans=1000)
+    names = [f"s{k}" for k in range(200)]
+    for name in names:
+        join.start_scan(ScanStart(name))
+        join.end_scan(name)
+    assert all(join.account(name).received == 0 for name in names)
+    for name in names:
+        assert join.is_finished(name)
+        join.release(name)
+    assert join.account("s199").received == 0
+    with pytest.raises(KeyError):
+        join.account("s0")
