@@ -25,5 +25,5 @@ def run_train(
     base = dict(DEFAULTS[model or "cnn"])
     if model is not None:
         base["model_config"] = {"architecture": model}
-    configs = configured(options, base, first_side_px(paths[0], options))
+    configs = configured(options, base, first_side_px(paths, options))
     run_training(paths, output, options, configs, lambda t, p: t.fit(p, is_resumed=options.is_resumed), as_json=as_json)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import typer
 
+from daemon.cli.batch import REFUSED, at_file
 from daemon.cli.config import RUN, workflow_of
 from daemon.cli.scan_input import positions_of, probe_of, read_data
 from daemon.errors import ConfigError
@@ -25,7 +26,7 @@ from daemon.journal.reading import is_journal
 from ptychopinn.config_manager import SECTIONS, ConfigManager
 from ptychopinn.configs import DataConfig
 from ptychopinn.data import Experiment, own_rank, read_training_file
-from ptychopinn.errors import ConfigurationError, FileFormatError, TrainingInterruptedError
+from ptychopinn.errors import ConfigurationError, FileFormatError, ReconstructionError, TrainingInterruptedError
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.ptycho_model import PtychoModel
 from ptychopinn.trainer import Trainer
@@ -85,6 +86,10 @@ def reader(options: TrainingOptions, nphotons: float) -> Callable[[Path], Experi
     probe = None if options.probe is None else read_probe(options.probe).probe
 
     def read(path: Path) -> Experiment:
+        with at_file(path):
+            return as_experiment(path)
+
+    def as_experiment(path: Path) -> Experiment:
         if _is_training_file(path):
             found = read_training_file(path, nphotons)
             return found if probe is None else replace(found, probe=probe)
@@ -168,6 +173,12 @@ def run_training(
     except OSError as fault:
         raise ConfigError(f"{work} cannot be made ({fault.strerror}); choose another --work") from fault
     begun = time.monotonic()
+    refused: list[str] = []
+
+    def on_refused(reason: str) -> None:
+        typer.echo(f"ptycholive: {reason}; it is left out", err=True)
+        refused.append(reason)
+
     with _stopped_by_signals() as is_stopped:
         trainer = Trainer(
             configs,
@@ -175,6 +186,7 @@ def run_training(
             should_stop=is_stopped,
             is_compiled=options.is_compiled,
             read=reader(options, configs.data_config.nphotons),
+            on_refused=on_refused,
         )
         try:
             model = train(trainer, list(paths))
@@ -187,6 +199,8 @@ def run_training(
     digest = model.save(output)
     shutil.rmtree(work / STORE, ignore_errors=True)
     _say(output, digest, model, trainer, time.monotonic() - begun, as_json=as_json)
+    if refused:
+        raise typer.Exit(REFUSED)
 
 
 def _say(output: Path, digest: str, model: PtychoModel, trainer: Trainer, seconds: float, *, as_json: bool) -> None:
@@ -210,9 +224,18 @@ def _say(output: Path, digest: str, model: PtychoModel, trainer: Trainer, second
     typer.echo(f"{output}: {summary['epochs']} epochs of {summary['groups']} groups in {seconds:.0f} s; {losses}")
 
 
-def first_side_px(path: Path, options: TrainingOptions) -> int:
-    """Return the side of the patterns in a file."""
-    return int(reader(options, DataConfig().nphotons)(path).amplitude.shape[-1])
+def first_side_px(paths: Sequence[Path], options: TrainingOptions) -> int:
+    """Return the side of the patterns in the first file that can be read."""
+    read = reader(options, DataConfig().nphotons)
+    faults: list[ReconstructionError] = []
+    for path in paths:
+        try:
+            return int(read(path).amplitude.shape[-1])
+        except ReconstructionError as fault:
+            faults.append(fault)
+    if len(faults) == 1:
+        raise faults[0]
+    raise FileFormatError(f"none of {len(paths)} files can be trained on: {'; '.join(map(str, faults))}")
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from daemon.files.doubts import doubt, note
 from daemon.files.live_group import origin_pair
 from daemon.files.scan import ScanFile, probe_modes
 from daemon.files.shapes import Frames, frames_in_line, in_any_frame, vectors
+from ptychopinn.contract.no_data import photons
 from ptychopinn.contract.training_export import Dialect, TrainingScan, write_training_file
 from ptychopinn.contract.training_rules import domain_of, quantum_of_roots, scans_in
 from ptychopinn.errors import FileFormatError, GeometryError
@@ -131,11 +132,9 @@ _OPTICS = ("photon_energy_eV", "detector_distance_m", "detector_pixel_size_m", "
 
 def _stated_photons(archive: NpzFile, amplitude: NDArray[Any], keys: set[str]) -> NDArray[Any]:
     """Return photons in the number type that they had before their roots were taken."""
-    photons = np.square(amplitude.astype(np.float64) * float(archive["photon_scale"]))
     dtype = np.dtype(str(archive["photons_dtype"])) if "photons_dtype" in keys else np.dtype(np.float32)
-    if dtype.kind not in "uif":
-        raise TypeError(f"photons_dtype is {dtype}")
-    return (np.rint(photons) if dtype.kind in "ui" else photons).astype(dtype)
+    no_data = archive["no_data"].astype(bool) if "no_data" in keys else None
+    return photons(amplitude, float(archive["photon_scale"]), dtype, no_data)
 
 
 def _indexes(archive: NpzFile, keys: set[str], frames: int) -> NDArray[np.int64]:

@@ -2,7 +2,8 @@
 
 ``diffraction`` (PtychoPINN) holds sqrt(photons); ``diff3d`` (Ptychodus) the photons as they are. Coordinates are in the
 object's own frame, x before y; ``coords_relative`` is centre minus position. Roots of photons are float32 where their
-squares give back the photons exactly, else float64.
+squares give back the photons exactly, else float64, and 0 where there are no data: ``bad_pixels`` says where that is so in
+every frame, ``no_data`` where in some.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.atomic import atomic_path
+from ptychopinn.contract.no_data import marks, roots
 from ptychopinn.errors import GeometryError
 from ptychopinn.scan_check import check_extent
 
 Dialect = Literal["diffraction", "diff3d"]
-EXACT_FLOAT32 = 1 << 22
-"""Whole numbers up to here come back from their float32 roots."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,8 +88,12 @@ def write_training_file(path: Path, scan: TrainingScan, dialect: Dialect = "diff
         "object_origin_px": origin,
         **scan.extras,
     }
-    if scan.mask is not None:
-        values["bad_pixels"] = scan.mask
+    always, some = marks(scan.counts)
+    bad = always if scan.mask is None or always is None else always | scan.mask
+    if bad is not None or scan.mask is not None:
+        values["bad_pixels"] = scan.mask if bad is None else bad
+    if some is not None and dialect == "diffraction":
+        values["no_data"] = some
     with atomic_path(path) as part, part.open("xb") as stream:
         np.savez_compressed(stream, **values)
 
@@ -105,13 +109,7 @@ def group_coordinates(positions_px: NDArray[np.float64], members: NDArray[np.int
 def _patterns(counts: NDArray[Any], dialect: Dialect) -> dict[str, Any]:
     if dialect == "diff3d":
         return {"diff3d": counts}
-    is_small = counts.dtype.kind in "ui" and counts.max(initial=0) <= EXACT_FLOAT32
-    roots = np.sqrt(np.maximum(counts, 0), dtype=np.float64)
-    return {
-        "diffraction": roots.astype(np.float32) if is_small else roots,
-        "photon_scale": 1.0,
-        "photons_dtype": counts.dtype.str,
-    }
+    return {"diffraction": roots(counts), "photon_scale": 1.0, "photons_dtype": counts.dtype.str}
 
 
 def _object(scan: TrainingScan) -> tuple[NDArray[np.float64], NDArray[np.complex64]]:

@@ -96,11 +96,3 @@ class Experiment:
         if 1 / UNIT_RATIO < energy / brightest < UNIT_RATIO:
             return self
         return replace(self, probe=(self.probe * (brightest / energy) ** 0.5).astype(np.complex64))
-
-
-def amplitude_of(counts: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Return sqrt(counts) float32; -1 where counts are negative or not finite."""
-    values = torch.from_numpy(np.array(counts, dtype=np.float32, order="C"))
-    values.sqrt_().nan_to_num_(nan=-1.0, posinf=-1.0)
-    found: NDArray[np.float32] = values.numpy()
-    return found

@@ -37,11 +37,13 @@ def share_store(
     data: DataConfig,
     training: TrainingConfig,
     *,
+    is_lenient: bool = False,
     wait_s: float = 600.0,
 ) -> str:
     """Have the store of some scans in ``folder``; return the identity of its data and settings.
 
-    The first process builds it unless it is there already, all others wait for it.
+    The first process builds it unless it is there already, all others wait for it. ``is_lenient``: scans that cannot be used
+    are left out, and the store says why.
 
     Raises
     ------
@@ -53,7 +55,8 @@ def share_store(
     is_first = own_rank() == 0
     while not _is_there(folder, wanted):
         if is_first:
-            build_store(folder, _scans(sources, read), data, training, wanted)
+            refused: list[ReconstructionError] | None = [] if is_lenient else None
+            build_store(folder, _scans(sources, read, refused), data, training, wanted, refused)
         elif time.monotonic() > end:
             raise ReconstructionError(f"{folder}: the first process did not build the data set within {wait_s:g} s")
         else:
@@ -61,9 +64,16 @@ def share_store(
     return wanted
 
 
-def _scans(sources: Sequence[Source], read: Read) -> Iterator[Experiment]:
+def _scans(sources: Sequence[Source], read: Read, refused: list[ReconstructionError] | None) -> Iterator[Experiment]:
     for source in sources:
-        yield source if isinstance(source, Experiment) else read(source)
+        try:
+            found = source if isinstance(source, Experiment) else read(source)
+        except ReconstructionError as fault:
+            if refused is None:
+                raise
+            refused.append(fault)
+        else:
+            yield found
 
 
 def _is_there(folder: Path, identity: str) -> bool:

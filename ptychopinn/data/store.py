@@ -24,7 +24,7 @@ from ptychopinn.configs import DataConfig, TrainingConfig
 from ptychopinn.data.experiment import Experiment
 from ptychopinn.data.gather import Frames
 from ptychopinn.data.grouping import draw_groups
-from ptychopinn.errors import FileFormatError, GeometryError, ProbeMismatchError
+from ptychopinn.errors import FileFormatError, GeometryError, ProbeMismatchError, ReconstructionError
 from ptychopinn.scan_check import check_extent, check_light
 
 SCHEMA_VERSION = 1
@@ -32,7 +32,12 @@ ABOUT = "store.json"
 
 
 def build_store(
-    folder: Path, scans: Iterable[Experiment], data: DataConfig, training: TrainingConfig, identity: str = ""
+    folder: Path,
+    scans: Iterable[Experiment],
+    data: DataConfig,
+    training: TrainingConfig,
+    identity: str = "",
+    refused: list[ReconstructionError] | None = None,
 ) -> None:
     """Write the data set of some scans, in place of one that is there.
 
@@ -40,6 +45,8 @@ def build_store(
     ----------
     identity
         Text that says what the store was made from.
+    refused
+        Where the faults of scans go, which are left out then; None: the first one is raised.
 
     Raises
     ------
@@ -49,12 +56,16 @@ def build_store(
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
-        about = [_write(part / f"{number:03d}", scan, data, training, number) for number, scan in enumerate(scans)]
-        if not about:
-            raise GeometryError("there is no scan to train on; give one at least")
+        about = _write_all(part, scans, data, training, refused)
         part.joinpath(ABOUT).write_text(
             json.dumps(
-                {"schema_version": SCHEMA_VERSION, "identity": identity, "experiments": about, "data": asdict(data)},
+                {
+                    "schema_version": SCHEMA_VERSION,
+                    "identity": identity,
+                    "experiments": about,
+                    "refused": [str(fault) for fault in refused or ()],
+                    "data": asdict(data),
+                },
                 indent=1,
             )
         )
@@ -62,6 +73,32 @@ def build_store(
         part.replace(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _write_all(
+    part: Path,
+    scans: Iterable[Experiment],
+    data: DataConfig,
+    training: TrainingConfig,
+    refused: list[ReconstructionError] | None,
+) -> list[dict[str, Any]]:
+    """Write each scan into a folder of its own; return what is to be known of them."""
+    about: list[dict[str, Any]] = []
+    for scan in scans:
+        folder = part / f"{len(about):03d}"
+        try:
+            about.append(_write(folder, scan, data, training, len(about)))
+        except ReconstructionError as fault:
+            if refused is None:
+                raise
+            refused.append(fault)
+            shutil.rmtree(folder, ignore_errors=True)
+    if not about:
+        if refused and len(refused) == 1:
+            raise refused[0]
+        reasons = "; ".join(map(str, refused or ())) or "give one at least"
+        raise GeometryError(f"there is no scan to train on: {reasons}")
+    return about
 
 
 def _write(folder: Path, scan: Experiment, data: DataConfig, training: TrainingConfig, number: int) -> dict[str, Any]:

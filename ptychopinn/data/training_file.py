@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import logging
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -17,9 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.contract.no_data import in_any_frame, lit_frames, squares
 from ptychopinn.contract.training_rules import domain_of, scans_in
-from ptychopinn.data.experiment import Experiment, amplitude_of
+from ptychopinn.data.experiment import Experiment
 from ptychopinn.errors import FileFormatError
+from ptychopinn.geometry import to_amplitude
+from ptychopinn.invalid_pixels import find_invalid, some_frames
+
+log = logging.getLogger(__name__)
 
 
 def training_files(paths: Iterable[Path | str]) -> list[Path]:
@@ -67,25 +73,57 @@ def _experiment(archive: Mapping[str, Any], path: Path, nphotons: float) -> Expe
             f"{path}: lacks {', '.join(missing)}; see the data contract for the keys of training files"
         )
     positions = _points(archive, path, "xcoords", "ycoords")
-    patterns = _frames_first(np.asarray(archive["diff3d" if "diff3d" in archive else "diffraction"]), len(positions))
-    if patterns.ndim != 3 or patterns.dtype.kind not in "uif":
+    key = "diff3d" if "diff3d" in archive else "diffraction"
+    patterns = _frames_first(np.asarray(archive[key]), len(positions))
+    if patterns.ndim != 3 or patterns.dtype.kind not in "uif" or not patterns.size:
         raise FileFormatError(f"{path}: patterns are {patterns.dtype} {patterns.shape}; write real (n, N, N)")
     frames = len(patterns)
-    if len(positions) < frames:
-        raise FileFormatError(f"{path}: holds {frames} frames but {len(positions)} positions; write one for each frame")
-    amplitude = amplitude_of(patterns) if _are_counts(archive, patterns) else _in_photons(patterns, nphotons)
-    if "bad_pixels" in archive:
-        amplitude[:, np.asarray(archive["bad_pixels"], dtype=bool)] = -1
+    amplitude = _amplitude(archive, path, patterns, nphotons)
+    kept = _usable(amplitude, positions, path)
     has_start = "xcoords_start" in archive and "ycoords_start" in archive
+    index = scans_in(archive["scan_index"], frames) if "scan_index" in archive else None
     return Experiment(
         name=path.name,
-        amplitude=amplitude,
-        positions_px=positions[:frames],
+        amplitude=amplitude if len(kept) == frames else amplitude[kept],
+        positions_px=positions[kept],
         probe=_modes(np.asarray(archive["probeGuess"])),
-        start_px=_points(archive, path, "xcoords_start", "ycoords_start")[:frames] if has_start else None,
+        start_px=_points(archive, path, "xcoords_start", "ycoords_start")[kept] if has_start else None,
         object=_truth(np.asarray(archive["objectGuess"])) if "objectGuess" in archive else None,
-        scan_index=scans_in(archive["scan_index"], frames) if "scan_index" in archive else None,
+        scan_index=None if index is None else index[kept],
     )
+
+
+def _amplitude(archive: Mapping[str, Any], path: Path, patterns: NDArray[Any], nphotons: float) -> NDArray[np.float32]:
+    """Return sqrt(photons), -1 where :mod:`ptychopinn.invalid_pixels` or the file finds no data."""
+    are_counts = _are_counts(archive, patterns)
+    mask = in_any_frame(np.asarray(archive["bad_pixels"], dtype=bool)) if "bad_pixels" in archive else None
+    if mask is not None and mask.shape != patterns.shape[1:]:
+        raise FileFormatError(
+            f"{path}: the mask is {mask.shape} but frames are {patterns.shape[1:]}; write one mask of a frame's shape"
+        )
+    few = patterns[some_frames(len(patterns))]
+    found = find_invalid(few if are_counts else squares(few), mask)
+    bad = found.bad if mask is None else found.bad | mask
+    if are_counts:
+        return to_amplitude(patterns, found.of(patterns) | bad if found.marks else bad)
+    if "no_data" in archive:
+        bad = bad | np.asarray(archive["no_data"], dtype=bool)
+    scale = float(archive["photon_scale"]) if "photon_scale" in archive else None
+    return _in_photons(patterns, bad, nphotons, scale)
+
+
+def _usable(amplitude: NDArray[np.float32], positions: NDArray[np.float64], path: Path) -> NDArray[np.int64]:
+    """Return the frames that have a position and, unless counts are few, a photon."""
+    known = np.zeros(len(amplitude), dtype=bool)
+    known[: len(positions)] = np.isfinite(positions[: len(amplitude)]).all(axis=1)
+    if not known.any():
+        raise FileFormatError(f"{path}: no frame has a position; write one finite pair for each")
+    kept = known & lit_frames(amplitude)
+    if not kept.all():
+        log.warning(
+            "%s: %d of %d frames without a position or any photon are left out", path, int((~kept).sum()), len(kept)
+        )
+    return np.flatnonzero(kept)
 
 
 def _are_counts(archive: Mapping[str, Any], patterns: NDArray[Any]) -> bool:
@@ -103,17 +141,25 @@ def _points(archive: Mapping[str, Any], path: Path, x_key: str, y_key: str) -> N
 
 
 def _frames_first(patterns: NDArray[Any], positions: int) -> NDArray[Any]:
+    """Return patterns as ``(n, N, N)``: frames that stand last come first, a raster's rows follow each other."""
     shape = patterns.shape
+    if len(shape) > 3:
+        return patterns.reshape(-1, *shape[-2:])
     is_last = len(shape) == 3 and shape[0] == shape[1] != shape[2] and shape[0] != positions
     return np.moveaxis(patterns, -1, 0) if is_last else patterns
 
 
-def _in_photons(patterns: NDArray[Any], nphotons: float) -> NDArray[np.float32]:
+def _in_photons(
+    patterns: NDArray[Any], bad: NDArray[np.bool_], nphotons: float, scale: float | None
+) -> NDArray[np.float32]:
+    """Return amplitudes times a scale, or with ``nphotons`` photons a frame where it is not known; -1 = no data."""
     values = np.array(patterns, dtype=np.float32, order="C")
-    flat = np.nan_to_num(values.ravel(), nan=0.0, posinf=0.0, neginf=0.0)
-    energy = float(np.maximum(flat, 0, out=flat) @ flat) / max(1, len(values))
-    values *= (nphotons / energy) ** 0.5 if energy > 0 else 1.0
-    values[~(np.isfinite(values) & (values >= 0))] = -1
+    values[~(np.isfinite(values) & (values >= 0)) | bad] = -1
+    if scale is None:
+        flat = np.maximum(values.ravel(), 0)
+        energy = float(flat @ flat) / max(1, len(values))
+        scale = (nphotons / energy) ** 0.5 if energy > 0 else 1.0
+    values[values > 0] *= scale
     return values
 
 

@@ -19,6 +19,7 @@ from ptychopinn.data.dataset import PtychoDataset
 from ptychopinn.data.experiment import Experiment
 from ptychopinn.data.loader import TensorDictLoader
 from ptychopinn.data.shared import Source, own_rank, share_store
+from ptychopinn.data.store import store_facts
 from ptychopinn.data.training_file import read_training_file, training_files
 from ptychopinn.device import choose_device
 from ptychopinn.errors import ConfigurationError, GeometryError
@@ -52,6 +53,8 @@ class Trainer:
         Whether the network's graph is compiled first, which needs a compiler and takes a minute.
     read
         Reads a file; by default training files (NPZ).
+    on_refused
+        Called with why a scan cannot be used, before the training of the others; None: the first such scan ends it.
 
     Raises
     ------
@@ -68,6 +71,7 @@ class Trainer:
         should_stop: Callable[[], bool] = lambda: False,
         is_compiled: bool = False,
         read: Callable[[Path], Experiment] | None = None,
+        on_refused: Callable[[str], object] | None = None,
     ) -> None:
         self.configs = ConfigManager(*configs.to_tuple()) if configs else ConfigManager()
         legacy.tell(self.configs)
@@ -77,6 +81,7 @@ class Trainer:
         self._is_compiled = is_compiled
         nphotons = self.configs.data_config.nphotons
         self._read = read or (lambda path: read_training_file(path, nphotons))
+        self._on_refused = on_refused
         self._folder = Path(self.configs.training_config.output_dir)
         self._uses_lightning = _uses_lightning(self.configs)
         self.history: list[Metrics] = []
@@ -140,7 +145,7 @@ class Trainer:
                 task.network,
                 model,
                 self.configs,
-                trained_on=[str(s.name) for s in sources],
+                trained_on=[str(one["name"]) for one in training.facts],
                 experiments=training.facts,
                 is_fine_tuned=is_frozen,
                 started_from=model.bundle.sha256,
@@ -158,7 +163,11 @@ class Trainer:
         if frames:
             data, read = neighbourhood_config(data, frames), _in_photons(self._read)
             sources = [s.with_photon_probe() if isinstance(s, Experiment) else s for s in sources]
-        identity = share_store(self._folder / STORE, sources, read, data, training)
+        store, on_refused = self._folder / STORE, self._on_refused
+        identity = share_store(store, sources, read, data, training, is_lenient=on_refused is not None)
+        if on_refused is not None and own_rank() == 0:
+            for reason in store_facts(store).get("refused", ()):
+                on_refused(reason)
         return json.dumps([identity, configs.to_dict()["model_config"], _course(configs), model.bundle.sha256])
 
     def _datasets(self) -> tuple[PtychoDataset, PtychoDataset | None]:
