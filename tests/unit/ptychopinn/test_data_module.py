@@ -26,7 +26,7 @@ from ptychopinn.data import (
     training_files,
 )
 from ptychopinn.data.shared import RANKS
-from ptychopinn.errors import FileFormatError, GeometryError, ProbeMismatchError, ReconstructionError
+from ptychopinn.errors import FileFormatError, ProbeMismatchError, ReconstructionError
 from ptychopinn.groups import GroupFrame
 from tests.support.training_scenes import grid_experiment
 
