@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from daemon.journal import pack
 from daemon.ledger import Entry, Kept, Ledger
@@ -29,6 +30,9 @@ TAKE_FRAMES = 512
 TICK_S = 0.05
 TURN_S = 0.02
 """A turn begins no sooner after the one before, unless much waits: each has the disk and the engine's lock wait for it."""
+
+BALLAST_BYTES = 64 << 10
+"""What a frame may keep in memory beside its own pixels: other channels, long headers."""
 
 HEADER_BYTES = 512
 POSITION_BYTES = 160
@@ -112,7 +116,7 @@ class Intake:
         except CodecError as fault:
             self._incoming.put(fault, HEADER_BYTES)
             return
-        for item in items:
+        for item in without_ballast(items, sum(map(len, parts))):
             if not isinstance(item, Position):
                 self._incoming.put(item, HEADER_BYTES + (item.nbytes if isinstance(item, EncodedFrame) else 0))
             elif self._options.use_frame_positions:
@@ -193,3 +197,12 @@ class Intake:
             frame = item.frame if isinstance(item, RawFrame) else item
             log.exception("scan %s, frame %d", frame.scan_id, frame.index)
             return CodecError("decode_error", f"a frame cannot be decoded: {fault}", frame.scan_id, frame.index)
+
+
+def without_ballast(items: Sequence[Entry | EncodedFrame | Position], message_bytes: int) -> Iterator[Any]:
+    """Yield what a message says; where most of its bytes are not needed, frames keep a copy of theirs alone."""
+    items = list(items)
+    needed = sum(item.nbytes for item in items if isinstance(item, EncodedFrame))
+    is_heavy = message_bytes - needed > max(needed, BALLAST_BYTES)
+    for item in items:
+        yield replace(item, payload=bytes(item.payload)) if is_heavy and isinstance(item, EncodedFrame) else item

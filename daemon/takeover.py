@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from daemon.errors import ConfigError
@@ -46,10 +48,11 @@ class FolderLocks:
         self._descriptors.append(descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _delete_parts(folder, _owner(descriptor))
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         except BlockingIOError:
-            owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "of unknown number"
+            owner = _owner(descriptor) or "of unknown number"
             raise ConfigError(
                 f"another daemon ({owner}) works in {folder}; stop it, or choose another folder in [output]"
             ) from None
@@ -60,6 +63,20 @@ class FolderLocks:
         """Give the folders back."""
         while self._descriptors:
             os.close(self._descriptors.pop())
+
+
+def _owner(descriptor: int) -> str:
+    return os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+
+
+def _delete_parts(folder: Path, owner: str) -> None:
+    """Delete the files that the daemon before was writing when it was killed; they never took their names."""
+    found = re.fullmatch(r"process (\d+) on (.+)", owner)
+    if found is None or found[2] != socket.gethostname():
+        return
+    for path in (*folder.glob(f".*.{found[1]}-*.part"), *folder.glob(f"*/.*.{found[1]}-*.part")):
+        with suppress(OSError):
+            path.unlink()
 
 
 def close_recorded(journal: Journal, book: ScanBook) -> None:

@@ -1,10 +1,10 @@
-"""Where each frame of a scan lies in its journal: eight bytes a frame, in pages, so that gaps cost nothing."""
+"""Where each frame of a scan lies in its journal: eight bytes a frame, in small pages, so that gaps cost little."""
 
 from __future__ import annotations
 
 from array import array
 
-_PAGE_BITS = 10
+_PAGE_BITS = 6
 _IN_PAGE = (1 << _PAGE_BITS) - 1
 _OFFSET_BITS = 40
 _EMPTY = array("q", [-1]) * (1 << _PAGE_BITS)

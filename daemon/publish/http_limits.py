@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 OnRefused = Callable[[str], None]
-LARGE = (".npy", ".png")
+LARGE = (".npy", ".png", "/picture", "/path")
 
 log = logging.getLogger(__name__)
 
@@ -118,13 +119,27 @@ def protocol_class(limits: HttpLimits, on_refused: OnRefused) -> type[asyncio.Pr
     """Return uvicorn's protocol with a bound on connections (``limit_concurrency`` would keep further ones open)."""
 
     class BoundedProtocol(H11Protocol):
+        made_s = 0.0
+
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            self.made_s = time.monotonic()
             if len(self.connections) > limits.max_connections:
                 on_refused("connections")
-                transport.abort()
+                _least_needed(self, self.connections).abort()
 
     return BoundedProtocol
+
+
+def _least_needed(newest: Any, connections: Iterable[Any]) -> asyncio.Transport:
+    """Return which connection has to go for the newest: the oldest that has never sent a request, else the newest.
+
+    So nobody is kept out by strangers who connect and say nothing.
+    """
+    silent = [c for c in connections if c is not newest and isinstance(c, H11Protocol) and c.cycle is None]
+    found: Any = min(silent, key=lambda c: c.made_s, default=newest)
+    transport: asyncio.Transport = found.transport
+    return transport
 
 
 @dataclass(slots=True)

@@ -112,6 +112,18 @@ def test_further_connections_are_closed_and_those_there_go_on() -> None:
         ask(stack.enter_context(dial(server)))
 
 
+def test_strangers_who_connect_and_say_nothing_keep_nobody_out() -> None:
+    refused = Refused()
+    with running(HttpLimits(max_connections=3), refused) as server, ExitStack() as stack:
+        asked = stack.enter_context(dial(server))
+        ask(asked)
+        silent = [stack.enter_context(dial(server)) for _ in range(2)]
+        ask(stack.enter_context(dial(server)))
+        assert is_ended(silent[0])
+        ask(asked)
+    assert refused == ["connections"]
+
+
 @pytest.mark.parametrize("sent", [b"", REQUEST, REQUEST + b"\r\n" + REQUEST], ids=["nothing", "half", "one and a half"])
 def test_who_does_not_finish_a_request_is_sent_away(sent: bytes) -> None:
     refused = Refused()

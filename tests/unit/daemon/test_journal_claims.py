@@ -152,3 +152,14 @@ def test_a_folder_is_kept_for_one_daemon(tmp_path: Path):
     FolderLocks(tmp_path / "elsewhere").release()  # was given back when the other could not be had
     first.release()
     FolderLocks(tmp_path, tmp_path / "journal").release()
+
+
+def test_what_a_killed_daemon_was_writing_is_deleted_and_what_others_write_is_not(tmp_path: Path):
+    FolderLocks(tmp_path).release()
+    (tmp_path / "S").mkdir()
+    mine, others = f".product.h5.{os.getpid()}-abcd.part", f".iterative.h5.{os.getpid() + 1}-abcd.part"
+    for folder in (tmp_path, tmp_path / "S"):
+        (folder / mine).touch()
+        (folder / others).touch()
+    FolderLocks(tmp_path).release()
+    assert {path.name for path in tmp_path.rglob("*.part")} == {others}
