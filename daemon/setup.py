@@ -41,8 +41,7 @@ from ptychopinn.bundle import Bundle, build_network, find_bundle, model_for, rea
 from ptychopinn.device import choose_device
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
 from ptychopinn.geometry import crop
-from ptychopinn.model import build_model
-from ptychopinn.model.network import LiftNet
+from ptychopinn.model import Lift
 from ptychopinn.physics import propagate
 from ptychopinn.precision import with_dtype
 from streams.codecs import CODECS, Codec
@@ -111,7 +110,7 @@ class Setup:
         return self._models_of(bundle, Path(name) if path is None else path), bundle
 
     def _models_of(self, bundle: Bundle | None, path: Path) -> Models:
-        quick = build_model("lift", self.probe, projections=self._config.model.projections)
+        quick = Lift(self.probe, projections=self._config.model.projections)
         if bundle is None:
             return Models(quick, None)
         model, refused = with_dtype(
@@ -120,7 +119,7 @@ class Setup:
         )
         if refused:
             log.warning("the model %s stays in float32: %s", bundle.name, refused)
-        return Models(quick, model) if isinstance(model, LiftNet) else Models(model, None)
+        return Models(quick, model) if model.can_look_again else Models(model, None)
 
     def optics_of(self, scan_id: str | None = None) -> ScanOptics:
         """Return the optics of a scan that has started, else what is known without a stream's header."""

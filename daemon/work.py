@@ -20,8 +20,6 @@ from ptychopinn.device import to_host
 from ptychopinn.groups import GroupBuilder, GroupFrame
 from ptychopinn.inference import rfactor_sums
 from ptychopinn.model import Model
-from ptychopinn.model.lift import Lift
-from ptychopinn.model.network import LiftNet
 from ptychopinn.mosaic import Mosaic
 from ptychopinn.refine import Refiner
 from ptychopinn.repaint import MOST_LOOKS, Predict, Repaint
@@ -37,12 +35,12 @@ class Models:
     """``quick`` always keeps up; ``sharp``, if there is one, shows frames while it does, and looks again."""
 
     quick: Model
-    sharp: LiftNet | None
+    sharp: Model | None
 
     @property
     def is_learned(self) -> bool:
         """Whether weights have a say, so that others may take their place."""
-        return self.sharp is not None or not isinstance(self.quick, Lift)
+        return self.sharp is not None or self.quick.is_learned
 
     def most_looks(self, gridsize: int) -> int:
         """Return how many looks a frame gets at most; groups of several hold their neighbours already."""

@@ -14,7 +14,7 @@ import json
 import os
 import struct
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,8 @@ from torch import Tensor
 
 from ptychopinn.atomic import write_atomically
 from ptychopinn.errors import FileFormatError, ProbeMismatchError, ReconstructionError
+from ptychopinn.model import ARCHITECTURES, Model, Network
 from ptychopinn.model.checkpoint_import import load_cnn
-from ptychopinn.model.cnn import Cnn, CnnOptions
-from ptychopinn.model.cnn_scaled import ScaledCnn
-from ptychopinn.model.network import CorrectionNet, LiftNet, channels_last
 
 SCHEMA_VERSION = 1
 SHIPPED = Path(__file__).parent / "bundles" / "lift.zip"
@@ -40,20 +38,6 @@ _UNREADABLE = (EOFError, OSError, RuntimeError, ValueError, struct.error, zipfil
 """What zipfile and json raise when a file is not what it says."""
 _WEIGHTS, _MANIFEST = "model.pth", "manifest.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-
-Network = CorrectionNet | Cnn
-ProbeModel = LiftNet | Cnn | ScaledCnn
-
-
-def _correction_net(**options: Any) -> Network:
-    return channels_last(CorrectionNet(**options))
-
-
-def _cnn(**options: Any) -> Network:
-    return Cnn(CnnOptions(**options))
-
-
-_ARCHITECTURES: dict[str, Callable[..., Network]] = {"lift-correction": _correction_net, "cnn": _cnn}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,9 +189,9 @@ def _checked_manifest(manifest: Any, path: Path) -> str:
             f"{path}: is of schema {version}, this program reads up to {SCHEMA_VERSION}; update the program"
         )
     architecture = manifest.get("architecture")
-    if not isinstance(architecture, str) or architecture not in _ARCHITECTURES:
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         raise FileFormatError(
-            f"{path}: its architecture {str(architecture)[:40]!r} is none of {', '.join(_ARCHITECTURES)}; "
+            f"{path}: its architecture {str(architecture)[:40]!r} is none of {', '.join(ARCHITECTURES)}; "
             "take a bundle of one of these"
         )
     return architecture
@@ -246,20 +230,19 @@ def build_network(bundle: Bundle, path: Path) -> Network:
     try:
         if not _is_modest(bundle.options):
             raise ValueError(f"an option is above {MAX_OPTION}")
-        build = _ARCHITECTURES[bundle.architecture]
+        build = ARCHITECTURES[bundle.architecture].build
         with torch.device("meta"):  # no memory for a network that the weights do not fill
             build(**bundle.options).load_state_dict(dict(bundle.weights), assign=True)
         network = build(**bundle.options)
         network.load_state_dict(dict(bundle.weights))
-        if isinstance(network, Cnn) and network.options.sees_counts and "rms_input_scale" in bundle.scaling:
-            network.input_scale_factor = float(bundle.scaling["rms_input_scale"])
+        network.use_scaling(bundle.scaling)
     except (TypeError, ValueError, RuntimeError, ReconstructionError) as fault:
         cause = str(fault).splitlines()[0]
         raise FileFormatError(f"{path}: its weights do not fit its architecture ({cause}); export it again") from fault
     return network.eval()
 
 
-def load_model(path: Path, probe: Tensor) -> tuple[ProbeModel, Bundle]:
+def load_model(path: Path, probe: Tensor) -> tuple[Model, Bundle]:
     """Return the model of a bundle for a probe ``(modes, N, N)``, and the bundle.
 
     Raises
@@ -271,7 +254,7 @@ def load_model(path: Path, probe: Tensor) -> tuple[ProbeModel, Bundle]:
     return model_for(build_network(bundle, path), bundle, path, probe), bundle
 
 
-def model_for(network: Network, bundle: Bundle, path: Path, probe: Tensor, gridsize: int | None = 1) -> ProbeModel:
+def model_for(network: Network, bundle: Bundle, path: Path, probe: Tensor, gridsize: int | None = 1) -> Model:
     """Return a bundle's network ready for the frames of a probe, single ones or groups, on the probe's device.
 
     Patches are in photon units, where an empty object is 1.
@@ -287,19 +270,17 @@ def model_for(network: Network, bundle: Bundle, path: Path, probe: Tensor, grids
         If it was made for patterns of another size, or for groups of other than ``gridsize`` squared frames or one.
     """
     network = network.to(probe.device)
-    if isinstance(network, CorrectionNet):
-        return LiftNet(probe, network, bundle.projections)
-    options, side = network.options, probe.shape[-1]
-    if options.size_px != side:
+    side = probe.shape[-1]
+    if network.size_px not in (None, side):
         raise ProbeMismatchError(
-            f"{path}: the network takes patterns of {options.size_px} px but the probe is {side} px; crop to that size"
+            f"{path}: the network takes patterns of {network.size_px} px but the probe is {side} px; crop to that size"
         )
-    if gridsize is not None and options.members not in (1, gridsize**2):
+    if gridsize is not None and network.members not in (1, gridsize**2):
         raise FileFormatError(
-            f"{path}: the network takes groups of {options.members} frames; here one for single frames is needed"
+            f"{path}: the network takes groups of {network.members} frames; here one for single frames is needed"
             ", or gridsize = 2"
         )
-    return ScaledCnn(network, probe, bundle.part_scales) if bundle.has_own_scale else network
+    return ARCHITECTURES[bundle.architecture].for_probe(network, probe, bundle)
 
 
 def _member(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> bytes:

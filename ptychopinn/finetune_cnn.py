@@ -28,7 +28,7 @@ from ptychopinn.model.cnn_options import CnnOptions, PhysicsOptions
 from ptychopinn.replay import KeptFrame, Key, ReplayBuffer
 from ptychopinn.scaling import normalise_probe, soft_probe_mask
 from ptychopinn.stages import Stages
-from ptychopinn.trainer.freeze import act_alone, freeze_encoder, set_training
+from ptychopinn.trainer.freeze import freeze_encoder, set_training
 from ptychopinn.trainer.networks import with_physics
 from ptychopinn.trainer.task import GroupTask
 from ptychopinn.tuner import FinetuneOptions, Tuner
@@ -84,7 +84,7 @@ class CnnTuner(Tuner[TrainableCnn]):
         for part in network.modules():
             if isinstance(part, nn.BatchNorm2d):
                 part.eval()
-        act_alone(network)
+        network.use_acting_weights_only()
         freeze_encoder(network)
         network.forward_model.requires_grad_(False)
 

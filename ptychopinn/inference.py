@@ -16,11 +16,6 @@ from torch import Tensor
 from ptychopinn.device import frames_at_once
 from ptychopinn.errors import GeometryError
 from ptychopinn.model import Model
-from ptychopinn.model.cnn import Cnn
-from ptychopinn.model.cnn_scaled import ScaledCnn
-from ptychopinn.model.lift import Lift
-from ptychopinn.model.network import LiftNet, look
-from ptychopinn.model.optics import Optics
 from ptychopinn.mosaic import Mosaic
 from ptychopinn.physics import rfactor_parts
 from ptychopinn.refine import Refiner
@@ -100,12 +95,12 @@ def reconstruct(
     check_light(amplitude)
     weight = probe.abs().square().sum(0) if weight is None else weight
     weight = weight / weight.max()
-    groups = companions(positions_px, positions_px, members_of(model))
+    groups = companions(positions_px, positions_px, model.members)
     rfactors: list[float] = []
     before: Mosaic | None = None
     refused: dict[int, str] = {}
     kept = np.arange(len(amplitude))
-    for _ in range(looks if can_look_again(model) else 1):
+    for _ in range(looks if model.can_look_again else 1):
         mosaic = Mosaic(weight)
         for begin in range(0, len(kept), batch):
             part = kept[begin : begin + batch]
@@ -119,11 +114,6 @@ def reconstruct(
         rfactors.append(rfactor(probe, mosaic, amplitude[kept], positions_px[kept]))
         before = mosaic
     return Reconstruction(mosaic, rfactors, refused)
-
-
-def members_of(model: Model) -> int:
-    """Return how many frames of a group a model sees together."""
-    return model.options.members if isinstance(model, Cnn | ScaledCnn) else 1
 
 
 def companions(positions_px: NDArray[np.float64], around_px: NDArray[np.float64], members: int) -> NDArray[np.int64]:
@@ -149,11 +139,6 @@ def companions(positions_px: NDArray[np.float64], around_px: NDArray[np.float64]
     return found
 
 
-def can_look_again(model: Model) -> bool:
-    """Whether a model can start from the stitched neighbours."""
-    return isinstance(model, LiftNet | Lift)
-
-
 def _predict(
     model: Model, amplitude: Tensor, positions_px: NDArray[np.float64], before: Mosaic | None, weight: Tensor
 ) -> Tensor:
@@ -162,12 +147,7 @@ def _predict(
         return model.predict(group)[:, 0]
     cuts = [before.surroundings(position, weight) for position in positions_px]
     starts, supports = (torch.stack(part) for part in zip(*cuts, strict=True))
-    if isinstance(model, LiftNet):
-        return model.predict(group, starts[:, None], supports[:, None])[:, 0]
-    if not isinstance(model, Lift):
-        raise TypeError(f"model {model.name} has no second look")
-    frames = torch.fft.ifftshift(amplitude[:, 0], dim=(-2, -1))[None]
-    return look(None, Optics(model.probe[None]), frames, starts[None], projections=model.projections)[0]
+    return model.predict(group, starts[:, None], supports[:, None])[:, 0]
 
 
 def rfactor(

@@ -17,7 +17,7 @@ from ptychopinn.data.experiment import Experiment
 from ptychopinn.data.training_file import read_training_file
 from ptychopinn.device import choose_device
 from ptychopinn.errors import ConfigurationError, GeometryError
-from ptychopinn.inference import choose_batch, companions, members_of, reconstruct, single_group
+from ptychopinn.inference import choose_batch, companions, reconstruct, single_group
 from ptychopinn.model import Model
 from ptychopinn.mosaic import Mosaic
 from ptychopinn.ptycho_model import PtychoModel, one_probe
@@ -77,7 +77,7 @@ class InferenceEngine:
                 f"images of shape {tuple(amplitude.shape)} do not fit a probe of {side} px; give (B, C, {side}, {side})"
             )
         model = self._model.for_probe(modes)
-        groups = amplitude if amplitude.shape[1] == members_of(model) else amplitude.flatten(0, 1)[:, None]
+        groups = amplitude if amplitude.shape[1] == model.members else amplitude.flatten(0, 1)[:, None]
         size = batch or self._batch(model, side)
         parts = [self._predicted(model, groups[begin : begin + size]) for begin in range(0, len(groups), size)]
         patches: NDArray[np.complex64] = torch.cat(parts).reshape(amplitude.shape).numpy()
@@ -155,7 +155,7 @@ class InferenceEngine:
         """
         modes = self._probe(probe)
         model, mosaic = self._model.for_probe(modes), Mosaic(self._weight(modes))
-        kept = _Kept(members_of(model), modes.shape[-1])
+        kept = _Kept(model.members, modes.shape[-1])
         total, refused = 0, dict[int, str]()
         for chunk in _chunks(frames, every):
             groups, places = kept.add(chunk)

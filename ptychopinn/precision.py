@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Literal
 
 import torch
 
 from ptychopinn.inference import single_group
-from ptychopinn.model import Model
-from ptychopinn.model.network import CorrectionNet, LiftNet
+from ptychopinn.model import Lift, Model
 from ptychopinn.physics import rfactor_parts
 from ptychopinn.simulate import Recipe, simulate_scan
 
@@ -33,13 +31,14 @@ def with_dtype(model: Model, dtype: Dtype) -> tuple[Model, str]:
     dtype
         ``auto``: bfloat16 on a CUDA device that has it, else float32, whose numbers are the same on every machine.
     """
-    wanted = _suited(model.probe.device) if dtype == "auto" and isinstance(model, LiftNet) else dtype
+    full = model.as_lift_network
+    wanted = _suited(full.probe.device) if dtype == "auto" and full is not None else dtype
     if wanted not in _TYPES:
         return model, ""
-    if not isinstance(model, LiftNet) or not isinstance(model.network, CorrectionNet):
+    if full is None:
         return model, f"a model {model.name} is float32 alone"
-    half = LiftNet(model.probe, copy.deepcopy(model.network).to(_TYPES[wanted]), model.projections)
-    before, after = _rfactors(model, half)
+    half = full.with_dtype(_TYPES[wanted])
+    before, after = _rfactors(full, half)
     if not abs(after - before) <= MOST_CHANGE * before:
         return model, f"in {wanted} R of simulated frames moves from {before:.4f} to {after:.4f}"
     return half, ""
@@ -51,7 +50,7 @@ def _suited(device: torch.device) -> str:
     )
 
 
-def _rfactors(*models: LiftNet) -> list[float]:
+def _rfactors(*models: Lift) -> list[float]:
     """Return each model's R of single frames of one simulated scan through their probe."""
     probe = models[0].probe
     counts = float(probe.abs().square().sum())
@@ -59,7 +58,7 @@ def _rfactors(*models: LiftNet) -> list[float]:
     lit, amplitude = scan.probe.to(probe.device), scan.amplitude.to(probe.device)
     found = []
     for model in models:
-        patches = LiftNet(lit, model.network, model.projections).predict(single_group(amplitude[:, None]))[:, 0]
+        patches = model.with_probe(lit).predict(single_group(amplitude[:, None]))[:, 0]
         misfit, total = rfactor_parts(lit, patches, amplitude)
         found.append(misfit / total)
     return found

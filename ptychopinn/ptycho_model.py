@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tensordict import TensorDict
 from torch import Tensor
 
 from ptychopinn import legacy
-from ptychopinn.bundle import Bundle, Network, build_network, model_for, read_model, write_bundle
+from ptychopinn.bundle import Bundle, build_network, model_for, read_model, write_bundle
 from ptychopinn.config_manager import SECTIONS, ConfigManager
 from ptychopinn.errors import ConfigurationError, FileFormatError, GeometryError
 from ptychopinn.mlflow_client import mlflow_client, one_line
-from ptychopinn.model import Model
+from ptychopinn.model import ARCHITECTURES, Model, Network
 from ptychopinn.model.cnn import Cnn
 from ptychopinn.model.cnn_config import cnn_options
 from ptychopinn.model.network import CorrectionNet, channels_last
@@ -118,16 +117,16 @@ class PtychoModel:
     @property
     def size_px(self) -> int | None:
         """Side of the patterns that the network takes; None: any."""
-        return None if isinstance(self._network, CorrectionNet) else self._network.options.size_px
+        return self._network.size_px
 
     @property
     def members(self) -> int:
         """Frames of a group that the network sees together."""
-        return 1 if isinstance(self._network, CorrectionNet) else self._network.options.members
+        return self._network.members
 
     def stated_configs(self) -> ConfigManager | None:
         """Return the configurations that the model was made with; None if they are not known or not of this workflow."""
-        if not isinstance(self._network, Cnn) or not any(self.bundle.configs.values()):
+        if self.size_px is None or not any(self.bundle.configs.values()):
             return None
         try:
             return ConfigManager.from_foreign(self.bundle.configs)
@@ -156,11 +155,8 @@ class PtychoModel:
         units, and ``positions`` ``(B, C, 1, 2)`` [y, x] pixels relative to the group's centre let the members of a group
         see each other. A cnn uses neither positions nor probe, and its patches have the scale of its training.
         """
-        if not isinstance(self._network, CorrectionNet):
-            return self._network.forward_predict(images, positions, probe, input_scale_factor)
-        scaled = torch.where(images < 0, images, images * input_scale_factor)
-        group = TensorDict({"images": scaled, "coords_relative": positions}, batch_size=[len(images)])
-        return self.for_probe(probe).predict(group)
+        forward_predict = ARCHITECTURES[self.bundle.architecture].forward_predict
+        return forward_predict(self._network, self.for_probe, images, positions, probe, input_scale_factor)
 
 
 def one_probe(probe: Tensor) -> Tensor:

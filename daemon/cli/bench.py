@@ -35,7 +35,7 @@ from ptychopinn.bundle import find_bundle, load_model
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.groups import GroupBuilder, GroupFrame
 from ptychopinn.inference import choose_batch, single_group
-from ptychopinn.model import build_model
+from ptychopinn.model import Lift
 from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.mosaic import Mosaic
 from ptychopinn.precision import with_dtype
@@ -159,7 +159,7 @@ def measure_lift() -> Measurement:
     _, probe, amplitude, positions = _scan()
     frames = [GroupFrame(i, amplitude[i], tuple(positions[i])) for i in range(BATCH)]
     (group,) = GroupBuilder(1, 64.0, probe.device).add(frames)
-    models = [build_model("lift", probe, projections=k) for k in (1, 2, 4)]
+    models = [Lift(probe, projections=k) for k in (1, 2, 4)]
     seconds = best_seconds(*(lambda m=m: [m.predict(group) for _ in range(4)] for m in models))
     return {f"frames_per_s_k{k}": 4 * BATCH / s for k, s in zip((1, 2, 4), seconds, strict=True)}
 

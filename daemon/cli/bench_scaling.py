@@ -29,7 +29,7 @@ from daemon.ledger import Ledger, LedgerEvents, LedgerOptions
 from daemon.metrics import Metrics
 from daemon.preprocess import Preprocess, PreprocessOptions
 from daemon.work import EngineOptions, Models
-from ptychopinn.model import build_model
+from ptychopinn.model import Lift
 from streams.codecs import CODECS
 from streams.frame import PositionM, ScanStart
 from streams.join import Join
@@ -104,7 +104,7 @@ def _chain(folder: Path) -> Iterator[_Chain]:
         on_checkpoint=lambda _: None,
         frames_received=lambda scan_id: ledger.verdict(scan_id).received,
     )
-    models = Models(build_model("lift", probe, projections=2), None)
+    models = Models(Lift(probe, projections=2), None)
     engine = Engine(probe, models, options, metrics, events, Store(journal.has, journal.read))
     journal.start()
     engine.start()

@@ -27,8 +27,8 @@ from ptychopinn.bundle import find_bundle
 from ptychopinn.device import choose_device
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
 from ptychopinn.geometry import to_amplitude
-from ptychopinn.inference import Reconstruction, can_look_again, choose_batch, reconstruct, rfactor
-from ptychopinn.model import build_model
+from ptychopinn.inference import Reconstruction, choose_batch, reconstruct, rfactor
+from ptychopinn.model import Lift, Model
 from ptychopinn.physics import vacuum_counts
 from ptychopinn.precision import Dtype, with_dtype
 from ptychopinn.refine import Refiner
@@ -125,12 +125,13 @@ class _Predictor:
         probe, amplitude = (torch.from_numpy(a).to(self._device) for a in (found.probe, counts))
         bundle = None if self._model is None else self._model.bundle
         if self._model is None:
-            model, refused = build_model("lift", probe), ""
+            model: Model = Lift(probe)
+            refused = ""
         else:
             model, refused = with_dtype(self._model.for_probe(probe), options.dtype)
         if refused:
             typer.echo(f"{path}: the model stays in float32: {refused}", err=True)
-        looks = options.looks if can_look_again(model) else 1
+        looks = options.looks if model.can_look_again else 1
         batch = self._batches.get(found.probe.shape) or choose_batch(model, probe.shape[-1], self._device)
         self._batches[found.probe.shape] = batch
         begun = time.monotonic()

@@ -14,14 +14,16 @@ import time
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from daemon.engines.parent import end_with_parent
-from ptychopinn.bundle import Bundle, Network, build_network
+from ptychopinn.bundle import Bundle, build_network
 from ptychopinn.finetune import FineTuner
 from ptychopinn.finetune_cnn import CnnTuner
+from ptychopinn.model import Network
+from ptychopinn.model.cnn import Cnn
 from ptychopinn.model.network import CorrectionNet
 from ptychopinn.replay import KeptFrame, ReplayBuffer
 from ptychopinn.tuner import FinetuneOptions, Tuner
@@ -101,9 +103,9 @@ class _Work:
         options, model = self._options, self._options.model
         probe = torch.from_numpy(options.probe).to(options.device)
         network = self._network(options.weights)
-        if isinstance(network, CorrectionNet):
-            return FineTuner(network, probe, self._buffer, options.finetune)
-        return CnnTuner(network, probe, self._buffer, options.finetune, model.configs, model.scaling)
+        if network.uses_projections:
+            return FineTuner(cast(CorrectionNet, network), probe, self._buffer, options.finetune)
+        return CnnTuner(cast(Cnn, network), probe, self._buffer, options.finetune, model.configs, model.scaling)
 
     def _network(self, weights: dict[str, Any]) -> Network:
         tensors = {name: torch.from_numpy(value) for name, value in weights.items()}

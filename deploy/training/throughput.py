@@ -23,7 +23,7 @@ from ptychopinn.model.cnn_config import cnn_options, physics_options
 from ptychopinn.scaling import normalise_probe
 from ptychopinn.simulate import Recipe, simulate_scan
 from ptychopinn.stages import Stages
-from ptychopinn.trainer.freeze import act_alone, freeze_encoder, set_training
+from ptychopinn.trainer.freeze import freeze_encoder, set_training
 from ptychopinn.trainer.optimise import make_optimiser
 from ptychopinn.trainer.task import GroupTask, Moment
 
@@ -53,7 +53,7 @@ def measure(*, is_frozen: bool, is_compiled: bool, steps: int) -> dict[str, floa
         physics_options(configs.data_config, configs.model_config),
     )
     task = GroupTask(network, configs.model_config, Stages())
-    act_alone(network)
+    network.use_acting_weights_only()
     if is_frozen:
         freeze_encoder(network)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -15,6 +15,7 @@ Parameters carry the names that published checkpoints use, so those load (:mod:`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from ptychopinn.errors import GeometryError, ReconstructionError
+from ptychopinn.model.base import Network
 from ptychopinn.model.cnn_coder import Autoencoder
 from ptychopinn.model.cnn_forward import ForwardModel
 from ptychopinn.model.cnn_options import CnnOptions, PhysicsOptions
@@ -31,16 +33,22 @@ from ptychopinn.scaling import count_factor, rms_factor
 __all__ = ["TRAINER_PREFIX", "Cnn", "CnnOptions", "PhysicsOptions", "TrainableCnn"]
 
 TRAINER_PREFIX = "model."
+PHYSICS_PREFIX = "forward_model."
+IDLE = "attention_blocks."
+"""Weights that checkpoints hold and nothing applies."""
 
 
-class Cnn(nn.Module):
+class Cnn(Network):
     """The network: scaled patterns ``(B, C, N, N)`` float32 to complex patches ``(B, C, N, N)``.
 
     ``input_scale_factor`` is the factor of the images in its training scan, for :meth:`predict`. While it is None each
     group gets its own, so answers do not depend on the batch either way.
     """
 
-    name = "cnn"
+    name = architecture_name = "cnn"
+    can_look_again = False
+    is_learned = True
+    as_lift_network = None
 
     def __init__(self, options: CnnOptions) -> None:
         super().__init__()
@@ -53,6 +61,36 @@ class Cnn(nn.Module):
     def architecture(self) -> dict[str, Any]:
         """Options as plain data."""
         return asdict(self.options)
+
+    @property
+    def size_px(self) -> int:
+        """Side of the patterns that it takes."""
+        return self.options.size_px
+
+    @property
+    def members(self) -> int:
+        """Frames of a group that it sees together."""
+        return self.options.members
+
+    @property
+    def main_part(self) -> nn.Module:
+        """The part whose graph is compiled."""
+        return self.autoencoder
+
+    def encoder_parts(self) -> list[nn.Module]:
+        """Return the parts that make its encoder."""
+        return [self.autoencoder.encoder]
+
+    def use_acting_weights_only(self, *, has_trained_scales: bool = True) -> None:
+        """Leave weights without gradients that checkpoints hold and nothing applies: idle attention."""
+        for name, parameter in self.named_parameters():
+            if IDLE in name:
+                parameter.requires_grad_(False)
+
+    def use_scaling(self, scaling: Mapping[str, Any]) -> None:
+        """Take the input scale of its training, in the count regime."""
+        if self.options.sees_counts and "rms_input_scale" in scaling:
+            self.input_scale_factor = float(scaling["rms_input_scale"])
 
     def parts(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two real parts of the patches: amplitude and phase, or real and imaginary part.
@@ -95,7 +133,7 @@ class Cnn(nn.Module):
         fixed = self.options.log_input_scale
         return input_scale_factor if fixed is None else torch.full_like(input_scale_factor, fixed).exp()
 
-    def predict(self, group: TensorDict) -> Tensor:
+    def predict(self, group: TensorDict, start: Tensor | None = None, support: Tensor | None = None) -> Tensor:
         """Return patches ``(B, C, N, N)`` complex64 for ``images (B, C, N, N)``, amplitudes, -1 = no data.
 
         A single frame is shown to a network for four as four of the same; a network for single frames sees the members
@@ -106,6 +144,7 @@ class Cnn(nn.Module):
         GeometryError
             If the frames are not of the network's size, or their number in a group is neither 1 nor the network's.
         """
+        del start, support  # it cannot look again
         amplitude: Tensor = group["images"]
         members, channels = amplitude.shape[1], self.options.members
         self._check(amplitude)
@@ -167,3 +206,18 @@ class TrainableCnn(Cnn):
         network.input_scale_factor = self.input_scale_factor
         network.autoencoder = self.autoencoder
         return network.train(self.training)
+
+    def use_acting_weights_only(self, *, has_trained_scales: bool = True) -> None:
+        """Leave weights without gradients that nothing applies: idle attention, and the scales of the other regime."""
+        super().use_acting_weights_only()
+        if not self.options.has_attention and self.options.idle_encoder_attention:
+            for block in self.autoencoder.encoder.blocks:
+                block.attention.requires_grad_(False)
+        model = self.forward_model
+        model.rect_scaler.requires_grad_(self.physics.regime == "counts" and has_trained_scales)
+        for scale in (model.alpha, model.beta):
+            scale.requires_grad_(self.physics.has_trained_scale and self.physics.regime == "amplitude")
+
+    def trained_scaling(self) -> dict[str, Any]:
+        """Return the trained scales of its physics."""
+        return {k: v.tolist() for k, v in self.state_dict().items() if k.startswith(PHYSICS_PREFIX)}

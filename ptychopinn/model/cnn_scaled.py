@@ -22,17 +22,26 @@ class ScaledCnn:
     """The model for a probe ``(modes, N, N)`` complex64 in photon units; ``parts`` scales real and imaginary part."""
 
     name = "cnn"
+    can_look_again = False
+    is_learned = True
+    as_lift_network = None
 
     def __init__(self, network: Cnn, probe: Tensor, parts: tuple[float, float] = (1.0, 1.0)) -> None:
         self._network, self._probe, self._parts = network, probe, parts
+
+    @property
+    def members(self) -> int:
+        """Frames of a group that it sees together."""
+        return self._network.members
 
     @property
     def options(self) -> CnnOptions:
         """The network's form."""
         return self._network.options
 
-    def predict(self, group: TensorDict) -> Tensor:
+    def predict(self, group: TensorDict, start: Tensor | None = None, support: Tensor | None = None) -> Tensor:
         """Return patches ``(B, C, N, N)`` complex64 for ``images (B, C, N, N)``, amplitudes, -1 = no data."""
+        del start, support  # it cannot look again
         images: Tensor = group["images"]
         with torch.inference_mode():
             patches = self._network.predict(group)

@@ -1,94 +1,87 @@
-r"""Lift: plain projections that start from an empty object, the probe given as data.
+"""The model ``lift``: plain projections through the known probe, and where there is one, the correction network.
 
-From the measured amplitude a and the probe modes :math:`P_m`, repeat
-
-    Y_m = F(P_m O);   O <- O + sum_m P_m^* (F^-1(a Y_m / sqrt(sum |Y|^2)) - P_m O) / (sum_m |P_m|^2 + eps max)
-
-The first Y is F(P): it does not depend on the frame, so k projections cost 2k - 1 transforms. Pixels without data keep
-their computed amplitude. In a group of several frames the patches are merged by their |P|^2 on the group's common
-region after each projection but the last, which is the overlap constraint within the group.
+Without a network it is physics alone. :func:`ptychopinn.model.network.look` says what one look computes.
 """
 
 from __future__ import annotations
 
+import copy
+from functools import partial
+
 import torch
 from tensordict import TensorDict
-from torch import Tensor
+from torch import Tensor, nn
 
-from ptychopinn.device import frames_at_once
+from ptychopinn.device import Replayed, frames_at_once
+from ptychopinn.model.network import look, stitched_start
+from ptychopinn.model.optics import Optics
+from ptychopinn.model.overlap import Overlap
 
 
 class Lift:
-    """The lift for one probe ``(modes, N, N)`` complex64, photon units."""
+    """The lift for one probe ``(modes, N, N)`` complex64 in the fixed gauge, photon units.
+
+    Parameters
+    ----------
+    network
+        A :class:`ptychopinn.model.network.CorrectionNet`; None: the projections alone.
+    projections
+        Projections of a look.
+    """
 
     name = "lift"
+    members = 1
+    can_look_again = True
 
-    def __init__(self, probe: Tensor, projections: int = 2, epsilon: float = 0.02) -> None:
+    def __init__(self, probe: Tensor, network: nn.Module | None = None, projections: int = 2) -> None:
         self.probe = probe
+        self.optics = Optics(probe[None])
+        self.network = network
         self.projections = projections
-        self.weight = probe.abs().square().sum(0)
-        self._step = probe.conj() / (self.weight + epsilon * self.weight.max())
-        far = torch.fft.fft2(probe, norm="ortho")
-        self._far_of_probe = far
-        self._direction_of_probe = far / far.abs().square().sum(0).sqrt().clamp_min(1e-12)
-        self._magnitude_of_probe = far.abs().square().sum(0).sqrt()
+        self._at_once = frames_at_once(probe[0])
+        self._look_at = Replayed(partial(look, network, self.optics, projections=projections))
 
-    def predict(self, group: TensorDict) -> Tensor:
-        """Return patches ``(B, C, N, N)`` complex64 for ``images`` ``(B, C, N, N)``, amplitudes, -1 = no data."""
+    @property
+    def is_learned(self) -> bool:
+        """Whether a network takes part."""
+        return self.network is not None
+
+    @property
+    def as_lift_network(self) -> Lift | None:
+        """The model itself if it has a network."""
+        return self if self.is_learned else None
+
+    def with_dtype(self, dtype: torch.dtype) -> Lift:
+        """Return the model with a copy of its network in another number type; the projections stay complex64."""
+        network = None if self.network is None else copy.deepcopy(self.network).to(dtype)
+        return Lift(self.probe, network, self.projections)
+
+    def with_probe(self, probe: Tensor) -> Lift:
+        """Return the model for another probe ``(modes, N, N)``."""
+        return Lift(probe, self.network, self.projections)
+
+    def predict(self, group: TensorDict, start: Tensor | None = None, support: Tensor | None = None) -> Tensor:
+        """Return patches ``(B, C, N, N)`` complex64 for ``images`` ``(B, C, N, N)``, amplitudes, -1 = no data.
+
+        With ``start`` and ``support`` ``(B, C, N, N)`` (the stitched neighbours, see
+        :func:`ptychopinn.model.network.look`) it is a second look. In a group of several frames the members see each
+        other: a first look at each, then a second at all.
+        """
         images: Tensor = group["images"]
-        groups, members = images.shape[:2]
-        patches = torch.empty(images.shape, dtype=torch.complex64, device=images.device)
-        at_once = max(1, frames_at_once(self.probe[0]) // members)
-        for begin in range(0, groups, at_once):
-            part = slice(begin, begin + at_once)
-            patches[part] = self._predict(images[part], group["coords_relative"][part] if members > 1 else None)
+        with torch.inference_mode():
+            patches = self._look(images, start, support)
+            if images.shape[1] > 1 and start is None:
+                corners = group["coords_relative"][:, :, 0].round().long()
+                corners = corners - corners.amin(dim=1, keepdim=True)
+                patches = self._look(images, *stitched_start(patches, Overlap(corners, images.shape[-1]), self.optics))
         return patches
 
-    def _predict(self, images: Tensor, relative_px: Tensor | None) -> Tensor:
-        amplitude = torch.fft.ifftshift(images, dim=(-2, -1)).flatten(0, 1)
-        patches = self._first(amplitude)
-        for _ in range(self.projections - 1):
-            if relative_px is not None:
-                patches = self._share(patches, relative_px)
-            patches = self._project(patches, amplitude)
-        return patches.view(images.shape)
-
-    def _first(self, amplitude: Tensor) -> Tensor:
-        """Project the empty object: one inverse transform a mode."""
-        valid_amplitude = torch.where(amplitude < 0, self._magnitude_of_probe, amplitude)
-        patches = torch.ones(amplitude.shape, dtype=torch.complex64, device=amplitude.device)
-        for mode, direction, step in zip(self.probe, self._direction_of_probe, self._step, strict=True):
-            wave = torch.fft.ifft2(direction * valid_amplitude, norm="ortho")
-            patches += wave.sub_(mode).mul_(step)
-        return patches
-
-    def _project(self, patches: Tensor, amplitude: Tensor) -> Tensor:
-        exits = [mode * patches for mode in self.probe]
-        fars = [torch.fft.fft2(wave, norm="ortho") for wave in exits]
-        magnitude = fars[0].abs() if len(fars) == 1 else torch.stack([f.abs().square() for f in fars]).sum(0).sqrt()
-        ratio = torch.where(amplitude < 0, 1.0, amplitude / magnitude.clamp_min(1e-6))
-        for far, wave, step in zip(fars, exits, self._step, strict=True):
-            patches = patches + torch.fft.ifft2(far.mul_(ratio), norm="ortho").sub_(wave).mul_(step)
-        return patches
-
-    def _share(self, patches: Tensor, relative_px: Tensor) -> Tensor:
-        """Merge each group's patches on its common region, whole pixels, and cut them out again."""
-        n = patches.shape[-1]
-        groups, members = relative_px.shape[:2]
-        corner = relative_px[:, :, 0].round().long().cpu()
-        corner = corner - corner.amin(dim=(0, 1))
-        side_y, side_x = (int(v) + n for v in corner.amax(dim=(0, 1)))
-        merged = torch.zeros(groups, side_y, side_x, dtype=patches.dtype, device=patches.device)
-        weight = torch.zeros(groups, side_y, side_x, device=patches.device)
-        out = torch.empty_like(patches)
-        for phase in ("add", "cut"):
-            for g in range(groups):
-                for c in range(members):
-                    y, x = (int(v) for v in corner[g, c])
-                    window = (g, slice(y, y + n), slice(x, x + n))
-                    if phase == "add":
-                        merged[window] += self.weight * patches[g * members + c]
-                        weight[window] += self.weight
-                    else:
-                        out[g * members + c] = merged[window] / weight[window].clamp_min(1e-12)
-        return out
+    def _look(self, images: Tensor, start: Tensor | None, support: Tensor | None) -> Tensor:
+        amplitude = torch.fft.ifftshift(images, dim=(-2, -1)).flatten(0, 1)[None]
+        begun, around = (None if t is None else t.flatten(0, 1)[None] for t in (start, support))
+        parts = []
+        for begin in range(0, amplitude.shape[1], self._at_once):
+            part = slice(begin, begin + self._at_once)
+            some, near = (None if t is None else t[:, part] for t in (begun, around))
+            parts.append(self._look_at(amplitude[:, part], some, near))
+        return torch.cat(parts, dim=1)[0].view(images.shape)

@@ -16,16 +16,14 @@ All convolutions run at half resolution or less, without normalisation layers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from tensordict import TensorDict
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ptychopinn.device import Replayed, frames_at_once
+from ptychopinn.model.base import Network
 from ptychopinn.model.optics import Optics, Step
 from ptychopinn.model.overlap import Overlap
 
@@ -49,7 +47,7 @@ class _Block(nn.Module):
         return out
 
 
-class CorrectionNet(nn.Module):
+class CorrectionNet(Network):
     """U-shaped network on pixel-unshuffled planes.
 
     Parameters
@@ -59,6 +57,9 @@ class CorrectionNet(nn.Module):
     depths
         Residual blocks at each level, on the way down and again on the way up (the last level: once).
     """
+
+    architecture_name = "lift-correction"
+    uses_projections = True
 
     def __init__(self, widths: Sequence[int] = (32, 64, 96, 128), depths: Sequence[int] = (1, 1, 1, 2)) -> None:
         super().__init__()
@@ -77,6 +78,15 @@ class CorrectionNet(nn.Module):
         self.head = nn.Conv2d(widths[0], 4 * 4, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    @property
+    def main_part(self) -> nn.Module:
+        """The part whose graph is compiled: all of it."""
+        return self
+
+    def encoder_parts(self) -> list[nn.Module]:
+        """Return the parts that make its encoder."""
+        return [self.stem, self.stem_optics, self.numbers, self.down, self.coders]
 
     def forward(self, planes: Tensor, optics: Tensor, numbers: Tensor) -> Tensor:
         """Return ``(B, 4, s, s)``: correction (real, imaginary), gain of the lift minus 1, logit of the last step's gain.
@@ -194,45 +204,6 @@ def load_network(path: Path) -> CorrectionNet:
     network.load_state_dict(found["weights"])
     network.eval()
     return channels_last(network)
-
-
-class LiftNet:
-    """The model ``lift`` for one probe ``(modes, N, N)`` complex64 in the fixed gauge, photon units."""
-
-    name = "lift"
-
-    def __init__(self, probe: Tensor, network: CorrectionNet, projections: int = 2) -> None:
-        self.probe = probe
-        self.optics = Optics(probe[None])
-        self.network = network
-        self.projections = projections
-        self._at_once = frames_at_once(probe[0])
-        self._look_at = Replayed(partial(look, network, self.optics, projections=projections))
-
-    def predict(self, group: TensorDict, start: Tensor | None = None, support: Tensor | None = None) -> Tensor:
-        """Return patches ``(B, C, N, N)`` complex64 for a DiffractionGroup.
-
-        With ``start`` and ``support`` ``(B, C, N, N)`` (the stitched neighbours, see :func:`look`) it is a second look.
-        In a group of several frames the members see each other: a first look at each, then a second at all.
-        """
-        images: Tensor = group["images"]
-        with torch.inference_mode():
-            patches = self._look(images, start, support)
-            if images.shape[1] > 1 and start is None:
-                corners = group["coords_relative"][:, :, 0].round().long()
-                corners = corners - corners.amin(dim=1, keepdim=True)
-                patches = self._look(images, *stitched_start(patches, Overlap(corners, images.shape[-1]), self.optics))
-        return patches
-
-    def _look(self, images: Tensor, start: Tensor | None, support: Tensor | None) -> Tensor:
-        amplitude = torch.fft.ifftshift(images, dim=(-2, -1)).flatten(0, 1)[None]
-        begun, around = (None if t is None else t.flatten(0, 1)[None] for t in (start, support))
-        parts = []
-        for begin in range(0, amplitude.shape[1], self._at_once):
-            part = slice(begin, begin + self._at_once)
-            some, near = (None if t is None else t[:, part] for t in (begun, around))
-            parts.append(self._look_at(amplitude[:, part], some, near))
-        return torch.cat(parts, dim=1)[0].view(images.shape)
 
 
 def stitched_start(patches: Tensor, overlap: Overlap, optics: Optics) -> tuple[Tensor, Tensor]:

@@ -39,10 +39,17 @@ def lit_side_px(weight: Tensor, energy: float = LIT_ENERGY) -> int:
 
 
 class Step(NamedTuple):
-    """One projection: the object's ``update (G, M, N, N)`` and each frame's ``misfit (G, M)``, an R-factor."""
+    """One projection: the object's ``update (G, M, N, N)``, and what :meth:`Optics.misfit` needs."""
 
     update: Tensor
-    misfit: Tensor
+    magnitude: Tensor
+    target: Tensor
+
+    @property
+    def misfit(self) -> Tensor:
+        """Each frame's R-factor before the projection ``(G, M)``."""
+        difference = (self.magnitude - self.target).abs().sum((-3, -2, -1))
+        return difference / self.target.sum((-3, -2, -1)).clamp_min(1e-6)
 
 
 class Optics:
@@ -58,6 +65,7 @@ class Optics:
         self.side_px = side_px or max(lit_side_px(w[0]) for w in self.weight)
         self._back = self._probe.conj() / (intensity + EPSILON * self.peak)[:, None]
         self._far = torch.fft.fft2(self._probe, norm="ortho")
+        self._vacuum = _power(self._far).sum(2, keepdim=True).sqrt()
         self.planes = self._planes(intensity)
 
     def lit(self, field: Tensor) -> Tensor:
@@ -85,21 +93,21 @@ class Optics:
 
     def first(self, amplitude: Tensor) -> Step:
         """Project the empty object; amplitudes ``(G, M, N, N)`` with the zero frequency at the corner."""
-        return self._step(self._far.expand(-1, amplitude.shape[1], -1, -1, -1), self._probe, amplitude)
+        return self._step(self._far, self._vacuum, self._probe, amplitude)
 
     def project(self, patches: Tensor, amplitude: Tensor) -> Step:
         """Project patches ``(G, M, N, N)``."""
         exits = self._probe * patches[:, :, None]
-        return self._step(torch.fft.fft2(exits, norm="ortho"), exits, amplitude)
+        far = torch.fft.fft2(exits, norm="ortho")
+        return self._step(far, _power(far).sum(2, keepdim=True).sqrt(), exits, amplitude)
 
-    def _step(self, far: Tensor, exits: Tensor, amplitude: Tensor) -> Step:
-        magnitude = _power(far).sum(2, keepdim=True).sqrt()
-        target = torch.where(amplitude[:, :, None] < 0, magnitude, amplitude[:, :, None])
-        misfit = (magnitude - target).abs().sum((-3, -2, -1)) / target.sum((-3, -2, -1)).clamp_min(1e-6)
+    def _step(self, far: Tensor, magnitude: Tensor, exits: Tensor, amplitude: Tensor) -> Step:
+        has_no_data = amplitude[:, :, None] < 0
+        target = torch.where(has_no_data, magnitude, amplitude[:, :, None])
         ratio = target / (magnitude.square() + DARK_AMPLITUDE**2).sqrt()
-        ratio = torch.where(amplitude[:, :, None] < 0, 1.0, ratio)
-        change = torch.fft.ifft2(far * ratio, norm="ortho") - exits
-        return Step((change * self._back).sum(2), misfit)
+        ratio = torch.where(has_no_data, 1.0, ratio)
+        change = torch.fft.ifft2(far * ratio, norm="ortho").sub_(exits).mul_(self._back)
+        return Step(change[:, :, 0] if change.shape[2] == 1 else change.sum(2), magnitude, target)
 
     def counts(self, amplitude: Tensor) -> Tensor:
         """Return each frame's counts over the vacuum's ``(G, M)``; pixels without data count as the vacuum's."""
@@ -113,4 +121,5 @@ class Optics:
 
 
 def _power(field: Tensor) -> Tensor:
+    """Return |field|^2."""
     return torch.view_as_real(field).square().sum(-1)

@@ -23,11 +23,10 @@ from ptychopinn.data.store import store_facts
 from ptychopinn.data.training_file import read_training_file, training_files
 from ptychopinn.device import choose_device
 from ptychopinn.errors import ConfigurationError, GeometryError
-from ptychopinn.model.network import CorrectionNet
 from ptychopinn.ptycho_model import PtychoModel
 from ptychopinn.stages import Stages, find_learning_rate
 from ptychopinn.trainer import loop
-from ptychopinn.trainer.freeze import act_alone, freeze_encoder
+from ptychopinn.trainer.freeze import freeze_encoder
 from ptychopinn.trainer.loop import Job, PlainLoop
 from ptychopinn.trainer.neighbourhood import neighbourhood_config
 from ptychopinn.trainer.networks import make_task, trained_model
@@ -116,7 +115,7 @@ class Trainer:
         self, model: PtychoModel, data: Sequence[Path | str | Experiment], *, is_resumed: bool = False
     ) -> PtychoModel:
         """Train a model's decoders alone, its encoder frozen, at ``fine_tune_gamma`` times the learning rate."""
-        is_lift = isinstance(model.network, CorrectionNet)
+        is_lift = model.network.uses_projections
         self.configs.update(model_config={"architecture": "lift" if is_lift else "cnn"})
         return self._train(model, data, self._folder, is_resumed=is_resumed, is_frozen=True)
 
@@ -185,13 +184,12 @@ class Trainer:
 
     def _prepare(self, task: Task, *, is_frozen: bool, device: torch.device | str) -> None:
         network = task.network
-        act_alone(network, has_trained_scales=self.configs.model_config.rect_s1s2_trainable)
+        network.use_acting_weights_only(has_trained_scales=self.configs.model_config.rect_s1s2_trainable)
         if is_frozen:
             freeze_encoder(network)
         network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self._is_compiled:
-            part = network if isinstance(network, CorrectionNet) else network.get_submodule("autoencoder")
-            part.compile()
+            network.main_part.compile()
 
     def _job(
         self,

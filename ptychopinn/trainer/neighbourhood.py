@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ptychopinn.batches import Batch as TrueBatch
 from ptychopinn.configs import DataConfig
 from ptychopinn.data.dataset import Batch
+from ptychopinn.model.base import Network
 from ptychopinn.model.cnn import Cnn
 from ptychopinn.model.network import CorrectionNet, look, stitched_start
 from ptychopinn.overlap_loss import CONTRAST_FLOOR, Neighbourhood, overlap_losses
@@ -58,7 +59,7 @@ class OverlapTask:
     """
 
     def __init__(
-        self, network: nn.Module, predict: Callable[[Batch, Neighbourhood, int], Tensor], settings: OverlapSettings
+        self, network: Network, predict: Callable[[Batch, Neighbourhood, int], Tensor], settings: OverlapSettings
     ) -> None:
         self.network = network
         self._predict = predict

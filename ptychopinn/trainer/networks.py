@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ptychopinn.bundle import Bundle
 from ptychopinn.config_manager import ConfigManager
 from ptychopinn.data.dataset import Batch, PtychoDataset
 from ptychopinn.errors import ConfigurationError
-from ptychopinn.model.cnn import Cnn, TrainableCnn
+from ptychopinn.model.base import Network
+from ptychopinn.model.cnn import PHYSICS_PREFIX, Cnn, TrainableCnn
 from ptychopinn.model.cnn_config import physics_options
 from ptychopinn.model.cnn_options import PhysicsOptions
 from ptychopinn.model.network import CorrectionNet
@@ -23,7 +24,6 @@ from ptychopinn.trainer.beginning import begin_empty
 from ptychopinn.trainer.neighbourhood import OverlapSettings, cnn_task, lift_task, scaled_frames
 from ptychopinn.trainer.task import GroupTask, Task, neighbourhood_frames
 
-PHYSICS = "forward_model."
 BEGINNING_GROUPS = 8
 
 
@@ -35,12 +35,23 @@ def make_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset
     ConfigurationError
         If the configuration asks for another network than the model's, or for groups that it does not take.
     """
-    training, wanted = configs.training_config, configs.model_config
-    settings = OverlapSettings(is_supervised=wanted.mode == "Supervised", seed=training.seed)
-    network = model.network
-    if isinstance(network, CorrectionNet):
-        return lift_task(network, model.bundle.projections, settings)
-    trainable = _with_physics(model, configs, dataset)
+    return _TASKS[model.bundle.architecture](model, configs, dataset, is_new)
+
+
+def _overlap_settings(configs: ConfigManager) -> OverlapSettings:
+    is_supervised = configs.model_config.mode == "Supervised"
+    return OverlapSettings(is_supervised=is_supervised, seed=configs.training_config.seed)
+
+
+def _lift_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, is_new: bool) -> Task:
+    network = cast(CorrectionNet, model.network)
+    return lift_task(network, model.bundle.projections, _overlap_settings(configs))
+
+
+def _cnn_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, is_new: bool) -> Task:
+    training, wanted, settings = configs.training_config, configs.model_config, _overlap_settings(configs)
+    network = cast(Cnn, model.network)
+    trainable = _with_physics(network, model, configs, dataset)
     sees_groups = not neighbourhood_frames(training, wanted)
     if network.options.members > 1 and not sees_groups:
         raise ConfigurationError(
@@ -55,6 +66,9 @@ def make_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset
     return GroupTask(trainable, wanted, Stages.of(training)) if sees_groups else cnn_task(trainable, settings)
 
 
+_TASKS = {CorrectionNet.architecture_name: _lift_task, Cnn.architecture_name: _cnn_task}
+
+
 @torch.no_grad()
 def _empty_amplitude(network: TrainableCnn, batch: Batch) -> float:
     """Return the amplitude of an empty object that makes the patterns of groups as bright as they were measured."""
@@ -65,11 +79,9 @@ def _empty_amplitude(network: TrainableCnn, batch: Batch) -> float:
     return float((images.square().sum() / bare.square().sum().clamp_min(1e-12)).sqrt())
 
 
-def _with_physics(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset) -> TrainableCnn:
+def _with_physics(network: Cnn, model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset) -> TrainableCnn:
     """Return a cnn's weights with the physics of the configuration, wide enough for the data set's groups."""
-    data, network = configs.data_config, model.network
-    if not isinstance(network, Cnn):
-        raise TypeError(f"{model.path} is no cnn")
+    data = configs.data_config
     options = network.options
     if (options.size_px, options.members) != (data.N, data.C):
         raise ConfigurationError(
@@ -91,7 +103,7 @@ def with_physics(
     """
     trainable = TrainableCnn(network.options, physics, members)
     trainable.input_scale_factor = network.input_scale_factor
-    start = {name: value for name, value in trainable.state_dict().items() if name.startswith(PHYSICS)}
+    start = {name: value for name, value in trainable.state_dict().items() if name.startswith(PHYSICS_PREFIX)}
     known = {
         name: torch.tensor(value)
         for name, value in scaling.items()
@@ -101,15 +113,12 @@ def with_physics(
     return trainable
 
 
-def trained_model(network: nn.Module, of: PtychoModel, configs: ConfigManager, **facts: Any) -> PtychoModel:
+def trained_model(network: Network, of: PtychoModel, configs: ConfigManager, **facts: Any) -> PtychoModel:
     """Return the model of a trained network; ``facts`` are its provenance."""
-    weights, scaling = network.state_dict(), {}
-    if isinstance(network, TrainableCnn):
-        scaling = {name: value.tolist() for name, value in weights.items() if name.startswith(PHYSICS)}
-        weights = network.without_physics().state_dict()
+    weights, scaling = network.without_physics().state_dict(), network.trained_scaling()
     plain: dict[str, Tensor] = {name: value.detach().cpu().clone() for name, value in weights.items()}
     sections = {name.removesuffix("_config"): part for name, part in configs.to_dict().items()}
-    if isinstance(network, CorrectionNet):
+    if network.uses_projections:
         sections["training"]["projections"] = of.bundle.projections
     bundle = Bundle(
         name=configs.training_config.model_name,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ptychopinn.configs import DataConfig, ModelConfig, TrainingConfig
 from ptychopinn.data.dataset import Batch
 from ptychopinn.losses import LossSettings, first_scale, physics_loss, supervised_loss
+from ptychopinn.model.base import Network
 from ptychopinn.model.cnn import TrainableCnn
 from ptychopinn.stages import Stages
 
@@ -25,7 +26,7 @@ class Task(Protocol):
     """A network with its loss."""
 
     @property
-    def network(self) -> nn.Module:
+    def network(self) -> Network:
         """What is trained."""
         ...
 

@@ -8,8 +8,8 @@ import torch
 
 from ptychopinn.device import Replayed, release_memory
 from ptychopinn.inference import reconstruct, single_group
-from ptychopinn.model import build_model
-from ptychopinn.model.network import CorrectionNet, LiftNet
+from ptychopinn.model import Lift
+from ptychopinn.model.network import CorrectionNet
 from ptychopinn.refine import Refiner
 from ptychopinn.simulate import Recipe, simulate_scan
 
@@ -27,7 +27,7 @@ def test_mosaic_and_refined_object_on_cuda_are_those_of_the_cpu(has_network: boo
     pictures = []
     for device in ("cpu", "cuda"):
         probe, amplitude = scan.probe.to(device), scan.amplitude.to(device)
-        model = LiftNet(probe, network.to(device)) if has_network else build_model("lift", probe)
+        model = Lift(probe, network.to(device)) if has_network else Lift(probe)
         mosaic = reconstruct(model, probe, amplitude, scan.positions_px, looks=2).mosaic
         refiner = Refiner(probe, mosaic.cut)
         for index, (y, x) in enumerate(scan.positions_px.tolist()):
@@ -42,14 +42,14 @@ def test_mosaic_and_refined_object_on_cuda_are_those_of_the_cpu(has_network: boo
 def test_a_look_is_replayed_as_a_graph_and_gives_the_same_picture():
     scan = simulate_scan(Recipe(frames=36, seed=2))
     torch.manual_seed(0)
-    model = LiftNet(scan.probe.cuda(), CorrectionNet((8, 16), (1, 1)).eval().cuda())
+    model = Lift(scan.probe.cuda(), CorrectionNet((8, 16), (1, 1)).eval().cuda())
     groups = [single_group(scan.amplitude[part, None].cuda()) for part in (slice(0, 12), slice(12, 24), slice(24, 36))]
     plain = [model.predict(group) for group in groups]  # the first of them without a graph, the others by it
     assert [run is not None for run in model._look_at._graphs.values()] == [True]
     release_memory(torch.device("cuda"))
     assert not model._look_at._graphs
     for group, patches in zip(groups, plain, strict=True):
-        torch.testing.assert_close(LiftNet(model.probe, model.network).predict(group), patches, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(Lift(model.probe, model.network).predict(group), patches, atol=1e-4, rtol=1e-4)
 
 
 def test_what_cannot_be_captured_is_called(caplog: pytest.LogCaptureFixture):

@@ -20,7 +20,7 @@ from daemon.client import Viewer
 from daemon.files import read_probe, read_product
 from ptychopinn.geometry import object_pixel_size_m, to_amplitude
 from ptychopinn.groups import GroupBuilder, GroupFrame
-from ptychopinn.model import build_model
+from ptychopinn.model import Lift
 from ptychopinn.mosaic import Mosaic
 from streams.codecs import CODECS
 from streams.errors import EndpointError
@@ -108,7 +108,7 @@ def undisturbed(indexes: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     scan, probe = real_scan(), torch.from_numpy(read_probe(PROBE).probe)
     pixel_size_m = object_pixel_size_m(8800.0, 1.92, 75e-6, 128)
     where, amplitude = scan.positions_m[indexes] / pixel_size_m, to_amplitude(scan.counts[indexes])
-    model, mosaic = build_model("lift", probe, projections=2), Mosaic(probe.abs().square().sum(0))
+    model, mosaic = Lift(probe, projections=2), Mosaic(probe.abs().square().sum(0))
     groups = GroupBuilder(1, 64.0, probe.device)
     for begin in range(0, len(indexes), 32):
         part = slice(begin, begin + 32)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ptychopinn.groups import GroupBuilder, GroupFrame, NeighbourIndex
-from ptychopinn.model import build_model
+from ptychopinn.model import Lift
 from ptychopinn.mosaic import Mosaic
 from ptychopinn.physics import expected_counts, rfactor_parts
 from ptychopinn.refine import Refiner
@@ -92,7 +92,7 @@ def test_groups_are_made_again_around_frames_that_are_kept(scan):
 def test_lift_then_refiner_lower_the_rfactor(scan, gridsize):
     probe, amplitude, positions = scan
     mosaic = Mosaic(probe.abs().square().sum(0), keep_bytes=10**7)
-    model = build_model("lift", probe)
+    model = Lift(probe)
     builder = GroupBuilder(gridsize, N / 2, torch.device("cpu"))
     for group in builder.add(frames_of(amplitude, positions, range(len(positions)))):
         keys = group["center_scan_id"].tolist()
@@ -116,7 +116,7 @@ def test_lift_then_refiner_lower_the_rfactor(scan, gridsize):
 
 def test_lift_does_not_depend_on_the_batch(scan):
     probe, amplitude, positions = scan
-    model = build_model("lift", probe)
+    model = Lift(probe)
     builder = GroupBuilder(1, N / 2, torch.device("cpu"))
     (whole,) = builder.add(frames_of(amplitude, positions, range(20)))
     (part,) = builder.add(frames_of(amplitude, positions, range(7, 9)))

@@ -10,7 +10,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from ptychopinn.bundle import Bundle, build_network, model_for
-from ptychopinn.inference import members_of, reconstruct, single_group
+from ptychopinn.inference import reconstruct, single_group
 from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.model.cnn_scaled import ScaledCnn
 from ptychopinn.model.network import CorrectionNet
@@ -66,7 +66,7 @@ def test_patterns_hold_the_photons_of_their_frames_where_these_have_data(scan: S
 
 def test_groups_stay_groups(scan: SimulatedScan) -> None:
     model = ScaledCnn(Cnn(CnnOptions(members=4, width_factor=1)).eval(), scan.probe)
-    assert members_of(model) == 4
+    assert model.members == 4
     assert model.predict(single_group(scan.amplitude[:8].view(2, 4, 64, 64))).shape == (2, 4, 64, 64)
 
 

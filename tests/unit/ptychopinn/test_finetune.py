@@ -10,7 +10,6 @@ from ptychopinn.finetune import FineTuner
 from ptychopinn.model.network import CorrectionNet
 from ptychopinn.replay import KeptFrame, ReplayBuffer
 from ptychopinn.simulate import Recipe, simulate_scan
-from ptychopinn.trainer.freeze import encoder_parts
 from ptychopinn.tuner import FinetuneOptions
 from tests.support.tuner_tools import assert_promoted
 
@@ -31,7 +30,7 @@ def tuner():
 
 
 def encoder(network):
-    return [p.clone() for part in encoder_parts(network) for p in (*part.parameters(), *part.buffers())]
+    return [p.clone() for part in network.encoder_parts() for p in (*part.parameters(), *part.buffers())]
 
 
 def test_a_better_candidate_is_promoted_and_its_encoder_is_untouched(tuner):

@@ -10,7 +10,6 @@ from ptychopinn.finetune_cnn import CnnTuner
 from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.replay import KeptFrame, ReplayBuffer
 from ptychopinn.simulate import Recipe, simulate_scan
-from ptychopinn.trainer.freeze import encoder_parts
 from ptychopinn.tuner import FinetuneOptions
 from tests.support.tuner_tools import assert_promoted
 
@@ -43,7 +42,7 @@ def tuner_of(scan, network, stretch=1.0):
 @pytest.mark.parametrize("form", FORMS)
 def test_a_better_candidate_is_promoted_and_its_encoder_and_statistics_are_untouched(scan, form):
     tuner = tuner_of(scan, network_of(form))
-    encoder = {id(v) for part in encoder_parts(tuner.active) for v in (*part.parameters(), *part.buffers())}
+    encoder = {id(v) for part in tuner.active.encoder_parts() for v in (*part.parameters(), *part.buffers())}
     names = [n for n, v in tuner.active.state_dict(keep_vars=True).items() if id(v) in encoder or "running" in n]
     before = {name: value.clone() for name, value in tuner.weights().items()}
     assert_promoted(tuner, OPTIONS, STEPS)

@@ -10,8 +10,8 @@ from ptychopinn.api import InferenceEngine, PtychoModel
 from ptychopinn.bundle import Bundle, write_bundle
 from ptychopinn.errors import GeometryError
 from ptychopinn.inference import BATCHES, choose_batch, reconstruct
-from ptychopinn.model import build_model
-from ptychopinn.model.network import CorrectionNet, LiftNet
+from ptychopinn.model import Lift
+from ptychopinn.model.network import CorrectionNet
 from ptychopinn.simulate import Recipe, simulate_scan
 
 
@@ -48,7 +48,7 @@ def test_a_second_look_starts_from_the_neighbours(scan, model):
     lift = model.for_probe(scan.probe)
     asked = []
 
-    class Spy(LiftNet):
+    class Spy(Lift):
         def predict(self, group, start=None, support=None):
             asked.append((start, support))
             return super().predict(group, start, support)
@@ -64,7 +64,7 @@ def test_a_second_look_starts_from_the_neighbours(scan, model):
 
 
 def test_the_lift_alone_looks_again_too_and_the_patterns_fit_better(scan):
-    lift = build_model("lift", scan.probe)
+    lift = Lift(scan.probe)
     result = reconstruct(lift, scan.probe, scan.amplitude, scan.positions_px, looks=3, batch=7)
     once = reconstruct(lift, scan.probe, scan.amplitude, scan.positions_px)
     assert once.rfactors == pytest.approx(result.rfactors[:1])
@@ -72,7 +72,7 @@ def test_the_lift_alone_looks_again_too_and_the_patterns_fit_better(scan):
 
 
 def test_a_broken_frame_is_left_out_and_the_others_stay_as_they_are(scan):
-    lift = build_model("lift", scan.probe)
+    lift = Lift(scan.probe)
     amplitude = scan.amplitude.clone()
     amplitude[7] = torch.nan
     result = reconstruct(lift, scan.probe, amplitude, scan.positions_px)
@@ -89,7 +89,7 @@ def test_a_broken_frame_is_left_out_and_the_others_stay_as_they_are(scan):
 
 def test_positions_in_a_wrong_unit_are_refused_before_memory_is_taken(scan):
     with pytest.raises(GeometryError, match="check the positions' unit and the object pixel"):
-        reconstruct(build_model("lift", scan.probe), scan.probe, scan.amplitude, scan.positions_px * 1e6)
+        reconstruct(Lift(scan.probe), scan.probe, scan.amplitude, scan.positions_px * 1e6)
 
 
 def test_the_batch_is_measured_once(scan, model, monkeypatch):

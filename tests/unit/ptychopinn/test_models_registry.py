@@ -8,18 +8,20 @@ from pathlib import Path
 import torch
 
 from ptychopinn.bundle import SHIPPED, Bundle, build_network, load_model, read_bundle, write_bundle
-from ptychopinn.model import MODELS, build_model
+from ptychopinn.model import ARCHITECTURES, Lift
 from ptychopinn.model.cnn import Cnn, CnnOptions
-from ptychopinn.model.network import CorrectionNet, LiftNet
+from ptychopinn.model.network import CorrectionNet
 
 
 def test_both_families_are_built_by_name() -> None:
-    assert set(MODELS) == {"lift", "cnn"}
-    probe = torch.ones(1, 64, 64, dtype=torch.complex64)
-    model = build_model("cnn", probe, width_factor=1)
-    assert isinstance(model, Cnn)
-    assert model.options.size_px == 64
+    assert set(ARCHITECTURES) == {"lift-correction", "cnn"}
+    network = ARCHITECTURES["cnn"].build(size_px=64, width_factor=1).eval()
+    bundle = Bundle("b", "cnn", network.architecture, network.state_dict(), configs={"model": {"mode": "Supervised"}})
+    model = ARCHITECTURES["cnn"].for_probe(network, torch.ones(1, 64, 64, dtype=torch.complex64), bundle)
+    assert (model.name, model.members, model.can_look_again, model.is_learned) == ("cnn", 1, False, True)
     assert model.predict({"images": torch.rand(2, 1, 64, 64)}).shape == (2, 1, 64, 64)  # type: ignore[arg-type]
+    alone = Lift(torch.ones(1, 64, 64, dtype=torch.complex64))
+    assert (alone.name, alone.members, alone.can_look_again, alone.is_learned) == ("lift", 1, True, False)
 
 
 def test_projections_are_the_bundles(tmp_path: Path) -> None:
@@ -30,10 +32,10 @@ def test_projections_are_the_bundles(tmp_path: Path) -> None:
     write_bundle(tmp_path / "b.zip", replace(bundle, configs={"training": {"projections": 3}}))
     probe = torch.polar(torch.rand(1, 32, 32), torch.rand(1, 32, 32)) * 10
     model, _ = load_model(tmp_path / "b.zip", probe)
-    assert isinstance(model, LiftNet)
+    assert isinstance(model, Lift)
     images = torch.rand(2, 1, 32, 32) * 10
     found = model.predict({"images": images})  # type: ignore[arg-type]
-    answers = {k: LiftNet(probe, network, k).predict({"images": images}) for k in (2, 3)}  # type: ignore[arg-type]
+    answers = {k: Lift(probe, network, k).predict({"images": images}) for k in (2, 3)}  # type: ignore[arg-type]
     torch.testing.assert_close(found, answers[3])
     assert not torch.allclose(found, answers[2])
     for nonsense in (0, 99, "many"):

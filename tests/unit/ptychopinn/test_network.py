@@ -10,7 +10,7 @@ import torch
 from ptychopinn.batches import BatchSettings, Source, collate
 from ptychopinn.heldout import heldout_recipes, looks_at, phase_correlation, score_scan, summary
 from ptychopinn.model.lift import Lift
-from ptychopinn.model.network import CorrectionNet, LiftNet, load_network, look, save_network, stitched_start
+from ptychopinn.model.network import CorrectionNet, load_network, look, save_network, stitched_start
 from ptychopinn.model.optics import Optics, lit_side_px
 from ptychopinn.model.overlap import Overlap
 from ptychopinn.simulate import Recipe, simulate_scan
@@ -43,7 +43,7 @@ def frames_of(scan):
 @pytest.mark.parametrize("projections", [1, 2, 3])
 def test_without_network_it_is_the_lift(modes, projections):
     scan = simulate_scan(Recipe(frames=6, probe_kind="gaussian", modes=modes, counts=1e7, seed=1))
-    want = Lift(scan.probe, projections).predict({"images": scan.amplitude[:, None]})[:, 0]
+    want = Lift(scan.probe, projections=projections).predict({"images": scan.amplitude[:, None]})[:, 0]
     got = look(None, Optics(scan.probe[None]), frames_of(scan), projections=projections)[0]
     lit = scan.probe.abs().square().sum(0) > 0.1 * scan.probe.abs().square().sum(0).max()
     assert float((got - want)[:, lit].abs().square().mean().sqrt()) < 0.02
@@ -77,12 +77,12 @@ def test_a_linear_phase_of_the_probe_leaves_the_planes(scan):
 
 
 def test_batch_split_and_groups(network, scan):
-    model, images = LiftNet(scan.probe, network), scan.amplitude[:, None]
+    model, images = Lift(scan.probe, network), scan.amplitude[:, None]
     parts = torch.cat([model.predict({"images": some}) for some in images.split(3)])
     torch.testing.assert_close(model.predict({"images": images}), parts, rtol=1e-4, atol=1e-4)
     where = torch.from_numpy(scan.positions_px[:4]).float()
     four = {"images": scan.amplitude[None, :4], "coords_relative": (where - where.mean(0))[None, :, None]}
-    together = LiftNet(scan.probe, network).predict(four)
+    together = Lift(scan.probe, network).predict(four)
     assert together.shape == (1, 4, 64, 64)
     corners = torch.from_numpy(scan.corners_px[:4] - scan.corners_px[:4].min(0))
     second = looks_at(network, Optics(scan.probe[None]), scan.amplitude[:4], Overlap(corners[None], 64), 2)[1]
@@ -161,16 +161,16 @@ def test_a_run_logs_saves_and_goes_on(tmp_path, monkeypatch):
 def test_saved_networks_answer_alike(network, scan, tmp_path):
     save_network(network, tmp_path / "n.pt", training={"steps": 3})
     group = {"images": scan.amplitude[:4, None]}
-    want = LiftNet(scan.probe, network).predict(group)
-    torch.testing.assert_close(LiftNet(scan.probe, load_network(tmp_path / "n.pt")).predict(group), want)
+    want = Lift(scan.probe, network).predict(group)
+    torch.testing.assert_close(Lift(scan.probe, load_network(tmp_path / "n.pt")).predict(group), want)
 
 
 def test_half_precision_answers_nearly_alike(network, scan):
     group = {"images": scan.amplitude[:4, None]}
-    want = LiftNet(scan.probe, network).predict(group)
+    want = Lift(scan.probe, network).predict(group)
     half = CorrectionNet(**network.architecture)
     half.load_state_dict(network.state_dict())
-    got = LiftNet(scan.probe, half.bfloat16()).predict(group)
+    got = Lift(scan.probe, half.bfloat16()).predict(group)
     assert got.dtype == torch.complex64
     assert float((got - want).abs().square().mean().sqrt()) < 0.02
 

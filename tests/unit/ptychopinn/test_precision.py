@@ -10,8 +10,8 @@ import torch
 
 from ptychopinn.bundle import find_bundle, load_model
 from ptychopinn.inference import reconstruct
-from ptychopinn.model import build_model
-from ptychopinn.model.network import LiftNet
+from ptychopinn.model import Lift
+from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.precision import MOST_CHANGE, with_dtype
 from ptychopinn.simulate import Recipe, simulate_scan
 
@@ -22,15 +22,15 @@ def scan():
 
 
 @pytest.fixture(scope="module")
-def shipped(scan) -> LiftNet:
+def shipped(scan) -> Lift:
     path = find_bundle("shipped")
     assert path is not None
     model, _ = load_model(path, scan.probe)
-    assert isinstance(model, LiftNet)
+    assert isinstance(model, Lift)
     return model
 
 
-def type_of(model: LiftNet) -> torch.dtype:
+def type_of(model: Lift) -> torch.dtype:
     return next(model.network.parameters()).dtype
 
 
@@ -57,7 +57,7 @@ def test_what_does_not_fit_into_fewer_bits_is_refused(shipped, scan):
         block.first.weight.mul_(1e6)
         block.first.bias.mul_(1e6)
         block.second.weight.div_(1e6)
-    model = LiftNet(scan.probe, network, shipped.projections)
+    model = Lift(scan.probe, network, shipped.projections)
     got, refused = with_dtype(model, "float16")
     assert got is model
     assert "in float16 R of simulated frames moves from 0." in refused
@@ -65,6 +65,6 @@ def test_what_does_not_fit_into_fewer_bits_is_refused(shipped, scan):
 
 @pytest.mark.parametrize("name", ["lift", "cnn"])
 def test_other_models_are_float32_alone(scan, name):
-    model = build_model(name, scan.probe)
+    model = Lift(scan.probe) if name == "lift" else Cnn(CnnOptions(width_factor=1)).eval()
     assert with_dtype(model, "auto") == (model, "")
     assert with_dtype(model, "bfloat16") == (model, f"a model {name} is float32 alone")

@@ -9,7 +9,7 @@ from ptychopinn.bundle import find_bundle, load_model
 from ptychopinn.canvas import Box
 from ptychopinn.heldout import phase_correlation
 from ptychopinn.inference import reconstruct
-from ptychopinn.model import build_model
+from ptychopinn.model import Lift
 from ptychopinn.physics import rfactor_parts
 from ptychopinn.refine import Refiner
 from ptychopinn.simulate import Recipe, simulate_scan
@@ -196,7 +196,7 @@ def test_smoothness_follows_the_sample_and_never_outweighs_the_photons():
 
 def test_smoothness_takes_noise_off_a_slight_sample(monkeypatch):
     scan = simulate_scan(Recipe(size_px=N, frames=49, counts=1e4, phase_rad=0.2, texture="cells", seed=3))
-    lift = reconstruct(build_model("lift", scan.probe), scan.probe, scan.amplitude, scan.positions_px).mosaic
+    lift = reconstruct(Lift(scan.probe), scan.probe, scan.amplitude, scan.positions_px).mosaic
     found = []
     for smoothness in (0.0, refine.SMOOTHNESS):
         monkeypatch.setattr(refine, "SMOOTHNESS", smoothness)
