@@ -76,8 +76,11 @@ def test_positions_wrong_by_a_pixel_are_found_again():
     corrected = refined(1e5, wrong, 60, position_bound_px=4.0)
     left = wrong + corrected.offsets_px(range(FRAMES)) - true
     left = np.abs(left - np.median(left, axis=0)).max(axis=1)
+    from_middle = np.abs(true - true.mean(axis=0))
+    is_inside = (from_middle < 0.9 * from_middle.max(axis=0)).all(axis=1)  # a frame at the rim may settle elsewhere
     assert rms(wrong - true) > 0.9
-    assert (left < 0.2).sum() >= 98  # a frame at the rim, some pixels off, may settle elsewhere
+    assert is_inside.sum() > 50
+    assert np.quantile(left[is_inside], 0.95) < 0.15
     assert np.median(left) < 0.06
     assert correlation(plain) < 0.92
     assert correlation(corrected) > 0.98
