@@ -40,6 +40,7 @@ from daemon.takeover import FolderLocks, close_recorded
 from daemon.version import VERSION
 from daemon.view import View
 from daemon.work import ScanResult, product_rfactor
+from ptychopinn.correction import Correction
 from streams.join import Verdict
 
 TICK_S = 0.5
@@ -79,7 +80,9 @@ class Daemon:
         keeper = setup.make_keeper()
         self._keeper, self._journal = keeper, None if keeper is None else keeper.journal
         self._writer = ProductWriter(
-            config.output.keep_checkpoints, make_room=None if self._journal is None else self._journal.drop_oldest
+            config.output.keep_checkpoints,
+            make_room=None if self._journal is None else self._journal.make_room,
+            retry_others=self.book.retry,
         )
         names = ScanNames(config.output.directory) if keeper is None else keeper.names
         self._join = setup.make_join(names.is_taken)
@@ -136,6 +139,7 @@ class Daemon:
         self._bind()
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="status", daemon=True)
         self.metrics.watch_disk("output", config.output.directory)
+        self.metrics.products_waiting.set_function(lambda: self._writer.waiting)
         if self._journal is not None:
             self.metrics.watch_disk("journal", self._journal.folder)
         self.metrics.build.info({"version": VERSION, "torch": torch.__version__, "device": str(setup.device)})
@@ -274,29 +278,46 @@ class Daemon:
             )
             self._last_verdict.pop(scan_id, None)
             self._ledger.release(scan_id)
-            is_written = self.book.failure is None and (path is not None or not result.indexes.size)
-            if self._journal is not None and is_written:
-                self._journal.close(scan_id)  # else it is played again at the next start, and the product written then
-            if self._finished is not None and path is not None and is_written:
-                self._finished.submit(scan_id, path, correction)
+            if path is not None or not result.indexes.size:
+                self._put_away(scan_id, path, correction)
             self.metrics.count_scan(state, body)
+            self._tell_ended(scan_id, result)
+            log.info("scan %s %s: %s", scan_id, state, verdict_sentence(body))
+
+        def on_late(path: Path) -> None:
+            self.book.change(scan_id, product=str(path))
+            self._put_away(scan_id, path, correction)
+            self._tell_ended(scan_id, result)
+
+        if result.indexes.size:
+            folder = self.book.folder(scan_id)
+            self._writer.finish(folder, lambda: self._product(result, ended), on_written, on_late)
+        else:
+            on_written(None)
+
+    def _put_away(self, scan_id: str, product: Path | None, correction: Correction) -> None:
+        """Close a scan that is safe on the disk; another is played again at the next start, and its product written then."""
+        if not self.book.is_written(scan_id):
+            return
+        if self._journal is not None:
+            self._journal.close(scan_id)
+        if self._finished is not None and product is not None:
+            self._finished.submit(scan_id, product, correction)
+
+    def _tell_ended(self, scan_id: str, result: ScanResult) -> None:
+        record = self.book.get(scan_id)
+        if record is not None:
             self.hub.publish_scan(
                 {
                     "scan_id": scan_id,
                     "state": "ended",
-                    "verdict": body,
-                    "result": state,
-                    "product": path,
+                    "verdict": record.verdict,
+                    "result": record.state,
+                    "product": record.product,
                     "rfactors": result.rfactors,
-                    "notes": list(notes),
+                    "notes": list(record.notes),
                 }
             )
-            log.info("scan %s %s: %s", scan_id, state, verdict_sentence(body))
-
-        if result.indexes.size:
-            self._writer.finish(self.book.folder(scan_id), lambda: self._product(result, ended), on_written)
-        else:
-            on_written(None)
 
     def _scan_improved(self, result: ScanResult) -> None:
         """Write a closed scan's product anew (engine's thread)."""

@@ -103,6 +103,7 @@ class Metrics:
         self.degraded = gauge("degraded", "1 while something lasting is wrong; the status says what.")
         self.disk_size = gauge("disk_size_bytes", "Size of the disk that holds a folder of the daemon.", "folder")
         self.disk_free = gauge("disk_free_bytes", "What is free of it for the daemon.", "folder")
+        self.products_waiting = gauge("products_waiting", "Products of ended scans that the disk has not taken yet.")
         self.build = Info("ptycholive_build", "Version, torch, device.", registry=registry)
         self._make_known_labels()
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from daemon.disk import fault_words
 from ptychopinn.atomic import write_atomically
 
 ScanState = Literal["scanning", "finishing", "complete", "incomplete", "stopped"]
@@ -65,6 +66,7 @@ class ScanBook:
         self.directory = directory
         self._lock = threading.Lock()
         self._records: dict[str, ScanRecord] = {}
+        self._unwritten: set[str] = set()
         self.failure: str | None = None
         found = [path for path in directory.glob(f"*/{RECORD_NAME}") if path.is_file()]
         found.sort(key=lambda path: path.stat().st_mtime)
@@ -102,17 +104,36 @@ class ScanBook:
             record = self._records[scan_id] = replace(record, notes=(*record.notes, sentence))
         self._keep(record)
 
-    def _keep(self, record: ScanRecord) -> None:
+    def retry(self) -> None:
+        """Write the records that the disk did not take."""
+        for scan_id in list(self._unwritten):
+            record = self.get(scan_id)
+            if record is None:
+                self._unwritten.discard(scan_id)
+            elif not self._keep(record):
+                return
+
+    def is_written(self, scan_id: str) -> bool:
+        """Whether the disk took the record as it stands."""
+        return scan_id not in self._unwritten
+
+    def _keep(self, record: ScanRecord) -> bool:
         """Write a record that is at its end; ``failure`` says if that failed."""
         scan_id = record.id
-        if record.state not in RUNNING:
-            try:
-                _write_record(self.folder(scan_id) / RECORD_NAME, record)
-            except OSError as fault:
-                self.failure = f"the record of scan {scan_id} was not written ({fault.strerror})"
-                log.error("%s", self.failure)
-            else:
-                self.failure = None
+        if record.state in RUNNING:
+            return True
+        try:
+            _write_record(self.folder(scan_id) / RECORD_NAME, record)
+        except OSError as fault:
+            words = f"the record of scan {scan_id} is not written: {fault_words(fault, self.folder(scan_id))}"
+            if self.failure != words:  # said once, however often it is tried
+                log.error("%s", words)
+            self._unwritten.add(scan_id)
+            self.failure = words
+            return False
+        self._unwritten.discard(scan_id)
+        self.failure = None if not self._unwritten else self.failure
+        return True
 
     def get(self, scan_id: str) -> ScanRecord | None:
         """Return a record."""
@@ -144,7 +165,22 @@ def _read_record(path: Path) -> ScanRecord | None:
         record = _RECORDS.validate_python(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, RecursionError):
         return None  # a broken record costs its line in the list, not the start
-    return record if record.id == path.parent.name and record.state not in RUNNING else None
+    if record.id != path.parent.name or record.state in RUNNING:
+        return None
+    return replace(record, product=_inside(record.product, path.parent))
+
+
+def _inside(product: object, folder: Path) -> str | None:
+    """Return a product's path where it lies in the scan's folder, links resolved: whoever writes records may not name others."""
+    if not isinstance(product, str):
+        return None
+    path = folder / Path(product).name
+    return str(path) if is_inside(path, folder) else None
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path lies in a folder, once links are followed."""
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _write_record(path: Path, record: ScanRecord) -> None:

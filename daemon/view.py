@@ -18,7 +18,7 @@ from daemon.journal import Journal
 from daemon.learning import Generations
 from daemon.ledger import Ledger
 from daemon.metrics import Metrics
-from daemon.scans import RUNNING, ScanBook, ScanRecord, as_public
+from daemon.scans import RUNNING, ScanBook, ScanRecord, as_public, is_inside
 from daemon.setup import Setup
 from daemon.status import situation, verdict_sentence
 from daemon.version import VERSION
@@ -170,9 +170,10 @@ class View:
         return self._ledger.stop_scan(scan_id)
 
     def product_path(self, scan_id: str) -> Path | None:
-        """Return the product file, once written."""
+        """Return the product file, once written; not one that a link in its place leads to."""
         record = self._book.get(scan_id)
-        return Path(record.product) if record is not None and record.product else None
+        path = Path(record.product) if record is not None and record.product else None
+        return path if path is not None and is_inside(path, self._book.folder(scan_id)) else None
 
     def path_px(self, scan_id: str, after: int, most: int) -> list[tuple[float, float]] | None:
         """Return positions of stitched frames in pixels, as they came; None for a scan that is not at work."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.atomic import atomic_path
 from ptychopinn.errors import ConfigurationError, FileFormatError
+from ptychopinn.hdf5_file import atomic_hdf5
 from ptychopinn.heldout import phase_correlation
 from ptychopinn.reassembly import Picture
 
@@ -29,7 +30,7 @@ def save_npz(path: Path | str, picture: Picture, truth: Truth | None = None) -> 
 
 def save_hdf5(path: Path | str, picture: Picture, truth: Truth | None = None) -> None:
     """Write the same as :func:`save_npz` as HDF5 datasets."""
-    with atomic_path(Path(path)) as part, h5py.File(part, "x") as file:
+    with atomic_hdf5(Path(path)) as file:
         for key, value in _content(picture, truth).items():
             is_image = np.ndim(value) == 2
             file.create_dataset(key, data=value, **({"compression": "gzip", "shuffle": True} if is_image else {}))

@@ -24,8 +24,8 @@ from daemon.files.apart import FOLLOWING, read_apart
 from daemon.files.hdf5_faults import cause, missing_parts
 from daemon.files.links import item_at
 from daemon.files.structure import examine, is_hdf5, open_hdf5, refuse_links
-from ptychopinn.atomic import atomic_path
 from ptychopinn.errors import FileFormatError
+from ptychopinn.hdf5_file import atomic_hdf5 as atomic_hdf5
 
 ZIP_MAGIC = b"PK\x03\x04"
 BZ2_MAGIC = b"BZh"
@@ -168,10 +168,3 @@ def text_of(value: Any) -> str:
         value = value.item() if value.size == 1 else ""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     return text.rstrip("\0")
-
-
-@contextmanager
-def atomic_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Write an HDF5 file that takes its name whole and safe on disk, or never."""
-    with atomic_path(path) as part, h5py.File(part, "x") as file:
-        yield file

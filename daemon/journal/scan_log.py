@@ -46,7 +46,7 @@ class ScanLog:
 
     def append(self, records: Sequence[Record]) -> int:
         """Write records and have them on the disk; return the bytes. Raises ``OSError``, and then nothing is written."""
-        if self._descriptor is None or self._offset >= self._segment_bytes:
+        if self._descriptor is None or self._offset >= self._segment_bytes or self._is_deleted():
             self._begin_segment()
         begun, offset = self._offset, self._offset
         buffers: list[Buffer] = []
@@ -80,14 +80,22 @@ class ScanLog:
         number = self._number + 1
         while os.path.lexists(self._path(number)):  # something that is no segment has this name
             number += 1
-        descriptor = os.open(
-            self._path(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640
-        )
-        for folder in (self.folder, self.folder.parent):
-            sync_folder(folder)
+        path = self._path(number)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        try:
+            for folder in (self.folder, self.folder.parent):
+                sync_folder(folder)
+        except OSError:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise
         if self._descriptor is not None:
             os.close(self._descriptor)
         self._descriptor, self._offset, self._number = descriptor, 0, number
+
+    def _is_deleted(self) -> bool:
+        """Whether somebody has deleted the segment, so that what is written to it is lost."""
+        return os.fstat(self._file).st_nlink == 0
 
     def _write(self, buffers: Sequence[Buffer]) -> None:
         for begin in range(0, len(buffers), _BUFFERS_A_WRITE):

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from daemon.disk import are_on_one_disk, fault_words, free_bytes, is_full
 from daemon.errors import JournalError
 from daemon.journal.claims import copy_of, sort_out
 from daemon.journal.record import Kind, Record, unpack
@@ -257,15 +258,28 @@ class Journal:
     def _make_room(self, due: int) -> None:
         while self.bytes + due > self._limit_bytes:
             if not self.drop_oldest():
-                raise JournalError(f"the running scans have reached [limits] journal_bytes = {self._limit_bytes}")
+                why = "finished scans cannot be deleted, and all" if self._finished else "the running scans"
+                raise JournalError(f"{why} have reached [limits] journal_bytes = {self._limit_bytes}")
 
     def _append_making_room(self, scan_id: str, records: Sequence[Record]) -> int:
+        need = sum(len(record.payload) for record in records)
         while True:
             try:
                 return self._log(scan_id).append(records)
             except OSError as fault:
-                if not self.drop_oldest():
-                    raise JournalError(f"{self.folder} cannot be written ({fault.strerror})") from fault
+                if not is_full(fault) or not self.make_room(self.folder, need):
+                    raise JournalError(fault_words(fault, self.folder)) from fault
+
+    def make_room(self, folder: Path, need_bytes: int) -> bool:
+        """Delete the oldest finished scan for the full disk of ``folder``; False where that cannot give it ``need_bytes``."""
+        try:
+            if not are_on_one_disk(folder, self.folder):
+                return False
+            with self._changed:
+                kept = sum(self._finished.values())
+            return free_bytes(self.folder) + kept >= need_bytes and self.drop_oldest()
+        except OSError:
+            return False
 
     def _fail(self, fault: Exception) -> None:
         if self.fault is None:
@@ -301,9 +315,19 @@ class Journal:
                 self.bytes -= size
             reason = copy_of(self.folder / scan_id)
             if reason is None:
-                shutil.rmtree(self.folder / scan_id, ignore_errors=True)
-                return True
+                return self._is_deleted(scan_id, size)
             self.leave_alone(scan_id, reason)
+
+    def _is_deleted(self, scan_id: str, size: int) -> bool:
+        """Delete a finished scan's folder; one that stays (a read-only disk, files of others) is counted as before."""
+        shutil.rmtree(self.folder / scan_id, ignore_errors=True)
+        if not (self.folder / scan_id).exists():
+            return True
+        with self._changed:
+            self._finished[scan_id] = size
+            self._finished.move_to_end(scan_id, last=False)
+            self.bytes += size
+        return False
 
     def _delete(self, scan_id: str) -> None:
         scan = self._logs.pop(scan_id, None)

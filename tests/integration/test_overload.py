@@ -187,7 +187,7 @@ def test_a_disk_full_at_the_end_is_made_good_at_the_next_start(
         assert ended["product"] is None
         said = daemon._view.status()
         assert said["state"] == "degraded"
-        assert [words for words in said["degraded"] if "record of scan star was not written" in words]
+        assert [words for words in said["degraded"] if "record of scan star is not written" in words]
     with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
         ended, _ = follow(viewer)
         assert ended["result"] == "complete"

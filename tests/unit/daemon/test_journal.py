@@ -177,7 +177,7 @@ def test_a_full_disk_is_said_counted_and_survived(journal: Journal, monkeypatch:
     monkeypatch.setattr(scan_log_module.os, "writev", writev)
     monkeypatch.setattr(store_module, "RETRY_S", 0.0)
     assert not journal.commit([Batch("a", [frame(1), frame(2)])])
-    assert "No space left on device" in (journal.trouble or "")
+    assert "is full" in (journal.trouble or "")
     assert journal.skipped == 2
     assert not (journal.folder / "old").exists()
     is_full = False
@@ -185,6 +185,77 @@ def test_a_full_disk_is_said_counted_and_survived(journal: Journal, monkeypatch:
     assert journal.trouble is None
     assert [r.index for r in again(journal.folder)] == [0, 3]
     np.testing.assert_array_equal(journal.read("a", 3), pattern(3))
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.EMFILE, "files and connections open"),
+        (errno.EFBIG, "larger than may be written"),
+        (errno.EIO, "reports faults"),
+        (errno.EROFS, "is read-only"),
+        (errno.EACCES, "may not be written to"),
+    ],
+)
+def test_fault_that_is_not_lack_of_room_deletes_nothing(
+    code: int, words: str, journal: Journal, monkeypatch: pytest.MonkeyPatch
+):
+    assert journal.commit([Batch("old", [frame(0)])])
+    journal.close("old")
+
+    def refuse(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scan_log_module.os, "writev", refuse)
+        assert not journal.commit([Batch("a", [frame(1)])])
+        assert words in (journal.trouble or "")
+    monkeypatch.setattr(store_module, "RETRY_S", 0.0)
+    journal._retry_at = 0.0
+    assert journal.commit([Batch("a", [frame(2)])])
+    assert journal.trouble is None
+    assert (journal.folder / "old").exists()
+
+
+def test_room_is_made_only_on_its_own_disk_and_only_if_that_is_enough(journal: Journal, tmp_path: Path, monkeypatch):
+    assert journal.commit([Batch("old", [frame(0)])])
+    journal.close("old")
+    assert not journal.make_room(Path("/proc"), 1)
+    monkeypatch.setattr(store_module, "free_bytes", lambda _folder: 0)
+    assert not journal.make_room(tmp_path / "out", journal.bytes + 1)
+    assert (journal.folder / "old").exists()
+    assert journal.make_room(tmp_path / "out", journal.bytes)
+    assert not (journal.folder / "old").exists()
+
+
+def test_finished_scan_that_cannot_be_deleted_is_still_counted(journal: Journal, monkeypatch):
+    assert journal.commit([Batch("old", [frame(0)])])
+    journal.close("old")
+    before = journal.bytes
+    monkeypatch.setattr(store_module.shutil, "rmtree", lambda *_, **__: None)
+    assert not journal.drop_oldest()
+    assert journal.bytes == before
+
+
+def test_folder_deleted_under_a_scan_is_made_again(journal: Journal):
+    assert journal.commit([Batch("a", [frame(0)])])
+    scan_log_module.segments(journal.folder / "a")[0].unlink()
+    (journal.folder / "a").rmdir()
+    assert journal.commit([Batch("a", [frame(1)])])
+    assert journal.read("a", 0) is None
+    np.testing.assert_array_equal(journal.read("a", 1), pattern(1))
+
+
+def test_descriptors_are_given_back_where_a_segment_cannot_begin(journal: Journal, monkeypatch):
+    def refuse(_folder: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(scan_log_module, "sync_folder", refuse)
+    before = len(os.listdir("/proc/self/fd"))
+    for index in range(5):
+        journal._retry_at = 0.0
+        assert not journal.commit([Batch("a", [frame(index)])])
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_disk_that_does_not_answer_holds_nobody(journal: Journal, monkeypatch: pytest.MonkeyPatch):
