@@ -177,12 +177,15 @@ def test_a_disk_full_at_the_end_is_made_good_at_the_next_start(
     def write(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
-        with monkeypatch.context() as patched:
-            patched.setattr(output, "write_product", write)
-            patched.setattr(scans, "write_atomically", write)
-            send(daemon, scan, 50)
-            ended, _ = follow(viewer)
+    with (
+        monkeypatch.context() as patched,
+        running_daemon(tmp_path) as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+    ):
+        patched.setattr(output, "write_product", write)
+        patched.setattr(scans, "write_atomically", write)
+        send(daemon, scan, 50)
+        ended, _ = follow(viewer)
         assert ended["result"] == "complete"
         assert ended["product"] is None
         said = daemon._view.status()
@@ -192,6 +195,30 @@ def test_a_disk_full_at_the_end_is_made_good_at_the_next_start(
         ended, _ = follow(viewer)
         assert ended["result"] == "complete"
         assert read_product(ended["product"]).indexes.size == 50
+
+
+def test_a_disk_full_at_the_end_is_made_good_once_there_is_room(
+    scan: ScanFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def write(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        daemon._writer._retry_s = 0.1
+        with monkeypatch.context() as patched:
+            patched.setattr(output, "write_product", write)
+            send(daemon, scan, 50)
+            assert follow(viewer)[0]["product"] is None
+            said = status_when(viewer, lambda s: s["state"] == "degraded")
+            assert "The product of star is not written: the disk of" in said["sentence"]
+            assert daemon.metrics.value("ptycholive_products_waiting") == 1
+        ended, _ = follow(viewer)
+        assert read_product(ended["product"]).indexes.size == 50
+        assert ended["result"] == "complete"
+        assert ended["verdict"]["stitched"] == 50
+        status_when(viewer, lambda s: s["state"] != "degraded")
+        assert daemon.metrics.value("ptycholive_products_waiting") == 0
+        assert daemon.book.get("star").product == ended["product"]
 
 
 def test_a_dead_thread_makes_the_daemon_unready(scan: ScanFile, tmp_path: Path):
