@@ -39,11 +39,13 @@ Result = TypeVar("Result")
 class Limits:
     """What one reading may take.
 
-    ``timeout_s`` None: by the file's size. ``may_follow``: whether other files that it points to are read too.
+    ``timeout_s`` None: by the file's size. ``answer_bytes``: of what comes back, as against all that is needed for it.
+    ``may_follow``: whether other files that it points to are read too.
     """
 
     timeout_s: float | None = None
     memory_bytes: int = MEMORY_BYTES
+    answer_bytes: int = MEMORY_BYTES
     may_follow: bool = False
 
 
@@ -200,6 +202,7 @@ def read_apart(reader: Callable[..., Result], path: Path, limits: Limits = DEFAU
         "path": str(path),
         "options": options,
         "memory_bytes": limits.memory_bytes,
+        "answer_bytes": limits.answer_bytes,
         "may_follow": limits.may_follow,
         "timeout_s": timeout_s + GRACE_S,
     }

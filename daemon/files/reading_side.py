@@ -28,7 +28,8 @@ def serve(requests: int, answers: int) -> None:
     """Answer requests until there are no more, or none for a minute."""
     with os.fdopen(requests, "rb", buffering=0) as asked:
         while select.select([asked], [], [], IDLE_S)[0] and (line := asked.readline()):
-            _send(answers, *_answered(json.loads(line)))
+            request = json.loads(line)
+            _send(answers, *_answered(request), request)
 
 
 def _answered(request: dict[str, Any]) -> tuple[str, Any]:
@@ -55,10 +56,14 @@ def _reader(name: str) -> Callable[..., Any]:
     return reader
 
 
-def _send(descriptor: int, kind: str, value: Any) -> None:
+def _send(descriptor: int, kind: str, value: Any, request: dict[str, Any]) -> None:
     arrays: list[pickle.PickleBuffer] = []
     packed = pickle.dumps((kind, value), protocol=5, buffer_callback=arrays.append)
     parts = [memoryview(packed), *(array.raw() for array in arrays)]
+    size = sum(part.nbytes for part in parts)
+    if size > request["answer_bytes"]:
+        words = f"{request['path']}: holds {size / 1e9:.1f} GB, which is too much here; open the file itself"
+        parts = [memoryview(pickle.dumps(("fault", words)))]
     _write(descriptor, memoryview(json.dumps([part.nbytes for part in parts]).encode() + b"\n"))
     for part in parts:
         _write(descriptor, part)

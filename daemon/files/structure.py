@@ -10,10 +10,11 @@ import bitshuffle.h5  # noqa: F401  registers the filter of detector files with 
 import h5py
 
 from daemon.files.hdf5_faults import LEFT_OPEN
+from daemon.files.links import beside
 from ptychopinn.errors import FileFormatError
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
-MOST_OBJECTS = 100_000
+MOST_OBJECTS, MOST_FILES = 100_000, 1000
 WHOLE_BYTES = 64 << 20
 """A dataset up to this size is read whole when a file is examined; of a larger one the first and the last piece are."""
 ALL_WHOLE_BYTES = 256 << 20
@@ -50,14 +51,27 @@ def examine(path: Path) -> None:
 
     What raises is left to the reader, which has words for it: asked here is only whether the library comes back at all.
     """
-    with suppress(Exception), open_hdf5(path) as file:
-        left = ALL_WHOLE_BYTES
-        for item in objects(file):
-            with suppress(Exception):
-                dict(item.attrs)
-            if isinstance(item, h5py.Dataset):
+    files, seen = [path], {path}
+    left = ALL_WHOLE_BYTES
+    while files:
+        with suppress(Exception), open_hdf5(files.pop()) as file:
+            for item in objects(file):
                 with suppress(Exception):
-                    left -= _touch(item, min(left, WHOLE_BYTES))
+                    dict(item.attrs)
+                if isinstance(item, h5py.Dataset):
+                    with suppress(Exception):
+                        left -= _touch(item, min(left, WHOLE_BYTES))
+                    sources = _sources(item) - seen
+                    seen |= sources
+                    files += [] if len(seen) > MOST_FILES else sorted(sources)
+
+
+def _sources(dataset: h5py.Dataset) -> set[Path]:
+    """Return the files that a virtual dataset takes its data from."""
+    with suppress(Exception):
+        if dataset.is_virtual:
+            return {beside(dataset.file, one.file_name) for one in dataset.virtual_sources() if one.file_name != "."}
+    return set()
 
 
 def objects(file: h5py.File) -> Iterator[h5py.Group | h5py.Dataset]:

@@ -9,6 +9,7 @@ import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Response
 from fastapi.responses import JSONResponse
 
+from daemon.files.apart import Limits, read_apart
 from daemon.files.product import Product, read_product
 from daemon.publish.history import History
 from daemon.publish.http_answers import BUSY, NOT_KNOWN, Binary
@@ -23,6 +24,8 @@ AtQuery = Annotated[int | None, Query(ge=0, description="Number in the list of /
 AfterQuery = Annotated[int, Query(ge=0, description="How many positions are known already.")]
 ITERATIVE_NAME = "iterative.h5"
 MOST_POSITIONS = 20_000
+PICTURE_LIMITS = Limits(answer_bytes=2 << 30)
+"""A product is read for a picture in a process apart, its links to other files are not followed, and it fits into memory."""
 
 
 class PastView(Protocol):
@@ -101,7 +104,10 @@ def canvas_of(source: PastView, hub: UpdateHub, scan_id: str, layer: AnyLayer) -
 
 def _iterative(source: PastView, scan_id: str) -> LayerCanvas | None:
     path = source.product_path(scan_id)
-    return None if path is None else _from_product(path.with_name(ITERATIVE_NAME), scan_id, "refined")
+    beside = None if path is None else path.with_name(ITERATIVE_NAME)
+    if beside is not None and beside.is_symlink():
+        raise HTTPException(404, f"{beside} is a link to another file, which is not followed here; copy the file there")
+    return _from_product(beside, scan_id, "refined")
 
 
 def _from_product(path: Path | None, scan_id: str, layer: LayerName) -> LayerCanvas | None:
@@ -150,6 +156,6 @@ def _product(path: Path | None) -> Product | None:
     if path is None or not path.is_file():
         return None
     try:
-        return read_product(path)
+        return read_apart(read_product, path, PICTURE_LIMITS)
     except FileFormatError as fault:
         raise HTTPException(404, str(fault)) from fault

@@ -103,6 +103,14 @@ def test_data_that_need_too_much_memory_are_refused(tmp_path: Path) -> None:
         read_datasets(tmp_path / "huge.h5", ["a"], Limits(memory_bytes=2 << 30))
 
 
+def test_answer_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "large.h5", "w") as file:
+        file["a"] = np.zeros(2_000_000)
+    with pytest.raises(FileFormatError, match=r"holds 0\.0 GB, which is too much here"):
+        read_datasets(tmp_path / "large.h5", ["a"], Limits(answer_bytes=1 << 20))
+    assert read_datasets(tmp_path / "large.h5", ["a"])["a"].size == 2_000_000
+
+
 def external_link(file: h5py.File, other: Path) -> None:
     file["a"] = h5py.ExternalLink(str(other), "/secret")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import httpx
 import numpy as np
 import pytest
@@ -104,8 +106,27 @@ def test_pictures_of_a_past_scan_come_from_its_product(
     missing = client.get("old/picture?layer=iterative")
     assert missing.status_code == 404
     assert "iterative.h5" in missing.json()["detail"]
+    (tmp_path / "iterative.h5").symlink_to(source.product)
+    assert "is a link to another file" in client.get("old/picture?layer=iterative").json()["detail"]
+    (tmp_path / "iterative.h5").unlink()
+    os.mkfifo(tmp_path / "iterative.h5")
+    assert client.get("old/picture?layer=iterative").status_code == 404
     source.product.write_bytes(b"broken")
     assert client.get("old/picture").status_code == 404
+
+
+def test_product_that_points_to_another_file_shows_nothing_of_it(
+    client: httpx.Client, source: PastDaemon, tmp_path: Path
+) -> None:
+    source.product, other = tmp_path / "product.h5", tmp_path / "other.h5"
+    write_old_product(other)
+    write_old_product(source.product)
+    with h5py.File(source.product, "r+") as file:
+        del file["object"]
+        file["object"] = h5py.ExternalLink(str(other), "/object")
+    answer = client.get("old/picture")
+    assert answer.status_code == 404
+    assert "/object points to another file" in answer.json()["detail"]
 
 
 def test_paths_are_told_in_parts(client: httpx.Client, source: PastDaemon, tmp_path: Path) -> None:
