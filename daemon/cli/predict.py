@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from daemon.cli.batch import Batch
 from daemon.cli.progress import progress
 from daemon.cli.scan_input import positions_of, probe_of, read_data
+from daemon.cli.verdict import Verdict, finite, verdict_on
 from daemon.errors import ConfigError, DaemonError
 from daemon.files import LiveGroup, ProbeFile, Product, ScanFile, read_probe, write_product
 from daemon.scans import now_text
@@ -64,6 +65,8 @@ def run_predict(data: list[Path], output: Path, options: PredictOptions, as_json
         done.append(summary)
         if not as_json:
             typer.echo(_line(summary))
+        if summary["verdict"] == "nonsense":
+            batch.refuse()
     if done and done[-1]["looks"] < options.looks:
         typer.echo(f"the model {done[-1]['model']} looks once; --looks {options.looks} was not used", err=True)
     if as_json:
@@ -92,11 +95,17 @@ def _targets(data: list[Path], output: Path) -> list[Path]:
 
 
 def _line(summary: dict[str, Any]) -> str:
-    looks = ", ".join(f"{value:.4f}" for value in summary["rfactors"])
-    swept = f", swept {summary['rfactor']:.4f}" if summary["sweeps"] else ""
+    looks = ", ".join(map(_shown, summary["rfactors"]))
+    swept = f", swept {_shown(summary['rfactor'])}" if summary["sweeps"] else ""
     lost = f", {len(summary['refused'])} left out" if summary["refused"] else ""
     speed = f"{summary['frames_per_s']:.0f} a second"
-    return f"{summary['output']}: {summary['frames']} frames{lost}, {speed}, R {looks}{swept}"
+    said = Verdict(summary["doubts"]).line
+    doubts = f"\n{summary['output']}: {said}" if said else ""
+    return f"{summary['output']}: {summary['frames']} frames{lost}, {speed}, R {looks}{swept}{doubts}"
+
+
+def _shown(rfactor: float | None) -> str:
+    return "unknown" if rfactor is None else f"{rfactor:.4f}"
 
 
 class _Predictor:
@@ -121,7 +130,7 @@ class _Predictor:
         scan = read_data(path)
         positions_px, pixel_size_m = positions_of(scan, path, options.pixel_size_m)
         counts = to_amplitude(scan.counts, scan.mask, None)
-        found, factor = _in_photons(self._probe(scan, path, pixel_size_m), counts, path)
+        found, factor, said = _in_photons(self._probe(scan, path, pixel_size_m), counts, path)
         probe, amplitude = (torch.from_numpy(a).to(self._device) for a in (found.probe, counts))
         bundle = None if self._model is None else self._model.bundle
         if self._model is None:
@@ -141,6 +150,10 @@ class _Predictor:
             )
         seconds = time.monotonic() - begun
         outcome = _finished(result, probe, amplitude, positions_px, options.sweeps)
+        final = outcome.live.rfactors.get("refined", outcome.live.rfactors["network"])
+        verdict = verdict_on(
+            scan, amplitude, positions_px[outcome.kept], found.probe, final, outcome.object, outcome.weight, *said
+        )
         live = replace(
             outcome.live,
             configuration=json.dumps({"predict": asdict(options), "probe_factor": factor}, default=str, indent=1),
@@ -151,7 +164,13 @@ class _Predictor:
         )
         product = Product(
             name=scan.name,
-            comments="\n".join((f"Ptycholive {VERSION} predict, {looks} looks, {options.sweeps} sweeps", *scan.notes)),
+            comments="\n".join(
+                (
+                    f"Ptycholive {VERSION} predict, {looks} looks, {options.sweeps} sweeps",
+                    *filter(None, (verdict.line,)),
+                    *scan.notes,
+                )
+            ),
             indexes=scan.indexes[outcome.kept],
             positions_m=positions_px[outcome.kept] * pixel_size_m,
             probe=found.probe,
@@ -173,10 +192,12 @@ class _Predictor:
             "seconds": seconds,
             "frames_per_s": looks * len(amplitude) / seconds,
             "batch": batch,
-            "rfactors": result.rfactors,
+            "rfactors": [finite(value) for value in result.rfactors],
             "looks": looks,
             "sweeps": options.sweeps,
-            "rfactor": live.rfactors.get("refined", live.rfactors["network"]),
+            "rfactor": finite(final),
+            "verdict": verdict.word,
+            "doubts": verdict.doubts,
             "model": live.model_name,
         }
 
@@ -196,8 +217,10 @@ def _threads() -> int:
     return min(len(os.sched_getaffinity(0)), int(asked) if asked.isdecimal() and int(asked) else 2)
 
 
-def _in_photons(found: ProbeFile, amplitude: NDArray[np.float32], path: Path) -> tuple[ProbeFile, float]:
-    """Return the probe in photon units and the factor that it took, 1 where it had them by order of magnitude.
+def _in_photons(
+    found: ProbeFile, amplitude: NDArray[np.float32], path: Path
+) -> tuple[ProbeFile, float, tuple[str, ...]]:
+    """Return the probe in photon units, the factor that it took, 1 where it had them by order of magnitude, and any doubt.
 
     Programs leave probes in units of their own; then its energy is set to the counts of the brightest frame.
     """
@@ -206,13 +229,11 @@ def _in_photons(found: ProbeFile, amplitude: NDArray[np.float32], path: Path) ->
     if not brightest > 0:
         raise FileFormatError(f"{path}: {NO_PHOTON}")
     if 1 / UNIT_RATIO < energy / brightest < UNIT_RATIO:
-        return found, 1.0
+        return found, 1.0, ()
     factor = (brightest / energy) ** 0.5
-    typer.echo(
-        f"{path}: the probe holds {energy:.3g} photons but the brightest frame {brightest:.3g}; the probe was set to that",
-        err=True,
-    )
-    return replace(found, probe=(found.probe * factor).astype(np.complex64)), factor
+    said = f"the probe holds {energy:.3g} photons but the brightest frame {brightest:.3g}; the probe was set to that"
+    typer.echo(f"{path}: {said}", err=True)
+    return replace(found, probe=(found.probe * factor).astype(np.complex64)), factor, (said,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,6 +241,7 @@ class _Outcome:
     """What becomes of a prediction: the object, where it lies, the places of the stitched frames, the live group."""
 
     object: NDArray[np.complex64]
+    weight: NDArray[np.float32]
     origin_px: tuple[int, int]
     kept: NDArray[np.int64]
     live: LiveGroup
@@ -243,11 +265,17 @@ def _finished(
         rfactors={"network": result.rfactors[-1]},
     )
     if not sweeps:
-        return _Outcome(network, result.mosaic.origin_px, kept, live)
+        return _Outcome(network, weight, result.mosaic.origin_px, kept, live)
     refiner = _swept(result, probe, amplitude, positions_px, kept, sweeps)
     refined, refined_weight = (plane.cpu().numpy() for plane in refiner.read())
     rfactors = {**live.rfactors, "refined": rfactor(probe, refiner, amplitude[kept], positions_px[kept])}
-    return _Outcome(refined, refiner.origin_px, kept, replace(live, refined_weight=refined_weight, rfactors=rfactors))
+    return _Outcome(
+        refined,
+        refined_weight,
+        refiner.origin_px,
+        kept,
+        replace(live, refined_weight=refined_weight, rfactors=rfactors),
+    )
 
 
 def _write(target: Path, product: Product, outcome: _Outcome, scan: ScanFile) -> None:

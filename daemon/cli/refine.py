@@ -12,9 +12,10 @@ import torch
 import typer
 from numpy.typing import NDArray
 
-from daemon.cli.batch import at_file
+from daemon.cli.batch import REFUSED, at_file
 from daemon.cli.progress import progress
 from daemon.cli.scan_input import positions_of, probe_of, read_data
+from daemon.cli.verdict import finite, verdict_on
 from daemon.errors import DaemonError
 from daemon.files import Product, ScanFile, write_product
 from daemon.version import VERSION
@@ -45,18 +46,33 @@ def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) 
         scan = _first_frames(read_data(data), options.frames)
         probe = probe_of(scan, data, options.probe)
         positions_px, pixel_size_m = positions_of(scan, data, options.pixel_size_m)
-        found = _retrieved(to_amplitude(scan.counts, scan.mask, None), positions_px, probe.probe, options)
-    seconds = time.monotonic() - begun
-    _write(output, _product(scan, found, positions_px, pixel_size_m, options), options.probe_output)
-    summary = {"output": str(output), "rfactor": found.rfactors[-1], "sweeps": options.sweeps, "seconds": seconds}
+        amplitude = torch.from_numpy(to_amplitude(scan.counts, scan.mask, None))
+        found = _retrieved(amplitude, positions_px, probe.probe, options)
+        seconds = time.monotonic() - begun
+        verdict = verdict_on(
+            scan,
+            amplitude,
+            positions_px,
+            found.probe.numpy(),
+            found.rfactors[-1],
+            found.object.numpy(),
+            found.weight.numpy(),
+        )
+    _write(output, _product(scan, found, positions_px, pixel_size_m, options, verdict.line), options.probe_output)
+    rfactors = [finite(value) for value in found.rfactors]
+    summary = {"output": str(output), "rfactor": rfactors[-1], "sweeps": options.sweeps, "seconds": seconds}
     if as_json:
-        typer.echo(json.dumps({**summary, "rfactors": found.rfactors}))
+        typer.echo(json.dumps({**summary, "rfactors": rfactors, "verdict": verdict.word, "doubts": verdict.doubts}))
     else:
         typer.echo(f"{output}: R {found.rfactors[-1]:.4f} after {options.sweeps} sweeps in {seconds:.1f} s")
+        if verdict.line:
+            typer.echo(f"{output}: {verdict.line}")
+    if verdict.is_nonsense:
+        raise typer.Exit(REFUSED)
 
 
 def _retrieved(
-    amplitude: NDArray[np.float32],
+    amplitude: torch.Tensor,
     positions_px: NDArray[np.float64],
     probe: NDArray[np.complex64],
     options: RefineOptions,
@@ -68,7 +84,7 @@ def _retrieved(
             bar.set_postfix_str(f"R {rfactor:.4f}")
 
         return retrieve(
-            torch.from_numpy(amplitude),
+            amplitude,
             positions_px,
             torch.from_numpy(probe),
             sweeps=options.sweeps,
@@ -103,11 +119,12 @@ def _first_frames(scan: ScanFile, most: int | None) -> ScanFile:
 
 
 def _product(
-    scan: ScanFile, found: Retrieval, positions_px: np.ndarray, pixel_size_m: float, options: RefineOptions
+    scan: ScanFile, found: Retrieval, positions_px: np.ndarray, pixel_size_m: float, options: RefineOptions, said: str
 ) -> Product:
+    made = f"Ptycholive {VERSION} refine, {options.sweeps} sweeps, seed {options.seed}, R {found.rfactors[-1]:.4f}"
     return Product(
         name=scan.name,
-        comments=f"Ptycholive {VERSION} refine, {options.sweeps} sweeps, seed {options.seed}, R {found.rfactors[-1]:.4f}",
+        comments="\n".join(filter(None, (made, said, *scan.notes))),
         indexes=scan.indexes,
         positions_m=positions_px * pixel_size_m,
         probe=found.probe.numpy(),

@@ -1,0 +1,82 @@
+"""The last line of a verb: what is doubtful about a picture, from its scan's file and from its own figures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from daemon.files import ScanFile, Severity
+from ptychopinn.plausibility import Doubt, as_plain, doubts, figures_of
+
+SAID_BY_FILE = {"positions": Doubt.ONE_PLACE, "mask": Doubt.MASKED, "missing": Doubt.EMPTY, "patterns": Doubt.EMPTY}
+"""Topics of a reader's doubts, which know the cause, and the doubt of the figures that says the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is doubtful, as JSON has it: ``doubt``, ``sentence`` and ``is_nonsense`` of each, the worst first."""
+
+    doubts: list[dict[str, Any]]
+
+    @property
+    def is_nonsense(self) -> bool:
+        """Whether the picture cannot be one of the sample: the verb leaves with exit code 3."""
+        return any(one["is_nonsense"] for one in self.doubts)
+
+    @property
+    def word(self) -> Literal["good", "doubtful", "nonsense"]:
+        """The verdict in one word."""
+        if self.is_nonsense:
+            return "nonsense"
+        return "doubtful" if self.doubts else "good"
+
+    @property
+    def line(self) -> str:
+        """One line for the screen and for the product's comments; empty where nothing is doubtful."""
+        if not self.doubts:
+            return ""
+        said = "; ".join(one["sentence"] for one in self.doubts)
+        return f"{'nonsense by its own figures' if self.is_nonsense else 'doubtful'}: {said}"
+
+
+def verdict_on(
+    scan: ScanFile,
+    amplitude: torch.Tensor,
+    positions_px: NDArray[np.float64],
+    probe: NDArray[np.complex64],
+    rfactor: float,
+    picture: NDArray[np.complex64],
+    weight: NDArray[np.float32],
+    *said: str,
+) -> Verdict:
+    """Return the verdict on a picture of a scan; ``said`` are doubts of the verb itself."""
+    of_file = [one for one in scan.doubts if one.severity is not Severity.NOTE]
+    figures = figures_of(
+        amplitude.cpu(),
+        positions_px,
+        torch.from_numpy(probe),
+        rfactor,
+        torch.from_numpy(picture),
+        torch.from_numpy(weight),
+    )
+    told = {SAID_BY_FILE.get(one.topic) for one in of_file}
+    found = [
+        *(_plain(one.topic, one.text, one.severity is Severity.WRONG) for one in of_file),
+        *(_plain("probe", sentence, is_nonsense=False) for sentence in said),
+        *as_plain([one for one in doubts(figures) if one.doubt not in told]),
+    ]
+    return Verdict(sorted(found, key=lambda one: not one["is_nonsense"]))
+
+
+def finite(value: float) -> float | None:
+    """Return a number for JSON; ``None`` where it is none."""
+    return value if math.isfinite(value) else None
+
+
+def _plain(topic: str, sentence: str, is_nonsense: bool) -> dict[str, Any]:
+    return {"doubt": topic, "sentence": sentence, "is_nonsense": is_nonsense}
