@@ -281,7 +281,7 @@ class Ledger:
     def _prepared(self, prepared: Prepared) -> None:
         """Say how the patterns of a scan are made, but for one that goes on as it began."""
         scan_id = self._join.current_id(prepared.scan_id) or self._open(ScanStart(prepared.scan_id), was_heard=False)
-        if scan_id in self._resumed:
+        if scan_id in self._resumed and not prepared.notes:
             return
         if self._keeper is not None and scan_id in self._last_message:
             self._keeper.note(scan_id, prepared=asdict(prepared))

@@ -2,7 +2,8 @@
 
 Masked and saturated pixels, flat field, orientation, crop and binning are applied here and nowhere else; a pattern
 carries what is no data in itself (see :mod:`ptychopinn.patterns`). Where the centre is to be found, a scan's first
-frames wait, still packed, until it is known: then all of them go on, in their order.
+frames wait, still packed, until it is known: then all of them go on, in their order. So do up to four of them where the
+first one has pixels that may be hot (:mod:`daemon.pixel_watch`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from daemon.detector import CentreFrom, Prepared, PreprocessOptions, ScanDetector
+from daemon.pixel_watch import PixelWatch
 from ptychopinn.centre import Centre, CentreFinder
 from ptychopinn.errors import GeometryError
 from ptychopinn.geometry import orient
@@ -64,11 +66,12 @@ class Preprocess:
         self._options = options
         self._scans: OrderedDict[str, _Scan] = OrderedDict()
         self.held_frames = 0  # that wait for their scan's centre
+        self._holds = False
 
     @property
     def waiting_scans(self) -> list[str]:
         """The senders' names of scans whose frames wait."""
-        return [name for name, scan in self._scans.items() if scan.held] if self.held_frames else []
+        return [name for name, scan in self._scans.items() if scan.held] if self._holds else []
 
     def resume(self, start: ScanStart, center_px: tuple[int, int], center_from: CentreFrom) -> None:
         """Go on with a scan that was interrupted, with the centre that it had."""
@@ -97,7 +100,7 @@ class Preprocess:
 
     def overdue(self, *, all_of_them: bool = False) -> list[Ready]:
         """Return the frames of scans that have been silent too long to wait any longer, or of all scans."""
-        if not self.held_frames:
+        if not self._holds:
             return []
         oldest = time.monotonic() - self._options.hold_s
         late = [scan for scan in self._scans.values() if all_of_them or scan.last_held < oldest]
@@ -114,7 +117,8 @@ class Preprocess:
         return scan
 
     def _count_held(self) -> None:
-        self.held_frames = sum(len(scan.held) for scan in self._scans.values())
+        self._holds = any(scan.held for scan in self._scans.values())
+        self.held_frames = sum(len(scan.held) for scan in self._scans.values() if not scan.is_settled)
 
 
 @dataclass(slots=True, eq=False)
@@ -128,17 +132,25 @@ class _Scan:
     held: list[EncodedFrame] = field(default_factory=list)
     held_bytes: int = 0
     last_held: float = 0.0
-    _make: PatternMaker | None = None
+    _watch: PixelWatch | None = None
+    _prepared: Prepared | None = None
     _detector: ScanDetector | None = None
     _search: _Search | None = None
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the centre is known."""
+        return self._watch is not None
+
     def take(self, frame: EncodedFrame) -> list[Ready]:
         """Return the frame ready to be decoded, or nothing while it waits, or all that waited."""
-        if self._make is not None:
-            return [RawFrame(frame, self._make)]
+        if self._watch is not None and not self.held:
+            return self._pass_on(frame, self._watch)
         self.held.append(frame)
         self.held_bytes += frame.nbytes
         self.last_held = time.monotonic()
+        if self._watch is not None:
+            return self._begin(self._watch, is_last=False)
         if self.options.center_px is not None:
             return self._settle(self.options.center_px, "configuration")
         if self.known_center is not None:
@@ -152,12 +164,16 @@ class _Scan:
 
     def decide(self) -> list[Ready]:
         """Return all that waited, cut around the best centre that is known."""
-        if not self.held or self._search is None:
+        if not self.held:
+            return []
+        if self._watch is not None:
+            return self._begin(self._watch, is_last=True)
+        if self._search is None:
             return []
         centre = self._search.finder.find()
         if centre is None:
-            return self._settle(self._middle(), "middle")
-        return self._settle(centre.center_px, centre.method, centre.match)
+            return self._settle(self._middle(), "middle", is_last=True)
+        return self._settle(centre.center_px, centre.method, centre.match, is_last=True)
 
     def _make_room(self) -> list[Ready]:
         """Decide, or, while there was no light, let what waits go on, cut from the middle: it does not matter where."""
@@ -165,12 +181,28 @@ class _Scan:
             return self.decide()
         return self._release(self._scan_detector().maker(self._middle()))
 
-    def _settle(self, center_px: tuple[int, int], source: CentreFrom, match: float = 0.0) -> list[Ready]:
+    def _settle(
+        self, center_px: tuple[int, int], source: CentreFrom, match: float = 0.0, *, is_last: bool = False
+    ) -> list[Ready]:
         detector = self._scan_detector()
-        self._make = detector.maker(center_px)
-        prepared = detector.prepared(self.scan_id, center_px, source, match)
+        expected = self.options.probe_pattern
+        self._watch = PixelWatch(detector.maker(center_px), expected)
+        self._prepared = detector.prepared(self.scan_id, center_px, source, match)
         self._search = self._detector = None
-        return [prepared, *self._release(self._make)]
+        return self._begin(self._watch, is_last=is_last)
+
+    def _begin(self, watch: PixelWatch, *, is_last: bool) -> list[Ready]:
+        """Let the frames that waited go on, unless more of them would tell which pixels are hot."""
+        found = watch.begin(self.held, is_last=is_last)
+        if found is None or self._prepared is None:
+            return []
+        prepared = replace(self._prepared, notes=(*self._prepared.notes, *found))
+        return [prepared, *self._release(watch.make)]
+
+    def _pass_on(self, frame: EncodedFrame, watch: PixelWatch) -> list[Ready]:
+        found = watch.look(frame)
+        said = [replace(self._prepared, notes=tuple(found))] if found and self._prepared is not None else []
+        return [*said, RawFrame(frame, watch.make)]
 
     def _release(self, make: PatternMaker) -> list[Ready]:
         frames, self.held, self.held_bytes = self.held, [], 0

@@ -46,6 +46,7 @@ LEAST_LEFT = 0.1
 MOST_LIGHT_MASKED = 0.95
 """As does one that takes more than half of the pixels and more than this share of the light."""
 NAMED = 3
+MOST_DEAD = 0.01
 MOST_UNKNOWN = 0.4
 """Where a larger share of the 3 x 3 pixels around one is not known, its neighbours tell nothing."""
 _ROUNDS = 8
@@ -101,7 +102,10 @@ def some_frames(total: int, most: int = LOOKED_AT) -> NDArray[np.int64]:
 
 
 def find_invalid(
-    frames: NDArray[Any], mask: Mask | None = None, expected: NDArray[np.floating[Any]] | None = None
+    frames: NDArray[Any],
+    mask: Mask | None = None,
+    expected: NDArray[np.floating[Any]] | None = None,
+    corner: tuple[int, int] = (0, 0),
 ) -> InvalidPixels:
     """Return what holds no data in a scan, from a few of its frames.
 
@@ -113,17 +117,24 @@ def find_invalid(
         True = bad, known already; nothing is said of it.
     expected : (rows, columns), optional
         What the probe gives without a sample, at any scale: where it is bright a pixel may be.
+    corner
+        Row and column that the first pixel has for those who read the notes.
     """
     marked = holds_mark(frames)
     known = np.zeros(frames.shape[1:], dtype=bool) if mask is None else mask
     look = _Look(np.where(marked | known, np.nan, frames.astype(np.float64)), expected)
-    notes = _named(marked.all(0) & ~known, frames[0], "marked by the detector as without data")
+    always = marked.all(0) & ~known
+    notes = []
+    if always.sum() <= MOST_DEAD * always.size:  # else gaps between modules, which are no trouble
+        notes += _named(always, frames[0], corner, "marked by the detector as without data")
     marks: list[float] = []
     for _ in range(_ROUNDS):  # marks hide hot pixels, and a hot pixel hides marks
         mark = _narrow_mark(look.high, frames.dtype)
         hot = look.hot() if mark is None else None
         if hot is not None and hot.any():
-            notes += _named(hot, look.low, "far above all neighbours in every frame looked at: taken for hot, no data")
+            notes += _named(
+                hot, look.low, corner, "far above all neighbours in every frame looked at: taken for hot, no data"
+            )
             look = look.without_hot(hot)
             continue
         mark = look.full_count() if mark is None else mark
@@ -133,7 +144,9 @@ def find_invalid(
         notes.append(f"{_pixels(int((look.high == mark).sum()))} at {mark:.0f}, where counts end: no data")
         look = look.without_mark(mark)
     cold = look.cold()
-    notes += _named(cold, look.low, "without a count amid light in every frame looked at: taken for dead, no data")
+    notes += _named(
+        cold, look.low, corner, "without a count amid light in every frame looked at: taken for dead, no data"
+    )
     return InvalidPixels(look.found_hot | cold, tuple(marks), tuple(notes))
 
 
@@ -155,7 +168,7 @@ def mask_doubt(mask: Mask, counts: NDArray[Any] | None = None) -> str | None:
         return f"{words}; is it inverted?"
     if counts is None or 2 * left > mask.size:
         return None
-    light = np.where(holds_mark(counts), 0, counts).astype(np.float64)
+    light = np.where(holds_mark(counts), 0.0, counts)
     share = float(light[mask].sum()) / max(float(light.sum()), 1e-12)
     if share <= MOST_LIGHT_MASKED:
         return None
@@ -267,12 +280,12 @@ def _fits(mark: float, dtype: np.dtype[Any]) -> bool:
     return bool(mark <= (np.finfo(dtype).max if dtype.kind == "f" else np.iinfo(dtype).max))
 
 
-def _named(where: Mask, values: NDArray[Any], why: str) -> list[str]:
+def _named(where: Mask, values: NDArray[Any], corner: tuple[int, int], why: str) -> list[str]:
     """Return one sentence about pixels: how many, the first few with place and value, and why."""
     places = np.argwhere(where)
     if not len(places):
         return []
-    some = [f"row {y}, column {x}: {values[y, x]:.10g}" for y, x in places[:NAMED].tolist()]
+    some = [f"row {y + corner[0]}, column {x + corner[1]}: {values[y, x]:.10g}" for y, x in places[:NAMED].tolist()]
     more = f", and {len(places) - NAMED:,} more" if len(places) > NAMED else ""
     return [f"{_pixels(len(places))} ({'; '.join(some)}{more}) {why}"]
 

@@ -9,6 +9,7 @@ outside. A binned pixel is the sum of its pixels, and no data if one of them is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import GeometryError
 from ptychopinn.geometry import box_corner, orient
-from ptychopinn.invalid_pixels import greatest_count, holds_mark
+from ptychopinn.invalid_pixels import InvalidPixels, greatest_count, holds_mark
 
 LEAST_INSIDE = 0.5
 _MARKS: dict[str, Any] = {np.dtype(kind).char: np.iinfo(kind).max for kind in ("u1", "u2", "u4", "u8")}
@@ -90,6 +91,46 @@ class PatternMaker:
                     f"a mask of {mask.shape} fits neither frames of {shape} nor a pattern of {crop.size_px} px"
                 )
         self._bad = np.flatnonzero(bad) if bad.any() else None
+        self._marks: tuple[float, ...] = ()
+
+    @property
+    def known_bad(self) -> NDArray[np.bool_]:
+        """Pixels of :meth:`raw_crop` that are bad in every frame."""
+        side = self._crop.side_px
+        bad = np.zeros(side * side, dtype=bool)
+        if self._bad is not None:
+            bad[self._bad] = True
+        return self._inside(bad.reshape(side, side))
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Row and column of the oriented frame where :meth:`raw_crop` begins."""
+        return self._rows.start, self._columns.start
+
+    def raw_crop(self, counts: NDArray[Any]) -> NDArray[Any]:
+        """Return what of a frame as it came makes the pattern, as it is: nothing marked, nothing binned."""
+        return self._oriented(counts)[self._rows, self._columns]
+
+    def of_raw_crop(self, pattern: NDArray[Any]) -> NDArray[Any]:
+        """Return an image of the pattern's size on the pixels of :meth:`raw_crop`."""
+        return self._inside(np.kron(pattern, np.ones((self._crop.binning, self._crop.binning))))
+
+    def without(self, found: InvalidPixels) -> PatternMaker:
+        """Return a maker that masks also what was found in :meth:`raw_crop`."""
+        other = copy(self)
+        other.also_mask(found)
+        return other
+
+    def also_mask(self, found: InvalidPixels) -> None:
+        """Mask from here on what was found in :meth:`raw_crop`."""
+        bad = np.flatnonzero(np.pad(found.bad, (self._pad_rows, self._pad_columns)))
+        bad = bad if self._bad is None else np.union1d(self._bad, bad)
+        self._bad, self._marks = (bad if bad.size else None), tuple({*self._marks, *found.marks})
+
+    def _inside(self, image: NDArray[Any]) -> NDArray[Any]:
+        (above, _), (before, _) = self._pad_rows, self._pad_columns
+        rows, columns = self._rows.stop - self._rows.start, self._columns.stop - self._columns.start
+        return image[above : above + rows, before : before + columns]
 
     def __call__(self, counts: NDArray[Any]) -> NDArray[Any]:
         """Return the pattern ``(size_px, size_px)`` of a frame ``counts`` as it came, not yet oriented.
@@ -99,6 +140,14 @@ class PatternMaker:
         GeometryError
             If the frame has another shape, or the crop lies outside it.
         """
+        pattern = self._with_marks(self.raw_crop(counts))
+        if self._crop.binning > 1:
+            pattern = binned(pattern, self._crop.binning)
+        if self._pattern_bad is not None:
+            pattern = np.where(self._pattern_bad, no_data(pattern.dtype), pattern)
+        return pattern
+
+    def _oriented(self, counts: NDArray[Any]) -> NDArray[Any]:
         oriented = orient(counts, self._orientation)
         if oriented.shape != self._shape:
             raise GeometryError(f"a frame of {oriented.shape} came where the scan's are {self._shape}")
@@ -107,29 +156,21 @@ class PatternMaker:
                 f"most of the crop of {self._crop.side_px} px around {self._crop.center_px} lies outside the frame of "
                 f"{self._shape[0]} x {self._shape[1]} px; set [detector] center_px and size_px to fit"
             )
-        pattern = self._with_marks(oriented[self._rows, self._columns])
-        if self._crop.binning > 1:
-            pattern = binned(pattern, self._crop.binning)
-        if self._pattern_bad is not None:
-            pattern = np.where(self._pattern_bad, no_data(pattern.dtype), pattern)
-        return pattern
+        return oriented
 
     def _with_marks(self, view: NDArray[Any]) -> NDArray[Any]:
         """Return the crop in a dtype of patterns, no data marked, flat field applied."""
-        values = as_pattern_dtype(view)
-        limit = self._saturation
-        if self._bad is None and limit is None and self._flat is None and not self.is_clipped:
-            # a crop is copied even where it lies in one piece, so that it does not keep the whole frame in memory
-            return np.ascontiguousarray(values) if self._is_whole else np.array(values, order="C")
+        values = _in_pattern_dtype(view)
         mark = no_data(values.dtype)
+        is_changed = self._bad is not None or self._flat is not None or bool(self._marks)
         if self.is_clipped:
             values = np.pad(values, (self._pad_rows, self._pad_columns), constant_values=mark)
-        else:
+        elif is_changed or not self._is_whole:
+            # a crop is copied even where it lies in one piece, so that it does not keep the whole frame in memory
             values = np.array(values, order="C")
-        if limit is not None:
-            over = values > (limit if values.dtype.kind == "f" else int(limit))
-            if over.any():
-                values[over] = mark
+        values = _without_above(np.ascontiguousarray(values), self._saturation)
+        for count in self._marks:
+            values[values == values.dtype.type(min(count, _most(values.dtype)))] = mark
         if self._bad is not None:
             values.reshape(-1)[self._bad] = mark
         if self._flat is None:
@@ -138,6 +179,10 @@ class PatternMaker:
 
     def _cut(self, image: NDArray[Any], outside: Any) -> NDArray[Any]:
         return np.pad(image[self._rows, self._columns], (self._pad_rows, self._pad_columns), constant_values=outside)
+
+
+def _most(dtype: np.dtype[Any]) -> float:
+    return float(np.finfo(dtype).max) if dtype.kind == "f" else float(np.iinfo(dtype).max)
 
 
 def no_data(dtype: np.dtype[Any]) -> Any:
@@ -163,20 +208,35 @@ def is_dark(pattern: NDArray[Any]) -> bool:
 
 def as_pattern_dtype(counts: NDArray[Any]) -> NDArray[Any]:
     """Return counts as uint8, uint16, uint32 or float32, what is no data marked as such; a view where nothing changes."""
+    return _without_above(_in_pattern_dtype(counts), None)
+
+
+def _without_above(values: NDArray[Any], saturation: float | None) -> NDArray[Any]:
+    """Return values in a dtype of patterns, those above saturation and an integer type's marks as no data."""
+    mark = no_data(values.dtype)
+    if values.dtype.kind == "f":
+        over = None if saturation is None else values > saturation
+        return values if over is None or not over.any() else np.where(over, mark, values)
+    greatest = greatest_count(values.dtype)
+    limit = greatest if saturation is None else min(int(saturation), greatest)
+    return values if values.max() <= limit else np.where(values > limit, mark, values)
+
+
+def _in_pattern_dtype(counts: NDArray[Any]) -> NDArray[Any]:
+    """Return counts in a dtype of patterns, with an unsigned type's marks still as they came; a view where nothing changes."""
     dtype = counts.dtype
     if not dtype.isnative:
-        return as_pattern_dtype(counts.astype(dtype.newbyteorder("=")))
+        return _in_pattern_dtype(counts.astype(dtype.newbyteorder("=")))
     if dtype.kind == "f":
         values = counts.astype(np.float32, copy=False)
         bad = ~(np.isfinite(values) & (values >= 0))
         return np.where(bad, np.float32(np.nan), values) if bad.any() else values
     if dtype.kind == "i":
         unsigned = np.dtype(f"u{dtype.itemsize}")
-        return as_pattern_dtype(np.where(holds_mark(counts), no_data(unsigned), counts.astype(unsigned)))
+        return _in_pattern_dtype(np.where(holds_mark(counts), no_data(unsigned), counts.astype(unsigned)))
     if dtype.itemsize == 8:
-        counts = np.asarray(np.minimum(counts, np.iinfo(np.uint32).max), dtype=np.uint32)
-    greatest = greatest_count(counts.dtype)
-    return counts if counts.max() <= greatest else np.where(counts > greatest, no_data(counts.dtype), counts)
+        return np.asarray(np.minimum(counts, np.iinfo(np.uint32).max), dtype=np.uint32)
+    return counts
 
 
 def binned(pattern: NDArray[Any], binning: int) -> NDArray[Any]:

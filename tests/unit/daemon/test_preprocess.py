@@ -209,3 +209,58 @@ def test_the_configuration_in_the_how_to_is_one(tmp_path: Path):
     config = load_config(tmp_path / "how-to.toml")
     assert config.detector.center_px == "auto"
     assert config.optics.photon_energy_eV is None
+
+
+KNOWN = replace(OPTIONS, center_px=BEAM)
+
+
+def hot(index: int, value: int = 2**20, dtype: type = np.uint32) -> EncodedFrame:
+    """Return a frame with one hot pixel at row 40, column 60, which is 4, 5 in the pattern."""
+    counts = np.random.default_rng(index).poisson(moved_to(BEAM)).astype(dtype)
+    counts[40, 60] = value
+    return frame(index, counts=counts)
+
+
+def moved_to(beam: tuple[int, int]) -> np.ndarray:
+    counts = np.zeros(SHAPE)
+    counts[beam[0] - 16 : beam[0] + 16, beam[1] - 16 : beam[1] + 16] = PATTERN
+    return counts
+
+
+@pytest.mark.parametrize("value", [2**32 - 2, 2**31, 10**7, 2**20, 65534])
+def test_a_hot_pixel_is_masked_in_every_frame_from_the_first_on_and_named_once(value: int):
+    preprocess = Preprocess(KNOWN)
+    ready = [item for i in range(80) for item in preprocess.take([hot(i, value)])]
+    prepared = only_prepared(ready)
+    assert indexes(ready) == list(range(80))
+    assert len(prepared.notes) == 1
+    assert str(value) in prepared.notes[0]
+    for raw in ready[1:]:
+        assert np.argwhere(is_no_data(raw.decode().counts)).tolist() == [[4, 5]]
+
+
+def test_frames_wait_for_a_look_only_where_a_pixel_is_suspect_and_not_for_ever():
+    assert indexes(Preprocess(KNOWN).take([frame(0)])) == [0]
+    preprocess = Preprocess(replace(KNOWN, hold_s=0.0))
+    assert preprocess.take([hot(0, 9000)]) == []
+    assert preprocess.held_frames == 0  # of those that wait for their centre
+    assert indexes(preprocess.overdue()) == [0]
+    assert indexes(preprocess.take([hot(1, 9000)])) == [1]
+    assert indexes(Preprocess(KNOWN).take([hot(0, 9000), ScanEnd("s")])) == [0]
+
+
+def test_a_pixel_that_becomes_hot_in_mid_scan_is_masked_after_the_next_look():
+    preprocess = Preprocess(KNOWN)
+    before = [item for i in range(30) for item in preprocess.take([frame(i, counts=moved_to(BEAM).astype(np.uint32))])]
+    assert only_prepared(before).notes == ()
+    after = [item for i in range(30, 80) for item in preprocess.take([hot(i)])]
+    (note,) = only_prepared(after).notes
+    assert note.startswith("from frame 66 on: 1 pixel (row 40, column 60: 1048576)")
+    assert np.argwhere(is_no_data(after[-1].decode().counts)).tolist() == [[4, 5]]
+
+
+def test_a_mask_that_leaves_next_to_nothing_is_named():
+    mask = np.ones(SHAPE, bool)
+    mask[52, 71] = False
+    (prepared, _raw) = Preprocess(replace(KNOWN, mask=mask)).take([frame(0)])
+    assert prepared.notes == ("the mask leaves 1 of 1,024 pixels; is it inverted?",)
