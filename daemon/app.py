@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from daemon.status import verdict_sentence
 from daemon.takeover import FolderLocks, close_recorded
 from daemon.version import VERSION
 from daemon.view import View
-from daemon.work import ScanResult, product_rfactor
+from daemon.work import Models, ScanResult, product_rfactor
 from ptychopinn.correction import Correction
 from streams.join import Verdict
 
@@ -53,15 +54,17 @@ log = logging.getLogger(__name__)
 class Daemon:
     """Everything that runs. Building it checks the whole configuration and binds every port.
 
+    ``wrap_models`` is called with each pair of models before it is used, so that a test can slow a model or make it fail.
+
     Raises
     ------
     ConfigError, FileFormatError, ProbeMismatchError, EndpointError
         With one sentence: what, where, what to do.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, wrap_models: Callable[[Models], Models] = lambda models: models) -> None:
         keep_pages()
-        setup = Setup(config)
+        setup = Setup(config, wrap_models)
         self._locks = FolderLocks(*setup.own_folders)
         try:
             self._compose(config, setup)
@@ -210,6 +213,11 @@ class Daemon:
         self.publisher.close()
         self.http.stop()
         self._locks.release()
+
+    @property
+    def view(self) -> View:
+        """What the daemon tells the outside."""
+        return self._view
 
     def addresses(self) -> dict[str, Any]:
         """Return where everything is, with real ports."""

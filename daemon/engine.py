@@ -2,7 +2,8 @@
 
 Batches adapt: whatever is ready, in the backlog's order, at most ``batch_frames``; fewer once the device has run out of memory.
 A frame whose computation fails is refused alone. Each frame is shown at once: by the sharp model (the lift with
-its network) while that keeps up in a share of the time, else by the quick one (the lift alone), and looked at again later.
+its network, or a cnn) while that keeps up in a share of the time, else by the quick one (the lift alone), and by the sharp
+one later.
 The time that is left goes to second looks and to the refiner, in slices so short that a waiting frame hardly notices. When
 a scan has ended both go on for ``refine_finish_s``, and longer where a frame has not yet had its first few visits, unless
 another scan's frames come. A device that is behind when another scan begins gives earlier ones no second looks any more.
@@ -31,7 +32,7 @@ from daemon.work import Again, EngineOptions, Models, ScanWork, product_rfactor
 from ptychopinn.correction import Correction
 from ptychopinn.device import memory_bytes, release_memory, to_device, to_host
 from ptychopinn.geometry import to_amplitude
-from ptychopinn.groups import GroupFrame
+from ptychopinn.groups import GroupBuilder, GroupFrame
 from ptychopinn.model import Model
 from streams.frame import ScanPoint
 
@@ -227,28 +228,33 @@ class Engine:
 
     def _warm_up(self) -> None:
         """Run every operation once on a blank scan, so that the first real frame finds all of it loaded."""
-        n = self._probe.shape[-1]
-        work = ScanWork("", self._probe, self._options)
-        blank = np.ones((n, n), dtype=np.float32)
-        frames = [GroupFrame(i, blank, (0.0, 0.0)) for i in range(self._options.batch_frames)]
+        work, frames = ScanWork("", self._probe, self._options), self._blank_frames()
         for group in work.group(frames):
             work.lay(group, self._models.quick.predict(group)[:, 0])
-            if self._models.sharp is not None:
-                self._sharp_frame_s = self._measure(self._models.sharp, group[:1])
-        work.keep(frames[0], to_device(blank, self._probe.device), looks=1)
+        self._time_sharp(self._models)
+        work.keep(frames[0], to_device(np.asarray(frames[0].amplitude), self._probe.device), looks=1)
         if work.refiner is not None:
             work.refiner.step()
         work.settle()
         work.result()
 
+    def _blank_frames(self) -> list[GroupFrame]:
+        """Return as many blank frames as a batch has, and enough for a group."""
+        blank = np.ones(self._probe.shape[-2:], dtype=np.float32)
+        frames = max(self._options.batch_frames, self._options.gridsize**2)
+        return [GroupFrame(i, blank, (0.0, 0.0)) for i in range(frames)]
+
+    def _time_sharp(self, models: Models) -> None:
+        """Measure how long the sharp model, if there is one, takes for a frame."""
+        if models.sharp is not None:
+            groups = GroupBuilder(self._options.gridsize, self._probe.shape[-1] / 2, self._probe.device)
+            self._sharp_frame_s = self._measure(models.sharp, groups.add(self._blank_frames())[-1][:1])
+
     def _swap(self, wanted: _Wanted) -> None:
         models, probe = wanted.models, wanted.probe
         if probe is not None:
             self._probe, self.correction = probe, wanted.change.after(self.correction)
-        if models.sharp is not None:
-            side = self._probe.shape[-1]
-            images = torch.ones(1, 1, side, side, device=self._probe.device)
-            self._sharp_frame_s = self._measure(models.sharp, TensorDict({"images": images}, batch_size=[1]))
+        self._time_sharp(models)
         self._models = models
         self.generation += 1
         self._metrics.model_generation.set(self.generation)
@@ -429,10 +435,11 @@ class Engine:
                 work.keep(frame, tensor[number], looks)
                 work.waiting_ns.append(point.received_ns)
                 stitched.append(point.index)
+                last = point.index, frame.amplitude
                 self._teach(work.scan_id, frame)
         if stitched:
             done.update(stitched)
-            self.last_pattern = (work.scan_id, stitched[-1], frames[-1].amplitude)
+            self.last_pattern = (work.scan_id, *last)
             self._events.on_stitched(work.scan_id, stitched)
 
     def _teach(self, scan_id: str, frame: GroupFrame) -> None:
@@ -546,6 +553,7 @@ def _is_refined(work: ScanWork) -> bool:
         return False
     is_late = time.monotonic() >= (work.finish_by or 0.0)
     has_least = work.refiner is None or work.refiner.least_visits >= LEAST_VISITS
+    has_least = has_least and (work.repaint is None or not work.repaint.is_mixed)
     return _is_worked_out(work, ENOUGH_VISITS) or (is_late and has_least)
 
 

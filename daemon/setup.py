@@ -65,8 +65,9 @@ class Setup:
         With one sentence.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, wrap_models: Callable[[Models], Models] = lambda models: models) -> None:
         self._config = config
+        self._wrap_models = wrap_models
         try:
             self.device = choose_device(config.model.device)
         except (ValueError, RuntimeError) as fault:
@@ -112,14 +113,14 @@ class Setup:
     def _models_of(self, bundle: Bundle | None, path: Path) -> Models:
         quick = Lift(self.probe, projections=self._config.model.projections)
         if bundle is None:
-            return Models(quick, None)
+            return self._wrap_models(Models(quick, None))
         model, refused = with_dtype(
             model_for(build_network(bundle, path), bundle, path, self.probe, self._config.model.gridsize),
             self._config.model.dtype,
         )
         if refused:
             log.warning("the model %s stays in float32: %s", bundle.name, refused)
-        return Models(quick, model) if model.can_look_again else Models(model, None)
+        return self._wrap_models(Models(quick, model))
 
     def optics_of(self, scan_id: str | None = None) -> ScanOptics:
         """Return the optics of a scan that has started, else what is known without a stream's header."""

@@ -32,23 +32,26 @@ CERTAINTY_PERIOD_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """``quick`` always keeps up; ``sharp``, if there is one, shows frames while it does, and looks again."""
+    """``quick`` (the lift alone) always keeps up; ``sharp`` (the lift with its network, or a cnn) shows frames while it
+    keeps up, and predicts the others in spare time.
+    """
 
     quick: Model
     sharp: Model | None
 
     @property
     def is_learned(self) -> bool:
-        """Whether weights have a say, so that others may take their place."""
-        return self.sharp is not None or self.quick.is_learned
+        """Whether there are weights, so that other weights may replace them."""
+        return self.sharp is not None
 
     def most_looks(self, gridsize: int) -> int:
-        """Return how many looks a frame gets at most; groups of several hold their neighbours already."""
-        return 1 if self.sharp is None or gridsize > 1 else MOST_LOOKS
+        """Return how many looks a frame gets at most: one where the model cannot start from the stitched neighbours."""
+        return MOST_LOOKS if self.sharp is not None and self.sharp.can_look_again and gridsize == 1 else 1
 
     def look_again(self, group: TensorDict, start: torch.Tensor | None, support: torch.Tensor | None) -> torch.Tensor:
         """Return patches ``(B, C, N, N)`` of frames that have been shown."""
-        return self.quick.predict(group) if self.sharp is None else self.sharp.predict(group, start, support)
+        model = self.quick if self.sharp is None else self.sharp
+        return model.predict(group, start, support) if model.can_look_again else model.predict(group)
 
 
 @dataclass(frozen=True, slots=True)

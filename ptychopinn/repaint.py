@@ -3,8 +3,9 @@
 Slow phase is nearly invisible to one pattern; once its neighbours lie on the mosaic, the same model looks again with the
 mosaic as its start, and the better patch takes the old one's place exactly. A frame is due when the model has not looked
 at it yet, or when its neighbourhood has grown by a third since; once the scan has ended, all frames that have looks left
-are due, those with the fewest first. When the model is another, all are due, the newest first. A model that sees groups of
-frames gets each frame's group instead of the mosaic as its start.
+are due, those with the fewest first. When the model is another, all are due, the newest first; with a model that looks only
+once, each frame is due that something quicker has laid. A model that sees groups of frames gets each frame's group instead of
+the mosaic as its start.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ class Repaint:
         """
         self._crowd[self._cell(position_px)] += 1
         self._frames[index] = _Frame(amplitude, position_px, looks, self._neighbours(position_px))
+        if looks == 0 and self.most_looks == 1:
+            self._outdated.append(index)
         while self._frames and not self._mosaic.keeps(next(iter(self._frames))):
             self._frames.popitem(last=False)
 
@@ -93,6 +96,14 @@ class Repaint:
     def has_work(self) -> bool:
         """Whether a frame is due, or may become it by more neighbours."""
         return bool(self._outdated) or (self.most_looks > 1 and not self.is_done)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether patches of a quicker or an earlier model lie beside those of a model that looks only once.
+
+        The two may differ in brightness, so such a picture is not finished.
+        """
+        return self.most_looks == 1 and bool(self._outdated)
 
     @property
     def is_done(self) -> bool:

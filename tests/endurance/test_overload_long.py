@@ -13,7 +13,7 @@ from daemon.client import Viewer
 from daemon.files import ScanFile
 from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
 from tests.support.fuzz_run import resident_bytes
-from tests.support.slow_device import FRAME_BYTES, wrap
+from tests.support.slow_device import FRAME_BYTES, SlowLift
 
 OVERLOAD_S = float(os.environ.get("PTYCHOLIVE_OVERLOAD_S", "60"))
 
@@ -24,7 +24,7 @@ def test_a_tenfold_overload_costs_no_frame_and_no_memory(tmp_path: Path):
     scan = real_scan()
     rate_hz, limit = 400.0, 64 * FRAME_BYTES
     frames, has_come = int(rate_hz * OVERLOAD_S), threading.Event()
-    repeats = -(-frames // len(scan.counts))
+    model, repeats = SlowLift(), -(-frames // len(scan.counts))
     long = ScanFile(
         name="long",
         counts=np.concatenate([scan.counts] * repeats)[:frames],
@@ -32,10 +32,10 @@ def test_a_tenfold_overload_costs_no_frame_and_no_memory(tmp_path: Path):
         positions_m=np.concatenate([scan.positions_m] * repeats)[:frames],
     )
     with (
-        running_daemon(tmp_path, f"limits.queue_bytes={limit}") as daemon,
+        running_daemon(tmp_path, f"limits.queue_bytes={limit}", wrap_models=model) as daemon,
         Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
     ):
-        wrap(daemon, lambda group: has_come.wait(10 * len(group) / rate_hz) and None)
+        model.before = lambda group: has_come.wait(10 * len(group) / rate_hz)
         sending = threading.Thread(
             target=send, args=(daemon, long, frames), kwargs={"rate_hz": rate_hz, "scan_id": "long"}
         )
@@ -43,7 +43,7 @@ def test_a_tenfold_overload_costs_no_frame_and_no_memory(tmp_path: Path):
         memory, held = [], []
         for topic, header, _ in viewer.events():
             if topic == "status" and header["frames_received"]:
-                held.append(daemon._engine._queue.bytes)
+                held.append(daemon.metrics.value("ptycholive_queue_bytes", stage="engine"))
                 memory.append(resident_bytes())
                 if header["frames_received"] == frames:
                     break

@@ -55,14 +55,14 @@ def test_scans_follow_without_a_gap_while_the_last_one_is_finished(scan: ScanFil
         running_daemon(tmp_path, "refine.enabled=true", "refine.finish_s=60") as daemon,
         Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
     ):
-        assert daemon._view.status()["state"] == "ready"
+        assert daemon.view.status()["state"] == "ready"
         for name in ("one", "two", "three"):
             send(daemon, scan, 60, scan_id=name)
         ends = ends_of(viewer, 3)
         assert all(header["result"] == "complete" for header in ends.values())
         assert all(header["verdict"]["stitched"] == 60 for header in ends.values())
-        assert daemon._view.status()["state"] == "idle"
-    assert daemon._view.status()["state"] == "stopping"
+        assert daemon.view.status()["state"] == "idle"
+    assert daemon.view.status()["state"] == "stopping"
 
 
 def test_a_scan_without_a_count_ends_with_its_end(scan: ScanFile, tmp_path: Path):
@@ -73,7 +73,7 @@ def test_a_scan_without_a_count_ends_with_its_end(scan: ScanFile, tmp_path: Path
             for i in range(40):
                 sender.send(codec.encode_frame("endless", i, scan.counts[i], PositionM(*scan.positions_m[i])))
             wait_for_frames(viewer, 40)
-            assert daemon._view.status()["phase"] == "scanning"
+            assert daemon.view.status()["phase"] == "scanning"
             sender.send(codec.encode_end("endless"))
         ended, _ = follow(viewer)
     assert ended["result"] == "complete"
@@ -220,4 +220,4 @@ def test_a_start_that_fails_leaves_the_scan_for_the_next_one(scan: ScanFile, tmp
         ended, _ = follow(viewer, "half")
         assert ended["verdict"]["duplicate"] == 30
         assert ended["result"] == "complete"
-        assert daemon._view.scan("half")["started"] == "2026-01-02T03:04:05"
+        assert daemon.view.scan("half")["started"] == "2026-01-02T03:04:05"

@@ -27,7 +27,7 @@ from tests.support.daemon_tools import (
     send,
     send_unfinished,
 )
-from tests.support.slow_device import FRAME_BYTES, status_when, wrap
+from tests.support.slow_device import FRAME_BYTES, SlowLift, status_when
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +36,14 @@ def scan() -> ScanFile:
 
 
 def test_a_stalled_device_holds_nobody_and_the_newest_frames_come_first(scan: ScanFile, tmp_path: Path):
-    goes_on, limit = threading.Event(), 40 * FRAME_BYTES
+    goes_on, limit, model = threading.Event(), 40 * FRAME_BYTES, SlowLift()
     with (
-        running_daemon(tmp_path, f"limits.queue_bytes={limit}") as daemon,
+        running_daemon(tmp_path, f"limits.queue_bytes={limit}", wrap_models=model) as daemon,
         Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
     ):
-        model = wrap(daemon, lambda group: goes_on.wait() and None)
+        model.before = lambda _group: goes_on.wait()
         send(daemon, scan, 400)
         said = status_when(viewer, lambda s: (s["frames_received"] or 0) == 400)
-        assert daemon._engine._queue.bytes <= limit
         assert said["backlog_on_disk"] >= 400 - 40 - 32
         assert "slower than the detector" in said["sentence"]
         assert daemon.metrics.value("ptycholive_queue_bytes", stage="engine") <= limit
@@ -52,7 +51,7 @@ def test_a_stalled_device_holds_nobody_and_the_newest_frames_come_first(scan: Sc
         ended, pictures = follow(viewer)
         assert ended["verdict"]["stitched"] == ended["verdict"]["received"] == 400
         assert ended["result"] == "complete"
-        order = [index for batch in model.batches[1:] for index in batch]
+        order = [index for batch in model.batches[2:] for index in batch]
         assert order == sorted(order, reverse=True)
         send(daemon, scan, 400, scan_id="calm")
         _, calm = follow(viewer, "calm")
@@ -60,16 +59,19 @@ def test_a_stalled_device_holds_nobody_and_the_newest_frames_come_first(scan: Sc
 
 
 def test_while_an_earlier_scan_waits_the_daemon_is_not_idle(scan: ScanFile, tmp_path: Path):
-    goes_on, was_seen = threading.Event(), threading.Event()
-    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+    goes_on, was_seen, model = threading.Event(), threading.Event(), SlowLift()
+    with (
+        running_daemon(tmp_path, wrap_models=model) as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+    ):
 
         def before(_group: TensorDict) -> None:
             if not goes_on.is_set():
                 goes_on.wait()
-            elif "later" not in daemon._engine._work:  # it came first, and is closed
+            elif daemon.book.get("later").state == "complete":  # it came first, and is closed
                 was_seen.wait()
 
-        wrap(daemon, before)
+        model.before = before
         send(daemon, scan, 500, scan_id="earlier")
         send(daemon, scan, 60, scan_id="later")
         behind = status_when(viewer, lambda s: s["scan_id"] == "later" and s["backlog_age_s"] > 2)
@@ -101,13 +103,17 @@ def test_a_device_out_of_memory_takes_smaller_batches(scan: ScanFile, tmp_path: 
         if len(group) > 5:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
-        model = wrap(daemon, before)
+    model = SlowLift()
+    with (
+        running_daemon(tmp_path, wrap_models=model) as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+    ):
+        model.before = before
         send(daemon, scan, 200)
         ended, _ = follow(viewer)
         assert ended["verdict"]["stitched"] == 200
         assert max(map(len, model.batches[-5:])) <= 5
-        assert "ran out of memory" in daemon._view.status()["failure"]
+        assert "ran out of memory" in daemon.view.status()["failure"]
         assert daemon.metrics.value("ptycholive_stage_failures_total", stage="engine") > 0
 
 
@@ -116,8 +122,12 @@ def test_a_frame_that_cannot_be_computed_is_refused_alone(scan: ScanFile, tmp_pa
         if 77 in group["center_scan_id"].tolist():
             raise RuntimeError("no such kernel")
 
-    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
-        wrap(daemon, before)
+    model = SlowLift()
+    with (
+        running_daemon(tmp_path, wrap_models=model) as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+    ):
+        model.before = before
         send(daemon, scan, 200)
         ended, _ = follow(viewer)
         assert adds_up(ended["verdict"])
@@ -125,6 +135,32 @@ def test_a_frame_that_cannot_be_computed_is_refused_alone(scan: ScanFile, tmp_pa
         assert ended["verdict"]["stitched"] == 199
         send(daemon, scan, 50, scan_id="next")
         assert follow(viewer, "next")[0]["result"] == "complete"
+
+
+def test_the_last_pattern_is_that_of_the_last_frame_that_was_stitched(scan: ScanFile, tmp_path: Path):
+    """The last frame of each batch cannot be computed; the pattern shown is of the frame before it."""
+    model, have_come = SlowLift(), threading.Event()
+
+    def before(group: TensorDict) -> None:
+        have_come.wait()  # so that all that is left comes in one batch
+        first_of_all = next(batch for batch in model.batches if group["center_scan_id"][-1] in batch)
+        if len(first_of_all) > 1 and group["center_scan_id"][-1] == first_of_all[-1]:
+            raise RuntimeError("no such kernel")
+
+    with (
+        running_daemon(tmp_path, wrap_models=model) as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+    ):
+        model.batches.clear()
+        model.before = before
+        send_unfinished(daemon.addresses()["streams"]["frames"], scan, 24, 24, "last")
+        status_when(viewer, lambda s: s["frames_received"] == 24)
+        have_come.set()
+        status_when(viewer, lambda s: s["frames_pending"] == 0)
+        scan_id, index, pattern = daemon.view.last_pattern()
+    assert scan_id == "last"
+    assert set(daemon.book.get("last").verdict["refused"]) == {"engine_error"}
+    np.testing.assert_allclose(pattern**2, scan.counts[index], rtol=1e-5)
 
 
 def test_a_fault_in_a_stage_is_said_and_the_scan_goes_on(scan: ScanFile, tmp_path: Path):
@@ -163,7 +199,7 @@ def test_a_full_disk_degrades_and_does_not_stop_the_scan(
         said = status_when(viewer, lambda s: s["state"] == "degraded" and s["frames_stitched"] == 100)
         assert "Frames are not kept on disk" in said["sentence"]
         assert said["phase"] == "scanning"
-        daemon._view.stop_scan("full")
+        daemon.view.stop_scan("full")
         ended, _ = follow(viewer)
         assert ended["verdict"]["stitched"] == 100
         assert daemon._journal.skipped == 100
@@ -188,7 +224,7 @@ def test_a_disk_full_at_the_end_is_made_good_at_the_next_start(
         ended, _ = follow(viewer)
         assert ended["result"] == "complete"
         assert ended["product"] is None
-        said = daemon._view.status()
+        said = daemon.view.status()
         assert said["state"] == "degraded"
         assert [words for words in said["degraded"] if "record of scan star is not written" in words]
     with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
@@ -223,10 +259,10 @@ def test_a_disk_full_at_the_end_is_made_good_once_there_is_room(
 
 def test_a_dead_thread_makes_the_daemon_unready(scan: ScanFile, tmp_path: Path):
     with running_daemon(tmp_path) as daemon:
-        assert daemon._view.is_ready()[0]
+        assert daemon.view.is_ready()[0]
         daemon._writer.stop()
-        is_ready, parts = daemon._view.is_ready()
+        is_ready, parts = daemon.view.is_ready()
         assert not is_ready
         assert parts["dead"] == ["writer"]
-        assert daemon._view.status()["state"] == "degraded"
-        assert not daemon._view.health.is_alive
+        assert daemon.view.status()["state"] == "degraded"
+        assert not daemon.view.health.is_alive

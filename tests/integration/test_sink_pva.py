@@ -56,7 +56,7 @@ def test_an_epics_client_sees_the_scan(tmp_path: Path) -> None:
                 with pytest.raises(RemoteError):
                     context.put("TEST:State", "stopped")
                 monitor.close()
-        assert daemon._view.status()["sinks"][0]["trouble"] is None
+        assert daemon.view.status()["sinks"][0]["trouble"] is None
         assert daemon.metrics.value("ptycholive_sink_deliveries_total", sink="pva", result="ok") >= 6
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from daemon.client import Viewer
 from daemon.config import load_config
 from daemon.files import ScanFile, read_scan
 from daemon.snapshot import LayerCanvas
+from daemon.work import Models
 from ptychopinn.bundle import Bundle, write_bundle
 from ptychopinn.model.network import CorrectionNet
 from streams.codecs import CODECS
@@ -62,9 +63,11 @@ def write_config(folder: Path) -> Path:
 
 
 @contextmanager
-def running_daemon(folder: Path, *settings: str) -> Iterator[Daemon]:
+def running_daemon(
+    folder: Path, *settings: str, wrap_models: Callable[[Models], Models] = lambda models: models
+) -> Iterator[Daemon]:
     """Yield a daemon that is ready."""
-    daemon = Daemon(load_config(write_config(folder), settings))
+    daemon = Daemon(load_config(write_config(folder), settings), wrap_models)
     daemon.start()
     try:
         yield daemon

@@ -8,29 +8,33 @@ from typing import Any
 import torch
 from tensordict import TensorDict
 
-from daemon.app import Daemon
 from daemon.client import Viewer
 from daemon.work import Models
 
 FRAME_BYTES = 128 * 128 * 2
 
 
-class Wrapped:
-    """A model with something done before each batch."""
+class SlowLift:
+    """The lift with something done before each batch, once ``before`` is set; it notes the frames of each batch.
 
-    def __init__(self, model: Any, before: Callable[[TensorDict], None]) -> None:
-        self._model, self._before, self.batches = model, before, []
+    An instance is the ``wrap_models`` of a daemon.
+    """
 
-    def predict(self, group: TensorDict) -> torch.Tensor:
+    def __init__(self) -> None:
+        self.before: Callable[[TensorDict], object] = lambda _group: None
+        self.batches: list[list[int]] = []
+
+    def __call__(self, models: Models) -> Models:
+        self._model = models.quick
+        return Models(self, None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def predict(self, group: TensorDict, *neighbours: torch.Tensor) -> torch.Tensor:
         self.batches.append(group["center_scan_id"].tolist())
-        self._before(group)
-        return self._model.predict(group)
-
-
-def wrap(daemon: Daemon, before: Callable[[TensorDict], None]) -> Wrapped:
-    wrapped = Wrapped(daemon._engine._models.quick, before)
-    daemon._engine._models = Models(wrapped, None)  # type: ignore[arg-type]
-    return wrapped
+        self.before(group)
+        return self._model.predict(group, *neighbours)
 
 
 def status_when(viewer: Viewer, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
