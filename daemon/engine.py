@@ -392,7 +392,7 @@ class Engine:
                 patches = model.predict(group)[:, 0]
             self._credit_s -= time.monotonic() - begun if model is self._models.sharp else 0.0
             with stage.labels("stitch").time():
-                work.lay(group, patches)
+                work.lay(group, patches, is_quick=model is self._models.quick)
             return
         except torch.OutOfMemoryError as fault:
             self._lower_batches(len(group), fault)

@@ -178,11 +178,16 @@ class ScanWork:
         self._here = {frame.index: frame.position_px for frame in frames}
         return self.groups.add(frames)
 
-    def lay(self, group: TensorDict, patches: torch.Tensor) -> None:
-        """Lay the centres' patches ``(B, N, N)`` of groups; frames that cannot be laid at all go into ``refused``."""
+    def lay(self, group: TensorDict, patches: torch.Tensor, *, is_quick: bool = False) -> None:
+        """Lay the centres' patches ``(B, N, N)`` of groups; frames that cannot be laid at all go into ``refused``.
+
+        Those that the quick model has laid, and that are known already, are looked at again by the sharp one.
+        """
         keys = group["center_scan_id"].tolist()
         where = [self._here.get(key) or self.groups.position_px(key) for key in keys]
         refused = self.mosaic.add(keys, patches, np.array(where, dtype=np.float64))
+        if is_quick and self.repaint is not None:
+            self.repaint.laid_by_quicker(keys)
         if group["images"].shape[1] == 1:  # a larger group takes the place of a patch that is there
             self.refused |= refused
 

@@ -70,7 +70,7 @@ class Repaint:
         self._crowd: Counter[tuple[int, int]] = Counter()
         self._frames: OrderedDict[int, _Frame] = OrderedDict()
         self._last: deque[int] | None = None
-        self._outdated: list[int] = []
+        self._outdated: dict[int, None] = {}
         self.repainted = 0
 
     def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float], looks: int) -> None:
@@ -80,10 +80,15 @@ class Repaint:
         """
         self._crowd[self._cell(position_px)] += 1
         self._frames[index] = _Frame(amplitude, position_px, looks, self._neighbours(position_px))
-        if looks == 0 and self.most_looks == 1:
-            self._outdated.append(index)
+        if looks == 0:
+            self.laid_by_quicker([index])
         while self._frames and not self._mosaic.keeps(next(iter(self._frames))):
             self._frames.popitem(last=False)
+
+    def laid_by_quicker(self, indexes: Sequence[int]) -> None:
+        """Have frames that something quicker has laid, perhaps over an earlier patch, looked at by a model that looks once."""
+        if self.most_looks == 1:
+            self._outdated |= dict.fromkeys(index for index in indexes if index in self._frames)
 
     def step(self, most: int, has_ended: bool) -> int:
         """Look again at up to ``most`` frames that are due; return how many that were."""
@@ -112,12 +117,12 @@ class Repaint:
 
     def begin_again(self) -> None:
         """Have every frame looked at again, the newest first: the model is another."""
-        self._outdated = list(self._frames)
+        self._outdated = dict.fromkeys(self._frames)
 
     def _take_outdated(self, most: int) -> list[int]:
         due: list[int] = []
         while self._outdated and len(due) < most:
-            index = self._outdated.pop()
+            index, _ = self._outdated.popitem()
             if index in self._frames and self._mosaic.keeps(index):
                 due.append(index)
         return due
