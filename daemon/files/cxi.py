@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from daemon.files.access import atomic_hdf5, first_of, number_of, positive, text_of
 from daemon.files.extras import GROUP, read_extras, write_extras
 from daemon.files.links import why_missing
+from daemon.files.no_data import with_frame_mask
 from daemon.files.scan import ScanFile, mask_with, one_side, paired, probe_modes
-from daemon.files.shapes import in_any_frame, read_frames, vectors
+from daemon.files.shapes import read_frames, vectors
 from daemon.files.units import JOULES_PER_EV, length_m, lengths_m, photon_energy_ev
 from ptychopinn.errors import FileFormatError
 
@@ -58,6 +59,9 @@ def read_cxi_scan(file: h5py.File, path: Path) -> ScanFile:
     indexes = np.arange(len(frames.counts), dtype=np.int64)
     notes: list[str] = []
     doubts = frames.doubts
+    bad = _mask(file)
+    if bad is not None:
+        frames.counts, bad = with_frame_mask(frames.counts, bad)
     found = ScanFile(
         name=text_of(file.get("entry_1/title")) or path.name.split(".")[0],
         counts=frames.counts,
@@ -72,7 +76,7 @@ def read_cxi_scan(file: h5py.File, path: Path) -> ScanFile:
             length_m(file.get(f"{DETECTOR}/y_pixel_size"), path),
         ),
         probe=_scan_probe(file, path, frames.counts.shape[1:]),
-        mask=mask_with(frames, _mask(file)),
+        mask=mask_with(frames, bad),
         notes=tuple(notes),
         doubts=tuple(doubts),
         absent=frames.absent,
@@ -184,7 +188,8 @@ def _mask(file: h5py.File) -> NDArray[np.bool_] | None:
     if not isinstance(dataset, h5py.Dataset):
         return None
     bits = np.asarray(dataset[()])
-    return in_any_frame((bits != 0) & (bits != HAS_SIGNAL))
+    bad: NDArray[np.bool_] = (bits != 0) & (bits != HAS_SIGNAL)
+    return bad
 
 
 def _scan_probe(file: h5py.File, path: Path, shape: tuple[int, ...]) -> NDArray[np.complex64] | None:

@@ -79,7 +79,7 @@ def linked_files(group: h5py.Group) -> list[str]:
         found[Path(item.file.filename).absolute()] = None
         if isinstance(item, h5py.Dataset):
             found |= dict.fromkeys(_sources(item))
-    return [str(p.name if p.parent == own.parent else p) for p in found if p != own]
+    return [str(p.name if p.parent == own.parent else p) for p in found if p != own and p.exists()]
 
 
 def listed(names: list[str]) -> str:

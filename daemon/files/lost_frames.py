@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from daemon.files.doubts import doubt, wrong
 from daemon.files.shapes import ranges
 from ptychopinn.errors import FileFormatError
+from ptychopinn.invalid_pixels import holds_mark
 
 if TYPE_CHECKING:
     from daemon.files.scan import ScanFile
@@ -33,7 +34,7 @@ def without_lost_frames(scan: ScanFile, path: Path) -> ScanFile:
         if there.size == 0:
             raise FileFormatError(f"{path}: holds none of its frames: {'; '.join(one.text for one in scan.doubts)}")
         scan = _only(scan, there)
-    scan = _lit(scan)
+    scan = lit_frames(scan)
     positions = scan.positions_px if scan.positions_m is None else scan.positions_m
     if positions is None:
         return scan
@@ -46,19 +47,25 @@ def without_lost_frames(scan: ScanFile, path: Path) -> ScanFile:
     return replace(_only(scan, known), doubts=(*scan.doubts, doubt("positions", said)))
 
 
-def _lit(scan: ScanFile) -> ScanFile:
-    good: NDArray[np.bool_] = np.ones(scan.counts.shape[1:], bool) if scan.mask is None else ~scan.mask
-    lit = np.array([bool((frame[good] > 0).any()) for frame in scan.counts], dtype=bool)
+def lit_frames(scan: ScanFile) -> ScanFile:
+    """Return ``scan`` without its frames that hold no photon, where the others tell that this is no chance."""
+    held = np.array([_photons(frame, scan.mask) for frame in scan.counts])
+    lit: NDArray[np.bool_] = held > 0
     if lit.all():
         return scan
-    dark = int((~lit).sum())
     if not lit.any():
         return replace(scan, doubts=(*scan.doubts, wrong("patterns", "no frame holds a photon; check file and mask")))
-    held = scan.counts[lit][:, good].sum(axis=1, dtype=np.float64)
-    said = f"{dark} of {len(lit)} frames hold no photon ({ranges(~lit)})"
-    if not float(np.median(held)) >= ENOUGH_PHOTONS:
+    said = f"{int((~lit).sum())} of {len(lit)} frames hold no photon ({ranges(~lit)})"
+    if not float(np.median(held[lit])) >= ENOUGH_PHOTONS:
         return replace(scan, doubts=(*scan.doubts, doubt("patterns", said)))
     return _only(replace(scan, doubts=(*scan.doubts, doubt("missing", f"{said} and were left out"))), lit)
+
+
+def _photons(frame: NDArray[Any], mask: NDArray[np.bool_] | None) -> float:
+    lost = holds_mark(frame)
+    if mask is not None:
+        lost |= mask
+    return float(np.sum(frame, where=~lost, dtype=np.float64))
 
 
 def _only(scan: ScanFile, kept: NDArray[Any]) -> ScanFile:

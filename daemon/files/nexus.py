@@ -18,8 +18,9 @@ from daemon.files.access import atomic_hdf5, text_of
 from daemon.files.doubts import Doubt, note
 from daemon.files.extras import GROUP, read_extras, write_extras
 from daemon.files.links import broken_links, groups_under, item_at
+from daemon.files.no_data import with_frame_mask
 from daemon.files.scan import ScanFile, mask_with, one_side
-from daemon.files.shapes import Frames, along_raster, in_any_frame, read_frames
+from daemon.files.shapes import Frames, along_raster, read_frames
 from daemon.files.units import length_m, lengths_m, photon_energy_ev
 from ptychopinn.errors import FileFormatError
 
@@ -42,6 +43,9 @@ def read_nexus(entry: h5py.Group, path: Path) -> ScanFile:
     beams = [*_of_class(entry, "NXbeam"), *_of_class(entry, "NXmonochromator")]
     doubts = frames.doubts
     positions_m = _positions(entry, path, frames)
+    bad = _mask(detector)
+    if bad is not None:
+        frames.counts, bad = with_frame_mask(frames.counts, bad)
     found = ScanFile(
         name=text_of(entry.get("title")) or path.name.split(".")[0],
         counts=frames.counts,
@@ -55,7 +59,7 @@ def read_nexus(entry: h5py.Group, path: Path) -> ScanFile:
             length_m(detector.get("x_pixel_size"), path),
             length_m(detector.get("y_pixel_size"), path),
         ),
-        mask=mask_with(frames, _mask(detector)),
+        mask=mask_with(frames, bad),
         doubts=tuple(doubts),
         absent=frames.absent,
     )
@@ -139,7 +143,8 @@ def _mask(detector: h5py.Group) -> NDArray[np.bool_] | None:
     mask = detector.get("pixel_mask")
     if not isinstance(mask, h5py.Dataset) or mask.ndim < 2:
         return None
-    return in_any_frame(np.asarray(mask[()]) != 0)
+    bad: NDArray[np.bool_] = np.asarray(mask[()]) != 0
+    return bad
 
 
 def _of_class(group: h5py.Group, nexus_class: str) -> list[h5py.Group]:

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from daemon.files.access import positive, text_of
 from daemon.files.doubts import doubt, note
 from daemon.files.live_group import origin_pair
+from daemon.files.no_data import with_frame_mask
 from daemon.files.scan import ScanFile, probe_modes
-from daemon.files.shapes import Frames, frames_in_line, in_any_frame, vectors
+from daemon.files.shapes import Frames, frames_in_line, vectors
 from ptychopinn.contract.no_data import photons
 from ptychopinn.contract.training_export import Dialect, TrainingScan, write_training_file
 from ptychopinn.contract.training_rules import domain_of, quantum_of_roots, scans_in
@@ -85,6 +86,9 @@ def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
     frames = frames_in_line(path, values)
     _refuse_several_scans(archive, path, keys, len(frames.counts))
     counts = _photons(archive, path, keys, key, frames, notes)
+    bad = archive["bad_pixels"].astype(bool) if "bad_pixels" in keys else None
+    if bad is not None:
+        counts, bad = with_frame_mask(counts, bad)
     stated: dict[str, Any] = {name: positive(archive[name]) for name in _OPTICS if name in keys}
     return ScanFile(
         name=path.name.split(".")[0],
@@ -93,7 +97,7 @@ def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
         positions_m=positions_m,
         positions_px=positions_px,
         probe=probe_modes(path, archive["probeGuess"]) if "probeGuess" in keys else None,
-        mask=in_any_frame(archive["bad_pixels"].astype(bool)) if "bad_pixels" in keys else None,
+        mask=bad,
         object=_object(archive, keys),
         object_origin_px=origin,
         notes=tuple(notes),

@@ -14,8 +14,9 @@ from daemon.files.access import array_of, atomic_hdf5, positive, text_of
 from daemon.files.doubts import doubt, wrong
 from daemon.files.extras import GROUP, read_extras, write_extras
 from daemon.files.links import broken_links, item_at
+from daemon.files.no_data import lost_pixels, with_frame_mask
 from daemon.files.scan import NEAR_FIELD, ScanFile, one_side
-from daemon.files.shapes import frames_in_line, vectors
+from daemon.files.shapes import frames_in_line, in_any_frame, vectors
 from daemon.files.units import length_m, photon_energy_ev
 from ptychopinn.errors import FileFormatError
 
@@ -37,6 +38,7 @@ def read_ptyd(file: h5py.File, path: Path) -> ScanFile:
         gone = "; ".join(broken_links(file["chunks"])) or "keep the .part files beside it"
         raise FileFormatError(f"{path}: holds no chunk of data; {gone}")
     counts = np.concatenate([frames_in_line(path, array_of(chunk, "data")).counts for chunk in present])
+    counts, mask = _masked(meta, present, counts)
     sides = [positive(side) for side in np.ravel(_meta(meta, "psize"))[:2]]
     doubts = []
     if len(present) < len(chunks):
@@ -53,7 +55,7 @@ def read_ptyd(file: h5py.File, path: Path) -> ScanFile:
         photon_energy_eV=photon_energy_ev(path, [_there(meta, "energy")], [_there(meta, "lam")], "keV", doubts),
         detector_distance_m=length_m(_there(meta, "distance"), path),
         detector_pixel_size_m=one_side(path, "detector", sides[-1], sides[0]) if sides else None,
-        mask=_mask(meta, present, counts),
+        mask=mask,
         doubts=tuple(doubts),
     )
     return replace(found, **{k: v for k, v in read_extras(file).items() if k != "indexes"})
@@ -90,6 +92,10 @@ def write_ptyd(path: Path, scan: ScanFile) -> None:
     with atomic_hdf5(path) as file:
         put_typed(file, "meta", meta)
         chunk = {"data": scan.counts, "indices": scan.indexes, "positions": positions_m}
+        lost = lost_pixels(scan)
+        if lost is not None:
+            bad = lost if scan.mask is None else lost | scan.mask
+            chunk |= {"data": np.where(lost, 0, scan.counts), "weights": (~bad).astype(np.float32)}
         put_typed(file, "chunks", {"0": chunk})
         write_extras(file.create_group(GROUP), scan, with_probe=True)
 
@@ -136,14 +142,17 @@ def _indexes(chunks: list[h5py.Group], frames: int) -> NDArray[np.int64]:
     return np.arange(frames, dtype=np.int64)
 
 
-def _mask(meta: h5py.Group, chunks: list[h5py.Group], counts: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """Return pixels that have weight 0 in any frame, or in the common ``weight2d``."""
-    bad = np.zeros(counts.shape[1:], dtype=bool)
+def _masked(
+    meta: h5py.Group, chunks: list[h5py.Group], counts: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Return counts and mask: weight 0 in the common ``weight2d`` and in chunks, where one frame's weights may stand for all."""
+    weights = [np.asarray(chunk["weights"][()]) if "weights" in chunk else np.zeros(0) for chunk in chunks]
     common = np.asarray(_meta(meta, "weight2d"))
-    if common.shape == bad.shape:
-        bad |= common == 0
-    for chunk in chunks:
-        weights = np.asarray(chunk["weights"][()]) if isinstance(chunk.get("weights"), h5py.Dataset) else np.zeros(0)
-        if weights.size and weights.shape[1:] == bad.shape:
-            bad |= (weights == 0).any(axis=0)
-    return bad if bad.any() else None
+    bad: NDArray[np.bool_] = common == 0 if common.shape == counts.shape[1:] else np.zeros(counts.shape[1:], bool)
+    if sum(len(one) for one in weights if one.ndim == 3) == len(counts) > len(chunks):
+        counts, always = with_frame_mask(counts, np.concatenate(weights) == 0)
+        bad = bad | always
+    else:
+        shared = [in_any_frame(one == 0) for one in weights if one.shape[-2:] == bad.shape]
+        bad = np.logical_or.reduce([bad, *shared])
+    return counts, bad if bad.any() else None

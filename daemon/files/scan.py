@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from daemon.files.doubts import Doubt, doubt
 from daemon.files.lost_frames import without_lost_frames
+from daemon.files.no_data import with_one_form
 from daemon.files.plausible import implausible
 from daemon.files.shapes import Frames
 from ptychopinn.errors import FileFormatError
@@ -30,7 +31,8 @@ SQUARE_RATIO = 1e-3
 class ScanFile:
     """What a file says about one scan.
 
-    ``counts`` ``(n, H, W)`` in the file's integer or float dtype, photons; ``indexes`` ``(n,)`` frame indexes;
+    ``counts`` ``(n, H, W)`` in the file's integer or float dtype, photons, with the mark of :mod:`daemon.files.no_data`
+    where one frame has no data; ``indexes`` ``(n,)`` frame indexes;
     ``positions_m`` and ``positions_px`` ``(n, 2)`` [y, x], both where the object pixel is known, one or neither where
     it is not; ``object_pixel_size_m`` as stated, or derived from optics and square frames; ``probe``
     ``(modes, N, N)``; ``mask`` ``(H, W)``, True = bad; ``object`` a truth or guess ``(H, W)`` whose pixel (0, 0) lies at
@@ -79,9 +81,9 @@ def completed(scan: ScanFile, path: Path) -> ScanFile:
             f"{path}: the mask is {scan.mask.shape} but frames are {scan.counts.shape[1:]}; write one mask of a frame's shape"
         )
     scan = _as_many(scan, path)
-    scan = without_lost_frames(in_both_units(scan), path)
     native = scan.counts.dtype.newbyteorder("=")
     scan = replace(scan, counts=scan.counts.astype(native, copy=False))
+    scan = with_one_form(without_lost_frames(in_both_units(scan), path))
     return replace(scan, doubts=(*scan.doubts, *implausible(scan)))
 
 

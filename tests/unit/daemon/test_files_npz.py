@@ -99,14 +99,14 @@ def test_other_amplitudes_are_scaled_and_said(tmp_path: Path) -> None:
 def test_tike_patterns_are_shifted_and_corners_become_centres(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     counts = rng.poisson(5.0, (1, FRAMES, N, N)).astype(np.float32)
-    counts[..., 0, 0] = 999
+    counts[..., 0, 0] = 999 + np.arange(FRAMES)
     corners = (rng.random((1, FRAMES, 2)) * 50).astype(np.float32)
     probe = np.ones((1, 1, 1, 2, N, N), dtype=np.complex64)
     stream = io.BytesIO()
     np.savez(stream, data=counts, scan=corners, probe=probe)
     (tmp_path / "s.npz.bz2").write_bytes(bz2.compress(stream.getvalue()))
     scan = read_scan(tmp_path / "s.npz.bz2")
-    assert (scan.counts[:, N // 2, N // 2] == 999).all()
+    np.testing.assert_array_equal(scan.counts[:, N // 2, N // 2], 999 + np.arange(FRAMES))
     assert scan.positions_px is not None
     np.testing.assert_allclose(scan.positions_px, corners[0] + N / 2)
     assert scan.probe is not None
