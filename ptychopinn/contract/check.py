@@ -73,12 +73,13 @@ def _entry_faults(rule: Rule, name: str, entry: Entry, sizes: Sizes) -> Iterator
 
 def _shape_fault(rule: Rule, name: str, shape: tuple[int, ...], sizes: Sizes) -> str | None:
     """Return what is wrong with a shape; else enter the lengths that it settles."""
-    rivals = [wanted for wanted in rule.shapes if len(wanted) == len(shape)]
+    line = _in_line(rule, shape)
+    rivals = [wanted for wanted in rule.shapes if len(wanted) == len(line)]
     said = f"{name} has the shape {shape}; write {' or '.join(map(_shape_text, rule.shapes))}"
     for wanted in rivals:
         settled: Sizes = {}
         fault = ""
-        for length, letter in zip(shape, wanted, strict=True):
+        for length, letter in zip(line, wanted, strict=True):
             key = (
                 f"{letter}{name.rsplit('/', 1)[0]}" if isinstance(letter, str) and letter.endswith("*") else str(letter)
             )
@@ -94,6 +95,16 @@ def _shape_fault(rule: Rule, name: str, shape: tuple[int, ...], sizes: Sizes) ->
             return None
         said = fault
     return said
+
+
+def _in_line(rule: Rule, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape of more axes than the rule has as readers take it: without last axes of 1, a raster in one line."""
+    most = max(len(wanted) for wanted in rule.shapes)
+    while len(shape) > max(most, 1) and shape[-1] == 1:
+        shape = shape[:-1]
+    while len(shape) > max(most, 1):
+        shape = (shape[0] * shape[1], *shape[2:])
+    return shape
 
 
 def _not_finite(values: NDArray[Any]) -> str | None:

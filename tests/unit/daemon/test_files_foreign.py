@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from daemon.cli.validate import examine
 from daemon.files import read_probe, read_scan
 from daemon.files.conversion import read_any
 from daemon.files.product import Product
@@ -127,6 +128,7 @@ def test_rasters_and_axes_of_one(tmp_path: Path) -> None:
         scan = read_scan(write_cxi(tmp_path / f"{name}.cxi", **change))
         np.testing.assert_array_equal(scan.counts, plain.counts)
         np.testing.assert_array_equal(scan.positions_m, plain.positions_m)  # type: ignore[arg-type]
+        assert examine(tmp_path / f"{name}.cxi").violations == []
     axes = {"x": (x[:4], "m"), "y": (y[::4], "m")}
     nexus = read_scan(write_nexus(tmp_path / "r.nxs", counts().reshape(*square, N, N), axes))
     np.testing.assert_allclose(nexus.positions_m, places_m(), atol=1e-18)  # type: ignore[arg-type]
