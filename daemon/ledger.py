@@ -200,6 +200,11 @@ class Ledger:
             for scan_id in list(self._last_message):
                 self._stopped.add(scan_id)
                 self._end(scan_id, "operator")
+            points = self._join.poll()
+        if points:
+            self._events.on_points(points)
+        with self.lock:
+            for scan_id in list(self._last_message):
                 self._hand_on(scan_id)
         self._flush()
 
@@ -349,7 +354,10 @@ class Ledger:
                     ended_by = "silence"
                 if ended_by is not None:
                     self._end(scan_id, ended_by)
-            self._join.poll()
+            points = self._join.poll()
+        if points:
+            self._events.on_points(points)
+        with self.lock:
             for scan_id in list(self._last_message):
                 pending += self._join.account(scan_id).pending
                 if self._join.is_finished(scan_id):

@@ -54,6 +54,8 @@ log = logging.getLogger(__name__)
 
 KEPT_OPTICS = 64
 HOLD_S = 5.0
+LEAST_REACH_PX = 1024
+"""A frame may lie so far from the others at once: a canvas of that size costs 40 MB."""
 
 
 class Setup:
@@ -232,7 +234,12 @@ class Setup:
             max_pending_bytes=limits.pending_bytes,
             max_open_scans=limits.open_scans,
             is_taken=is_taken,
+            reach_m=self._reach_m,
         )
+
+    def _reach_m(self, scan_id: str) -> float | None:
+        pixel_size_m = self.optics_of(scan_id).object_pixel_size_m
+        return None if pixel_size_m is None else pixel_size_m * max(LEAST_REACH_PX, 4 * self._config.detector.size_px)
 
     def intake_options(self) -> IntakeOptions:
         """Return what the intake needs."""

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from streams.far import FarFrames
 from streams.frame import Frame, PositionNews
 from streams.tables import IndexSet, PositionTable
 from streams.timing import TimeCheck
@@ -122,6 +123,8 @@ class ScanAccount:
         self.refused: Counter[str] = Counter()
         self.seen, self.held, self.misplaced, self.in_flight = (IndexSet() for _ in range(4))
         self.waiting: dict[int, Waiting] = {}
+        self.far: FarFrames | None = None
+        self.first_far_at = 0.0
         self.positions = positions
         self.has_newer_positions = False
         self.source: SourceRun | None = None
@@ -150,8 +153,8 @@ class ScanAccount:
 
     @property
     def pending(self) -> int:
-        """Frames that wait for their position or are in flight."""
-        return len(self.waiting) + len(self.in_flight)
+        """Frames that wait for their position, lie far from all others, or are in flight."""
+        return len(self.waiting) + len(self.in_flight) + (0 if self.far is None else len(self.far))
 
     @property
     def is_finished(self) -> bool:

@@ -12,6 +12,7 @@ _LEAST_FRAMES = 8
 _LEAST_DUPLICATES = 10
 _DUPLICATE_RATIO = 0.02
 _OUTSIDE_RATIO = 0.1
+FAR = "far_from_others"
 _RATIO_TOLERANCE = 0.02
 _RATIO_TOLERANCE_OPEN = 0.1
 _ENDINGS: dict[EndedBy, str] = {
@@ -63,6 +64,8 @@ def _positions(scan: ScanAccount) -> Iterator[str]:
         yield f"{bad} frames have a position that is no number, or farther away than any stage moves"
     if (outside := scan.refused["outside_mosaic"]) > _OUTSIDE_RATIO * scan.received:
         yield f"{outside} frames lie too far from the others for one picture; check [positions] unit and scale"
+    if (far := scan.refused[FAR]) > 0:
+        yield f"{far} frames lie far from all others and were left out: their positions are wrong; look at the encoders"
     if scan.announced is not None and scan.announced.fault is not None:
         yield scan.announced.fault
     if scan.source_began_anew and scan.ended_by != "new_scan":

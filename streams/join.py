@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from streams.account import EndedBy, ScanAccount, Verdict, Waiting
 from streams.early import EarlyPositions
 from streams.errors import PositionError
-from streams.findings import findings
+from streams.far import FarFrames, Placed
+from streams.findings import FAR, findings
 from streams.flood import FloodGate
 from streams.frame import Frame, Position, PositionM, PositionNews, ScanPoint, ScanStart
 from streams.runs import Announcements, SourceRuns
@@ -67,6 +68,8 @@ class Join:
         Scans that may open at once before any of them has a frame in the picture; after that one a second.
     is_taken
         Whether a name belongs to a scan of an earlier run and must not be given again.
+    reach_m
+        How far from the others a frame of a scan may lie and not be held back; None: anywhere (see ``far.py``).
     clock
         Monotonic seconds.
     """
@@ -81,6 +84,7 @@ class Join:
         max_position_bytes: int = 256 * 2**20,
         max_new_scans: int = 64,
         is_taken: Callable[[str], bool] = lambda name: False,
+        reach_m: Callable[[str], float | None] = lambda scan_id: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._position_timeout_s = position_timeout_s
@@ -88,6 +92,7 @@ class Join:
         self._max_pending_bytes = max_pending_bytes
         self._max_open_scans = max(1, max_open_scans)
         self._is_taken = is_taken
+        self._reach_m = reach_m
         self._clock = clock
         self._live: dict[str, ScanAccount] = {}
         self._finished: OrderedDict[str, ScanAccount] = OrderedDict()
@@ -331,15 +336,23 @@ class Join:
         scan = self._find(scan_id)
         return scan is not None and scan.was_cut_short
 
-    def poll(self) -> None:
-        """Give up frames, and positions of scans that never opened, that have waited too long."""
+    def poll(self) -> list[ScanPoint]:
+        """Give up frames, and positions of scans that never opened, that have waited too long.
+
+        Return the scan points of frames that lay far from all others, where that is no error.
+        """
         now = self._clock()
+        points: list[ScanPoint] = []
         for scan in list(self._live.values()):
             while scan.waiting and self._deadline(scan, next(iter(scan.waiting.values()))) <= now:
                 self._take_waiting(scan, next(iter(scan.waiting)))
                 scan.without_position += 1
+            has_all = scan.ended_at is not None and not scan.waiting
+            if scan.far is not None and scan.far.is_due(has_all, now - scan.first_far_at):
+                points += self._decide(scan, scan.far)
             self._settle(scan)
         self._drop_stale_positions(now)
+        return points
 
     def _find(self, scan_id: str) -> ScanAccount | None:
         return self._live.get(scan_id) or self._finished.get(scan_id) or self._released.get(scan_id)
@@ -435,8 +448,30 @@ class Join:
             scan.refuse("bad_position", frame.index)
             scan.misplaced.add(frame.index)
             return []
-        scan.in_flight.add(frame.index)
-        return [ScanPoint(scan.scan_id, frame.index, frame.counts, position_m, frame.received_ns)]
+        far = self._far_frames(scan) if scan.far is None else scan.far
+        if far is None:
+            return self._hand_on(scan, [(frame, position_m)])
+        points = self._hand_on(scan, far.take(frame, position_m))
+        if (dropped := far.drop_oldest()) is not None:
+            scan.refuse(FAR, dropped)
+        return points
+
+    def _far_frames(self, scan: ScanAccount) -> FarFrames | None:
+        reach_m = self._reach_m(scan.scan_id)
+        if reach_m is not None:
+            scan.far, scan.first_far_at = FarFrames(reach_m), self._clock()
+        return scan.far
+
+    def _decide(self, scan: ScanAccount, far: FarFrames) -> list[ScanPoint]:
+        passed, refused = far.decide()
+        for index in refused:
+            scan.refuse(FAR, index)
+        return self._hand_on(scan, passed)
+
+    def _hand_on(self, scan: ScanAccount, some: list[Placed]) -> list[ScanPoint]:
+        for frame, _ in some:
+            scan.in_flight.add(frame.index)
+        return [ScanPoint(scan.scan_id, f.index, f.counts, where, f.received_ns) for f, where in some]
 
     def _pair_waiting(self, scan: ScanAccount, index: int) -> list[ScanPoint]:
         position_m = scan.positions.get(index)

@@ -1,0 +1,105 @@
+"""Frames that lie far from all others of their scan: held back until others come near, so that a glitch costs no canvas.
+
+One wrong position (an encoder's slip, a motor that was read in mid-move) would else have the picture grow to wherever it
+points. A frame is near if it lies within ``reach_m`` of the box around those that were let through. Far ones are let through
+once ``CLUSTER`` places lie near each other, or ``MANY`` do not and are no small part of the scan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from streams.frame import Frame, PositionM
+
+__all__ = ["FarFrames"]
+
+CLUSTER = 4
+MANY = 8
+MOST_HELD = 64
+FIRST_WAITS_S = 2.0
+SMALL_PART = 0.2
+"""Share of a scan's frames below which those that lie apart are errors, not a second place of interest."""
+
+_SAME_PLACE = 1e-3  # of the reach
+
+Placed = tuple[Frame, PositionM]
+
+
+class FarFrames:
+    """Of one scan."""
+
+    def __init__(self, reach_m: float) -> None:
+        self._reach_m = reach_m
+        self._top = self._left = math.inf
+        self._bottom = self._right = -math.inf
+        self._passed = 0
+        self._held: dict[int, Placed] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._held
+
+    def is_due(self, has_ended: bool, waited_s: float) -> bool:
+        """Whether to decide: no more frames come, or the first one has waited ``waited_s`` for the second."""
+        return len(self._held) > 0 and (has_ended or (not self._passed and waited_s > FIRST_WAITS_S))
+
+    def take(self, frame: Frame, position_m: PositionM) -> list[Placed]:
+        """Take a frame; return those that are let through with it, itself perhaps."""
+        if self._is_near(position_m):
+            return self._let_through([(frame, position_m)])
+        company = [placed for placed in self._held.values() if self._are_near(placed[1], position_m)]
+        self._held[frame.index] = (frame, position_m)
+        together = [*company, (frame, position_m)]
+        if self._are_many():
+            return self._let_through(list(self._held.values()))
+        has_company = self._places(together) >= CLUSTER if self._passed else len(together) > 1
+        return self._let_through(together) if has_company else []
+
+    def drop_oldest(self) -> int | None:
+        """Give up the frame that was held first where too many are; return its index."""
+        if len(self._held) <= MOST_HELD:
+            return None
+        index = next(iter(self._held))
+        del self._held[index]
+        return index
+
+    def decide(self) -> tuple[list[Placed], list[int]]:
+        """Return frames to let through and indexes to refuse: no more company is to come."""
+        if len(self._held) > SMALL_PART * (self._passed + len(self._held)):
+            return self._let_through(list(self._held.values())), []
+        refused, self._held = list(self._held), {}
+        return [], refused
+
+    def _let_through(self, some: list[Placed]) -> list[Placed]:
+        """Count frames as let through, and those that lie near then, and so on."""
+        passed: list[Placed] = []
+        while some:
+            for frame, (y, x) in some:
+                self._held.pop(frame.index, None)
+                self._top, self._bottom = min(self._top, y), max(self._bottom, y)
+                self._left, self._right = min(self._left, x), max(self._right, x)
+            passed += some
+            some = [placed for placed in self._held.values() if self._is_near(placed[1])] if self._held else []
+        self._passed += len(passed)
+        return passed
+
+    def _is_near(self, position_m: PositionM) -> bool:
+        y, x = position_m
+        reach_m = self._reach_m
+        return self._top - reach_m <= y <= self._bottom + reach_m and self._left - reach_m <= x <= self._right + reach_m
+
+    def _are_near(self, one: PositionM, other: PositionM) -> bool:
+        return max(abs(one.y - other.y), abs(one.x - other.x)) <= self._reach_m
+
+    def _are_many(self) -> bool:
+        few = len(self._held) < MANY or len(self._held) <= SMALL_PART * (self._passed + len(self._held))
+        return not few and self._places(self._held.values()) >= MANY
+
+    def _places(self, some: Iterable[Placed]) -> int:
+        """Return at how many places frames lie; those of a motor that is stuck lie at one."""
+        grid_m = self._reach_m * _SAME_PLACE
+        found = {(round(y / grid_m), round(x / grid_m)) for _, (y, x) in some}
+        return len(found)
