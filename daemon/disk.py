@@ -7,6 +7,19 @@ import shutil
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+_WORDS = {
+    errno.ENOSPC: "the disk of {folder} is full: make room on it",
+    errno.EDQUOT: "the disk quota of {folder} is used up: make room or raise it",
+    errno.EFBIG: "a file in {folder} is larger than may be written there: raise the limit of file size (ulimit -f)",
+    errno.EMFILE: "as many files and connections are open as this program may have: raise its limit (ulimit -n, LimitNOFILE)",
+    errno.ENFILE: "this machine has as many files open as it may: close some or raise fs.file-max",
+    errno.EROFS: "the disk of {folder} is read-only: mount it for writing",
+    errno.EACCES: "{folder} may not be written to: give the daemon the right",
+    errno.EPERM: "{folder} may not be written to: give the daemon the right",
+    errno.EIO: "the disk of {folder} reports faults: look at the system's log",
+    errno.ESTALE: "the network disk of {folder} has gone: mount it again",
+    errno.ENOENT: "{folder} has gone: make it again or mount its disk",
+}
 
 
 def is_full(fault: BaseException) -> bool:
@@ -14,22 +27,15 @@ def is_full(fault: BaseException) -> bool:
     return isinstance(fault, OSError) and fault.errno in FULL
 
 
+def is_of_disk(fault: OSError) -> bool:
+    """Whether a fault is one of disks and limits, which words for a person say better than a traceback."""
+    return fault.errno in _WORDS and fault.errno != errno.ENOENT
+
+
 def fault_words(fault: OSError, folder: Path) -> str:
     """Return what a fault while writing in ``folder`` means, and what to do."""
-    words = {
-        errno.ENOSPC: f"the disk of {folder} is full: make room on it",
-        errno.EDQUOT: f"the disk quota of {folder} is used up: make room or raise it",
-        errno.EFBIG: f"a file in {folder} is larger than may be written there: raise the limit of file size (ulimit -f)",
-        errno.EMFILE: "the daemon has as many files and connections open as it may: raise its limit (LimitNOFILE)",
-        errno.ENFILE: "this machine has as many files open as it may: close some or raise fs.file-max",
-        errno.EROFS: f"the disk of {folder} is read-only: mount it for writing",
-        errno.EACCES: f"{folder} may not be written to: give the daemon the right",
-        errno.EPERM: f"{folder} may not be written to: give the daemon the right",
-        errno.EIO: f"the disk of {folder} reports faults: look at the system's log",
-        errno.ESTALE: f"the network disk of {folder} has gone: mount it again",
-        errno.ENOENT: f"{folder} has gone: make it again or mount its disk",
-    }
-    return words.get(fault.errno or 0, f"{folder} cannot be written to ({fault.strerror or fault})")
+    words = _WORDS.get(fault.errno or 0, f"{{folder}} cannot be written to ({fault.strerror or fault})")
+    return words.replace("{folder}", str(folder))
 
 
 def free_bytes(folder: Path) -> int:

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from daemon.disk import fault_words, is_of_disk
 from daemon.errors import ConfigError, DaemonError, IncompleteScanError
 from daemon.version import VERSION
 from ptychopinn.errors import ConfigurationError, ReconstructionError
@@ -587,6 +588,12 @@ def main() -> None:
         sys.exit(exit_code(fault))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as fault:
+        if not is_of_disk(fault):
+            raise
+        folder = Path(fault.filename).parent if isinstance(fault.filename, str) else Path("the output")
+        typer.echo(f"ptycholive: {fault_words(fault, folder)}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

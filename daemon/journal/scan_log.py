@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -60,8 +61,11 @@ class ScanLog:
         try:
             self._write(buffers)
             os.fdatasync(self._file)
-        except OSError:
+        except OSError as fault:
             self._cut_back(begun)
+            if fault.errno == errno.EFBIG and begun:
+                self._begin_segment()  # a limit of file size, or a disk that knows no large files
+                return self.append(records)
             raise
         for index, place in places:
             self.places.put(index, self._number, place)

@@ -217,6 +217,22 @@ def test_fault_that_is_not_lack_of_room_deletes_nothing(
     assert (journal.folder / "old").exists()
 
 
+def test_limit_of_file_size_makes_more_segments(journal: Journal, monkeypatch: pytest.MonkeyPatch):
+    really_write = os.writev
+
+    def writev(descriptor: int, buffers: list[bytes]) -> int:
+        if os.fstat(descriptor).st_size + sum(map(len, buffers)) > 20_000:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return really_write(descriptor, buffers)
+
+    monkeypatch.setattr(scan_log_module.os, "writev", writev)
+    for index in range(40):
+        assert journal.commit([Batch("a", [frame(index)])])
+    assert journal.trouble is None
+    assert len(scan_log_module.segments(journal.folder / "a")) > 1
+    assert [r.index for r in again(journal.folder)] == list(range(40))
+
+
 def test_room_is_made_only_on_its_own_disk_and_only_if_that_is_enough(journal: Journal, tmp_path: Path, monkeypatch):
     assert journal.commit([Batch("old", [frame(0)])])
     journal.close("old")
