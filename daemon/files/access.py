@@ -20,7 +20,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from daemon.files.apart import FOLLOWING, read_apart
+from daemon.files.apart import FOLLOWING, read_apart, stamp_of
 from daemon.files.hdf5_faults import cause, missing_parts
 from daemon.files.links import item_at
 from daemon.files.structure import examine, is_hdf5, open_hdf5, refuse_links
@@ -109,8 +109,7 @@ def open_arrays(path: Path) -> Iterator[h5py.File | NpzFile]:
 def _examine_once(path: Path) -> None:
     if IS_APART.get():
         return
-    about = path.stat()
-    stamp = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
+    stamp = stamp_of(path)
     if stamp in _examined:
         return
     read_apart(examine, path, FOLLOWING)

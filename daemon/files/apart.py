@@ -31,6 +31,8 @@ SLOWEST_BYTES_PER_S = 20e6
 MEMORY_BYTES = 8 << 30
 PIECE_BYTES = 16 << 20
 GRACE_S, ENDING_S = 5.0, 0.1
+REFUSED_S = 60.0
+"""For so long a file that hung is not tried again, unless it changes; a slow disk may have been the reason."""
 
 Result = TypeVar("Result")
 
@@ -183,6 +185,36 @@ class _Readers:
         self._lock, self._idle = threading.Lock(), []
 
 
+class _Refused:
+    """Files that hung or ended a process a moment ago: who looks again is told so at once. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._until: dict[tuple[int, ...], tuple[float, str]] = {}
+
+    def add(self, path: Path, words: str) -> FileFormatError:
+        """Note a file; return the fault to raise."""
+        now = time.monotonic()
+        self._until = {stamp: kept for stamp, kept in self._until.copy().items() if kept[0] > now}
+        self._until[stamp_of(path)] = now + REFUSED_S, words
+        return FileFormatError(words)
+
+    def check(self, path: Path) -> None:
+        """Refuse a file that is noted and has not changed."""
+        until, words = self._until.get(stamp_of(path), (0.0, ""))
+        if time.monotonic() < until:
+            raise FileFormatError(words)
+
+
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file changes; empty where there is none."""
+    try:
+        about = path.stat()
+    except OSError:
+        return ()
+    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
+
+
+_refused = _Refused()
 _readers = _Readers()
 atexit.register(_readers.end_all)
 os.register_at_fork(after_in_child=_readers.forget)
@@ -196,6 +228,7 @@ def read_apart(reader: Callable[..., Result], path: Path, limits: Limits = DEFAU
     FileFormatError
         With the reader's own words, or if the file hangs or ends that process or needs more than ``limits``.
     """
+    _refused.check(path)
     timeout_s = _timeout_s(path) if limits.timeout_s is None else limits.timeout_s
     request = {
         "reader": f"{reader.__module__}:{reader.__qualname__}",
@@ -222,16 +255,17 @@ def _asked(request: dict[str, Any], path: Path, timeout_s: float) -> tuple[str, 
             answer = process.ask(request, deadline)
         except TimeoutError:
             process.end()
-            raise FileFormatError(
+            raise _refused.add(
+                path,
                 f"{path}: reading it did not come to an end in {timeout_s:.0f} s; it is damaged, or its disk does not "
-                "answer: copy or write it again"
+                "answer: copy or write it again",
             ) from None
         except _Ended:
             how = process.end()
             if was_kept:  # it had waited too long for a file and went, perhaps
                 continue
-            raise FileFormatError(
-                f"{path}: is damaged so that the process that read it {how}; copy or write it again"
+            raise _refused.add(
+                path, f"{path}: is damaged so that the process that read it {how}; copy or write it again"
             ) from None
         except BaseException:
             process.end()
@@ -241,7 +275,5 @@ def _asked(request: dict[str, Any], path: Path, timeout_s: float) -> tuple[str, 
 
 
 def _timeout_s(path: Path) -> float:
-    try:
-        return TIMEOUT_S + path.stat().st_size / SLOWEST_BYTES_PER_S
-    except OSError:  # the reader has words for it
-        return TIMEOUT_S
+    size = stamp_of(path)[2:3]  # the reader has words for a file that is not there
+    return TIMEOUT_S + sum(size) / SLOWEST_BYTES_PER_S

@@ -58,9 +58,13 @@ def test_file_that_hangs_the_library_is_refused_by_every_reader(reader, frozen: 
         reader(frozen)
 
 
-def test_file_that_hangs_is_refused_apart_and_the_next_is_read(frozen: Path, tmp_path: Path) -> None:
+def test_file_that_hangs_is_refused_apart_and_the_next_is_read(frozen: Path, tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(FileFormatError, match="did not come to an end"):
         read_apart(read_product, frozen, Limits(timeout_s=1.0))
+    monkeypatch.setattr(apart._Readers, "take", None)
+    with pytest.raises(FileFormatError, match="did not come to an end"):
+        read_apart(read_product, frozen)  # told at once, without a process
+    monkeypatch.undo()
     found = read_datasets(write_small(tmp_path / "good.h5"), ["live/values", "absent", "live"])
     assert list(found) == ["live/values"]
     np.testing.assert_array_equal(found["live/values"], np.arange(6.0).reshape(2, 3))
@@ -74,6 +78,7 @@ def test_process_that_a_file_ends_is_told_and_replaced(tmp_path: Path, monkeypat
         patched.setattr(apart._readers, "take", lambda: killed)
         with pytest.raises(FileFormatError, match="the process that read it ended with SIGKILL"):
             read_datasets(path, ["object"])
+    path.touch()
     assert read_datasets(path, ["object"])["object"].shape == (1, 4, 4)
 
 
