@@ -190,7 +190,7 @@ def test_a_full_disk_is_said_counted_and_survived(journal: Journal, monkeypatch:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (errno.EMFILE, "files and connections open"),
+        (errno.EMFILE, "files and connections are open"),
         (errno.EFBIG, "larger than may be written"),
         (errno.EIO, "reports faults"),
         (errno.EROFS, "is read-only"),

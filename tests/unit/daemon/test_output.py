@@ -93,7 +93,7 @@ def start(request: pytest.FixtureRequest) -> Callable[..., ProductWriter]:
         (errno.EROFS, "is read-only"),
         (errno.EACCES, "may not be written to"),
         (errno.EFBIG, "larger than may be written"),
-        (errno.EMFILE, "files and connections open"),
+        (errno.EMFILE, "files and connections are open"),
         (errno.ESTALE, "has gone"),
         (errno.EINVAL, "Invalid argument"),
     ],
