@@ -230,8 +230,9 @@ class Daemon:
         scan_id, start = stored.scan_id, stored.start
         self.book.open(scan_id, stored.started)
         optics = self._setup.note_scan(scan_id, start.geometry)
-        self.book.change(scan_id, pixel_size_m=optics.object_pixel_size_m, notes=optics.notes)
-        for note in optics.notes:
+        notes = (*start.notes, *optics.notes)
+        self.book.change(scan_id, pixel_size_m=optics.object_pixel_size_m, notes=notes)
+        for note in notes:
             log.warning("scan %s: %s", scan_id, note)
         if self._keeper is not None:
             self._keeper.note(scan_id, optics={name: getattr(optics, name) for name in NOTED_OPTICS})

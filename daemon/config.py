@@ -105,7 +105,9 @@ class Frames(Encrypted):
     channel: str | None = Field(None, description="Image channel; by default the first announced.")
     max_message_bytes: Count = Field(128 << 20, description="Larger messages are refused, bytes.")
     check_hash: bool = Field(False, description="Compare pixels with the md5 that dectris-v1 sends, where it is one.")
-    expected_frames: Count | None = Field(None, description="Frames of a scan, for array-1.0 and pva.")
+    expected_frames: Annotated[int, Field(ge=1, le=2**31)] | None = Field(
+        None, description="Frames of a scan, for array-1.0 and pva."
+    )
     first_number: Annotated[int, Field(ge=0)] | None = Field(
         None, description="For pva: uniqueId of a scan's first frame; by default that of the first that comes."
     )

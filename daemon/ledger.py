@@ -329,14 +329,15 @@ class Ledger:
     def _open(self, start: ScanStart, again: StoredStart | None = None, *, was_heard: bool = True) -> str:
         """Open a scan, or find that it is open; ``again`` is how the journal says that it began, with its own name."""
         scan_id = self._join.start_scan(start, was_heard=was_heard, scan_id=None if again is None else again.scan_id)
-        if scan_id not in self._last_message:
+        is_new = scan_id not in self._last_message
+        self._last_message[scan_id] = time.monotonic()  # first, so that it ends in silence whatever fails below
+        if is_new:
             if self._options.positions_m is not None:
                 self._join.set_positions(scan_id, self._options.positions_m)
             stored = again or StoredStart(scan_id, now_text(), start, was_heard)
             if self._keeper is not None and again is None:
                 self._keeper.open(stored)
             self._events.on_started(stored)
-        self._last_message[scan_id] = time.monotonic()
         return scan_id
 
     def tick(self) -> None:

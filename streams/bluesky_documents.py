@@ -6,14 +6,13 @@ would run whatever the sender likes. Arrays and numbers in msgpack may be those 
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.codecs.base import Part, plain
+from streams.border import clean_text, read_json, read_msgpack, shown, storable
+from streams.codecs.base import Part
 from streams.errors import PositionError
 
 __all__ = ["MAX_SAMPLES", "about_run", "column", "first_number", "split_document", "stop_fault"]
@@ -55,10 +54,8 @@ def _refuse_pickle(name: str, body: bytes) -> None:
 
 def _read(body: bytes, name: str) -> Any:
     try:
-        if body[:1] == b"{":
-            return json.loads(body)
-        return msgpack.unpackb(body, max_ext_len=0)
-    except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
+        return read_json(body) if body[:1] == b"{" else read_msgpack(body)
+    except ValueError as error:
         raise PositionError(f"Bluesky {name} is neither JSON nor msgpack: {str(error)[:80]}") from error
 
 
@@ -107,10 +104,10 @@ def about_run(document: dict[str, Any]) -> dict[str, Any]:
     run: dict[str, Any] = {}
     room = _MAX_RUN_BYTES
     for key, value in list(document.items())[:_MAX_RUN_KEYS]:
-        kept = plain(value)
+        kept, _ = storable(value)
         size = len(str(key)) + len(str(kept))
         if isinstance(key, str) and kept is not None and size <= room:
-            run[key] = kept
+            run[clean_text(key)] = kept
             room -= size
     return run
 
@@ -120,5 +117,5 @@ def stop_fault(document: dict[str, Any]) -> str | None:
     status = document.get("exit_status")
     if status in (None, "success"):
         return None
-    reason = str(document.get("reason") or "no reason given")[:200]
-    return f"the Bluesky run ended with {str(status)[:40]}: {reason}"
+    reason = shown(document.get("reason") or "no reason given", 200)
+    return f"the Bluesky run ended with {shown(status)}: {reason}"

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from streams.border import shown
 from streams.errors import PositionError
 from streams.external import Columns
 from streams.samples import Sampler
@@ -90,4 +91,4 @@ class Stream:
 
 def listed(names: list[str]) -> str:
     """Return some names, as text of bounded length."""
-    return ", ".join(str(name)[:40] for name in names[:_LISTED])
+    return ", ".join(shown(name) for name in names[:_LISTED])

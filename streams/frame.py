@@ -77,13 +77,15 @@ NO_GEOMETRY = StreamGeometry()
 class ScanStart:
     """A scan begins. ``expected_frames`` is ``None`` when the sender does not know.
 
-    ``metadata`` is plain data, under the sender's own names; ``geometry`` is what of it this program uses.
+    ``metadata`` is plain data, under the sender's own names; ``geometry`` is what of it this program uses; ``notes`` say what
+    of the header is not taken, and why, one sentence each.
     """
 
     scan_id: str
     expected_frames: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     geometry: StreamGeometry = field(default=NO_GEOMETRY, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

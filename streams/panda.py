@@ -13,13 +13,13 @@ known by message after message whose samples are already there, or after a ``sto
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.border import read_json, shown
 from streams.codecs.base import Part, is_count
 from streams.errors import PositionError
 from streams.frame import Position, PositionNews
@@ -68,7 +68,7 @@ class PandaReader:
             return self._data(message)
         if kind == "stop":
             return self._stop(message)
-        raise PositionError(f"PandA message of type {str(kind)[:40]!r} is none of start, data, stop")
+        raise PositionError(f"PandA message of type {shown(kind)!r} is none of start, data, stop")
 
     def _begin(self) -> None:
         self._sampler.begin()
@@ -130,15 +130,15 @@ class PandaReader:
     def _channel(self, datasets: dict[str, Any], name: str) -> tuple[int, NDArray[np.float64]]:
         dataset = datasets.get(name)
         if not isinstance(dataset, dict):
-            there = ", ".join(str(key)[:40] for key in list(datasets)[:12])
+            there = ", ".join(shown(key) for key in list(datasets)[:12])
             raise PositionError(f"the PandA sends no channel {name}; correct [positions] channels to two of {there}")
         first, data = dataset.get("starting_sample_number"), dataset.get("data")
         if not isinstance(first, int) or not is_count(first):
-            raise PositionError(f"channel {name}: starting_sample_number is {str(first)[:40]}, not a count")
+            raise PositionError(f"channel {name}: starting_sample_number is {shown(first)}, not a count")
         if not isinstance(data, list) or len(data) > _MAX_SAMPLES:
             raise PositionError(f"channel {name}: data is not a list of at most {_MAX_SAMPLES} samples")
         if dataset.get("size", len(data)) != len(data):
-            raise PositionError(f"channel {name}: {len(data)} samples where {str(dataset['size'])[:40]} are announced")
+            raise PositionError(f"channel {name}: {len(data)} samples where {shown(dataset['size'])} are announced")
         if not all(type(value) in (int, float) for value in data):
             raise PositionError(f"channel {name}: a sample is not a number")
         try:
@@ -172,8 +172,8 @@ def read_json_map(part: Part, what: str, max_bytes: int = _MAX_MESSAGE_BYTES) ->
     if len(part) > max_bytes:
         raise PositionError(f"{what} of {len(part)} bytes exceeds {max_bytes}")
     try:
-        value = json.loads(bytes(part))
-    except (ValueError, RecursionError) as error:
+        value = read_json(part)
+    except ValueError as error:
         raise PositionError(f"{what} is not JSON: {str(error)[:80]}") from error
     if not isinstance(value, dict):
         raise PositionError(f"{what} is not a JSON object")

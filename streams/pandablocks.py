@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.border import shown
 from streams.codecs.base import Part
 from streams.errors import PositionError
 from streams.frame import PositionNews
@@ -175,7 +176,9 @@ class CaptureReader:
         if found is None:
             raise PositionError(f"the capture port ended with {line[:60]!r}, not with END, a number and a reason")
         reason = found["reason"].strip()
-        fault = None if reason in _GOOD_ENDS else f"the PandA ended its capture: {reason}; samples may be missing"
+        fault = (
+            None if reason in _GOOD_ENDS else f"the PandA ended its capture: {shown(reason)}; samples may be missing"
+        )
         self._header = None
         return self._news(ends=True, fault=fault)
 

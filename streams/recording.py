@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from streams.border import read_json
 from streams.errors import RecordingError
 
 __all__ = ["MAGIC", "Message", "Recording", "RecordingWriter", "is_recording"]
@@ -193,8 +194,8 @@ class Recording:
 
     def _facts(self, body: bytes) -> dict[str, Any]:
         try:
-            facts = json.loads(body)
-        except (ValueError, RecursionError) as fault:
+            facts = read_json(body)
+        except ValueError as fault:
             raise RecordingError(
                 f"{self.path}: what it says of itself is not JSON; it was not made by `record`"
             ) from fault

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.codecs.base import MAX_INDEX
+from streams.border import MAX_INDEX, shown
 from streams.errors import PositionError
 from streams.frame import Position, PositionM
 
@@ -80,7 +80,7 @@ class Sampler:
         """
         stop = first + len(values)
         if not 0 <= first <= stop <= MAX_INDEX * self._options.samples_per_frame:
-            raise PositionError(f"sample numbers from {str(first)[:40]} on are not those of a scan; restart the source")
+            raise PositionError(f"sample numbers from {shown(first)} on are not those of a scan; restart the source")
         fresh = self._fresh(first, stop)
         self.repeated += len(values) - sum(end - start for start, end in fresh)
         positions: list[Position] = []

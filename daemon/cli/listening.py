@@ -108,6 +108,7 @@ def describe_frames(config: Config, heard: Heard) -> Finding:
         if start.geometry.photon_energy_eV is not None:
             seen["photon_energy_eV"] = start.geometry.photon_energy_eV
             words.append(f"{start.geometry.photon_energy_eV:.0f} eV")
+        words += start.notes[:1]
     fault = _fault_of(config, frames, starts, faults)
     if fault is not None:
         return Finding("ERROR", f"{', '.join(words)}; {fault}", seen)

@@ -45,6 +45,7 @@ def start_record(stored: StoredStart) -> Record:
         was_heard=stored.was_heard,
         time_ns=time.time_ns(),
         metadata=start.metadata,
+        notes=list(start.notes),
         geometry={**known, **arrays, "frame_dtype": dtype},
     )
 
@@ -66,7 +67,8 @@ def _stored_start(scan_id: str, content: dict[str, Any]) -> StoredStart:
     wire_id = content["wire_id"]
     if not isinstance(wire_id, str):
         raise TypeError(f"wire_id is {wire_id!r}, not text")
-    start = ScanStart(wire_id, content.get("expected_frames"), content.get("metadata") or {}, geometry)
+    notes = tuple(map(str, content.get("notes") or ()))
+    start = ScanStart(wire_id, content.get("expected_frames"), content.get("metadata") or {}, geometry, notes)
     return StoredStart(scan_id, str(content.get("started", "")), start, bool(content.get("was_heard", True)))
 
 

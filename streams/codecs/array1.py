@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from streams.border import frame_count, left_out_note, shown, storable
 from streams.codecs.base import (
     DEFAULT_OPTIONS,
     WIRE_DTYPES,
@@ -44,7 +45,7 @@ from streams.codecs.base import (
     read_position,
     sanitise_scan_id,
 )
-from streams.codecs.fields import make_geometry, read_json, size_2d
+from streams.codecs.fields import make_geometry, read_json_map, size_2d
 from streams.compression import encode_bslz4
 from streams.errors import CodecError
 from streams.frame import PositionM, ScanEnd, ScanStart
@@ -112,7 +113,7 @@ class Array1Codec:
         if head is not None:
             self._head = head
             if waiting is not None:
-                raise CodecError("incomplete", f"frame {str(waiting.get('frame'))[:20]}: the pixels did not come",
+                raise CodecError("incomplete", f"frame {shown(waiting.get('frame'))}: the pixels did not come",
                                  *self._place(waiting))  # fmt: skip
             return []
         if waiting is None:
@@ -201,13 +202,15 @@ class Array1Codec:
                 return items
             if not run.has_ended:
                 items.append(ScanEnd(run.scan_id))
-        said = head.get("expected_frames")
-        expected = said if is_count(said) else self._options.expected_frames
+        notes: list[str] = []
+        expected = frame_count(head.get("expected_frames"), notes) or self._options.expected_frames
         self._run = _Run(scan_id, expected)
         self._forms.announce(scan_id, None)
-        metadata = {key: head[key] for key in ("source", "tags") if isinstance(head.get(key), str)}
+        metadata, left_out = storable({key: head[key] for key in ("source", "tags") if isinstance(head.get(key), str)})
+        notes += [left_out_note(left_out)] if left_out else []
         shape, dtype = _form(head)
-        items.append(ScanStart(scan_id, expected, metadata, make_geometry(frame_shape=shape, frame_dtype=dtype)))
+        geometry = make_geometry(notes, frame_shape=shape, frame_dtype=dtype)
+        items.append(ScanStart(scan_id, expected, metadata, geometry, tuple(notes)))
         return items
 
     def _encoded(self, head: dict[str, Any], scan_id: str, index: int, pixels: Part, received_ns: int) -> EncodedFrame:
@@ -225,7 +228,7 @@ class Array1Codec:
         label = head.get("cmpr" if head["htype"] == "chunk-1.0" else "encoding") or ""
         encoding = _ENCODINGS.get(label) if isinstance(label, str) else None
         if encoding is None:
-            message = f"scan {scan_id}, frame {index}: encoding {str(label)[:40]!r} is none of {', '.join(_ENCODINGS)}"
+            message = f"scan {scan_id}, frame {index}: encoding {shown(label)!r} is none of {', '.join(_ENCODINGS)}"
             raise CodecError("encoding", message, scan_id, index)
         self._forms.check(scan_id, index, shape, dtype)
         position = head.get("position_m")
@@ -235,7 +238,7 @@ class Array1Codec:
 
 def _read_head(part: Part) -> dict[str, Any] | None:
     """Return the JSON part of a message of this format; ``None`` for anything else."""
-    head = read_json(part)
+    head = read_json_map(part)
     htype = None if head is None else head.get("htype")
     if head is not None and isinstance(htype, list) and len(htype) == 1:
         htype = htype[0]

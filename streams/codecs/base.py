@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from streams.border import MAX_INDEX, shown
 from streams.compression import decode
 from streams.errors import CodecError
 from streams.frame import Frame, Position, PositionM, ScanEnd, ScanStart
@@ -29,19 +30,16 @@ __all__ = [
     "check_index",
     "check_shape",
     "is_count",
-    "plain",
     "read_position",
     "sanitise_scan_id",
 ]
 
 DEFAULT_MAX_FRAME_BYTES = 256 * 2**20
-MAX_INDEX = 2**31 - 1
 WIRE_DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(name).newbyteorder("<")
     for name in ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64")
 }
 _MAX_ID_LENGTH = 64
-_MAX_PLAIN_DEPTH = 8
 _FORBIDDEN_IN_ID = re.compile(r"[^A-Za-z0-9._-]")
 
 Part = memoryview | bytes
@@ -216,7 +214,7 @@ def check_index(value: object, scan_id: str) -> int:
     """Return a frame index, 0 to ``MAX_INDEX``; raise :class:`CodecError` ``index`` otherwise."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INDEX:
         return value
-    raise CodecError("index", f"scan {scan_id}: frame index {str(value)[:40]} is not 0 to {MAX_INDEX}", scan_id)
+    raise CodecError("index", f"scan {scan_id}: frame index {shown(value)} is not 0 to {MAX_INDEX}", scan_id)
 
 
 def check_shape(value: object, dtype: np.dtype[Any], max_frame_bytes: int, scan_id: str, index: int) -> Shape:
@@ -243,16 +241,3 @@ def read_position(value: object, scan_id: str | None = None, index: int | None =
             except OverflowError:
                 return PositionM(math.inf, math.inf)
     raise CodecError("position", f"scan {scan_id}, frame {index}: position_m is not [y, x]", scan_id, index)
-
-
-def plain(value: object, depth: int = 0) -> Any:
-    """Return the value reduced to plain data: text, finite numbers, bools, lists, text-keyed maps; ``None`` for the rest."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, str | bool | int):
-        return value
-    if depth < _MAX_PLAIN_DEPTH and isinstance(value, list | tuple):
-        return [plain(item, depth + 1) for item in value]
-    if depth < _MAX_PLAIN_DEPTH and isinstance(value, dict):
-        return {key: plain(item, depth + 1) for key, item in value.items() if isinstance(key, str)}
-    return None

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from streams.border import shown
 from streams.codecs.base import (
     DEFAULT_OPTIONS,
     WIRE_DTYPES,
@@ -44,7 +45,7 @@ from streams.codecs.base import (
     sanitise_scan_id,
 )
 from streams.codecs.dectris_v1_header import HeaderParts, header_parts
-from streams.codecs.fields import read_json
+from streams.codecs.fields import read_json_map
 from streams.compression import encode_bslz4, encode_lz4_block
 from streams.errors import CodecError
 from streams.frame import Position, PositionM, ScanEnd, ScanStart
@@ -171,7 +172,7 @@ class DectrisV1Codec:
 
     def _take(self, part: Part, received_ns: int, items: list[StreamItem]) -> None:
         """Take one part; what it makes known goes to ``items``."""
-        message = read_json(part)
+        message = read_json_map(part)
         htype = None if message is None else message.get("htype")
         if message is not None and htype in ("dheader-1.0", "dimage-1.0", "dseries_end-1.0"):
             self._begin(str(htype), message, received_ns, items)
@@ -192,7 +193,7 @@ class DectrisV1Codec:
         self._open_scan(items)
         self._last = None
         series = message.get("series")
-        if type(series) is not int:
+        if type(series) is not int and not (isinstance(series, str) and series):
             raise CodecError("malformed", f"a DECTRIS V1 part {htype} names no series")
         self._is_known = True
         if htype == "dheader-1.0":
@@ -263,7 +264,7 @@ class DectrisV1Codec:
             digest=digest,
         )
 
-    def _scan_id(self, series: int) -> str:
+    def _scan_id(self, series: int | str) -> str:
         return self._names.get(series) or sanitise_scan_id(str(series))
 
 
@@ -283,7 +284,7 @@ def _encoding(label: object, scan_id: str, index: int) -> tuple[str, int | None,
     known = _known_encoding(label) if isinstance(label, str) and len(label) < 16 else None
     if known is None:
         names = "<, lz4<, bs8-lz4<, bs16-lz4<, bs32-lz4<"
-        message = f"scan {scan_id}, frame {index}: encoding {str(label)[:40]!r} is none of {names}"
+        message = f"scan {scan_id}, frame {index}: encoding {shown(label)!r} is none of {names}"
         raise CodecError("encoding", message, scan_id, index)
     return known
 

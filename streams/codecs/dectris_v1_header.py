@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from streams.codecs.base import Part, Shape, is_count, plain, sanitise_scan_id
-from streams.codecs.fields import bad_pixels, make_geometry, positive_pair, size_2d
+from streams.border import frame_count, is_finite_number, left_out_note, storable
+from streams.codecs.base import Part, Shape, is_count, sanitise_scan_id
+from streams.codecs.fields import bad_pixels, make_geometry, size_2d
 from streams.frame import ScanStart, StreamGeometry
 
 __all__ = ["HeaderParts", "header_parts"]
-
-log = logging.getLogger(__name__)
 
 _TABLES = {"dflatfield-1.0": "float32", "dpixelmask-1.0": "uint32", "dcountrate_table-1.0": "float32"}
 _ONE_FRAME_A_TRIGGER = ("exte", "inte")
@@ -25,7 +23,8 @@ class HeaderParts:
     """The parts of one header, in the order of their coming; a part that is missing or odd leaves its place empty."""
 
     def __init__(self, head: dict[str, Any]) -> None:
-        self.series: int = head["series"]
+        self.series: int | str = head["series"]
+        self._notes: list[str] = []
         self._has_configuration = head.get("header_detail") != "none"
         self._configuration: dict[str, Any] = {}
         self._tables: dict[str, NDArray[Any]] = {}
@@ -47,14 +46,16 @@ class HeaderParts:
 
     def scan_start(self) -> ScanStart:
         """Return what the parts so far say."""
-        configuration = self._configuration
-        metadata = {key: value for key, value in plain(configuration).items() if value is not None}
+        found = {key: value for key, value in self._configuration.items() if value is not None}
         scan_id = sanitise_scan_id(str(self.series))
         if isinstance(self._appendix, dict):
-            metadata["header_appendix"] = plain(self._appendix)
+            found["header_appendix"] = self._appendix
             name = self._appendix.get("scan_id")
             scan_id = sanitise_scan_id(name) if isinstance(name, str) and name else scan_id
-        return ScanStart(scan_id, self._expected_frames(), metadata, self._geometry())
+        metadata, left_out = storable(found)
+        if left_out:
+            self._notes.append(left_out_note(left_out))
+        return ScanStart(scan_id, self._expected_frames(), metadata, self._geometry(), tuple(self._notes))
 
     def _take_table(self, described: dict[str, Any], blob: Part) -> None:
         htype = described["htype"]
@@ -63,18 +64,19 @@ class HeaderParts:
         if not isinstance(sides, list) or len(sides) != 2 or not all(map(is_count, sides)):
             sides = [0, 0]
         if not blob or len(blob) != dtype.itemsize * sides[0] * sides[1]:
-            log.warning(
-                "series %d: %s of %d bytes is not what its description says; not used", self.series, htype, len(blob)
+            self._notes.append(
+                f"the {htype} of the stream's header has {len(blob)} bytes, which is not what its description says; it is "
+                "not used"
             )
             return
         self._tables[htype] = np.frombuffer(blob, dtype).reshape(sides[::-1]).copy()
 
     def _expected_frames(self) -> int | None:
         triggers, images = self._configuration.get("ntrigger"), self._configuration.get("nimages")
-        if is_count(triggers) and self._configuration.get("trigger_mode") in _ONE_FRAME_A_TRIGGER:
-            return triggers or None
-        if is_count(triggers) and is_count(images):
-            return triggers * images or None
+        if self._configuration.get("trigger_mode") in _ONE_FRAME_A_TRIGGER:
+            return frame_count(triggers, self._notes)
+        if is_finite_number(triggers) and is_finite_number(images):
+            return frame_count(triggers * images, self._notes)  # type: ignore[operator]
         return None
 
     def _geometry(self) -> StreamGeometry:
@@ -83,13 +85,14 @@ class HeaderParts:
         is_flat = said.get("flatfield_correction_applied") is not False
         bits = said.get("bit_depth_image")
         return make_geometry(
+            self._notes,
             energy_eV=said.get("photon_energy"),
             wavelength_angstrom=said.get("wavelength"),
             distance_m=said.get("detector_distance"),
             saturation=said.get("countrate_correction_count_cutoff"),
             frame_time_s=said.get("frame_time"),
-            detector_pixel_size_m=positive_pair(said.get("y_pixel_size"), said.get("x_pixel_size")),
-            beam_center_px=positive_pair(said.get("beam_center_y"), said.get("beam_center_x")),
+            pixel_size_m=(said.get("y_pixel_size"), said.get("x_pixel_size")),
+            beam_center_px=(said.get("beam_center_y"), said.get("beam_center_x")),
             mask=bad_pixels(self._tables.get("dpixelmask-1.0")),
             flatfield=None if is_flat or flatfield is None else flatfield.astype(np.float32),
             frame_shape=size_2d(said.get("y_pixels_in_detector"), said.get("x_pixels_in_detector")),

@@ -1,5 +1,6 @@
 """The DECTRIS stream, version 2: one message is one CBOR map, ``start``, ``image`` or ``end``.
 
+Every message of a detector begins with the tag that says "this is CBOR", bytes D9 D9 F7; one without is taken too.
 Images are CBOR multi-dimensional arrays (tag 40 rows first, tag 1040 columns first; dimensions [rows, columns]) over
 typed arrays (tags 64 to 87), whose byte string may be packed by DECTRIS' own tag 56500 = [algorithm, element size,
 bytes]. Pixels stay packed, and uncopied, until a worker decodes them. A scan's name is ``series_unique_id``, or else
@@ -8,7 +9,6 @@ bytes]. Pixels stay packed, and uncopied, until a worker decodes them. A scan's 
 
 from __future__ import annotations
 
-import logging
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ import cbor2
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from streams.border import frame_count, left_out_note, shown, storable
 from streams.codecs.base import (
     DEFAULT_OPTIONS,
     WIRE_DTYPES,
@@ -30,26 +31,24 @@ from streams.codecs.base import (
     check_index,
     check_shape,
     is_count,
-    plain,
     read_position,
     sanitise_scan_id,
 )
-from streams.codecs.cbor import CborError, Tagged, loads
-from streams.codecs.dectris_v2_arrays import DATE_TAG, KNOWN_TAGS, TAG_OF, array_parts, tagged, typed_parts, unpacked
-from streams.codecs.fields import bad_pixels, make_geometry, positive_pair, size_2d
+from streams.codecs.cbor import SELF_DESCRIBED, CborError, Tagged, loads
+from streams.codecs.dectris_v2_arrays import DATE_TAG, TAG_OF, array_parts, tagged, typed_parts, unpacked
+from streams.codecs.fields import bad_pixels, make_geometry, size_2d
 from streams.errors import CodecError
 from streams.frame import PositionM, ScanEnd, ScanStart, StreamGeometry
 
 __all__ = ["DectrisV2Codec"]
 
-log = logging.getLogger(__name__)
-
 _KEPT_SERIES = 16
 _METADATA = (
-    "arm_date", "beam_center_x", "beam_center_y", "channels", "count_time", "detector_description",
-    "detector_serial_number", "detector_translation", "frame_time", "image_dtype", "image_size_x", "image_size_y",
-    "incident_energy", "incident_wavelength", "number_of_images", "pixel_size_x", "pixel_size_y", "saturation_value",
-    "sensor_material", "sensor_thickness", "threshold_energy", "user_data",
+    "arm_date", "beam_center_x", "beam_center_y", "channels", "count_time", "countrate_correction_enabled",
+    "detector_description", "detector_serial_number", "detector_translation", "flatfield_enabled", "frame_time", "goniometer",
+    "image_dtype", "image_size_x", "image_size_y", "incident_energy", "incident_wavelength", "number_of_images",
+    "pixel_mask_enabled", "pixel_size_x", "pixel_size_y", "saturation_value", "sensor_material", "sensor_thickness",
+    "threshold_energy", "user_data", "virtual_pixel_interpolation_enabled",
 )  # fmt: skip
 
 
@@ -72,7 +71,7 @@ class DectrisV2Codec:
         if len(parts) != 1:
             raise CodecError("malformed", f"a DECTRIS V2 message has one part, not {len(parts)}")
         try:
-            message = loads(parts[0], KNOWN_TAGS)
+            message = loads(parts[0])
         except CborError as error:
             raise CodecError("malformed", f"the message is not CBOR as DECTRIS V2 has it: {error}") from error
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
@@ -96,7 +95,7 @@ class DectrisV2Codec:
         others = {key: value for key, value in start.metadata.items() if key not in _METADATA}
         if others:
             message.setdefault("user_data", others)
-        return [cbor2.dumps(message)]
+        return [_packed(message)]
 
     def encode_frame(
         self,
@@ -114,11 +113,11 @@ class DectrisV2Codec:
         message = _message("image", scan_id) | {"image_id": index, "data": {self._channel or "threshold_1": array}}
         if position_m is not None:
             message["user_data"] = {"position_m": [float(position_m[0]), float(position_m[1])]}
-        return [cbor2.dumps(message)]
+        return [_packed(message)]
 
     def encode_end(self, scan_id: str) -> list[bytes]:
         """Write ``end``."""
-        return [cbor2.dumps(_message("end", scan_id))]
+        return [_packed(_message("end", scan_id))]
 
     def _scan_id(self, message: dict[Any, Any]) -> str:
         unique, series = message.get("series_unique_id"), message.get("series_id")
@@ -136,38 +135,40 @@ class DectrisV2Codec:
         return scan_id
 
     def _start(self, message: dict[Any, Any], scan_id: str) -> ScanStart:
-        metadata = {key: plain(_bare(message[key])) for key in _METADATA if key in message}
-        metadata = {key: value for key, value in metadata.items() if value is not None}
+        found = {key: _bare(message[key]) for key in _METADATA if message.get(key) is not None}
+        metadata, left_out = storable(found)
+        notes = [left_out_note(left_out)] if left_out else []
         channels = metadata.get("channels")
         has_name = isinstance(channels, list) and bool(channels) and isinstance(channels[0], str)
         self._announced_channel = channels[0] if has_name and channels else None
-        geometry = self._geometry(message)
+        geometry = self._geometry(message, notes)
         self._forms.announce(scan_id, geometry.frame_shape)
-        expected = metadata.get("number_of_images")
-        return ScanStart(scan_id, expected if is_count(expected) else None, metadata, geometry)
+        return ScanStart(scan_id, frame_count(message.get("number_of_images"), notes), metadata, geometry, tuple(notes))
 
-    def _geometry(self, message: dict[Any, Any]) -> StreamGeometry:
+    def _geometry(self, message: dict[Any, Any], notes: list[str]) -> StreamGeometry:
         translation, name = message.get("detector_translation"), message.get("image_dtype")
         distance = translation[2] if isinstance(translation, list) and len(translation) == 3 else None
         flatfield = None
         if message.get("flatfield_enabled") is False:
-            flatfield = self._table(message.get("flatfield"))
+            flatfield = self._table("flatfield", message, notes)
         return make_geometry(
+            notes,
             energy_eV=message.get("incident_energy"),
             wavelength_angstrom=message.get("incident_wavelength"),
             distance_m=abs(distance) if isinstance(distance, int | float) else None,
             saturation=message.get("saturation_value"),
             frame_time_s=message.get("frame_time"),
-            detector_pixel_size_m=positive_pair(message.get("pixel_size_y"), message.get("pixel_size_x")),
-            beam_center_px=positive_pair(message.get("beam_center_y"), message.get("beam_center_x")),
-            mask=bad_pixels(self._table(message.get("pixel_mask"))),
+            pixel_size_m=(message.get("pixel_size_y"), message.get("pixel_size_x")),
+            beam_center_px=(message.get("beam_center_y"), message.get("beam_center_x")),
+            mask=bad_pixels(self._table("pixel_mask", message, notes)),
             flatfield=None if flatfield is None else flatfield.astype(np.float32),
             frame_shape=size_2d(message.get("image_size_y"), message.get("image_size_x")),
             frame_dtype=WIRE_DTYPES.get(name) if isinstance(name, str) else None,
         )
 
-    def _table(self, tables: object) -> NDArray[Any] | None:
+    def _table(self, name: str, message: dict[Any, Any], notes: list[str]) -> NDArray[Any] | None:
         """Return this channel's array ``(rows, columns)`` of a map of tables, or the only one; ``None`` if it is odd."""
+        tables = message.get(name)
         if not isinstance(tables, dict) or not tables:
             return None
         wanted = self._channel or self._announced_channel
@@ -177,7 +178,7 @@ class DectrisV2Codec:
         try:
             return unpacked(array, self._max_frame_bytes)
         except CodecError as fault:
-            log.warning("a table of the detector's header cannot be read, and is not used: %s", fault)
+            notes.append(f"the {name} of the stream's header cannot be read, and is not used: {fault}")
             return None
 
     def _image(self, message: dict[Any, Any], scan_id: str, received_ns: int) -> EncodedFrame:
@@ -214,7 +215,7 @@ class DectrisV2Codec:
             announced = self._announced_channel
             return data[announced] if announced in data else next(iter(data.values()))
         if self._channel not in data:
-            names = ", ".join(str(name)[:40] for name in list(data)[:8])
+            names = ", ".join(shown(name) for name in list(data)[:8])
             message = f"scan {scan_id}, frame {index} has no channel {self._channel}, only {names}"
             raise CodecError("channel", message, scan_id, index)
         return data[self._channel]
@@ -222,6 +223,10 @@ class DectrisV2Codec:
 
 def _message(kind: str, scan_id: str) -> dict[str, Any]:
     return {"type": kind, "series_id": zlib.crc32(scan_id.encode()), "series_unique_id": scan_id}
+
+
+def _packed(message: dict[str, Any]) -> bytes:
+    return SELF_DESCRIBED + cbor2.dumps(message)
 
 
 def _said(known: StreamGeometry) -> dict[str, Any]:

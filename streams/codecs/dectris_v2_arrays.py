@@ -12,15 +12,15 @@ import cbor2
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.border import shown
 from streams.codecs.base import Part, check_shape, is_count
 from streams.codecs.cbor import Tagged
 from streams.compression import decode, encode_bslz4
 from streams.errors import CodecError
 
-__all__ = ["DATE_TAG", "KNOWN_TAGS", "TAG_OF", "array_parts", "tagged", "typed_parts", "unpacked"]
+__all__ = ["DATE_TAG", "TAG_OF", "array_parts", "tagged", "typed_parts", "unpacked"]
 
 _ROW_MAJOR, _COLUMN_MAJOR, _PACKED, DATE_TAG = 40, 1040, 56500, 0
-_WIDE_FLOATS = (83, 87)
 _TYPED_ARRAYS: dict[int, np.dtype[Any]] = {
     tag: np.dtype(name)
     for tag, name in {
@@ -30,7 +30,6 @@ _TYPED_ARRAYS: dict[int, np.dtype[Any]] = {
     }.items()
 }  # fmt: skip
 TAG_OF = {dtype: tag for tag, dtype in _TYPED_ARRAYS.items() if tag != 68}
-KNOWN_TAGS = frozenset({DATE_TAG, _ROW_MAJOR, _COLUMN_MAJOR, _PACKED, *_TYPED_ARRAYS, *_WIDE_FLOATS})
 _SHUFFLED = ("bslz4", "bszstd")
 _ENCODINGS = (*_SHUFFLED, "lz4")
 
@@ -68,7 +67,7 @@ def typed_parts(value: object) -> tuple[np.dtype[Any], str, int | None, Part]:
     if not isinstance(payload, memoryview) or not is_count(modifier):
         raise CodecError("malformed", "the packed pixels are not [algorithm, number, bytes]")
     if algorithm not in _ENCODINGS:
-        raise CodecError("encoding", f"compression {str(algorithm)[:40]} is none of {', '.join(_ENCODINGS)}")
+        raise CodecError("encoding", f"compression {shown(algorithm)} is none of {', '.join(_ENCODINGS)}")
     if algorithm in _SHUFFLED and modifier not in (1, 2, 4, 8):
         raise CodecError("encoding", f"{algorithm} element size {modifier} is none of 1, 2, 4, 8")
     return dtype, algorithm, modifier if algorithm in _SHUFFLED else None, payload

@@ -2,54 +2,45 @@
 
 from __future__ import annotations
 
-import json
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.border import is_finite_number, read_json, shown
 from streams.codecs.base import Part, Shape, is_count
 from streams.frame import StreamGeometry
 
-__all__ = ["bad_pixels", "make_geometry", "positive", "positive_pair", "read_json", "size_2d"]
+__all__ = ["bad_pixels", "make_geometry", "read_json_map", "size_2d"]
 
-_MAX_JSON_BYTES = 65536
+_MAX_JSON_BYTES = 4 * 2**20
+_MAX_SIDE_PX = 2**20
 _HC_EV_ANGSTROM = 12398.419843320026
-_JSON = json.JSONDecoder(parse_constant=lambda _: None)
+_PLAUSIBLE: dict[str, tuple[float, float, str]] = {
+    "photon_energy_eV": (1.0, 1e7, "eV"),  # from extreme ultraviolet to hard gamma rays, electrons too
+    "detector_distance_m": (1e-6, 1e4, "m"),
+    "detector_pixel_size_m": (1e-9, 1.0, "m"),
+    "saturation": (1e-6, 2.0**64, "counts"),
+    "frame_time_s": (1e-9, 1e6, "s"),
+    "beam_center_px": (1e-6, float(_MAX_SIDE_PX), "px"),
+}
+"""Between which bounds a header's numbers can mean something at any beamline; others would only shear the picture."""
 
 
-def read_json(part: Part) -> dict[str, Any] | None:
-    """Return the map that a part holds as JSON; ``None`` for anything else, or more than 64 KiB."""
+def read_json_map(part: Part) -> dict[str, Any] | None:
+    """Return the map that a part holds as JSON; ``None`` for anything else, or more than 4 MiB."""
     if not 2 <= len(part) <= _MAX_JSON_BYTES or part[0] != 0x7B:
         return None
     try:
-        value = _JSON.decode(str(part, "utf-8"))
-    except (ValueError, RecursionError):
+        value = read_json(part)
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 
 
-def positive(value: object) -> float | None:
-    """Return a number that is finite and greater than 0; ``None`` for anything else."""
-    if type(value) not in (int, float):
-        return None
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) and number > 0 else None
-
-
-def positive_pair(first: object, second: object) -> tuple[float, float] | None:
-    """Return both numbers if both are finite and positive."""
-    one, two = positive(first), positive(second)
-    return None if one is None or two is None else (one, two)
-
-
 def size_2d(rows: object, columns: object) -> Shape | None:
-    """Return (rows, columns) if both are positive whole numbers."""
-    if is_count(rows) and is_count(columns) and rows and columns:
+    """Return (rows, columns) if both are whole numbers from 1 to 2^20."""
+    if is_count(rows) and is_count(columns) and 1 <= rows <= _MAX_SIDE_PX and 1 <= columns <= _MAX_SIDE_PX:
         return rows, columns
     return None
 
@@ -60,26 +51,62 @@ def bad_pixels(mask: NDArray[Any] | None) -> NDArray[np.bool_] | None:
 
 
 def make_geometry(
+    notes: list[str],
     *,
     energy_eV: object = None,  # noqa: N803
     wavelength_angstrom: object = None,
     distance_m: object = None,
     saturation: object = None,
     frame_time_s: object = None,
+    pixel_size_m: tuple[object, object] = (None, None),
+    beam_center_px: tuple[object, object] = (None, None),
+    frame_shape: Shape | None = None,
     **others: Any,
 ) -> StreamGeometry:
-    """Return what a header says, numbers that mean nothing left out.
+    """Return what a header says; a number that cannot be true is left out, and ``notes`` say so.
 
-    ``wavelength_angstrom`` serves where there is no energy; ``others`` are fields of :class:`StreamGeometry`, checked.
+    ``wavelength_angstrom`` serves where there is no energy; pairs are (y, x); ``others`` are fields of
+    :class:`StreamGeometry`, checked.
     """
-    energy = positive(energy_eV)
-    wavelength = positive(wavelength_angstrom)
-    if energy is None and wavelength is not None:
-        energy = _HC_EV_ANGSTROM / wavelength
+    energy = _plausible("photon_energy_eV", energy_eV, notes)
+    if energy is None and is_finite_number(wavelength_angstrom) and wavelength_angstrom:
+        energy = _plausible("photon_energy_eV", _HC_EV_ANGSTROM / float(wavelength_angstrom), notes)  # type: ignore[arg-type]
     return StreamGeometry(
         photon_energy_eV=energy,
-        detector_distance_m=positive(distance_m),
-        saturation=positive(saturation),
-        frame_time_s=positive(frame_time_s),
+        detector_distance_m=_plausible("detector_distance_m", distance_m, notes),
+        saturation=_plausible("saturation", saturation, notes),
+        frame_time_s=_plausible("frame_time_s", frame_time_s, notes),
+        detector_pixel_size_m=_pair("detector_pixel_size_m", pixel_size_m, notes),
+        beam_center_px=_inside(_pair("beam_center_px", beam_center_px, notes), frame_shape, notes),
+        frame_shape=frame_shape,
         **others,
     )
+
+
+def _plausible(name: str, value: object, notes: list[str]) -> float | None:
+    """Return a number of a header; ``None`` where it is not set, or, with a note, where it can mean nothing."""
+    if value is None or (isinstance(value, int | float) and value == 0):
+        return None
+    least, greatest, unit = _PLAUSIBLE[name]
+    if is_finite_number(value) and least <= value <= greatest:  # type: ignore[operator]
+        return float(value)  # type: ignore[arg-type]
+    notes.append(
+        f"the stream's header says that {name} is {shown(value)}, which is no number from {least:g} to {greatest:g} {unit}; "
+        "it is not used"
+    )
+    return None
+
+
+def _pair(name: str, pair: tuple[object, object], notes: list[str]) -> tuple[float, float] | None:
+    first, second = (_plausible(name, value, notes) for value in pair)
+    return None if first is None or second is None else (first, second)
+
+
+def _inside(center: tuple[float, float] | None, shape: Shape | None, notes: list[str]) -> tuple[float, float] | None:
+    if center is None or shape is None or (center[0] <= shape[0] and center[1] <= shape[1]):
+        return center
+    notes.append(
+        f"the stream's header says that the beam is at row {center[0]:g}, column {center[1]:g}, outside of its frames of "
+        f"{shape[0]} x {shape[1]} px; it is not used"
+    )
+    return None

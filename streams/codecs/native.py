@@ -23,6 +23,7 @@ import msgpack
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from streams.border import frame_count, left_out_note, read_msgpack, shown, storable
 from streams.codecs.base import (
     DEFAULT_OPTIONS,
     WIRE_DTYPES,
@@ -34,12 +35,10 @@ from streams.codecs.base import (
     StreamItem,
     check_index,
     check_shape,
-    is_count,
-    plain,
     read_position,
     sanitise_scan_id,
 )
-from streams.codecs.fields import make_geometry, positive_pair, size_2d
+from streams.codecs.fields import make_geometry, size_2d
 from streams.compression import encode_bslz4
 from streams.errors import CodecError
 from streams.frame import PositionM, ScanEnd, ScanStart, StreamGeometry
@@ -114,15 +113,13 @@ class NativeCodec:
         return [b"end", msgpack.packb({"schema_version": SCHEMA_VERSION, "scan_id": scan_id})]
 
     def _start(self, header: dict[str, Any], scan_id: str) -> ScanStart:
-        expected = header.get("expected_frames")
-        if expected is not None and not is_count(expected):
-            raise CodecError("malformed", f"scan {scan_id}: expected_frames is not a count", scan_id)
-        metadata = header.get("metadata") or {}
-        if not isinstance(metadata, dict):
-            raise CodecError("malformed", f"scan {scan_id}: metadata is not a map", scan_id)
-        self._forms.announce(scan_id, self._announced_shape(header), _known_dtype(header.get("dtype")))
-        geometry = _geometry(metadata, self._announced_shape(header), _known_dtype(header.get("dtype")))
-        return ScanStart(scan_id, expected, plain(metadata), geometry)
+        found = header.get("metadata")
+        metadata, left_out = storable(found if isinstance(found, dict) else {"metadata": found} if found else {})
+        notes = [left_out_note(left_out)] if left_out else []
+        shape, dtype = self._announced_shape(header), _known_dtype(header.get("dtype"))
+        self._forms.announce(scan_id, shape, dtype)
+        geometry = _geometry(found if isinstance(found, dict) else {}, shape, dtype, notes)
+        return ScanStart(scan_id, frame_count(header.get("expected_frames"), notes), metadata, geometry, tuple(notes))
 
     def _announced_shape(self, header: dict[str, Any]) -> Shape | None:
         shape = header.get("shape")
@@ -152,34 +149,37 @@ def read_map(part: Part) -> dict[str, Any]:
     if len(part) > _MAX_HEADER_BYTES:
         raise CodecError("too_large", f"a header of {len(part)} bytes exceeds {_MAX_HEADER_BYTES}")
     try:
-        header = msgpack.unpackb(part, ext_hook=_refuse_extension)
-    except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
+        header = read_msgpack(part)
+    except ValueError as error:
         raise CodecError("malformed", f"the header is not msgpack: {error}") from error
     if not isinstance(header, dict):
         raise CodecError("malformed", "the header is not a map")
     version = header.get("schema_version")
     if type(version) is not int or version != SCHEMA_VERSION:
-        message = f"schema_version {str(version)[:40]} is not {SCHEMA_VERSION}; update the sender or this program"
+        message = f"schema_version {shown(version)} is not {SCHEMA_VERSION}; update the sender or this program"
         raise CodecError("schema_version", message)
     return header
 
 
-def _geometry(metadata: dict[Any, Any], shape: Shape | None, dtype: np.dtype[Any] | None) -> StreamGeometry:
-    pixel, centre = metadata.get("detector_pixel_size_m"), metadata.get("beam_center_px")
+def _geometry(
+    metadata: dict[Any, Any], shape: Shape | None, dtype: np.dtype[Any] | None, notes: list[str]
+) -> StreamGeometry:
+    pixel = metadata.get("detector_pixel_size_m")
     return make_geometry(
+        notes,
         energy_eV=metadata.get("photon_energy_eV"),
         distance_m=metadata.get("detector_distance_m"),
         saturation=metadata.get("saturation"),
         frame_time_s=metadata.get("frame_time_s"),
-        detector_pixel_size_m=_pair(pixel if isinstance(pixel, list) else [pixel, pixel]),
-        beam_center_px=_pair(centre),
+        pixel_size_m=_pair(pixel if isinstance(pixel, list) else [pixel, pixel]),
+        beam_center_px=_pair(metadata.get("beam_center_px")),
         frame_shape=shape,
         frame_dtype=dtype,
     )
 
 
-def _pair(value: object) -> tuple[float, float] | None:
-    return positive_pair(*value) if isinstance(value, list) and len(value) == 2 else None
+def _pair(value: object) -> tuple[object, object]:
+    return (value[0], value[1]) if isinstance(value, list) and len(value) == 2 else (None, None)
 
 
 def _said(known: StreamGeometry) -> dict[str, Any]:
@@ -193,10 +193,6 @@ def _said(known: StreamGeometry) -> dict[str, Any]:
         "frame_time_s": known.frame_time_s,
     }
     return {key: value for key, value in said.items() if value is not None}
-
-
-def _refuse_extension(code: int, data: bytes) -> Any:
-    raise ValueError(f"msgpack extension {code} of {len(data)} bytes has no meaning here")
 
 
 def _scan_id(header: dict[str, Any]) -> str:
