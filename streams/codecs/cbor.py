@@ -23,6 +23,7 @@ _MAX_KEYS = 1024
 _MAX_DEPTH = 16
 _MAX_SKIPPED = 1_000_000
 """Values that are passed over in one message, about a second's work; a value of a long plain list counts a tenth."""
+_MAX_LEVELS_SKIPPED = 10_000
 _SELF_DESCRIBED_TAG = 55799
 _BREAK = object()
 _SIMPLE: dict[int, Any] = {20: False, 21: True, 22: None, 23: None}
@@ -116,16 +117,17 @@ class _Reader:
     def _list(self, count: int | None, depth: int) -> Any:
         if count is not None:
             return [self.item(depth + 1) for _ in range(count)]
-        items = []
+        items, before = [], self._values
         while (value := self.item(depth + 1, may_break=True)) is not _BREAK:
             items.append(value)
             if self._values > MAX_VALUES:
+                self._values = before
                 return self._pass_over(None)
         return items
 
     def _map(self, count: int | None, depth: int) -> Any:
         result: dict[Any, Any] = {}
-        pairs = 0
+        pairs, before = 0, self._values
         while pairs != count:
             key = self.item(depth + 1, may_break=count is None)
             if key is _BREAK:
@@ -139,6 +141,7 @@ class _Reader:
             if depth == 0 and pairs > _MAX_KEYS:
                 raise CborError(f"more than {_MAX_KEYS} keys")
             if count is None and depth and self._values > MAX_VALUES:
+                self._values = before
                 return self._pass_over(None)
         return result
 
@@ -206,6 +209,8 @@ class _Reader:
     def _pass_one(self, due: list[int]) -> None:
         """Pass over the beginning of one value; what is in it is due next."""
         self._spend(1)
+        if len(due) > _MAX_LEVELS_SKIPPED:
+            raise CborError(f"more than {_MAX_LEVELS_SKIPPED} levels")
         initial = self._take(1)[0]
         if initial == 0xFF:
             if due.pop() >= 0:

@@ -169,7 +169,7 @@ def data(**changes: Any) -> dict[str, Any]:
         (b"\xff\xfe", "is not JSON"),
         (b"[" * 100_000, "is not JSON"),
         (b'{"a":' * 100_000, "is not JSON"),
-        (b"9" * 5000, "is not JSON"),
+        (b"9" * 5000, "is not a JSON object"),
         (b" " * (5 * 2**20), "exceeds"),
         (b"\x80\x04K\x01.", "is not JSON"),
         ({"msg_type": "hello"}, "none of start, data, stop"),
