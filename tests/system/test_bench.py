@@ -21,11 +21,11 @@ CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], set[str]]] = {
     "receive": (lambda _: _measure(Case((150, 130), "uint32", 64, 300), None), RECEIVED),
     "receive with a journal": (lambda folder: _measure(Case((150, 130), "uint32", 64, 300), folder), RECEIVED),
     "scaling": (
-        lambda _: measure_scaling(Scaling(frames=4_000, early=1_000, window=500)),
+        lambda _: measure_scaling(Scaling(frames=2_400, early=600, window=300)),
         {"frames", "mean_us", "late_engine_us"},
     ),
     "learning": (
-        lambda _: measure_learning(pairs=1, repeat=2),
+        lambda _: measure_learning(pairs=1, repeat=1),
         {"frames_per_s_paused", "frames_per_s_learning", "steps"},
     ),
     "viewers": (
