@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from daemon.files import Doubt as FileDoubt
 from daemon.files import ScanFile, Severity
 from ptychopinn.plausibility import Doubt, as_plain, doubts, figures_of
 
@@ -66,11 +67,16 @@ def verdict_on(
     )
     told = {SAID_BY_FILE.get(one.topic) for one in of_file}
     found = [
-        *(_plain(one.topic, one.text, one.severity is Severity.WRONG) for one in of_file),
+        *(_plain(one.topic, one.text, _is_fatal(one)) for one in of_file),
         *(_plain("probe", sentence, is_nonsense=False) for sentence in said),
         *as_plain([one for one in doubts(figures) if one.doubt not in told]),
     ]
     return Verdict(sorted(found, key=lambda one: not one["is_nonsense"]))
+
+
+def _is_fatal(one: FileDoubt) -> bool:
+    """Whether no picture of such a file can be right; of frames that are there it can, whatever others are missing."""
+    return one.severity is Severity.WRONG and one.topic not in ("missing", "links")
 
 
 def finite(value: float) -> float | None:
