@@ -34,6 +34,12 @@ PHYSICS_FIELDS = {
     "intensity_scale_trainable": "has_trained_scale",
 }
 """Names of PtychoPINN's ModelConfig, and ours."""
+STATES = ("state_dict", "model_state_dict", "model_state", "model", "network")
+"""Names under which files keep the weights; without any they are the file."""
+WRAPPERS = ("module", "_orig_mod")
+"""Parts of names that DataParallel and torch.compile add, wherever the wrapped part stands."""
+AVERAGED = "n_averaged"
+"""What averaged models count beside their weights."""
 DATA_FIELDS = {"probe_scale": "probe_scale", "max_neighbor_distance": "max_neighbor_distance_px"}
 """Names of its DataConfig, and ours."""
 
@@ -88,9 +94,7 @@ def load_cnn(path: Path, **known: Any) -> ImportedCnn:
         If the file is damaged, holds more than weights and plain values, or is not of this network.
     """
     content = _read(path)
-    state = content.get("state_dict")
-    state = state if isinstance(state, Mapping) else content
-    weights = {str(k).removeprefix(TRAINER_PREFIX): v for k, v in state.items() if isinstance(v, Tensor)}
+    weights = _bare_names(_state(content), path)
     if ENCODER + "0.conv1.weight" not in weights:
         raise FileFormatError(f"{path}: lacks {ENCODER}0.conv1.weight; give a checkpoint of PtychoPINN's CNN")
     parameters = _map(content, "hyper_parameters")
@@ -109,6 +113,24 @@ def load_cnn(path: Path, **known: Any) -> ImportedCnn:
     network.eval()
     scalars = {name: value.tolist() for name, value in weights.items() if name.startswith(PHYSICS)}
     return ImportedCnn(network, scalars, statistics, _configs(parameters))
+
+
+def _state(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the map of weights in a file, whatever name training scripts keep it under."""
+    return next((content[key] for key in STATES if isinstance(content.get(key), Mapping)), content)
+
+
+def _bare_names(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    """Return weights under the names of the network itself, without those of what it was wrapped in."""
+    found: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if not isinstance(value, Tensor) or key == AVERAGED:
+            continue
+        name = ".".join(part for part in str(key).split(".") if part not in WRAPPERS).removeprefix(TRAINER_PREFIX)
+        if name in found:
+            raise FileFormatError(f"{path}: holds {name} twice, bare and wrapped; save one state_dict alone")
+        found[name] = value
+    return found
 
 
 def _configs(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

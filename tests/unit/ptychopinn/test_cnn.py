@@ -45,6 +45,31 @@ def test_parameter_counts_are_the_published_ones(size_px: int, members: int, par
     assert sum(p.numel() for p in net.parameters()) == parameters - 4  # four scalars belong to the physics
 
 
+@pytest.mark.parametrize("holder", ["state_dict", "model_state_dict", None])
+@pytest.mark.parametrize(
+    "wrapped",
+    ["{}", "module.{}", "_orig_mod.{}", "module._orig_mod.{}", "model._orig_mod.{}", "model.module.{}", "inner"],
+)
+def test_names_of_wrappers_are_taken_off(wrapped: str, holder: str | None, tmp_path: Path):
+    state = network("64 px, C 1, cartesian").state_dict()
+    named = {
+        name.replace("encoder.", "encoder._orig_mod.") if wrapped == "inner" else wrapped.format(name): value
+        for name, value in state.items()
+    }
+    named["n_averaged"] = torch.tensor(3)
+    torch.save(named if holder is None else {holder: named, "epoch": 3}, tmp_path / "last.pth")
+    found, _ = import_checkpoint(tmp_path / "last.pth", "cartesian")
+    for name, value in found.state_dict().items():
+        assert torch.equal(value, state[name])
+
+
+def test_weights_that_are_there_twice_are_refused(tmp_path: Path):
+    state = network("64 px, C 1, cartesian").state_dict()
+    torch.save({**state, **{f"module.{name}": value for name, value in state.items()}}, tmp_path / "twice.pth")
+    with pytest.raises(FileFormatError, match="twice, bare and wrapped"):
+        import_checkpoint(tmp_path / "twice.pth")
+
+
 @pytest.mark.parametrize("case", ["64 px, C 4, batch norm", "64 px, C 1, cartesian"])
 def test_a_lightning_checkpoint_becomes_the_network(case: str, tmp_path: Path):
     net = network(case)
