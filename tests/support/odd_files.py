@@ -89,6 +89,13 @@ def kind(name: str, **changes: Any) -> Make:
     return lambda path: write_kind(path, replace(scan(), **changes), name)
 
 
+def frames(count: int) -> Make:
+    """Return a maker of a CXI file of the first frames."""
+    whole = scan()
+    places = whole.positions_m[:count]  # type: ignore[index]
+    return kind("cxi", counts=whole.counts[:count], indexes=whole.indexes[:count], positions_m=places)
+
+
 def npz(**changes: Any) -> Make:
     """Return a maker of a training file with photons; a value of ``None`` leaves the key out."""
     base = {
@@ -184,6 +191,8 @@ FILES: dict[str, tuple[str, Make]] = {
     "u32-1-as-i8.cxi": ("good", pixels(counts("int64", every=2**32 - 1))),
     "u16-2.cxi": ("good", pixels(np.where(np.indices((SIDE, SIDE)).sum(0) == 0, 65534, counts()).astype(np.uint16))),
     "nan-once.cxi": ("good", pixels(counts("float32", one=np.nan))),
+    "one-frame.cxi": ("good", frames(1)),
+    "two-frames.cxi": ("good", frames(2)),
     "plain.nxs": ("good", kind("nexus")),
     "plain.ptyd": ("good", kind("ptyd")),
     "plain-roots.npz": ("good", kind("npz-diffraction")),
