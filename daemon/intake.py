@@ -172,10 +172,11 @@ class Intake:
 
     def _turn(self, items: list[Item], is_last: bool) -> None:
         ready = self._preprocess.take(items) + self._preprocess.overdue(all_of_them=is_last)
-        if ready:
+        for begin in range(0, len(ready), TAKE_FRAMES):  # of a scan that waited for its centre there may be very many
             with self._metrics.stage_seconds.labels("decode").time():
-                decoded = self._decode(ready)
+                decoded = self._decode(ready[begin : begin + TAKE_FRAMES])
             self._ledger.take(decoded)
+            self._ledger.beat = time.monotonic()
 
     def _decode(self, items: Sequence[Item]) -> list[Entry]:
         frames = sum(isinstance(item, RawFrame) for item in items)

@@ -65,7 +65,8 @@ def _positions(scan: ScanAccount) -> Iterator[str]:
     if (outside := scan.refused["outside_mosaic"]) > _OUTSIDE_RATIO * scan.received:
         yield f"{outside} frames lie too far from the others for one picture; check [positions] unit and scale"
     if (far := scan.refused[FAR]) > 0:
-        yield f"{far} frames lie far from all others and were left out: their positions are wrong; look at the encoders"
+        words = "1 frame lies far from all others" if far == 1 else f"{far} frames lie far from all others"
+        yield f"{words}: left out of the picture; see whether an encoder slips"
     if scan.announced is not None and scan.announced.fault is not None:
         yield scan.announced.fault
     if scan.source_began_anew and scan.ended_by != "new_scan":

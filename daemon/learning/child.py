@@ -46,14 +46,15 @@ class ChildOptions:
     probe: Any
 
 
-def run(pipe: Connection, options: ChildOptions) -> None:
-    """Work until the pipe closes."""
+def run(pipe: Connection) -> None:
+    """Take the :class:`ChildOptions` from the pipe, then work until it closes."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    if options.device == "cpu":
-        os.nice(19)
     try:
+        options: ChildOptions = pipe.recv()
+        if options.device == "cpu":
+            os.nice(19)
         _Work(pipe, options).run()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return

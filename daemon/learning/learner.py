@@ -155,10 +155,13 @@ class Learner:
     def _begin_process(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=run, args=(theirs, self._options), name="finetune", daemon=True)
+        self._process = context.Process(target=run, args=(theirs,), name="finetune", daemon=True)
         self._process.start()
         theirs.close()
         self._starts += 1
+        self._pipe.send(
+            self._options
+        )  # as an argument it would hold this thread until the process has loaded all it needs
         self._counted_steps = 0
         self._orders.appendleft(("use", dict(self._weights)))
         self._orders.append(self._pace())
@@ -176,6 +179,8 @@ class Learner:
 
     def _fail(self, fault: Exception) -> None:
         self._end_process()
+        if self._stop.is_set():
+            return
         again = (
             "it is started again" if self._starts < MOST_STARTS else "it stays off until the daemon is started again"
         )
