@@ -14,8 +14,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -28,7 +29,8 @@ from daemon.errors import DaemonError
 from daemon.events import EngineEvents, Examiner, Pupil
 from daemon.metrics import Metrics
 from daemon.publishing import Publishing
-from daemon.work import Again, EngineOptions, Models, ScanWork, product_rfactor
+from daemon.stage_faults import MOST_FAULTS, StageFaults
+from daemon.work import Again, EngineOptions, Models, ScanResult, ScanWork, product_rfactor
 from ptychopinn.correction import Correction
 from ptychopinn.device import memory_bytes, release_memory, to_device, to_host
 from ptychopinn.geometry import to_amplitude
@@ -43,6 +45,8 @@ IMPROVED_VISITS, IMPROVED_PERIOD_S = 40, 2.0
 WARM_UP_ROUNDS = 3
 SHARP_SHARE = 0.6
 AGAIN_FINISH_S = 15.0
+MOST_FINISH_S = 180.0
+"""A scan that has ended is closed so long after its last seconds, whatever it still waits for (a retrieval holds it 120 s)."""
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +77,7 @@ class Engine:
         self._metrics = metrics
         self._events = events
         self._publishing = Publishing(options, metrics, events)
+        self._faults = StageFaults(self._count_fault)
         self._models = models
         self._sharp_frame_s = float("inf")
         self._credit_s, self._credited_at = 0.0, time.monotonic()
@@ -189,19 +194,31 @@ class Engine:
         while not (self._stop.is_set() and (not len(self._queue) or time.monotonic() > self._stop_by)):
             try:
                 self._turn()
-            except Exception as fault:  # what is not a batch's own fault: publishing, refining, closing
-                log.exception("the engine goes on after a fault")
+            except Exception as fault:  # a stage's own faults are counted where they happen
+                if self.failure != (words := f"the engine goes on after a fault: {fault}"):
+                    log.exception("the engine goes on after a fault")
                 self._improving = None
-                self.failure = f"the engine goes on after a fault: {fault}"
-                self._metrics.stage_failures.labels("engine").inc()
+                self._count_fault(words)
         for work in list(self._work.values()):
             waiting = self._queue.forget(work.scan_id)
             if waiting:
-                self._events.on_left(work.result(), waiting)
+                self._attempt(work, "leaving", partial(self._leave, work, waiting))
             else:
                 while not self._settle(work):
                     pass
                 self._close(work)
+
+    def _leave(self, work: ScanWork, waiting: int) -> None:
+        self._events.on_left(work.result(), waiting)
+
+    def _attempt(
+        self, work: ScanWork, stage: str, do: Callable[[], object], switch_off: Callable[[], None] = lambda: None
+    ) -> bool:
+        return self._faults.attempt(work.scan_id, stage, do, switch_off)
+
+    def _count_fault(self, words: str) -> None:
+        self.failure = words
+        self._metrics.stage_failures.labels("engine").inc()
 
     def _turn(self) -> None:
         """Take what is there, or use the spare time; publish when it is time."""
@@ -219,10 +236,12 @@ class Engine:
         if items:
             self._take(items)
         elif self._improving is not None:
-            self._improve(self._improving)
+            improved = self._improving
+            if not self._attempt(improved, "improving", partial(self._improve, improved)):
+                self._improving = None
         elif has_spare_work:
             self._use_spare_time()
-        if self._publishing.publish_due(self._work.values(), self.generation):
+        if self._publishing.publish_due(self._work.values(), self.generation, self._attempt):
             self._metrics.device_memory.set(memory_bytes(self._probe.device))
         self._close_finished()
 
@@ -329,15 +348,23 @@ class Engine:
         for (scan_id, kind), run in groupby(items, lambda item: (item.scan_id, type(item))):
             some = list(run)
             if kind is Finish:
-                work = self._scan(scan_id)
-                work.finish_by = time.monotonic() + self._options.refine_finish_s
-                self._have_examined(work)
+                self._faults.attempt(scan_id, "the beginning of its end", partial(self._end, scan_id), lambda: None)
             elif kind is Lost:
                 for item in some:
                     if isinstance(item, Lost):
-                        self._events.on_refused(scan_id, item.index, item.reason)
+                        self._refuse(scan_id, item.index, item.reason)
             else:
                 self._take_points(scan_id, [item for item in some if isinstance(item, ScanPoint)])
+
+    def _end(self, scan_id: str) -> None:
+        work = self._scan(scan_id)
+        work.finish_by = time.monotonic() + self._options.refine_finish_s
+        self._have_examined(work)
+
+    def _refuse(self, scan_id: str, index: int, reason: str) -> None:
+        """Enter a frame as refused; a fault in that costs the others nothing."""
+        refuse = partial(self._events.on_refused, scan_id, index, reason)
+        self._faults.attempt(scan_id, "the account", refuse, lambda: None)
 
     def _scan(self, scan_id: str) -> ScanWork:
         if scan_id not in self._work:
@@ -355,20 +382,26 @@ class Engine:
         return work
 
     def _have_examined(self, work: ScanWork) -> None:
-        if self.examiner is None or work.again or self._wanted:
+        examiner = self.examiner
+        if examiner is None or work.again or self._wanted or not work.is_examined:
             return
-        if self.examiner.wants(work.scan_id, work.stitched, has_ended=work.finish_by is not None):
-            self.examiner.examine(work.scan_id, work.sample)
+
+        def examine() -> None:
+            if examiner.wants(work.scan_id, work.stitched, has_ended=work.finish_by is not None):
+                examiner.examine(work.scan_id, work.sample)
+
+        self._attempt(work, "the examination", examine, work.stop_examining)
 
     def _take_points(self, scan_id: str, points: list[ScanPoint]) -> None:
         self._metrics.batch_frames.observe(len(points))
         pixel_size_m = self.pixel_size_m(scan_id)
         if pixel_size_m is None:
             for point in points:
-                self._events.on_refused(scan_id, point.index, "object_pixel_unknown")
+                self._refuse(scan_id, point.index, "object_pixel_unknown")
             return
-        work, done = self._scan(scan_id), set[int]()
+        done = set[int]()
         try:
+            work = self._scan(scan_id)
             with self._metrics.stage_seconds.labels("group").time():
                 frames = _frames(points, pixel_size_m, self.correction)
                 groups = work.group(frames)
@@ -382,7 +415,7 @@ class Engine:
             self._note_fault(scan_id, f"a batch of {len(points)} frames failed", fault)
             for point in points:
                 if point.index not in done:
-                    self._events.on_refused(scan_id, point.index, "engine_error")
+                    self._refuse(scan_id, point.index, "engine_error")
 
     def _lay(self, work: ScanWork, model: Model, group: TensorDict) -> None:
         """Predict and stitch; where that fails, do it in halves, so that a bad frame fails alone."""
@@ -461,29 +494,34 @@ class Engine:
         """
         work = [w for w in self._work.values() if w.has_spare_work][-1]
         if work.again:
-            self._lay_again(work)
+            self._attempt(work, "laying again", partial(self._lay_again, work), work.again.clear)
             return
         self._work_on(work)
 
     def _work_on(self, work: ScanWork) -> None:
         begun = time.monotonic()
         has_ended = work.finish_by is not None
-        is_owed = has_ended and work.refiner is not None and work.refiner.least_visits < LEAST_VISITS
+        is_owed = has_ended and work.refines and _visits(work) < LEAST_VISITS
         if work.repaint is not None and not is_owed:
-            work.repaint.step(REPAINT_LAST_FRAMES if has_ended else REPAINT_FRAMES, has_ended)
-        now, done = time.monotonic(), 0
-        end = now + max(REFINE_SLICE_S, now - begun)
+            most = REPAINT_LAST_FRAMES if has_ended else REPAINT_FRAMES
+            self._attempt(work, "the second look", partial(work.repaint.step, most, has_ended), work.stop_looking)
+        now = time.monotonic()
+        if work.refines:
+            end = now + max(REFINE_SLICE_S, now - begun)
+            self._attempt(work, "the refinement", partial(self._refine, work, end), work.stop_refining)
+
+    def _refine(self, work: ScanWork, end: float) -> None:
         while work.refiner and time.monotonic() < end and not len(self._queue) and (count := work.refiner.step()):
-            done += count
-        self._metrics.refine_updates.inc(done)
+            self._metrics.refine_updates.inc(count)
 
     def _close_finished(self) -> None:
         if self._wanted and not self._stop.is_set():
             return  # another probe may be among it
         due = [w for w in self._work.values() if w.finish_by is not None]
         for work in due:
-            is_held = self.examiner is not None and self.examiner.holds(work.scan_id)
-            is_done = not is_held and _is_refined(work)
+            is_held = self.examiner is not None and work.is_examined and self.examiner.holds(work.scan_id)
+            is_overdue = work.finish_by is not None and time.monotonic() > work.finish_by + MOST_FINISH_S
+            is_done = is_overdue or (not is_held and _is_refined(work))
             is_to_close = work.is_settling or len(due) < len(self._work) or self._stop.is_set() or is_done
             if is_to_close and self._settle(work):
                 self._close(work)
@@ -491,7 +529,7 @@ class Engine:
     def _settle(self, work: ScanWork) -> bool:
         """Do a slice of the last computations of a scan, so that others' frames need not wait; whether it was the last."""
         if work.again:
-            self._lay_again(work)
+            self._attempt(work, "laying again", partial(self._lay_again, work), work.again.clear)
             return False
         try:
             is_settled = work.settle_some(is_urgent=len(self._queue) > 0 or len(self._work) > 1)
@@ -504,14 +542,29 @@ class Engine:
             return True
 
     def _close(self, work: ScanWork) -> None:
-        self._publishing.publish(work, self.generation, is_complete=True)
-        del self._work[work.scan_id]
-        self._events.on_finished(work.result())
+        self._work.pop(work.scan_id, None)
+        self._attempt(work, "the last picture", partial(self._publish_last, work))
+        self._finish(work)
+        self._faults.forget(work.scan_id)
         is_free = not self._work and not self._stop.is_set() and self._options.refine_improve_s > 0
         if is_free and _can_improve(work):
             self._improving, self._improved_from = work, product_rfactor(work.rfactors)
             self._next_improved = time.monotonic() + IMPROVED_PERIOD_S
             self._improve_by = time.monotonic() + self._options.refine_improve_s
+
+    def _publish_last(self, work: ScanWork) -> None:
+        self._publishing.publish(work, self.generation, is_complete=True)
+
+    def _finish(self, work: ScanWork) -> None:
+        """Hand on what a scan gave: without the refined layer, or without any picture, where the result cannot be made."""
+        made: list[ScanResult] = []
+        for drop in (work.drop_refined, work.drop_picture, work.drop_picture):
+            if self._attempt(work, "the result", lambda: made.append(work.result())):
+                break
+            drop()
+        for _ in range(MOST_FAULTS):
+            if made and self._attempt(work, "the end", partial(self._events.on_finished, made[0])):
+                return
 
     def _improve(self, work: ScanWork) -> None:
         """Spend one slice on a scan that is closed already, while nothing else is to be done."""
@@ -552,15 +605,20 @@ def _is_refined(work: ScanWork) -> bool:
     if work.again:
         return False
     is_late = time.monotonic() >= (work.finish_by or 0.0)
-    has_least = work.refiner is None or work.refiner.least_visits >= LEAST_VISITS
+    has_least = not work.refines or _visits(work) >= LEAST_VISITS
     has_least = has_least and (work.repaint is None or not work.repaint.is_mixed)
     return _is_worked_out(work, ENOUGH_VISITS) or (is_late and has_least)
 
 
 def _is_worked_out(work: ScanWork, visits: int) -> bool:
     """Whether the refiner, if there is one, has visited every frame so often, and all second looks are over."""
-    is_visited = work.refiner is None or work.refiner.least_visits >= visits
+    is_visited = not work.refines or _visits(work) >= visits
     return is_visited and (work.repaint is None or work.repaint.is_done)
+
+
+def _visits(work: ScanWork) -> int:
+    """Return how often the refiner has visited the frame that it has visited least."""
+    return 0 if work.refiner is None else work.refiner.least_visits
 
 
 def _is_lower(rfactor: float | None, than: float | None) -> bool:

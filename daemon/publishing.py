@@ -6,7 +6,9 @@ Publishing takes a third of the time at most, checkpoints a fiftieth: where they
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +22,9 @@ REFINED_PERIOD_S = 0.4
 REFINED_BYTES_PER_S = 25e6
 PUBLISH_SHARE, CHECKPOINT_SHARE = 0.5, 0.02  # of the time between two
 LABELS, LABEL_VISITS = 16, 8
+
+
+Attempt = Callable[[ScanWork, str, Callable[[], Any], Callable[[], None]], bool]
 
 
 class Publishing:
@@ -39,14 +44,15 @@ class Publishing:
         """Time until the next publication, not below 0."""
         return max(0.0, self._next - time.monotonic())
 
-    def publish_due(self, works: Collection[ScanWork], generation: int) -> bool:
+    def publish_due(self, works: Collection[ScanWork], generation: int, attempt: Attempt) -> bool:
         """Publish every open scan, and write checkpoints, if it is time; whether it was."""
         begun = time.monotonic()
         if begun < self._next:
             return False
         for work in works:
-            self.publish(work, generation, is_complete=False)
-        self._checkpoint_due(works)
+            publish = partial(self.publish, work, generation, is_complete=False)
+            attempt(work, "publishing", publish, work.drop_refined)
+        self._checkpoint_due(works, attempt)
         now = time.monotonic()
         self._next = max(begun + self._options.publish_period_s, now + (now - begun) / PUBLISH_SHARE)
         return True
@@ -70,13 +76,16 @@ class Publishing:
             if work.certainty is not None:
                 self._metrics.expected_correlation.labels("refined").set(work.certainty.expected_correlation)
 
-    def _checkpoint_due(self, works: Collection[ScanWork]) -> None:
+    def _checkpoint(self, work: ScanWork) -> None:
+        self._events.on_checkpoint(work.result())
+
+    def _checkpoint_due(self, works: Collection[ScanWork], attempt: Attempt) -> None:
         begun = time.monotonic()
         if begun < self._next_checkpoint:
             return
         for work in works:
             if work.stitched:
-                self._events.on_checkpoint(work.result())
+                attempt(work, "the checkpoint", partial(self._checkpoint, work), lambda: None)
         now = time.monotonic()
         self._next_checkpoint = now + max(self._options.checkpoint_s, (now - begun) / CHECKPOINT_SHARE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from array import array
 from collections import deque
@@ -166,6 +167,7 @@ class ScanWork:
         self._to_settle: list[int] = []
         self._sums: dict[str, tuple[float, float]] = {}
         self._random = np.random.default_rng(0)
+        self._is_refining = self._is_examined = self._is_readable = True
 
     @property
     def pixel_size_m(self) -> float | None:
@@ -224,7 +226,39 @@ class ScanWork:
         if self.is_settling:
             return False
         is_repainted = self.repaint is not None and self.repaint.has_work
-        return bool(self.again) or (bool(self._indexes) and (is_repainted or self.refiner is not None))
+        return bool(self.again) or (bool(self._indexes) and (is_repainted or self.refines))
+
+    @property
+    def refines(self) -> bool:
+        """Whether the refined layer is worked on."""
+        return self.refiner is not None and self._is_refining
+
+    def stop_refining(self) -> None:
+        """Leave the refined layer as it is."""
+        self._is_refining = False
+
+    def stop_looking(self) -> None:
+        """Look at no frame again."""
+        self.repaint = None
+
+    @property
+    def is_examined(self) -> bool:
+        """Whether it may be looked at by the examiner."""
+        return self._is_examined
+
+    def stop_examining(self) -> None:
+        """Have it examined no more."""
+        self._is_examined = False
+
+    def drop_picture(self) -> None:
+        """Do without any picture: it cannot be read."""
+        self.drop_refined()
+        self._is_readable = False
+
+    def drop_refined(self) -> None:
+        """Do without the refined layer: it cannot be read."""
+        self.refiner = self.certainty = None
+        self.rfactors.pop("refined", None)
 
     @property
     def sample(self) -> list[tuple[torch.Tensor, tuple[float, float]]]:
@@ -252,8 +286,9 @@ class ScanWork:
         if self._sample:
             chosen = self._random.choice(len(self._sample), size=min(8, len(self._sample)), replace=False).tolist()
             misfit, total = self._rfactor_sums(self.mosaic, [self._sample[i] for i in chosen])
-            fresh = misfit / total if total > 0 else float("nan")
-            self.rfactors["network"] = 0.8 * self.rfactors.get("network", fresh) + 0.2 * fresh
+            fresh = misfit / total if total > 0 else math.nan
+            if math.isfinite(fresh):
+                self.rfactors["network"] = 0.8 * self.rfactors.get("network", fresh) + 0.2 * fresh
 
     def settle(self) -> None:
         """Let the refined layer cover every frame, and compute both R-factors over the whole sample."""
@@ -276,11 +311,12 @@ class ScanWork:
         some, indexes = [self._sample[i] for i in part], [self._sampled[i] for i in part]
         for layer, source in sources.items():
             there = self._corrected(some, indexes) if layer == "refined" else some
-            before, found = self._sums.get(layer, (0.0, 0.0)), self._rfactor_sums(source, there)
-            self._sums[layer] = before[0] + found[0], before[1] + found[1]
+            before, parts = self._sums.get(layer, (0.0, 0.0)), self._rfactor_sums(source, there)
+            self._sums[layer] = before[0] + parts[0], before[1] + parts[1]
         if self._to_settle:
             return False
-        self.rfactors |= {layer: misfit / total for layer, (misfit, total) in self._sums.items() if total > 0}
+        found = {layer: misfit / total for layer, (misfit, total) in self._sums.items() if total > 0}
+        self.rfactors |= {layer: rfactor for layer, rfactor in found.items() if math.isfinite(rfactor)}
         self._sums = {}
         if self.refiner is not None:
             self.certainty = self.refiner.certainty()
@@ -358,7 +394,8 @@ class ScanWork:
 
     def result(self) -> ScanResult:
         """Return both layers as they are."""
-        network, weight = _host(self.mosaic)
+        nothing = np.zeros((0, 0), np.complex64), np.zeros((0, 0), np.float32)
+        network, weight = _host(self.mosaic) if self._is_readable else nothing
         refined, refined_weight = (None, None) if self.refiner is None else _host(self.refiner)
         indexes = np.array(self._indexes, dtype=np.int64)
         order = np.argsort(indexes)
@@ -387,7 +424,10 @@ def product_rfactor(rfactors: Mapping[str, float]) -> float | None:
 
 def _host(source: Mosaic | Refiner, box: Box | None = None) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
     value, weight = source.read(box)
-    return np.asarray(to_host(value), dtype=np.complex64), np.asarray(to_host(weight), dtype=np.float32)
+    pixels, weights = np.asarray(to_host(value), dtype=np.complex64), np.asarray(to_host(weight), dtype=np.float32)
+    if not np.isfinite(pixels.sum()):  # a sum tells quickly that none is NaN
+        pixels = np.where(np.isfinite(pixels), pixels, 0)
+    return pixels, weights
 
 
 def _region(source: Mosaic | Refiner, box: Box) -> Region:

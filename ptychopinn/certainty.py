@@ -43,7 +43,7 @@ class Certainty(NamedTuple):
 def certainty(
     value: Tensor, coverage: Tensor, peak: float, magnitude: Tensor, empty: Tensor, amplitude: Tensor
 ) -> Certainty | None:
-    """Return how far a picture can be believed, None where nothing is covered.
+    """Return how far a picture can be believed, None where nothing is covered or nothing finite comes out.
 
     Parameters
     ----------
@@ -68,6 +68,8 @@ def certainty(
     scale = (empty * amplitude)[valid].sum() / empty[valid].square().sum().clamp_min(1e-12)
     left, whole = (_misfit(m, amplitude, valid) - 1 for m in (magnitude, scale * empty))
     unexplained = max(0.0, left) / max(whole, 1e-3)
+    if not (math.isfinite(noise) and math.isfinite(unexplained)):
+        return None
     return Certainty(noise, unexplained, expected_correlation(noise, unexplained))
 
 
@@ -80,7 +82,7 @@ def _misfit(magnitude: Tensor, amplitude: Tensor, valid: Tensor) -> float:
 def _variance_of_root(magnitude: Tensor) -> Tensor:
     """Return the mean of (sqrt(n) - m)^2 for Poisson counts n of mean m^2, from a table: 1/4 for all but the smallest m."""
     table = _roots().to(magnitude)
-    place = magnitude.clamp(max=_TABLE_ROOT) * (_STEPS / _TABLE_ROOT)
+    place = magnitude.nan_to_num(_TABLE_ROOT).clamp(0.0, _TABLE_ROOT) * (_STEPS / _TABLE_ROOT)
     low = place.long().clamp(max=_STEPS - 1)
     return torch.lerp(table[low], table[low + 1], place - low)
 

@@ -111,7 +111,7 @@ class Mosaic:
         """
         refused: dict[int, str] = {}
         values = torch.view_as_real(patches)
-        finite = torch.isfinite(values.flatten(1).sum(1)).tolist()
+        finite = torch.isfinite(torch.linalg.vector_norm(values.flatten(1), dim=1)).tolist()
         places = np.asarray(positions_px, dtype=np.float64).tolist()
         for key, patch, is_finite, (y, x) in zip(keys, values.unbind(0), finite, places, strict=True):
             if not (math.isfinite(y) and math.isfinite(x)):

@@ -36,6 +36,7 @@ from torch import Tensor
 from ptychopinn.block import Block, Kept, bend, steepness
 from ptychopinn.canvas import Box, Canvas
 from ptychopinn.certainty import Certainty, certainty
+from ptychopinn.errors import ReconstructionError
 from ptychopinn.gauge import Gauge
 from ptychopinn.offsets import LEAST_VISITS, OffsetPulls
 from ptychopinn.shifts import STEPS, ShiftedProbes, shift_from, split
@@ -324,6 +325,10 @@ class Refiner:
             self._look(block, len(block.unseen))
             self._slow.settle()
             step += self._slow.longer(block, curvature)
+        if not bool(torch.isfinite(step.abs().sum())):
+            raise ReconstructionError(
+                "a pass of the refinement gave values that are not finite; the picture is left as it was"
+            )
         moved = block.ahead - step
         change = moved - block.known
         if float((step.conj() * change).real.sum()) > 0:  # the descent turns against the way it went
@@ -421,12 +426,14 @@ class Refiner:
 
     def _move_probe(self, descent: Tensor, curvature: Tensor) -> None:
         change = -PROBE_STEP * descent / (curvature + FLOOR * curvature.max())
-        self._probes = ShiftedProbes(self.probe + self._gauge.without_free(change))
+        if bool(torch.isfinite(change.abs().sum())):
+            self._probes = ShiftedProbes(self.probe + self._gauge.without_free(change))
 
     @property
     def rfactor(self) -> float | None:
         """R-factor over the buffered frames, each as it was at its last visit; None before the first."""
-        return self._misfit / self._total if self._total > 0 else None
+        rfactor = self._misfit / self._total if self._total > 0 else math.nan
+        return rfactor if math.isfinite(rfactor) else None
 
     def certainty(self) -> Certainty | None:
         """Return how far the object can be believed, by some of the frames; None before there is one."""

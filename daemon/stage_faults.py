@@ -1,0 +1,51 @@
+"""Counts the faults of the engine's stages, scan by scan, and says when a stage has to be left out.
+
+The first fault is logged with its traceback; a stage that faults again and again is left out for the scan, which is said once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+MOST_FAULTS = 3
+
+log = logging.getLogger(__name__)
+
+
+class StageFaults:
+    """Used by the engine's thread alone.
+
+    Parameters
+    ----------
+    on_fault
+        Gets the words on every fault, to count and to show.
+    """
+
+    def __init__(self, on_fault: Callable[[str], None]) -> None:
+        self._on_fault = on_fault
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def attempt(self, scan_id: str, stage: str, do: Callable[[], object], switch_off: Callable[[], None]) -> bool:
+        """Do a part of a stage; whether it did not fail. ``switch_off`` is called when it has failed too often."""
+        try:
+            do()
+        except Exception as fault:
+            key = scan_id, stage
+            self._counts[key] += 1
+            words = f"scan {scan_id}: {stage} failed: {fault}"
+            if self._counts[key] == 1:
+                log.exception("scan %s: %s failed", scan_id, stage)
+            if self._counts[key] == MOST_FAULTS:
+                words = f"scan {scan_id}: {stage} failed {MOST_FAULTS} times and is left out for this scan: {fault}"
+                log.error("%s", words)
+                switch_off()
+            self._on_fault(words)
+            return False
+        return True
+
+    def forget(self, scan_id: str) -> None:
+        """Forget a scan that is closed."""
+        for key in [key for key in self._counts if key[0] == scan_id]:
+            del self._counts[key]
