@@ -42,6 +42,7 @@ from daemon.version import VERSION
 from daemon.view import View
 from daemon.work import Models, ScanResult, product_rfactor
 from ptychopinn.correction import Correction
+from ptychopinn.plausibility import SUMMARY_BEGINNINGS, as_plain, summary
 from streams.join import Verdict
 
 TICK_S = 0.5
@@ -273,6 +274,7 @@ class Daemon:
                 *(() if record is None else record.notes),
                 *self._ledger.findings(scan_id),
                 *run_notes(about, self._config.metadata, energy_eV),
+                *_doubtful(result),
             )
             self.book.change(
                 scan_id,
@@ -336,7 +338,9 @@ class Daemon:
 
         def on_written(path: Path | None) -> None:
             if path is not None:
-                found = self.book.change(scan_id, **_figures(result))
+                now = self.book.get(scan_id) or record
+                kept = tuple(note for note in now.notes if not note.startswith(SUMMARY_BEGINNINGS))
+                found = self.book.change(scan_id, **_figures(result), notes=(*kept, *_doubtful(result)))
                 log.info("scan %s: improved after its end, R %.4f", scan_id, found.rfactor)
 
         self._writer.finish(self.book.folder(scan_id), lambda: self._product(result, record.ended), on_written)
@@ -399,10 +403,17 @@ class Daemon:
         self._systemd.say(f"STATUS={status['sentence']}", *["WATCHDOG=1"] * self._view.health.is_alive)
 
 
-def _figures(result: ScanResult) -> dict[str, float | None]:
+def _figures(result: ScanResult) -> dict[str, Any]:
     """Return what a scan's record says of how good its picture is."""
     return {
         "rfactor": product_rfactor(result.rfactors),
         "rfactor_network": result.rfactors.get("network"),
         "expected_correlation": None if result.certainty is None else result.certainty.expected_correlation,
+        "doubts": tuple(as_plain(result.doubts)),
     }
+
+
+def _doubtful(result: ScanResult) -> list[str]:
+    """Return the one line of what is doubtful, if anything is."""
+    line = summary(result.doubts)
+    return [] if line is None else [line]

@@ -35,6 +35,7 @@ class ScanRecord:
     """One scan; the fields are those of ``GET /api/v1/scans``.
 
     ``center_px`` is where the beam was taken to be, ``center_from`` how that is known; ``notes`` are troubles in words;
+    ``doubts`` say what is doubtful about the picture, each with ``doubt``, ``sentence`` and ``is_nonsense``;
     ``run`` is what the run that the positions belong to says of itself; ``engine`` what another engine made of the scan.
     """
 
@@ -54,6 +55,7 @@ class ScanRecord:
     run: dict[str, Any] | None = None
     engine: dict[str, Any] | None = None
     verdict: dict[str, Any] | None = None
+    doubts: tuple[dict[str, Any], ...] = ()
 
 
 _RECORDS = TypeAdapter(ScanRecord)

@@ -43,6 +43,7 @@ from ptychopinn.errors import FileFormatError, ProbeMismatchError
 from ptychopinn.geometry import crop
 from ptychopinn.model import Lift
 from ptychopinn.physics import propagate
+from ptychopinn.plausibility import summary
 from ptychopinn.precision import with_dtype
 from streams.codecs import CODECS, Codec
 from streams.frame import NO_GEOMETRY, StreamGeometry
@@ -335,6 +336,7 @@ class Setup:
             model_generation=generation,
             started=started,
             ended=ended or "",
+            doubts=summary(result.doubts) or "",
         )
         return Product(
             name=result.scan_id,

@@ -22,6 +22,8 @@ from ptychopinn.groups import GroupBuilder, GroupFrame
 from ptychopinn.inference import rfactor_sums
 from ptychopinn.model import Model
 from ptychopinn.mosaic import Mosaic
+from ptychopinn.plausibility import LOOKED_AT as FIGURE_FRAMES
+from ptychopinn.plausibility import Figures, Finding, doubts, figures_of
 from ptychopinn.refine import Refiner
 from ptychopinn.repaint import MOST_LOOKS, Predict, Repaint
 
@@ -102,6 +104,8 @@ class ScanResult:
     """By how much the refined layer corrects the positions ``(n, 2)``, if it may."""
     certainty: Certainty | None = None
     """How far the refined layer can be believed."""
+    doubts: tuple[Finding, ...] = ()
+    """What is doubtful about a scan that is done."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,6 +161,7 @@ class ScanWork:
         self.waiting_ns: list[int] = []
         self.rfactors: dict[str, float] = {}
         self.certainty: Certainty | None = None
+        self.doubts: tuple[Finding, ...] = ()
         self._next_certainty = 0.0
         self.finish_by: float | None = None
         self.next_refined = 0.0
@@ -320,7 +325,17 @@ class ScanWork:
         self._sums = {}
         if self.refiner is not None:
             self.certainty = self.refiner.certainty()
+        self.doubts = tuple(doubts(self._figures()))
         return True
+
+    def _figures(self) -> Figures:
+        """Return the figures of the picture as it is."""
+        if not self._sample:
+            return Figures(frames=0)
+        picture, weight = (self.refiner or self.mosaic).read()
+        positions_px = np.array(self._positions_px, dtype=np.float64).reshape(-1, 2)
+        sample = torch.stack([amplitude for amplitude, _ in self._sample[:FIGURE_FRAMES]])
+        return figures_of(sample, positions_px, self._probe, product_rfactor(self.rfactors), picture, weight)
 
     def _begin_settling(self) -> None:
         if self.refiner is not None:
@@ -414,6 +429,7 @@ class ScanWork:
             self.pixel_ratio,
             self.refiner.offsets_px(indexes[order]) if self.refiner is not None and self.refiner.corrects else None,
             self.certainty,
+            self.doubts,
         )
 
 

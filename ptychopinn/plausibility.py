@@ -34,6 +34,7 @@ COUNTS_RANGE, NONSENSE_COUNTS = 3.0, 1000.0
 RAMP_LIMIT = math.pi / 4
 """Phase per pixel, rad: patterns lie an eighth of their width off centre. From pi on it would wrap."""
 BRIGHT = 0.9
+SUMMARY_BEGINNINGS = ("doubtful:", "nonsense by its own figures:")
 
 
 class Doubt(StrEnum):
@@ -105,8 +106,7 @@ def summary(findings: Sequence[Finding]) -> str | None:
     """Return one line, for the screen; None where nothing is doubtful."""
     if not findings:
         return None
-    begin = "nonsense by its own figures" if is_nonsense(findings) else "doubtful"
-    return f"{begin}: {'; '.join(finding.sentence for finding in findings)}"
+    return f"{SUMMARY_BEGINNINGS[is_nonsense(findings)]} {'; '.join(finding.sentence for finding in findings)}"
 
 
 def as_plain(findings: Sequence[Finding]) -> list[dict[str, Any]]:

@@ -21,7 +21,8 @@ class LiveGroup:
     object's shape where the object is the refined layer. ``position_corrections_m`` ``(n, 2)`` [y, x]: what has been added
     to the measured positions, in the product's order; ``None`` where nothing may be. ``verdict`` maps expected, received,
     duplicate, ... to counts (``None``: unknown) and ``refused`` to a map of reasons. ``started`` and ``ended`` are ISO
-    times, ``configuration`` is text. ``certainty`` has the numbers of :class:`ptychopinn.certainty.Certainty`, where known.
+    times, ``configuration`` is text; ``doubts`` is one line of what is doubtful about the picture, empty where nothing is.
+    ``certainty`` has the numbers of :class:`ptychopinn.certainty.Certainty`, where known.
     """
 
     network: NDArray[np.complex64]
@@ -38,6 +39,7 @@ class LiveGroup:
     started: str = ""
     ended: str = ""
     position_corrections_m: NDArray[np.float64] | None = None
+    doubts: str = ""
 
 
 def write_live(group: h5py.Group, live: LiveGroup) -> None:
@@ -53,6 +55,8 @@ def write_live(group: h5py.Group, live: LiveGroup) -> None:
     group["configuration"] = live.configuration
     for key in ("model_name", "model_sha256", "model_generation", "started", "ended"):
         group.attrs[key] = getattr(live, key)
+    if live.doubts:
+        group.attrs["doubts"] = live.doubts
     group.create_group("rfactors").attrs.update(live.rfactors)
     group.create_group("certainty").attrs.update(live.certainty)
     verdict = group.create_group("verdict")
@@ -80,6 +84,7 @@ def read_live(group: h5py.Group) -> LiveGroup:
         started=text_of(group.attrs["started"]),
         ended=text_of(group.attrs["ended"]),
         position_corrections_m=group["position_corrections_m"][()] if "position_corrections_m" in group else None,
+        doubts=text_of(group.attrs["doubts"]) if "doubts" in group.attrs else "",
     )
 
 

@@ -1,0 +1,130 @@
+"""Pixels, frames and probes that cannot be true, and faults in the engine's stages, through a real daemon: each scan ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from daemon.app import Daemon
+from daemon.client import Viewer
+from daemon.files import ScanFile, read_product
+from daemon.publishing import Publishing
+from daemon.work import ScanWork
+from ptychopinn.refine import Refiner
+from ptychopinn.repaint import Repaint
+from tests.support.daemon_tools import PATIENCE_S, adds_up, follow, real_scan, running_daemon, send
+
+FRAMES = 40
+
+
+@pytest.fixture(scope="module")
+def scan() -> ScanFile:
+    return real_scan()
+
+
+def run(daemon: Daemon, scan: ScanFile, name: str, counts: np.ndarray | None = None) -> dict[str, Any]:
+    """Send a scan and return how it ended."""
+    changed = scan if counts is None else replace(scan, counts=counts)
+    with Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        send(daemon, changed, FRAMES, scan_id=name)
+        ended, _ = follow(viewer, name)
+    assert adds_up(ended["verdict"])
+    assert ended["verdict"]["pending"] == 0
+    return ended
+
+
+def is_finite(ended: dict[str, Any]) -> bool:
+    product = read_product(ended["product"])
+    rfactors = list(ended["rfactors"].values())
+    return bool(np.isfinite(product.object).all() and np.isfinite(product.probe).all() and np.isfinite(rfactors).all())
+
+
+def test_a_dead_pixel_costs_itself_alone_whatever_its_value_and_type(scan: ScanFile, tmp_path: Path):
+    with running_daemon(tmp_path, "refine.enabled=true") as daemon:
+        good = run(daemon, scan, "good")["rfactors"]["network"]
+        for value, dtype in ((2**32 - 2, "u4"), (2**31, "u4"), (10**7, "i8"), (2**20, "f4"), (65534, "u2")):
+            counts = scan.counts.astype(dtype)
+            counts[:, 10, 10] = value
+            ended = run(daemon, scan, f"dead-{dtype}-{value}", counts)
+            assert is_finite(ended)
+            assert ended["rfactors"]["network"] == pytest.approx(good, rel=0.05)
+            assert sum("1 pixel" in note for note in ended["notes"]) == 1
+            assert daemon._engine.failure is None
+
+
+@pytest.mark.parametrize("value", [0, 2**32 - 1])
+def test_frames_without_light_and_full_ones_end_as_a_scan_that_is_nonsense(scan: ScanFile, tmp_path: Path, value: int):
+    with running_daemon(tmp_path, "refine.enabled=true") as daemon:
+        ended = run(daemon, scan, "s", np.full_like(scan.counts, value, dtype=np.uint32))
+        assert is_finite(ended)
+        assert any(note.startswith("nonsense by its own figures:") for note in ended["notes"])
+        record = daemon.book.get("s")
+        assert record is not None
+        assert any(doubt["is_nonsense"] for doubt in record.doubts)
+
+
+def test_one_frame_a_million_times_too_bright_leaves_all_finite(scan: ScanFile, tmp_path: Path):
+    counts = scan.counts.astype(np.float64)
+    counts[20] *= 1e6
+    with running_daemon(tmp_path, "refine.enabled=true") as daemon:
+        assert is_finite(run(daemon, scan, "s", counts))
+
+
+def fail(*_arguments: object, **_options: object) -> None:
+    raise RuntimeError("injected")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (Refiner, "step"),
+        (Refiner, "certainty"),
+        (Refiner, "read"),
+        (Refiner, "admit_all"),
+        (Repaint, "step"),
+        (Publishing, "publish"),
+        (ScanWork, "settle_some"),
+        (ScanWork, "estimate_rfactors"),
+    ],
+)
+def test_a_scan_ends_and_its_frames_are_there_whatever_stage_fails(
+    scan: ScanFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
+):
+    with running_daemon(tmp_path, "refine.enabled=true") as daemon:
+        monkeypatch.setattr(owner, name, fail)
+        with Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+            send(daemon, scan, FRAMES, scan_id="s")
+            for topic, header, _ in viewer.events():
+                if topic == "scan" and header["state"] == "ended":
+                    break
+        assert adds_up(header["verdict"])
+        assert header["verdict"]["stitched"] == FRAMES
+        assert len(read_product(header["product"]).indexes) == FRAMES
+
+
+@pytest.mark.parametrize("name", ["wants", "examine"])
+def test_a_scan_ends_where_it_cannot_be_examined(
+    scan: ScanFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    with running_daemon(tmp_path, "diagnosis.frames=20") as daemon:
+        monkeypatch.setattr(type(daemon._examiner), name, fail)
+        assert run(daemon, scan, "s")["verdict"]["stitched"] == FRAMES
+
+
+def test_a_fault_in_the_improvement_ends_it(scan: ScanFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with running_daemon(tmp_path, "refine.enabled=true") as daemon:
+        engine = daemon._engine
+        seen: list[str] = []
+
+        def failing(work: ScanWork) -> None:
+            seen.append(work.scan_id)
+            fail()
+
+        monkeypatch.setattr(engine, "_improve", failing)
+        run(daemon, scan, "first")
+        run(daemon, scan, "second")
+        assert len(seen) <= 2
