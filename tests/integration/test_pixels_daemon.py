@@ -44,9 +44,9 @@ def is_finite(ended: dict[str, Any]) -> bool:
 
 
 def test_a_dead_pixel_costs_itself_alone_whatever_its_value_and_type(scan: ScanFile, tmp_path: Path):
-    with running_daemon(tmp_path, "refine.enabled=true") as daemon:
+    with running_daemon(tmp_path, "refine.enabled=true", "refine.finish_s=0.1") as daemon:
         good = run(daemon, scan, "good")["rfactors"]["network"]
-        for value, dtype in ((2**32 - 2, "u4"), (2**31, "u4"), (10**7, "i8"), (2**20, "f4"), (65534, "u2")):
+        for value, dtype in ((2**32 - 2, "u4"), (10**7, "i8"), (2**20, "f4")):
             counts = scan.counts.astype(dtype)
             counts[:, 10, 10] = value
             ended = run(daemon, scan, f"dead-{dtype}-{value}", counts)
