@@ -50,7 +50,7 @@ class ProductWriter:
     Parameters
     ----------
     make_room
-        Frees some of the full disk of a folder that needs so many bytes; False where it can free too little.
+        Frees some of the full disk of a folder that needs so many bytes at least; False where it can free too little.
     retry_others
         Writes what else could not be written, now and then.
     """
@@ -223,13 +223,13 @@ class ProductWriter:
                 if (
                     not is_full(fault)
                     or self._make_room is None
-                    or not self._make_room(path.parent, _size_bytes(product))
+                    or not self._make_room(path.parent, product.object.nbytes)
                 ):
                     raise
 
 
 def _size_bytes(product: Product) -> int:
-    """Return the size of a product's arrays: about what it needs on the disk, and in memory while it waits."""
+    """Return the size of a product's arrays, which are in memory while it waits."""
     live = product.live
     layers = [] if live is None else [live.network, live.network_weight, live.refined_weight]
     arrays = [product.object, product.probe, product.indexes, product.positions_m, *layers]

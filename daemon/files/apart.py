@@ -6,6 +6,7 @@ A process that has answered is kept for the next file; one that hangs is ended. 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import json
 import os
 import pickle
@@ -16,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -29,7 +31,7 @@ TIMEOUT_S = 20.0
 SLOWEST_BYTES_PER_S = 20e6
 """A slow network disk; a file may take as long as this needs for its size, beside the time above."""
 MEMORY_BYTES = 8 << 30
-PIECE_BYTES = 16 << 20
+PIECE_BYTES, PIPE_BYTES = 16 << 20, 1 << 20
 GRACE_S, ENDING_S = 5.0, 0.1
 REFUSED_S = 60.0
 """For so long a file that hung is not tried again, unless it changes; a slow disk may have been the reason."""
@@ -89,6 +91,9 @@ class _Reader:
             env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(paths)},
             start_new_session=True,  # Ctrl-C is for us, who then end it
         )
+        if self._process.stdout is not None:
+            with suppress(OSError):  # less than asked for is only slower
+                fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self.has_answered = False
 
     def ask(self, request: dict[str, Any], deadline: float) -> tuple[str, Any]:

@@ -119,7 +119,7 @@ def test_room_is_made_until_the_product_fits(tmp_path: Path, monkeypatch, start)
     disk, told, left = Disk(monkeypatch, errno.ENOSPC), Told(), [3, 2, 1]
 
     def make_room(_folder: Path, need: int) -> bool:
-        assert need > 40 * 40 * 8
+        assert need == 40 * 40 * 8
         left.pop()
         disk.code = errno.ENOSPC if left else None
         return True
