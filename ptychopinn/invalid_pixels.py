@@ -277,7 +277,7 @@ def _narrow_mark(high: Image, dtype: np.dtype[Any]) -> float | None:
 
 
 def _fits(mark: float, dtype: np.dtype[Any]) -> bool:
-    return bool(mark <= (np.finfo(dtype).max if dtype.kind == "f" else np.iinfo(dtype).max))
+    return mark <= (float(np.finfo(dtype).max) if dtype.kind == "f" else int(np.iinfo(dtype).max))
 
 
 def _named(where: Mask, values: NDArray[Any], corner: tuple[int, int], why: str) -> list[str]:

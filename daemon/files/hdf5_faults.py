@@ -10,6 +10,7 @@ import bitshuffle.h5  # noqa: F401  registers the filter of detector files with 
 import h5py
 
 from daemon.files.links import raw_files, walk
+from daemon.files.missing import gaps
 
 LEFT_OPEN = "already open for write"
 CUT_SHORT = re.compile(r"truncated file: eof = (\d+), .*stored_eof = (\d+)")
@@ -60,7 +61,7 @@ def missing_parts(file: h5py.File) -> str:
     """Return which filter or file of raw data an open file needs and does not have, or empty."""
     for name, item in walk(file):
         if isinstance(item, h5py.Dataset):
-            said = _lacking_filter(item) or _lacking_raw_file(item)
+            said = _lacking_filter(item) or _lacking_raw_file(item) or _lacking_source(item)
             if said:
                 return f"{name} {said}"
     return ""
@@ -80,6 +81,11 @@ def _lacking_filter(dataset: h5py.Dataset) -> str:
 def _lacking_raw_file(dataset: h5py.Dataset) -> str:
     gone = next((place for place in raw_files(dataset) if not place.exists()), None)
     return "" if gone is None else f"has its values in {gone}, and there is no such file; copy it there"
+
+
+def _lacking_source(dataset: h5py.Dataset) -> str:
+    reasons = gaps(dataset).reasons if dataset.is_virtual and dataset.ndim > 1 else {}
+    return f"comes from other files: {'; '.join(reasons)}" if reasons else ""
 
 
 use_filter_plugins()

@@ -54,7 +54,8 @@ def lit_frames(scan: ScanFile) -> ScanFile:
     if lit.all():
         return scan
     if not lit.any():
-        return replace(scan, doubts=(*scan.doubts, wrong("patterns", "no frame holds a photon; check file and mask")))
+        none = wrong("patterns", "no frame holds a photon; check file and mask")
+        return scan if none in scan.doubts else replace(scan, doubts=(*scan.doubts, none))
     said = f"{int((~lit).sum())} of {len(lit)} frames hold no photon ({ranges(~lit)})"
     if not float(np.median(held[lit])) >= ENOUGH_PHOTONS:
         return replace(scan, doubts=(*scan.doubts, doubt("patterns", said)))

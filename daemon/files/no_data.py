@@ -21,6 +21,9 @@ from ptychopinn.invalid_pixels import find_invalid, holds_mark, mask_doubt, some
 if TYPE_CHECKING:
     from daemon.files.scan import ScanFile
 
+FEW = 3
+"""Pixels that are named one by one."""
+
 
 def with_one_form(scan: ScanFile) -> ScanFile:
     """Return ``scan`` with its pixels without data in the one form, and with what is to be said of them.
@@ -32,7 +35,7 @@ def with_one_form(scan: ScanFile) -> ScanFile:
     lost = replace(found, bad=np.zeros_like(found.bad)).of(scan.counts)
     always: NDArray[np.bool_] = found.bad | np.asarray(lost.all(axis=0), dtype=bool)
     mask: NDArray[np.bool_] = always if scan.mask is None else np.logical_or(always, scan.mask)
-    said: list[Doubt] = [note("pixels", sentence) for sentence in found.notes]
+    said: list[Doubt] = [note("pixels", sentence) for sentence in (*found.notes, *_shares(scan, lost))]
     light = np.where(holds_mark(looked_at), 0, looked_at).sum(axis=0, dtype=np.float64)
     if scan.mask is not None and (inverted := mask_doubt(scan.mask, light)):
         said.append(wrong("mask", inverted))
@@ -68,6 +71,19 @@ def lost_pixels(scan: ScanFile) -> NDArray[np.bool_] | None:
     if scan.mask is not None:
         lost &= ~scan.mask
     return lost if lost.any() else None
+
+
+def _shares(scan: ScanFile, lost: NDArray[np.bool_]) -> list[str]:
+    """Return how many pixels are lost in all frames and in some, where that is more than a few or not for all."""
+    known = np.zeros(lost.shape[1:], dtype=bool) if scan.mask is None else scan.mask
+    always = int((lost.all(axis=0) & ~known).sum())
+    some = lost & ~known & ~lost.all(axis=0)
+    said = []
+    if always > FEW:
+        said.append(f"{always:,} of {known.size:,} pixels hold no data in any frame: gaps, or a full counter")
+    if some.any():
+        said.append(f"{int(some.sum()):,} counts in {int(some.any(axis=(1, 2)).sum()):,} frames are no data")
+    return said
 
 
 def _vacuum(scan: ScanFile) -> NDArray[np.float64] | None:

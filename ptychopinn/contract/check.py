@@ -75,7 +75,7 @@ def _shape_fault(rule: Rule, name: str, shape: tuple[int, ...], sizes: Sizes) ->
     """Return what is wrong with a shape; else enter the lengths that it settles."""
     line = _in_line(rule, shape)
     rivals = [wanted for wanted in rule.shapes if len(wanted) == len(line)]
-    said = f"{name} has the shape {shape}; write {' or '.join(map(_shape_text, rule.shapes))}"
+    wrong = said = f"{name} has the shape {shape}; write {' or '.join(map(_shape_text, rule.shapes))}"
     for wanted in rivals:
         settled: Sizes = {}
         fault = ""
@@ -88,7 +88,7 @@ def _shape_fault(rule: Rule, name: str, shape: tuple[int, ...], sizes: Sizes) ->
                 settled[key] = (length, name)
             elif known[0] != length:
                 by = f" as {known[1]} has it" if known[1] and known[1] != name else ""
-                fault = f"{said}, with {str(letter).rstrip('*')} = {known[0]}{by}" if by else said
+                fault = f"{wrong}, with {str(letter).rstrip('*')} = {known[0]}{by}" if by else wrong
                 break
         if not fault:
             sizes.update(settled)
@@ -111,7 +111,7 @@ def _not_finite(values: NDArray[Any]) -> str | None:
     if values.dtype.kind not in "fc":
         return None
     bad = int((~np.isfinite(values)).sum())
-    return f"holds {bad} values that are not finite; mark bad pixels in a mask and write 0 there" if bad else None
+    return f"holds {bad} values that are not finite; write numbers" if bad else None
 
 
 def _negative(values: NDArray[Any]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -68,6 +69,19 @@ def test_a_detector_module_that_is_gone_is_masked(tmp_path: Path) -> None:
 def test_a_virtual_data_set_without_any_source_left(tmp_path: Path) -> None:
     path = virtual(tmp_path / "v.cxi", ("gone.h5", slice(0, FRAMES), slice(0, N)))
     with pytest.raises(FileFormatError, match=r"holds none of its frames: 16 of 16 .* there is no gone\.h5"):
+        read_scan(path)
+
+
+@pytest.mark.parametrize(
+    ("frames", "words"), [(4, "holds d of shape (4, 16, 16), less than is asked of it"), (0, "cannot be")]
+)
+def test_a_source_that_is_short_or_broken_is_named(tmp_path: Path, frames: int, words: str) -> None:
+    path = virtual(tmp_path / "v.cxi", ("a.h5", slice(0, FRAMES), slice(0, N)))
+    (tmp_path / "a.h5").write_bytes(b"nothing")
+    if frames:
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file["d"] = counts()[:frames]
+    with pytest.raises(FileFormatError, match=r"data comes from other files: a\.h5 " + re.escape(words)):
         read_scan(path)
 
 

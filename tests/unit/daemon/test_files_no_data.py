@@ -68,6 +68,14 @@ def test_a_pixel_lost_in_one_frame_stays_lost_there_alone(tmp_path: Path, kind: 
         np.testing.assert_array_equal(read_training_file(tmp_path / NAMES[kind]).amplitude < 0, lost(back))
 
 
+def test_a_full_counter_in_the_middle_is_named(tmp_path: Path) -> None:
+    full = np.minimum(counts().astype(np.int64) * 400, 65535).astype("u2")
+    scan = read_scan(write_cxi(tmp_path / "s.cxi", **{PATTERNS: full}))
+    np.testing.assert_array_equal(lost(scan), full >= 65534)
+    assert any("hold no data in any frame: gaps, or a full counter" in one for one in scan.remarks)
+    assert any("counts in 16 frames are no data" in one for one in scan.remarks)
+
+
 def test_masks_of_each_frame(tmp_path: Path) -> None:
     """A pixel that is bad in one frame is lost there, not in the others."""
     bad = np.zeros(counts().shape, "u4")
