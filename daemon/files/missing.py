@@ -75,7 +75,7 @@ def _region(space: h5py.h5s.SpaceID, shape: tuple[int, ...]) -> tuple[slice, ...
 
 def _fault(dataset: h5py.Dataset, source: h5py.h5d.VDSmap, depth: int) -> str:
     """Return why a source gives no data, or empty."""
-    asked = _region(source.src_space, (1 << 62,) * source.src_space.get_simple_extent_ndims())
+    asked = int(source.vspace.get_select_npoints())
     if source.file_name == ".":
         return _inner_fault(dataset.file, source.dset_name, "this file", asked, depth)
     place = beside(dataset.file, source.file_name)
@@ -90,14 +90,14 @@ def _fault(dataset: h5py.Dataset, source: h5py.h5d.VDSmap, depth: int) -> str:
         return f"{source.file_name} cannot be opened"
 
 
-def _inner_fault(file: h5py.File, name: str, said: str, asked: tuple[slice, ...] | None, depth: int) -> str:
+def _inner_fault(file: h5py.File, name: str, said: str, asked: int, depth: int) -> str:
     try:
         inner = file.get(name)
     except (OSError, RuntimeError, ValueError):
         inner = None
     if not isinstance(inner, h5py.Dataset):
         return f"{said} holds no {name}"
-    if asked is not None and any(one.stop > length for one, length in zip(asked, inner.shape, strict=False)):
+    if inner.size < asked:
         return f"{said} holds {name} of shape {inner.shape}, less than is asked of it"
     if depth < MAX_DEPTH and inner.is_virtual and inner.ndim >= 2:
         deeper = gaps(inner, depth + 1)

@@ -105,7 +105,7 @@ def test_cxi_traps(tmp_path: Path) -> None:
     assert made.positions_m is not None
     expected = [made.positions_m[0], made.positions_m[1:3].mean(axis=0), made.positions_m[3], made.positions_m[4]]
     np.testing.assert_allclose(scan.positions_m, expected)  # type: ignore[arg-type]
-    assert [str(one).split()[:2] for one in scan.doubts] == [["energy", "8800"], ["2", "frames"]]
+    assert [str(one).split()[:2] for one in scan.doubts] == [["energy", "8800"], ["2", "frames"], ["1", "counts"]]
 
 
 @pytest.mark.parametrize(
