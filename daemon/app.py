@@ -121,7 +121,7 @@ class Daemon:
         self._stopping = threading.Event()
         intake = self._intake
         self._receivers = setup.make_receivers(
-            intake.on_frame_message, intake.on_position_message, intake.on_metadata_message
+            intake.on_frame_message, intake.on_position_message, intake.on_metadata_message, intake.on_refused
         )
         self._view = View(
             setup,

@@ -130,8 +130,7 @@ class Intake:
         try:
             item = read(parts)
         except (PositionError, CodecError) as fault:
-            self._ledger.last_fault = str(fault)
-            self._metrics.frames_refused.labels("position_message").inc()
+            self._ledger.refuse_position_message(str(fault))
             return
         if isinstance(item, PositionNews):
             self._take_news(item)
@@ -146,13 +145,21 @@ class Intake:
         if news.wanted and self._position_files is not None:
             self._position_files.want(news.wanted)
 
+    def on_refused(self, stream: str, fault: CodecError) -> None:
+        """Take word of a message that a receiver could not hand on (any receive thread)."""
+        if stream == "frames":
+            self._incoming.put(fault, HEADER_BYTES)
+        elif stream == "positions":
+            self._ledger.refuse_position_message(str(fault))
+        else:
+            self._ledger.refusals.add(stream, f"{stream}_message", str(fault))
+
     def on_metadata_message(self, parts: Sequence[memoryview], _received_ns: int) -> None:
         """Take one message of the control system (its receive thread)."""
         try:
             self._ledger.announce(self._read_run(parts))
         except PositionError as fault:
-            self._ledger.last_fault = str(fault)
-            self._metrics.frames_refused.labels("metadata_message").inc()
+            self._ledger.refusals.add("metadata", "metadata_message", str(fault))
 
     def _run(self) -> None:
         ledger, is_over = self._ledger, False

@@ -23,6 +23,7 @@ from daemon.errors import JournalError
 from daemon.journal import Keeper, Kind, Packed, Record, StoredStart, positions_of, stored_start
 from daemon.metrics import Metrics
 from daemon.preprocess import Prepared, Preprocess
+from daemon.refusals import Refusals
 from daemon.scans import now_text
 from streams.account import EndedBy
 from streams.codecs.base import MAX_INDEX
@@ -31,7 +32,6 @@ from streams.frame import Frame, Position, PositionM, PositionNews, ScanEnd, Sca
 from streams.join import Join, Verdict
 
 REPLAY_RECORDS = 1024
-FAULT_SHOWN_S = 30.0
 FINDINGS_SHOWN_S = 60.0
 NO_PIXELS = np.empty((0, 0), dtype=np.uint8)
 """Counts of a frame that has to be read back from the journal."""
@@ -95,7 +95,7 @@ class Ledger:
         self._last_message: dict[str, float] = {}
         self._stopped: set[str] = set()
         self._resumed: set[str] = set()
-        self._last_fault: tuple[float, str] | None = None
+        self.refusals = Refusals(metrics)
         self.lock = threading.RLock()
         self.received = 0
         self.beat = time.monotonic()
@@ -108,12 +108,13 @@ class Ledger:
     @property
     def last_fault(self) -> str | None:
         """What was wrong with the latest message that was refused, while that is news."""
-        said = self._last_fault
-        return said[1] if said is not None and time.monotonic() - said[0] < FAULT_SHOWN_S else None
+        return self.refusals.last
 
-    @last_fault.setter
-    def last_fault(self, words: str) -> None:
-        self._last_fault = (time.monotonic(), words)
+    def refuse_position_message(self, words: str) -> None:
+        """Enter a message of the position stream as refused."""
+        self.refusals.add("positions", "position_message", words)
+        with self.lock:
+            self._join.refuse_position_message(words)
 
     def findings(self, scan_id: str) -> list[str]:
         """Return what was noticed about a scan, one sentence each."""
@@ -171,7 +172,7 @@ class Ledger:
         """Enter a frame as refused."""
         with self.lock:
             self._join.refuse(scan_id, index, reason)
-        self._metrics.frames_refused.labels(reason).inc()
+        self.refusals.add("frames", reason)
 
     def guard(self, work: Callable[..., None], *arguments: object) -> None:
         """Do a part of the work; what fails costs itself alone, is said and counted."""
@@ -179,7 +180,7 @@ class Ledger:
             work(*arguments)
         except Exception as fault:
             log.exception("the intake goes on after a fault")
-            self.last_fault = f"the intake goes on after a fault: {fault}"
+            self.refusals.say(f"the intake goes on after a fault: {fault}")
             self._metrics.stage_failures.labels("intake").inc()
 
     def take(self, entries: Sequence[Entry]) -> None:
@@ -269,7 +270,7 @@ class Ledger:
     def _news(self, news: PositionNews) -> list[ScanPoint]:
         """Take what a source without names says. Only the join knows for which scan, so it is written afterwards."""
         if news.fault is not None:
-            self.last_fault = news.fault
+            self.refusals.say(news.fault)
         points = self._join.add_news(news)
         if self._keeper is not None and news.positions:
             scan_id = self._join.source_scan
@@ -277,11 +278,10 @@ class Ledger:
         return points
 
     def _refused(self, fault: CodecError) -> None:
-        self.last_fault = str(fault)
-        self._metrics.frames_refused.labels(fault.reason).inc()
+        self.refusals.add("frames", fault.reason, str(fault), fault.scan_id)
         if fault.scan_id is not None:
             self._count(fault.scan_id)
-            self._join.refuse(fault.scan_id, fault.index, fault.reason, received=True)
+            self._join.refuse(fault.scan_id, fault.index, fault.reason, received=True, words=str(fault))
 
     def _prepared(self, prepared: Prepared) -> None:
         """Say how the patterns of a scan are made, but for one that goes on as it began."""
@@ -417,7 +417,8 @@ class Ledger:
         content = record.plain()
         if record.kind == Kind.REFUSED:
             self._count(wire_id)
-            self._join.refuse(wire_id, content.get("index"), str(content.get("reason")), received=True)
+            words = str(content.get("words", ""))
+            self._join.refuse(wire_id, content.get("index"), str(content.get("reason")), received=True, words=words)
         elif record.kind == Kind.END:
             ended_by: EndedBy = content.get("ended_by", "end")
             if ended_by == "operator":

@@ -33,7 +33,7 @@ REFUSALS = (
     "after_end", "bad_frame", "bad_position", "channel", "corrupt", "decode_error", "device_memory", "dtype",
     "encoding", "engine_error", "hash", "incomplete", "index", "journal_unreadable", "malformed", "metadata_message",
     "far_from_others", "not_finite", "object_pixel_unknown", "outside_mosaic", "overload", "pending_overflow", "position",
-    "position_message", "scan_flood", "schema_version", "shape", "too_large",
+    "position_message", "receive_error", "scan_flood", "schema_version", "shape", "too_large",
 )
 # fmt: on
 

@@ -8,6 +8,7 @@ from daemon.config import Config, Encrypted, Positions
 from streams.bluesky import BlueskyReader
 from streams.capture import CaptureReceiver
 from streams.codecs.base import Part
+from streams.errors import CodecError
 from streams.frame import Position, PositionNews
 from streams.merlin import MerlinSource
 from streams.panda import DEFAULT_CHANNELS, DEFAULT_TIME_CHANNEL, PandaReader
@@ -20,6 +21,9 @@ from streams.transport import Receiver
 
 RECEIVE_LIMIT = 16
 PositionReader = Callable[[Sequence[Part]], list[Position] | PositionNews]
+
+
+OnRefused = Callable[[str, CodecError], None]
 
 
 def make_frames_receiver(config: Config, on_message: OnMessage, receive_limit: int = RECEIVE_LIMIT) -> Source:

@@ -27,6 +27,7 @@ from daemon.preprocess import Preprocess, PreprocessOptions
 from daemon.probe_source import probe_from_file, probe_from_optics
 from daemon.publish.http_server import tls_context
 from daemon.receivers import (
+    OnRefused,
     PositionReader,
     make_bluesky_reader,
     make_frames_receiver,
@@ -352,11 +353,16 @@ class Setup:
             live=live,
         )
 
-    def make_receivers(self, on_frame: OnMessage, on_position: OnMessage, on_metadata: OnMessage) -> list[Source]:
+    def make_receivers(
+        self, on_frame: OnMessage, on_position: OnMessage, on_metadata: OnMessage, on_refused: OnRefused
+    ) -> list[Source]:
         """Return the receivers of the frame stream, of positions and metadata if there are any; not started."""
         config = self._config
         others = make_positions_receiver(config, on_position), make_metadata_receiver(config, on_metadata)
-        return [make_frames_receiver(config, on_frame), *(other for other in others if other is not None)]
+        receivers = [make_frames_receiver(config, on_frame), *(other for other in others if other is not None)]
+        for receiver in receivers:
+            receiver.on_refused = partial(on_refused, receiver.name)
+        return receivers
 
 
 def _read_array(path: Path, what: str) -> NDArray[Any]:

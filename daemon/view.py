@@ -247,6 +247,7 @@ class View:
             "fault": receiver.fault,
             "handshake_failures": receiver.handshake_failures,
             "messages": receiver.messages,
+            "refused": self._ledger.refusals.of(receiver.name),
             "bytes": receiver.bytes,
             "silent_s": None if last is None else time.monotonic() - last,
         }

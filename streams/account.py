@@ -121,6 +121,9 @@ class ScanAccount:
         self.was_cut_short = False
         self.received = self.duplicate = self.stitched = self.without_position = 0
         self.refused: Counter[str] = Counter()
+        self.refusals: dict[str, str] = {}
+        self.position_messages_refused = 0
+        self.position_refusal: str | None = None
         self.seen, self.held, self.misplaced, self.in_flight = (IndexSet() for _ in range(4))
         self.waiting: dict[int, Waiting] = {}
         self.far: FarFrames | None = None
@@ -130,7 +133,7 @@ class ScanAccount:
         self.source: SourceRun | None = None
         self.announced: SourceRun | None = None
         self.source_began_anew = False
-        self.position_conflicts = self.dark = 0
+        self.position_conflicts = self.positions_beyond = self.dark = 0
         self.timing = TimeCheck()
         self._missing_below_expected = expected or 0
         self._gaps = 0
@@ -183,11 +186,18 @@ class ScanAccount:
         self._gaps += index - self._beyond if index >= self._beyond else -1
         self._beyond = max(self._beyond, index + 1)
 
-    def refuse(self, reason: str, index: int | None = None) -> None:
-        """Enter a message as refused; a good copy of a held index may come again."""
+    def refuse(self, reason: str, index: int | None = None, words: str = "") -> None:
+        """Enter a message as refused, and what was wrong with the first of its kind; a good copy may come again."""
         self.refused[reason] += 1
+        if words:
+            self.refusals.setdefault(reason, words)
         if index is not None:
             self.held.discard(index)
+
+    def refuse_position_message(self, words: str) -> None:
+        """Enter a message of the position source as refused, and what was wrong with the first."""
+        self.position_messages_refused += 1
+        self.position_refusal = self.position_refusal or words
 
     def shed(self) -> None:
         """Drop what only an unfinished scan needs."""

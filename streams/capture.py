@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket as sockets
 import time
 
-from streams.errors import PositionError
+from streams.errors import CodecError, PositionError
 from streams.pandablocks import MAX_BLOCK_BYTES, Splitter
 from streams.source import OnMessage
 from streams.tcp import TcpSource
@@ -32,8 +32,8 @@ class CaptureReceiver(TcpSource):
                 raise OSError("the PandA closed the connection")
             try:
                 messages = splitter.feed(chunk)
-            except PositionError:
-                self.refused += 1
+            except PositionError as fault:
+                self._refuse(CodecError("malformed", str(fault)))
                 raise
             if splitter.is_open:
                 self._answered()

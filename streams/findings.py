@@ -50,8 +50,9 @@ def _frames(scan: ScanAccount) -> Iterator[str]:
         yield f"{scan.dark} frames are dark, without a single count: the shutter was closed or the beam off"
     if scan.expected and scan.frames > scan.expected:
         yield f"frames up to {scan.frames - 1} came where {scan.expected} were announced"
-    if (wrong := scan.refused["shape"] + scan.refused["dtype"]) > 0:
-        yield f"{wrong} frames had another shape or type than the scan's; the detector was set anew in mid-scan"
+    for reason, words in scan.refusals.items():
+        first = words.removeprefix(f"scan {scan.scan_id}, ")
+        yield f"{scan.refused[reason]} frames were refused ({reason.replace('_', ' ')}); the first: {first}"
 
 
 def _positions(scan: ScanAccount) -> Iterator[str]:
@@ -60,6 +61,10 @@ def _positions(scan: ScanAccount) -> Iterator[str]:
             f"{scan.position_conflicts} positions came again with other values; check that only one position source "
             "sends"
         )
+    if scan.position_messages_refused:
+        yield f"{scan.position_messages_refused} position messages were refused; the first: {scan.position_refusal}"
+    if scan.positions_beyond:
+        yield f"{scan.positions_beyond} positions are beyond what is kept for a scan; check the source's numbers"
     if (bad := scan.refused["bad_position"]) > 0:
         yield f"{bad} frames have a position that is no number, or farther away than any stage moves"
     if (outside := scan.refused["outside_mosaic"]) > _OUTSIDE_RATIO * scan.received:

@@ -267,8 +267,14 @@ class Join:
             points += self._pair_waiting(scan, index)
         return points
 
-    def refuse(self, scan_id: str, index: int | None, reason: str, received: bool = False) -> None:
-        """Enter a message as refused.
+    def refuse_position_message(self, words: str) -> None:
+        """Enter a message of the position source as refused: it may have been for any scan that is open."""
+        for scan in self._live.values():
+            if scan.ended_at is None:
+                scan.refuse_position_message(words)
+
+    def refuse(self, scan_id: str, index: int | None, reason: str, received: bool = False, words: str = "") -> None:
+        """Enter a message as refused; ``words`` say why.
 
         With ``received`` it is one that was never given to :meth:`add_frame`, and ``scan_id`` the sender's name. Else
         it is the pending frame of that index, in the scan of that very name; where none is pending, nothing changes.
@@ -276,7 +282,7 @@ class Join:
         if received:
             scan = self._newest(scan_id) or self._open(ScanStart(scan_id))
             scan.received += 1
-            scan.refuse("scan_flood" if scan.refuses_all else reason)
+            scan.refuse("scan_flood" if scan.refuses_all else reason, words=words)
             if index is not None and not scan.is_finished and not scan.refuses_all:
                 scan.note(index)
             return
@@ -498,6 +504,7 @@ class Join:
             scan.position_conflicts += 1
         if not scan.positions.put(position.index, position.position_m):
             self.positions_ignored += 1
+            scan.positions_beyond += 1
             return []
         return self._pair_waiting(scan, position.index)
 

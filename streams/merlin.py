@@ -2,7 +2,8 @@
 
 A message is ``MPX,``, ten digits, a comma, and as many bytes less one: ``HDR,`` and text where an acquisition begins, or
 ``MQ1,``, the number of the frame from 1, the length of its head, chips, columns, rows, the pixels' type (U08, U16, U32, U64),
-more, and the pixels, big-endian. Each becomes a message of ``array-1.0`` (:mod:`streams.codecs.array1`).
+more, and the pixels, big-endian. Each becomes a message of ``array-1.0`` (:mod:`streams.codecs.array1`), whose codec also
+refuses the types that it does not know, such as R64, the raw counters.
 """
 
 from __future__ import annotations
@@ -37,18 +38,17 @@ class MerlinSource(TcpSource):
         self._scans = 0
         self._number = 0
         self._expected: int | None = None
+        self._has_frames = False
 
     def _listen(self, connection: sockets.socket) -> None:
         self._answered()
         while not self._stopping.is_set():
             head = _HEAD.fullmatch(_read(connection, _HEAD_BYTES))
             if head is None:
-                self.refused += 1
-                raise CodecError("malformed", "what came is no message of a Merlin's data port; check the port")
+                raise self._refused("malformed", "what came is no message of a Merlin's data port; check the port")
             length = int(head[1]) - 1
             if not 4 <= length <= self.max_message_bytes:
-                self.refused += 1
-                raise CodecError("too_large", f"a message of {length} bytes exceeds {self.max_message_bytes}")
+                raise self._refused("too_large", f"a message of {length} bytes exceeds {self.max_message_bytes}")
             body = _read(connection, length)
             self._take(memoryview(body), time.monotonic_ns())
 
@@ -59,15 +59,23 @@ class MerlinSource(TcpSource):
             return
         try:
             parts = self._message(body)
-        except (ValueError, IndexError, KeyError):
-            self.refused += 1
+        except (ValueError, IndexError):
+            self._refused("malformed", f"a Merlin's message is neither HDR nor a frame: {bytes(body[:40])!r}")
             return
+        self._has_frames = True
         self._deliver(parts, sum(map(len, parts)), received_ns)
+
+    def _refused(self, reason: str, words: str) -> CodecError:
+        """Count a message as refused, in the running scan if there is one; return the fault."""
+        fault = CodecError(reason, words, self._scan_id if self._has_frames else None)
+        self._refuse(fault)
+        return fault
 
     def _begin(self, expected: int | None) -> None:
         self._scans += 1
         self._scan_id = f"merlin-{time.strftime('%Y%m%dT%H%M%S')}-{self._scans}"
         self._expected = expected or None
+        self._has_frames = False
         self._number = 0
 
     def _message(self, body: memoryview) -> list[memoryview]:
@@ -81,7 +89,7 @@ class MerlinSource(TcpSource):
         head = {
             "htype": "array-1.0",
             "shape": [rows, columns],
-            "type": _TYPES[fields[6]],
+            "type": _TYPES.get(fields[6], fields[6].decode("ascii", "replace").strip()),
             "frame": number - 1,
             "endianness": "big",
             "source": "merlin",

@@ -1,7 +1,9 @@
 """Frames from an EPICS process variable: NTNDArray over pvAccess, ``pva://NAME``.
 
 Each update becomes a message of ``array-1.0`` (:mod:`streams.codecs.array1`), pixels as they came: plain, LZ4 or bit-shuffled
-LZ4. ``uniqueId`` is the frame's number; where it leaves numbers out the frames are missing, as a monitor may drop. pvAccess
+LZ4; what is not a grey image of numbers goes on as it is, for the codec to refuse by name.
+
+``uniqueId`` is the frame's number; where it leaves numbers out the frames are missing, as a monitor may drop. pvAccess
 knows no scans: one begins with the first update, after a silence, and where ``uniqueId`` falls. The update that a connection
 begins with is the last image of before, and is left out unless it goes on with a running scan. Servers are found as the
 variables ``EPICS_PVA_ADDR_LIST`` and so on say.
@@ -18,8 +20,9 @@ from queue import Empty, Full, Queue
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from streams.errors import EndpointError
+from streams.errors import CodecError, EndpointError
 from streams.source import OnMessage, Source
 
 __all__ = ["PvaSource"]
@@ -143,9 +146,9 @@ class PvaSource(Source):
             if is_first and not self._goes_on(number, received_ns):
                 return
             parts = self._message(update, number, received_ns)
-        except (AttributeError, KeyError, TypeError, ValueError, IndexError) as fault:
-            self.refused += 1
-            log.warning("%s stream %s: an update is no NTNDArray (%s)", self.name, self.endpoint, str(fault)[:80])
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as fault:
+            words = f"an update of {self.endpoint} is no NTNDArray ({str(fault)[:80]})"
+            self._refuse(CodecError("malformed", words))
             return
         self._deliver(parts, sum(map(len, parts)), received_ns)
 
@@ -161,9 +164,10 @@ class PvaSource(Source):
         return run is not None and number > run.number and received_ns - run.received_ns < self._silence_s * 1e9
 
     def _message(self, update: Any, number: int, received_ns: int) -> list[memoryview]:
-        pixels = np.asarray(update.value)
-        codec = str(update.codec.name)
-        kind = pixels.dtype.name if not codec else _TYPES[int(update.codec.parameters)]
+        pixels, codec = np.asarray(update.value), str(update.codec.name)
+        shape = [int(side.size) for side in reversed(update.dimension)]
+        kind = _type_of(pixels, codec, update.codec)
+        payload = pixels.view(np.uint8).data if pixels.size and pixels.dtype.kind in "iuf" else memoryview(b"")
         run = self._run_now
         if run is None or number < run.number or received_ns - run.received_ns >= self._silence_s * 1e9:
             base = number if self._first_number is None or number < self._first_number else self._first_number
@@ -171,14 +175,13 @@ class PvaSource(Source):
         run.number, run.received_ns = number, received_ns
         head = {
             "htype": "array-1.0",
-            "shape": [int(side.size) for side in reversed(update.dimension)],
+            "shape": shape,
             "type": kind,
             "frame": number - run.base,
             "encoding": _ENCODINGS.get(codec, codec),
             "source": self._variable,
             "scan_id": run.scan_id,
         }
-        payload = pixels.view(np.uint8).data if pixels.size else memoryview(b"")
         if codec == "bslz4":
             payload = memoryview(_NO_HEADER + payload)
         return [memoryview(json.dumps(head).encode()), payload]
@@ -186,3 +189,12 @@ class PvaSource(Source):
     def _scan_id(self, before: _Run | None) -> str:
         scan_id = f"{self._variable}-{time.strftime('%Y%m%dT%H%M%S')}"
         return f"{scan_id}b" if before is not None and before.scan_id == scan_id else scan_id
+
+
+def _type_of(pixels: NDArray[Any], codec: str, about: Any) -> str:
+    """Return numpy's name of the pixels' type; of packed ones ``codec.parameters`` holds the number of it."""
+    if not codec:
+        return str(pixels.dtype.name)
+    number = about.parameters
+    is_known = isinstance(number, int) and 0 <= number < len(_TYPES)
+    return _TYPES[number] if is_known else f"codec.parameters {str(number)[:40]}"

@@ -7,12 +7,15 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-__all__ = ["OnMessage", "Source"]
+from streams.errors import CodecError
+
+__all__ = ["OnMessage", "OnRefused", "Source"]
 
 log = logging.getLogger(__name__)
 
 _MOST_PARTS = 64
 OnMessage = Callable[[list[memoryview], int], None]
+OnRefused = Callable[[CodecError], None]
 
 
 class Source(ABC):
@@ -27,6 +30,8 @@ class Source(ABC):
         The stream's name in faults.
     max_message_bytes
         A message with more, in all its parts, is refused and counted.
+
+    What cannot be handed on at all is told to ``on_refused``, whose owner counts it; set it before the start.
     """
 
     def __init__(self, name: str, endpoint: str, on_message: OnMessage, max_message_bytes: int) -> None:
@@ -35,7 +40,9 @@ class Source(ABC):
         self.bound_endpoint = endpoint
         self.messages = self.bytes = self.refused = self.failed = 0
         self.last_message: float | None = None
+        self.first_refusal: str | None = None
         self.max_message_bytes = max_message_bytes
+        self.on_refused: OnRefused = lambda _fault: None
         self._on_message = on_message
         self._changed = threading.Condition()
         self._stopping = threading.Event()
@@ -89,11 +96,19 @@ class Source(ABC):
         if self.messages == 1:
             self._tell()
         if size > self.max_message_bytes or len(parts) > _MOST_PARTS:
-            self.refused += 1
-            log.warning("%s stream: a message of %d parts, %d bytes exceeds the limit", self.name, len(parts), size)
+            limit = f"{self.max_message_bytes} bytes or {_MOST_PARTS} parts"
+            self._refuse(CodecError("too_large", f"a message of {len(parts)} parts, {size} bytes exceeds {limit}"))
             return
         try:
             self._on_message(parts, received_ns)
-        except Exception:
+        except Exception as fault:
+            if self.failed == 0:
+                log.exception("%s stream: a message was lost", self.name)
             self.failed += 1
-            log.exception("%s stream: a message was lost", self.name)
+            self.on_refused(CodecError("receive_error", f"a message was lost to a fault of this program: {fault}"))
+
+    def _refuse(self, fault: CodecError) -> None:
+        """Enter a message as refused."""
+        self.refused += 1
+        self.first_refusal = self.first_refusal or str(fault)
+        self.on_refused(fault)

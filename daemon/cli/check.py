@@ -160,8 +160,10 @@ def _ask(config: Config, status: dict[str, Any]) -> Findings:
         "http": Finding("OK", f"a daemon runs at {daemon_url(config)}: {status['sentence']}"),
     }
     for stream in status["streams"]:
-        seen = {key: stream[key] for key in ("messages", "bytes", "silent_s")}
+        seen = {key: stream[key] for key in ("messages", "bytes", "silent_s", "refused")}
         words = f"the daemon has received {stream['messages']} messages from {stream['endpoint']}"
+        if stream["refused"]:
+            words += f" and refused {', '.join(f'{count} ({reason})' for reason, count in stream['refused'].items())}"
         fault = (stream["fault"] or "").removeprefix(f"{stream['name']} stream ")
         if fault:
             is_wrong = stream["connected"] or stream["handshake_failures"]

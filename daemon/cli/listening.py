@@ -31,10 +31,14 @@ class Finding:
 
 @dataclass(slots=True)
 class Heard:
-    """The first messages of a stream, copied, with their arrival, ns; more than enough are not taken."""
+    """The first messages of a stream, copied, with their arrival, ns; more than enough are not taken.
+
+    ``refused`` is what was wrong with those that the receiver could not hand on.
+    """
 
     most: int
     messages: list[tuple[list[bytes], int]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     nbytes: int = 0
     is_enough: threading.Event = field(default_factory=threading.Event)
     may_go_on: threading.Event = field(default_factory=threading.Event)
@@ -49,6 +53,13 @@ class Heard:
         if len(self.messages) >= self.most or self.nbytes > MOST_BYTES:
             self.is_enough.set()
 
+    def refuse(self, fault: CodecError) -> None:
+        """Take word of a message that the receiver could not hand on (receive thread)."""
+        if len(self.refused) < self.most:
+            self.refused.append(str(fault))
+        if len(self.messages) + len(self.refused) >= self.most:
+            self.is_enough.set()
+
 
 def listen(
     make: Callable[[OnMessage], Source], is_shared: bool, wait_s: float, describe: Callable[[Heard], Finding]
@@ -60,6 +71,7 @@ def listen(
     heard = Heard(MOST_MESSAGES)
     try:
         receiver = make(heard)
+        receiver.on_refused = heard.refuse
         receiver.start()
     except StreamError as fault:
         return Finding("ERROR", str(fault))
@@ -72,13 +84,23 @@ def listen(
     place = receiver.bound_endpoint
     if receiver.handshake_failures and not heard.messages:
         return Finding("ERROR", str(fault_words))
+    if not heard.messages and heard.refused:
+        return Finding("ERROR", f"{place}: {_refused_words(heard)}", {"refused": len(heard.refused)})
     if not heard.messages:
         if not is_connected:
             return Finding("SILENT", fault_words or f"{place}: nobody has connected within {wait_s:g} s")
         return Finding("SILENT", f"{place}: connected, but silent for {wait_s:g} s; without a scan that is normal")
     found = describe(heard)
+    if heard.refused:
+        found = Finding(
+            "ERROR", f"{found.detail}; {_refused_words(heard)}", found.seen | {"refused": len(heard.refused)}
+        )
     share = f"; {len(heard.messages)} messages were taken off the stream for this" if is_shared else ""
     return Finding(found.word, f"{place}: {found.detail}{share}", found.seen)
+
+
+def _refused_words(heard: Heard) -> str:
+    return f"{len(heard.refused)} messages were refused, the first: {heard.refused[0]}"
 
 
 def _without_name(receiver: Source) -> str | None:
@@ -194,4 +216,4 @@ def _fault_of(
     for start in starts[-1:]:
         for note in scan_optics(config.optics, side, None, start.geometry).notes:
             return note
-    return faults[0] if faults else None
+    return f"{len(faults)} messages were refused, the first: {faults[0]}" if faults else None

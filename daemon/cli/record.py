@@ -154,11 +154,19 @@ def _say_where(config: Config, receivers: Sequence[Source]) -> None:
 
 
 def _say_result(output: Path, writer: RecordingWriter, receivers: Sequence[Source], as_json: bool) -> None:
+    refused = {each.name: each.refused for each in receivers if each.refused}
     if as_json:
-        typer.echo(json.dumps({"output": str(output), "bytes": writer.bytes, "messages": writer.messages}))
+        typer.echo(
+            json.dumps({"output": str(output), "bytes": writer.bytes, "messages": writer.messages, "refused": refused})
+        )
         return
     counts = ", ".join(f"{count} of {name}" for name, count in writer.messages.items())
     typer.echo(f"{output}: {counts}, {writer.bytes} bytes")
     for each in receivers:
+        if each.refused:
+            typer.echo(
+                f"{each.refused} messages of {each.name} could not be recorded, the first: {each.first_refusal}",
+                err=True,
+            )
         if not each.messages and each.fault:
             typer.echo(each.fault, err=True)

@@ -28,6 +28,8 @@ from daemon.journal.store import LOOSE, Batch, Journal
 from streams.errors import CodecError
 from streams.frame import Frame, Position
 
+MOST_WORDS_CHARS = 300
+
 NOTED_OPTICS = ("object_pixel_size_m", "photon_energy_eV", "detector_distance_m")
 
 
@@ -75,7 +77,8 @@ class Keeper:
 
     def refused(self, scan_id: str, fault: CodecError) -> None:
         """Enter a message that could not be taken."""
-        self._records[scan_id].append(plain_record(Kind.REFUSED, reason=fault.reason, index=fault.index))
+        words = str(fault)[:MOST_WORDS_CHARS]
+        self._records[scan_id].append(plain_record(Kind.REFUSED, reason=fault.reason, index=fault.index, words=words))
 
     def end(self, scan_id: str, ended_by: str) -> None:
         """Enter that a scan has ended, and by what."""

@@ -56,6 +56,7 @@ __all__ = ["Array1Codec"]
 _HTYPES = ("array-1.0", "chunk-1.0")
 _ENCODINGS = {"": "", "raw": "", "none": "", "bslz4": "bslz4", "bitshuffle_lz4": "bslz4", "lz4-block": "lz4-block"}
 _FAR_BEHIND = 64
+_ADVICE = {"R64": "a Merlin's raw counters; turn its raw mode off"}
 
 
 class _Run:
@@ -220,8 +221,9 @@ class Array1Codec:
         name = head.get("type")
         dtype = WIRE_DTYPES.get(name) if isinstance(name, str) else None
         if dtype is None:
-            raise CodecError("dtype", f"scan {scan_id}, frame {index}: type is none of {list(WIRE_DTYPES)}",
-                             scan_id, index)  # fmt: skip
+            known = _ADVICE.get(str(name), f"none of {', '.join(WIRE_DTYPES)}")
+            message = f"scan {scan_id}, frame {index}: the pixels' type {str(name)[:40]!r} is {known}"
+            raise CodecError("dtype", message, scan_id, index)
         if head.get("endianness", head.get("endianess")) == "big":
             dtype = dtype.newbyteorder(">")
         shape = check_shape(_sides(head), dtype, self._options.max_frame_bytes, scan_id, index)
@@ -249,13 +251,16 @@ def _read_head(part: Part) -> dict[str, Any] | None:
 
 
 def _sides(head: dict[str, Any]) -> object:
-    """Return [rows, columns] of a head, leading sides of 1 left out."""
+    """Return [rows, columns] of a head, further sides of 1 left out."""
     shape = head.get("shape")
     if not isinstance(shape, list):
         return shape
     if head.get("is_reversed") is True or head["htype"] == "chunk-1.0":
         shape = shape[::-1]
-    return shape[-2:] if len(shape) > 2 and all(side == 1 for side in shape[:-2]) else shape
+    if len(shape) > 2 and all(side == 1 for side in shape[:-2]):
+        return shape[-2:]
+    long = [side for side in shape if side != 1]
+    return long if len(shape) > 2 and len(long) == 2 else shape
 
 
 def _form(head: dict[str, Any]) -> tuple[Shape | None, np.dtype[Any] | None]:

@@ -220,7 +220,9 @@ def check_index(value: object, scan_id: str) -> int:
 def check_shape(value: object, dtype: np.dtype[Any], max_frame_bytes: int, scan_id: str, index: int) -> Shape:
     """Return (rows, columns) once both are positive and the decoded frame keeps within ``max_frame_bytes``."""
     if not (isinstance(value, list | tuple) and len(value) == 2 and all(is_count(side) and side for side in value)):
-        raise CodecError("shape", f"scan {scan_id}, frame {index}: shape is not two positive numbers", scan_id, index)
+        sides = str(value)[:60]
+        message = f"scan {scan_id}, frame {index}: the shape {sides} is not rows and columns of one grey image"
+        raise CodecError("shape", message, scan_id, index)
     rows, columns = int(value[0]), int(value[1])
     if rows * columns * dtype.itemsize > max_frame_bytes:
         message = f"scan {scan_id}, frame {index}: {rows} x {columns} {dtype} exceeds {max_frame_bytes} bytes"

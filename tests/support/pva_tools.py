@@ -31,12 +31,15 @@ class Detector:
     def open(self, number: int = 0) -> None:
         self.variable.open(image(np.zeros((4, 6), np.uint16), number))
 
+    def post_value(self, value: Value) -> None:
+        self.variable.post(value)
+
     def post(self, counts: np.ndarray, number: int, codec: str = "") -> None:
         self.variable.post(image(counts, number, codec))
 
 
-def image(counts: np.ndarray, number: int, codec: str = "") -> Value:
-    """Return what areaDetector would serve."""
+def image(counts: np.ndarray, number: int, codec: str = "", /, **changes: Any) -> Value:
+    """Return what areaDetector would serve, with some fields otherwise."""
     kind = counts.dtype.name
     value: tuple[str, Any] = (UNIONS[kind], counts.reshape(-1))
     if codec == "lz4":
@@ -55,5 +58,6 @@ def image(counts: np.ndarray, number: int, codec: str = "") -> Value:
             "uniqueId": number,
             "compressedSize": value[1].nbytes,
             "uncompressedSize": counts.nbytes,
-        },
+        }
+        | changes,
     )

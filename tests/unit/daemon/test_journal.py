@@ -328,14 +328,14 @@ def test_positions_before_their_scan_are_its_own(journal: Journal):
     keeper.open(StoredStart("a", "", ScanStart("a")))
     keeper.positions([Position(None, 1, WHERE)], lambda _: "a")
     keeper.frame("a", Frame("a", 0, pattern(0), 0), pack(pattern(0)))
-    keeper.refused("a", CodecError("corrupt", "", "a", 4))
+    keeper.refused("a", CodecError("corrupt", "damaged", "a", 4))
     keeper.end("a", "silence")
     assert keeper.flush(keeper.take())
     records = again(journal.folder)
     kinds = [Kind.START, Kind.POSITIONS, Kind.POSITIONS, Kind.FRAME, Kind.REFUSED, Kind.END]
     assert [r.kind for r in records] == kinds
     assert [positions_of(r.payload) for r in records[1:3]] == [[(0, WHERE)], [(1, WHERE)]]
-    assert records[4].plain() == {"reason": "corrupt", "index": 4}
+    assert records[4].plain() == {"reason": "corrupt", "index": 4, "words": "damaged"}
     assert [p.index for p in keeper_of(Journal(journal.folder, 1 << 30)).loose()] == [5]
 
 

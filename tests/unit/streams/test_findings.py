@@ -101,9 +101,19 @@ def test_positions_that_contradict_each_other(join: Join) -> None:
 def test_dark_frames_and_wrong_shapes(join: Join) -> None:
     join.start_scan(ScanStart("a"))
     join.add_frame(Frame("a", 0, frame(1).counts, 7, PositionM(0, 0), is_dark=True))
-    join.refuse("a", 1, "shape", received=True)
+    for index in (1, 2):
+        join.refuse("a", index, "shape", received=True, words=f"scan a, frame {index} is 4 x 6 uint16")
+    join.refuse("a", 3, "dtype", received=True, words="scan a, frame 3: the pixels' type 'R64' is unknown")
     assert "1 frames are dark" in said(join)
-    assert "1 frames had another shape or type" in said(join)
+    assert "2 frames were refused (shape); the first: frame 1 is 4 x 6 uint16" in said(join)
+    assert "1 frames were refused (dtype); the first: frame 3: the pixels' type 'R64' is unknown" in said(join)
+
+
+def test_refused_messages_of_the_position_source(join: Join) -> None:
+    join.start_scan(ScanStart("a"))
+    for words in ("it is not JSON", "something else"):
+        join.refuse_position_message(words)
+    assert said(join) == "2 position messages were refused; the first: it is not JSON"
 
 
 def test_all_frames_there_and_no_end(join: Join, clock: Clock) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from streams.codecs import CODECS
+from streams.codecs import CODECS, Codec
 from streams.codecs.base import EncodedFrame, StreamItem
-from streams.errors import EndpointError
+from streams.errors import CodecError, EndpointError
 from streams.frame import ScanEnd, ScanStart
 from streams.merlin import MerlinSource
+from streams.source import OnRefused
 from tests.support.merlin_tools import DataPort, header, image, message
 from tests.support.stream_tools import WAIT_S, Listener, patterns
 
@@ -28,9 +29,10 @@ def serve(listener: Listener) -> Iterator[Serve]:
     """Makes sources that are connected to a port that sends some streams, one a connection."""
     opened: list[MerlinSource | DataPort] = []
 
-    def make(*streams: bytes, **options: int) -> MerlinSource:
+    def make(*streams: bytes, on_refused: OnRefused = lambda _fault: None, **options: int) -> MerlinSource:
         port = DataPort(streams)
         source = MerlinSource("frames", port.endpoint, listener, **options)
+        source.on_refused = on_refused
         source.start()
         opened.extend((source, port))
         return source
@@ -43,6 +45,13 @@ def serve(listener: Listener) -> Iterator[Serve]:
 def acquisition(counts: np.ndarray, is_announced: bool = True) -> bytes:
     messages = [header(len(counts))] * is_announced + [image(1 + k, frame) for k, frame in enumerate(counts)]
     return b"".join(map(message, messages))
+
+
+def items_of(codec: Codec, parts: list[bytes]) -> list[StreamItem]:
+    try:
+        return codec.parse(parts, 1)
+    except CodecError as fault:
+        return [fault]
 
 
 def read(messages: list[list[bytes]]) -> list[StreamItem]:
@@ -88,7 +97,6 @@ def test_it_comes_back_after_a_lost_connection_and_after_nonsense(serve: Serve, 
 @pytest.mark.parametrize(
     "bad",
     [
-        image(1, patterns(1, 16)[0]).replace(b"U16", b"R64"),
         image(1, patterns(1, 16)[0]).replace(b"MQ1,000001", b"MQ1,what??"),
         b"MQ1,000001",
         b"WHAT" * 20,
@@ -100,6 +108,31 @@ def test_a_frame_that_makes_no_sense_costs_itself_alone(serve: Serve, listener: 
     items = read(listener.wait(2))
     assert [item.index for item in items if isinstance(item, EncodedFrame)] == [0, 1]
     assert source.refused == 1
+
+
+def test_raw_counters_are_refused_by_name_with_scan_and_frame(serve: Serve, listener: Listener) -> None:
+    frames = [image(1 + k, counts).replace(b"U16", b"R64") for k, counts in enumerate(patterns(3, 16))]
+    serve(b"".join(map(message, [header(3), *frames])))
+    codec = CODECS["merlin"]()
+    start, *refused = [item for parts in listener.wait(3) for item in items_of(codec, parts)]
+    assert isinstance(start, ScanStart)
+    assert start.expected_frames == 3
+    faults = [item for item in refused if isinstance(item, CodecError)]
+    assert [(fault.reason, fault.scan_id, fault.index) for fault in faults] == [
+        ("dtype", start.scan_id, k) for k in range(3)
+    ]
+    assert "the pixels' type 'R64' is a Merlin's raw counters; turn its raw mode off" in str(faults[0])
+
+
+def test_what_cannot_be_handed_on_is_told(serve: Serve, listener: Listener) -> None:
+    told: list[CodecError] = []
+    counts = patterns(2, 16)
+    streams = acquisition(counts) + message(b"WHAT" * 20) + message(image(3, counts[0])) + b"GARBAGE" * 9
+    source = serve(streams, on_refused=told.append)
+    source.wait_for(lambda: len(told) == 2, WAIT_S)
+    assert [fault.reason for fault in told] == ["malformed", "malformed"]
+    assert "neither HDR nor a frame: b'WHATWHAT" in str(told[0])
+    assert str(told[0].scan_id).startswith("merlin-")
 
 
 def test_a_message_over_the_limit_ends_the_connection(serve: Serve, listener: Listener) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from p4p import Value
 
 from streams.codecs import CODECS
 from streams.codecs.base import EncodedFrame
-from streams.errors import EndpointError
+from streams.errors import CodecError, EndpointError
 from streams.frame import ScanEnd, ScanStart
 from streams.pva import PvaSource
-from tests.support.pva_tools import NAME, Detector
+from tests.support.pva_tools import NAME, Detector, image
 from tests.support.stream_tools import WAIT_S, Listener, patterns
 
 
@@ -117,6 +118,71 @@ def test_a_codec_that_is_unknown_is_refused_by_name(detector: Detector) -> None:
     source.stop()
     fault = CODECS["pva"]().parse(message, 1)[-1]
     assert "encoding 'jpeg' is none of" in str(fault)
+
+
+def other_than_an_image(**changes: Any) -> Value:
+    """Return an update whose parts are not those of a grey image."""
+    return image(np.zeros((4, 6), np.uint16), 1, **changes)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "words"),
+    [
+        (
+            other_than_an_image(codec={"name": "bslz4", "parameters": 14}),
+            "dtype",
+            "type 'codec.parameters 14' is none of",
+        ),
+        (
+            other_than_an_image(codec={"name": "lz4", "parameters": -1}),
+            "dtype",
+            "type 'codec.parameters -1' is none of",
+        ),
+        (
+            other_than_an_image(codec={"name": "bslz4", "parameters": "5"}),
+            "dtype",
+            "type 'codec.parameters 5' is none of",
+        ),
+        (
+            other_than_an_image(dimension=[{"size": 3}, {"size": 6}, {"size": 4}]),
+            "shape",
+            "shape [4, 6, 3] is not rows",
+        ),
+        (
+            other_than_an_image(dimension=[{"size": 6}, {"size": 4}, {"size": 2}]),
+            "shape",
+            "shape [2, 4, 6] is not rows",
+        ),
+        (other_than_an_image(dimension=[{"size": 6}]), "shape", "shape [6] is not rows and columns of one grey image"),
+        (other_than_an_image(value=("booleanValue", np.zeros(24, bool))), "dtype", "type 'bool' is none of"),
+    ],
+)
+def test_what_is_no_grey_image_is_refused_by_the_codec_with_scan_and_frame(
+    detector: Detector, value: Value, reason: str, words: str
+) -> None:
+    listener = Listener()
+    detector.open()
+    source = listen(detector, listener)
+    detector.post_value(value)
+    (message,) = listener.wait(1)
+    source.stop()
+    start, fault = CODECS["pva"]().parse(message, 1)
+    assert isinstance(start, ScanStart)
+    assert isinstance(fault, CodecError)
+    assert (fault.reason, fault.scan_id, fault.index) == (reason, start.scan_id, 0)
+    assert words in str(fault)
+
+
+def test_one_image_in_three_dimensions(detector: Detector) -> None:
+    listener = Listener()
+    detector.open()
+    source = listen(detector, listener)
+    detector.post_value(other_than_an_image(dimension=[{"size": 6}, {"size": 4}, {"size": 1}]))
+    (message,) = listener.wait(1)
+    source.stop()
+    frame = CODECS["pva"]().parse(message, 1)[-1]
+    assert isinstance(frame, EncodedFrame)
+    assert frame.shape == (4, 6)
 
 
 def test_what_is_no_variable() -> None:

@@ -1,0 +1,109 @@
+"""What a receiver, a codec or a reader refuses, through a running daemon: in account, status, metrics, record, log and check."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.app import Daemon
+from daemon.cli.listening import describe_frames, listen
+from daemon.client import Viewer
+from daemon.config import load_config
+from daemon.receivers import make_frames_receiver
+from streams.frame import ScanStart
+from streams.transport import Sender
+from tests.support.daemon_tools import PATIENCE_S, adds_up, follow, running_daemon, write_config
+from tests.support.merlin_tools import DataPort, header, image, message
+from tests.support.stream_tools import patterns
+
+RASTER = ('positions.source="raster"', "positions.shape=[1, 4]", "positions.step_m=[1e-7, 1e-7]")
+
+
+def raw_counters(frames: int) -> bytes:
+    bodies = [image(1 + k, counts).replace(b"U16", b"R64") for k, counts in enumerate(patterns(frames, 128))]
+    return b"".join(map(message, [header(frames), b"WHAT" * 20, *bodies]))
+
+
+def merlin(port: DataPort) -> tuple[str, ...]:
+    return f'frames.endpoint="{port.endpoint}"', 'frames.format="merlin"', *RASTER
+
+
+def record_of(daemon: Daemon, scan_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((daemon.book.folder(scan_id) / "scan.json").read_text())
+    return found
+
+
+def test_a_merlin_in_raw_mode(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    port = DataPort([raw_counters(4)])
+    caplog.set_level(logging.WARNING)
+    with running_daemon(tmp_path, *merlin(port)) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        ended, _ = follow(viewer)
+        status = daemon._view.status()
+        record = record_of(daemon, ended["scan_id"])
+        refused = {
+            reason: daemon.metrics.value("ptycholive_frames_refused_total", reason=reason)
+            for reason in ("dtype", "malformed")
+        }
+    port.close()
+    assert adds_up(ended["verdict"])
+    assert (ended["verdict"]["received"], ended["verdict"]["refused"]) == (4, {"dtype": 4})
+    (note,) = [note for note in record["notes"] if "refused" in note]
+    assert note.startswith(
+        "4 frames were refused (dtype); the first: frame 0: the pixels' type 'R64' is a Merlin's raw"
+    )
+    assert record["verdict"]["refused"] == {"dtype": 4}
+    assert status["streams"][0]["refused"] == {"dtype": 4, "malformed": 1}
+    assert "4 refused (dtype)" in status["account"]
+    assert refused == {"dtype": 4, "malformed": 1}
+    said = [each.message for each in caplog.records if "refused (dtype)" in each.message]
+    assert len(said) == 1
+
+
+def test_check_says_what_is_refused(tmp_path: Path) -> None:
+    for stream, words in (
+        (raw_counters(3), "3 messages were refused, the first: scan merlin-"),
+        (
+            message(b"WHAT" * 20) * 3,
+            "3 messages were refused, the first: a Merlin's message is neither HDR nor a frame",
+        ),
+    ):
+        port = DataPort([stream])
+        config = load_config(write_config(tmp_path), merlin(port))
+        found = listen(
+            lambda on_message, config=config: make_frames_receiver(config, on_message),  # type: ignore[misc]
+            False,
+            1.0,
+            lambda heard, config=config: describe_frames(config, heard),  # type: ignore[misc]
+        )
+        port.close()
+        assert found.word == "ERROR"
+        assert words in found.detail
+
+
+def test_position_messages_that_are_refused(tmp_path: Path) -> None:
+    settings = ('positions.source="panda"', 'positions.endpoint="@tcp://127.0.0.1:0"', "positions.timeout_s=0.1")
+    with running_daemon(tmp_path, *settings) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        streams = daemon.addresses()["streams"]
+        with Sender(">" + streams["frames"]) as frames, Sender(">" + streams["positions"], "pub") as positions:
+            assert positions.wait_for_peer(PATIENCE_S)
+            codec = daemon._setup.make_codec()
+            counts = patterns(1, 128)[0]
+            frames.send(codec.encode_start(ScanStart("1", 1), counts.shape, counts.dtype))
+            frames.send(codec.encode_frame("1", 0, counts))
+            for topic, header_, _ in viewer.events():
+                if topic == "status" and header_["frames_received"] == 1:
+                    break
+            positions.send([b"not JSON"])
+            for topic, header_, _ in viewer.events():
+                if topic == "status" and header_["streams"][1]["refused"] == {"position_message": 1}:
+                    break
+            frames.send(codec.encode_end("1"))
+            ended, _ = follow(viewer)
+    assert any(
+        note.startswith("1 position messages were refused; the first: PandA message is not") for note in ended["notes"]
+    )
+    assert ended["verdict"]["without_position"] == 1
