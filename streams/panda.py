@@ -7,6 +7,8 @@
 ``stop``  ``emitted_frames``: how many data messages were sent
 ======== ==========================================================================================================
 
+MAX IV's relay sends the same in another form (:mod:`streams.panda_series`); a message says itself which it has.
+
 Samples are placed by ``starting_sample_number`` alone. A source that starts over without its ``start`` being heard is
 known by message after message whose samples are already there, or after a ``stop`` by its first one.
 """
@@ -23,6 +25,7 @@ from streams.border import read_json, shown
 from streams.codecs.base import Part, is_count
 from streams.errors import PositionError
 from streams.frame import Position, PositionNews
+from streams.panda_series import SeriesForm
 from streams.samples import Sampler, SourceOptions
 
 __all__ = ["DEFAULT_CHANNELS", "DEFAULT_TIME_CHANNEL", "PandaReader", "read_json_map"]
@@ -48,6 +51,7 @@ class PandaReader:
     def __init__(self, options: SourceOptions) -> None:
         self._options = options
         self._sampler = Sampler(options)
+        self._as_relay = SeriesForm()
         self._messages = 0
         self._last_number: object = None
         self._has_stopped = False
@@ -59,8 +63,8 @@ class PandaReader:
             raise PositionError(
                 f"a PandA message is one part of JSON, not {len(parts)} parts; check [positions] source"
             )
-        message = read_json_map(parts[0], "PandA message")
-        kind = message.get("msg_type")
+        message = self._as_relay(read_json_map(parts[0], "PandA message"))
+        kind = message.get("msg_type", message.get("message_type"))
         if kind == "start":
             self._begin()
             return self._news(begins=True)
@@ -68,7 +72,9 @@ class PandaReader:
             return self._data(message)
         if kind == "stop":
             return self._stop(message)
-        raise PositionError(f"PandA message of type {shown(kind)!r} is none of start, data, stop")
+        raise PositionError(
+            f"PandA message of type {shown(kind)!r} is none of start, data, stop, series-start, series-end"
+        )
 
     def _begin(self) -> None:
         self._sampler.begin()

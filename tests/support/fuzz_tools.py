@@ -196,6 +196,10 @@ def _panda() -> Target:
     options = SourceOptions(DEFAULT_CHANNELS, samples_per_frame=3, time_channel=DEFAULT_TIME_CHANNEL)
     corpus = [[panda_data(k, 10 * k, np.full((10, 2), k), [0.1 * k] * 10)] for k in range(4)]
     corpus += [[panda_start()], [panda_stop(4)]]
+    columns = {name: [1.0, 2.0, 3.0] for name in (*DEFAULT_CHANNELS, DEFAULT_TIME_CHANNEL)}
+    series = [{"message_type": "series-start"}, {"message_type": "data", "frame_number": 3, **columns},
+              {"message_type": "series-end"}]  # fmt: skip
+    corpus += [[json.dumps({"message_id": k, "version": 1, **each}).encode()] for k, each in enumerate(series)]
     return Target("panda", corpus, lambda: _news_reader(PandaReader(options)))
 
 

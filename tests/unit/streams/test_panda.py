@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,19 @@ from streams.errors import PositionError
 from streams.frame import PositionNews
 from streams.panda import DEFAULT_CHANNELS, DEFAULT_TIME_CHANNEL, PandaReader
 from streams.samples import SourceOptions
-from tests.support.position_tools import A_MESSAGE, TIME, X, Y, panda_data, panda_run, panda_start, panda_stop, sampled
+from streams.transport import Receiver, Sender
+from tests.support.position_tools import (
+    A_MESSAGE,
+    TIME,
+    Gate,
+    X,
+    Y,
+    panda_data,
+    panda_run,
+    panda_start,
+    panda_stop,
+    sampled,
+)
 
 PLACES = np.array([[y, 2.0 * x] for y in range(5) for x in range(40)])
 
@@ -210,3 +223,86 @@ def test_parts_and_stops() -> None:
     assert reader().parse([panda_stop(0)]).fault is None
     assert reader().parse([json.dumps({"msg_type": "stop", "emitted_frames": "7"}).encode()]).ends
     assert TIME == DEFAULT_TIME_CHANNEL
+
+
+RECORDED = (Path(__file__).parents[2] / "data" / "recorded" / "panda-series.jsonl").read_bytes().splitlines()
+"""What MAX IV's relay sent, see PANDA.md beside it; of 100 data messages the first eight."""
+MAXIV = SourceOptions(("energy", "triggernumber"))
+
+
+def series(kind: str, number: int, **fields: Any) -> bytes:
+    return json.dumps({"message_id": number, "message_type": kind, "version": 1, **fields}).encode()
+
+
+def columns(number: int, first: int, count: int) -> bytes:
+    values = [float(first + k) for k in range(count)]
+    return series("data", number, frame_number=first, energy=values, triggernumber=[v + 1 for v in values])
+
+
+def test_a_recorded_series_of_another_relay_through_a_socket() -> None:
+    source, gate = PandaReader(MAXIV), Gate()
+    receiver = Receiver("positions", "@tcp://127.0.0.1:0", "sub", lambda parts, _: gate(source.parse(parts)))
+    receiver.start()
+    with Sender(">" + receiver.bound_endpoint, "pub") as relay:
+        assert relay.wait_for_peer(60)
+        for message in RECORDED:
+            relay.send([message])
+        news = gate.wait(len(RECORDED))
+    receiver.stop()
+    positions = [position for each in news for position in each.positions]
+    assert (news[0].begins, news[-1].ends) == (True, True)
+    assert [position.index for position in positions] == list(range(117))
+    assert [position.position_m.x for position in positions] == [k + 1 for k in range(117)]
+    assert positions[0].position_m.y == 8879.101048716273
+    assert news[-1].fault == "92 of 100 position messages were lost; their frames have no position"
+
+
+def test_a_series_with_a_gap_in_its_numbers() -> None:
+    start, messages = series("series-start", 7), [columns(8, 0, 10), columns(10, 20, 10)]
+    found, news = read(PandaReader(MAXIV), [start, *messages, series("series-end", 11)])
+    assert sorted(found) == [*range(10), *range(20, 30)]
+    assert (news[-1].samples, news[-1].samples_lost, news[-1].fault) == (30, 10, None)
+
+
+def test_several_series_one_after_the_other() -> None:
+    source = PandaReader(MAXIV)
+    for first_id in (1, 5, 1):
+        run = [series("series-start", first_id), columns(first_id + 1, 0, 5), columns(first_id + 2, 5, 5)]
+        found, news = read(source, [*run, series("series-end", first_id + 3)])
+        assert sorted(found) == list(range(10))
+        assert [each.begins for each in news] == [True, False, False, False]
+        assert faults_of(news) == []
+
+
+def test_a_series_whose_start_was_not_heard() -> None:
+    found, news = read(PandaReader(MAXIV), [columns(9, 40, 5), series("series-end", 10)])
+    assert sorted(found) == list(range(40, 45))
+    assert not any(each.begins for each in news)
+    assert faults_of(news) == []
+    source = PandaReader(MAXIV)
+    read(source, [series("series-start", 1), columns(2, 0, 5), series("series-end", 3)])
+    found, news = read(source, [columns(5, 0, 5), columns(6, 5, 5), series("series-end", 7)])
+    assert sorted(found) == list(range(10))
+    assert [each.begins for each in news] == [True, False, False]
+    assert faults_of(news) == []
+
+
+def faults_of(news: list[PositionNews]) -> list[str]:
+    return [each.fault for each in news if each.fault is not None]
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        (series("data", 2, frame_number=0, energy=[1.0, 2.0], triggernumber=[1.0]), "do not hold the same samples"),
+        (series("data", 2, frame_number=-1, energy=[1.0], triggernumber=[1.0]), "is -1, not a count"),
+        (series("data", 2, energy=[1.0], triggernumber=[1.0]), "is None, not a count"),
+        (series("data", 2, frame_number=0, energy=[1.0], current=[1.0]), "channels to two of energy, current"),
+        (series("data", 2, frame_number=0, energy=["a"], triggernumber=[1.0]), "a sample is not a number"),
+        (series("heartbeat", 2), "of type 'heartbeat' is none of start, data, stop, series-start, series-end"),
+        (b'{"message_type": ["data"]}', "is none of"),
+    ],
+)
+def test_messages_of_a_series_that_are_refused(message: bytes, words: str) -> None:
+    with pytest.raises(PositionError, match=words):
+        PandaReader(MAXIV).parse([message])
