@@ -30,7 +30,8 @@ __all__ = ["PvaSource"]
 log = logging.getLogger(__name__)
 
 SCHEME = "pva://"
-_REQUEST = "record[pipeline=true,queueSize=64]"
+_REQUEST = "field()record[queueSize=64]"
+"""Without pipeline: servers made with pvDatabase, as areaDetector's, then send updates without content."""
 _QUEUE_UPDATES = 64
 _WAIT_S = 0.2
 _TYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
@@ -194,7 +195,7 @@ class PvaSource(Source):
 def _type_of(pixels: NDArray[Any], codec: str, about: Any) -> str:
     """Return numpy's name of the pixels' type; of packed ones ``codec.parameters`` holds the number of it."""
     if not codec:
-        return str(pixels.dtype.name)
+        return "no pixels" if pixels.dtype.kind == "O" else str(pixels.dtype.name)
     number = about.parameters
     is_known = isinstance(number, int) and 0 <= number < len(_TYPES)
     return _TYPES[number] if is_known else f"codec.parameters {str(number)[:40]}"

@@ -145,14 +145,16 @@ def parts_lost_by_a_proxy(series: int) -> Row:
     parts = [[part] for message in whole(series) for part in message]
     blobs = [k for k, part in enumerate(parts) if part[0][:1] != b"{"]
     del parts[blobs[7]]
-    expected = Expected({"stitched": 23, "refused": {"incomplete": 1}}, "incomplete")
+    expected = Expected(
+        {"stitched": 23, "refused": {"incomplete": 1}}, "incomplete", ("1 frames were refused (incomplete); the first",)
+    )
     return Row(parts, run(), [expected])
 
 
 def shape_change_within_series(series: int) -> Row:
     frames = whole(series)
     frames[6] = CODEC.encode_frame(str(series), 5, COUNTS[5][:120, :120])
-    notes = ("1 frames had another shape or type than the scan's",)
+    notes = ("1 frames were refused (shape); the first: frame 5 is 120 x 120 uint16, but the scan's frames are 128",)
     return Row(frames, run(), [Expected({"stitched": 23, "refused": {"shape": 1}}, "incomplete", notes)])
 
 
@@ -160,7 +162,8 @@ def corrupted_bytes(series: int) -> Row:
     frames = whole(series)
     head, about, blob, config = frames[6]
     frames[6] = [head, about, bytes([blob[0] ^ 1]) + blob[1:], config]
-    return Row(frames, run(), [Expected({"stitched": 23, "refused": {"corrupt": 1}}, "incomplete")])
+    notes = ("1 frames were refused (corrupt); the first: frame 5: bslz4 header announces",)
+    return Row(frames, run(), [Expected({"stitched": 23, "refused": {"corrupt": 1}}, "incomplete", notes)])
 
 
 def wrong_element_size(series: int) -> Row:

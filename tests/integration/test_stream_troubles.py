@@ -226,7 +226,9 @@ def test_hostile_position_messages_are_counted_and_change_nothing(rig: Rig, mess
     positions = run()
     rig.send(whole(series), [*positions[:3], message, *positions[3:]])
     header = rig.ended(str(series))
-    assert (header["result"], header["notes"]) == ("complete", []), str(header["verdict"])
+    assert header["result"] == "complete", str(header["verdict"])
+    notes = [note for note in header["notes"] if not note.startswith("1 position messages were refused; the first: ")]
+    assert notes == []  # the message may have come before the scan was open
     assert refused(rig, "position_message") == before + 1
     rig.clean_scan()
 

@@ -26,7 +26,8 @@ from tests.support import environments
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = ROOT / ".venv-senders"
-PACKAGES = ["libertem-live==0.3.0", "libertem-dectris==0.3.2", "flask", "eiger-simulator==0.5.1"]
+PACKAGES = ["libertem-live==0.3.0", "libertem-dectris==0.3.2", "flask", "eiger-simulator==0.5.1", "pvapy==5.6.0",
+            "bluesky==1.15.1", "event-model==1.24.0"]  # fmt: skip
 PATIENCE_S = 100.0
 
 
