@@ -41,8 +41,8 @@ def ports() -> tuple[int, int]:
 
 
 @contextmanager
-def pvapy(programs: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> Iterator[PvaSource]:
-    """Yield a source of what pvapy's simulated area detector sends, and a gate that hears it."""
+def pvapy(programs: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> Iterator[Gate]:
+    """Yield what hears the messages of pvapy's simulated area detector."""
     tcp, udp = map(str, ports())
     for key, value in {
         "EPICS_PVAS_INTF_ADDR_LIST": "127.0.0.1", "EPICS_PVAS_SERVER_PORT": tcp, "EPICS_PVAS_BROADCAST_PORT": udp,
@@ -51,18 +51,13 @@ def pvapy(programs: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *option
         monkeypatch.setenv(key, value)
     command = [str(programs / "pvapy-ad-sim-server"), "-cn", "SIM:Image", "-fps", "20", "-rt", "100", "-dc", *options]
     with process(command, folder):
-        source = PvaSource("frames", "pva://SIM:Image", Gate())
+        gate = Gate()
+        source = PvaSource("frames", "pva://SIM:Image", lambda parts, _: gate([bytes(part) for part in parts]))
         source.start()
         try:
-            yield source
+            yield gate
         finally:
             source.stop()
-
-
-def heard(source: PvaSource, count: int) -> list[list[bytes]]:
-    gate = source._on_message
-    assert isinstance(gate, Gate)
-    return [[bytes(part) for part in parts] for parts in gate.wait(count)]
 
 
 def test_images_of_pvapys_simulated_area_detector(
@@ -70,9 +65,9 @@ def test_images_of_pvapys_simulated_area_detector(
 ) -> None:
     counts = np.random.default_rng(1).poisson(3, (20, 64, 48)).astype(np.uint16)
     np.save(tmp_path / "frames.npy", counts)
-    with pvapy(programs, tmp_path, monkeypatch, "-if", str(tmp_path / "frames.npy")) as source:
+    with pvapy(programs, tmp_path, monkeypatch, "-if", str(tmp_path / "frames.npy")) as gate:
         codec = CODECS["pva"]()
-        items = [item for parts in heard(source, 5) for item in codec.parse(parts, 1)]
+        items = [item for parts in gate.wait(5) for item in codec.parse(parts, 1)]
     frames = [item.decode() for item in items if isinstance(item, EncodedFrame)]
     assert len(frames) >= 5
     shown = [next(k for k in range(20) if np.array_equal(counts[k], frame.counts)) for frame in frames]
@@ -83,8 +78,8 @@ def test_images_of_pvapys_simulated_area_detector(
 def test_colour_images_of_pvapy_are_refused_by_name(
     programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pvapy(programs, tmp_path, monkeypatch, "-cm", "2", "-nx", "16", "-ny", "8", "-nf", "10") as source:
-        items = CODECS["pva"]().parse(heard(source, 1)[0], 1)
+    with pvapy(programs, tmp_path, monkeypatch, "-cm", "2", "-nx", "16", "-ny", "8", "-nf", "10") as gate:
+        items = CODECS["pva"]().parse(gate.wait(1)[0], 1)
     fault = items[-1]
     assert isinstance(fault, CodecError)
     assert (fault.reason, fault.index) == ("shape", 0)
