@@ -4,10 +4,7 @@ from __future__ import annotations
 
 
 class StreamError(Exception):
-    """Root of every fault that a stream can have. What it quotes from outside can always be stored and sent as UTF-8."""
-
-    def __init__(self, message: str = "") -> None:
-        super().__init__(message.encode("utf-8", "replace").decode())
+    """Root of every fault that a stream can have."""
 
 
 class EndpointError(StreamError):

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.border import shown
 from streams.errors import CodecError, EndpointError
 from streams.source import OnMessage, Source
 
@@ -198,4 +199,4 @@ def _type_of(pixels: NDArray[Any], codec: str, about: Any) -> str:
         return "no pixels" if pixels.dtype.kind == "O" else str(pixels.dtype.name)
     number = about.parameters
     is_known = isinstance(number, int) and 0 <= number < len(_TYPES)
-    return _TYPES[number] if is_known else f"codec.parameters {str(number)[:40]}"
+    return _TYPES[number] if is_known else f"codec.parameters {shown(number)}"

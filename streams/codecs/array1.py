@@ -222,7 +222,7 @@ class Array1Codec:
         dtype = WIRE_DTYPES.get(name) if isinstance(name, str) else None
         if dtype is None:
             known = _ADVICE.get(str(name), f"none of {', '.join(WIRE_DTYPES)}")
-            message = f"scan {scan_id}, frame {index}: the pixels' type {str(name)[:40]!r} is {known}"
+            message = f"scan {scan_id}, frame {index}: the pixels' type {shown(name)!r} is {known}"
             raise CodecError("dtype", message, scan_id, index)
         if head.get("endianness", head.get("endianess")) == "big":
             dtype = dtype.newbyteorder(">")
