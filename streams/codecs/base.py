@@ -220,7 +220,8 @@ def check_index(value: object, scan_id: str) -> int:
 def check_shape(value: object, dtype: np.dtype[Any], max_frame_bytes: int, scan_id: str, index: int) -> Shape:
     """Return (rows, columns) once both are positive and the decoded frame keeps within ``max_frame_bytes``."""
     if not (isinstance(value, list | tuple) and len(value) == 2 and all(is_count(side) and side for side in value)):
-        message = f"scan {scan_id}, frame {index}: the shape {shown(value)} is not rows and columns of one grey image"
+        sides = f"[{', '.join(map(shown, value[:6]))}]" if isinstance(value, list | tuple) else shown(value)
+        message = f"scan {scan_id}, frame {index}: the shape {sides} is not rows and columns of one grey image"
         raise CodecError("shape", message, scan_id, index)
     rows, columns = int(value[0]), int(value[1])
     if rows * columns * dtype.itemsize > max_frame_bytes:
