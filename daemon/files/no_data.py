@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from daemon.files.doubts import Doubt, note, wrong
 from daemon.files.lost_frames import lit_frames
-from daemon.files.shapes import in_any_frame
-from ptychopinn.contract.no_data import mark
+from ptychopinn.contract.no_data import in_any_frame, mark
 from ptychopinn.invalid_pixels import find_invalid, holds_mark, mask_doubt, some_frames
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from daemon.files.extras import GROUP, read_extras, write_extras
 from daemon.files.links import broken_links, item_at
 from daemon.files.no_data import lost_pixels, with_frame_mask
 from daemon.files.scan import NEAR_FIELD, ScanFile, one_side
-from daemon.files.shapes import frames_in_line, in_any_frame, vectors
+from daemon.files.shapes import frames_in_line, vectors
 from daemon.files.units import length_m, photon_energy_ev
+from ptychopinn.contract.no_data import in_any_frame
 from ptychopinn.errors import FileFormatError
 
 

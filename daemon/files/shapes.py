@@ -57,14 +57,6 @@ def read_frames(dataset: h5py.Dataset, path: Path) -> Frames:
     return found
 
 
-def in_any_frame(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the pixels ``(H, W)`` that are bad in any frame of a mask of any leading axes."""
-    if bad.ndim <= 2:
-        return bad
-    both: NDArray[np.bool_] = np.logical_or.reduce(bad.reshape(-1, *bad.shape[-2:]), axis=0)
-    return both
-
-
 def vectors(path: Path, array: NDArray[Any], what: str) -> NDArray[np.float64]:
     """Return positions of any leading axes as ``(n, 2)`` or ``(n, 3)``."""
     values = np.asarray(array, dtype=np.float64)
