@@ -18,6 +18,9 @@ import numpy as np
 from streams.bluesky import BlueskyReader
 from streams.codecs import CODECS
 from streams.codecs.base import EncodedFrame
+from streams.codecs.cbor import SELF_DESCRIBED
+from streams.codecs.dectris_v2_arrays import tagged
+from streams.compression import encode_bslz4
 from streams.errors import CodecError, PositionError
 from streams.frame import Frame, Position, PositionM, PositionNews, ScanEnd, ScanStart, StreamGeometry
 from streams.join import Join
@@ -34,6 +37,7 @@ from tests.support.position_tools import (
     panda_start,
     panda_stop,
 )
+from tests.support.recorded import dectris_v1, dectris_v2
 from tests.support.stream_tools import Clock
 
 MAX_FRAME_BYTES = 2**20
@@ -180,7 +184,23 @@ def _frames_corpus(name: str) -> list[Message]:
                 corpus.append(codec.encode_frame(str(12 + k % 3), k, counts, PositionM(1e-6, k * 1e-6), encoding))
                 corpus.append(codec.encode_frame(str(12 + k % 3), k + 4, counts, None, encoding))
     end = codec.encode_end("12")
-    return [message for message in [*corpus, end] if message]
+    return [message for message in [*corpus, end, *_recorded(name)] if message]
+
+
+def _recorded(name: str) -> list[Message]:
+    """Return what a real detector sends, with small pixels in place of its own, so that the damage falls on the rest."""
+    pixels = np.random.default_rng(0).poisson(2.0, (16, 12)).astype(np.uint16)
+    if name == "dectris-v2":
+        image = dict(cbor2.loads(dectris_v2("image"))) | {"data": {"threshold_1": tagged(pixels)}}
+        kinds = [dectris_v2("start"), SELF_DESCRIBED + cbor2.dumps(image), dectris_v2("end")]
+        return [[message] for message in kinds]
+    if name != "dectris-v1":
+        return []
+    header, *images, end = dectris_v1()
+    short = [part[:400] if part[:1] != b"{" else part for part in header]
+    about = {"htype": "dimage_d-1.0", "shape": [12, 16], "type": "uint16", "encoding": "bs16-lz4<"}
+    blob = [json.dumps(about).encode(), encode_bslz4(pixels)]
+    return [short, *([parts[0], *blob, *parts[3:]] for parts in images), end]
 
 
 def _native_positions() -> Target:
