@@ -192,17 +192,17 @@ class SeriesForms:
 
 
 def sanitise_scan_id(text: str) -> str:
-    """Return an id of 1 to 64 characters ``[A-Za-z0-9._-]``, fit for paths and labels; never empty, ``.`` or ``..``.
+    """Return an id of 1 to 64 characters ``[A-Za-z0-9._-]``, fit for paths and labels.
 
-    Other characters become ``_``. A longer id keeps its beginning and ends in a digest, so two long ids stay two.
+    Other characters become ``_``, a leading dot too, since such names are this program's own and hidden. A longer id keeps
+    its beginning and ends in a digest, so two long ids stay two.
     """
     clean = _FORBIDDEN_IN_ID.sub("_", text)
     if len(clean) > _MAX_ID_LENGTH:
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
         clean = f"{clean[: _MAX_ID_LENGTH - 13]}-{digest}"
-    if clean in ("", ".", ".."):
-        return "_" * max(1, len(clean))
-    return clean
+    name = clean.lstrip(".")
+    return "_" * (len(clean) - len(name)) + name or "_"
 
 
 def is_count(value: object) -> TypeGuard[int]:

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from streams.border import frame_count, is_finite_number, left_out_note, storable
 from streams.codecs.base import Part, Shape, is_count, sanitise_scan_id
-from streams.codecs.fields import bad_pixels, make_geometry, size_2d
+from streams.codecs.fields import bad_pixels, flat_factors, make_geometry, size_2d
 from streams.frame import ScanStart, StreamGeometry
 
 __all__ = ["HeaderParts", "header_parts"]
@@ -94,7 +94,7 @@ class HeaderParts:
             pixel_size_m=(said.get("y_pixel_size"), said.get("x_pixel_size")),
             beam_center_px=(said.get("beam_center_y"), said.get("beam_center_x")),
             mask=bad_pixels(self._tables.get("dpixelmask-1.0")),
-            flatfield=None if is_flat or flatfield is None else flatfield.astype(np.float32),
+            flatfield=None if is_flat else flat_factors(flatfield, self._notes),
             frame_shape=size_2d(said.get("y_pixels_in_detector"), said.get("x_pixels_in_detector")),
             frame_dtype=np.dtype(f"uint{bits}") if bits in (8, 16, 32) else None,
         )

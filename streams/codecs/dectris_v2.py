@@ -36,7 +36,7 @@ from streams.codecs.base import (
 )
 from streams.codecs.cbor import SELF_DESCRIBED, CborError, Tagged, loads
 from streams.codecs.dectris_v2_arrays import DATE_TAG, TAG_OF, array_parts, tagged, typed_parts, unpacked
-from streams.codecs.fields import bad_pixels, make_geometry, size_2d
+from streams.codecs.fields import bad_pixels, flat_factors, make_geometry, size_2d
 from streams.errors import CodecError
 from streams.frame import PositionM, ScanEnd, ScanStart, StreamGeometry
 
@@ -161,7 +161,7 @@ class DectrisV2Codec:
             pixel_size_m=(message.get("pixel_size_y"), message.get("pixel_size_x")),
             beam_center_px=(message.get("beam_center_y"), message.get("beam_center_x")),
             mask=bad_pixels(self._table("pixel_mask", message, notes)),
-            flatfield=None if flatfield is None else flatfield.astype(np.float32),
+            flatfield=flat_factors(flatfield, notes),
             frame_shape=size_2d(message.get("image_size_y"), message.get("image_size_x")),
             frame_dtype=WIRE_DTYPES.get(name) if isinstance(name, str) else None,
         )

@@ -11,10 +11,12 @@ from streams.border import is_finite_number, read_json, shown
 from streams.codecs.base import Part, Shape, is_count
 from streams.frame import StreamGeometry
 
-__all__ = ["bad_pixels", "make_geometry", "read_json_map", "size_2d"]
+__all__ = ["bad_pixels", "flat_factors", "make_geometry", "read_json_map", "size_2d"]
 
 _MAX_JSON_BYTES = 4 * 2**20
 _MAX_SIDE_PX = 2**20
+_MAX_FACTOR = 1e3
+"""A pixel of a flat field that needs more counts nothing of use."""
 _HC_EV_ANGSTROM = 12398.419843320026
 _PLAUSIBLE: dict[str, tuple[float, float, str]] = {
     "photon_energy_eV": (1.0, 1e7, "eV"),  # from extreme ultraviolet to hard gamma rays, electrons too
@@ -48,6 +50,23 @@ def size_2d(rows: object, columns: object) -> Shape | None:
 def bad_pixels(mask: NDArray[Any] | None) -> NDArray[np.bool_] | None:
     """Return where a detector's pixel mask is not 0."""
     return None if mask is None else np.asarray(mask != 0)
+
+
+def flat_factors(flatfield: NDArray[Any] | None, notes: list[str]) -> NDArray[np.float32] | None:
+    """Return a flat field's factors, NaN (no data) where one is not positive or would blow a count up beyond use."""
+    if flatfield is None:
+        return None
+    with np.errstate(over="ignore"):
+        factors = flatfield.astype(np.float32)
+    is_odd = ~((factors > 0) & (factors <= _MAX_FACTOR))
+    factors[is_odd] = np.nan
+    huge = int((is_odd & (flatfield != 0)).sum())
+    if huge:
+        notes.append(
+            f"{huge} factors of the flat field in the stream's header are not from 0 to {_MAX_FACTOR:g}; their pixels count "
+            "as no data"
+        )
+    return factors
 
 
 def make_geometry(

@@ -377,3 +377,11 @@ def test_faults_carry_no_pixels(codec: Codec) -> None:
     encoded = encoded_frame(codec, codec.encode_frame("7", 1, patterns(1, 8)[0], encoding=""))
     with pytest.raises(CodecError, match=r"scan 7, frame 1: 3 bytes of pixels where 128 are due"):
         replace(encoded, payload=b"abc").decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "scan_id"),
+    [(".loose", "_loose"), (".daemon", "_daemon"), ("..", "__"), ("", "_"), ("...a.b", "___a.b"), ("a.", "a.")],
+)
+def test_no_scan_takes_a_name_of_this_programs_own(name: str, scan_id: str) -> None:
+    assert sanitise_scan_id(name) == scan_id

@@ -167,3 +167,13 @@ def test_the_time_of_exposure() -> None:
         ([1], None),
     ):
         assert image(CODECS["dectris-v2"](), data, start_time=time).decode().exposed_s == exposed_s
+
+
+def test_factors_that_would_blow_counts_up_count_as_no_data() -> None:
+    flat = FLAT.copy()
+    flat[0, :4] = 0.0, -1.0, 3e38, np.nan
+    found = start(flatfield={"threshold_1": array(flat, 85)}, flatfield_enabled=False)
+    assert found.geometry.flatfield is not None
+    assert np.argwhere(np.isnan(found.geometry.flatfield)).tolist() == [[0, column] for column in range(4)]
+    (note,) = found.notes
+    assert note.startswith("3 factors")
