@@ -220,6 +220,10 @@ class Daemon:
         """What the daemon tells the outside."""
         return self._view
 
+    def hanging(self) -> list[str]:
+        """Return the names of threads that have not come round for a minute; waits for nothing."""
+        return self._view.health.hanging()
+
     def addresses(self) -> dict[str, Any]:
         """Return where everything is, with real ports."""
         streams = {receiver.name: receiver.bound_endpoint for receiver in self._receivers}

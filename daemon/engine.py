@@ -205,8 +205,9 @@ class Engine:
                 self._attempt(work, "leaving", partial(self._leave, work, waiting))
             else:
                 while not self._settle(work):
-                    pass
+                    self.beat = time.monotonic()
                 self._close(work)
+                self.beat = time.monotonic()
 
     def _leave(self, work: ScanWork, waiting: int) -> None:
         self._events.on_left(work.result(), waiting)

@@ -53,7 +53,8 @@ class Health:
     def hanging(self) -> list[str]:
         """Return the names of threads that have not come round for a minute."""
         limit = time.monotonic() - HANGS_S
-        return [name for name, part in (("engine", self._engine), ("intake", self._intake)) if part.beat < limit]
+        parts = (("engine", self._engine), ("intake", self._intake))
+        return [name for name, part in parts if part.is_alive and part.beat < limit]
 
     def troubles(self) -> list[str]:
         """Return what is wrong now, the worst first, one sentence each without its stop; empty while all is well."""

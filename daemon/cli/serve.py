@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 import typer
@@ -13,6 +16,10 @@ from daemon.app import Daemon
 from daemon.config import Config
 from daemon.logs import start_logging
 from daemon.memory import spare
+
+LOOK_S = 1.0
+
+log = logging.getLogger(__name__)
 
 
 def run_daemon(config: Config, as_json: bool) -> None:
@@ -34,4 +41,18 @@ def run_daemon(config: Config, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(daemon.addresses()))
     asked.wait()
+    is_done = threading.Event()
+    threading.Thread(target=end_if_it_hangs, args=(daemon.hanging, is_done), name="end", daemon=True).start()
     daemon.stop()
+    is_done.set()
+
+
+def end_if_it_hangs(hanging: Callable[[], list[str]], is_done: threading.Event, look_s: float = LOOK_S) -> None:
+    """End the process where a thread hangs that the orderly end waits for; the journal has what is not done."""
+    while not is_done.wait(look_s):
+        if names := hanging():
+            log.critical(
+                "%s: hung for more than a minute; the daemon ends without it; unfinished scans go on at the next start",
+                " and ".join(names),
+            )
+            os._exit(1)
