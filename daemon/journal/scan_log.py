@@ -149,7 +149,7 @@ class ScanLog:
             try:
                 yield from self._records_of(path)
             except OSError as fault:
-                log.error("%s cannot be read (%s); what it holds is passed over", path, fault.strerror)
+                log.error("%s cannot be read (%s); it is passed over", path, fault.strerror)
 
     def _records_of(self, path: Path) -> Iterator[Record]:
         number = int(path.stem)
