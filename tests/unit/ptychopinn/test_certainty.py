@@ -85,3 +85,13 @@ def test_a_large_picture_is_looked_at_in_part():
     found = certainty(noisy, coverage, 10.0, pattern, pattern, pattern)
     assert found is not None
     assert found.noise == pytest.approx(1 / (4 * 50) / 0.04, rel=0.05)
+
+
+@pytest.mark.parametrize("factor", [0.0, 1e-30, 1e6, 1e18, float("inf"), float("nan")])
+def test_nothing_is_too_great_or_too_wrong_for_the_table(factor: float):
+    counts = torch.rand(4, N, N)
+    counts[0, 3, 3] = 65536.0  # sqrt(2^32)
+    variance = _variance_of_root(factor * counts)
+    assert bool(torch.isfinite(variance).all())
+    found = certainty(torch.ones(N, N) + 0j, torch.ones(N, N), 1e3, factor * counts, counts, counts)
+    assert found is None or all(np.isfinite(found))
