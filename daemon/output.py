@@ -43,6 +43,11 @@ class _Job:
     on_late: Callable[[Path], None] | None = None
     size_bytes: int = 0
 
+    @property
+    def is_improvement(self) -> bool:
+        """Whether a final product is there already."""
+        return self.on_written is not None and self.on_late is None
+
 
 class ProductWriter:
     """Writes the newest product of each scan; an older checkpoint that still waits is passed over.
@@ -185,10 +190,9 @@ class ProductWriter:
         product: Product | None = None
         try:
             product = job.make()
-            path = self._write_named(folder, product, is_final=job.on_written is not None)
+            path = self._write_named(folder, product, job)
         except OSError as fault:
-            words = fault_words(fault, folder)
-            self._fail(folder, words, None)
+            self._fail(folder, fault_words(fault, folder) + ("; an earlier one stands" * job.is_improvement), None)
             if product is None or job.on_written is None:
                 return None, None
             kept = product
@@ -205,17 +209,19 @@ class ProductWriter:
             log.error("%s", sentence, exc_info=fault)
         self._failures[folder] = sentence
 
-    def _write_named(self, folder: Path, product: Product, *, is_final: bool) -> Path:
+    def _write_named(self, folder: Path, product: Product, job: _Job) -> Path:
+        is_final = job.on_written is not None
         folder.mkdir(parents=True, exist_ok=True)
         earlier = sorted(folder.glob(CHECKPOINTS))
         number = int(earlier[-1].name.split(".")[1]) + 1 if earlier else 1
         path = folder / (PRODUCT_NAME if is_final else f"product.{number:06d}.h5")
-        self._write_making_room(path, product)
+        self._write_making_room(path, product, may_make_room=job.on_late is not None)
         for old in earlier if is_final else earlier[: len(earlier) + 1 - self._keep]:
             old.unlink()
         return path
 
-    def _write_making_room(self, path: Path, product: Product) -> None:
+    def _write_making_room(self, path: Path, product: Product, *, may_make_room: bool) -> None:
+        """Write; only for the first final product of a scan do raw frames of earlier ones go."""
         while True:
             try:
                 return write_product(path, product)
@@ -226,6 +232,9 @@ class ProductWriter:
                     or not self._make_room(path.parent, product.object.nbytes)
                 ):
                     raise
+
+    def _has_made_room(self, folder: Path, product: Product) -> bool:
+        return self._make_room is not None and self._make_room(folder, product.object.nbytes)
 
 
 def _size_bytes(product: Product) -> int:

@@ -131,6 +131,18 @@ def test_room_is_made_until_the_product_fits(tmp_path: Path, monkeypatch, start)
     assert not left
 
 
+def test_no_room_is_made_for_an_improvement_or_a_checkpoint(tmp_path: Path, monkeypatch, start) -> None:
+    disk, told, asked = Disk(monkeypatch, errno.ENOSPC), Told(), []
+    writer = start(make_room=lambda *about: bool(asked.append(about)))
+    writer.checkpoint(tmp_path / "s", make_product)
+    assert disk.refused.wait(PATIENCE_S)
+    writer.finish(tmp_path / "s", make_product, told.on_written)
+    assert told.was_told.wait(PATIENCE_S)
+    assert not asked
+    assert writer.waiting == 0
+    assert "an earlier one stands" in str(writer.failure)
+
+
 def test_what_no_disk_mends_is_not_tried_again(tmp_path: Path, start) -> None:
     told = Told()
     writer = start()
