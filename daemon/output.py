@@ -74,6 +74,7 @@ class ProductWriter:
         self._retry_at = 0.0
         self._jobs: OrderedDict[Path, _Job] = OrderedDict()
         self._late: OrderedDict[Path, _Job] = OrderedDict()
+        self._given_up: set[Path] = set()
         self._failures: dict[Path, str] = {}
         self._changed = threading.Condition()
         self._is_closing = False
@@ -180,6 +181,7 @@ class ProductWriter:
             self._retry_at = time.monotonic() + max(self._retry_s, took_s / RETRY_SHARE)
             while len(self._late) > 1 and sum(one.size_bytes for one in self._late.values()) > WAITING_BYTES:
                 given_up, _ = self._late.popitem(last=False)
+                self._given_up.add(given_up)
                 log.error("the product in %s is not waited for any more: others wait too", given_up)
                 self._failures[given_up] = (
                     f"the product in {given_up} was not written; a restart makes it from the journal"
@@ -192,7 +194,10 @@ class ProductWriter:
             product = job.make()
             path = self._write_named(folder, product, job)
         except OSError as fault:
-            self._fail(folder, fault_words(fault, folder) + ("; an earlier one stands" * job.is_improvement), None)
+            if job.is_improvement:
+                log.warning("the improved product of %s is not written: %s", folder.name, fault_words(fault, folder))
+                return None, None
+            self._fail(folder, fault_words(fault, folder), None)
             if product is None or job.on_written is None:
                 return None, None
             kept = product
@@ -200,7 +205,8 @@ class ProductWriter:
         except Exception as fault:  # the scan and the daemon go on without this file
             self._fail(folder, str(fault), fault)
             return None, None
-        self._failures.pop(folder, None)
+        lasting = {*self._late, *self._given_up} - {folder}
+        self._failures = {one: words for one, words in self._failures.items() if one in lasting}
         return path, None
 
     def _fail(self, folder: Path, words: str, fault: Exception | None) -> None:
@@ -226,11 +232,7 @@ class ProductWriter:
             try:
                 return write_product(path, product)
             except OSError as fault:
-                if (
-                    not is_full(fault)
-                    or self._make_room is None
-                    or not self._make_room(path.parent, product.object.nbytes)
-                ):
+                if not may_make_room or not is_full(fault) or not self._has_made_room(path.parent, product):
                     raise
 
     def _has_made_room(self, folder: Path, product: Product) -> bool:
