@@ -59,7 +59,7 @@ def sentence(done: subprocess.CompletedProcess[str]) -> str:
         (["optics.probe_file='small.npz'"], 3, "is 64 x 64 px but [detector] size_px is 128"),
         (["optics.probe_file='other_pixel.npz'"], 3, "has pixels of 10.000 nm but the optics give 28.178 nm"),
         (["optics.probe_file='pickled.npz'"], 3, "holds pickled Python objects, which are never loaded"),
-        (["optics.probe_file='damaged.h5'"], 3, "is damaged or not what it says"),
+        (["optics.probe_file='damaged.h5'"], 3, "is cut short"),
         (["optics.probe_file='text.h5'"], 3, "is neither HDF5 nor NPZ"),
         (['model.device="cuda:7"'], 2, "has no usable CUDA device"),
         (['http.host="0.0.0.0"'], 2, "a token is needed"),
@@ -100,7 +100,7 @@ def test_other_verbs_refuse(place: Path, taken: int):
         (("replay", SCAN, "--format", "native", "--bind", "tcp://127.0.0.1:0", "--wait", "0.1"), 4, "nobody connected"),
         (("watch", f"tcp://127.0.0.1:{taken}", "--timeout", "0.2"), 4, "nothing came from"),
         (("status", "--url", f"http://127.0.0.1:{free_port()}"), 4, "no daemon answers"),
-        (("refine", "damaged.h5", "--output", "x.h5"), 3, "is damaged"),
+        (("refine", "damaged.h5", "--output", "x.h5"), 3, "is cut short"),
         (("refine", "small.npz", "--output", "x.h5"), 3, "small.npz"),
     ]
     for arguments, code, words in cases:
