@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
-from daemon.files import ProbeFile, ScanFile, read_probe, read_scan
+from daemon.files import ProbeFile, ScanFile, Severity, read_probe, read_scan
 from daemon.journal.reading import is_journal, read_journal
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
 
@@ -15,6 +16,13 @@ from ptychopinn.errors import FileFormatError, ProbeMismatchError
 def read_data(path: Path) -> ScanFile:
     """Return the scan in a file, or in the journal of a daemon. Raises :class:`FileFormatError`."""
     return read_journal(path) if is_journal(path) else read_scan(path)
+
+
+def say_doubts(scan: ScanFile, path: Path) -> None:
+    """Say on stderr what is doubtful about a scan's file, for verbs that end with no verdict of their own."""
+    for one in scan.doubts:
+        if one.severity is not Severity.NOTE:
+            typer.echo(f"{path}: {one.text}", err=True)
 
 
 def probe_of(scan: ScanFile, data: Path, path: Path | None) -> ProbeFile:

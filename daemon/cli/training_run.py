@@ -19,7 +19,7 @@ import typer
 
 from daemon.cli.batch import REFUSED, at_file
 from daemon.cli.config import RUN, workflow_of
-from daemon.cli.scan_input import positions_of, probe_of, read_data
+from daemon.cli.scan_input import positions_of, probe_of, read_data, say_doubts
 from daemon.errors import ConfigError
 from daemon.files import read_probe
 from daemon.journal.reading import is_journal
@@ -94,6 +94,7 @@ def reader(options: TrainingOptions, nphotons: float) -> Callable[[Path], Experi
             found = read_training_file(path, nphotons)
             return found if probe is None else replace(found, probe=probe)
         scan = read_data(path)
+        say_doubts(scan, path)
         positions, _ = positions_of(scan, path, options.pixel_size_m)
         return Experiment(
             name=path.name,
