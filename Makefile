@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-interop test-endurance soak unit lint types imports page-lint page-test bench docs schema clean
+.PHONY: demo test test-interop test-endurance soak unit lint types imports page-lint page-test bench docs schema site clean
 
 demo: .venv/base
 	$(BIN)/ptycholive demo $(DEMO)
@@ -56,7 +56,7 @@ imports: .venv/dev
 PYTEST := $(BIN)/pytest -q --durations=20
 TWO := -n 2 --dist worksteal
 
-test: lint types imports page-test
+test: lint types imports page-test site
 	$(PYTEST) $(TWO)
 
 test-interop: .venv/dev
@@ -84,5 +84,16 @@ schema: .venv/base
 docs: .venv/base schema
 	$(BIN)/python deploy/docs/make_tables.py
 
+# The documents as a site, in build/site. A dead link or anchor fails.
+SITE := .venv-site/bin
+site: .venv-site/ready
+	NO_MKDOCS_2_WARNING=1 $(SITE)/mkdocs build --strict -f deploy/site/mkdocs.yml
+
+.venv-site/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-site
+	$(SITE)/pip install -q --disable-pip-version-check -c constraints.txt $$($(PYTHON) -c \
+	    "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'])")
+	touch $@
+
 clean:
-	rm -rf deploy/page-tools/node_modules .venv .venv-ptychodus .venv-sinks .venv-cdtools .venv-senders .venv-ptychi build *.egg-info artefacts
+	rm -rf .venv-site deploy/page-tools/node_modules .venv .venv-ptychodus .venv-sinks .venv-cdtools .venv-senders .venv-ptychi build *.egg-info artefacts

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 FOLDERS = {
-    "tutorials": "Tutorials: to learn it, every command is run by a test",
-    "how-to": "How to: to get one thing done",
-    "explanation": "Explanation: why it is so",
-    "reference": "Reference: to look up",
-    "decisions": "Decisions: what was argued once",
+    "tutorials": "Tutorials: learn by doing (a test runs every command)",
+    "how-to": "How to: complete one task",
+    "explanation": "Explanation: how it works and why",
+    "reference": "Reference: details to look up",
+    "decisions": "Decisions: design choices and their reasons",
 }
 FIRST = ("first-picture", "attach-to-a-detector", "train-for-your-beamline", "physics", "design")
 
@@ -19,10 +19,14 @@ def index_lists(docs: Path) -> str:
     parts = []
     for folder, title in FOLDERS.items():
         parts.append(f"## {title}\n")
-        pages = sorted((docs / folder).glob("*.md"), key=_place)
-        parts += [f"- [{_heading(page)}]({folder}/{page.name})" for page in pages]
+        parts += [f"- [{_heading(page)}]({folder}/{page.name})" for page in pages_of(docs, folder)]
         parts.append("")
     return "\n".join(parts)
+
+
+def pages_of(docs: Path, folder: str) -> list[Path]:
+    """Return a folder's pages in the order of the index."""
+    return sorted((docs / folder).glob("*.md"), key=_place)
 
 
 def _place(page: Path) -> tuple[int, str]:
