@@ -36,7 +36,7 @@ class StageFaults:
             self._counts[key] += 1
             words = f"scan {scan_id}: {stage} failed: {fault}"
             if self._counts[key] == 1:
-                log.exception("scan %s: %s failed", scan_id, stage)
+                log.exception("scan %s: %s failed; the scan goes on", scan_id, stage)
             if self._counts[key] == MOST_FAULTS:
                 words = f"scan {scan_id}: {stage} failed {MOST_FAULTS} times and is left out for this scan: {fault}"
                 log.error("%s", words)

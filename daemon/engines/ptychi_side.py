@@ -15,8 +15,13 @@ import sys
 import time
 import types
 
-import numpy as np
-import torch
+from parent import end_with_parent  # beside this file
+
+if __name__ == "__main__":
+    end_with_parent()  # first: what follows takes seconds
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
 
 try:
     import torchvision
@@ -29,7 +34,6 @@ except (
     sys.modules["torchvision.transforms"] = types.ModuleType("torchvision.transforms")
     sys.modules["torchvision.transforms"].GaussianBlur = None
 
-from parent import end_with_parent  # noqa: E402  # beside this file
 from ptychi import api  # noqa: E402
 from ptychi.api.task import PtychographyTask  # noqa: E402
 
@@ -40,7 +44,6 @@ BATCH = 64
 
 def main(given, made):
     """Reconstruct; IN.npz holds amplitude (-1 = no data), positions_px, probe and the options epochs and threads."""
-    end_with_parent()
     os.nice(NICE)
     with np.load(given, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}

@@ -9,18 +9,21 @@ import json
 import os
 import sys
 
-import numpy as np
-import torch
-
 from daemon.engines.parent import end_with_parent
-from ptychopinn.retrieve import retrieve
+
+if __name__ == "__main__":
+    end_with_parent()  # first: what follows takes seconds
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from ptychopinn.retrieve import retrieve  # noqa: E402
 
 NICE = 10
 
 
 def main(given: str, made: str) -> None:
     """Retrieve; the file given holds amplitude, positions_px, probe and the options of :func:`retrieve`."""
-    end_with_parent()
     os.nice(NICE)
     torch.set_num_threads(1)
     with np.load(given, allow_pickle=False) as file:

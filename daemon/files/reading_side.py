@@ -6,6 +6,7 @@ answer is a pickle whose arrays follow it, after a line of JSON with the sizes o
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
 import os
@@ -14,7 +15,8 @@ import resource
 import select
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,32 @@ def serve(requests: int, answers: int) -> None:
     with os.fdopen(requests, "rb", buffering=0) as asked:
         while select.select([asked], [], [], IDLE_S)[0] and (line := asked.readline()):
             request = json.loads(line)
-            _send(answers, *_answered(request), request)
+            with _ended_with_parent(requests):
+                answer = _answered(request)
+            _send(answers, *answer, request)
+
+
+@contextmanager
+def _ended_with_parent(requests: int) -> Iterator[None]:
+    """End this process as soon as the pipe of requests is closed, also inside C: SIGIO comes, which ends it.
+
+    The signal of the kernel that tells the end of a parent would come with the thread that asked first.
+    """
+    flags = fcntl.fcntl(requests, fcntl.F_GETFL)
+    fcntl.fcntl(requests, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(requests, fcntl.F_SETFL, flags | os.O_ASYNC)
+    try:
+        if any(event & select.POLLHUP for _, event in _poll_now(requests)):
+            raise SystemExit
+        yield
+    finally:
+        fcntl.fcntl(requests, fcntl.F_SETFL, flags)
+
+
+def _poll_now(descriptor: int) -> list[tuple[int, int]]:
+    waiting = select.poll()
+    waiting.register(descriptor, 0)
+    return waiting.poll(0)
 
 
 def _answered(request: dict[str, Any]) -> tuple[str, Any]:
@@ -77,6 +104,7 @@ def _write(descriptor: int, part: memoryview) -> None:
 if __name__ == "__main__":
     answers = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library's words must not come between the answers
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for number in (signal.SIGALRM, signal.SIGIO):
+        signal.signal(number, signal.SIG_DFL)
     access.IS_APART.set(True)
     serve(os.dup(sys.stdin.fileno()), answers)

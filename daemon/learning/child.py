@@ -18,7 +18,6 @@ from typing import Any, cast
 
 import torch
 
-from daemon.engines.parent import end_with_parent
 from ptychopinn.bundle import Bundle, build_network
 from ptychopinn.finetune import FineTuner
 from ptychopinn.finetune_cnn import CnnTuner
@@ -48,7 +47,6 @@ class ChildOptions:
 
 def run(pipe: Connection) -> None:
     """Take the :class:`ChildOptions` from the pipe, then work until it closes."""
-    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -18,7 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.learning.child import LEAST_FRAMES, ChildOptions, run
+from daemon.engines.parent import run_child
+from daemon.learning import child
+from daemon.learning.child import LEAST_FRAMES, ChildOptions
 from daemon.metrics import Metrics
 
 QUEUED_FRAMES = 256
@@ -155,7 +158,9 @@ class Learner:
     def _begin_process(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=run, args=(theirs,), name="finetune", daemon=True)
+        self._process = context.Process(
+            target=run_child, args=(os.getpid(), child.__name__, theirs), name="finetune", daemon=True
+        )
         self._process.start()
         theirs.close()
         self._starts += 1

@@ -119,27 +119,39 @@ def protocol_class(limits: HttpLimits, on_refused: OnRefused) -> type[asyncio.Pr
     """Return uvicorn's protocol with a bound on connections (``limit_concurrency`` would keep further ones open)."""
 
     class BoundedProtocol(H11Protocol):
-        made_s = 0.0
+        quiet_since = 0.0
+        """Since when it is open and has not asked, or has had its answer, monotonic s."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self.made_s = time.monotonic()
+            self.quiet_since = time.monotonic()
             if len(self.connections) > limits.max_connections:
                 on_refused("connections")
                 _least_needed(self, self.connections).abort()
+
+        def on_response_complete(self) -> None:
+            self.quiet_since = time.monotonic()
+            super().on_response_complete()
 
     return BoundedProtocol
 
 
 def _least_needed(newest: Any, connections: Iterable[Any]) -> asyncio.Transport:
-    """Return which connection has to go for the newest: the oldest that has never sent a request, else the newest.
+    """Return which connection has to go for the newest.
 
-    So nobody is kept out by strangers who connect and say nothing.
+    That is the oldest that has never sent a request, else the one that has had its answer for the longest time, else
+    the newest: nobody is kept out by strangers who say nothing, or who asked once and stay.
     """
-    silent = [c for c in connections if c is not newest and isinstance(c, H11Protocol) and c.cycle is None]
-    found: Any = min(silent, key=lambda c: c.made_s, default=newest)
+    others = [c for c in connections if c is not newest and isinstance(c, H11Protocol) and not c.transport.is_closing()]
+    silent = [c for c in others if c.cycle is None]
+    answered = [c for c in others if c.cycle is not None and _has_taken_its_answer(c)]
+    found: Any = min(silent or answered, key=lambda c: c.quiet_since, default=newest)
     transport: asyncio.Transport = found.transport
     return transport
+
+
+def _has_taken_its_answer(connection: Any) -> bool:
+    return bool(connection.cycle.response_complete) and not connection.transport.get_write_buffer_size()
 
 
 @dataclass(slots=True)

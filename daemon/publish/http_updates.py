@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from fastapi import WebSocket, WebSocketDisconnect
+from fastapi.responses import JSONResponse
 
 from daemon.publish.feed import Feed
 from daemon.publish.hub import UpdateHub
 from daemon.publish.wire import Message, encode_ws
 
-TRY_AGAIN_LATER = 1013
+AGAIN_S = 10
 MESSAGE_BYTES = 20_000  # a message costs as much as so many bytes besides its own
 BURST_S = 0.5  # so much may go out at once, then the pace holds
 
@@ -42,10 +43,19 @@ class WebSocketViewers:
 
     async def serve(self, websocket: WebSocket) -> None:
         """Greet, then send what comes, until the viewer or the server goes."""
-        await websocket.accept()
         if self.count >= self._max_viewers:
-            await websocket.close(TRY_AGAIN_LATER, f"{self._max_viewers} viewers are here already; come again later")
+            sentence = f"{self._max_viewers} viewers are here already; come again later, or raise [http] max_viewers"
+            busy = JSONResponse({"detail": sentence}, 503, {"Retry-After": str(AGAIN_S)})
+            await websocket.send_denial_response(busy)
             return
+        self.count += 1  # before anything is waited for
+        try:
+            await websocket.accept()
+            await self._send_until_gone(websocket)
+        finally:
+            self.count -= 1
+
+    async def _send_until_gone(self, websocket: WebSocket) -> None:
         loop = asyncio.get_running_loop()
         awake = asyncio.Event()
 
@@ -54,7 +64,6 @@ class WebSocketViewers:
                 loop.call_soon_threadsafe(awake.set)
 
         feed = Feed(self._hub, wake, self._max_events, self._max_bytes)
-        self.count += 1
         tasks = {
             asyncio.create_task(_send(websocket, feed, awake, self._pace)),
             asyncio.create_task(_until_gone(websocket)),
@@ -62,7 +71,6 @@ class WebSocketViewers:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.count -= 1
             feed.close()
             for task in tasks:
                 task.cancel()

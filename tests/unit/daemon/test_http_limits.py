@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager, suppress
 import httpx
 import numpy as np
 import pytest
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
 
 from daemon.publish.http import HttpServer, create_app
 from daemon.publish.http_limits import HttpLimits
@@ -102,14 +102,24 @@ def test_long_bodies_and_many_headers_are_refused() -> None:
 def test_further_connections_are_closed_and_those_there_go_on() -> None:
     refused = Refused()
     with running(HttpLimits(max_connections=3), refused) as server, ExitStack() as stack:
-        held = [stack.enter_context(dial(server)) for _ in range(3)]
-        for connection in held:
-            ask(connection)
+        viewers = [stack.enter_context(connect(updates_url(server))) for _ in range(3)]
         assert is_ended(stack.enter_context(dial(server)))
         assert refused == ["connections"]
-        held.pop().close()
-        ask(held[0])  # answered after the server has seen that close
+        viewers.pop().close()  # returns once the server has closed its end
         ask(stack.enter_context(dial(server)))
+
+
+def test_who_asked_once_and_stays_keeps_nobody_out() -> None:
+    refused = Refused()
+    with running(HttpLimits(max_connections=3), refused) as server, ExitStack() as stack:
+        held = [stack.enter_context(dial(server)) for _ in range(3)]
+        for connection in [*held, held[0]]:
+            ask(connection)
+        ask(stack.enter_context(dial(server)))
+        assert is_ended(held[1])
+        ask(held[0])
+        ask(held[2])
+    assert refused == ["connections"]
 
 
 def test_strangers_who_connect_and_say_nothing_keep_nobody_out() -> None:
@@ -191,13 +201,22 @@ def test_a_viewer_that_reads_nothing_is_dropped() -> None:
     assert refused == ["stuck"]
 
 
+def connect_when_free(server: HttpServer) -> ClientConnection:
+    """Connect again and again until the server has seen that another viewer is gone."""
+    while True:
+        with suppress(InvalidStatus):
+            return connect(updates_url(server))
+
+
 def test_viewers_beyond_the_bound_are_sent_away() -> None:
     with running(HttpLimits(), Refused(), viewers=2) as server, ExitStack() as viewers:
-        *_, third = [viewers.enter_context(connect(updates_url(server))) for _ in range(3)]
-        with pytest.raises(ConnectionClosed) as caught:
-            third.recv(timeout=PATIENCE_S)
-        assert caught.value.rcvd is not None
-        assert (caught.value.rcvd.code, caught.value.rcvd.reason[:9]) == (1013, "2 viewers")
+        here = [viewers.enter_context(connect(updates_url(server))) for _ in range(2)]
+        with pytest.raises(InvalidStatus) as caught:
+            connect(updates_url(server))
+        assert caught.value.response.status_code == 503
+        assert caught.value.response.body.startswith(b'{"detail":"2 viewers are here already')
+        here.pop().close()
+        viewers.enter_context(connect_when_free(server))
 
 
 def test_a_viewer_that_says_too_much_is_dropped() -> None:
