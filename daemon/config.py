@@ -354,8 +354,10 @@ class Http(Section):
     certificate_file: Path | None = Field(None, description="PEM certificate chain: HTTPS in place of HTTP.")
     key_file: Path | None = Field(None, description="PEM private key; left out where the certificate's file holds it.")
     hosts: list[str] = Field([], description="Further names the page is asked by, for a proxy that knows who asks.")
-    max_connections: Count = Field(256, description="Connections at once; further ones are closed.")
-    max_viewers: Count = Field(64, description="WebSocket viewers at once; further ones are sent away.")
+    max_connections: Count = Field(
+        256, description="Connections at once; for a further one the longest idle is closed, else itself."
+    )
+    max_viewers: Count = Field(64, description="WebSocket viewers at once; further ones are answered 503.")
     viewer_bytes_per_s: Count = Field(
         20_000_000,
         description="What all WebSocket viewers get together; beyond it each sees newer pictures less often.",

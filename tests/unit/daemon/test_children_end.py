@@ -38,8 +38,8 @@ import sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from daemon.files.apart import Limits, read_apart
-from daemon.files import structure
-read_apart(structure.is_hdf5, Path({fifo!r}), Limits(timeout_s=600))
+from daemon.files.positions_file import read_positions
+read_apart(read_positions, Path({fifo!r}), Limits(timeout_s=600))
 """
 
 
@@ -81,4 +81,4 @@ def test_a_reader_that_hangs_in_a_file_goes_with_its_parent(tmp_path: Path) -> N
         parent.wait()
         waiting = select.poll()
         waiting.register(never_read, 0)
-        assert waiting.poll(60_000)  # nobody reads there any more
+        assert waiting.poll(20_000)  # nobody reads there any more
