@@ -142,7 +142,9 @@ def _least_needed(newest: Any, connections: Iterable[Any]) -> asyncio.Transport:
     That is the oldest that has never sent a request, else the one that has had its answer for the longest time, else
     the newest: nobody is kept out by strangers who say nothing, or who asked once and stay.
     """
-    others = [c for c in connections if c is not newest and isinstance(c, H11Protocol) and not c.transport.is_closing()]
+    others: list[Any] = [
+        c for c in connections if c is not newest and isinstance(c, H11Protocol) and not c.transport.is_closing()
+    ]
     silent = [c for c in others if c.cycle is None]
     answered = [c for c in others if c.cycle is not None and _has_taken_its_answer(c)]
     found: Any = min(silent or answered, key=lambda c: c.quiet_since, default=newest)
