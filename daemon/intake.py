@@ -47,6 +47,7 @@ Item = Entry | EncodedFrame | RawFrame
 class IntakeOptions:
     """Bounds; ``read_positions`` reads the messages of a position stream.
 
+    ``resume_positions`` gives its reader the runs that the journal knows and returns the news of what came since;
     ``make_position_files`` makes what reads positions that lie in files and delivers the news.
     """
 
@@ -54,6 +55,7 @@ class IntakeOptions:
     workers: int = 2
     use_frame_positions: bool = True
     read_positions: ReadPositions | None = None
+    resume_positions: Callable[[Sequence[dict[str, Any]]], list[PositionNews]] | None = None
     make_position_files: Callable[[Callable[[PositionNews], None]], PositionFiles] | None = None
 
 
@@ -142,8 +144,19 @@ class Intake:
         if news.is_silent:
             return
         self._incoming.put(news, HEADER_BYTES + POSITION_BYTES * len(news.positions))
+        self._want(news)
+
+    def _want(self, news: PositionNews) -> None:
         if news.wanted and self._position_files is not None:
             self._position_files.want(news.wanted)
+
+    def _resume_positions(self) -> None:
+        """Have the reader of positions go on with the runs of scans that go on."""
+        if self._options.resume_positions is not None:
+            found = self._options.resume_positions(self._ledger.resumed_runs)
+            self._ledger.take(found)
+            for news in found:
+                self._want(news)
 
     def on_refused(self, stream: str, fault: CodecError) -> None:
         """Take word of a message that a receiver could not hand on (any receive thread)."""
@@ -164,6 +177,7 @@ class Intake:
     def _run(self) -> None:
         ledger, is_over = self._ledger, False
         ledger.guard(ledger.replay_all)
+        ledger.guard(self._resume_positions)
         while not is_over:
             items = self._incoming.take(TAKE_FRAMES, TICK_S)
             ledger.beat = time.monotonic()

@@ -95,6 +95,9 @@ class Ledger:
         self._last_message: dict[str, float] = {}
         self._stopped: set[str] = set()
         self._resumed: set[str] = set()
+        self._kept_runs: dict[str, dict[str, Any]] = {}
+        self.resumed_runs: list[dict[str, Any]] = []
+        """Runs of the position source that scans of the journal go on with, as its reader needs them."""
         self.refusals = Refusals(metrics)
         self.lock = threading.RLock()
         self.received = 0
@@ -191,6 +194,7 @@ class Ledger:
             with self._metrics.stage_seconds.labels("join").time(), self.lock:
                 for entry in run:
                     self.guard(self._enter, entry, points)
+                self.guard(self._keep_runs)
             self._flush()
             if points:
                 self._events.on_points(points)
@@ -223,6 +227,16 @@ class Ledger:
                 elif isinstance(entry, CodecError) and entry.scan_id and (scan_id := self._running(entry.scan_id)):
                     self._keeper.refused(scan_id, entry)
         self._flush()
+
+    def _keep_runs(self) -> None:
+        """Write to the journal which runs of the control system the scans belong to, where that has changed."""
+        if self._keeper is None:
+            return
+        for scan_id in self._last_message:
+            runs = self._join.runs_of(scan_id)
+            if runs != self._kept_runs.get(scan_id, {}):
+                self._kept_runs[scan_id] = runs
+                self._keeper.note(scan_id, runs=runs)
 
     def _running(self, wire_id: str) -> str | None:
         """Return the running scan that a frame is for, opening it if it has no start; None if it is over."""
@@ -356,6 +370,7 @@ class Ledger:
                 if ended_by is not None:
                     self._end(scan_id, ended_by)
             points = self._join.poll()
+            self._keep_runs()
         if points:
             self._events.on_points(points)
         with self.lock:
@@ -368,6 +383,7 @@ class Ledger:
 
     def _hand_on(self, scan_id: str) -> None:
         del self._last_message[scan_id]
+        self._kept_runs.pop(scan_id, None)
         self._resumed.discard(scan_id)
         self._events.on_complete(scan_id)
 
@@ -402,6 +418,9 @@ class Ledger:
             if points:
                 self._events.on_points(points)
             self.beat = time.monotonic()
+        with self.lock:
+            resumed = self._join.resume_runs(scan_id, self._kept_runs.get(scan_id, {}))
+        self.resumed_runs += [] if resumed is None else [resumed]
         log.info("scan %s goes on with %d frames of its journal", scan_id, self.verdict(scan_id).received)
 
     def _again(self, stored: StoredStart, record: Record) -> list[ScanPoint]:
@@ -424,6 +443,8 @@ class Ledger:
             if ended_by == "operator":
                 self._stopped.add(stored.scan_id)
             self._join.end_scan(stored.scan_id, exactly=True, ended_by=ended_by)
+        elif record.kind == Kind.NOTE and "runs" in content:
+            self._kept_runs[stored.scan_id] = dict(content["runs"])
         elif record.kind == Kind.NOTE and "prepared" in content:
             known = content["prepared"]
             known = {name: known[name] for name in ("scan_id", "center_px", "center_from", "notes")}

@@ -101,10 +101,10 @@ def make_position_reader(positions: Positions) -> PositionReader | None:
     return (PandaReader(options) if positions.source == "panda" else CaptureReader(options)).parse
 
 
-def make_bluesky_reader(positions: Positions) -> BlueskyReader | None:
+def make_bluesky_reader(positions: Positions, *, may_resume: bool = False) -> BlueskyReader | None:
     """Return what reads Bluesky documents; ``None`` where positions come from elsewhere."""
     options = _source_options(positions)
-    return None if options is None or positions.source != "bluesky" else BlueskyReader(options)
+    return None if options is None or positions.source != "bluesky" else BlueskyReader(options, may_resume=may_resume)
 
 
 def _source_options(positions: Positions) -> SourceOptions | None:

@@ -28,7 +28,6 @@ from daemon.probe_source import probe_from_file, probe_from_optics
 from daemon.publish.http_server import tls_context
 from daemon.receivers import (
     OnRefused,
-    PositionReader,
     make_bluesky_reader,
     make_frames_receiver,
     make_metadata_receiver,
@@ -246,23 +245,17 @@ class Setup:
     def intake_options(self) -> IntakeOptions:
         """Return what the intake needs."""
         config = self._config
-        read_positions, make_position_files = self._position_reader()
+        bluesky = make_bluesky_reader(config.positions, may_resume=True)
+        patience_s = max(config.positions.timeout_s, LEAST_PATIENCE_S)
+        folders = config.positions.resource_folders
         return IntakeOptions(
             queue_bytes=config.limits.queue_bytes,
             workers=config.limits.decode_workers,
             use_frame_positions=config.positions.source == "frame",
-            read_positions=read_positions,
-            make_position_files=make_position_files,
+            read_positions=make_position_reader(config.positions) if bluesky is None else bluesky.parse,
+            resume_positions=None if bluesky is None else bluesky.resume,
+            make_position_files=None if bluesky is None else partial(PositionFiles, bluesky, folders, patience_s),
         )
-
-    def _position_reader(self) -> tuple[PositionReader | None, Callable[..., PositionFiles] | None]:
-        """Return what reads the position stream, and what makes the reader of files that it names."""
-        positions = self._config.positions
-        bluesky = make_bluesky_reader(positions)
-        if bluesky is None:
-            return make_position_reader(positions), None
-        patience_s = max(positions.timeout_s, LEAST_PATIENCE_S)
-        return bluesky.parse, partial(PositionFiles, bluesky, positions.resource_folders, patience_s)
 
     def ledger_options(self) -> LedgerOptions:
         """Return what the ledger needs."""

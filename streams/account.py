@@ -13,6 +13,8 @@ from streams.timing import TimeCheck
 
 __all__ = ["EndedBy", "ScanAccount", "SourceRun", "Verdict", "Waiting"]
 
+_MOST_NAME_CHARS = 256
+
 EndedBy = Literal["end", "all_there", "source", "new_scan", "crowd", "silence", "operator"]
 """What closed a scan: its end message; all frames there, or the end of the position source, and then silence; a newer
 scan; too many open at once; silence alone; an operator."""
@@ -67,7 +69,8 @@ class Waiting(NamedTuple):
 class SourceRun:
     """One run of the source: when it began, the scan that it belongs to, and what it said so far.
 
-    ``was_seen_beginning`` is False where this end listened only later; ``is_named`` where the source names its runs.
+    ``was_seen_beginning`` is False where this end listened only later; ``run_id`` is the run's name where the source names
+    its runs; ``to_keep`` is as in :class:`PositionNews`.
     """
 
     began_at: float
@@ -78,7 +81,8 @@ class SourceRun:
     samples_lost: int = 0
     samples_per_frame: int = 1
     has_ended: bool = False
-    is_named: bool = False
+    run_id: str | None = None
+    to_keep: dict[str, Any] | None = None
     fault: str | None = None
     about: dict[str, Any] | None = None
     timing: TimeCheck = field(default_factory=TimeCheck)
@@ -86,7 +90,7 @@ class SourceRun:
     @property
     def goes_on(self) -> bool:
         """Whether another run that begins lies within this one, which has given positions and not ended."""
-        return self.is_named and not self.has_ended and self.positions > 0
+        return self.run_id is not None and not self.has_ended and self.positions > 0
 
     def take(self, news: PositionNews) -> None:
         """Enter what a message says."""
@@ -99,6 +103,20 @@ class SourceRun:
         self.has_ended = news.ends or (self.has_ended and not news.positions)
         self.fault = news.fault or self.fault
         self.about = news.run or self.about
+        self.to_keep = news.to_keep or self.to_keep
+
+    def as_plain(self) -> dict[str, Any] | None:
+        """Return what has to be known of a named run after a restart, as plain data; ``None`` for other runs."""
+        if self.run_id is None or len(self.run_id) > _MOST_NAME_CHARS:
+            return None
+        return {
+            "run_id": self.run_id,
+            "was_seen_beginning": self.was_seen_beginning,
+            "has_ended": self.has_ended,
+            "samples": self.samples if self.has_ended else 0,
+            "about": self.about,
+            "to_keep": self.to_keep,
+        }
 
 
 class ScanAccount:

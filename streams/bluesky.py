@@ -13,7 +13,7 @@ and :meth:`BlueskyReader.fill` takes them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,10 +40,14 @@ Held = list[tuple[str, dict[str, Any]]]
 
 
 class BlueskyReader:
-    """Reads one stream of documents. Without ``options`` only runs are told, no positions."""
+    """Reads one stream of documents. Without ``options`` only runs are told, no positions.
 
-    def __init__(self, options: SourceOptions | None) -> None:
+    With ``may_resume``, until :meth:`resume` tells what an earlier process knew, the stop of an unknown run waits.
+    """
+
+    def __init__(self, options: SourceOptions | None, *, may_resume: bool = False) -> None:
         self._options = options
+        self._early_stops: list[dict[str, Any]] | None = [] if may_resume else None
         self._lock = threading.Lock()
         self._runs: Bounded[Run] = Bounded(_MAX_RUNS)
         self._streams: Bounded[Stream] = Bounded(_MAX_DESCRIPTORS)
@@ -66,12 +70,41 @@ class BlueskyReader:
             if name == "descriptor":
                 return self._descriptor(document, self._options)
             if name == "stream_resource":
-                return self._resource(document)
+                return self._resource(document, self._options)
             if name == "bulk_events":
                 return self._bulk(document)
             if name in ("event", "event_page", "stream_datum"):
                 return self._hold_or_take(name, document, len(parts[0]))
         return _SILENT
+
+    def resume(self, runs: Iterable[Mapping[str, Any]]) -> list[PositionNews]:
+        """Go on with runs of before a restart; return the news of what came since the start.
+
+        Each has ``run_id``, ``to_keep`` as the news had it, and ``frames``, those of which the position is known already.
+        """
+        with self._lock:
+            try:
+                news = [each for kept in runs for each in self._resume_run(kept)]
+            finally:
+                stops, self._early_stops = self._early_stops or [], None
+            news += [self._stop(document) for document in stops]
+        return [each for each in news if not each.is_silent]
+
+    def _resume_run(self, kept: Mapping[str, Any]) -> list[PositionNews]:
+        if self._options is None or kept["to_keep"] is None:
+            return []
+        run = self._run_of(kept["run_id"])
+        run.resume(kept["to_keep"], kept["frames"])
+        for uid, resource in run.resources.items():
+            self._resources[uid] = resource
+        news = []
+        for uid, stream in run.streams.items():
+            self._streams[uid] = stream
+            try:
+                news.append(self._take_held(uid, stream, self._options))
+            except PositionError as fault:
+                news.append(self._news(run, fault=str(fault)))
+        return news
 
     def fill(self, wanted: FileSamples, values: NDArray[np.float64]) -> PositionNews:
         """Take samples ``(n,)`` that the news said were to be read; return the positions that are whole with them."""
@@ -100,6 +133,10 @@ class BlueskyReader:
         return self._news(run, begins=True, run=run.about)
 
     def _stop(self, document: dict[str, Any]) -> PositionNews:
+        stops = self._early_stops
+        if stops is not None and str(document.get("run_start")) not in self._runs and len(stops) < _MAX_RUNS:
+            stops.append(document)
+            return _SILENT
         run = self._run_of(document.get("run_start"))
         run.has_stopped = True
         held, self._held_events = self._held_events, 0
@@ -125,22 +162,37 @@ class BlueskyReader:
         known = [keys[channel] for channel in options.channels if isinstance(keys.get(channel), dict)]
         external = [key for key in known if "external" in key]
         rows = [_rows(key) for key in known] if len(known) == 2 else [1, 1]
-        self._streams[uid] = Stream(run, name, bool(external), (rows[0], rows[1]))
+        stream = self._streams[uid] = Stream(run, name, bool(external), (rows[0], rows[1]))
         fault = None
         if name == options.event_stream:
             fault = _misfit(options.channels, keys, external)
-        news = [self._news(run, fault=fault)] if fault else []
+        if len(known) == 2:
+            run.use_stream(uid, stream)
+        to_keep = run.to_keep() if run.is_told else None  # else it is told with the first positions
+        news = [self._news(run, fault=fault, to_keep=to_keep)] if fault or to_keep else []
+        return _joined([*news, self._take_held(uid, stream, options)])
+
+    def _take_held(self, uid: str, stream: Stream, options: SourceOptions) -> PositionNews:
+        """Take the events that have waited for their descriptor."""
         held = self._held.pop(uid, [])
         self._held_events = max(0, self._held_events - len(held))
-        return _joined(news + [self._take(kind, each, self._streams[uid], options) for kind, each in held])
+        return _joined([self._take(kind, each, stream, options) for kind, each in held])
 
-    def _resource(self, document: dict[str, Any]) -> PositionNews:
+    def _resource(self, document: dict[str, Any], options: SourceOptions) -> PositionNews:
         """Note a file; why it cannot be read is said when positions are in it."""
         try:
             found: FileDataset | PositionError = read_resource(document)
         except PositionError as fault:
             found = fault
-        self._resources[str(document.get("uid"))] = found
+        uid = str(document.get("uid"))
+        self._resources[uid] = found
+        if not isinstance(found, FileDataset) or found.key not in options.channels:
+            return _SILENT
+        for run in reversed(self._runs.values()):
+            if not run.has_stopped and any(stream.is_external for stream in run.streams.values()):
+                run.use_resource(uid, found)
+                to_keep = run.to_keep() if run.is_told else None
+                return self._news(run, to_keep=to_keep) if to_keep else _SILENT
         return _SILENT
 
     def _bulk(self, document: dict[str, Any]) -> PositionNews:
@@ -168,7 +220,7 @@ class BlueskyReader:
         self._held_bytes += size
         if self._held_bytes <= _MAX_HELD_BYTES:
             self._held.setdefault(uid, []).append((name, document))
-        if self._held_events < _FEW_HELD:
+        if self._held_events < _FEW_HELD or self._early_stops is not None:
             return _SILENT
         return PositionNews(fault=_unheard(self._held_events), samples_per_frame=self._per_frame)
 
@@ -212,6 +264,7 @@ class BlueskyReader:
         if resource.key not in options.channels:
             return _SILENT
         axis = options.channels.index(resource.key)
+        stream.run.use_resource(str(document["stream_resource"]), resource)
         start, stop = _span(document.get("indices"), 0)
         first, _ = _span(document.get("seq_nums"), 1)
         rows = stream.rows[axis]
@@ -231,6 +284,7 @@ class BlueskyReader:
     def _told(self, run: Run, /, **what: Any) -> PositionNews:
         """Return news of a run that has positions, with its beginning where that was not told."""
         run.has_positions = True
+        what["to_keep"] = run.to_keep()
         if run.is_told or run.about is None:
             return self._news(run, **what)
         run.is_told = True

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from streams.border import shown
 from streams.errors import PositionError
 from streams.external import Columns
+from streams.frame import FileDataset
 from streams.samples import Sampler
 
 __all__ = ["Bounded", "Run", "Stream", "listed"]
 
 _LISTED = 12
 _MAX_STREAMS = 64
+_MOST_UID_CHARS = 256
 T = TypeVar("T")
 
 
@@ -36,7 +39,8 @@ class Run:
     """One run: from its start to its stop.
 
     ``is_told`` once the join knows of it; ``has_positions`` once any came; ``has_stopped`` after its stop. ``keys`` are
-    the data keys of each stream by name.
+    the data keys of each stream by name. ``streams`` are those that hold both channels, ``resources`` those that
+    positions come from, by uid; ``has_more_to_keep`` while they are more than what was last told.
     """
 
     uid: str
@@ -48,6 +52,40 @@ class Run:
     keys: dict[str, list[str]] = field(default_factory=dict)
     columns: Columns = field(default_factory=Columns)
     event_size: int | None = None
+    streams: dict[str, Stream] = field(default_factory=dict)
+    resources: dict[str, FileDataset] = field(default_factory=dict)
+    has_more_to_keep: bool = False
+
+    def use_stream(self, uid: str, stream: Stream) -> None:
+        """Note a stream that holds both channels."""
+        if len(uid) <= _MOST_UID_CHARS and len(self.streams) < _MAX_STREAMS:
+            self.streams[uid] = stream
+            self.has_more_to_keep = True
+
+    def use_resource(self, uid: str, resource: FileDataset) -> None:
+        """Note a file that positions come from."""
+        if uid not in self.resources and len(uid) <= _MOST_UID_CHARS and len(self.resources) < _MAX_STREAMS:
+            self.resources[uid] = resource
+            self.has_more_to_keep = True
+
+    def to_keep(self) -> dict[str, Any] | None:
+        """Return what is needed to go on after a restart, as plain data; ``None`` where nothing is new."""
+        if not self.has_more_to_keep:
+            return None
+        self.has_more_to_keep = False
+        return {
+            "streams": [[uid, s.name, s.is_external, list(s.rows)] for uid, s in self.streams.items()],
+            "resources": [[uid, r.key, r.path, r.name] for uid, r in self.resources.items()],
+        }
+
+    def resume(self, kept: Mapping[str, Any], frames: int) -> None:
+        """Go on from what :meth:`to_keep` gave, with the positions of the first ``frames`` frames known."""
+        for uid, name, is_external, (y, x) in kept["streams"]:
+            self.streams[str(uid)] = Stream(self, str(name), bool(is_external), (int(y), int(x)))
+        for uid, key, path, name in kept["resources"]:
+            self.resources[str(uid)] = FileDataset(str(key), str(path), str(name))
+        self.is_told = self.has_positions = True
+        self.sampler.resume(frames)
 
     def size_of_event(self, size: int) -> int:
         """Return the samples of one event, which must stay the same within a run."""

@@ -172,6 +172,8 @@ class PositionNews:
         What the source's run says of itself, plain data; ``None`` where it says nothing.
     run_id
         The run's own name, where the source names its runs and they may lie within one another.
+    to_keep
+        What the reader has to be given to go on with the run after a restart, plain data; ``None`` where nothing is new.
     wanted
         Samples to be read from files before the positions are known.
     is_silent
@@ -187,6 +189,7 @@ class PositionNews:
     fault: str | None = None
     run: dict[str, Any] | None = None
     run_id: str | None = None
+    to_keep: dict[str, Any] | None = None
     wanted: list[FileSamples] = field(default_factory=list)
     is_silent: bool = False
 
@@ -203,6 +206,7 @@ class PositionNews:
             ends=any(each.ends for each in news),
             fault=next((each.fault for each in news if each.fault is not None), None),
             run=next((each.run for each in news if each.run is not None), None),
+            to_keep=next((each.to_keep for each in reversed(news) if each.to_keep is not None), None),
         )
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -231,6 +231,23 @@ class Join:
         if news.is_silent:
             return
         self._announcements.take(news, self._live, self._clock())
+
+    def runs_of(self, scan_id: str) -> dict[str, Any]:
+        """Return what has to be known of a scan's named runs after a restart, for :meth:`resume_runs`."""
+        scan = self._live.get(scan_id)
+        runs = {} if scan is None else {"source": scan.source, "announced": scan.announced}
+        kept = {kind: run.as_plain() for kind, run in runs.items() if run is not None}
+        return {kind: plain for kind, plain in kept.items() if plain is not None}
+
+    def resume_runs(self, scan_id: str, kept: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Give a scan that goes on its runs again; return what the reader of its positions needs, where it needs any."""
+        scan, now = self._live.get(scan_id), self._clock()
+        if (announced := kept.get("announced")) is not None:
+            self._announcements.resume(announced, scan, now)
+        if (source := kept.get("source")) is None:
+            return None
+        self._runs.resume(source, scan_id, scan, now)
+        return {**source, "frames": 0 if scan is None else scan.positions.beyond}
 
     def findings(self, scan_id: str) -> list[str]:
         """Return what was noticed about a scan, one sentence each."""

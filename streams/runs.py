@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import Any
 
 from streams.account import ScanAccount, SourceRun
 from streams.frame import PositionNews
@@ -36,10 +37,22 @@ class _Runs:
         """Note the run of a message as the current one."""
         self.current = run
         if news.run_id is not None:
-            run.is_named = True
+            run.run_id = news.run_id
             self._named[news.run_id] = run
             if len(self._named) > _MOST_NAMED:
                 self._named.popitem(last=False)
+
+    def resume(self, kept: Mapping[str, Any], now: float) -> SourceRun:
+        """Return a run that an earlier process knew, from what :meth:`SourceRun.as_plain` gave."""
+        run_id = str(kept["run_id"])
+        run = self._named.get(run_id)
+        if run is None:
+            run = SourceRun(now, bool(kept["was_seen_beginning"]), run_id=run_id)
+            run.about, run.to_keep = kept["about"], kept["to_keep"]
+            run.has_ended, run.samples = bool(kept["has_ended"]), int(kept["samples"])
+            self._named[run_id] = run
+        self.current = run
+        return run
 
 
 class SourceRuns:
@@ -95,6 +108,14 @@ class SourceRuns:
         elif run.scan_id is not None:
             return
         scan.take_run(run)
+
+    def resume(self, kept: Mapping[str, Any], scan_id: str, scan: ScanAccount | None, now: float) -> None:
+        """Give a scan that goes on after a restart its run again; ``scan`` is ``None`` where it is finished."""
+        run = self._runs.resume(kept, now)
+        run.scan_id = scan_id
+        if scan is not None:
+            run.positions = scan.positions.beyond
+            scan.take_run(run)
 
     def drop_waiting(self) -> None:
         """Forget a run that waited for its scan in vain."""
@@ -153,6 +174,7 @@ class Announcements:
     def __init__(self, most_apart_s: float) -> None:
         self._most_apart_s = most_apart_s
         self._runs = _Runs()
+        self._unknown_ends: OrderedDict[str, PositionNews] = OrderedDict()
 
     def take(self, news: PositionNews, scans: Mapping[str, ScanAccount], now: float) -> None:
         """Enter what a message says."""
@@ -164,6 +186,18 @@ class Announcements:
                     scan.announced = run
         if run is not None:
             self._runs.enter(news, run)
+            run.take(news)
+        elif news.ends and news.run_id is not None:
+            self._unknown_ends[news.run_id] = news
+            if len(self._unknown_ends) > _MOST_NAMED:
+                self._unknown_ends.popitem(last=False)
+
+    def resume(self, kept: Mapping[str, Any], scan: ScanAccount | None, now: float) -> None:
+        """Give a scan that goes on after a restart its run again, which may have ended meanwhile."""
+        run = self._runs.resume(kept, now)
+        if scan is not None:
+            scan.announced = run
+        if (news := self._unknown_ends.pop(str(run.run_id), None)) is not None:
             run.take(news)
 
     def scan_opened(self, scan: ScanAccount) -> None:

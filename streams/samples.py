@@ -73,6 +73,10 @@ class Sampler:
         self._gaps: list[tuple[int, int]] = []
         self._partial: dict[int, _Partial] = {}
 
+    def resume(self, frames: int) -> None:
+        """Go on where the first ``frames`` frames have their samples already."""
+        self.samples = self._options.first_sample + frames * self._options.samples_per_frame if frames else 0
+
     def add(self, first: int, values: NDArray[np.float64], times_s: NDArray[np.float64] | None) -> list[Position]:
         """Take samples ``(n, 2)`` [y, x] in the source's unit, numbered from ``first``; return the frames now whole.
 

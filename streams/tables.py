@@ -79,6 +79,14 @@ class PositionTable:
         y = page[place]
         return None if math.isnan(y) else PositionM(y, page[place + 1])
 
+    @property
+    def beyond(self) -> int:
+        """One more than the highest index that has a position."""
+        number = max(self._pages, default=0)
+        page = self._pages.get(number, _EMPTY_PAGE)
+        known = [place for place in range(_PAGE) if not math.isnan(page[2 * place])]
+        return (number << _PAGE_BITS) + known[-1] + 1 if known else 0
+
     def put(self, index: int, position: PositionM) -> bool:
         """Enter a position; the latest wins, but a bad one never displaces a good one. False if there is no room."""
         page = self._pages.get(index >> _PAGE_BITS)

@@ -407,3 +407,65 @@ def test_what_a_run_says_is_bounded() -> None:
 def test_two_parts() -> None:
     with pytest.raises(PositionError, match="one part"):
         BlueskyReader(OPTIONS).parse([b"a", b"b"])
+
+
+def resumed(earlier: list[PositionNews], frames: int) -> tuple[BlueskyReader, list[dict[str, Any]]]:
+    """Return a reader after a restart, and what it is given of the news of the one before."""
+    kept = [news for news in earlier if news.to_keep is not None][-1]
+    runs = [{"run_id": kept.run_id, "to_keep": json.loads(json.dumps(kept.to_keep)), "frames": frames}]
+    return BlueskyReader(OPTIONS, may_resume=True), runs
+
+
+def tell(source: BlueskyReader, documents: Documents) -> list[PositionNews]:
+    return [source.parse([bluesky(name, document)]) for name, document in documents]
+
+
+BASELINE = descriptor("b-1", "baseline")
+BEFORE_THE_RESTART = [
+    ("start", START),
+    ("descriptor", BASELINE),
+    ("descriptor", descriptor()),
+    *(("event", event(k, float(k), 0.0)) for k in range(1, 4)),
+]
+
+
+def test_a_run_goes_on_after_a_restart() -> None:
+    source, runs = resumed(tell(BlueskyReader(OPTIONS), BEFORE_THE_RESTART), 3)
+    assert source.resume(runs) == []
+    news = tell(source, [("event", event(9, 9.0, 9.0, descriptor="b-1")), ("event", event(5, 5.0, 0.0))])
+    assert news[0].is_silent
+    assert [(p.index, p.position_m.y) for p in news[1].positions] == [(4, pytest.approx(5e-6))]
+    assert (news[1].run_id, news[1].samples, news[1].samples_lost, news[1].begins) == ("u-1", 5, 1, False)
+    assert tell(source, [("stop", {"run_start": "u-1"})])[0].fault is None
+
+
+def test_what_comes_before_the_journal_is_read_is_taken_afterwards_in_its_order() -> None:
+    source, runs = resumed(tell(BlueskyReader(OPTIONS), BEFORE_THE_RESTART), 3)
+    late = [*(("event", event(k, float(k), 0.0)) for k in range(4, 24)), ("stop", {"run_start": "u-1"})]
+    assert all(news.is_silent for news in tell(source, late))
+    events, stop = source.resume(runs)
+    assert [position.index for position in events.positions] == list(range(3, 23))
+    assert (stop.ends, stop.fault) == (True, None)
+
+
+def test_events_of_a_run_that_the_journal_does_not_know_are_of_no_position() -> None:
+    source, _ = resumed(tell(BlueskyReader(OPTIONS), BEFORE_THE_RESTART), 3)
+    tell(source, [("event", event(k, 1.0, 1.0)) for k in range(1, 4)])
+    assert source.resume([]) == []
+    (stop,) = tell(source, [("stop", {"run_start": "u-1"})])
+    assert "3 Bluesky events came whose descriptor was not heard" in str(stop.fault)
+
+
+def test_a_run_with_positions_in_files_goes_on_after_a_restart(tmp_path: Path) -> None:
+    documents = MADE["runs"]["files"]
+    options = SourceOptions(("ssy", "ssx"))
+    half = next(k for k, (name, _) in enumerate(documents) if name == "stream_datum") + 2
+    source = BlueskyReader(options)
+    earlier = [source.parse([bluesky(name, each)]) for name, each in documents[:half]]
+    _, runs = resumed(earlier, 0)
+    again = BlueskyReader(options, may_resume=True)
+    again.resume(runs)
+    again.parse([bluesky("descriptor", BASELINE)])
+    wanted = [each for name, each in documents[half:] for each in again.parse([bluesky(name, each)]).wanted]
+    expected = [each for name, each in documents[half:] for each in source.parse([bluesky(name, each)]).wanted]
+    assert wanted == expected != []

@@ -180,3 +180,62 @@ def test_what_the_control_system_says_of_runs_within_runs(join: Join) -> None:
     assert join.overdue("a", 50) is None
     join.announce(PositionNews(ends=True, run_id="outer"))
     assert join.overdue("a", 50) == "source"
+
+
+def gone_on(before: Join, clock: Clock, *scans: str) -> Join:
+    """Return the join of a later process that the scans' journals were played into."""
+    after = Join(position_timeout_s=10, max_wait_s=100, clock=clock)
+    for name in scans:
+        after.start_scan(ScanStart(name))
+        after.add_frame(frame(0, scan_id=name))
+        table = before._live[name].positions
+        known = [Position(name, k, where) for k in range(table.beyond) if (where := table.get(k)) is not None]
+        after.add_positions(known)
+        after.resume_runs(name, before.runs_of(name))
+    return after
+
+
+def test_named_runs_keep_their_scans_over_a_restart(join: Join, clock: Clock) -> None:
+    for name in ("a", "b"):
+        clock.now += 5
+        join.add_news(news(0, 0, begins=True, run=f"run-{name}"))
+        start(join, name, 4)
+        join.add_news(news(0, 2, run=f"run-{name}"))
+    after = gone_on(join, clock, "a", "b")
+    for name in ("a", "b"):
+        for index in range(2, 4):
+            after.add_frame(frame(index, scan_id=name))
+    assert points(after.add_news(news(2, 4, 7.0, run="run-a"))) == [("a", 2, 7.0), ("a", 3, 7.0)]
+    assert points(after.add_news(news(2, 4, 8.0, run="run-b"))) == [("b", 2, 8.0), ("b", 3, 8.0)]
+
+
+def test_a_run_that_begins_after_a_restart_gives_nothing_to_the_scan_before(join: Join, clock: Clock) -> None:
+    join.add_news(news(0, 0, begins=True, run="r"))
+    start(join, "a", 4)
+    join.add_news(news(0, 4, run="r"))
+    after = gone_on(join, clock, "a")
+    after.add_frame(frame(3, scan_id="a"))
+    clock.now += 1
+    after.add_frame(frame(9, scan_id="a"))
+    assert points(after.add_news(news(9, 10, begins=True, run="other"))) == []
+
+
+def test_what_was_announced_holds_after_a_restart_though_it_ended_meanwhile(join: Join, clock: Clock) -> None:
+    join.announce(PositionNews(begins=True, run={"uid": "r"}, run_id="r"))
+    join.start_scan(ScanStart("a", 2))
+    kept = join.runs_of("a")
+    after = Join(position_timeout_s=10, max_wait_s=100, clock=clock)
+    after.announce(PositionNews(ends=True, run_id="r"))
+    after.start_scan(ScanStart("a", 2))
+    after.add_frame(frame(0))
+    assert after.overdue("a", 20.0) is None
+    assert after.resume_runs("a", kept) is None
+    assert after.about("a") == {"uid": "r"}
+    assert after.overdue("a", 20.0) == "source"
+    assert after.runs_of("a")["announced"]["has_ended"]
+
+
+def test_a_source_without_names_has_nothing_to_keep(join: Join) -> None:
+    join.add_news(news(0, 1, begins=True))
+    start(join, "a", 2)
+    assert join.runs_of("a") == {}
