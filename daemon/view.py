@@ -109,6 +109,7 @@ class View:
             "is_behind": on_disk > 0 or age_s > BEHIND_S,
             "journal": self._journal_status(),
             "waiting_for_positions": self._join.waiting_frames,
+            "positions_ignored": self._join.positions_ignored,
             "waiting_for_center": self._intake.held_frames,
             "center_px": None if record is None else record.center_px,
             "center_from": None if record is None else record.center_from,

@@ -104,8 +104,8 @@ class Join:
         self._flood = FloodGate(max_new_scans, clock())
         self._newest_opened_at = -math.inf
         self._count_waiting = 0
+        self._ignored = 0
         self.pending_bytes = 0
-        self.positions_ignored = 0
 
     @property
     def open_scans(self) -> list[str]:
@@ -116,6 +116,11 @@ class Join:
     def waiting_frames(self) -> int:
         """Frames that wait for their position."""
         return sum(len(scan.waiting) for scan in self._live.values())
+
+    @property
+    def positions_ignored(self) -> int:
+        """Positions that no frame can use: of finished scans, of scans that never opened, or beyond what is kept."""
+        return self._ignored + self._early.ignored
 
     @property
     def source_scan(self) -> str | None:
@@ -285,10 +290,15 @@ class Join:
         return points
 
     def refuse_position_message(self, words: str) -> None:
-        """Enter a message of the position source as refused: it may have been for any scan that is open."""
-        for scan in self._live.values():
-            if scan.ended_at is None:
-                scan.refuse_position_message(words)
+        """Enter a message of the position source as refused: it may have been for any scan that takes positions.
+
+        Where there is none, it is for the next to open, if that comes while positions would wait for it.
+        """
+        scans = [scan for scan in self._live.values() if scan.ended_at is None or scan.waiting]
+        for scan in scans:
+            scan.refuse_position_message(words)
+        if not scans:
+            self._early.refuse(words, self._clock())
 
     def refuse(self, scan_id: str, index: int | None, reason: str, received: bool = False, words: str = "") -> None:
         """Enter a message as refused; ``words`` say why.
@@ -420,6 +430,8 @@ class Join:
         scan = self._live[scan_id] = ScanAccount(
             scan_id, start.expected_frames, self._early_positions(wire_id), self._clock()
         )
+        for words in self._early.take_refused(scan.opened_at):
+            scan.refuse_position_message(words)
         self._runs.scan_opened(scan, self._live)
         self._announcements.scan_opened(scan)
         is_open = [name for name in self.open_scans if not self._live[name].refuses_all]
@@ -514,13 +526,13 @@ class Join:
     def _place(self, scan: ScanAccount | None, position: Position) -> list[ScanPoint]:
         """Enter a position of a scan; return the scan point of the frame that waited for it."""
         if scan is None or scan.scan_id not in self._live:
-            self.positions_ignored += 1
+            self._ignored += 1
             return []
         known = scan.positions.get(position.index)
         if known is not None and known.is_place and position.position_m.is_place and known != position.position_m:
             scan.position_conflicts += 1
         if not scan.positions.put(position.index, position.position_m):
-            self.positions_ignored += 1
+            self._ignored += 1
             scan.positions_beyond += 1
             return []
         return self._pair_waiting(scan, position.index)
@@ -538,8 +550,7 @@ class Join:
         return None if last.has_newer_positions else last
 
     def _keep_early(self, position: Position) -> None:
-        if not self._early.keep(position, self._clock()):
-            self.positions_ignored += 1
+        self._early.keep(position, self._clock())
 
     def _drop_stale_positions(self, now: float) -> None:
         if self._early.drop_stale(now):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from daemon.client import Viewer
 from daemon.config import load_config
 from daemon.receivers import make_frames_receiver
 from streams.frame import ScanStart
+from streams.positions import encode_positions
 from streams.transport import Sender
 from tests.support.daemon_tools import PATIENCE_S, adds_up, follow, running_daemon, write_config
 from tests.support.merlin_tools import DataPort, header, image, message
@@ -107,3 +109,30 @@ def test_position_messages_that_are_refused(tmp_path: Path) -> None:
         note.startswith("1 position messages were refused; the first: PandA message is not") for note in ended["notes"]
     )
     assert ended["verdict"]["without_position"] == 1
+
+
+def test_position_messages_that_no_scan_can_use(tmp_path: Path) -> None:
+    """One that is refused before the scan is said with it; one for a finished scan is counted."""
+    settings = ('positions.source="native"', 'positions.endpoint="@tcp://127.0.0.1:0"', "positions.timeout_s=60")
+    with running_daemon(tmp_path, *settings) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        streams = daemon.addresses()["streams"]
+        with Sender(">" + streams["frames"]) as frames, Sender(">" + streams["positions"]) as positions:
+            codec, counts = daemon._setup.make_codec(), patterns(1, 128)[0]
+            positions.send([b"not positions"])
+            wait_for_status(viewer, lambda status: status["streams"][1]["refused"] == {"position_message": 1})
+            frames.send(codec.encode_start(ScanStart("1", 1), counts.shape, counts.dtype))
+            frames.send(codec.encode_frame("1", 0, counts))
+            frames.send(codec.encode_end("1"))
+            positions.send(encode_positions([[0.0, 0.0]], scan_id="1"))
+            ended, _ = follow(viewer)
+            assert daemon.view.status()["positions_ignored"] == 0
+            positions.send(encode_positions([[0.0, 0.0], [1e-6, 0.0]], scan_id="1"))
+            wait_for_status(viewer, lambda status: status["positions_ignored"] == 2)
+    assert [note for note in ended["notes"] if "position" in note] == [
+        "1 position messages were refused; the first: a position message is 'positions' and a header, not 1 other parts"
+    ]
+    assert ended["verdict"]["stitched"] == 1
+
+
+def wait_for_status(viewer: Viewer, condition: Callable[[dict[str, Any]], bool]) -> None:
+    next(header for topic, header, _ in viewer.events() if topic == "status" and condition(header))

@@ -116,6 +116,25 @@ def test_refused_messages_of_the_position_source(join: Join) -> None:
     assert said(join) == "2 position messages were refused; the first: it is not JSON"
 
 
+def test_messages_refused_before_the_scan_are_said_once_with_the_next(join: Join, clock: Clock) -> None:
+    join.refuse_position_message("long ago")
+    clock.now += 11
+    for words in ("not JSON", "something else"):
+        join.refuse_position_message(words)
+    join.start_scan(ScanStart("a"))
+    assert said(join) == "2 position messages were refused; the first: not JSON"
+    join.start_scan(ScanStart("b"))
+    assert join.findings("b") == []
+
+
+def test_messages_refused_while_frames_of_an_ended_scan_wait_are_said_with_it(join: Join) -> None:
+    join.start_scan(ScanStart("a"))
+    join.add_frame(frame(0))
+    join.end_scan("a")
+    join.refuse_position_message("not JSON")
+    assert "1 position messages were refused; the first: not JSON" in said(join)
+
+
 def test_all_frames_there_and_no_end(join: Join, clock: Clock) -> None:
     run(join, 4, 4, samples=4)
     assert join.overdue("a", 1.0) is None
