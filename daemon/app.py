@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from daemon.active_model import Models
 from daemon.backlog import Store
 from daemon.config import Config
 from daemon.diagnosis.diagnoses import Diagnoses
@@ -40,7 +41,7 @@ from daemon.status import verdict_sentence
 from daemon.takeover import FolderLocks, close_recorded
 from daemon.version import VERSION
 from daemon.view import View
-from daemon.work import Models, ScanResult, product_rfactor
+from daemon.work import ScanResult, product_rfactor
 from ptychopinn.correction import Correction
 from ptychopinn.plausibility import SUMMARY_BEGINNINGS, as_plain, summary
 from streams.join import Verdict
@@ -110,7 +111,7 @@ class Daemon:
             on_left=self._scan_left,
         )
         store = None if self._journal is None else Store(self._journal.has, self._read_back)
-        self._engine = Engine(setup.probe, setup.models, setup.engine_options(), self.metrics, events, store)
+        self._engine = Engine(setup.first_model, setup.engine_options(), self.metrics, events, store)
         self._generations = Generations(setup, config, self.metrics, self._engine)
         count_misfit = self.metrics.misfits.inc
         self._examiner = Diagnoses(setup, config, self.book, self._engine, self._generations, count_misfit).examiner
@@ -289,7 +290,6 @@ class Daemon:
                 state=state,
                 ended=ended,
                 **_figures(result),
-                model_generation=self._engine.generation,
                 product=None if path is None else str(path),
                 verdict=body,
                 notes=notes,
@@ -359,7 +359,7 @@ class Daemon:
     def _read_back(self, scan_id: str, index: int) -> NDArray[Any] | None:
         """Return the counts ``(N, N)`` of a frame in the journal; None where it has none that fit the probe."""
         counts = None if self._journal is None else self._journal.read(scan_id, index)
-        side = self._setup.probe.shape[-1]
+        side = self._engine.active.probe.shape[-1]
         if counts is None or counts.shape == (side, side):
             return counts
         found = " x ".join(map(str, counts.shape))
@@ -384,7 +384,6 @@ class Daemon:
             verdict=verdict or self._verdict(result.scan_id).as_dict(),
             started=started,
             ended=ended,
-            generation=self._engine.generation,
         )
 
     def _verdict(self, scan_id: str) -> Verdict:
@@ -412,12 +411,13 @@ class Daemon:
 
 
 def _figures(result: ScanResult) -> dict[str, Any]:
-    """Return what a scan's record says of how good its picture is."""
+    """Return what a scan's record says of its picture: how good it is, and which generation of the model made it."""
     return {
         "rfactor": product_rfactor(result.rfactors),
         "rfactor_network": result.rfactors.get("network"),
         "expected_correlation": None if result.certainty is None else result.certainty.expected_correlation,
         "doubts": tuple(as_plain(result.doubts)),
+        "model_generation": result.model.generation,
     }
 
 

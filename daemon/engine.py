@@ -14,8 +14,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 
@@ -24,15 +25,17 @@ import torch
 from numpy.typing import NDArray
 from tensordict import TensorDict
 
+from daemon.active_model import ActiveModel, Swap
 from daemon.backlog import BEHIND_S, Backlog, Finish, Lost, Store
 from daemon.errors import DaemonError
 from daemon.events import EngineEvents, Examiner, Pupil
 from daemon.metrics import Metrics
 from daemon.publishing import Publishing
 from daemon.stage_faults import MOST_FAULTS, StageFaults
-from daemon.work import Again, EngineOptions, Models, ScanResult, ScanWork, product_rfactor
+from daemon.work import Again, EngineOptions, ScanResult, ScanWork, product_rfactor
 from ptychopinn.correction import Correction
 from ptychopinn.device import memory_bytes, release_memory, to_device, to_host
+from ptychopinn.errors import ReconstructionError
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.groups import GroupBuilder, GroupFrame
 from ptychopinn.model import Model
@@ -43,6 +46,8 @@ REPAINT_FRAMES, REPAINT_LAST_FRAMES = 1, 8
 LEAST_VISITS, ENOUGH_VISITS = 2, 16
 IMPROVED_VISITS, IMPROVED_PERIOD_S = 40, 2.0
 WARM_UP_ROUNDS = 3
+SWAP_POLL_S = 0.5
+"""Who asks for another model looks so often whether the engine has ended meanwhile."""
 SHARP_SHARE = 0.6
 AGAIN_FINISH_S = 15.0
 MOST_FINISH_S = 180.0
@@ -51,37 +56,26 @@ MOST_FINISH_S = 180.0
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Wanted:
-    """What is taken between two batches: models, and perhaps another probe and a further correction."""
-
-    models: Models
-    probe: torch.Tensor | None = None
-    change: Correction = Correction()
-
-
 class Engine:
-    """Runs the chain from joined points to published layers, for one probe ``(modes, N, N)``."""
+    """Runs the chain from joined points to published layers. It owns the model in use."""
 
     def __init__(
         self,
-        probe: torch.Tensor,
-        models: Models,
+        model: ActiveModel,
         options: EngineOptions,
         metrics: Metrics,
         events: EngineEvents,
         store: Store | None = None,
     ) -> None:
-        self._probe = probe
         self._options = options
         self._metrics = metrics
         self._events = events
         self._publishing = Publishing(options, metrics, events)
         self._faults = StageFaults(self._count_fault)
-        self._models = models
+        self._active = model
         self._sharp_frame_s = float("inf")
         self._credit_s, self._credited_at = 0.0, time.monotonic()
-        self._wanted: list[_Wanted] = []
+        self._swaps: deque[Swap] = deque()
         self._store = store
         self._queue = Backlog(options.queue_bytes, store)
         self._batch_frames = options.batch_frames
@@ -91,27 +85,44 @@ class Engine:
         self._improve_by = self._next_improved = 0.0
         self._improved_from: float | None = None
         self._stop = threading.Event()
+        self._has_ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.warm = threading.Event()
         self.beat = time.monotonic()
         self.failure: str | None = None
         self.last_pattern: tuple[str, int, NDArray[np.float32]] | None = None
-        self.generation = 0  # counts the swaps of the model
         self.examiner: Examiner | None = None
         self.correction = Correction()  # of patterns and positions, in this scan and in later ones
 
-    def use(self, models: Models) -> None:
-        """Take other models, between two batches; frames in work keep what they were shown with."""
-        self._wanted.append(_Wanted(models))
-        self._queue.wake()
+    @property
+    def active(self) -> ActiveModel:
+        """The model in use."""
+        return self._active
 
-    def use_probe(self, probe: torch.Tensor, models: Models, change: Correction = Correction()) -> None:
-        """Take another probe ``(modes, N, N)`` and its models, and correct frames further, between two batches.
+    def begin_with(self, model: ActiveModel) -> None:
+        """Take another model before :meth:`start`."""
+        self._active = replace(model, generation=self._active.generation + 1)
+        self._metrics.model_generation.set(self._active.generation)
 
-        Open scans are laid anew in spare time, the newest frames first.
+    def use(self, model: ActiveModel, change: Correction = Correction()) -> ActiveModel:
+        """Take another model between two batches, and correct frames further; return it as it is in use.
+
+        Waits for the engine. Frames keep the patches that they were shown with. Where the probe is another, open scans are
+        laid anew in spare time, the newest frames first.
+
+        Raises
+        ------
+        ReconstructionError
+            If the model cannot be run, or the engine has ended: the one before it stays in use.
         """
-        self._wanted.append(_Wanted(models, probe, change))
+        swap = Swap(model, change)
+        self._swaps.append(swap)
         self._queue.wake()
+        while not swap.done.wait(SWAP_POLL_S) and not self._has_ended.is_set():
+            pass
+        if swap.active is None:
+            raise ReconstructionError(f"the model {model.name} is not used: {swap.fault or 'the daemon stops'}")
+        return swap.active
 
     def pixel_size_m(self, scan_id: str) -> float | None:
         """Return the object pixel of a scan as it is corrected."""
@@ -182,8 +193,15 @@ class Engine:
         self._queue.close()
         if self._thread.is_alive():
             self._thread.join()
+        self._has_ended.set()
 
     def _run(self) -> None:
+        try:
+            self._run_until_stopped()
+        finally:
+            self._has_ended.set()
+
+    def _run_until_stopped(self) -> None:
         try:
             self._warm_up()
         except Exception as fault:
@@ -224,8 +242,8 @@ class Engine:
     def _turn(self) -> None:
         """Take what is there, or use the spare time; publish when it is time."""
         self.beat = time.monotonic()
-        if self._wanted:
-            self._swap(self._wanted.pop(0))
+        if self._swaps:
+            self._take_swap(self._swaps[0])
         wait_s = min(self._options.batch_timeout_s, self._publishing.wait_s)
         has_spare_work = any(work.has_spare_work for work in self._work.values())
         is_closing = any(work.is_settling for work in self._work.values())
@@ -242,52 +260,66 @@ class Engine:
                 self._improving = None
         elif has_spare_work:
             self._use_spare_time()
-        if self._publishing.publish_due(self._work.values(), self.generation, self._attempt):
-            self._metrics.device_memory.set(memory_bytes(self._probe.device))
+        if self._publishing.publish_due(self._work.values(), self._attempt):
+            self._metrics.device_memory.set(memory_bytes(self._active.probe.device))
         self._close_finished()
 
     def _warm_up(self) -> None:
         """Run every operation once on a blank scan, so that the first real frame finds all of it loaded."""
-        work, frames = ScanWork("", self._probe, self._options), self._blank_frames()
+        model = self._active
+        work, frames = ScanWork("", model, self._options, looks_again=False), self._blank_frames(model)
         for group in work.group(frames):
-            work.lay(group, self._models.quick.predict(group)[:, 0])
-        self._time_sharp(self._models)
-        work.keep(frames[0], to_device(np.asarray(frames[0].amplitude), self._probe.device), looks=1)
+            work.lay(group, model.models.quick.predict(group)[:, 0])
+        self._sharp_frame_s = self._time_sharp(model)
+        work.keep(frames[0], to_device(np.asarray(frames[0].amplitude), model.probe.device), looks=1)
         if work.refiner is not None:
             work.refiner.step()
         work.settle()
         work.result()
 
-    def _blank_frames(self) -> list[GroupFrame]:
+    def _blank_frames(self, model: ActiveModel) -> list[GroupFrame]:
         """Return as many blank frames as a batch has, and enough for a group."""
-        blank = np.ones(self._probe.shape[-2:], dtype=np.float32)
+        blank = np.ones(model.probe.shape[-2:], dtype=np.float32)
         frames = max(self._options.batch_frames, self._options.gridsize**2)
         return [GroupFrame(i, blank, (0.0, 0.0)) for i in range(frames)]
 
-    def _time_sharp(self, models: Models) -> None:
-        """Measure how long the sharp model, if there is one, takes for a frame."""
-        if models.sharp is not None:
-            groups = GroupBuilder(self._options.gridsize, self._probe.shape[-1] / 2, self._probe.device)
-            self._sharp_frame_s = self._measure(models.sharp, groups.add(self._blank_frames())[-1][:1])
+    def _time_sharp(self, model: ActiveModel) -> float:
+        """Return how long the sharp model takes for a frame, s; infinite where there is none."""
+        if model.models.sharp is None:
+            return float("inf")
+        groups = GroupBuilder(self._options.gridsize, model.probe.shape[-1] / 2, model.probe.device)
+        return self._measure(model.models.sharp, groups.add(self._blank_frames(model))[-1][:1])
 
-    def _swap(self, wanted: _Wanted) -> None:
-        models, probe = wanted.models, wanted.probe
-        if probe is not None:
-            self._probe, self.correction = probe, wanted.change.after(self.correction)
-        self._time_sharp(models)
-        self._models = models
-        self.generation += 1
-        self._metrics.model_generation.set(self.generation)
-        if probe is not None:
-            self._work = {name: self._begin_again(work, wanted.change) for name, work in self._work.items()}
-            return
-        for work in [*self._work.values(), *([self._improving] if self._improving else [])]:
-            if work.repaint is not None:
-                work.repaint.most_looks = models.most_looks(self._options.gridsize)
-                work.repaint.begin_again()
+    def _take_swap(self, swap: Swap) -> None:
+        """Take the model that is asked for; where that fails, all stays as it is, and who asked is told."""
+        try:
+            self._swap(swap)
+            swap.active = self._active
+        except Exception as fault:
+            swap.fault = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+            log.exception("the model %s cannot be used", swap.model.name)
+            self._count_fault(f"the model {swap.model.name} cannot be used: {swap.fault}")
+        finally:
+            self._swaps.popleft()
+            swap.done.set()
 
-    def _begin_again(self, old: ScanWork, change: Correction) -> ScanWork:
-        """Return the work of a scan for the new probe; its frames are to be laid again."""
+    def _swap(self, swap: Swap) -> None:
+        model, correction = replace(swap.model, generation=self._active.generation + 1), self.correction
+        sharp_frame_s, works = self._time_sharp(model), self._work
+        has_other_probe = model.probe is not self._active.probe
+        if has_other_probe:
+            correction = swap.change.after(correction)
+            works = {name: self._begin_again(work, model, swap.change, correction) for name, work in works.items()}
+        self._active, self.correction, self._sharp_frame_s, self._work = model, correction, sharp_frame_s, works
+        self._metrics.model_generation.set(model.generation)
+        if has_other_probe:
+            return  # a closed scan that gets better goes on with the probe and the model that it began with
+        for work in [*works.values(), *([self._improving] if self._improving else [])]:
+            if work.model.probe is model.probe:
+                work.use(model)
+
+    def _begin_again(self, old: ScanWork, model: ActiveModel, change: Correction, correction: Correction) -> ScanWork:
+        """Return the work of a scan for another probe; its frames are to be laid again."""
 
         def correct(frame: Again) -> Again:
             y, x = change.positions(np.array([frame.position_px]))[0].tolist()
@@ -296,7 +328,7 @@ class Engine:
                 pattern = to_device(change.patterns(np.asarray(to_host(pattern))), pattern.device)
             return Again(frame.index, (y, x), pattern)
 
-        work = self._new_work(old.scan_id)
+        work = self._new_work(old.scan_id, model, correction)
         work.begin_again(old, correct)
         if work.finish_by is not None:
             work.finish_by = time.monotonic() + max(AGAIN_FINISH_S, self._options.refine_finish_s)
@@ -312,9 +344,9 @@ class Engine:
             return
         try:
             for group in work.group(frames):
-                self._lay(work, self._models.quick, group)
+                self._lay(work, work.model.models.quick, group)
             refused, work.refused = work.refused, {}
-            tensor = to_device(np.stack([frame.amplitude for frame in frames]), self._probe.device)
+            tensor = to_device(np.stack([frame.amplitude for frame in frames]), self._active.probe.device)
             for frame, amplitude in zip(frames, tensor, strict=True):
                 if frame.index not in refused:
                     work.keep(frame, amplitude, looks=0)
@@ -329,9 +361,6 @@ class Engine:
         if counts is None:
             return None
         return GroupFrame(again.index, self.correction.patterns(to_amplitude(counts)), again.position_px)
-
-    def _look_again(self, group: TensorDict, start: torch.Tensor | None, support: torch.Tensor | None) -> torch.Tensor:
-        return self._models.look_again(group, start, support)
 
     @staticmethod
     def _measure(model: Model, group: TensorDict) -> float:
@@ -372,19 +401,17 @@ class Engine:
             if self._queue.age_s > BEHIND_S:
                 for work in self._work.values():
                     work.give_way()
-            self._work[scan_id] = self._new_work(scan_id)
+            self._work[scan_id] = self._new_work(scan_id, self._active, self.correction)
         return self._work[scan_id]
 
-    def _new_work(self, scan_id: str) -> ScanWork:
-        look_again = self._look_again if self._models.is_learned else None
-        most_looks = self._models.most_looks(self._options.gridsize)
-        work = ScanWork(scan_id, self._probe, self._options, look_again, most_looks)
-        work.pixel_ratio = 1 / self.correction.position_scale
+    def _new_work(self, scan_id: str, model: ActiveModel, correction: Correction) -> ScanWork:
+        work = ScanWork(scan_id, model, self._options, looks_again=model.models.is_learned)
+        work.pixel_ratio = 1 / correction.position_scale
         return work
 
     def _have_examined(self, work: ScanWork) -> None:
         examiner = self.examiner
-        if examiner is None or work.again or self._wanted or not work.is_examined:
+        if examiner is None or work.again or self._swaps or not work.is_examined:
             return
 
         def examine() -> None:
@@ -406,8 +433,9 @@ class Engine:
             with self._metrics.stage_seconds.labels("group").time():
                 frames = _frames(points, pixel_size_m, self.correction)
                 groups = work.group(frames)
-            sharp = self._models.sharp
-            model = sharp if sharp is not None and self._can_afford(len(points)) else self._models.quick
+            models = work.model.models
+            sharp = models.sharp
+            model = sharp if sharp is not None and self._can_afford(len(points)) else models.quick
             for group in groups:
                 self._lay(work, model, group)
             self._enter(work, points, frames, looks=int(model is sharp), done=done)
@@ -424,9 +452,9 @@ class Engine:
         try:
             with stage.labels("predict").time():
                 patches = model.predict(group)[:, 0]
-            self._credit_s -= time.monotonic() - begun if model is self._models.sharp else 0.0
+            self._credit_s -= time.monotonic() - begun if model is work.model.models.sharp else 0.0
             with stage.labels("stitch").time():
-                work.lay(group, patches, is_quick=model is self._models.quick)
+                work.lay(group, patches, is_quick=model is work.model.models.quick)
             return
         except torch.OutOfMemoryError as fault:
             self._lower_batches(len(group), fault)
@@ -443,7 +471,7 @@ class Engine:
 
     def _lower_batches(self, frames: int, fault: Exception) -> None:
         """Take half as many frames at once from now on: the device has too little memory for so many."""
-        release_memory(self._probe.device)
+        release_memory(self._active.probe.device)
         self._batch_frames = max(1, min(self._batch_frames, frames // 2))
         log.warning("the device has run out of memory with %d frames: %s", frames, str(fault).splitlines()[0])
         self.failure = f"the device ran out of memory; batches have at most {self._batch_frames} frames now"
@@ -462,7 +490,7 @@ class Engine:
         for index, reason in refused.items():
             done.add(index)
             self._events.on_refused(work.scan_id, index, reason)
-        tensor = to_device(np.stack([frame.amplitude for frame in frames]), self._probe.device)
+        tensor = to_device(np.stack([frame.amplitude for frame in frames]), self._active.probe.device)
         stitched = []
         for number, (point, frame) in enumerate(zip(points, frames, strict=True)):
             if point.index not in refused:
@@ -516,7 +544,7 @@ class Engine:
             self._metrics.refine_updates.inc(count)
 
     def _close_finished(self) -> None:
-        if self._wanted and not self._stop.is_set():
+        if self._swaps and not self._stop.is_set():
             return  # another probe may be among it
         due = [w for w in self._work.values() if w.finish_by is not None]
         for work in due:
@@ -554,7 +582,7 @@ class Engine:
             self._improve_by = time.monotonic() + self._options.refine_improve_s
 
     def _publish_last(self, work: ScanWork) -> None:
-        self._publishing.publish(work, self.generation, is_complete=True)
+        self._publishing.publish(work, is_complete=True)
 
     def _finish(self, work: ScanWork) -> None:
         """Hand on what a scan gave: without the refined layer, or without any picture, where the result cannot be made."""
@@ -576,12 +604,12 @@ class Engine:
         if now < self._improve_by and not work.is_settling and _can_improve(work):
             self._work_on(work)
             if now >= self._next_improved:
-                self._publishing.publish(work, self.generation, is_complete=True)
+                self._publishing.publish(work, is_complete=True)
                 self._next_improved = now + IMPROVED_PERIOD_S
         elif work.settle_some():
             self._improving = None
             if _is_lower(product_rfactor(work.rfactors), self._improved_from):
-                self._publishing.publish(work, self.generation, is_complete=True)
+                self._publishing.publish(work, is_complete=True)
                 self._events.on_improved(work.result())
 
 

@@ -44,29 +44,29 @@ class Publishing:
         """Time until the next publication, not below 0."""
         return max(0.0, self._next - time.monotonic())
 
-    def publish_due(self, works: Collection[ScanWork], generation: int, attempt: Attempt) -> bool:
+    def publish_due(self, works: Collection[ScanWork], attempt: Attempt) -> bool:
         """Publish every open scan, and write checkpoints, if it is time; whether it was."""
         begun = time.monotonic()
         if begun < self._next:
             return False
         for work in works:
-            publish = partial(self.publish, work, generation, is_complete=False)
+            publish = partial(self.publish, work, is_complete=False)
             attempt(work, "publishing", publish, work.drop_refined)
         self._checkpoint_due(works, attempt)
         now = time.monotonic()
         self._next = max(begun + self._options.publish_period_s, now + (now - begun) / PUBLISH_SHARE)
         return True
 
-    def publish(self, work: ScanWork, generation: int, *, is_complete: bool) -> None:
+    def publish(self, work: ScanWork, *, is_complete: bool) -> None:
         """Publish what has changed in a scan's layers; ``is_complete`` where nothing more is to come."""
         with self._metrics.stage_seconds.labels("publish").time():
-            self._emit(work, "network", generation, is_complete)
+            self._emit(work, "network", is_complete)
             self._note_latency(work)
             if work.refiner is not None and (is_complete or time.monotonic() >= work.next_refined):
                 if not is_complete:
                     work.refiner.admit_all()
                     work.estimate_rfactors()
-                size_bytes = self._emit(work, "refined", generation, is_complete)
+                size_bytes = self._emit(work, "refined", is_complete)
                 if self.pupil is not None:
                     for index, patch in work.refiner.settled(LABELS, LABEL_VISITS):
                         self.pupil.label(work.scan_id, index, np.asarray(to_host(patch)))
@@ -89,11 +89,10 @@ class Publishing:
         now = time.monotonic()
         self._next_checkpoint = now + max(self._options.checkpoint_s, (now - begun) / CHECKPOINT_SHARE)
 
-    def _emit(self, work: ScanWork, layer: LayerName, generation: int, is_complete: bool) -> int:
+    def _emit(self, work: ScanWork, layer: LayerName, is_complete: bool) -> int:
         update = work.update(
             layer,
             frames_received=self._events.frames_received(work.scan_id),
-            generation=generation,
             time_ns=time.time_ns(),
             is_complete=is_complete,
         )

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from daemon.active_model import ActiveModel, Models
 from daemon.config import Config
 from daemon.errors import ConfigError
 from daemon.files import LiveGroup, Product
@@ -36,12 +37,12 @@ from daemon.receivers import (
 )
 from daemon.sinks import open_sinks
 from daemon.version import VERSION
-from daemon.work import EngineOptions, Models, ScanResult
+from daemon.work import EngineOptions, ScanResult
 from ptychopinn.bundle import Bundle, build_network, find_bundle, model_for, read_bundle
 from ptychopinn.device import choose_device
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
 from ptychopinn.geometry import crop
-from ptychopinn.model import Lift
+from ptychopinn.model import Lift, Model
 from ptychopinn.physics import propagate
 from ptychopinn.plausibility import summary
 from ptychopinn.precision import with_dtype
@@ -77,8 +78,7 @@ class Setup:
             raise ConfigError(f"[model] device: {str(fault).splitlines()[0]}") from fault
         self.threads = config.model.threads or max(1, len(os.sched_getaffinity(0)) - 1)
         self._optics: OrderedDict[str, ScanOptics] = OrderedDict()
-        self.probe = self._first_probe()
-        self.models, self.bundle = self.load_models(config.model.bundle)
+        self.first_model = self.load_model(config.model.bundle, self._first_probe())
         self._mask = self._read_mask()
         self._flatfield = self._read_flatfield()
         self._positions_m = self._read_positions()
@@ -101,29 +101,28 @@ class Setup:
                 raise ProbeMismatchError(f"{options.probe_file}: {known.notes[-1]}")
         return torch.from_numpy(probe).to(self.device)
 
-    def use_probe(self, probe: NDArray[np.complex64]) -> Models:
-        """Take another probe ``(modes, N, N)`` from now on; return the models for it."""
-        self.probe = torch.from_numpy(np.ascontiguousarray(probe, dtype=np.complex64)).to(self.device)
-        self.models = self._models_of(self.bundle, Path(self._config.model.bundle))
-        return self.models
-
-    def load_models(self, name: str) -> tuple[Models, Bundle | None]:
-        """Return the models of a bundle, given by name or path; ``none`` is the lift alone."""
+    def load_model(self, name: str, probe: torch.Tensor) -> ActiveModel:
+        """Return the model of a bundle, given by name or path, for a probe; ``none`` is the lift alone."""
         path = find_bundle(name)
         bundle = None if path is None else read_bundle(path)
-        return self._models_of(bundle, Path(name) if path is None else path), bundle
+        return self._model_of(bundle, Path(name) if path is None else path, probe)
 
-    def _models_of(self, bundle: Bundle | None, path: Path) -> Models:
-        quick = Lift(self.probe, projections=self._config.model.projections)
-        if bundle is None:
-            return self._wrap_models(Models(quick, None))
-        model, refused = with_dtype(
-            model_for(build_network(bundle, path), bundle, path, self.probe, self._config.model.gridsize),
-            self._config.model.dtype,
-        )
-        if refused:
-            log.warning("the model %s stays in float32: %s", bundle.name, refused)
-        return self._wrap_models(Models(quick, model))
+    def with_probe(self, model: ActiveModel, probe: NDArray[np.complex64]) -> ActiveModel:
+        """Return a model for another probe ``(modes, N, N)``."""
+        tensor = torch.from_numpy(np.ascontiguousarray(probe, dtype=np.complex64)).to(self.device)
+        return self._model_of(model.bundle, Path(self._config.model.bundle), tensor)
+
+    def _model_of(self, bundle: Bundle | None, path: Path, probe: torch.Tensor) -> ActiveModel:
+        sharp: Model | None = None
+        if bundle is not None:
+            sharp, refused = with_dtype(
+                model_for(build_network(bundle, path), bundle, path, probe, self._config.model.gridsize),
+                self._config.model.dtype,
+            )
+            if refused:
+                log.warning("the model %s stays in float32: %s", bundle.name, refused)
+        quick = Lift(probe, projections=self._config.model.projections)
+        return ActiveModel(bundle, self._wrap_models(Models(quick, sharp)), probe)
 
     def optics_of(self, scan_id: str | None = None) -> ScanOptics:
         """Return the optics of a scan that has started, else what is known without a stream's header."""
@@ -171,11 +170,6 @@ class Setup:
         else:
             return None
         return np.asarray(positions_m * np.array(options.factors_m))
-
-    @property
-    def model_name(self) -> str:
-        """Name of the active model."""
-        return "lift" if self.bundle is None else f"{self.bundle.name} {self.bundle.sha256[:8]}"
 
     def _make_output(self) -> None:
         directory = self._config.output.directory
@@ -279,7 +273,7 @@ class Setup:
                 mask=self._mask,
                 flatfield=self._flatfield,
                 saturation=detector.saturation,
-                probe_pattern=propagate(self.probe).abs().square().sum(0).cpu().numpy(),
+                probe_pattern=propagate(self.first_model.probe).abs().square().sum(0).cpu().numpy(),
                 hold_bytes=limits.queue_bytes,
                 hold_s=min(HOLD_S, self._config.frames.scan_timeout_s / 2),
             )
@@ -308,7 +302,7 @@ class Setup:
         )
 
     def make_product(
-        self, result: ScanResult, *, verdict: Mapping[str, Any], started: str, ended: str | None, generation: int
+        self, result: ScanResult, *, verdict: Mapping[str, Any], started: str, ended: str | None
     ) -> Product:
         """Return the product of a result: the refined object where there is one, else the network's mosaic."""
         optics = self.optics_of(result.scan_id)
@@ -325,9 +319,9 @@ class Setup:
             rfactors=result.rfactors,
             certainty={} if result.certainty is None else result.certainty._asdict(),
             configuration=self._config.model_dump_json(indent=1),
-            model_name=self.model_name,
-            model_sha256="" if self.bundle is None else self.bundle.sha256,
-            model_generation=generation,
+            model_name=result.model.name,
+            model_sha256=result.model.sha256,
+            model_generation=result.model.generation,
             started=started,
             ended=ended or "",
             doubts=summary(result.doubts) or "",
@@ -337,7 +331,7 @@ class Setup:
             comments=f"Ptycholive {VERSION}, {'refined' if is_refined else 'network'} layer",
             indexes=result.indexes,
             positions_m=result.positions_px * pixel_size_m + (0.0 if corrections_m is None else corrections_m),
-            probe=self.probe.cpu().numpy() if result.refined_probe is None else result.refined_probe,
+            probe=result.probe,
             pixel_size_m=pixel_size_m,
             photon_energy_eV=optics.photon_energy_eV,
             detector_distance_m=optics.detector_distance_m,

@@ -91,6 +91,7 @@ class View:
             verdict = self._verdict_of(scan_id).as_dict()
         unfinished = self._book.running()
         phase, troubles = self._phase(record, unfinished), self.health.troubles()
+        model = self._engine.active
         (waiting, on_disk), age_s = self._engine.backlog, self._engine.backlog_age_s
         status: dict[str, Any] = {
             "state": "degraded" if troubles and phase not in ("starting", "stopping") else phase,
@@ -122,7 +123,7 @@ class View:
             "verdict": verdict,
             "account": None if verdict is None else verdict_sentence(verdict),
             "streams": [self._stream_status(receiver) for receiver in self._receivers],
-            "model": {"name": self._setup.model_name, "generation": self._engine.generation},
+            "model": {"name": model.name, "generation": model.generation},
             "device": str(self._setup.device),
             "finetune": self._generations.status(),
             "diagnosis": self.diagnosis(),
@@ -186,7 +187,8 @@ class View:
 
     def models(self) -> list[dict[str, Any]]:
         """Return the models that have a name here, the active one marked."""
-        active = None if self._setup.bundle is None else self._setup.bundle.sha256
+        model = self._engine.active
+        active = None if model.bundle is None else model.bundle.sha256
         found = [{"name": "none", "sha256": None, "active": active is None}]
         for name, path in bundle_files().items():
             try:
@@ -194,7 +196,7 @@ class View:
             except FileFormatError:
                 continue  # `model list` says why
             found.append({"name": name, "sha256": digest, "active": digest == active})
-        return [{**model, "generation": self._engine.generation if model["active"] else None} for model in found]
+        return [{**one, "generation": model.generation if one["active"] else None} for one in found]
 
     def use_model(self, name: str) -> dict[str, Any]:
         """Swap the active model for one that has a name here.
@@ -207,8 +209,7 @@ class View:
         if name not in ("none", *bundle_files()):
             known = ", ".join(("none", *bundle_files()))
             raise FileFormatError(f"there is no model named {name[:64]}; models here are {known}")
-        self._generations.choose(name)
-        return {"name": name, "generation": self._engine.generation + 1}
+        return {"name": name, "generation": self._generations.choose(name).generation}
 
     def roll_back_model(self) -> dict[str, Any]:
         """Take the model's generation before the active one; raises ReconstructionError where there is none."""

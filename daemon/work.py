@@ -14,47 +14,23 @@ import torch
 from numpy.typing import NDArray
 from tensordict import TensorDict
 
+from daemon.active_model import ActiveModel, ModelIdentity
 from daemon.snapshot import LayerName, LayerUpdate, Region
 from ptychopinn.canvas import Box
 from ptychopinn.certainty import Certainty
 from ptychopinn.device import to_host
 from ptychopinn.groups import GroupBuilder, GroupFrame
 from ptychopinn.inference import rfactor_sums
-from ptychopinn.model import Model
 from ptychopinn.mosaic import Mosaic
 from ptychopinn.plausibility import LOOKED_AT as FIGURE_FRAMES
 from ptychopinn.plausibility import Figures, Finding, doubts, figures_of
 from ptychopinn.refine import Refiner
-from ptychopinn.repaint import MOST_LOOKS, Predict, Repaint
+from ptychopinn.repaint import Repaint
 
 SAMPLE_FRAMES, SAMPLE_BYTES = 1024, 64 << 20
 SETTLED_FRAMES, URGENT_FRAMES = 16, 128
 COVERED = 0.05
 CERTAINTY_PERIOD_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Models:
-    """``quick`` (the lift alone) always keeps up; ``sharp`` (the lift with its network, or a cnn) shows frames while it
-    keeps up, and predicts the others in spare time.
-    """
-
-    quick: Model
-    sharp: Model | None
-
-    @property
-    def is_learned(self) -> bool:
-        """Whether there are weights, so that other weights may replace them."""
-        return self.sharp is not None
-
-    def most_looks(self, gridsize: int) -> int:
-        """Return how many looks a frame gets at most: one where the model cannot start from the stitched neighbours."""
-        return MOST_LOOKS if self.sharp is not None and self.sharp.can_look_again and gridsize == 1 else 1
-
-    def look_again(self, group: TensorDict, start: torch.Tensor | None, support: torch.Tensor | None) -> torch.Tensor:
-        """Return patches ``(B, C, N, N)`` of frames that have been shown."""
-        model = self.quick if self.sharp is None else self.sharp
-        return model.predict(group, start, support) if model.can_look_again else model.predict(group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +70,10 @@ class ScanResult:
     refined: NDArray[np.complex64] | None
     refined_weight: NDArray[np.float32] | None
     refined_origin_px: tuple[int, int] | None
-    refined_probe: NDArray[np.complex64] | None
+    probe: NDArray[np.complex64]
+    """The probe of the layer that the product holds: as it was refined, else the model's."""
+    model: ModelIdentity
+    """The model in use when the result was made."""
     indexes: NDArray[np.int64]
     positions_px: NDArray[np.float64]
     rfactors: dict[str, float]
@@ -123,23 +102,26 @@ class ScanWork:
     def __init__(
         self,
         scan_id: str,
-        probe: torch.Tensor,
+        model: ActiveModel,
         options: EngineOptions,
-        look_again: Predict | None = None,
-        most_looks: int = 1,
+        *,
+        looks_again: bool,
     ) -> None:
         self.scan_id = scan_id
-        self._probe = probe
+        self.model = model
+        self._probe = probe = model.probe
+        self._gridsize = options.gridsize
         self._pixel_size_m = options.pixel_size_m
         n = probe.shape[-1]
-        is_kept = options.gridsize > 1 or look_again is not None
+        is_kept = options.gridsize > 1 or looks_again
         weight = probe.abs().square().sum(0)
         self.mosaic = Mosaic(weight, options.max_side_px, options.keep_patch_bytes if is_kept else 0)
         self._may_give_way = options.gridsize == 1  # larger groups take the place of kept patches
         self.groups = GroupBuilder(options.gridsize, n / 2, probe.device)
         groups_of = self.groups.again if options.gridsize > 1 else None
+        look_again, most_looks = model.models.look_again, model.models.most_looks(options.gridsize)
         self.repaint = (
-            Repaint(look_again, self.mosaic, weight / weight.max(), most_looks, groups_of) if look_again else None
+            Repaint(look_again, self.mosaic, weight / weight.max(), most_looks, groups_of) if looks_again else None
         )
         self.refiner = (
             Refiner(
@@ -213,6 +195,12 @@ class ScanWork:
             self.repaint.add(frame.index, amplitude, frame.position_px, looks)
         if self.refiner is not None:
             self.refiner.add(frame.index, amplitude, frame.position_px)
+
+    def use(self, model: ActiveModel) -> None:
+        """Go on with another model for the same probe: every frame is looked at again."""
+        self.model = model
+        if self.repaint is not None:
+            self.repaint.begin_again(model.models.look_again, model.models.most_looks(self._gridsize))
 
     def give_way(self) -> None:
         """Give back what second looks need, a quarter of a GB: there will be none."""
@@ -373,7 +361,6 @@ class ScanWork:
         layer: LayerName,
         *,
         frames_received: int,
-        generation: int,
         time_ns: int,
         is_complete: bool,
     ) -> LayerUpdate | None:
@@ -395,7 +382,7 @@ class ScanWork:
             pixel_size_m=self.pixel_size_m,
             frames_stitched=self.stitched,
             frames_received=frames_received,
-            model_generation=generation,
+            model_generation=self.model.generation,
             rfactor=self.rfactors.get(layer),
             complete=is_complete,
             regions=tuple(_region(source, box) for box in boxes),
@@ -422,7 +409,8 @@ class ScanWork:
             refined,
             refined_weight,
             None if self.refiner is None else self.refiner.origin_px,
-            None if self.refiner is None else np.asarray(to_host(self.refiner.probe), dtype=np.complex64),
+            np.asarray(to_host(self._probe if self.refiner is None else self.refiner.probe), dtype=np.complex64),
+            self.model.identity,
             indexes[order],
             np.array(self._positions_px, dtype=np.float64).reshape(-1, 2)[order],
             dict(self.rfactors),

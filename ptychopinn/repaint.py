@@ -115,8 +115,9 @@ class Repaint:
         """Whether the last round, after the scan's end, is over."""
         return self._last is not None and not self._last and not self._outdated
 
-    def begin_again(self) -> None:
-        """Have every frame looked at again, the newest first: the model is another."""
+    def begin_again(self, predict: Predict, most_looks: int) -> None:
+        """Have every frame looked at again by another model, the newest first."""
+        self._predict, self.most_looks = predict, most_looks
         self._outdated = dict.fromkeys(self._frames)
 
     def _take_outdated(self, most: int) -> list[int]:

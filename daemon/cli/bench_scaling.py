@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from daemon.active_model import ActiveModel, Models
 from daemon.backlog import Store
 from daemon.cli.progress import progress
 from daemon.engine import Engine
@@ -28,7 +29,7 @@ from daemon.journal import Journal, Keeper, ScanNames
 from daemon.ledger import Ledger, LedgerEvents, LedgerOptions
 from daemon.metrics import Metrics
 from daemon.preprocess import Preprocess, PreprocessOptions
-from daemon.work import EngineOptions, Models
+from daemon.work import EngineOptions
 from ptychopinn.model import Lift
 from streams.codecs import CODECS
 from streams.frame import PositionM, ScanStart
@@ -104,8 +105,8 @@ def _chain(folder: Path) -> Iterator[_Chain]:
         on_checkpoint=lambda _: None,
         frames_received=lambda scan_id: ledger.verdict(scan_id).received,
     )
-    models = Models(Lift(probe, projections=2), None)
-    engine = Engine(probe, models, options, metrics, events, Store(journal.has, journal.read))
+    model = ActiveModel(None, Models(Lift(probe, projections=2), None), probe)
+    engine = Engine(model, options, metrics, events, Store(journal.has, journal.read))
     journal.start()
     engine.start()
     intake.start()

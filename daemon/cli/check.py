@@ -91,7 +91,7 @@ def _probe_words(config: Config) -> str:
 
 
 def _describe(config: Config, setup: Setup) -> Findings:
-    modes, side = setup.probe.shape[0], setup.probe.shape[-1]
+    modes, side = setup.first_model.probe.shape[0], setup.first_model.probe.shape[-1]
     pixel_m = setup.optics_of().object_pixel_size_m
     pixel = "known when the stream tells its optics" if pixel_m is None else f"{pixel_m * 1e9:.3f} nm"
     directory = config.output.directory
@@ -99,7 +99,7 @@ def _describe(config: Config, setup: Setup) -> Findings:
     is_full = free < LEAST_FREE_BYTES
     return {
         "probe": Finding("OK", f"{_probe_words(config)}: {modes} mode(s) of {side} px, pixel {pixel}"),
-        "model": Finding("OK", setup.model_name),
+        "model": Finding("OK", setup.first_model.name),
         "device": Finding("OK", f"{setup.device}, {setup.threads} thread(s)"),
         "output": Finding(
             "ERROR" if is_full else "OK",

@@ -50,7 +50,7 @@ class Diagnoses:
             retrieve_frames=config.optics.retrieve_frames,
         )
         events = ExaminerEvents(
-            probe=lambda: setup.probe,
+            probe=lambda: engine.active.probe,
             is_busy=self._is_busy,
             on_said=self._say,
             on_diagnosis=self._note,

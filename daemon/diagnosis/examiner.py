@@ -219,9 +219,9 @@ class Examiner:
                 "orientation and positions",
             )
             return None
-        self._needs_probe = False
         probe: NDArray[np.complex64] = found["probe"]
         self._events.on_probe(scan_id, probe, Correction(), True)
+        self._needs_probe = False
         self._changes += 1
         self._say(scan_id, f"the probe was retrieved from {len(chosen)} frames: R fell from {first:.2f} to {last:.2f}")
         return torch.from_numpy(probe)

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from daemon.active_model import ActiveModel
 from daemon.config import Config
 from daemon.engine import Engine
 from daemon.learning.child import ChildOptions
@@ -37,13 +38,17 @@ log = logging.getLogger(__name__)
 
 
 class Generations:
-    """Owns the learner, and which model is active; safe from any thread."""
+    """Owns the learner, and asks the engine for other models; safe from any thread.
+
+    A call that asks for another model waits until the engine has taken it, and changes nothing where that fails.
+    """
 
     def __init__(self, setup: Setup, config: Config, metrics: Metrics, engine: Engine) -> None:
         self._setup = setup
         self._engine = engine
         self._folder = config.output.directory / "models"
-        self._base, self._base_name = setup.bundle, config.model.bundle
+        base = engine.active.bundle
+        self._base_sha256, self._base_name = None if base is None else base.sha256, config.model.bundle
         self._lock = threading.Lock()
         self._promoted: list[Path] = []
         self._metrics, self._config = metrics, config
@@ -53,7 +58,7 @@ class Generations:
         self._ending: list[threading.Thread] = []
         self.learner: Learner | None = None
         self._taught: Bundle | None = None  # whose network the learner was made for
-        if config.finetune.enabled and self._base is not None and self._can_learn(self._base):
+        if config.finetune.enabled and base is not None and self._can_learn(base):
             self._go_on()
             self._begin(self._active())
 
@@ -74,30 +79,31 @@ class Generations:
             finetune=finetune,
             model=replace(bundle, weights={}),
             weights=_host(bundle.weights),
-            probe=self._setup.probe.cpu().numpy(),
+            probe=self._engine.active.probe.cpu().numpy(),
         )
 
     def _active(self) -> Bundle:
-        if self._setup.bundle is None:
+        bundle = self._engine.active.bundle
+        if bundle is None:
             raise ReconstructionError("the model has no network; choose one that has with `ptycholive model set`")
-        return self._setup.bundle
+        return bundle
 
     def _go_on(self) -> None:
         """Take up the generation that an earlier run ended with, if it came from the same model."""
         note = self._folder / "active.json"
         try:
             known = json.loads(note.read_text(encoding="utf-8"))
-            if self._base is None or known["base_sha256"] != self._base.sha256 or not known["bundles"]:
+            if known["base_sha256"] != self._base_sha256 or not known["bundles"]:
                 return
             paths = [self._folder / Path(name).name for name in known["bundles"]]
-            models, self._setup.bundle = self._setup.load_models(str(paths[-1]))
+            model = self._load(str(paths[-1]))
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, RecursionError, FileFormatError) as fault:
             log.warning("the fine-tuned model of an earlier run is left out: %s", fault)
             return
         self._promoted = paths
-        self._engine.use(models)
+        self._engine.begin_with(model)
         log.info("going on with the fine-tuned model %s", paths[-1].name)
 
     def start(self) -> None:
@@ -117,11 +123,10 @@ class Generations:
     def use_probe(self, probe: NDArray[Any], change: Correction) -> None:
         """Take another probe ``(modes, N, N)``, and correct frames further; what is learnt from now on is for these."""
         with self._lock:
-            models = self._setup.use_probe(probe)
-            self._engine.use_probe(self._setup.probe, models, change)
+            active = self._engine.use(self._setup.with_probe(self._engine.active, probe), change)
             self._has_probe = True
-            if self.learner is not None and self._setup.bundle is not None and self._can_learn(self._setup.bundle):
-                self._begin_again(self.learner, self._setup.bundle)
+            if self.learner is not None and active.bundle is not None and self._can_learn(active.bundle):
+                self._begin_again(self.learner, active.bundle)
 
     def _begin(self, bundle: Bundle, *, is_paused: bool = False) -> None:
         self.learner = self._engine.pupil = self._new_learner(bundle)
@@ -158,7 +163,7 @@ class Generations:
     def _take(self, lessons: int, weights: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> None:
         """Make a promoted network the active one (learner's thread), unless probe or model have changed meanwhile."""
         with self._lock:
-            if lessons == self._lessons and self._setup.bundle is not None:
+            if lessons == self._lessons and self._engine.active.bundle is not None:
                 self._promote(weights, about)
 
     def _promote(self, weights: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> None:
@@ -179,38 +184,46 @@ class Generations:
         except OSError as fault:
             log.warning("a better model is not taken, since %s cannot be written (%s)", path, fault.strerror)
             return
+        try:
+            self._engine.use(self._load(str(path)))
+        except ReconstructionError as fault:
+            log.warning("a better model is not taken: %s", fault)
+            path.unlink(missing_ok=True)
+            self._tell_learner(parent)
+            return
         self._promoted.append(path)
-        self._use(str(path))
         for old in self._promoted[:-KEPT_GENERATIONS]:
             old.unlink(missing_ok=True)
         self._promoted = self._promoted[-KEPT_GENERATIONS:]
         self._note()
 
-    def _use(self, name: str) -> None:
-        models, self._setup.bundle = self._setup.load_models(name)
-        self._engine.use(models)
+    def _load(self, name: str) -> ActiveModel:
+        return self._setup.load_model(name, self._engine.active.probe)
 
-    def choose(self, name: str) -> None:
+    def choose(self, name: str) -> ActiveModel:
         """Make a named model the active one, on an operator's word; learning goes on from it."""
         with self._lock:
-            self._use(name)
-            self._base, self._base_name, self._promoted = self._setup.bundle, name, []
-            self._tell_learner()
+            active = self._engine.use(self._load(name))
+            self._base_sha256 = None if active.bundle is None else active.bundle.sha256
+            self._base_name, self._promoted = name, []
+            self._tell_learner(active.bundle)
             self._note()
+        return active
 
     def roll_back(self) -> dict[str, Any]:
         """Take the generation before the active one. Raises :class:`ReconstructionError` where there is none."""
         with self._lock:
             if not self._promoted:
                 raise ReconstructionError("the model is the one that was chosen; there is no earlier generation")
-            self._promoted.pop()
-            self._use(str(self._promoted[-1]) if self._promoted else self._base_name)
-            self._tell_learner()
+            earlier = self._promoted[:-1]
+            active = self._engine.use(self._load(str(earlier[-1]) if earlier else self._base_name))
+            self._promoted = earlier
+            self._tell_learner(active.bundle)
             self._note()
-        return {"name": self._setup.model_name, "generation": self._engine.generation + 1}
+        return {"name": active.name, "generation": active.generation}
 
-    def _tell_learner(self) -> None:
-        bundle, old = self._setup.bundle, self.learner
+    def _tell_learner(self, bundle: Bundle | None) -> None:
+        old = self.learner
         if bundle is None or not self._can_learn(bundle):
             if old is not None:
                 old.rest()  # there is nothing to learn in the lift alone
@@ -223,9 +236,9 @@ class Generations:
             old.use(_host(bundle.weights))
 
     def _note(self) -> None:
-        if self._base is None:
+        if self._base_sha256 is None:
             return
-        note = {"base_sha256": self._base.sha256, "bundles": [path.name for path in self._promoted]}
+        note = {"base_sha256": self._base_sha256, "bundles": [path.name for path in self._promoted]}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self._folder / "active.json", json.dumps(note).encode())

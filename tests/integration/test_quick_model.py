@@ -11,9 +11,9 @@ import pytest
 import torch
 from tensordict import TensorDict
 
+from daemon.active_model import Models
 from daemon.client import Viewer
 from daemon.files import read_probe
-from daemon.work import Models
 from ptychopinn.bundle import Bundle, write_bundle
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.groups import GroupBuilder, GroupFrame

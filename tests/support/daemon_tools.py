@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from daemon.active_model import Models
 from daemon.app import Daemon
 from daemon.client import Viewer
 from daemon.config import load_config
 from daemon.files import ScanFile, read_scan
 from daemon.snapshot import LayerCanvas
-from daemon.work import Models
 from ptychopinn.bundle import Bundle, write_bundle
 from ptychopinn.model.network import CorrectionNet
 from streams.codecs import CODECS

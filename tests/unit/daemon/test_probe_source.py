@@ -79,16 +79,18 @@ def optics_without_probe(folder: Path) -> Path:
     return config
 
 
-def test_a_setup_takes_another_probe_and_keeps_its_network(tmp_path: Path) -> None:
+def test_a_model_for_another_probe_keeps_its_network(tmp_path: Path) -> None:
     loaded: Config = load_config(optics_without_probe(tmp_path))
     setup = Setup(loaded)
-    assert setup.models.sharp is not None
-    before = setup.models.sharp.network.state_dict()
-    other = (2 * setup.probe.cpu().numpy()).astype(np.complex64)
-    models = setup.use_probe(other)
-    np.testing.assert_array_equal(setup.probe.cpu().numpy(), other)
-    assert models.sharp is not None
-    for name, weight in models.sharp.network.state_dict().items():
+    first = setup.first_model
+    assert first.models.sharp is not None
+    before = first.models.sharp.network.state_dict()
+    other = (2 * first.probe.cpu().numpy()).astype(np.complex64)
+    model = setup.with_probe(first, other)
+    np.testing.assert_array_equal(model.probe.cpu().numpy(), other)
+    assert model.identity == first.identity
+    assert model.models.sharp is not None
+    for name, weight in model.models.sharp.network.state_dict().items():
         np.testing.assert_array_equal(weight.cpu().numpy(), before[name].cpu().numpy())
 
 
@@ -96,5 +98,6 @@ def test_a_setup_takes_the_number_type_that_is_asked_for(tmp_path: Path) -> None
     config = optics_without_probe(tmp_path)
     for dtype, expected in (("bfloat16", torch.bfloat16), ("float32", torch.float32)):
         setup = Setup(load_config(config, settings=[f"model.dtype={dtype}"]))
-        assert setup.models.sharp is not None
-        assert {p.dtype for p in setup.models.sharp.network.parameters()} == {expected}
+        sharp = setup.first_model.models.sharp
+        assert sharp is not None
+        assert {p.dtype for p in sharp.network.parameters()} == {expected}

@@ -90,7 +90,7 @@ def test_a_model_that_looks_at_groups_looks_again_only_when_it_is_another():
         repaint.add(key, torch.ones(N, N), position, looks=1)
     assert not repaint.has_work
     assert repaint.step(8, has_ended=False) == 0
-    repaint.begin_again()
+    repaint.begin_again(predict, 1)
     assert repaint.has_work
     assert [repaint.step(2, has_ended=False), repaint.step(2, has_ended=False)] == [2, 1]
     assert asked == [2, 1, 0]  # the newest first
