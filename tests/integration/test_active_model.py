@@ -24,7 +24,7 @@ from tests.support.daemon_tools import (
 )
 from tests.support.slow_device import status_when
 
-FRAMES = 24
+FRAMES = 8
 
 
 def last_pictures(viewer: Viewer, scan_id: str) -> None:
@@ -44,7 +44,9 @@ def test_a_swap_before_a_product_is_written_does_not_change_the_model_that_it_na
     monkeypatch.setattr(output, "write_product", write)
     bundle = write_untrained_bundle(tmp_path / "blank.zip")
     with (
-        running_daemon(tmp_path, f'model.bundle="{bundle}"') as daemon,
+        running_daemon(
+            tmp_path, f'model.bundle="{bundle}"', "finetune.enabled=false", "diagnosis.enabled=false"
+        ) as daemon,
         Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
     ):
         for name in ("held", "queued"):
