@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from daemon.active_model import Models
 from daemon.backlog import Store
 from daemon.config import Config
+from daemon.descriptors import Shares, share_out
 from daemon.diagnosis.diagnoses import Diagnoses
 from daemon.engine import Engine
 from daemon.engines.finished import FinishedScans
@@ -32,7 +33,7 @@ from daemon.preprocess import Prepared
 from daemon.publish.history import History
 from daemon.publish.http import create_app, open_server
 from daemon.publish.hub import UpdateHub
-from daemon.publish.zmq import ZmqPublisher
+from daemon.publish.zmq import MOST_CONNECTIONS, ZmqPublisher
 from daemon.run_notes import run_notes
 from daemon.scans import ScanBook, now_text
 from daemon.setup import Setup
@@ -152,13 +153,16 @@ class Daemon:
     def _bind(self) -> None:
         """Open every port; whatever was opened is closed again if one fails."""
         config = self._config
-        self.publisher = ZmqPublisher(self.hub, config.publish.endpoint, curve=self._setup.publish_curve)
+        shares = share_out(Shares(config.http.max_connections, MOST_CONNECTIONS))
+        self.publisher = ZmqPublisher(
+            self.hub, config.publish.endpoint, curve=self._setup.publish_curve, most_connections=shares.updates
+        )
         try:
             self._history = History(self.hub)
             http = config.http
             app = create_app(self._view, self.hub, http.max_viewers, http.viewer_bytes_per_s, history=self._history)
             count_refused = self.metrics.count_http_refused
-            self.http = open_server(app, config.http, self._setup.http_token, self._setup.http_tls, count_refused)
+            self.http = open_server(app, http, self._setup.http_token, self._setup.http_tls, count_refused, shares.http)
         except BaseException:
             self.publisher.close()
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from daemon import descriptors
 from daemon.engine import Engine
 from daemon.intake import Intake
 from daemon.journal import Journal
@@ -60,6 +61,8 @@ class Health:
         """Return what is wrong now, the worst first, one sentence each without its stop; empty while all is well."""
         found = [f"the {name} has ended; restart the daemon" for name in self.dead()]
         found += [f"the {name} has hung for more than a minute" for name in self.hanging()]
+        if (few := descriptors.trouble()) is not None:
+            found.append(few)
         if self._journal is not None and self._journal.trouble is not None:
             found.append(self._journal.trouble)
         found += [failure for failure in (self._writer.failure, self._book.failure) if failure is not None]

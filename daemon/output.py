@@ -164,7 +164,7 @@ class ProductWriter:
                 self._tell(folder, job.on_late, written)
         elif job.on_written is not None:
             self._tell(folder, job.on_written, written)
-        if job.on_written is not None:
+        if job.on_written is not None and not self._jobs:
             del job, left
             tidy()
 

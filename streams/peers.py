@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import cast
 
 import zmq
@@ -114,11 +115,16 @@ def has_input(socket: zmq.Socket[bytes]) -> bool:
     return bool(cast(int, socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 
-def drain(monitor: zmq.Socket[bytes], peers: Peers) -> bool:
-    """Take in all monitor events; whether there were any."""
+def drain(
+    monitor: zmq.Socket[bytes], peers: Peers, on_accepted: Callable[[int], None] = lambda descriptor: None
+) -> bool:
+    """Take in all monitor events; whether there were any. ``on_accepted`` gets the descriptors of new connections."""
     count = 0
     while has_input(monitor):
         event = recv_monitor_message(monitor)
-        peers.note(event["event"], event["value"])
+        if event["event"] == zmq.EVENT_ACCEPTED:
+            on_accepted(event["value"])
+        else:
+            peers.note(event["event"], event["value"])
         count += 1
     return count > 0

@@ -14,6 +14,7 @@ import typer
 
 from daemon.app import Daemon
 from daemon.config import Config
+from daemon.descriptors import raise_limit
 from daemon.logs import start_logging
 from daemon.memory import spare
 
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 def run_daemon(config: Config, as_json: bool) -> None:
     """Run until SIGTERM, SIGINT or the end of the terminal, then finish what came and stop."""
     start_logging(config.log)
+    raise_limit()
     asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:

@@ -115,10 +115,15 @@ class HttpServer:
 
 
 def open_server(
-    app: ASGIApp, options: Http, token: str | None, tls: ssl.SSLContext | None, on_refused: OnRefused
+    app: ASGIApp,
+    options: Http,
+    token: str | None,
+    tls: ssl.SSLContext | None,
+    on_refused: OnRefused,
+    max_connections: int | None = None,
 ) -> HttpServer:
-    """Return the server that a configuration asks for."""
-    limits = HttpLimits(max_connections=options.max_connections)
+    """Return the server that a configuration asks for; ``max_connections`` where there can be fewer than it says."""
+    limits = HttpLimits(max_connections=max_connections or options.max_connections)
     return HttpServer(
         app, options.host, options.port, token=token, hosts=options.hosts, tls=tls, limits=limits, on_refused=on_refused
     )

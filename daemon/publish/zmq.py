@@ -11,6 +11,7 @@ import zmq
 
 from daemon.publish.feed import Feed
 from daemon.publish.hub import UpdateHub
+from daemon.publish.seats import Seats
 from daemon.publish.wire import Message, encode
 from streams.connection import close, guard, set_curve
 from streams.errors import EndpointError
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 
 LINGER_MS = 500
 MOST_REQUEST_BYTES = 4096
+MOST_CONNECTIONS = 256
+HANDSHAKE_MS = 5_000
+"""Who connects and says nothing goes after this time."""
 
 
 class ZmqPublisher:
@@ -35,6 +39,8 @@ class ZmqPublisher:
         Where to bind, ``tcp://127.0.0.1:5556``; port 0 takes a free one, see ``bound_endpoint``.
     curve
         Keys of the server, to encrypt; with an allow-list, other viewers are turned away.
+    most_connections
+        Bound over TCP; further ones are closed.
     """
 
     def __init__(
@@ -46,12 +52,14 @@ class ZmqPublisher:
         max_events: int = 256,
         max_bytes: int = 64 << 20,
         curve: CurveKeys | None = None,
+        most_connections: int = MOST_CONNECTIONS,
     ) -> None:
         self.endpoint = endpoint
         self.subscribers = 0
         self.sent = 0
         self._stopping = threading.Event()
         self._peers = Peers(f"viewers' endpoint {endpoint}", curve)
+        self._seats = Seats(f"viewers' endpoint {endpoint}", most_connections)
         self._context = zmq.Context()
         self._door = guard(self._context, curve)
         self._socket = self._bind(endpoint, send_limit, curve)
@@ -94,8 +102,9 @@ class ZmqPublisher:
         publisher.setsockopt(zmq.SNDHWM, send_limit)
         publisher.setsockopt(zmq.HEARTBEAT_IVL, 5_000)
         publisher.setsockopt(zmq.HEARTBEAT_TIMEOUT, 30_000)
+        publisher.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         publisher.setsockopt(zmq.MAXMSGSIZE, MOST_REQUEST_BYTES)
-        self._monitor = publisher.get_monitor_socket(EVENTS)
+        self._monitor = publisher.get_monitor_socket(EVENTS | zmq.EVENT_ACCEPTED)
         try:
             set_curve(publisher, curve)
             publisher.bind(endpoint)
@@ -130,12 +139,16 @@ class ZmqPublisher:
         with suppress(BlockingIOError):
             while self._awake.recv(4096):
                 pass
-        drain(self._monitor, self._peers)
+        drain(self._monitor, self._peers, self._seat)
         for message in self._feed.messages():
             self._send(message)
         if self._subscriptions():
             for message in self._feed.greeting():
                 self._send(message)
+
+    def _seat(self, descriptor: int) -> None:
+        if self._bound_endpoint.startswith("tcp:"):
+            self._seats.take(descriptor, int(self._bound_endpoint.rpartition(":")[2]))
 
     def _subscriptions(self) -> bool:
         """Whether anybody subscribed since last time."""
