@@ -533,7 +533,9 @@ class Engine:
         is_owed = has_ended and work.refines and _visits(work) < LEAST_VISITS
         if work.repaint is not None and not is_owed:
             most = REPAINT_LAST_FRAMES if has_ended else REPAINT_FRAMES
-            self._attempt(work, "the second look", partial(work.repaint.step, most, has_ended), work.stop_looking)
+            self._attempt(
+                work, "the second look", partial(work.look_again, most, has_ended=has_ended), work.stop_looking
+            )
         now = time.monotonic()
         if work.refines:
             end = now + max(REFINE_SLICE_S, now - begun)

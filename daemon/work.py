@@ -73,7 +73,7 @@ class ScanResult:
     probe: NDArray[np.complex64]
     """The probe of the layer that the product holds: as it was refined, else the model's."""
     model: ModelIdentity
-    """The model in use when the result was made."""
+    """The newest model that has predicted a frame of it."""
     indexes: NDArray[np.int64]
     positions_px: NDArray[np.float64]
     rfactors: dict[str, float]
@@ -109,6 +109,7 @@ class ScanWork:
     ) -> None:
         self.scan_id = scan_id
         self.model = model
+        self._made_by = model.identity
         self._probe = probe = model.probe
         self._gridsize = options.gridsize
         self._pixel_size_m = options.pixel_size_m
@@ -175,6 +176,7 @@ class ScanWork:
         keys = group["center_scan_id"].tolist()
         where = [self._here.get(key) or self.groups.position_px(key) for key in keys]
         refused = self.mosaic.add(keys, patches, np.array(where, dtype=np.float64))
+        self._made_by = self.model.identity
         if is_quick and self.repaint is not None:
             self.repaint.laid_by_quicker(keys)
         if group["images"].shape[1] == 1:  # a larger group takes the place of a patch that is there
@@ -201,6 +203,11 @@ class ScanWork:
         self.model = model
         if self.repaint is not None:
             self.repaint.begin_again(model.models.look_again, model.models.most_looks(self._gridsize))
+
+    def look_again(self, most: int, *, has_ended: bool) -> None:
+        """Give some frames that are due a second look."""
+        if self.repaint is not None and self.repaint.step(most, has_ended):
+            self._made_by = self.model.identity
 
     def give_way(self) -> None:
         """Give back what second looks need, a quarter of a GB: there will be none."""
@@ -382,7 +389,7 @@ class ScanWork:
             pixel_size_m=self.pixel_size_m,
             frames_stitched=self.stitched,
             frames_received=frames_received,
-            model_generation=self.model.generation,
+            model_generation=self._made_by.generation,
             rfactor=self.rfactors.get(layer),
             complete=is_complete,
             regions=tuple(_region(source, box) for box in boxes),
@@ -410,7 +417,7 @@ class ScanWork:
             refined_weight,
             None if self.refiner is None else self.refiner.origin_px,
             np.asarray(to_host(self._probe if self.refiner is None else self.refiner.probe), dtype=np.complex64),
-            self.model.identity,
+            self._made_by,
             indexes[order],
             np.array(self._positions_px, dtype=np.float64).reshape(-1, 2)[order],
             dict(self.rfactors),

@@ -12,7 +12,7 @@ import torch
 from daemon import output
 from daemon.active_model import Models
 from daemon.client import Viewer
-from daemon.files import read_product
+from daemon.files import ScanFile, read_product
 from ptychopinn.errors import ReconstructionError
 from tests.support.daemon_tools import (
     PATIENCE_S,
@@ -20,11 +20,18 @@ from tests.support.daemon_tools import (
     real_scan,
     running_daemon,
     send,
+    send_unfinished,
+    wait_for_frames,
     write_untrained_bundle,
 )
 from tests.support.slow_device import status_when
 
 FRAMES = 8
+
+
+@pytest.fixture(scope="module")
+def scan() -> ScanFile:
+    return real_scan()
 
 
 def last_pictures(viewer: Viewer, scan_id: str) -> None:
@@ -33,7 +40,7 @@ def last_pictures(viewer: Viewer, scan_id: str) -> None:
 
 
 def test_a_swap_before_a_product_is_written_does_not_change_the_model_that_it_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scan: ScanFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_free, write_product = threading.Event(), output.write_product
 
@@ -50,7 +57,7 @@ def test_a_swap_before_a_product_is_written_does_not_change_the_model_that_it_na
         Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
     ):
         for name in ("held", "queued"):
-            send(daemon, real_scan(), FRAMES, scan_id=name)
+            send(daemon, scan, FRAMES, scan_id=name)
             last_pictures(viewer, name)
         daemon.view.use_model("none")
         status_when(viewer, lambda s: s["model"] == {"name": "lift", "generation": 1})
@@ -65,10 +72,29 @@ def test_a_swap_before_a_product_is_written_does_not_change_the_model_that_it_na
             found = daemon.view.scan(name)
             assert found is not None
             assert found["model_generation"] == 0
-        send(daemon, real_scan(), FRAMES, scan_id="after")
+        send(daemon, scan, FRAMES, scan_id="after")
         live = read_product(follow(viewer, "after")[0]["product"]).live
         assert live is not None
         assert (live.model_name, live.model_sha256, live.model_generation) == ("lift", "", 1)
+
+
+def test_a_model_that_has_predicted_no_frame_of_a_scan_is_not_named_in_its_product(
+    scan: ScanFile, tmp_path: Path
+) -> None:
+    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+        send_unfinished(daemon.addresses()["streams"]["frames"], scan, FRAMES, FRAMES + 1, "lift")
+        wait_for_frames(viewer, FRAMES)
+        daemon.view.use_model("shipped")
+        daemon.view.stop_scan("lift")
+        ended, pictures = follow(viewer)
+        live = read_product(ended["product"]).live
+        assert live is not None
+        assert (live.model_name, live.model_sha256, live.model_generation) == ("lift", "", 0)
+        assert pictures["network"].model_generation == 0
+        found = daemon.view.scan("lift")
+        assert found is not None
+        assert found["model_generation"] == 0
+        assert daemon.view.status()["model"]["generation"] == 1
 
 
 class NotRunning:
@@ -84,7 +110,7 @@ class NotRunning:
         raise torch.OutOfMemoryError("too large for the device")
 
 
-def test_a_model_that_cannot_run_is_refused_and_the_one_before_it_stays(tmp_path: Path) -> None:
+def test_a_model_that_cannot_run_is_refused_and_the_one_before_it_stays(scan: ScanFile, tmp_path: Path) -> None:
     def break_networks(models: Models) -> Models:
         return models if models.sharp is None else Models(models.quick, NotRunning(models.sharp))
 
@@ -96,7 +122,7 @@ def test_a_model_that_cannot_run_is_refused_and_the_one_before_it_stays(tmp_path
             daemon.view.use_model("shipped")
         assert daemon.view.status()["model"] == {"name": "lift", "generation": 0}
         assert [one["name"] for one in daemon.view.models() if one["active"]] == ["none"]
-        send(daemon, real_scan(), FRAMES)
+        send(daemon, scan, FRAMES)
         live = read_product(follow(viewer)[0]["product"]).live
         assert live is not None
         assert (live.model_name, live.model_generation) == ("lift", 0)
