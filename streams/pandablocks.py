@@ -195,6 +195,10 @@ def _read_header(text: bytes) -> _Header:
         raise PositionError(
             f"the capture is {about.get('format', '')[:20]!r}, not Framed; this program asks for FRAMED"
         )
+    if about.get("process", "Scaled").lower() != "scaled":
+        raise PositionError(
+            f"the capture is {shown(about['process'])}, not Scaled, so that its unit is not known; this program asks for SCALED"
+        )
     if not 0 < len(fields) <= _MAX_FIELDS:
         raise PositionError(f"the capture holds {len(fields)} fields; set CAPTURE of the encoders at the PandA")
     names = [f"{name}.{capture}" for name, _, capture in fields]

@@ -17,10 +17,13 @@ from daemon.cli.processes import free_port
 from daemon.client import Viewer
 from streams.codecs import CODECS, EncodedFrame, StreamItem
 from streams.frame import ScanEnd, ScanStart
+from streams.merlin import MerlinSource
 from streams.replay import replay
 from streams.transport import Receiver, Sender
 from tests.support import SUPPORT
 from tests.support.daemon_tools import adds_up, follow, real_scan, running_daemon
+from tests.support.merlin_tools import image
+from tests.support.position_tools import Gate
 from tests.support.sender_tools import PATIENCE_S, make_environment, process, put, write_dump, write_master
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]  # the first one installs the senders
@@ -206,3 +209,39 @@ def test_a_subscriber_behind_a_relay_that_flattens_parts(tmp_path: Path) -> None
         finally:
             relay.stop()
     assert rfactor < 0.2
+
+
+@contextmanager
+def merlin(programs: Path, folder: Path, counts: NDArray[np.unsignedinteger]) -> Iterator[str]:
+    """Yield the data port of libertem-live's simulator of a Merlin, which reads an MIB file and cuts messages from it."""
+    path = folder / "frames.mib"
+    path.write_bytes(b"".join(image(k + 1, each) for k, each in enumerate(counts)))
+    data, control, trigger = free_port(), free_port(), free_port()
+    command = [str(programs / "libertem-live-mib-sim"), str(path), "--nav-shape", "4", str(len(counts) // 4),
+               "--host", "127.0.0.1", "--data-port", str(data), "--control-port", str(control),
+               "--trigger-port", str(trigger), "--dwelltime", "500"]  # fmt: skip
+    with process(command, folder) as running:
+        running.wait_for(r"(DataSocketServer listening)")
+        yield f"tcp://127.0.0.1:{data}"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
+def test_a_merlins_acquisitions_pixel_by_pixel(programs: Path, tmp_path: Path, dtype: type) -> None:
+    """The simulator sends one acquisition after another, each with its header."""
+    counts = np.random.default_rng(1).poisson(2.0, (12, 64, 96)).astype(dtype)
+    counts[:, 3, 5] = np.iinfo(dtype).max
+    gate, codec = Gate(), CODECS["array-1.0"]()
+    with merlin(programs, tmp_path, counts) as address:
+        source = MerlinSource("frames", address, lambda parts, _: gate([bytes(part) for part in parts]))
+        source.start()
+        try:
+            items = [item for parts in gate.wait(30)[:30] for item in codec.parse(parts, 1)]
+        finally:
+            source.stop()
+    starts = [item for item in items if isinstance(item, ScanStart)]
+    frames = [item.decode() for item in items if isinstance(item, EncodedFrame)]
+    assert [start.expected_frames for start in starts] == [12, 12, 12]
+    assert len({start.scan_id for start in starts}) == 3
+    assert [(frame.scan_id, frame.index) for frame in frames] == [(starts[k // 12].scan_id, k % 12) for k in range(30)]
+    np.testing.assert_array_equal([frame.counts for frame in frames], [counts[k % 12] for k in range(30)])
+    assert source.refused == 0

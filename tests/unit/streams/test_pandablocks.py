@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -186,3 +187,37 @@ def test_a_fault_of_the_listener_costs_one_message() -> None:
     finally:
         receiver.stop()
         port.close()
+
+
+RECORDED = Path(__file__).parents[2] / "data" / "recorded"
+"""What PandAs sent, recorded by others; see PANDA.md there."""
+
+
+@pytest.mark.parametrize(("name", "samples", "period_s"), [("slow", 5, 1.0), ("fast", 58, 0.01)])
+def test_recorded_captures_through_a_socket(name: str, samples: int, period_s: float) -> None:
+    """Counters that gain 1 and 2 with each sample."""
+    reader = CaptureReader(SourceOptions(("COUNTER2.OUT", "COUNTER1.OUT.Mean"), time_channel="PCAP.TS_START"))
+    port, heard = CapturePort(), Gate()
+    receiver = CaptureReceiver("positions", port.endpoint, lambda parts, _ns: heard(reader.parse(parts)))
+    receiver.start()
+    try:
+        with port.client((RECORDED / f"pandablocks-{name}.bin").read_bytes()):
+            count = 2
+            while not (news := heard.wait(count))[-1].ends:
+                count += 1
+    finally:
+        receiver.stop()
+        port.close()
+    assert (news[0].begins, news[-1].fault, receiver.refused) == (True, None, 0)
+    places = [position for item in news for position in item.positions]
+    number = np.arange(1, samples + 1)
+    assert [position.index for position in places] == list(range(samples))
+    assert np.allclose([position.position_m for position in places], np.stack([2 * number, number], axis=-1))
+    assert np.allclose([position.time_s for position in places], 5.6e-8 + (number - 1) * period_s)
+
+
+def test_a_recorded_capture_that_is_not_scaled_is_refused() -> None:
+    stream = (RECORDED / "pandablocks-slow.bin").read_bytes().replace(b'process="Scaled"', b'process="Raw"')
+    header = messages(stream, 4096)[0]
+    with pytest.raises(PositionError, match="the capture is Raw, not Scaled"):
+        CaptureReader(OPTIONS).parse(header)
