@@ -2,7 +2,8 @@
 
 One wrong position (an encoder's slip, a motor that was read in mid-move) would else have the picture grow to wherever it
 points. A frame is near if it lies within ``reach_m`` of the box around those that were let through. Far ones are let through
-once ``CLUSTER`` places lie near each other, or ``MANY`` do not and are no small part of the scan.
+once ``CLUSTER`` places lie near each other, or ``MANY`` do not and are no small part of the scan. The last frames of a
+scan may have begun a new place when it ended: they are let through where the canvas stays affordable.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ FIRST_WAITS_S = 2.0
 SMALL_PART = 0.2
 """Share of a scan's frames below which those that lie apart are errors, not a second place of interest."""
 
+AFFORDABLE = 4.0
+"""By so many squares of the reach the picture may grow for the last frames of a scan; one costs 40 MB, or its share of
+what a scan with large patterns takes anyway."""
+
 _SAME_PLACE = 1e-3  # of the reach
 
 Placed = tuple[Frame, PositionM]
@@ -35,6 +40,8 @@ class FarFrames:
         self._bottom = self._right = -math.inf
         self._passed = 0
         self._held: dict[int, Placed] = {}
+        self._last: dict[int, Placed] = {}
+        """Those held since the last one that was let through."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -51,7 +58,7 @@ class FarFrames:
         if self._is_near(position_m):
             return self._let_through([(frame, position_m)])
         company = [placed for placed in self._held.values() if self._are_near(placed[1], position_m)]
-        self._held[frame.index] = (frame, position_m)
+        self._held[frame.index] = self._last[frame.index] = (frame, position_m)
         together = [*company, (frame, position_m)]
         if self._are_many():
             return self._let_through(list(self._held.values()))
@@ -64,14 +71,27 @@ class FarFrames:
             return None
         index = next(iter(self._held))
         del self._held[index]
+        self._last.pop(index, None)
         return index
 
     def decide(self) -> tuple[list[Placed], list[int]]:
         """Return frames to let through and indexes to refuse: no more company is to come."""
         if len(self._held) > SMALL_PART * (self._passed + len(self._held)):
             return self._let_through(list(self._held.values())), []
+        passed: list[Placed] = []
+        most_m2 = self._area_m2(None) + AFFORDABLE * self._reach_m**2
+        for placed in list(self._last.values()):
+            if placed[0].index in self._held and self._area_m2(placed[1]) <= most_m2:
+                passed += self._let_through([placed])
         refused, self._held = list(self._held), {}
-        return [], refused
+        return passed, refused
+
+    def _area_m2(self, other: PositionM | None) -> float:
+        """Return the area of the box around those that were let through and another, with an edge for the patterns."""
+        y, x = (self._top, self._left) if other is None else other
+        height = max(self._bottom, y) - min(self._top, y)
+        width = max(self._right, x) - min(self._left, x)
+        return (height + self._reach_m / 2) * (width + self._reach_m / 2)
 
     def _let_through(self, some: list[Placed]) -> list[Placed]:
         """Count frames as let through, and those that lie near then, and so on."""
@@ -84,6 +104,7 @@ class FarFrames:
             passed += some
             some = [placed for placed in self._held.values() if self._is_near(placed[1])] if self._held else []
         self._passed += len(passed)
+        self._last = {}
         return passed
 
     def _is_near(self, position_m: PositionM) -> bool:

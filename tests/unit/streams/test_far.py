@@ -115,3 +115,13 @@ def test_many_wrong_positions_take_no_memory_without_bound():
     account = join.account("a")
     assert account.pending == 1000 - 36
     assert account.refused["far_from_others"] == 100 - 64
+
+
+def test_last_frames_that_begin_a_new_place_are_laid_at_the_end_if_the_canvas_stays_affordable():
+    for count in (1, 2, 3):
+        places = [*GRID, *[(0.0, 25.0 + k) for k in range(count)]]
+        assert run(places) == (list(range(len(places))), {}, 100)
+    assert run([*GRID, (0.0, 500.0)]) == (list(range(100)), {"far_from_others": 1}, 100)
+    assert run([*GRID, (0.0, 25.0), (4000.0, 4000.0)]) == (list(range(101)), {"far_from_others": 1}, 100)
+    followed = [*GRID[:99], (0.0, 25.0), GRID[99]]
+    assert run(followed) == ([*range(99), 100], {"far_from_others": 1}, 100)
