@@ -36,6 +36,7 @@ from daemon.publish.hub import UpdateHub
 from daemon.publish.zmq import MOST_CONNECTIONS, ZmqPublisher
 from daemon.run_notes import run_notes
 from daemon.scans import ScanBook, now_text
+from daemon.secret_files import open_to_all
 from daemon.setup import Setup
 from daemon.sinks import Sinks
 from daemon.status import verdict_sentence
@@ -153,6 +154,8 @@ class Daemon:
     def _bind(self) -> None:
         """Open every port; whatever was opened is closed again if one fails."""
         config = self._config
+        for words in open_to_all(config.http):
+            log.warning("%s", words)
         shares = share_out(Shares(config.http.max_connections, MOST_CONNECTIONS))
         self.publisher = ZmqPublisher(
             self.hub, config.publish.endpoint, curve=self._setup.publish_curve, most_connections=shares.updates

@@ -17,12 +17,14 @@ from daemon.cli.running import daemon_status, daemon_url
 from daemon.config import Config
 from daemon.errors import DaemonError
 from daemon.receivers import make_frames_receiver, make_positions_receiver, shared_streams
+from daemon.secret_files import open_to_all
 from daemon.setup import Setup
 from ptychopinn.errors import ReconstructionError
 from streams.errors import StreamError
 from streams.source import OnMessage, Source
 
 FEW = 4
+GOOD = ("OK", "WARN")
 LEAST_FREE_BYTES = 1 << 30
 Findings = dict[str, Finding]
 Make = Callable[[OnMessage], Source]
@@ -30,7 +32,7 @@ Describe = Callable[[Config, Heard], Finding]
 
 
 def run_check(config: Config, wait_s: float, as_json: bool) -> None:
-    """Print OK, SILENT or ERROR for each part; exit 0, 4 for an endpoint, 2 or 3 for the configuration or a file."""
+    """Print OK, WARN, SILENT or ERROR for each part; exit 0, 4 for an endpoint, 2 or 3 for the configuration or a file."""
     found, code = _check_parts(config)
     status = daemon_status(config)
     if status is None:
@@ -46,7 +48,7 @@ def run_check(config: Config, wait_s: float, as_json: bool) -> None:
     else:
         for name, each in found.items():
             typer.echo(f"{each.word:7}{name}: {each.detail}")
-    if code or any(each.word != "OK" for each in found.values()):
+    if code or any(each.word not in GOOD for each in found.values()):
         raise typer.Exit(code or 4)
 
 
@@ -97,7 +99,9 @@ def _describe(config: Config, setup: Setup) -> Findings:
     directory = config.output.directory
     free = shutil.disk_usage(directory).free
     is_full = free < LEAST_FREE_BYTES
-    return {
+    rights = open_to_all(config.http)
+    secrets = {"secrets": Finding("WARN", "; ".join(rights))} if rights else {}
+    return secrets | {
         "probe": Finding("OK", f"{_probe_words(config)}: {modes} mode(s) of {side} px, pixel {pixel}"),
         "model": Finding("OK", setup.first_model.name),
         "device": Finding("OK", f"{setup.device}, {setup.threads} thread(s)"),

@@ -22,7 +22,7 @@ MOST_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``word`` is OK, SILENT or ERROR; ``seen`` is plain data for programs."""
+    """``word`` is OK, WARN (it works), SILENT or ERROR; ``seen`` is plain data for programs."""
 
     word: str
     detail: str

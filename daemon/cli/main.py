@@ -82,7 +82,7 @@ def check(
     wait: Annotated[float, typer.Option(min=0, help="How long to listen at each endpoint, s.")] = 3.0,
     as_json: AsJson = False,
 ) -> None:
-    """Test configuration, probe, output and endpoints before beam time: OK, SILENT or ERROR for each."""
+    """Test configuration, probe, output and endpoints before beam time: OK, WARN, SILENT or ERROR for each."""
     from daemon.cli.check import run_check
     from daemon.config import load_config
 

@@ -1,0 +1,33 @@
+"""Files that hold secrets and are open to every user of this machine: said, since whoever reads them may order the daemon."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from daemon.config import Http
+
+
+def open_to_all(options: Http) -> list[str]:
+    """Return one sentence for each file of secrets that everybody may read or write."""
+    named = {"token_file": options.token_file, "key_file": options.key_file or options.certificate_file}
+    return [
+        f"[http] {name} {path} is open to every user of this machine; run: chmod o= {path}"
+        for name, path in named.items()
+        if path is not None and _is_open(path) and (name == "token_file" or _has_key(path))
+    ]
+
+
+def _is_open(path: Path) -> bool:
+    try:
+        return bool(stat.S_IMODE(path.stat().st_mode) & stat.S_IRWXO)
+    except OSError:  # who reads it says so
+        return False
+
+
+def _has_key(path: Path) -> bool:
+    """Whether a PEM file holds a private key; a chain alone is for everybody."""
+    try:
+        return b"PRIVATE KEY" in path.read_bytes()
+    except OSError:
+        return False
