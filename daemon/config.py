@@ -75,10 +75,12 @@ class Encrypted(Section):
     """CURVE keys of a socket, in files. The end that binds is the server, the one that connects is a client."""
 
     curve_public_file: Path | None = Field(None, description="This end's public CURVE key.")
-    curve_secret_file: Path | None = Field(None, description="This end's secret CURVE key, closed to other users.")
-    curve_server_file: Path | None = Field(None, description="For an end that connects: the other end's public key.")
+    curve_secret_file: Path | None = Field(
+        None, description="This end's secret CURVE key; other users must not be able to read it."
+    )
+    curve_server_file: Path | None = Field(None, description="If this end connects: the other end's public key.")
     curve_allowed_file: Path | None = Field(
-        None, description="For an end that binds: file or directory with the public keys that are let in."
+        None, description="If this end binds: file or directory with the public keys of admitted clients."
     )
 
     @property
@@ -102,16 +104,16 @@ class Frames(Encrypted):
     )
     socket: Literal["pull", "sub"] = Field("pull", description="Socket type.")
     format: FormatName = Field("native", description="Wire format.")
-    channel: str | None = Field(None, description="Image channel; by default the first announced.")
+    channel: str | None = Field(None, description="Image channel. Default: the first in the header.")
     max_message_bytes: Count = Field(128 << 20, description="Larger messages are refused, bytes.")
-    check_hash: bool = Field(False, description="Compare pixels with the md5 that dectris-v1 sends, where it is one.")
+    check_hash: bool = Field(False, description="Check pixels against the md5 hash that dectris-v1 sends.")
     expected_frames: Annotated[int, Field(ge=1, le=2**31)] | None = Field(
-        None, description="Frames of a scan, for array-1.0 and pva."
+        None, description="For array-1.0 and pva: number of frames in a scan."
     )
     first_number: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="For pva: uniqueId of a scan's first frame; by default that of the first that comes."
+        None, description="For pva: uniqueId of a scan's first frame. Default: that of the first received frame."
     )
-    scan_timeout_s: Positive = Field(30.0, description="A scan silent for longer is closed as incomplete, s.")
+    scan_timeout_s: Positive = Field(30.0, description="Close a scan as incomplete after this time without frames, s.")
 
     @model_validator(mode="after")
     def _has_an_endpoint_of_its_format(self) -> Frames:
@@ -127,46 +129,56 @@ class Frames(Encrypted):
 class Detector(Section):
     """From the detector's frame to the pattern."""
 
-    orientation: Orientation = Field("identity", description="Applied to the whole frame, before the crop.")
+    orientation: Orientation = Field("identity", description="Orientation applied to the whole frame before the crop.")
     center_px: tuple[int, int] | Literal["auto"] = Field(
         "auto", description="Row and column of the beam in the oriented frame; auto finds it in the first frames."
     )
     size_px: Annotated[int, Field(ge=16, le=2048, multiple_of=2)] = Field(128, description="Side of the pattern, px.")
-    binning: Literal[1, 2, 4] = Field(1, description="Pixels of the detector along one of the pattern's; summed.")
-    mask_file: Path | None = Field(None, description="NPY of the pattern or the oriented frame, non-zero = bad pixel.")
-    flatfield_file: Path | None = Field(None, description="NPY of the oriented frame, factors on the counts.")
-    saturation: Positive | None = Field(None, description="Greatest valid count; else what the stream says.")
+    binning: Literal[1, 2, 4] = Field(
+        1, description="Detector pixels along one side of a pattern pixel; their counts are summed."
+    )
+    mask_file: Path | None = Field(
+        None, description="NPY file of the pattern or the oriented frame; non-zero marks a bad pixel."
+    )
+    flatfield_file: Path | None = Field(None, description="NPY file of the oriented frame with factors on the counts.")
+    saturation: Positive | None = Field(None, description="Largest valid count. Default: from the stream.")
 
 
 class Positions(Encrypted):
     """Where the scan positions come from."""
 
-    source: PositionKind = Field("frame", description="Kind of source.")
+    source: PositionKind = Field("frame", description="Type of position source.")
     endpoint: Endpoint | None = Field(
         None, description="For a stream: address; a leading @ binds. pandablocks: tcp://HOST:8889."
     )
     socket: Literal["pull", "sub"] = Field("pull", description="Socket type; for panda and bluesky sub by default.")
-    channels: tuple[str, str] | None = Field(None, description="Names of the y and the x channel, or data keys.")
+    channels: tuple[str, str] | None = Field(
+        None, description="Names of the y and the x channel or data key, in this order."
+    )
     event_stream: Annotated[str, Field(min_length=1)] = Field(
         "primary", description="For bluesky: name of the stream of events that holds the positions."
     )
     resource_folders: list[Path] = Field(
-        [], description="For bluesky: folders whose HDF5 files may be read where a run leaves its positions in files."
+        [], description="For bluesky: folders from which the daemon may read a run's HDF5 files."
     )
-    time_channel: str | None = Field(None, description="For panda, pandablocks: times of the samples, s, for a check.")
-    samples_per_frame: Annotated[int, Field(ge=1, le=1_000_000)] = Field(1, description="Samples averaged for a frame.")
-    first_sample: Annotated[int, Field(ge=0)] = Field(0, description="Number of the first sample of frame 0.")
-    unit: Literal["m", "mm", "um", "nm", "pm"] = Field("m", description="Unit of what the source gives.")
+    time_channel: str | None = Field(
+        None, description="For panda and pandablocks: channel with the sample times, s, to check against frame times."
+    )
+    samples_per_frame: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        1, description="Samples averaged for each frame."
+    )
+    first_sample: Annotated[int, Field(ge=0)] = Field(0, description="Index of the first sample of frame 0.")
+    unit: Literal["m", "mm", "um", "nm", "pm"] = Field("m", description="Unit of the source's values.")
     file: Path | None = Field(None, description="For file: NPZ with position_m (n, 2), CSV, or a product.")
     shape: tuple[Count, Count] | None = Field(None, description="For raster: rows, columns.")
     count: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(None, description="For spiral: positions.")
     step_m: tuple[float, float] | None = Field(None, description="For raster, spiral: steps dy, dx, m.")
-    snake: bool = Field(False, description="For raster: every second row runs backwards.")
+    snake: bool = Field(False, description="For raster: every second row runs in reverse.")
     scale: Positive | tuple[Positive, Positive] = Field(
-        1.0, description="Factor on all positions, or one each for y, x."
+        1.0, description="Factor on all positions, or one factor each for y and x."
     )
-    flips: list[Literal["y", "x"]] = Field([], description="Axes whose sign is turned.")
-    timeout_s: Positive = Field(5.0, description="How long frames wait for positions after the scan's end, s.")
+    flips: list[Literal["y", "x"]] = Field([], description="Axes to negate.")
+    timeout_s: Positive = Field(5.0, description="Time that frames wait for positions after the scan's end, s.")
 
     @model_validator(mode="before")
     @classmethod
@@ -199,9 +211,9 @@ class Metadata(Encrypted):
     """What the control system says of its runs, beside the streams."""
 
     source: Literal["bluesky"] = Field("bluesky", description="Bluesky documents, JSON or msgpack.")
-    endpoint: Endpoint | None = Field(None, description="ZeroMQ address of the documents; none where nobody sends any.")
+    endpoint: Endpoint | None = Field(None, description="ZeroMQ address of the documents. Default: none.")
     socket: Literal["pull", "sub"] = Field("sub", description="Socket type.")
-    energy_key: str | None = Field(None, description="Key of a run's start with the photon energy, to compare.")
+    energy_key: str | None = Field(None, description="Key of the photon energy in a run's start document, to compare.")
     energy_unit: Literal["eV", "keV"] = Field("keV", description="Unit of that energy.")
 
 
@@ -211,7 +223,7 @@ class ZonePlate(Section):
     outermost_zone_width_m: Positive = Field(description="Width of the outermost zone, m.")
     diameter_m: Positive = Field(description="Diameter, m.")
     central_stop_m: Annotated[float, Field(ge=0)] = Field(0.0, description="Diameter of the central stop, m; 0: none.")
-    defocus_m: float = Field(0.0, description="How far behind the focus the sample is, m; negative: before it.")
+    defocus_m: float = Field(0.0, description="Distance of the sample behind the focus, m; negative: before the focus.")
 
 
 class Pinhole(Section):
@@ -225,8 +237,8 @@ class KbMirrors(Section):
     """A pair of crossed mirrors in place of a probe; pairs are vertical, horizontal."""
 
     focal_lengths_m: tuple[Positive, Positive] = Field(description="Focal lengths, m.")
-    openings_m: tuple[Positive, Positive] = Field(description="Width of the beam that each takes in, m.")
-    defocus_m: float = Field(0.0, description="How far behind the focus the sample is, m; negative: before it.")
+    openings_m: tuple[Positive, Positive] = Field(description="Beam width that each mirror accepts, m.")
+    defocus_m: float = Field(0.0, description="Distance of the sample behind the focus, m; negative: before the focus.")
 
 
 PROBE_SOURCES = ("probe_file", "zone_plate", "pinhole", "kb")
@@ -235,20 +247,27 @@ PROBE_SOURCES = ("probe_file", "zone_plate", "pinhole", "kb")
 class Optics(Section):
     """The beam, the geometry and the probe."""
 
-    photon_energy_eV: Positive | None = Field(None, description="Photon energy, eV; else what the stream says.")  # noqa: N815
-    detector_distance_m: Positive | None = Field(None, description="Sample to detector, m; else what the stream says.")
-    detector_pixel_size_m: Positive | None = Field(None, description="Detector pixel, m; else what the stream says.")
-    object_pixel_size_m: Positive | None = Field(None, description="Object pixel, m, in place of the three above.")
-    probe_file: Path | None = Field(None, description="Product, NPZ or CXI with the probe; else give what made it:")
+    photon_energy_eV: Positive | None = Field(None, description="Photon energy, eV. Default: from the stream.")  # noqa: N815
+    detector_distance_m: Positive | None = Field(
+        None, description="Distance from sample to detector, m. Default: from the stream."
+    )
+    detector_pixel_size_m: Positive | None = Field(None, description="Detector pixel, m. Default: from the stream.")
+    object_pixel_size_m: Positive | None = Field(None, description="Object pixel, m; replaces the three keys above.")
+    probe_file: Path | None = Field(
+        None, description="Product, NPZ or CXI file with the probe; or describe the optics instead:"
+    )
     zone_plate: ZonePlate | None = Field(
-        None, description="A zone plate, from which a first guess of the probe is made."
+        None, description="Zone plate from which the daemon computes an initial probe."
     )
-    pinhole: Pinhole | None = Field(None, description="A pinhole, likewise.")
-    kb: KbMirrors | None = Field(None, description="A pair of mirrors, likewise.")
+    pinhole: Pinhole | None = Field(None, description="Pinhole from which the daemon computes an initial probe.")
+    kb: KbMirrors | None = Field(None, description="Mirror pair from which the daemon computes an initial probe.")
     retrieve_probe: bool = Field(
-        False, description="Retrieve the probe from a scan's first frames; always so where it is made from optics."
+        False,
+        description="Retrieve the probe from a scan's first frames; always on if the probe is computed from optics.",
     )
-    retrieve_frames: Annotated[int, Field(ge=16, le=2000)] = Field(100, description="Frames it is retrieved from.")
+    retrieve_frames: Annotated[int, Field(ge=16, le=2000)] = Field(
+        100, description="Number of frames for the retrieval."
+    )
 
     @model_validator(mode="after")
     def _has_one_probe(self) -> Optics:
@@ -267,69 +286,75 @@ class Optics(Section):
 class ModelOptions(Section):
     """The network layer."""
 
-    bundle: str = Field("shipped", description="Bundle with the lift's network: a file, shipped, or none.")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
+    bundle: str = Field("shipped", description="Model: a name, a file, shipped, or none (the lift without a network).")
+    device: str = Field("auto", description="Device: auto, cpu, cuda or cuda:N.")
     threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads of the engine; 0: all cores but one.")
-    batch_frames: Count = Field(32, description="Most frames of a batch.")
-    batch_timeout_s: Positive = Field(0.05, description="Longest wait of the engine for frames, s.")
-    gridsize: Literal[1, 2] = Field(1, description="Groups of gridsize squared frames.")
+    batch_frames: Count = Field(32, description="Largest number of frames in a batch.")
+    batch_timeout_s: Positive = Field(0.05, description="Longest time that the engine waits for frames, s.")
+    gridsize: Literal[1, 2] = Field(1, description="Number of frames in a group is gridsize squared.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Number type of the lift's network; auto: bfloat16 on a GPU that has it."
+        "auto", description="Number type of the lift's network; auto selects bfloat16 on a GPU that supports it."
     )
     projections: Annotated[int, Field(ge=1, le=16)] = Field(
-        2, description="Of the plain lift; a bundle states its own."
+        2, description="Projections of the lift without a network; a bundle has its own number."
     )
 
 
 class MosaicOptions(Section):
     """The stitched object."""
 
-    weighting: Literal["probe"] = Field("probe", description="Patches are weighted by the probe's intensity.")
-    max_side_px: Count = Field(16384, description="A frame that would grow the mosaic beyond this is refused, px.")
-    keep_patch_bytes: Annotated[int, Field(ge=0)] = Field(256 << 20, description="Memory for patches to be replaced.")
+    weighting: Literal["probe"] = Field("probe", description="Weight of the patches: the probe's intensity.")
+    max_side_px: Count = Field(16384, description="Largest side of the mosaic, px; frames beyond it are refused.")
+    keep_patch_bytes: Annotated[int, Field(ge=0)] = Field(
+        256 << 20, description="Memory for patches that later looks can replace, bytes."
+    )
 
 
 class Diagnosis(Section):
     """Whether patterns, positions and probe fit together, told from a scan's first frames."""
 
-    enabled: bool = Field(True, description="Look, and say what is wrong, with figures.")
-    auto_fix: bool = Field(False, description="Also set it right, in this scan and in later ones.")
-    frames: Annotated[int, Field(ge=16, le=1000)] = Field(50, description="Frames of a scan after which it looks.")
+    enabled: bool = Field(True, description="Test whether data and probe fit, and report misfits with numbers.")
+    auto_fix: bool = Field(False, description="Also correct misfits, in this scan and in later ones.")
+    frames: Annotated[int, Field(ge=16, le=1000)] = Field(50, description="Number of frames for the first test.")
 
 
 class Finetune(Section):
     """Background fine-tuning."""
 
-    enabled: bool = Field(True, description="Learn from the frames of running scans, in a process of its own.")
-    buffer_frames: Annotated[int, Field(ge=64)] = Field(2000, description="Frames to learn from that are kept.")
+    enabled: bool = Field(True, description="Fine-tune the model on the frames of running scans in a separate process.")
+    buffer_frames: Annotated[int, Field(ge=64)] = Field(2000, description="Number of frames kept for training.")
     device_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.5, description="Most of the time spent; on a CPU at the lowest priority."
+        0.5, description="Largest share of the device time; on a CPU at the lowest priority."
     )
     promote_if: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.002, description="A candidate is promoted if its R on held-out frames is lower by this share."
+        0.002, description="Promote a candidate if its R on held-out frames is lower by this share."
     )
-    rate: Positive = Field(3e-4, description="Learning rate to begin with; halved for each candidate thrown away.")
+    rate: Positive = Field(3e-4, description="Initial learning rate; halved after each discarded candidate.")
 
 
 class Refine(Section):
     """The refined layer."""
 
-    enabled: bool = Field(True, description="Sweep an object estimate over the frames while the scan runs.")
-    buffer_bytes: Count = Field(512 << 20, description="Memory for the frames to sweep over; the oldest go first.")
-    update_probe: bool = Field(True, description="Let the probe follow the frames.")
-    subpixel: bool = Field(False, description="Lay frames between the pixels; else their positions are rounded.")
-    position_bound_px: Annotated[float, Field(ge=0, le=16)] = Field(
-        0.0, description="How far positions may be corrected, pixels; 0: not at all, else with subpixel."
+    enabled: bool = Field(True, description="Compute the refined layer during the scan.")
+    buffer_bytes: Count = Field(
+        512 << 20, description="Memory for the patterns of the refined layer, bytes; the oldest are dropped first."
     )
-    finish_s: Annotated[float, Field(ge=0)] = Field(1.5, description="Longest time of sweeps after the scan's end, s.")
+    update_probe: bool = Field(True, description="Refine the probe too.")
+    subpixel: bool = Field(False, description="Use positions between pixels; otherwise positions are rounded.")
+    position_bound_px: Annotated[float, Field(ge=0, le=16)] = Field(
+        0.0, description="Largest position correction, px; 0 disables it, more implies subpixel."
+    )
+    finish_s: Annotated[float, Field(ge=0)] = Field(
+        1.5, description="Longest time for refinement after the scan's end, before the product, s."
+    )
     improve_s: Annotated[float, Field(ge=0)] = Field(
-        10.0, description="Longest time of further sweeps once the product is there, which is then written anew, s."
+        10.0, description="Longest time for further refinement after the product, which is then replaced, s."
     )
     engine: Literal["own", "pty-chi"] = Field(
-        "own", description="pty-chi: hand each finished scan to its LSQML, beside ours."
+        "own", description="pty-chi: also reconstruct each finished scan with its LSQML."
     )
-    engine_python: Path | None = Field(None, description="Python of the environment that has pty-chi.")
-    engine_epochs: Count = Field(100, description="Epochs of it.")
+    engine_python: Path | None = Field(None, description="Python executable of the environment with pty-chi.")
+    engine_epochs: Count = Field(100, description="Epochs of that reconstruction.")
 
     @model_validator(mode="after")
     def _has_a_python_for_the_engine(self) -> Refine:
@@ -341,26 +366,26 @@ class Refine(Section):
 class Publish(Encrypted):
     """Updates for viewers over ZeroMQ."""
 
-    endpoint: Endpoint = Field("tcp://127.0.0.1:5556", description="Address to bind; port 0 takes a free one.")
+    endpoint: Endpoint = Field("tcp://127.0.0.1:5556", description="Address to bind; port 0 selects a free port.")
     period_s: Positive = Field(0.1, description="Time between updates, s.")
 
 
 class Http(Section):
     """The page, the REST interface and the metrics."""
 
-    host: str = Field("127.0.0.1", description="Address to bind; off loopback a token is needed.")
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="Port; 0 takes a free one.")
+    host: str = Field("127.0.0.1", description="Address to bind; any other than loopback requires a token.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="Port; 0 selects a free port.")
     token_file: Path | None = Field(None, description="File whose first line is the bearer token.")
-    certificate_file: Path | None = Field(None, description="PEM certificate chain: HTTPS in place of HTTP.")
-    key_file: Path | None = Field(None, description="PEM private key; left out where the certificate's file holds it.")
-    hosts: list[str] = Field([], description="Further names the page is asked by, for a proxy that knows who asks.")
+    certificate_file: Path | None = Field(None, description="PEM certificate chain; enables HTTPS.")
+    key_file: Path | None = Field(None, description="PEM private key; not needed if the certificate file contains it.")
+    hosts: list[str] = Field([], description="Further host names of the page, for a proxy that authenticates users.")
     max_connections: Count = Field(
-        256, description="Connections at once; for a further one the longest idle is closed, else itself."
+        256, description="Largest number of connections; a further one replaces the longest idle one, or is closed."
     )
-    max_viewers: Count = Field(64, description="WebSocket viewers at once; further ones are answered 503.")
+    max_viewers: Count = Field(64, description="Largest number of WebSocket viewers; further ones get 503.")
     viewer_bytes_per_s: Count = Field(
         20_000_000,
-        description="What all WebSocket viewers get together; beyond it each sees newer pictures less often.",
+        description="Bandwidth of all WebSocket viewers together, bytes/s; beyond it each gets fewer updates.",
     )
 
     @model_validator(mode="after")
@@ -376,40 +401,51 @@ class Log(Section):
     """What the daemon writes to stderr, one line an event."""
 
     format: Literal["text", "json"] = Field("text", description="text for people, json for programs.")
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is written.")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level to write.")
 
 
 class SinkOptions(Section):
     """One further place that pictures or results go to."""
 
-    kind: str = Field(description="Name of the plug-in: pva, tiled, or one of an installed package.")
-    layer: Literal["refined", "network"] = Field("refined", description="Layer of its pictures; else the other.")
-    period_s: Positive = Field(1.0, description="Least time between its pictures, s.")
-    options: dict[str, Any] = Field({}, description="What the plug-in itself needs.")
+    kind: str = Field(description="Name of the plug-in: pva, tiled, or one from an installed package.")
+    layer: Literal["refined", "network"] = Field(
+        "refined", description="Layer of its pictures; the other layer until this one exists."
+    )
+    period_s: Positive = Field(1.0, description="Shortest time between its pictures, s.")
+    options: dict[str, Any] = Field({}, description="Options of the plug-in.")
 
 
 class Output(Section):
     """Files."""
 
-    directory: Path = Field(Path("out"), description="Products go to DIRECTORY/SCAN_ID/product.h5.")
+    directory: Path = Field(Path("out"), description="Folder for results: DIRECTORY/SCAN_ID/product.h5.")
     journal: Literal["off"] | Path | None = Field(
-        None, description="Folder of the journal, from which a killed daemon goes on; DIRECTORY/journal, or off."
+        None,
+        description="Folder of the journal, from which a killed daemon resumes; off disables it. Default: DIRECTORY/journal.",
     )
-    checkpoint_s: Positive = Field(10.0, description="Time between products while a scan runs, s.")
-    keep_checkpoints: Count = Field(2, description="Newest checkpoints kept of a running scan; none after its end.")
-    sinks: list[SinkOptions] = Field([], description="Further places for pictures and results.")
+    checkpoint_s: Positive = Field(10.0, description="Time between checkpoint products during a scan, s.")
+    keep_checkpoints: Count = Field(
+        2, description="Number of checkpoints kept during a scan; none are kept after its end."
+    )
+    sinks: list[SinkOptions] = Field([], description="Plug-ins that send pictures and results elsewhere.")
 
 
 class Limits(Section):
     """Bounds on memory."""
 
-    queue_bytes: Count = Field(256 << 20, description="Bytes before the decoders, and again before the engine.")
-    pending_bytes: Count = Field(1 << 30, description="Bytes of frames that wait for positions.")
-    pending_s: Positive = Field(600.0, description="Longest wait of a frame for its position, s.")
-    open_scans: Count = Field(4, description="Scans open at once; the oldest is closed.")
-    journal_bytes: Count = Field(16 << 30, description="Bytes of the journal on disk; finished scans go first.")
-    stop_s: Positive = Field(20.0, description="Longest work on frames that wait when the daemon is stopped, s.")
-    decode_workers: Count = Field(2, description="Threads that decode.")
+    queue_bytes: Count = Field(
+        256 << 20, description="Size of the queue before the decoders, and of the queue before the engine, bytes."
+    )
+    pending_bytes: Count = Field(1 << 30, description="Memory for frames that wait for positions, bytes.")
+    pending_s: Positive = Field(600.0, description="Longest time that a frame waits for its position, s.")
+    open_scans: Count = Field(4, description="Largest number of open scans; beyond it the oldest is closed.")
+    journal_bytes: Count = Field(
+        16 << 30, description="Largest size of the journal on disk, bytes; finished scans are deleted first."
+    )
+    stop_s: Positive = Field(
+        20.0, description="Longest time for work on waiting frames after the daemon is stopped, s."
+    )
+    decode_workers: Count = Field(2, description="Number of decoder threads.")
 
 
 class Config(Section):

@@ -57,53 +57,71 @@ class Metrics:
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
             return Histogram(f"ptycholive_{name}", text, labels, registry=registry, buckets=buckets)
 
-        self.frames_received = counter("frames_received", "Frame messages received, duplicates and refused ones too.")
-        self.frames_stitched = counter("frames_stitched", "Frames laid on a mosaic.")
+        self.frames_received = counter(
+            "frames_received", "Frame messages received, including duplicates and refused frames."
+        )
+        self.frames_stitched = counter("frames_stitched", "Frames stitched into a mosaic.")
         self.frames_refused = counter("frames_refused", "Frames not stitched, by reason.", "reason")
         self.stream_bytes = counter("stream_bytes", "Bytes received.", "stream")
         self.stream_connected = gauge("stream_connected", "1 while the stream has a peer.", "stream")
         self.handshake_failures = counter("stream_handshake_failures", "Failed handshakes.", "stream")
-        self.queue_depth = gauge("queue_depth", "Items waiting before a stage.", "stage")
-        self.queue_bytes = gauge("queue_bytes", "Bytes waiting before a stage.", "stage")
-        self.stage_seconds = histogram("stage_seconds", "Time of one batch in a stage.", STAGE_BUCKETS, "stage")
+        self.queue_depth = gauge("queue_depth", "Items in the queue of a stage.", "stage")
+        self.queue_bytes = gauge("queue_bytes", "Bytes in the queue of a stage.", "stage")
+        self.stage_seconds = histogram("stage_seconds", "Time for one batch in a stage, s.", STAGE_BUCKETS, "stage")
         self.frame_latency = histogram(
-            "frame_latency_seconds", "From a frame's receipt to the update that shows it.", LATENCY_BUCKETS
+            "frame_latency_seconds",
+            "Time from receiving a frame to publishing an update that shows it, s.",
+            LATENCY_BUCKETS,
         )
-        self.batch_frames = histogram("batch_frames", "Frames of a batch on the device.", BATCH_BUCKETS)
+        self.batch_frames = histogram("batch_frames", "Frames per batch on the device.", BATCH_BUCKETS)
         self.snapshots_published = counter("snapshots_published", "Layer updates published.")
-        self.subscribers = gauge("subscribers", "Viewers, over ZeroMQ and in browsers.")
+        self.subscribers = gauge("subscribers", "Connected viewers, over ZeroMQ and in browsers.")
         self.rfactor = gauge("rfactor", "R-factor of a layer of the newest scan.", "layer")
         self.expected_correlation = gauge(
-            "expected_correlation", "Phase correlation with the truth to expect of a layer of the newest scan.", "layer"
+            "expected_correlation",
+            "Expected phase correlation with the truth, for a layer of the newest scan.",
+            "layer",
         )
-        self.refine_updates = counter("refine_updates", "Frame updates of the refined layer.")
-        self.coverage = gauge("coverage_ratio", "Share of the newest scan's canvas above 5 % of the greatest weight.")
+        self.refine_updates = counter("refine_updates", "Updates of the refined layer, counted in frames.")
+        self.coverage = gauge(
+            "coverage_ratio", "Share of the newest scan's canvas with more than 5 % of the largest weight."
+        )
         self.model_generation = gauge("model_generation", "Generation of the active model.")
-        self.scans = counter("scans", "Scans closed, by verdict.", "verdict")
-        self.scan_frames_pending = gauge("scan_frames_pending", "Frames received and not yet at their end.")
+        self.scans = counter("scans", "Closed scans, by verdict.", "verdict")
+        self.scan_frames_pending = gauge(
+            "scan_frames_pending", "Frames received but not yet stitched, refused or given up."
+        )
         self.device_memory = gauge("device_memory_bytes", "Memory held on the device.")
-        self.stage_failures = counter("stage_failures", "Faults inside a stage, which goes on after them.", "stage")
-        self.backlog_frames = gauge("backlog_frames", "Frames that wait on the disk for a device that is behind.")
+        self.stage_failures = counter(
+            "stage_failures", "Internal errors of a stage; the stage continues after each.", "stage"
+        )
+        self.backlog_frames = gauge("backlog_frames", "Frames on disk that wait for the device.")
         self.backlog_age = gauge(
             "backlog_age_seconds",
-            "How long the oldest frame that waits for the device, in memory or on the disk, has waited.",
+            "Waiting time of the oldest frame that waits for the device, in memory or on disk, s.",
         )
         self.journal_bytes = gauge("journal_bytes", "Size of the journal.")
         self.journal_skipped = counter("journal_frames_skipped", "Frames that could not be written to the journal.")
-        self.journal_behind = gauge("journal_behind", "1 while frames are not on the disk before they count.")
-        self.http_refused = counter("http_refused", "HTTP requests and connections refused or ended.", "reason")
-        self.sink_deliveries = counter("sink_deliveries", "What went to a sink, by result.", "sink", "result")
+        self.journal_behind = gauge(
+            "journal_behind", "1 while the daemon accepts frames without writing them to the journal first."
+        )
+        self.http_refused = counter(
+            "http_refused", "HTTP requests and connections that the daemon refused or ended, by reason.", "reason"
+        )
+        self.sink_deliveries = counter("sink_deliveries", "Deliveries to a sink, by result.", "sink", "result")
         self.finetune_steps = counter("finetune_steps", "Training steps of fine-tuning.")
-        self.finetune_loss = gauge("finetune_loss", "Loss of fine-tuning.")
+        self.finetune_loss = gauge("finetune_loss", "Training loss of fine-tuning.")
         self.finetune_heldout_rfactor = gauge("finetune_heldout_rfactor", "R-factor on held-out frames.", "model")
-        self.finetune_promotions = counter("finetune_promotions", "Candidates judged, by result.", "result")
-        self.frames_lost = counter("frames_lost", "Frames that closed scans lack, by what became of them.", "why")
-        self.misfits = counter("misfits", "Scans whose first frames told that patterns, positions or probe do not fit.")
-        self.phase = gauge("phase", "1 for what the daemon does now, 0 for all else.", "phase")
-        self.degraded = gauge("degraded", "1 while something lasting is wrong; the status says what.")
+        self.finetune_promotions = counter("finetune_promotions", "Fine-tuning candidates, by result.", "result")
+        self.frames_lost = counter("frames_lost", "Frames missing from the pictures of closed scans, by cause.", "why")
+        self.misfits = counter(
+            "misfits", "Scans whose first frames showed that patterns, positions or probe do not fit."
+        )
+        self.phase = gauge("phase", "1 for the current phase of the daemon, 0 for the others.", "phase")
+        self.degraded = gauge("degraded", "1 while a lasting fault exists; the status names it.")
         self.disk_size = gauge("disk_size_bytes", "Size of the disk that holds a folder of the daemon.", "folder")
-        self.disk_free = gauge("disk_free_bytes", "What is free of it for the daemon.", "folder")
-        self.products_waiting = gauge("products_waiting", "Products of ended scans that the disk has not taken yet.")
+        self.disk_free = gauge("disk_free_bytes", "Free space on that disk for the daemon.", "folder")
+        self.products_waiting = gauge("products_waiting", "Products of ended scans that could not be written yet.")
         self.build = Info("ptycholive_build", "Version, torch, device.", registry=registry)
         self._make_known_labels()
 

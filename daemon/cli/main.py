@@ -23,42 +23,47 @@ from streams.errors import EndpointError, KeyFileError, StreamError
 
 app = typer.Typer(
     name="ptycholive",
-    help="Live ptychography: a picture of the sample while it is scanned.",
+    help="Live ptychography: reconstruct a picture of the sample during the scan.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-config_app = typer.Typer(help="The configuration: its JSON schema, or a whole one as it would be used.")
-model_app = typer.Typer(help="Model bundles on this machine, and the model of a running daemon.")
+config_app = typer.Typer(help="Print the JSON schema of the configuration, or a complete configuration.")
+model_app = typer.Typer(help="Manage model bundles on this machine and the model of a running daemon.")
 app.add_typer(config_app, name="config")
 app.add_typer(model_app, name="model")
 
-ConfigPath = Annotated[Path, typer.Option("--config", help="TOML file.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, changes the file's; repeatable.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON value on stdout.")]
-Url = Annotated[str, typer.Option("--url", help="The daemon's HTTP address.")]
-Token = Annotated[Path | None, typer.Option("--token-file", help="File with the daemon's token.")]
+ConfigPath = Annotated[Path, typer.Option("--config", help="Configuration file (TOML).")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a value of the file: section.key=value. Repeatable.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
+Url = Annotated[str, typer.Option("--url", help="HTTP address of the daemon.")]
+Token = Annotated[Path | None, typer.Option("--token-file", help="File with the token of the daemon.")]
 CurvePublic = Annotated[Path | None, typer.Option("--curve-public-file", help="This end's public CURVE key.")]
 CurveSecret = Annotated[Path | None, typer.Option("--curve-secret-file", help="This end's secret CURVE key.")]
 CurveServer = Annotated[
-    Path | None, typer.Option("--curve-server-file", help="The binding end's public key, for an end that connects.")
+    Path | None, typer.Option("--curve-server-file", help="If this end connects: public key of the end that binds.")
 ]
 CurveAllowed = Annotated[
-    Path | None, typer.Option("--curve-allowed-file", help="Public keys that an end that binds lets in.")
+    Path | None,
+    typer.Option("--curve-allowed-file", help="If this end binds: public keys of the clients that it admits."),
 ]
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 
 @app.command()
 def demo(
-    headless: Annotated[bool, typer.Option("--headless", help="Exit after the scan; print one JSON object.")] = False,
-    output: Annotated[Path, typer.Option(help="The product file to write.")] = Path("demo.h5"),
-    rate: Annotated[float, typer.Option(min=0.1, help="Frames a second.")] = 40.0,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 8080,
+    headless: Annotated[
+        bool, typer.Option("--headless", help="Run without a page, print one JSON object and exit after the scan.")
+    ] = False,
+    output: Annotated[Path, typer.Option(help="Product file to write.")] = Path("demo.h5"),
+    rate: Annotated[float, typer.Option(min=0.1, help="Frames per second.")] = 40.0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 selects a free port.")] = 8080,
     no_finetune: Annotated[bool, typer.Option("--no-finetune", help="Do not fine-tune the model.")] = False,
-    no_refine: Annotated[bool, typer.Option("--no-refine", help="Show the network's mosaic alone.")] = False,
-    fault: Annotated[str, typer.Option(help="Faults of the stream, as in replay.")] = "",
+    no_refine: Annotated[bool, typer.Option("--no-refine", help="Do not compute the refined layer.")] = False,
+    fault: Annotated[str, typer.Option(help="Simulated faults of the stream, as in replay.")] = "",
 ) -> None:
     """Stream the shipped scan of a Siemens star over TCP and reconstruct it live in the browser."""
     from daemon.cli.demo import DemoOptions, run_demo
@@ -68,7 +73,7 @@ def demo(
 
 @app.command()
 def serve(config: ConfigPath, settings: Settings = None, as_json: AsJson = False) -> None:
-    """Run the daemon until SIGTERM or Ctrl-C; with --json its addresses are one line on stdout when it is ready."""
+    """Run the daemon until SIGTERM or Ctrl-C. With --json, print its addresses in one line when it is ready."""
     from daemon.cli.serve import run_daemon
     from daemon.config import load_config
 
@@ -79,7 +84,7 @@ def serve(config: ConfigPath, settings: Settings = None, as_json: AsJson = False
 def check(
     config: ConfigPath,
     settings: Settings = None,
-    wait: Annotated[float, typer.Option(min=0, help="How long to listen at each endpoint, s.")] = 3.0,
+    wait: Annotated[float, typer.Option(min=0, help="Time to listen at each endpoint, s.")] = 3.0,
     as_json: AsJson = False,
 ) -> None:
     """Test configuration, probe, output and endpoints before beam time: OK, WARN, SILENT or ERROR for each."""
@@ -92,16 +97,16 @@ def check(
 @app.command()
 def record(
     config: ConfigPath,
-    output: Annotated[Path, typer.Option(help="The recording to write; a new file.")],
+    output: Annotated[Path, typer.Option(help="Recording to write; the file must not exist.")],
     settings: Settings = None,
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after so long, s.")] = None,
-    messages: Annotated[int | None, typer.Option(min=1, help="Stop after so many messages.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after this many seconds.")] = None,
+    messages: Annotated[int | None, typer.Option(min=1, help="Stop after this many messages.")] = None,
     beside_daemon: Annotated[
-        bool, typer.Option("--beside-daemon", help="Pull a share of the messages although a daemon runs.")
+        bool, typer.Option("--beside-daemon", help="Record beside a running daemon; each gets a share of the messages.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Record every message of the configuration's streams, byte for byte, until Ctrl-C; `replay` plays it."""
+    """Record every message of the configured streams byte for byte until Ctrl-C; `replay` plays it back."""
     from daemon.cli.record import RecordOptions, run_record
     from daemon.config import load_config
 
@@ -111,43 +116,50 @@ def record(
 
 @app.command()
 def replay(
-    data: Annotated[Path, typer.Argument(help="Scan (CXI, NPZ, PTYD, product's patterns file), or a recording.")],
-    bind: Annotated[str, typer.Option(help="Address to bind for frames; a leading > connects.")],
+    data: Annotated[Path, typer.Argument(help="Scan (CXI, NPZ, PTYD, patterns file of a product) or recording.")],
+    bind: Annotated[str, typer.Option(help="Address to bind for frames; with a leading > the address to connect to.")],
     stream_format: Annotated[
         str | None,
-        typer.Option("--format", help="native, dectris-v1, dectris-v2, array-1.0; a recording has its own."),
+        typer.Option("--format", help="native, dectris-v1, dectris-v2 or array-1.0. A recording has its own format."),
     ] = None,
     positions: Annotated[
-        str | None, typer.Option(help="Address for positions; without it they go in the frames.")
+        str | None, typer.Option(help="Address to bind for positions. Default: send them inside the frames.")
     ] = None,
-    positions_format: Annotated[Literal["native", "panda"], typer.Option(help="Form of the positions.")] = "native",
+    positions_format: Annotated[
+        Literal["native", "panda"], typer.Option(help="Format of the position messages.")
+    ] = "native",
     positions_socket: Annotated[
         Literal["push", "pub"] | None,
-        typer.Option(help="Socket type for positions; else pub for panda, as for frames for native."),
+        typer.Option(help="Socket type for positions. Default: pub for panda, that of the frames for native."),
     ] = None,
-    samples_per_frame: Annotated[int, typer.Option(min=1, help="For panda: samples of a frame.")] = 1,
-    socket: Annotated[Literal["push", "pub"], typer.Option(help="Socket type.")] = "push",
+    samples_per_frame: Annotated[int, typer.Option(min=1, help="For panda: samples per frame.")] = 1,
+    socket: Annotated[Literal["push", "pub"], typer.Option(help="Socket type for frames.")] = "push",
     flatten: Annotated[
-        bool, typer.Option("--flatten", help="Send each part as a message of its own, as some relays do.")
+        bool, typer.Option("--flatten", help="Send each part as a separate message, as some relays do.")
     ] = False,
     rate: Annotated[
-        float | None, typer.Option(min=0.01, help="Frames a second; without it as fast as taken, or a recording's own.")
+        float | None,
+        typer.Option(
+            min=0.01, help="Frames per second. Default: as fast as the receiver accepts, or the recorded rate."
+        ),
     ] = None,
-    fault: Annotated[str, typer.Option(help="drop=P,duplicate=P,reorder=FRAMES,corrupt=P,late-positions=SECONDS")] = "",
+    fault: Annotated[
+        str, typer.Option(help="Simulated faults: drop=P,duplicate=P,reorder=FRAMES,corrupt=P,late-positions=SECONDS.")
+    ] = "",
     scan_id: Annotated[str, typer.Option(help="Name of the scan.")] = "",
     encoding: Annotated[
-        Literal["bslz4", "lz4", "none"], typer.Option(help="Compression of the pixels; lz4 is for dectris-v1.")
+        Literal["bslz4", "lz4", "none"], typer.Option(help="Compression of the pixels; lz4 requires dectris-v1.")
     ] = "bslz4",
-    repeat: Annotated[int, typer.Option(min=1, help="Send the frames this many times, as one scan.")] = 1,
+    repeat: Annotated[int, typer.Option(min=1, help="Send the frames this many times within one scan.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the faults.")] = 0,
-    wait: Annotated[float, typer.Option(min=0, help="How long to wait for a receiver, s.")] = 60.0,
+    wait: Annotated[float, typer.Option(min=0, help="Longest wait for a receiver, s.")] = 60.0,
     curve_public: CurvePublic = None,
     curve_secret: CurveSecret = None,
     curve_server: CurveServer = None,
     curve_allowed: CurveAllowed = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a data file as a detector and a position source would, faults and all; or play a recording."""
+    """Send a data file as a detector and a position source would, or play back a recording."""
     from daemon.cli.playback import PlaybackOptions, run_playback
     from daemon.cli.replay import ReplayOptions, run_replay
     from streams.keys import KeyFiles
@@ -183,21 +195,23 @@ def replay(
 
 @app.command()
 def watch(
-    endpoint: Annotated[str, typer.Argument(help="The daemon's [publish] endpoint.")],
-    save: Annotated[Path | None, typer.Option(help="Directory for an NPY of each layer when a scan ends.")] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Longest silence, s.")] = 30.0,
-    once: Annotated[bool, typer.Option("--once", help="Leave when a scan has ended.")] = False,
+    endpoint: Annotated[str, typer.Argument(help="[publish] endpoint of the daemon.")],
+    save: Annotated[
+        Path | None, typer.Option(help="Directory for an NPY file of each layer at the end of each scan.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Exit after this time without a message, s.")] = 30.0,
+    once: Annotated[bool, typer.Option("--once", help="Exit after the first scan.")] = False,
     picture: Annotated[
         Literal["phase", "amplitude", "coverage"] | None,
-        typer.Option(help="Draw the picture in the terminal (half blocks, 24-bit colours) instead of lines."),
+        typer.Option(help="Draw this picture in the terminal (half blocks, 24-bit colours)."),
     ] = None,
-    layer: Annotated[Literal["refined", "network"], typer.Option(help="Layer of --picture.")] = "refined",
+    layer: Annotated[Literal["refined", "network"], typer.Option(help="Layer for --picture.")] = "refined",
     curve_public: CurvePublic = None,
     curve_secret: CurveSecret = None,
     curve_server: CurveServer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Follow the daemon's updates as a viewer does: a line each, or the picture."""
+    """Follow the updates of a daemon: print one line for each, or draw the picture."""
     from daemon.cli.watch import run_watch
     from streams.keys import KeyFiles
 
@@ -208,19 +222,21 @@ def watch(
 @app.command()
 def refine(
     data: Annotated[Path, typer.Argument(help="Scan with positions: CXI, NPZ, PTYD.")],
-    output: Annotated[Path, typer.Option(help="The product file to write.")],
-    probe: Annotated[Path | None, typer.Option(help="First guess of the probe; without it the file's own.")] = None,
+    output: Annotated[Path, typer.Option(help="Product file to write.")],
+    probe: Annotated[
+        Path | None, typer.Option(help="File with the initial probe. Default: the probe in the data file.")
+    ] = None,
     sweeps: Annotated[int, typer.Option(min=1, help="Sweeps over all frames.")] = 40,
-    full_sweeps: Annotated[int, typer.Option(min=0, help="Sweeps at full step, before it falls.")] = 12,
-    decay: Annotated[float, typer.Option(min=0.1, max=1, help="Factor on the step in each later sweep.")] = 0.9,
-    keep_probe: Annotated[bool, typer.Option("--keep-probe", help="Refine the object alone.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the order of frames.")] = 0,
-    pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, for a file that does not give it.")] = None,
-    probe_output: Annotated[Path | None, typer.Option(help="NPZ to write the probe alone to.")] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Take the first frames alone, so many.")] = None,
+    full_sweeps: Annotated[int, typer.Option(min=0, help="Sweeps with the full step, before the step decreases.")] = 12,
+    decay: Annotated[float, typer.Option(min=0.1, max=1, help="Factor on the step for each later sweep.")] = 0.9,
+    keep_probe: Annotated[bool, typer.Option("--keep-probe", help="Refine only the object.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed for the order of the frames.")] = 0,
+    pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, if the file does not give it.")] = None,
+    probe_output: Annotated[Path | None, typer.Option(help="NPZ file to write the probe to.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Use only the first N frames.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Retrieve probe and object of a data file by iterative refinement, to a product."""
+    """Reconstruct probe and object of a data file iteratively and write a product."""
     from daemon.cli.refine import RefineOptions, run_refine
 
     options = RefineOptions(probe, sweeps, full_sweeps, decay, not keep_probe, seed, pixel_size, probe_output, frames)
@@ -229,34 +245,45 @@ def refine(
 
 @app.command()
 def simulate(
-    output: Annotated[Path, typer.Argument(help="NPZ to write.")],
+    output: Annotated[Path, typer.Argument(help="NPZ file to write.")],
     size: Annotated[int, typer.Option(min=16, max=1024, help="Side of the patterns, px.")] = 128,
-    probe: Annotated[str, typer.Option(help="Kind: zone_plate, pinhole, mirrors, gaussian, aberrated, diffuser.")] = (
-        "zone_plate"
-    ),
-    probe_file: Annotated[Path | None, typer.Option(help="Probe from a file in place of a kind.")] = None,
-    modes: Annotated[int, typer.Option(min=1, max=8, help="Incoherent modes.")] = 1,
-    footprint: Annotated[float, typer.Option(min=0.05, max=0.9, help="Lit diameter over the side.")] = 0.4,
-    texture: Annotated[str, typer.Option("--object", help="Kind of object; a wrong one lists them all.")] = "shapes",
+    probe: Annotated[
+        str, typer.Option(help="Kind of probe: zone_plate, pinhole, mirrors, gaussian, aberrated or diffuser.")
+    ] = ("zone_plate"),
+    probe_file: Annotated[Path | None, typer.Option(help="File with a probe, in place of --probe.")] = None,
+    modes: Annotated[int, typer.Option(min=1, max=8, help="Incoherent modes of the probe.")] = 1,
+    footprint: Annotated[
+        float, typer.Option(min=0.05, max=0.9, help="Diameter of the probe over the side of the patterns.")
+    ] = 0.4,
+    texture: Annotated[
+        str,
+        typer.Option(
+            "--object", help="Kind of object: shapes, bars, lines, stars, glyphs, noise, cells, leaves or maze."
+        ),
+    ] = "shapes",
     phase: Annotated[float, typer.Option(help="Phase of the thickest part, rad.")] = 0.5,
-    absorption: Annotated[float, typer.Option(min=0, help="-log of the least amplitude.")] = 0.1,
-    counts: Annotated[float, typer.Option(min=1, help="Photons of a vacuum frame.")] = 1e5,
-    track: Annotated[str, typer.Option(help="raster, snake, spiral or jitter.")] = "raster",
-    overlap: Annotated[float, typer.Option(min=0, max=0.95, help="1 - step / footprint.")] = 0.7,
-    frames: Annotated[int, typer.Option(min=1, help="Frames of a scan.")] = 100,
-    jitter: Annotated[float, typer.Option(min=0, help="Scatter of the stage, recorded, px rms.")] = 0.0,
-    count: Annotated[int, typer.Option(min=1, help="Scans, in numbered files, of consecutive seeds.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed; the same one gives the same scan.")] = 0,
+    absorption: Annotated[float, typer.Option(min=0, help="-log of the smallest amplitude.")] = 0.1,
+    counts: Annotated[float, typer.Option(min=1, help="Photons in a frame without sample.")] = 1e5,
+    track: Annotated[str, typer.Option(help="Scan path: raster, snake, spiral or jitter.")] = "raster",
+    overlap: Annotated[
+        float, typer.Option(min=0, max=0.95, help="Overlap of neighbouring frames: 1 - step / footprint.")
+    ] = 0.7,
+    frames: Annotated[int, typer.Option(min=1, help="Frames per scan.")] = 100,
+    jitter: Annotated[
+        float, typer.Option(min=0, help="Random displacement of the positions, included in the recorded ones, px rms.")
+    ] = 0.0,
+    count: Annotated[int, typer.Option(min=1, help="Number of scans; numbered files with consecutive seeds.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same scan.")] = 0,
     config: Annotated[
         Path | None,
         typer.Option(
-            help="Workflow configuration: its datagen_config, N, nphotons and seed in place of all other options; "
+            help="Workflow configuration; its datagen_config, N, nphotons and seed replace all other options, "
             "OUTPUT is a directory then."
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write synthetic scans, with their truth."""
+    """Simulate scans and write them with the true object and probe."""
     from daemon.cli.simulate import run_datagen, run_simulate
     from ptychopinn.simulate import Recipe
 
@@ -271,26 +298,34 @@ def simulate(
 
 @app.command()
 def predict(
-    data: Annotated[list[Path], typer.Argument(help="Scans with positions: CXI, NPZ, PTYD, product's patterns.")],
-    output: Annotated[
-        Path, typer.Option(help="The product to write, or a picture alone (.npz); a directory for several.")
+    data: Annotated[
+        list[Path], typer.Argument(help="Scans with positions: CXI, NPZ, PTYD, patterns file of a product.")
     ],
-    bundle: Annotated[str, typer.Option(help="Bundle: a name, a file, shipped, or none.")] = "shipped",
-    probe: Annotated[Path | None, typer.Option(help="Probe; without it each file's own.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    output: Annotated[
+        Path, typer.Option(help="Product to write, or picture only (.npz); a directory for several scans.")
+    ],
+    bundle: Annotated[
+        str, typer.Option(help="Model: a name, a file, shipped, or none (the lift without a network).")
+    ] = "shipped",
+    probe: Annotated[
+        Path | None, typer.Option(help="File with the probe. Default: the probe in each data file.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")] = "auto",
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
-        typer.Option(help="Of the lift's network; auto: bfloat16 on a GPU that has it."),
+        typer.Option(help="Number type of the lift's network; auto selects bfloat16 on a GPU that supports it."),
     ] = "auto",
-    looks: Annotated[int, typer.Option(min=1, max=4, help="Looks; further ones start from the neighbours.")] = 2,
-    sweeps: Annotated[int, typer.Option(min=0, help="Sweeps of the refiner afterwards.")] = 0,
-    pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, for files that do not give it.")] = None,
+    looks: Annotated[
+        int, typer.Option(min=1, max=4, help="Predictions per frame; later ones start from the stitched neighbours.")
+    ] = 2,
+    sweeps: Annotated[int, typer.Option(min=0, help="Sweeps of the refiner after the prediction.")] = 0,
+    pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, for files without it.")] = None,
     plot: Annotated[
-        Literal["png", "svg"] | None, typer.Option(help="A plot beside each product, of this kind.")
+        Literal["png", "svg"] | None, typer.Option(help="Write a plot of this type beside each product.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict one file or many, to products."""
+    """Reconstruct data files with a model and write products."""
     from daemon.cli.predict import PredictOptions, run_predict
 
     run_predict(data, output, PredictOptions(bundle, probe, device, dtype, looks, sweeps, pixel_size, plot), as_json)
@@ -298,7 +333,7 @@ def predict(
 
 @app.command()
 def validate(
-    data: Annotated[list[Path], typer.Argument(help="Scans and products of any kind.")],
+    data: Annotated[list[Path], typer.Argument(help="Scan and product files.")],
     as_json: AsJson = False,
 ) -> None:
     """Check files against the data contract; list every violation."""
@@ -310,10 +345,19 @@ def validate(
 @app.command()
 def convert(
     data: Annotated[Path, typer.Argument(help="Scan, product or ptypy result.")],
-    output: Annotated[Path, typer.Argument(help="File to write; its ending says the kind.")],
-    kind: Annotated[str | None, typer.Option("--to", help="Kind; a wrong one lists them all.")] = None,
-    probe: Annotated[Path | None, typer.Option(help="Probe in place of the file's own.")] = None,
-    pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, for a file that does not give it.")] = None,
+    output: Annotated[Path, typer.Argument(help="File to write; its extension selects the format.")],
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            help="Format of the output: npz-diffraction, npz-diff3d, cxi, ptyd, nexus, patterns, product, ptyr. "
+            "Default: by extension.",
+        ),
+    ] = None,
+    probe: Annotated[
+        Path | None, typer.Option(help="File with a probe that replaces the probe in the data file.")
+    ] = None,
+    pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, if the file does not give it.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Convert between NPZ (two dialects), CXI, ptypy, NeXus and Ptychodus files."""
@@ -327,33 +371,34 @@ TrainingConfigPath = Annotated[
     typer.Option("--config", help="Workflow configuration: TOML or JSON with the five sections, or mlflow:RUN."),
 ]
 TrainingSettings = Annotated[
-    list[str] | None, typer.Option("--set", help="section.name=value, as training.epochs=20; repeatable.")
+    list[str] | None,
+    typer.Option("--set", help="Override a value: section.name=value, for example training.epochs=20. Repeatable."),
 ]
 TrainingData = Annotated[
     list[Path] | None,
-    typer.Argument(help="Scans with positions, or directories of them; else those that the configuration names."),
+    typer.Argument(help="Scans with positions, or directories of scans. Default: those in the configuration."),
 ]
-BundleOutput = Annotated[Path, typer.Option("--output", help="The bundle to write, a .zip.")]
-TrainingProbe = Annotated[Path | None, typer.Option("--probe", help="Probe; without it each file's own.")]
-PixelSize = Annotated[
-    float | None, typer.Option("--pixel-size", help="Object pixel, m, for files that do not give it.")
+BundleOutput = Annotated[Path, typer.Option("--output", help="Bundle to write (.zip).")]
+TrainingProbe = Annotated[
+    Path | None, typer.Option("--probe", help="File with the probe. Default: the probe in each data file.")
 ]
-Work = Annotated[Path | None, typer.Option("--work", help="Folder of checkpoints and log; by default OUTPUT.training.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training, to the same weights.")]
-Devices = Annotated[int, typer.Option("--devices", min=1, help="Devices, or processes on a CPU; needs Lightning.")]
+PixelSize = Annotated[float | None, typer.Option("--pixel-size", help="Object pixel, m, for files without it.")]
+Work = Annotated[Path | None, typer.Option("--work", help="Folder for checkpoints and log. Default: OUTPUT.training.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted training; the result is the same.")]
+Devices = Annotated[
+    int, typer.Option("--devices", min=1, help="Number of devices, or of processes on a CPU; needs Lightning.")
+]
 MlflowUri = Annotated[
-    str | None, typer.Option("--mlflow", help="MLflow store that the run is tracked in, and of mlflow:RUN.")
+    str | None, typer.Option("--mlflow", help="MLflow store for tracking the run and for mlflow:RUN.")
 ]
-Compiled = Annotated[bool, typer.Option("--compile", help="Compile the network first; pays for long trainings.")]
+Compiled = Annotated[bool, typer.Option("--compile", help="Compile the network first; worthwhile for long trainings.")]
 
 
 @app.command()
 def train(
     output: BundleOutput,
     data: TrainingData = None,
-    model: Annotated[
-        Literal["cnn", "lift"] | None, typer.Option(help="Model family; else the configuration's.")
-    ] = None,
+    model: Annotated[Literal["cnn", "lift"] | None, typer.Option(help="Model family. Default: as configured.")] = None,
     config: TrainingConfigPath = None,
     settings: TrainingSettings = None,
     probe: TrainingProbe = None,
@@ -365,7 +410,7 @@ def train(
     compiled: Compiled = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a new model on scans, to a bundle."""
+    """Train a new model on scans and write a bundle."""
     from daemon.cli.train import run_train
     from daemon.cli.training_run import TrainingOptions
 
@@ -376,7 +421,7 @@ def train(
 
 @app.command()
 def finetune(
-    bundle: Annotated[str, typer.Argument(help="Bundle: a name or a file.")],
+    bundle: Annotated[str, typer.Argument(help="Model: a name or a file.")],
     output: BundleOutput,
     data: TrainingData = None,
     config: TrainingConfigPath = None,
@@ -390,7 +435,7 @@ def finetune(
     compiled: Compiled = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fine-tune a model's decoders on scans, its encoder frozen, to another bundle."""
+    """Fine-tune the decoders of a model on scans, with a fixed encoder, and write a new bundle."""
     from daemon.cli.finetune import run_finetune
     from daemon.cli.training_run import TrainingOptions
 
@@ -401,18 +446,18 @@ def finetune(
 
 @model_app.command("list")
 def model_list(as_json: AsJson = False) -> None:
-    """List the bundles that have a name here."""
+    """List the models on this machine."""
     from daemon.cli.model import list_models
 
     list_models(as_json)
 
 
-ModelName = Annotated[str, typer.Argument(help="Name or file.")]
+ModelName = Annotated[str, typer.Argument(help="Name of a model, or bundle file.")]
 
 
 @model_app.command("show")
 def model_show(name: ModelName = "shipped", as_json: AsJson = False) -> None:
-    """Print what a bundle says of itself."""
+    """Show the details of a model."""
     from daemon.cli.model import show_model
 
     show_model(name, as_json)
@@ -420,7 +465,7 @@ def model_show(name: ModelName = "shipped", as_json: AsJson = False) -> None:
 
 @model_app.command("export")
 def model_export(name: ModelName, target: Annotated[Path, typer.Argument(help="File to write.")]) -> None:
-    """Copy a bundle to a file."""
+    """Copy a model to a bundle file."""
     from daemon.cli.model import export_model
 
     export_model(name, target)
@@ -428,11 +473,11 @@ def model_export(name: ModelName, target: Annotated[Path, typer.Argument(help="F
 
 @model_app.command("import")
 def model_import(
-    source: Annotated[Path, typer.Argument(help="Bundle, or checkpoint of PtychoPINN; with --mlflow a run.")],
-    name: Annotated[str | None, typer.Option(help="Name; by default the file's.")] = None,
-    mlflow: Annotated[str | None, typer.Option(help="MLflow store; the model is that of the run SOURCE.")] = None,
+    source: Annotated[Path, typer.Argument(help="Bundle or PtychoPINN checkpoint; with --mlflow the id of a run.")],
+    name: Annotated[str | None, typer.Option(help="Name for the model. Default: the name of the file.")] = None,
+    mlflow: Annotated[str | None, typer.Option(help="MLflow store; import the model of the run SOURCE.")] = None,
 ) -> None:
-    """Take a bundle, or a checkpoint of PtychoPINN, into the user's models."""
+    """Import a bundle or a PtychoPINN checkpoint under a name."""
     from daemon.cli.model import import_model
 
     import_model(source, name, mlflow)
@@ -440,7 +485,7 @@ def model_import(
 
 @model_app.command("set")
 def model_set(name: ModelName, url: Url = DEFAULT_URL, token_file: Token = None) -> None:
-    """Swap a running daemon's model."""
+    """Swap the model of a running daemon."""
     from daemon.cli.model import set_model
 
     set_model(name, url, token_file)
@@ -448,7 +493,7 @@ def model_set(name: ModelName, url: Url = DEFAULT_URL, token_file: Token = None)
 
 @model_app.command("rollback")
 def model_rollback(url: Url = DEFAULT_URL, token_file: Token = None) -> None:
-    """Have a running daemon take the model's generation before the fine-tuned one."""
+    """Undo the last fine-tuning promotion of a running daemon."""
     from daemon.cli.model import roll_back
 
     roll_back(url, token_file)
@@ -458,10 +503,12 @@ def model_rollback(url: Url = DEFAULT_URL, token_file: Token = None) -> None:
 def scans(
     url: Url = DEFAULT_URL,
     token_file: Token = None,
-    journal: Annotated[Path | None, typer.Option(help="List the scans of this journal instead of a daemon's.")] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="List the scans in this journal instead of those of a daemon.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what a running daemon has done, or what its journal holds."""
+    """List the scans of a running daemon or of a journal."""
     if journal is not None:
         from daemon.cli.scans import show_journal
 
@@ -474,7 +521,7 @@ def scans(
 
 @app.command()
 def status(url: Url = DEFAULT_URL, token_file: Token = None, as_json: AsJson = False) -> None:
-    """Say what a running daemon is doing."""
+    """Print the state of a running daemon."""
     from daemon.cli.remote import show_status
 
     show_status(url, token_file, as_json)
@@ -482,11 +529,11 @@ def status(url: Url = DEFAULT_URL, token_file: Token = None, as_json: AsJson = F
 
 @app.command()
 def stop(
-    scan: Annotated[str, typer.Argument(help="The scan's id.")] = "latest",
+    scan: Annotated[str, typer.Argument(help="Id of the scan.")] = "latest",
     url: Url = DEFAULT_URL,
     token_file: Token = None,
 ) -> None:
-    """Have a running daemon finish a scan with the frames it has."""
+    """Tell a running daemon to finish a scan with the frames received so far."""
     from daemon.cli.remote import stop_scan
 
     stop_scan(scan, url, token_file)
@@ -502,7 +549,7 @@ def config_schema() -> None:
 
 @config_app.command("show")
 def config_show(config: ConfigPath, settings: Settings = None) -> None:
-    """Print the whole configuration as JSON, defaults and all."""
+    """Print the complete configuration as JSON, including defaults."""
     from daemon.cli.config import show_config
     from daemon.config import load_config
 
@@ -514,9 +561,9 @@ def config_workflow(
     config: TrainingConfigPath = None,
     settings: TrainingSettings = None,
     mlflow: MlflowUri = None,
-    legacy: Annotated[bool, typer.Option("--legacy", help="As the older code's params.cfg has it.")] = False,
+    legacy: Annotated[bool, typer.Option("--legacy", help="Print it as params.cfg of the older PtychoPINN.")] = False,
 ) -> None:
-    """Check a configuration of the workflow and print it whole as JSON, defaults and all."""
+    """Check a workflow configuration and print it as JSON, including defaults."""
     from daemon.cli.config import show_workflow
 
     show_workflow(config, settings or [], mlflow, is_legacy=legacy)
@@ -525,16 +572,16 @@ def config_workflow(
 @app.command()
 def bench(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Measurements; without any, those that are quick. Or: resolution.")
+        list[str] | None, typer.Argument(help="Measurements to run, or resolution. Default: all quick ones.")
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Name of a measurement; repeatable.")] = None,
     engine_python: Annotated[
-        Path | None, typer.Option(help="For resolution: Python of an environment with pty-chi, to compare.")
+        Path | None, typer.Option(help="For resolution: Python of an environment with pty-chi, for comparison.")
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="For resolution: the plot to write (png, svg, pdf).")] = None,
+    plot: Annotated[Path | None, typer.Option(help="For resolution: plot file to write (png, svg, pdf).")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the speed of every stage and of the whole chain on this machine; or the resolution of the demo's picture."""
+    """Measure the speed of each stage and of the whole chain, or the resolution of the demo's picture."""
     chosen = [*(names or []), *(only or [])]
     if chosen == ["resolution"]:
         from daemon.cli.bench_resolution import run_resolution
@@ -558,7 +605,7 @@ def _print_version(is_asked: bool) -> None:
 def root(
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
 ) -> None:
-    """Live ptychography: a picture of the sample while it is scanned."""
+    """Live ptychography: reconstruct a picture of the sample during the scan."""
 
 
 def exit_code(fault: BaseException) -> int:

@@ -42,7 +42,7 @@ def list_models(as_json: bool) -> None:
 
 
 def show_model(name: str, as_json: bool) -> None:
-    """Print what a bundle says of itself."""
+    """Show the details of a model."""
     path = _path(name)
     about = _about(read_bundle(path), name, path)
     typer.echo(json.dumps(about, indent=None if as_json else 1))
@@ -81,7 +81,7 @@ def set_model(name: str, url: str, token_file: Path | None) -> None:
 
 
 def roll_back(url: str, token_file: Path | None) -> None:
-    """Have a running daemon take the earlier generation of its model."""
+    """Undo the last fine-tuning promotion of a running daemon."""
     answer = fetch(url, "/api/v1/models/rollback", token_file, {})
     typer.echo(f"the daemon uses {answer['name']} again, generation {answer['generation']}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import daemon_tables
@@ -59,3 +60,14 @@ def test_a_metric_has_the_name_that_is_scraped() -> None:
         if line.startswith("# TYPE ptycholive_"):
             name = line.split()[2]
             assert f"| `{name}` |" in table, name
+
+
+def test_option_helps_list_the_kinds_of_the_code() -> None:
+    from daemon.files.conversion import KINDS
+    from ptychopinn.simulate import TEXTURES
+
+    text = re.sub(r"\s+", " ", (DOCS / "reference/cli.md").read_text(encoding="utf-8"))
+    (objects,) = re.findall(r"Kind of object: ([^.]*)\.", text)
+    assert re.split(r", | or ", objects) == list(TEXTURES)
+    (formats,) = re.findall(r"Format of the output: ([^.]*)\.", text)
+    assert formats.split(", ") == list(KINDS)
