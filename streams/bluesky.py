@@ -256,7 +256,8 @@ class BlueskyReader:
 
     def _datum(self, document: dict[str, Any], stream: Stream, options: SourceOptions) -> PositionNews:
         """Say which samples are to be read from a file."""
-        resource = self._resources.get(str(document.get("stream_resource")))
+        uid = str(document.get("stream_resource"))
+        resource = self._resources.get(uid)
         if resource is None:
             return self._news(stream.run, fault="a Bluesky stream_datum came without its stream_resource")
         if isinstance(resource, PositionError):
@@ -264,7 +265,7 @@ class BlueskyReader:
         if resource.key not in options.channels:
             return _SILENT
         axis = options.channels.index(resource.key)
-        stream.run.use_resource(str(document["stream_resource"]), resource)
+        stream.run.use_resource(uid, resource)
         start, stop = _span(document.get("indices"), 0)
         first, _ = _span(document.get("seq_nums"), 1)
         rows = stream.rows[axis]

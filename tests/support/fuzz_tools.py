@@ -37,6 +37,7 @@ from tests.support.position_tools import (
     panda_start,
     panda_stop,
 )
+from tests.support.recorded import FOLDER as RECORDED
 from tests.support.recorded import dectris_v1, dectris_v2
 from tests.support.stream_tools import Clock
 
@@ -153,7 +154,8 @@ class Chain:
 def targets() -> list[Target]:
     """Return every reader; a new wire format of the registry is among them by itself."""
     codecs = [Target(name, _frames_corpus(name), partial(_codec_reader, name)) for name in CODECS]
-    return [*codecs, _native_positions(), _panda(), _bluesky(), _capture(), _capture_stream()]
+    makers = (_native_positions, _panda, _panda_recorded, _bluesky, _bluesky_resumed, _capture, _capture_stream)
+    return [*codecs, *(make() for make in makers)]
 
 
 def _codec_reader(name: str) -> Callable[[Message], list[Any]]:
@@ -223,6 +225,14 @@ def _panda() -> Target:
     return Target("panda", corpus, lambda: _news_reader(PandaReader(options)))
 
 
+def _panda_recorded() -> Target:
+    """The messages of MAX IV's relay."""
+    lines = (RECORDED / "panda-series.jsonl").read_bytes().splitlines()
+    names = [name for name, values in json.loads(lines[1]).items() if isinstance(values, list)]
+    options = SourceOptions((names[0], names[1]), samples_per_frame=3)
+    return Target("panda, recorded", [[line] for line in lines], lambda: _news_reader(PandaReader(options)))
+
+
 def _bluesky() -> Target:
     options = SourceOptions(("y", "x"), samples_per_frame=2)
     event = {"descriptor": "d", "seq_num": 3, "time": 1.5, "data": {"y": 1.0, "x": 2, "T": 4}, "timestamps": {}}
@@ -242,12 +252,48 @@ def _bluesky() -> Target:
     return Target("bluesky", corpus, lambda: _news_reader(BlueskyReader(options)))
 
 
+def _bluesky_resumed() -> Target:
+    """The runs of bluesky's own RunEngine, each message read by two: one that is now and then given what the other keeps."""
+    runs = json.loads((RECORDED.parent / "bluesky_runs.json").read_text())["runs"]
+    corpus = [[bluesky(name, document)] for run in runs.values() for name, document in run]
+    return Target("bluesky, over restarts", corpus, _resumed_reader)
+
+
+def _resumed_reader() -> Callable[[Message], list[Any]]:
+    options, number = SourceOptions(("ssy", "ssx")), 0
+    kept: dict[str, dict[str, Any]] = {}
+    reader = BlueskyReader(options)
+
+    def read(message: Message) -> list[Any]:
+        nonlocal reader, number
+        number += 1
+        found = []
+        if number % 97 == 0:
+            reader = BlueskyReader(options, may_resume=True)
+        if number % 97 == 13 and number > 97:
+            found = reader.resume(msgpack.unpackb(msgpack.packb(list(kept.values()))))
+        news = reader.parse(message)
+        if news.run_id is not None and news.to_keep is not None:
+            kept[news.run_id] = {"run_id": news.run_id, "to_keep": news.to_keep, "frames": number % 5}
+            kept.pop(next(iter(kept))) if len(kept) > 8 else None
+        return [*found, news]
+
+    return read
+
+
 def _capture() -> Target:
     options = SourceOptions(("INENC2.VAL", "INENC1.VAL"), samples_per_frame=2, time_channel="PCAP.TS_TRIG")
     samples = np.arange(20.0).reshape(10, 2)
     corpus = [[b"header", capture_header()], [b"header", PLAIN_HEADER], [b"header", capture_header(7)]]
     corpus += [[b"data", capture_block(samples)[8:]]] * 4 + [[b"end", b"END 10 Ok"], [b"end", b"END 3 Data overrun"]]
+    for name in ("slow", "fast"):
+        splitter = Splitter()
+        corpus += [[bytes(part) for part in parts] for parts in splitter.feed(_capture_recorded(name))]
     return Target("capture messages", corpus, lambda: _news_reader(CaptureReader(options)))
+
+
+def _capture_recorded(name: str) -> bytes:
+    return (RECORDED / f"pandablocks-{name}.bin").read_bytes()
 
 
 def _news_reader(reader: PandaReader | BlueskyReader | CaptureReader) -> Callable[[Message], list[Any]]:
@@ -258,7 +304,8 @@ def _capture_stream() -> Target:
     samples = np.arange(20.0).reshape(10, 2)
     corpus = [[b"OK\n"], [capture_header()], [capture_block(samples)], [b"END 10 Ok\n"]]
     whole = b"OK\n" + capture_header() + capture_block(samples) + b"END 10 Ok\n"
-    return Target("capture stream", [*corpus, [whole], [whole[:200]], [whole[200:]]], _stream_reader)
+    recorded = [[_capture_recorded("slow")], [_capture_recorded("fast")]]
+    return Target("capture stream", [*corpus, [whole], [whole[:200]], [whole[200:]], *recorded], _stream_reader)
 
 
 def _stream_reader() -> Callable[[Message], list[Any]]:
