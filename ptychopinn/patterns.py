@@ -1,9 +1,10 @@
 """From a raw frame to the pattern: bad pixels, saturation, flat field, orientation, crop, binning, in this order.
 
-Patterns stay as small as counts allow: uint8, uint16 or uint32 with the greatest value as **no data**, else float32 with
-NaN as no data (float frames, and all frames where there is a flat field). What is no data in a frame: pixels of the
-mask, counts above saturation, what :mod:`ptychopinn.invalid_pixels` says, and, in a crop that leaves the frame, what lies
-outside. A binned pixel is the sum of its pixels, and no data if one of them is.
+Patterns stay as small as counts allow: uint8, uint16 or uint32 with the two greatest values as **no data**, as frames have
+them, so that a frame is not searched for them; else float32 with NaN as no data (float frames, and all frames where there is
+a flat field). What is no data in a frame: pixels of the mask, counts above saturation, what :mod:`ptychopinn.invalid_pixels`
+says, and, in a crop that leaves the frame, what lies outside. A binned pixel is the sum of its pixels, and no data if one of
+them is.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ptychopinn.invalid_pixels import InvalidPixels, greatest_count, holds_mark
 LEAST_INSIDE = 0.5
 _MARKS: dict[str, Any] = {np.dtype(kind).char: np.iinfo(kind).max for kind in ("u1", "u2", "u4", "u8")}
 _MARKS["f"] = np.float32(np.nan)
+_GREATEST = {np.dtype(kind).char: greatest_count(np.dtype(kind)) for kind in ("u1", "u2", "u4")}
 _WIDER: dict[str, type[np.unsignedinteger[Any]]] = {"uint8": np.uint16, "uint16": np.uint32, "uint32": np.uint64}
 
 
@@ -92,6 +94,7 @@ class PatternMaker:
                 )
         self._bad = np.flatnonzero(bad) if bad.any() else None
         self._marks: tuple[float, ...] = ()
+        self._marks_nothing = self._bad is None and saturation is None and flatfield is None and not self.is_clipped
 
     @property
     def known_bad(self) -> NDArray[np.bool_]:
@@ -126,6 +129,7 @@ class PatternMaker:
         bad = np.flatnonzero(np.pad(found.bad, (self._pad_rows, self._pad_columns)))
         bad = bad if self._bad is None else np.union1d(self._bad, bad)
         self._bad, self._marks = (bad if bad.size else None), tuple({*self._marks, *found.marks})
+        self._marks_nothing &= self._bad is None and not self._marks
 
     def _inside(self, image: NDArray[Any]) -> NDArray[Any]:
         (above, _), (before, _) = self._pad_rows, self._pad_columns
@@ -140,7 +144,7 @@ class PatternMaker:
         GeometryError
             If the frame has another shape, or the crop lies outside it.
         """
-        pattern = self._with_marks(self.raw_crop(counts))
+        pattern = self._with_marks(self._oriented(counts)[self._rows, self._columns])
         if self._crop.binning > 1:
             pattern = binned(pattern, self._crop.binning)
         if self._pattern_bad is not None:
@@ -160,15 +164,17 @@ class PatternMaker:
 
     def _with_marks(self, view: NDArray[Any]) -> NDArray[Any]:
         """Return the crop in a dtype of patterns, no data marked, flat field applied."""
-        values = _in_pattern_dtype(view)
+        values = as_pattern_dtype(view)
+        # a crop is copied even where it lies in one piece, so that it does not keep the whole frame in memory
+        if self._marks_nothing:
+            return np.ascontiguousarray(values) if self._is_whole else np.array(values, order="C")
         mark = no_data(values.dtype)
-        is_changed = self._bad is not None or self._flat is not None or bool(self._marks)
         if self.is_clipped:
             values = np.pad(values, (self._pad_rows, self._pad_columns), constant_values=mark)
-        elif is_changed or not self._is_whole:
-            # a crop is copied even where it lies in one piece, so that it does not keep the whole frame in memory
+        else:
             values = np.array(values, order="C")
-        values = _without_above(np.ascontiguousarray(values), self._saturation)
+        if self._saturation is not None:
+            values = _without_above(values, self._saturation)
         for count in self._marks:
             values[values == values.dtype.type(min(count, _most(values.dtype)))] = mark
         if self._bad is not None:
@@ -186,13 +192,13 @@ def _most(dtype: np.dtype[Any]) -> float:
 
 
 def no_data(dtype: np.dtype[Any]) -> Any:
-    """Return the value that marks a pixel without data in a pattern of this dtype."""
+    """Return the value with which pixels without data are marked here in a pattern of this dtype."""
     return _MARKS[dtype.char]
 
 
 def is_no_data(pattern: NDArray[Any]) -> NDArray[np.bool_]:
     """Return which pixels of a pattern, in a dtype of patterns, have no data."""
-    return np.asarray(np.isnan(pattern) if pattern.dtype.kind == "f" else pattern == no_data(pattern.dtype))
+    return np.asarray(np.isnan(pattern) if pattern.dtype.kind == "f" else pattern > _GREATEST[pattern.dtype.char])
 
 
 def is_dark(pattern: NDArray[Any]) -> bool:
@@ -200,40 +206,34 @@ def is_dark(pattern: NDArray[Any]) -> bool:
     for part in (pattern[len(pattern) // 2], pattern):  # most often the first row looked at is lit
         lit = part > 0
         if pattern.dtype.kind != "f":
-            lit &= part != no_data(pattern.dtype)
+            lit &= part <= _GREATEST[pattern.dtype.char]
         if lit.any():
             return False
     return True
 
 
-def as_pattern_dtype(counts: NDArray[Any]) -> NDArray[Any]:
-    """Return counts as uint8, uint16, uint32 or float32, what is no data marked as such; a view where nothing changes."""
-    return _without_above(_in_pattern_dtype(counts), None)
-
-
-def _without_above(values: NDArray[Any], saturation: float | None) -> NDArray[Any]:
-    """Return values in a dtype of patterns, those above saturation and an integer type's marks as no data."""
+def _without_above(values: NDArray[Any], saturation: float) -> NDArray[Any]:
+    """Return values in a dtype of patterns, those above saturation as no data."""
     mark = no_data(values.dtype)
     if values.dtype.kind == "f":
-        over = None if saturation is None else values > saturation
-        return values if over is None or not over.any() else np.where(over, mark, values)
-    greatest = greatest_count(values.dtype)
-    limit = greatest if saturation is None else min(int(saturation), greatest)
+        over = values > saturation
+        return np.where(over, mark, values) if over.any() else values
+    limit = int(min(saturation, _GREATEST[values.dtype.char]))
     return values if values.max() <= limit else np.where(values > limit, mark, values)
 
 
-def _in_pattern_dtype(counts: NDArray[Any]) -> NDArray[Any]:
-    """Return counts in a dtype of patterns, with an unsigned type's marks still as they came; a view where nothing changes."""
+def as_pattern_dtype(counts: NDArray[Any]) -> NDArray[Any]:
+    """Return counts as uint8, uint16, uint32 or float32, what is no data marked as such; a view where nothing changes."""
     dtype = counts.dtype
     if not dtype.isnative:
-        return _in_pattern_dtype(counts.astype(dtype.newbyteorder("=")))
+        return as_pattern_dtype(counts.astype(dtype.newbyteorder("=")))
     if dtype.kind == "f":
         values = counts.astype(np.float32, copy=False)
         bad = ~(np.isfinite(values) & (values >= 0))
         return np.where(bad, np.float32(np.nan), values) if bad.any() else values
     if dtype.kind == "i":
         unsigned = np.dtype(f"u{dtype.itemsize}")
-        return _in_pattern_dtype(np.where(holds_mark(counts), no_data(unsigned), counts.astype(unsigned)))
+        return as_pattern_dtype(np.where(holds_mark(counts), no_data(unsigned), counts.astype(unsigned)))
     if dtype.itemsize == 8:
         return np.asarray(np.minimum(counts, np.iinfo(np.uint32).max), dtype=np.uint32)
     return counts

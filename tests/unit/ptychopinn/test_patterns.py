@@ -31,20 +31,22 @@ def test_a_crop_does_not_keep_the_frame_in_memory():
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8", ">u2", ">f4"])
-def test_mask_saturation_and_the_greatest_value_are_no_data_in_every_dtype(dtype: str):
+@pytest.mark.parametrize("saturation", [100.0, None])
+def test_mask_saturation_and_the_two_greatest_values_are_no_data_in_every_dtype(dtype: str, saturation: float | None):
     kind = np.dtype(dtype)
     frame = np.full((16, 16), 5, dtype=kind)
     frame[2, 3] = 101  # above saturation
     frame[2, 4] = 100
-    frame[5, 6] = np.nan if kind.kind == "f" else np.iinfo(kind).max
+    frame[5, 6:8] = [np.nan, np.inf] if kind.kind == "f" else [np.iinfo(kind).max, np.iinfo(kind).max - 1]
     expected = np.zeros((16, 16), dtype=bool)
-    expected[[2, 5, 8], [3, 6, 9]] = True
+    expected[[5, 5, 8], [6, 7, 9]] = True
+    expected[2, 3] = saturation is not None
     if kind.kind != "u":
         frame[7, 7] = -1
         expected[7, 7] = True
     mask = np.zeros((16, 16), dtype=bool)
     mask[8, 9] = True
-    pattern = PatternMaker((16, 16), Crop((8, 8), 16), masks=[mask], saturation=100.0)(frame)
+    pattern = PatternMaker((16, 16), Crop((8, 8), 16), masks=[mask], saturation=saturation)(frame)
     assert pattern.dtype in (np.uint8, np.uint16, np.uint32, np.float32)
     assert pattern.dtype.itemsize <= max(kind.itemsize, 1)
     np.testing.assert_array_equal(is_no_data(pattern), expected)
@@ -56,6 +58,7 @@ def test_mask_saturation_and_the_greatest_value_are_no_data_in_every_dtype(dtype
 def test_a_pattern_is_dark_whatever_its_bad_pixels_say(dtype: type):
     pattern = np.zeros((16, 16), dtype=dtype)
     pattern[3, 3] = no_data(pattern.dtype)
+    pattern[8, 8] = np.nan if pattern.dtype.kind == "f" else no_data(pattern.dtype) - 1
     assert is_dark(pattern)
     pattern[5, 5] = 1
     assert not is_dark(pattern)
