@@ -261,7 +261,9 @@ class Daemon:
         """Note how the patterns of a scan are made, before its first one (intake's thread)."""
         record = self.book.get(scan_id)
         notes = tuple(dict.fromkeys((*(() if record is None else record.notes), *prepared.notes)))
-        self.book.change(scan_id, center_px=prepared.center_px, center_from=prepared.center_from, notes=notes)
+        known = {"center_px": prepared.center_px, "center_from": prepared.center_from}
+        masked = prepared.masked_pixels
+        self.book.change(scan_id, **known, notes=notes, **({} if masked is None else {"masked_pixels": masked}))
         for note in prepared.notes:
             log.warning("scan %s: %s", scan_id, note)
         log.info("scan %s: beam at row %d, column %d (%s)", scan_id, *prepared.center_px, prepared.center_from)
@@ -391,6 +393,7 @@ class Daemon:
             verdict=verdict or self._verdict(result.scan_id).as_dict(),
             started=started,
             ended=ended,
+            masked_pixels=None if record is None else record.masked_pixels,
         )
 
     def _verdict(self, scan_id: str) -> Verdict:

@@ -52,12 +52,16 @@ class PreprocessOptions:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """How the patterns of a scan are made; ``notes`` are troubles, in words."""
+    """How the patterns of a scan are made; ``notes`` are troubles, in words.
+
+    ``masked_pixels`` of the detector lie in the pattern and hold no data in any frame looked at so far.
+    """
 
     scan_id: str
     center_px: tuple[int, int]
     center_from: CentreFrom
     notes: tuple[str, ...] = ()
+    masked_pixels: int | None = None
 
 
 class ScanDetector:

@@ -447,8 +447,13 @@ class Ledger:
             self._kept_runs[stored.scan_id] = dict(content["runs"])
         elif record.kind == Kind.NOTE and "prepared" in content:
             known = content["prepared"]
-            known = {name: known[name] for name in ("scan_id", "center_px", "center_from", "notes")}
-            prepared = Prepared(**known | {"center_px": tuple(known["center_px"]), "notes": tuple(known["notes"])})
+            prepared = Prepared(
+                known["scan_id"],
+                tuple(known["center_px"]),
+                known["center_from"],
+                tuple(known["notes"]),
+                known.get("masked_pixels"),  # older journals have none
+            )
             self._preprocess.resume(stored.start, prepared.center_px, prepared.center_from)
             self._events.on_prepared(stored.scan_id, prepared)
             self._resumed.add(stored.scan_id)

@@ -37,6 +37,11 @@ class PixelWatch:
         self._marks: set[float] = set()
         self._crops: list[NDArray[Any]] = []
 
+    @property
+    def masked_pixels(self) -> int:
+        """Detector's pixels of the pattern that hold no data in any frame looked at: masked, marked, hot, stuck or dead."""
+        return int(np.count_nonzero(self.make.known_bad | self._marked))
+
     def begin(self, frames: Sequence[EncodedFrame], *, is_last: bool) -> list[str] | None:
         """Look at the first frames; return what is to be said, None where more frames would tell more and may still come."""
         crops = [crop for frame in frames[-LOOK_FRAMES:] if (crop := self._crop(frame)) is not None]
@@ -65,11 +70,11 @@ class PixelWatch:
 
     def _find(self, crops: Sequence[NDArray[Any]]) -> list[str]:
         frames = np.stack(crops)
-        for mark in self._marks:  # have been said
-            frames[frames == frames.dtype.type(mark)] = (
-                np.nan if frames.dtype.kind == "f" else np.iinfo(frames.dtype).max
-            )
         known = self.make.known_bad | self._marked
+        for mark in self._marks:  # have been said
+            is_mark = frames == frames.dtype.type(mark)
+            known |= is_mark.all(0)
+            frames[is_mark] = np.nan if frames.dtype.kind == "f" else np.iinfo(frames.dtype).max
         found = find_invalid(frames, known, self._expected, self.make.corner)
         self._marked |= found.of(frames).all(0)
         self._marks |= set(found.marks)

@@ -196,13 +196,16 @@ class _Scan:
         found = watch.begin(self.held, is_last=is_last)
         if found is None or self._prepared is None:
             return []
-        prepared = replace(self._prepared, notes=(*self._prepared.notes, *found))
+        notes = (*self._prepared.notes, *found)
+        prepared = replace(self._prepared, notes=notes, masked_pixels=watch.masked_pixels)
         return [prepared, *self._release(watch.make)]
 
     def _pass_on(self, frame: EncodedFrame, watch: PixelWatch) -> list[Ready]:
         found = watch.look(frame)
-        said = [replace(self._prepared, notes=tuple(found))] if found and self._prepared is not None else []
-        return [*said, RawFrame(frame, watch.make)]
+        if not found or self._prepared is None:
+            return [RawFrame(frame, watch.make)]
+        prepared = replace(self._prepared, notes=tuple(found), masked_pixels=watch.masked_pixels)
+        return [prepared, RawFrame(frame, watch.make)]
 
     def _release(self, make: PatternMaker) -> list[Ready]:
         frames, self.held, self.held_bytes = self.held, [], 0

@@ -34,7 +34,8 @@ def now_text() -> str:
 class ScanRecord:
     """One scan; the fields are those of ``GET /api/v1/scans``.
 
-    ``center_px`` is where the beam was taken to be, ``center_from`` how that is known; ``notes`` are troubles in words;
+    ``center_px`` is where the beam was taken to be, ``center_from`` how that is known; ``masked_pixels`` of the detector lie
+    in the pattern and hold no data in any frame (``null``: not known); ``notes`` are troubles in words;
     ``doubts`` say what is doubtful about the picture, each with ``doubt``, ``sentence`` and ``is_nonsense``;
     ``run`` is what the run that the positions belong to says of itself; ``engine`` what another engine made of the scan.
     """
@@ -51,6 +52,7 @@ class ScanRecord:
     pixel_size_m: float | None = None
     center_px: tuple[int, int] | None = None
     center_from: str | None = None
+    masked_pixels: int | None = None
     notes: tuple[str, ...] = ()
     run: dict[str, Any] | None = None
     engine: dict[str, Any] | None = None

@@ -302,7 +302,13 @@ class Setup:
         )
 
     def make_product(
-        self, result: ScanResult, *, verdict: Mapping[str, Any], started: str, ended: str | None
+        self,
+        result: ScanResult,
+        *,
+        verdict: Mapping[str, Any],
+        started: str,
+        ended: str | None,
+        masked_pixels: int | None = None,
     ) -> Product:
         """Return the product of a result: the refined object where there is one, else the network's mosaic."""
         optics = self.optics_of(result.scan_id)
@@ -325,6 +331,7 @@ class Setup:
             started=started,
             ended=ended or "",
             doubts=summary(result.doubts) or "",
+            masked_pixels=masked_pixels,
         )
         return Product(
             name=result.scan_id,

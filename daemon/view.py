@@ -114,6 +114,7 @@ class View:
             "waiting_for_center": self._intake.held_frames,
             "center_px": None if record is None else record.center_px,
             "center_from": None if record is None else record.center_from,
+            "masked_pixels": None if record is None else record.masked_pixels,
             "notes": self._notes(record),
             "receive_rate_hz": self._rates.received_hz,
             "stitch_rate_hz": self._rates.stitched_hz,

@@ -330,7 +330,8 @@ class ScanWork:
         picture, weight = (self.refiner or self.mosaic).read()
         positions_px = np.array(self._positions_px, dtype=np.float64).reshape(-1, 2)
         sample = torch.stack([amplitude for amplitude, _ in self._sample[:FIGURE_FRAMES]])
-        return figures_of(sample, positions_px, self._probe, product_rfactor(self.rfactors), picture, weight)
+        rfactor, is_refined = product_rfactor(self.rfactors), "refined" in self.rfactors
+        return figures_of(sample, positions_px, self._probe, rfactor, picture, weight, is_refined=is_refined)
 
     def _begin_settling(self) -> None:
         if self.refiner is not None:

@@ -141,7 +141,7 @@ def find_invalid(
         if mark is None:
             break
         marks.append(mark)
-        notes.append(f"{_pixels(int((look.high == mark).sum()))} at {mark:.0f}, where counts end: no data")
+        notes.append(_ending(look.high == mark, mark, corner))
         look = look.without_mark(mark)
     cold = look.cold()
     notes += _named(
@@ -288,6 +288,14 @@ def _named(where: Mask, values: NDArray[Any], corner: tuple[int, int], why: str)
     some = [f"row {y + corner[0]}, column {x + corner[1]}: {values[y, x]:.10g}" for y, x in places[:NAMED].tolist()]
     more = f", and {len(places) - NAMED:,} more" if len(places) > NAMED else ""
     return [f"{_pixels(len(places))} ({'; '.join(some)}{more}) {why}"]
+
+
+def _ending(where: Mask, mark: float, corner: tuple[int, int]) -> str:
+    """Return one sentence about pixels at a count that stands for no data; a few are named by their places."""
+    places = np.argwhere(where)
+    named = "; ".join(f"row {y + corner[0]}, column {x + corner[1]}" for y, x in places[:NAMED].tolist())
+    told = f" ({named})" if len(places) <= NAMED else ""
+    return f"{_pixels(len(places))} at {mark:.0f}{told}, where counts end: no data"
 
 
 def _pixels(count: int) -> str:

@@ -103,7 +103,8 @@ class PatternMaker:
         bad = np.zeros(side * side, dtype=bool)
         if self._bad is not None:
             bad[self._bad] = True
-        return self._inside(bad.reshape(side, side))
+        out = self._inside(bad.reshape(side, side))
+        return out if self._pattern_bad is None else out | (self.of_raw_crop(self._pattern_bad) > 0)
 
     @property
     def corner(self) -> tuple[int, int]:

@@ -152,7 +152,15 @@ class _Predictor:
         outcome = _finished(result, probe, amplitude, positions_px, options.sweeps)
         final = outcome.live.rfactors.get("refined", outcome.live.rfactors["network"])
         verdict = verdict_on(
-            scan, amplitude, positions_px[outcome.kept], found.probe, final, outcome.object, outcome.weight, *said
+            scan,
+            amplitude,
+            positions_px[outcome.kept],
+            found.probe,
+            final,
+            outcome.object,
+            outcome.weight,
+            *said,
+            is_refined=options.sweeps > 0,
         )
         live = replace(
             outcome.live,

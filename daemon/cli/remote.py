@@ -15,6 +15,7 @@ import typer
 
 from daemon.errors import ConfigError, DaemonError, RefusedError
 from daemon.status import verdict_sentence
+from ptychopinn.plausibility import SUMMARY_BEGINNINGS
 from streams.errors import EndpointError
 
 TIMEOUT_S = 10.0
@@ -99,6 +100,8 @@ def show_status(url: str, token_file: Path | None, as_json: bool) -> None:
             typer.echo(f"R-factor of the {layer} layer: {value:.4f}")
     if status["expected_correlation"] is not None:
         typer.echo(f"Phase correlation with the truth to expect: {status['expected_correlation']:.2f}")
+    if masked := status.get("masked_pixels"):
+        typer.echo(f"{masked:,} of the detector's pixels in the pattern hold no data")
     for stream in status["streams"]:
         words = "connected" if stream["connected"] else "not connected"
         typer.echo(f"{stream['name']} {stream['endpoint']}: {words}, {stream['messages']} messages")
@@ -114,6 +117,9 @@ def show_scans(url: str, token_file: Path | None, as_json: bool) -> None:
         rfactor = "-" if scan["rfactor"] is None else f"{scan['rfactor']:.4f}"
         account = verdict_sentence(scan["verdict"]) if scan["verdict"] else ""
         typer.echo(f"{scan['id']}  {scan['state']}  {scan['started']}  R {rfactor}  {account}")
+        for note in scan["notes"]:
+            if note.startswith(SUMMARY_BEGINNINGS):
+                typer.echo(f"  {note}")
 
 
 def stop_scan(scan_id: str, url: str, token_file: Path | None) -> None:

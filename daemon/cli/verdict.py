@@ -54,6 +54,7 @@ def verdict_on(
     picture: NDArray[np.complex64],
     weight: NDArray[np.float32],
     *said: str,
+    is_refined: bool = True,
 ) -> Verdict:
     """Return the verdict on a picture of a scan; ``said`` are doubts of the verb itself."""
     of_file = [one for one in scan.doubts if one.severity is not Severity.NOTE]
@@ -64,6 +65,7 @@ def verdict_on(
         rfactor,
         torch.from_numpy(picture),
         torch.from_numpy(weight),
+        is_refined=is_refined,
     )
     told = {SAID_BY_FILE.get(one.topic) for one in of_file}
     found = [

@@ -22,6 +22,7 @@ class LiveGroup:
     to the measured positions, in the product's order; ``None`` where nothing may be. ``verdict`` maps expected, received,
     duplicate, ... to counts (``None``: unknown) and ``refused`` to a map of reasons. ``started`` and ``ended`` are ISO
     times, ``configuration`` is text; ``doubts`` is one line of what is doubtful about the picture, empty where nothing is.
+    ``masked_pixels`` of the detector hold no data in any frame (``None``: not known).
     ``certainty`` has the numbers of :class:`ptychopinn.certainty.Certainty`, where known.
     """
 
@@ -40,6 +41,7 @@ class LiveGroup:
     ended: str = ""
     position_corrections_m: NDArray[np.float64] | None = None
     doubts: str = ""
+    masked_pixels: int | None = None
 
 
 def write_live(group: h5py.Group, live: LiveGroup) -> None:
@@ -57,6 +59,8 @@ def write_live(group: h5py.Group, live: LiveGroup) -> None:
         group.attrs[key] = getattr(live, key)
     if live.doubts:
         group.attrs["doubts"] = live.doubts
+    if live.masked_pixels is not None:
+        group.attrs["masked_pixels"] = live.masked_pixels
     group.create_group("rfactors").attrs.update(live.rfactors)
     group.create_group("certainty").attrs.update(live.certainty)
     verdict = group.create_group("verdict")
@@ -85,6 +89,7 @@ def read_live(group: h5py.Group) -> LiveGroup:
         ended=text_of(group.attrs["ended"]),
         position_corrections_m=group["position_corrections_m"][()] if "position_corrections_m" in group else None,
         doubts=text_of(group.attrs["doubts"]) if "doubts" in group.attrs else "",
+        masked_pixels=int(group.attrs["masked_pixels"]) if "masked_pixels" in group.attrs else None,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from daemon.app import Daemon
+from daemon.cli.remote import show_scans, show_status
 from daemon.client import Viewer
 from daemon.files import ScanFile, read_product
 from daemon.publishing import Publishing
@@ -53,13 +54,22 @@ def test_a_dead_pixel_costs_itself_alone_whatever_its_value_and_type(scan: ScanF
             assert is_finite(ended)
             assert ended["rfactors"]["network"] == pytest.approx(good, rel=0.05)
             assert sum("1 pixel" in note for note in ended["notes"]) == 1
+            live, record = read_product(ended["product"]).live, daemon.book.get(f"dead-{dtype}-{value}")
+            assert live is not None
+            assert record is not None
+            assert live.masked_pixels == record.masked_pixels == daemon.view.status()["masked_pixels"] == 1
             assert daemon._engine.failure is None
 
 
 @pytest.mark.parametrize("value", [0, 2**32 - 1])
-def test_frames_without_light_and_full_ones_end_as_a_scan_that_is_nonsense(scan: ScanFile, tmp_path: Path, value: int):
+def test_frames_without_light_and_full_ones_end_as_a_scan_that_is_nonsense(
+    scan: ScanFile, tmp_path: Path, capsys: pytest.CaptureFixture[str], value: int
+):
     with running_daemon(tmp_path, "refine.enabled=true") as daemon:
         ended = run(daemon, scan, "s", np.full_like(scan.counts, value, dtype=np.uint32))
+        for show, beginning in ((show_scans, "  nonsense by its own figures: "), (show_status, "Nonsense by its own")):
+            show(daemon.addresses()["http"], None, False)
+            assert beginning in capsys.readouterr().out
         assert is_finite(ended)
         assert any(note.startswith("nonsense by its own figures:") for note in ended["notes"])
         record = daemon.book.get("s")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 WORDS = {1: "U08", 2: "U16", 4: "U32", 8: "U64"}
 HEAD_BYTES = 384
+PATIENCE_S = 100.0
 
 
 def header(frames: int, columns: int = 1) -> bytes:
@@ -42,14 +43,18 @@ def message(body: bytes) -> bytes:
 
 
 class DataPort:
-    """Sends one stream of bytes to each client in turn, then closes the connection if it is not the last stream."""
+    """Sends one stream of bytes to each client in turn, then closes the connection if it is not the last stream.
 
-    def __init__(self, streams: Sequence[bytes]) -> None:
+    With ``pace`` all go to the first client, each once ``pace`` has been released.
+    """
+
+    def __init__(self, streams: Sequence[bytes], pace: threading.Semaphore | None = None) -> None:
+        self._pace = pace
         self._streams = list(streams)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
         self._held: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._serve)
+        self._thread = threading.Thread(target=self._serve if pace is None else self._serve_paced)
         self._thread.start()
 
     def _serve(self) -> None:
@@ -62,6 +67,15 @@ class DataPort:
                     connection.close()
                 else:
                     self._held.append(connection)
+
+    def _serve_paced(self) -> None:
+        with suppress(OSError):
+            connection, _ = self._listener.accept()
+            self._held.append(connection)
+            for stream in self._streams:
+                if self._pace is None or not self._pace.acquire(timeout=PATIENCE_S):
+                    return
+                connection.sendall(stream)
 
     def close(self) -> None:
         with suppress(OSError):

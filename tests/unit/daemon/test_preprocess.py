@@ -125,7 +125,7 @@ def test_a_scan_that_goes_on_keeps_the_centre_it_had():
     preprocess = Preprocess(OPTIONS)
     preprocess.resume(ScanStart("s"), (50, 70), "probe")
     ready = preprocess.take([frame(5)])
-    assert only_prepared(ready) == Prepared("s", (50, 70), "probe")
+    assert only_prepared(ready) == Prepared("s", (50, 70), "probe", masked_pixels=0)
     assert indexes(ready) == [5]
 
 

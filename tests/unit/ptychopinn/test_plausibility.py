@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from ptychopinn.inference import reconstruct
+from ptychopinn.model import Lift
 from ptychopinn.plausibility import Doubt, Figures, as_plain, doubts, figures_of, is_nonsense, phase_ramp, summary
+from ptychopinn.retrieve import retrieve
+from ptychopinn.simulate.factory import Recipe, SimulatedScan, simulate_scan
 
 GOOD = Figures(
     frames=100,
@@ -34,6 +38,8 @@ def test_nothing_is_said_of_a_good_scan_nor_of_one_without_frames():
     ("changes", "doubt", "nonsense"),
     [
         ({"rfactor": 0.32}, Doubt.RFACTOR, False),
+        ({"rfactor": 0.18}, Doubt.RFACTOR, False),
+        ({"rfactor": 0.32, "is_refined": False}, Doubt.RFACTOR, False),
         ({"rfactor": 0.59}, Doubt.RFACTOR, True),
         ({"rfactor": math.nan}, Doubt.NOT_FINITE, True),
         ({"extent_px": 0.05}, Doubt.ONE_PLACE, True),
@@ -55,6 +61,36 @@ def test_each_doubt_is_said(changes: dict[str, float], doubt: Doubt, nonsense: b
     assert line is not None
     assert line.startswith("nonsense by its own figures: " if nonsense else "doubtful: ")
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(("counts", "phase_rad", "modes"), [(1e3, 0.1, 2), (1e3, 2.0, 1), (1e6, 2.0, 3), (1e7, 0.1, 1)])
+def test_a_right_scan_gives_no_doubt(counts: float, phase_rad: float, modes: int):
+    """More of them, and real ones, are in the table of ``how-to/diagnosis.md``."""
+    scan = small_scan(counts, phase_rad, modes)
+    assert doubts_of(scan, scan.positions_px, is_refined=False) == []
+    assert doubts_of(scan, scan.positions_px, is_refined=True) == []
+
+
+def test_positions_in_the_wrong_order_give_a_doubt():
+    scan = small_scan(1e6, 2.0, 1)
+    assert doubts_of(scan, scan.positions_px[::-1].copy(), is_refined=True) == [Doubt.RFACTOR]
+
+
+def small_scan(counts: float, phase_rad: float, modes: int) -> SimulatedScan:
+    recipe = Recipe(phase_rad=phase_rad, absorption=0.1 * phase_rad, counts=counts, modes=modes, frames=25, seed=3)
+    return simulate_scan(recipe)
+
+
+def doubts_of(scan: SimulatedScan, positions_px: np.ndarray, *, is_refined: bool) -> list[Doubt]:
+    """Return what is doubtful about a scan as the lift makes it in two looks, or as the verb ``refine`` does."""
+    if is_refined:
+        found = retrieve(scan.amplitude, positions_px, scan.probe, sweeps=8)
+        rfactor, picture, probe = found.rfactors[-1], (found.object, found.weight), found.probe
+    else:
+        made = reconstruct(Lift(scan.probe), scan.probe, scan.amplitude, positions_px, looks=2)
+        rfactor, picture, probe = made.rfactors[-1], made.mosaic.read(), scan.probe
+    figures = figures_of(scan.amplitude, positions_px, probe, rfactor, *picture, is_refined=is_refined)
+    return [finding.doubt for finding in doubts(figures)]
 
 
 def test_few_photons_allow_a_large_r_factor():
