@@ -306,7 +306,7 @@ class MosaicOptions(Section):
     weighting: Literal["probe"] = Field("probe", description="Weight of the patches: the probe's intensity.")
     max_side_px: Count = Field(16384, description="Largest side of the mosaic, px; frames beyond it are refused.")
     keep_patch_bytes: Annotated[int, Field(ge=0)] = Field(
-        256 << 20, description="Memory for patches that later looks can replace, bytes."
+        256 << 20, description="Memory for patches that later looks can replace, all open scans together, bytes."
     )
 
 
@@ -337,7 +337,8 @@ class Refine(Section):
 
     enabled: bool = Field(True, description="Compute the refined layer during the scan.")
     buffer_bytes: Count = Field(
-        512 << 20, description="Memory for the patterns of the refined layer, bytes; the oldest are dropped first."
+        512 << 20,
+        description="Memory for the patterns of the refined layers, all open scans together, bytes; the oldest are dropped first.",
     )
     update_probe: bool = Field(True, description="Refine the probe too.")
     subpixel: bool = Field(False, description="Use positions between pixels; otherwise positions are rounded.")

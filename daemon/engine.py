@@ -31,6 +31,7 @@ from daemon.errors import DaemonError
 from daemon.events import EngineEvents, Examiner, Pupil
 from daemon.metrics import Metrics
 from daemon.publishing import Publishing
+from daemon.scan_memory import ScanMemory
 from daemon.stage_faults import MOST_FAULTS, StageFaults
 from daemon.work import Again, EngineOptions, ScanResult, ScanWork, product_rfactor
 from ptychopinn.correction import Correction
@@ -77,6 +78,7 @@ class Engine:
         self._credit_s, self._credited_at = 0.0, time.monotonic()
         self._swaps: deque[Swap] = deque()
         self._store = store
+        self._memory = ScanMemory(options.keep_patch_bytes, options.refine_buffer_bytes)
         self._queue = Backlog(options.queue_bytes, store)
         self._batch_frames = options.batch_frames
         self._stop_by = float("inf")
@@ -260,6 +262,7 @@ class Engine:
                 self._improving = None
         elif has_spare_work:
             self._use_spare_time()
+        self._memory.trim(self._work.values())
         if self._publishing.publish_due(self._work.values(), self._attempt):
             self._metrics.device_memory.set(memory_bytes(self._active.probe.device))
         self._close_finished()

@@ -209,6 +209,25 @@ class ScanWork:
         if self.repaint is not None and self.repaint.step(most, has_ended):
             self._made_by = self.model.identity
 
+    @property
+    def patch_bytes(self) -> int:
+        """Memory of the patches that can be replaced."""
+        return self.mosaic.kept_bytes
+
+    @property
+    def pattern_bytes(self) -> int:
+        """Memory of the refined layer's patterns."""
+        return 0 if self.refiner is None else self.refiner.kept_bytes
+
+    def give_back(self, patch_bytes: int, pattern_bytes: int) -> None:
+        """Free so much memory of the oldest frames, as far as there is that much."""
+        if patch_bytes > 0:
+            self.mosaic.give_back(patch_bytes)
+            if self.repaint is not None:
+                self.repaint.give_back()
+        if pattern_bytes > 0 and self.refiner is not None:
+            self.refiner.give_back(pattern_bytes)
+
     def give_way(self) -> None:
         """Give back what second looks need, a quarter of a GB: there will be none."""
         if self.repaint is not None and self._may_give_way:

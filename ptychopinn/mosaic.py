@@ -82,7 +82,8 @@ class Mosaic:
             {"values": ((2,), torch.float64, 0.0), "weights": ((1,), torch.float64, 0.0)}, max_side_px, self.device
         )
         self._kept: OrderedDict[int, _Laid] = OrderedDict()
-        self._keep_patches = keep_bytes // (self.size_px**2 * 8)
+        self._patch_bytes = self.size_px**2 * 8
+        self._keep_patches = keep_bytes // self._patch_bytes
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -132,6 +133,16 @@ class Mosaic:
         """Take a kept patch out again, exactly; False if it is not kept."""
         old = self._kept.pop(key, None)
         return old is not None and self._lay(old.patch, *old.position_px, -1.0)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of the kept patches."""
+        return len(self._kept) * self._patch_bytes
+
+    def give_back(self, size_bytes: int) -> None:
+        """Let go of the oldest kept patches until so much memory is free; they stay where they lie."""
+        for _ in range(min(len(self._kept), -(-size_bytes // self._patch_bytes))):
+            self._kept.popitem(last=False)
 
     def let_go(self) -> None:
         """Keep no patches from here on; those that are kept stay where they lie."""

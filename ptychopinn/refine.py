@@ -105,7 +105,8 @@ class Refiner:
         )
         self._frames: OrderedDict[int, Kept] = OrderedDict()
         self._visits: Counter[int] = Counter()
-        self._buffer_frames = max(1, buffer_bytes // (4 * self.size_px**2))
+        self._frame_bytes = 4 * self.size_px**2
+        self._buffer_frames = max(1, buffer_bytes // self._frame_bytes)
         self._new: list[int] = []
         self._block: Block | None = None
         self._is_displaced = False
@@ -137,6 +138,16 @@ class Refiner:
         self._visits[0] += 1
         self._new.append(index)
         if len(self._frames) > self._buffer_frames:
+            self._let_go(next(iter(self._frames)))
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of the patterns in the buffer."""
+        return len(self._frames) * self._frame_bytes
+
+    def give_back(self, size_bytes: int) -> None:
+        """Let go of the oldest frames until so much memory is free; the newest one is always kept."""
+        for _ in range(min(len(self._frames) - 1, -(-size_bytes // self._frame_bytes))):
             self._let_go(next(iter(self._frames)))
 
     def admit_all(self) -> None:

@@ -82,6 +82,10 @@ class Repaint:
         self._frames[index] = _Frame(amplitude, position_px, looks, self._neighbours(position_px))
         if looks == 0:
             self.laid_by_quicker([index])
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Let go of the oldest frames whose patches the mosaic has let go."""
         while self._frames and not self._mosaic.keeps(next(iter(self._frames))):
             self._frames.popitem(last=False)
 

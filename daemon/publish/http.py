@@ -192,7 +192,7 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
 
     @router.post("/models/active", summary="Swap the active model", status_code=202, responses=NOT_KNOWN)
     def use_model(choice: ModelChoice) -> Response:
-        """By a name that GET models lists; 404 when there is none."""
+        """By a name that GET models lists. Answers once the engine uses it; 404 when there is none, or it cannot be run."""
         try:
             return JSONResponse(plain(source.use_model(choice.name)), status_code=202)
         except ReconstructionError as fault:

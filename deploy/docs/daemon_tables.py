@@ -28,7 +28,7 @@ HEADER_WORDS = {
     "pixel_size_m": "side of a pixel, or null",
     "frames_stitched": "frames in this picture's scan that are stitched",
     "frames_received": "frame messages received, duplicates and refused ones too",
-    "model_generation": "generation of the active model",
+    "model_generation": "generation of the newest model that has predicted a frame of it",
     "rfactor": "R-factor of the layer, or null before there is one",
     "complete": "true in a scan's last picture, and in better ones that follow its end",
 }
