@@ -338,7 +338,7 @@ class Refine(Section):
     enabled: bool = Field(True, description="Compute the refined layer during the scan.")
     buffer_bytes: Count = Field(
         512 << 20,
-        description="Memory for the patterns of the refined layers, all open scans together, bytes; the oldest are dropped first.",
+        description="Memory for the patterns of the refined layers, all open scans, bytes; the oldest are dropped first.",
     )
     update_probe: bool = Field(True, description="Refine the probe too.")
     subpixel: bool = Field(False, description="Use positions between pixels; otherwise positions are rounded.")
