@@ -107,10 +107,10 @@ class Engine:
         self._metrics.model_generation.set(self._active.generation)
 
     def use(self, model: ActiveModel, change: Correction = Correction()) -> ActiveModel:
-        """Take another model between two batches, and correct frames further; return it as it is in use.
+        """Take another model between two batches; return it as it is in use. Waits for the engine.
 
-        Waits for the engine. Frames keep the patches that they were shown with. Where the probe is another, open scans are
-        laid anew in spare time, the newest frames first.
+        Frames keep the patches that they were shown with. Where the probe is another, frames are corrected by ``change``
+        too, and those of open scans are stitched again in spare time, the newest first.
 
         Raises
         ------
