@@ -292,6 +292,7 @@ class Daemon:
                 *(() if record is None else record.notes),
                 *self._ledger.findings(scan_id),
                 *run_notes(about, self._config.metadata, energy_eV),
+                *_left_out(result),
                 *_doubtful(result),
             )
             self.book.change(
@@ -429,6 +430,17 @@ def _figures(result: ScanResult) -> dict[str, Any]:
         "doubts": tuple(as_plain(result.doubts)),
         "model_generation": result.model.generation,
     }
+
+
+def _left_out(result: ScanResult) -> list[str]:
+    """Return one sentence on frames that the refined layer does not use, if there are any."""
+    if not result.left_out:
+        return []
+    some = ", ".join(map(str, result.left_out[:3])) + (", ..." if len(result.left_out) > 3 else "")
+    count = len(result.left_out)
+    return [
+        f"the refined layer leaves out {count} frame{'s' * (count > 1)} ({some}) far brighter than the others, or not finite"
+    ]
 
 
 def _doubtful(result: ScanResult) -> list[str]:

@@ -85,6 +85,8 @@ class ScanResult:
     """How far the refined layer can be believed."""
     doubts: tuple[Finding, ...] = ()
     """What is doubtful about a scan that is done."""
+    left_out: tuple[int, ...] = ()
+    """Frames that the refined layer does not use, since their amplitudes cannot be true."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -445,6 +447,7 @@ class ScanWork:
             self.refiner.offsets_px(indexes[order]) if self.refiner is not None and self.refiner.corrects else None,
             self.certainty,
             self.doubts,
+            () if self.refiner is None else tuple(sorted(self.refiner.left_out)),
         )
 
 

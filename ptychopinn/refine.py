@@ -15,7 +15,8 @@ weak sample in few counts (see :func:`_prior`).
 Blocks: all frames while they are few, else the newest frame and those nearest to it, so that a pass costs the same in a
 scan of any length; what frames outside a block have found is held by their own curvature, sum |P|^2 over them. Frames
 live in a buffer bounded in bytes; the oldest go first, and what they gave is held likewise. A new frame blends the mosaic
-into the object in proportion to how little is covered there. The probe follows once there are enough frames.
+into the object in proportion to how little is covered there. The probe follows once there are enough frames. A frame that
+is not finite, or far brighter than the others of its block, is left out (:attr:`Refiner.left_out`), and it alone.
 
 Frames lie on whole pixels, or, with ``is_subpixel``, between them (:mod:`ptychopinn.shifts`), and their positions may be
 corrected (:mod:`ptychopinn.offsets`).
@@ -53,6 +54,8 @@ FLOOR = 0.01
 NEW_SHARE = 10.0
 LEAST_TURN_RAD, SURE, TURN_FRAMES = 0.02, 5.0, 32
 CERTAINTY_FRAMES = 8
+MOST_BRIGHT = 100.0
+"""Sum of a frame's amplitudes over the median of its block's: 10^4 times their counts. Beams flicker by 10, absorbers by 100."""
 PROBE_FRAMES, PROBE_PASSES, PROBE_STEP = 100, 3, 0.3
 
 Start = Callable[[Box], Tensor]
@@ -116,6 +119,8 @@ class Refiner:
         self._misfit = self._total = 0.0
         self._random = np.random.default_rng(0)
         self.updates = 0
+        self.left_out: set[int] = set()
+        """Frames that are not worked on, since their amplitudes cannot be true."""
 
     @property
     def probe(self) -> Tensor:
@@ -167,17 +172,20 @@ class Refiner:
             self._gone.append(index)
             self._gone_px.extend(frame.offset.known_px)
         self._visits[frame.visits] -= 1
-        self._misfit -= frame.misfit
-        self._total -= frame.total
+        if frame.visits > 0:
+            self._misfit -= frame.misfit
+            self._total -= frame.total
 
     def _admit(self, indexes: Sequence[int]) -> None:
         """Blend the start into the object under frames that are new; forget those that would grow the canvas too far."""
         frames = []
-        for index in indexes:
-            frame = self._frames.get(index)
-            if frame is None or frame.is_admitted:
-                continue
-            if self._place(frame):
+        new = {i: frame for i in indexes if (frame := self._frames.get(i)) is not None and not frame.is_admitted}
+        self._weigh(list(new.values()))
+        for index, frame in new.items():
+            if not math.isfinite(frame.total):
+                self.left_out.add(index)
+                self._forget(index)
+            elif self._place(frame):
                 frames.append(frame)
             else:
                 self._forget(index)
@@ -187,6 +195,14 @@ class Refiner:
         is_dense = here.h * here.w <= len(frames) * self.size_px**2
         for some, box in [(frames, here)] if is_dense else [([f], Box(*f.corner, *self._weight.shape)) for f in frames]:
             self._blend(some, box)
+
+    def _weigh(self, frames: list[Kept]) -> None:
+        """Enter the sum of each frame's amplitudes."""
+        if not frames:
+            return
+        sums = torch.stack([frame.amplitude for frame in frames]).clamp_min(0.0).sum((1, 2)).tolist()
+        for frame, total in zip(frames, sums, strict=True):
+            frame.total = total
 
     def _place(self, frame: Kept) -> bool:
         """Find a frame's place on the canvas; False if that would grow too large."""
@@ -249,7 +265,7 @@ class Refiner:
         seed = next((self._frames[i] for i in reversed(self._new) if i in self._frames), None)
         self.admit_all()
         is_displaced = self._take_places()
-        frames = self._choose(seed)
+        frames = self._believable(self._choose(seed))
         if not frames:
             return None
         around = _around([corner for f in frames for corner in (f.corner, f.start_corner)], self.size_px)
@@ -270,6 +286,19 @@ class Refiner:
         block.prior_weight = others + strength
         block.prior = (block.prior * strength + block.known * others) / block.prior_weight
         return block
+
+    def _believable(self, frames: list[Kept]) -> list[Kept]:
+        """Return the frames without those that are far brighter than the others, which are forgotten."""
+        limit = MOST_BRIGHT * float(np.median([frame.total for frame in frames])) if frames else 0.0
+        odd = {id(frame) for frame in frames if frame.total > limit > 0}
+        if not odd:
+            return frames
+        for index, frame in list(self._frames.items()):
+            if id(frame) in odd:
+                self._canvas.planes["coverage"][self._box(frame).window].sub_(self._weight).clamp_min_(0.0)
+                self.left_out.add(index)
+                self._forget(index)
+        return [frame for frame in frames if id(frame) not in odd]
 
     def _choose(self, seed: Kept | None) -> list[Kept]:
         frames = list(self._frames.values())
@@ -309,13 +338,12 @@ class Refiner:
                 block.pulls.note(excess[felt], amplitude[felt])
         if len(block.frames) == len(self._frames):
             block.add_shift(magnitude, amplitude)
-        self._note(frames, excess.abs().sum((1, 2)).tolist(), amplitude.clamp_min(0.0).sum((1, 2)).tolist())
+        self._note(frames, excess.abs().sum((1, 2)).tolist())
 
-    def _note(self, frames: list[Kept], misfits: list[float], totals: list[float]) -> None:
-        for frame, misfit, total in zip(frames, misfits, totals, strict=True):
+    def _note(self, frames: list[Kept], misfits: list[float]) -> None:
+        for frame, misfit in zip(frames, misfits, strict=True):
             if frame.visits == 0:
-                frame.total = total
-                self._total += total
+                self._total += frame.total
             self._visits[frame.visits] -= 1
             frame.visits += 1
             self._visits[frame.visits] += 1

@@ -81,7 +81,9 @@ def test_one_frame_a_million_times_too_bright_leaves_all_finite(scan: ScanFile, 
     counts = scan.counts.astype(np.float64)
     counts[20] *= 1e6
     with running_daemon(tmp_path, "refine.enabled=true") as daemon:
-        assert is_finite(run(daemon, scan, "s", counts))
+        ended = run(daemon, scan, "s", counts)
+    assert is_finite(ended)
+    assert sum("leaves out 1 frame (20)" in note for note in ended["notes"]) == 1
 
 
 def fail(*_arguments: object, **_options: object) -> None:

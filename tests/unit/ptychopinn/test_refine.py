@@ -57,6 +57,20 @@ def noise_floor(scan):
     return misfit / total
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e4])
+def test_a_frame_that_cannot_be_true_is_left_out_alone(scan, value):
+    bad = 20
+    good, spoilt = (Refiner(scan.probe) for _ in range(2))
+    feed(good, scan, [i for i in range(49) if i != bad])
+    feed(spoilt, scan, range(49))
+    spoilt._frames[bad].amplitude = scan.amplitude[bad] * value
+    for refiner in (good, spoilt):
+        sweep(refiner, 10)
+    assert (good.left_out, spoilt.left_out) == (set(), {bad})
+    assert spoilt.rfactor == pytest.approx(good.rfactor, rel=0.02)
+    assert correlation(spoilt, scan) > correlation(good, scan) - 0.002
+
+
 def test_thirty_passes_from_nothing_find_a_strong_phase(scan):
     refiner = Refiner(scan.probe)
     feed(refiner, scan, range(49))
