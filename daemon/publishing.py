@@ -84,7 +84,7 @@ class Publishing:
         if begun < self._next_checkpoint:
             return
         for work in works:
-            if work.stitched:
+            if work.stitched and work.finish_by is None:  # the product of one that has ended comes at once
                 attempt(work, "the checkpoint", partial(self._checkpoint, work), lambda: None)
         now = time.monotonic()
         self._next_checkpoint = now + max(self._options.checkpoint_s, (now - begun) / CHECKPOINT_SHARE)

@@ -56,7 +56,11 @@ class FarFrames:
     def take(self, frame: Frame, position_m: PositionM) -> list[Placed]:
         """Take a frame; return those that are let through with it, itself perhaps."""
         if self._is_near(position_m):
-            return self._let_through([(frame, position_m)])
+            if self._held:
+                return self._let_through([(frame, position_m)])
+            self._include(position_m)
+            self._passed += 1
+            return [(frame, position_m)]
         company = [placed for placed in self._held.values() if self._are_near(placed[1], position_m)]
         self._held[frame.index] = self._last[frame.index] = (frame, position_m)
         together = [*company, (frame, position_m)]
@@ -97,15 +101,25 @@ class FarFrames:
         """Count frames as let through, and those that lie near then, and so on."""
         passed: list[Placed] = []
         while some:
-            for frame, (y, x) in some:
+            for frame, position_m in some:
                 self._held.pop(frame.index, None)
-                self._top, self._bottom = min(self._top, y), max(self._bottom, y)
-                self._left, self._right = min(self._left, x), max(self._right, x)
+                self._include(position_m)
             passed += some
             some = [placed for placed in self._held.values() if self._is_near(placed[1])] if self._held else []
         self._passed += len(passed)
         self._last = {}
         return passed
+
+    def _include(self, position_m: PositionM) -> None:
+        y, x = position_m
+        if y < self._top:
+            self._top = y
+        if y > self._bottom:
+            self._bottom = y
+        if x < self._left:
+            self._left = x
+        if x > self._right:
+            self._right = x
 
     def _is_near(self, position_m: PositionM) -> bool:
         y, x = position_m
