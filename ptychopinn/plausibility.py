@@ -29,6 +29,8 @@ REFINED_RFACTOR, MODEL_RFACTOR = 0.14, 0.3
 0.16; of a model's first look at a phase of 2 rad 0.30. Both are calibrated in ``how-to/diagnosis.md``."""
 NONSENSE_RFACTOR = 0.5
 """R above the noise by so much is no better than a picture of nothing."""
+ENOUGH_PASSES = 10
+"""Sweeps from a guess before R is judged: so many find the probe of the measured Siemens star from a guess of R 0.43."""
 ONE_PLACE_PX = 1.0
 MOST_MASKED, NONSENSE_MASKED = 0.5, 0.98
 MOST_EMPTY, NONSENSE_EMPTY = 0.2, 0.95
@@ -74,6 +76,8 @@ class Figures:
         Counts of the brighter frames over those of the probe without a sample.
     ramp_rad_px
         Phase ramp over the picture, rad a pixel, the greater of both axes.
+    passes
+        Sweeps over all frames that an iteration from a guess has made; None for a picture that needs none.
     """
 
     frames: int
@@ -85,6 +89,7 @@ class Figures:
     counts_ratio: float | None = None
     ramp_rad_px: float | None = None
     is_refined: bool = True
+    passes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,7 @@ def figures_of(
     weight: Tensor | None = None,
     *,
     is_refined: bool = True,
+    passes: int | None = None,
 ) -> Figures:
     """Return the figures of a reconstruction.
 
@@ -159,6 +165,7 @@ def figures_of(
         counts_ratio=_counts_ratio(counts, valid, probe),
         ramp_rad_px=None if picture is None or weight is None else phase_ramp(picture, weight),
         is_refined=is_refined,
+        passes=passes,
     )
 
 
@@ -207,6 +214,12 @@ def _rfactor(figures: Figures) -> Finding | None:
     allowed = math.hypot(NOISE_FACTOR * noise, REFINED_RFACTOR if figures.is_refined else MODEL_RFACTOR)
     if rfactor <= allowed:
         return None
+    if figures.passes is not None and figures.passes < ENOUGH_PASSES:
+        sweeps = "1 sweep" if figures.passes == 1 else f"{figures.passes} sweeps"
+        said = (
+            f"R is {rfactor:.2f} after {sweeps} where {allowed:.2f} is the most that is right: more sweeps are needed"
+        )
+        return Finding(Doubt.RFACTOR, said, False)
     return Finding(
         Doubt.RFACTOR,
         f"R is {rfactor:.2f} where {allowed:.2f} is the most that is right and photon noise alone gives {noise:.2f}: "
@@ -250,10 +263,16 @@ def _probe_energy(figures: Figures) -> Finding | None:
     ratio = figures.counts_ratio
     if ratio is None or 1 / COUNTS_RANGE <= ratio <= COUNTS_RANGE:
         return None
+    if not 1 / NONSENSE_COUNTS <= ratio <= NONSENSE_COUNTS:
+        said = (
+            f"the probe does not fit the frames at all, its photons are over {NONSENSE_COUNTS:.0f} times too "
+            f"{'few' if ratio > 1 else 'many'}: give the probe of this beam, in photons"
+        )
+        return Finding(Doubt.PROBE_ENERGY, said, True)
     return Finding(
         Doubt.PROBE_ENERGY,
         f"the brighter frames hold {ratio:.2g} times the counts of the probe: check that the probe is of this beam, in photons",
-        not 1 / NONSENSE_COUNTS <= ratio <= NONSENSE_COUNTS,
+        False,
     )
 
 

@@ -108,6 +108,45 @@ def _shown(rfactor: float | None) -> str:
     return "unknown" if rfactor is None else f"{rfactor:.4f}"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Given:
+    """What a file gives: the scan, its places and amplitudes, the probe in photons, the factor that it took, any doubt."""
+
+    path: Path
+    scan: ScanFile
+    positions_px: NDArray[np.float64]
+    pixel_size_m: float
+    amplitude: NDArray[np.float32]
+    probe: NDArray[np.complex64]
+    factor: float
+    said: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """What the model made of a scan, on its device, and in what time."""
+
+    probe: torch.Tensor
+    amplitude: torch.Tensor
+    result: Reconstruction
+    looks: int
+    batch: int
+    seconds: float
+
+    def summary(self, scan: ScanFile) -> dict[str, Any]:
+        """Return the same for JSON."""
+        frames = len(self.amplitude)
+        return {
+            "frames": frames,
+            "refused": {int(scan.indexes[i]): reason for i, reason in self.result.refused.items()},
+            "seconds": self.seconds,
+            "frames_per_s": self.looks * frames / self.seconds,
+            "batch": self.batch,
+            "rfactors": [finite(value) for value in self.result.rfactors],
+            "looks": self.looks,
+        }
+
+
 class _Predictor:
     """What is the same for every file: options, device, model; wrong ones end the verb before the first file."""
 
@@ -126,88 +165,97 @@ class _Predictor:
 
     def predict(self, path: Path, target: Path) -> dict[str, Any]:
         """Predict a file, write its product, return what was done."""
-        options, started = self._options, now_text()
-        scan = read_data(path)
-        positions_px, pixel_size_m = positions_of(scan, path, options.pixel_size_m)
-        counts = to_amplitude(scan.counts, scan.mask, None)
-        found, factor, said = _in_photons(self._probe(scan, path, pixel_size_m), counts, path)
-        probe, amplitude = (torch.from_numpy(a).to(self._device) for a in (found.probe, counts))
-        bundle = None if self._model is None else self._model.bundle
-        if self._model is None:
-            model: Model = Lift(probe)
-            refused = ""
-        else:
-            model, refused = with_dtype(self._model.for_probe(probe), options.dtype)
-        if refused:
-            typer.echo(f"{path}: the model stays in float32: {refused}", err=True)
-        looks = options.looks if model.can_look_again else 1
-        batch = self._batches.get(found.probe.shape) or choose_batch(model, probe.shape[-1], self._device)
-        self._batches[found.probe.shape] = batch
-        begun = time.monotonic()
-        with progress(looks * len(amplitude), path.name, "frames") as bar:
-            result = reconstruct(
-                model, probe, amplitude, positions_px, looks=looks, batch=batch, on_progress=bar.update
-            )
-        seconds = time.monotonic() - begun
-        outcome = _finished(result, probe, amplitude, positions_px, options.sweeps)
+        started = now_text()
+        given = self._given(path)
+        run = self._run(given)
+        outcome = _finished(run.result, run.probe, run.amplitude, given.positions_px, self._options.sweeps)
         final = outcome.live.rfactors.get("refined", outcome.live.rfactors["network"])
+        kept_px = given.positions_px[outcome.kept]
         verdict = verdict_on(
-            scan,
-            amplitude,
-            positions_px[outcome.kept],
-            found.probe,
+            given.scan,
+            run.amplitude,
+            kept_px,
+            given.probe,
             final,
             outcome.object,
             outcome.weight,
-            *said,
-            is_refined=options.sweeps > 0,
+            *given.said,
+            is_refined=self._options.sweeps > 0,
         )
+        product = self._product(given, run, outcome, verdict, started)
+        _write(target, product, outcome, given.scan)
+        if self._options.plot is not None:
+            _plot(target.with_suffix(f".{self._options.plot}"), outcome, given.scan)
+        return {
+            "input": str(path),
+            "output": str(target),
+            **run.summary(given.scan),
+            "sweeps": self._options.sweeps,
+            "rfactor": finite(final),
+            "verdict": verdict.word,
+            "doubts": verdict.doubts,
+            "model": self._model_name,
+        }
+
+    def _given(self, path: Path) -> _Given:
+        """Read a file, with its probe in photons."""
+        scan = read_data(path)
+        positions_px, pixel_size_m = positions_of(scan, path, self._options.pixel_size_m)
+        amplitude = to_amplitude(scan.counts, scan.mask, None)
+        found, factor, said = _in_photons(self._probe(scan, path, pixel_size_m), amplitude, path)
+        return _Given(path, scan, positions_px, pixel_size_m, amplitude, found.probe, factor, said)
+
+    def _run(self, given: _Given) -> _Run:
+        """Have the model look at all frames."""
+        probe, amplitude = (torch.from_numpy(a).to(self._device) for a in (given.probe, given.amplitude))
+        model = self._model_for(probe, given.path)
+        looks = self._options.looks if model.can_look_again else 1
+        batch = self._batches.get(given.probe.shape) or choose_batch(model, probe.shape[-1], self._device)
+        self._batches[given.probe.shape] = batch
+        begun = time.monotonic()
+        with progress(looks * len(amplitude), given.path.name, "frames") as bar:
+            result = reconstruct(
+                model, probe, amplitude, given.positions_px, looks=looks, batch=batch, on_progress=bar.update
+            )
+        return _Run(probe, amplitude, result, looks, batch, time.monotonic() - begun)
+
+    def _model_for(self, probe: torch.Tensor, path: Path) -> Model:
+        if self._model is None:
+            return Lift(probe)
+        model, refused = with_dtype(self._model.for_probe(probe), self._options.dtype)
+        if refused:
+            typer.echo(f"{path}: the model stays in float32: {refused}", err=True)
+        return model
+
+    @property
+    def _model_name(self) -> str:
+        return "lift" if self._model is None else self._model.bundle.name
+
+    def _product(self, given: _Given, run: _Run, outcome: _Outcome, verdict: Verdict, started: str) -> Product:
+        options, scan = self._options, given.scan
         live = replace(
             outcome.live,
-            configuration=json.dumps({"predict": asdict(options), "probe_factor": factor}, default=str, indent=1),
-            model_name="lift" if bundle is None else bundle.name,
-            model_sha256="" if bundle is None else bundle.sha256,
+            configuration=json.dumps({"predict": asdict(options), "probe_factor": given.factor}, default=str, indent=1),
+            model_name=self._model_name,
+            model_sha256="" if self._model is None else self._model.bundle.sha256,
             started=started,
             ended=now_text(),
+            doubts=verdict.line,
         )
-        product = Product(
+        made = f"Ptycholive {VERSION} predict, {run.looks} looks, {options.sweeps} sweeps"
+        return Product(
             name=scan.name,
-            comments="\n".join(
-                (
-                    f"Ptycholive {VERSION} predict, {looks} looks, {options.sweeps} sweeps",
-                    *filter(None, (verdict.line,)),
-                    *scan.notes,
-                )
-            ),
+            comments="\n".join(filter(None, (made, verdict.line, *scan.notes))),
             indexes=scan.indexes[outcome.kept],
-            positions_m=positions_px[outcome.kept] * pixel_size_m,
-            probe=found.probe,
-            pixel_size_m=pixel_size_m,
+            positions_m=given.positions_px[outcome.kept] * given.pixel_size_m,
+            probe=given.probe,
+            pixel_size_m=given.pixel_size_m,
             photon_energy_eV=scan.photon_energy_eV,
             detector_distance_m=scan.detector_distance_m,
             object=outcome.object,
             object_origin_px=outcome.origin_px,
             live=live,
         )
-        _write(target, product, outcome, scan)
-        if options.plot is not None:
-            _plot(target.with_suffix(f".{options.plot}"), outcome, scan)
-        return {
-            "input": str(path),
-            "output": str(target),
-            "frames": len(amplitude),
-            "refused": {int(scan.indexes[i]): reason for i, reason in result.refused.items()},
-            "seconds": seconds,
-            "frames_per_s": looks * len(amplitude) / seconds,
-            "batch": batch,
-            "rfactors": [finite(value) for value in result.rfactors],
-            "looks": looks,
-            "sweeps": options.sweeps,
-            "rfactor": finite(final),
-            "verdict": verdict.word,
-            "doubts": verdict.doubts,
-            "model": live.model_name,
-        }
 
     def _probe(self, scan: ScanFile, path: Path, pixel_size_m: float) -> ProbeFile:
         found, own = probe_of(scan, path, self._options.probe), self._options.probe is None
@@ -306,9 +354,8 @@ def _plot(path: Path, outcome: _Outcome, scan: ScanFile) -> None:
 
 def _picture(outcome: _Outcome, scan: ScanFile) -> Picture:
     """Return the picture in the frame of the truth or guess that the scan's file holds."""
-    weight = outcome.live.refined_weight if outcome.live.refined_weight is not None else outcome.live.network_weight
     y, x = (round(own - other) for own, other in zip(outcome.origin_px, scan.object_origin_px, strict=True))
-    return Picture(outcome.object, weight, (y, x), len(outcome.kept), tuple(outcome.live.rfactors.values()))
+    return Picture(outcome.object, outcome.weight, (y, x), len(outcome.kept), tuple(outcome.live.rfactors.values()))
 
 
 def _verdict(frames: int, result: Reconstruction) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from daemon.cli.batch import REFUSED, at_file
 from daemon.cli.progress import progress
 from daemon.cli.scan_input import positions_of, probe_of, read_data
-from daemon.cli.verdict import finite, verdict_on
+from daemon.cli.verdict import Verdict, finite, verdict_on
 from daemon.errors import DaemonError
-from daemon.files import Product, ScanFile, write_product
+from daemon.files import LiveGroup, Product, ScanFile, write_product
+from daemon.scans import now_text
 from daemon.version import VERSION
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.retrieve import Retrieval, retrieve
@@ -41,7 +42,7 @@ class RefineOptions:
 def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) -> None:
     """Refine and write a product; say the R-factor and the time it took."""
     torch.set_num_threads(1)  # one small transform at a time: more threads only wait for each other
-    begun = time.monotonic()
+    begun, started = time.monotonic(), now_text()
     with at_file(data):
         scan = _first_frames(read_data(data), options.frames)
         probe = probe_of(scan, data, options.probe)
@@ -57,8 +58,11 @@ def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) 
             found.rfactors[-1],
             found.object.numpy(),
             found.weight.numpy(),
+            passes=options.sweeps,
         )
-    _write(output, _product(scan, found, positions_px, pixel_size_m, options, verdict.line), options.probe_output)
+    product = _product(scan, found, positions_px, pixel_size_m, options, verdict)
+    live = _live(found, options, verdict, started)
+    _write(output, replace(product, live=live), options.probe_output)
     rfactors = [finite(value) for value in found.rfactors]
     summary = {"output": str(output), "rfactor": rfactors[-1], "sweeps": options.sweeps, "seconds": seconds}
     if as_json:
@@ -119,12 +123,17 @@ def _first_frames(scan: ScanFile, most: int | None) -> ScanFile:
 
 
 def _product(
-    scan: ScanFile, found: Retrieval, positions_px: np.ndarray, pixel_size_m: float, options: RefineOptions, said: str
+    scan: ScanFile,
+    found: Retrieval,
+    positions_px: np.ndarray,
+    pixel_size_m: float,
+    options: RefineOptions,
+    verdict: Verdict,
 ) -> Product:
     made = f"Ptycholive {VERSION} refine, {options.sweeps} sweeps, seed {options.seed}, R {found.rfactors[-1]:.4f}"
     return Product(
         name=scan.name,
-        comments="\n".join(filter(None, (made, said, *scan.notes))),
+        comments="\n".join(filter(None, (made, verdict.line, *scan.notes))),
         indexes=scan.indexes,
         positions_m=positions_px * pixel_size_m,
         probe=found.probe.numpy(),
@@ -133,4 +142,16 @@ def _product(
         detector_distance_m=scan.detector_distance_m,
         object=found.object.numpy(),
         object_origin_px=found.origin_px,
+    )
+
+
+def _live(found: Retrieval, options: RefineOptions, verdict: Verdict, started: str) -> LiveGroup:
+    """Return what is known beside the object; there is no network's layer."""
+    return LiveGroup(
+        refined_weight=found.weight.numpy(),
+        rfactors={"refined": found.rfactors[-1]},
+        configuration=json.dumps({"refine": asdict(options)}, default=str, indent=1),
+        started=started,
+        ended=now_text(),
+        doubts=verdict.line,
     )

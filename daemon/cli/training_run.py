@@ -21,7 +21,8 @@ from daemon.cli.batch import REFUSED, at_file
 from daemon.cli.config import RUN, workflow_of
 from daemon.cli.scan_input import positions_of, probe_of, read_data, say_doubts
 from daemon.errors import ConfigError
-from daemon.files import read_probe
+from daemon.files import ScanFile, read_probe
+from daemon.files.npz import SeveralScansError
 from daemon.journal.reading import is_journal
 from ptychopinn.config_manager import SECTIONS, ConfigManager
 from ptychopinn.configs import DataConfig
@@ -81,8 +82,8 @@ def stated_data(options: TrainingOptions) -> list[Path]:
     return [Path(name) for name in named]
 
 
-def reader(options: TrainingOptions, nphotons: float) -> Callable[[Path], Experiment]:
-    """Return what reads a file of any known format as training takes it."""
+def reader(options: TrainingOptions, nphotons: float, *, is_silent: bool = False) -> Callable[[Path], Experiment]:
+    """Return what reads a file of any known format as training takes it, and says what is doubtful about it."""
     probe = None if options.probe is None else read_probe(options.probe).probe
 
     def read(path: Path) -> Experiment:
@@ -90,11 +91,16 @@ def reader(options: TrainingOptions, nphotons: float) -> Callable[[Path], Experi
             return as_experiment(path)
 
     def as_experiment(path: Path) -> Experiment:
+        try:
+            scan = read_data(path)
+        except SeveralScansError:
+            return own_form(path)
+        if not is_silent:
+            say_doubts(scan, path)
+        _refuse_nonsense(scan)
         if _is_training_file(path):
-            found = read_training_file(path, nphotons)
-            return found if probe is None else replace(found, probe=probe)
-        scan = read_data(path)
-        say_doubts(scan, path)
+            del scan
+            return own_form(path)
         positions, _ = positions_of(scan, path, options.pixel_size_m)
         return Experiment(
             name=path.name,
@@ -103,17 +109,26 @@ def reader(options: TrainingOptions, nphotons: float) -> Callable[[Path], Experi
             probe=probe_of(scan, path, options.probe).probe,
         )
 
+    def own_form(path: Path) -> Experiment:
+        found = read_training_file(path, nphotons)
+        return found if probe is None else replace(found, probe=probe)
+
     return read
 
 
+def _refuse_nonsense(scan: ScanFile) -> None:
+    """Refuse a scan from which nothing right can be learnt; patterns alone teach too where patches do not overlap."""
+    fatal = next((one.text for one in scan.doubts if one.is_fatal and one.topic != "overlap"), None)
+    if fatal is not None:
+        raise FileFormatError(fatal)
+
+
 def _is_training_file(path: Path) -> bool:
+    """Whether a file that could be read is one of PtychoPINN's."""
     if path.suffix != ".npz":
         return False
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return any(key in archive for key in TRAINING_KEYS)
-    except Exception:  # read_data says what is wrong with it
-        return False
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        return any(key in archive for key in TRAINING_KEYS)
 
 
 def configured(options: TrainingOptions, base: Mapping[str, Mapping[str, Any]], side_px: int) -> ConfigManager:
@@ -227,7 +242,7 @@ def _say(output: Path, digest: str, model: PtychoModel, trainer: Trainer, second
 
 def first_side_px(paths: Sequence[Path], options: TrainingOptions) -> int:
     """Return the side of the patterns in the first file that can be read."""
-    read = reader(options, DataConfig().nphotons)
+    read = reader(options, DataConfig().nphotons, is_silent=True)
     faults: list[ReconstructionError] = []
     for path in paths:
         try:

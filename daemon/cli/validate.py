@@ -104,9 +104,6 @@ def _read(path: Path, contract: Contract | None, broken: list[str]) -> Finding:
 def _lacks(scan: ScanFile) -> list[str]:
     """Say what a scan may lack by the contract and a reconstruction needs."""
     lacks = []
-    rows, columns = scan.counts.shape[1:]
-    if rows != columns:
-        lacks.append(f"the patterns are {rows} x {columns} px; a reconstruction needs square ones: crop them")
     if scan.probe is None:
         lacks.append("there is no probe; a reconstruction needs one beside it")
     if scan.positions_m is None and scan.positions_px is None:

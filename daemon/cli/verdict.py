@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from daemon.files import Doubt as FileDoubt
 from daemon.files import ScanFile, Severity
 from ptychopinn.plausibility import Doubt, as_plain, doubts, figures_of
 
@@ -55,30 +54,21 @@ def verdict_on(
     weight: NDArray[np.float32],
     *said: str,
     is_refined: bool = True,
+    passes: int | None = None,
 ) -> Verdict:
-    """Return the verdict on a picture of a scan; ``said`` are doubts of the verb itself."""
+    """Return the verdict on a picture of a scan; ``said`` are doubts of the verb itself, ``passes`` the sweeps from a guess."""
     of_file = [one for one in scan.doubts if one.severity is not Severity.NOTE]
+    arrays = (torch.from_numpy(array) for array in (picture, weight))
     figures = figures_of(
-        amplitude.cpu(),
-        positions_px,
-        torch.from_numpy(probe),
-        rfactor,
-        torch.from_numpy(picture),
-        torch.from_numpy(weight),
-        is_refined=is_refined,
+        amplitude.cpu(), positions_px, torch.from_numpy(probe), rfactor, *arrays, is_refined=is_refined, passes=passes
     )
     told = {SAID_BY_FILE.get(one.topic) for one in of_file}
     found = [
-        *(_plain(one.topic, one.text, _is_fatal(one)) for one in of_file),
+        *(_plain(one.topic, one.text, one.is_fatal) for one in of_file),
         *(_plain("probe", sentence, is_nonsense=False) for sentence in said),
         *as_plain([one for one in doubts(figures) if one.doubt not in told]),
     ]
     return Verdict(sorted(found, key=lambda one: not one["is_nonsense"]))
-
-
-def _is_fatal(one: FileDoubt) -> bool:
-    """Whether no picture of such a file can be right; of frames that are there it can, whatever others are missing."""
-    return one.severity is Severity.WRONG and one.topic not in ("missing", "links")
 
 
 def finite(value: float) -> float | None:

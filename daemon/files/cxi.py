@@ -193,8 +193,14 @@ def _mask(file: h5py.File) -> NDArray[np.bool_] | None:
 
 
 def _scan_probe(file: h5py.File, path: Path, shape: tuple[int, ...]) -> NDArray[np.complex64] | None:
-    """Return the illumination if it is a wave field of the frames' shape; scans often hold other images there."""
+    """Return the illumination if it is a wave field of the frames' shape, or for oblong ones a square within their sides.
+
+    Scans often hold other images there.
+    """
     illumination = first_of(file, ILLUMINATIONS)
-    if illumination is None or illumination.dtype.kind != "c" or illumination.shape[-2:] != shape:
+    if illumination is None or illumination.dtype.kind != "c" or illumination.ndim < 2:
+        return None
+    rows, columns = illumination.shape[-2:]
+    if (rows, columns) != shape and not (rows == columns and min(shape) <= rows <= max(shape)):
         return None
     return probe_modes(path, illumination[()])

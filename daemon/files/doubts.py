@@ -21,12 +21,18 @@ class Severity(StrEnum):
 class Doubt:
     """One finding about a file.
 
-    ``topic`` is one word for programs: pixels, mask, units, shapes, links, missing, positions or patterns.
+    ``topic`` is one word for programs: pixels, mask, units, shapes, links, missing, positions, overlap,
+    patterns or near_field.
     """
 
     severity: Severity
     topic: str
     text: str
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether no picture of such a file can be right; of frames that are there it can, whatever others are missing."""
+        return self.severity is Severity.WRONG and self.topic not in ("missing", "links")
 
     def __str__(self) -> str:
         return self.text

@@ -17,18 +17,19 @@ from daemon.files.access import text_of
 class LiveGroup:
     """What the live reconstruction knows beside the product's object.
 
-    ``network`` ``(H, W)`` complex64 and its ``network_weight`` float32 with their own origin; ``refined_weight`` of the
-    object's shape where the object is the refined layer. ``position_corrections_m`` ``(n, 2)`` [y, x]: what has been added
-    to the measured positions, in the product's order; ``None`` where nothing may be. ``verdict`` maps expected, received,
-    duplicate, ... to counts (``None``: unknown) and ``refused`` to a map of reasons. ``started`` and ``ended`` are ISO
-    times, ``configuration`` is text; ``doubts`` is one line of what is doubtful about the picture, empty where nothing is.
+    ``network`` ``(H, W)`` complex64 and its ``network_weight`` float32 with their own origin, ``None`` where no network was
+    used; ``refined_weight`` of the object's shape where the object is the refined layer. ``position_corrections_m``
+    ``(n, 2)`` [y, x]: what has been added to the measured positions, in the product's order; ``None`` where nothing may
+    be. ``verdict`` maps expected, received, duplicate, ... to counts (``None``: unknown) and ``refused`` to a map of
+    reasons. ``started`` and ``ended`` are ISO times, ``configuration`` is text; ``doubts`` is one line of what is doubtful
+    about the picture, empty where nothing is.
     ``masked_pixels`` of the detector hold no data in any frame (``None``: not known).
     ``certainty`` has the numbers of :class:`ptychopinn.certainty.Certainty`, where known.
     """
 
-    network: NDArray[np.complex64]
-    network_weight: NDArray[np.float32]
-    network_origin_px: tuple[float, float]
+    network: NDArray[np.complex64] | None = None
+    network_weight: NDArray[np.float32] | None = None
+    network_origin_px: tuple[float, float] = (0.0, 0.0)
     refined_weight: NDArray[np.float32] | None = None
     verdict: Mapping[str, Any] = field(default_factory=dict)
     rfactors: Mapping[str, float] = field(default_factory=dict)
@@ -53,7 +54,8 @@ def write_live(group: h5py.Group, live: LiveGroup) -> None:
             group.create_dataset(key, data=array, **(packed if array.size else {}))
     if live.position_corrections_m is not None:
         group["position_corrections_m"] = live.position_corrections_m
-    group["network"].attrs["origin_px"] = np.array(live.network_origin_px, dtype=np.float64)
+    if live.network is not None:
+        group["network"].attrs["origin_px"] = np.array(live.network_origin_px, dtype=np.float64)
     group["configuration"] = live.configuration
     for key in ("model_name", "model_sha256", "model_generation", "started", "ended"):
         group.attrs[key] = getattr(live, key)
@@ -74,10 +76,10 @@ def read_live(group: h5py.Group) -> LiveGroup:
     """Return what :func:`write_live` wrote."""
     verdict = {k: None if isinstance(v, h5py.Empty) else _plain(v) for k, v in group["verdict"].attrs.items()}
     return LiveGroup(
-        network=group["network"][()],
-        network_weight=group["network_weight"][()],
-        network_origin_px=origin_pair(group["network"].attrs["origin_px"]),
-        refined_weight=group["refined_weight"][()] if "refined_weight" in group else None,
+        network=_array(group, "network"),
+        network_weight=_array(group, "network_weight"),
+        network_origin_px=origin_pair(group["network"].attrs["origin_px"]) if "network" in group else (0.0, 0.0),
+        refined_weight=_array(group, "refined_weight"),
         verdict={**verdict, "refused": {k: int(v) for k, v in group["verdict/refused"].attrs.items()}},
         rfactors={k: float(v) for k, v in group["rfactors"].attrs.items()},
         certainty={k: float(v) for k, v in group["certainty"].attrs.items()} if "certainty" in group else {},
@@ -87,10 +89,14 @@ def read_live(group: h5py.Group) -> LiveGroup:
         model_generation=int(group.attrs["model_generation"]),
         started=text_of(group.attrs["started"]),
         ended=text_of(group.attrs["ended"]),
-        position_corrections_m=group["position_corrections_m"][()] if "position_corrections_m" in group else None,
+        position_corrections_m=_array(group, "position_corrections_m"),
         doubts=text_of(group.attrs["doubts"]) if "doubts" in group.attrs else "",
         masked_pixels=int(group.attrs["masked_pixels"]) if "masked_pixels" in group.attrs else None,
     )
+
+
+def _array(group: h5py.Group, key: str) -> NDArray[Any] | None:
+    return np.asarray(group[key][()]) if key in group else None
 
 
 def origin_pair(value: NDArray[np.float64]) -> tuple[float, float]:

@@ -35,6 +35,10 @@ ASSUMED_PHOTONS = 1e5
 """Mean photons a frame given to normalised patterns that do not tell their own scale."""
 
 
+class SeveralScansError(FileFormatError):
+    """The file holds several scans, which training alone takes."""
+
+
 def read_npz(archive: NpzFile, path: Path) -> ScanFile:
     """Return the scan of an open archive, as stated there."""
     keys = set(archive.files)
@@ -197,7 +201,7 @@ def _pixel_positions(archive: NpzFile, path: Path, keys: set[str]) -> NDArray[np
 def _refuse_several_scans(archive: NpzFile, path: Path, keys: set[str], frames: int) -> None:
     of_scan = scans_in(archive["scan_index"], frames) if "scan_index" in keys else None
     if of_scan is not None:
-        raise FileFormatError(
+        raise SeveralScansError(
             f"{path}: holds {len(np.unique(of_scan))} scans (scan_index); write one file a scan, or train on it as it is"
         )
 

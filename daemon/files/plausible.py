@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from daemon.files.doubts import Doubt, doubt, wrong
+from daemon.files.near_field import near_field
 
 if TYPE_CHECKING:
     from daemon.files.scan import ScanFile
@@ -31,7 +32,7 @@ MOST_POSITIONS = 4096
 
 def implausible(scan: ScanFile) -> list[Doubt]:
     """Return what of a completed scan cannot be, or can hardly be."""
-    return [*_optics(scan), *_positions(scan)]
+    return [*_optics(scan), *_positions(scan), *near_field(scan)]
 
 
 def _optics(scan: ScanFile) -> Iterator[Doubt]:
@@ -58,7 +59,7 @@ def _positions(scan: ScanFile) -> Iterator[Doubt]:
     if step > side:
         looks = next((f"; they look as if they were in {name}" for f, name in OTHER_UNITS if 1 <= step * f <= side), "")
         yield wrong(
-            "positions",
+            "overlap",
             f"neighbouring positions lie {step:.3g} px apart and a pattern has {side} px, so patches do not overlap"
             f"{looks}; check {_suspects(scan)}",
         )

@@ -134,7 +134,8 @@ def _checked_order(product: Product) -> NDArray[np.intp]:
     live = product.live
     if live is not None:
         pairs = [(live.network_weight, live.network), (live.refined_weight, product.object)]
-        if any(weight is not None and weight.shape != picture.shape for weight, picture in pairs):
+        shapes = [[None if array is None else array.shape for array in pair] for pair in pairs]
+        if any(weight not in (None, picture) for weight, picture in shapes):
             raise GeometryError(f"product {product.name}: a weight has not the shape of its layer")
     if len(np.unique(product.indexes)) != frames:
         raise GeometryError(f"product {product.name}: a frame index occurs twice")

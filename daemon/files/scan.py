@@ -19,6 +19,7 @@ from daemon.files.lost_frames import without_lost_frames
 from daemon.files.no_data import with_one_form
 from daemon.files.plausible import implausible
 from daemon.files.shapes import Frames
+from daemon.files.square import squared
 from ptychopinn.errors import FileFormatError
 from ptychopinn.geometry import metres_to_pixels, object_pixel_size_m, pixels_to_metres
 
@@ -65,7 +66,7 @@ class ScanFile:
 
 
 def completed(scan: ScanFile, path: Path) -> ScanFile:
-    """Return ``scan`` checked, without frames that lack a finite position or any data, and with what can be derived.
+    """Return ``scan`` checked, with square patterns, without frames that lack a position or data, and with what can be derived.
 
     Raises
     ------
@@ -80,7 +81,7 @@ def completed(scan: ScanFile, path: Path) -> ScanFile:
         raise FileFormatError(
             f"{path}: the mask is {scan.mask.shape} but frames are {scan.counts.shape[1:]}; write one mask of a frame's shape"
         )
-    scan = _as_many(scan, path)
+    scan = _as_many(squared(scan), path)
     native = scan.counts.dtype.newbyteorder("=")
     scan = replace(scan, counts=scan.counts.astype(native, copy=False))
     scan = with_one_form(without_lost_frames(in_both_units(scan), path))

@@ -117,7 +117,7 @@ def _from_product(path: Path | None, scan_id: str, layer: LayerName) -> LayerCan
     live = product.live
     pixels, origin = product.object, product.object_origin_px
     weight = None if live is None else live.refined_weight
-    if live is not None and (layer == "network" or weight is None):
+    if live is not None and live.network is not None and (layer == "network" or weight is None):
         pixels, weight, origin, layer = live.network, live.network_weight, live.network_origin_px, "network"
     if weight is None:
         weight = _visits(product)

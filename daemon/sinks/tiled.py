@@ -70,7 +70,7 @@ class TiledSink(Sink):
         container.write_array(product.probe, key="probe", metadata={"pixel_size_m": product.pixel_size_m})
         container.write_array(product.positions_m, key="positions_m", metadata={"order": "y, x"})
         container.write_array(product.indexes, key="frame_indexes")
-        if product.live is not None:
+        if product.live is not None and product.live.network is not None:
             about = {"origin_px": [float(v) for v in product.live.network_origin_px]}
             container.write_array(product.live.network, key="network", metadata=about, dims=("y", "x"))
         container.update_metadata({"complete": True})

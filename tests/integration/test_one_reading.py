@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,17 @@ from daemon.cli.main import app
 from daemon.cli.predict import PredictOptions, _Predictor
 from daemon.cli.refine import RefineOptions, run_refine
 from daemon.cli.scan_input import read_data
-from daemon.cli.training_run import TrainingOptions, reader
+from daemon.cli.training_run import TrainingOptions, first_side_px, reader
 from daemon.cli.validate import Finding, examine
-from daemon.files import read_scan
+from daemon.files import read_product, read_scan
+from daemon.files.conversion import write_kind
 from ptychopinn import scan_check
 from ptychopinn.configs import DataConfig, TrainingConfig
 from ptychopinn.data import build_store
 from ptychopinn.errors import GeometryError, ReconstructionError
 from ptychopinn.geometry import to_amplitude
 from ptychopinn.retrieve import retrieve
-from tests.support.odd_files import DETECTOR, FILES, SIDE, cxi, scan
+from tests.support.odd_files import FILES, SIDE, npz, scan
 
 TRAINING = TrainingOptions(None, (), None, None, None, False, 1, None, False)
 SEVERAL_SCANS = "two-scans.npz"
@@ -34,6 +36,9 @@ SEVERAL_SCANS = "two-scans.npz"
 
 FRAMES_MISSING = ("virtual.cxi",)
 """The file is bad, the picture of the frames that are there is not."""
+
+TOO_FAR_APART = ("positions-um.cxi", "positions-mm.cxi")
+"""A training file holds an object of the size that the positions ask for; CXI holds none, so that alone can be written."""
 
 
 @pytest.fixture(scope="module")
@@ -75,21 +80,31 @@ def test_all_verbs_agree(path: Path, predictor: _Predictor) -> None:
     assert finding.verdict == wanted, finding
     said = {verb: outcome(verb, path, predictor) for verb in ("predict", "refine", "train", "cxi", "npz", "replay")}
     if wanted == "refused":
-        of_training = said.pop("train")
+        if path.name == SEVERAL_SCANS:
+            assert said.pop("train") == "good"
         assert set(said.values()) == {finding.refusal}
-        assert (of_training == "good") == (path.name == SEVERAL_SCANS)
     elif wanted == "bad":
-        assert said["replay"] == "good"
-        assert (
-            said["predict"] == "doubtful"
-            if path.name in FRAMES_MISSING
-            else said["predict"] not in ("good", "doubtful")
-        )
-        assert said["refine"] == "good" if path.name in FRAMES_MISSING else said["refine"] != "good"
+        assert_bad(path.name, finding, said)
     else:
         assert said.pop("predict") == wanted
         assert set(said.values()) == {"good"}
         assert_same_scan(path, finding)
+
+
+def assert_bad(name: str, finding: Finding, said: dict[str, str]) -> None:
+    """Compare what comes of a file that cannot be right: replay and convert pass it on, nothing is made or learnt of it."""
+    assert (said.pop("replay"), said.pop("cxi")) == ("good", "good")
+    if name in FRAMES_MISSING:
+        assert said == {"predict": "doubtful", "refine": "good", "train": "good", "npz": "good"}
+        return
+    refusal = said["predict"]
+    if refusal == "nonsense":
+        assert said["refine"] == "nonsense"
+        assert said["train"] in finding.wrong
+    else:
+        assert said["refine"] == refusal
+        assert said["train"].removeprefix(f"{name}: ") in (refusal, *finding.wrong)
+    assert (said["npz"] == "good") == (name not in TOO_FAR_APART)
 
 
 def assert_same_scan(path: Path, finding: Finding) -> None:
@@ -97,8 +112,8 @@ def assert_same_scan(path: Path, finding: Finding) -> None:
     scan = read_scan(path)
     amplitude = to_amplitude(scan.counts, scan.mask)
     assert finding.summary.endswith(f"{len(amplitude)} frames of {SIDE} x {SIDE} px, {scan.counts.dtype}")
-    no_data = np.argwhere(amplitude < 0)
-    assert 0 <= len(no_data) <= 4 * len(amplitude)
+    beyond_detector = 2 * SIDE if path.name == "oblong-short.cxi" else 0
+    assert 0 <= int((amplitude < 0).sum()) - beyond_detector * len(amplitude) <= 4 * len(amplitude)
     back: dict[str, Any] = {kind: read_scan(path.with_name(f"out.{kind}")) for kind in ("cxi", "npz")}
     for one in back.values():
         np.testing.assert_array_equal(to_amplitude(one.counts, one.mask) < 0, amplitude < 0)
@@ -133,13 +148,37 @@ def test_several_files_are_all_done(predictor: _Predictor, tmp_path: Path) -> No
     assert {one.exit_code for one in (validated, predicted, trained)} == {3}
 
 
-def test_an_oblong_scan_is_for_replay_alone(predictor: _Predictor, tmp_path: Path) -> None:
-    path = tmp_path / "oblong.cxi"
-    cxi(**{f"{DETECTOR}/data": scan().counts[:, 2:], f"{DETECTOR}/mask": None})(path)
-    assert "the patterns are 30 x 32 px; a reconstruction needs square ones: crop them" in examine(path).notes
-    for verb in ("predict", "refine", "train"):
-        assert outcome(verb, path, predictor) != "good"
-    assert outcome("replay", path, predictor) == "good"
+def test_what_is_doubtful_stands_in_the_product(predictor: _Predictor, tmp_path: Path) -> None:
+    path, out = tmp_path / "kev.cxi", tmp_path / "out.h5"
+    FILES[path.name][1](path)
+    line = "doubtful: energy 8.8 cannot be in J and is taken as keV; write its units"
+    for verb in ("predict", "refine"):
+        outcome(verb, path, predictor)
+        live = read_product(out).live
+        assert live is not None
+        assert live.doubts.startswith(line)
+        assert (live.network is None) == (verb == "refine")
+
+
+def test_a_few_sweeps_are_not_called_nonsense(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "plain.cxi"
+    wrong_probe = np.roll(np.asarray(scan().probe), 9, axis=-1) * np.exp(1j * np.indices((SIDE, SIDE))[0])
+    write_kind(path, replace(scan(), probe=wrong_probe.astype(np.complex64)), "cxi")
+    options = RefineOptions(None, 1, 1, 0.9, False, 0, None, None)
+    run_refine(path, tmp_path / "out.h5", options, as_json=True)
+    (found,) = (one for one in json.loads(capsys.readouterr().out)["doubts"] if one["doubt"] == "rfactor")
+    assert "after 1 sweep" in found["sentence"]
+    assert found["sentence"].endswith("more sweeps are needed")
+
+
+def test_training_says_what_is_doubtful_about_its_own_files_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "kev.npz"
+    npz(photon_energy_eV=8.8)(path)
+    first_side_px([path], TRAINING)
+    reader(TRAINING, 1e5)(path)
+    assert capsys.readouterr().err == f"{path}: the photon energy is 8.8 eV; if that is in keV, write 8.8e3\n"
 
 
 @pytest.mark.parametrize(

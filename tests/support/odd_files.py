@@ -162,6 +162,11 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:3000])
 
 
+def _huge(file: h5py.File) -> None:
+    del file[f"{DETECTOR}/data"]
+    file.create_dataset(f"{DETECTOR}/data", (1 << 16, 16384, 16384), "u4", chunks=(1, 64, 64))
+
+
 def _mask(is_inverted: bool) -> Any:
     mask = np.full((SIDE, SIDE), int(is_inverted), np.uint32)
     mask[5, 6] = 1 - int(is_inverted)
@@ -175,6 +180,11 @@ def _last(path: Path) -> None:
 def _places(factor: float) -> Make:
     y, x = scan().positions_m.T * factor  # type: ignore[union-attr]
     return cxi(**{PLACES: np.stack([x, y, 0 * x], axis=1)})
+
+
+def _wide() -> Any:
+    """Return the patterns within wider ones, whose beam is far from the middle."""
+    return np.pad(scan().counts, ((0, 0), (0, 0), (0, 24)))
 
 
 FILES: dict[str, tuple[str, Make]] = {
@@ -191,6 +201,8 @@ FILES: dict[str, tuple[str, Make]] = {
     "u32-1-as-i8.cxi": ("good", pixels(counts("int64", every=2**32 - 1))),
     "u16-2.cxi": ("good", pixels(np.where(np.indices((SIDE, SIDE)).sum(0) == 0, 65534, counts()).astype(np.uint16))),
     "nan-once.cxi": ("good", pixels(counts("float32", one=np.nan))),
+    "oblong-short.cxi": ("good", pixels(scan().counts[:, 1:-1])),
+    "oblong-wide.cxi": ("good", pixels(_wide())),
     "one-frame.cxi": ("good", frames(1)),
     "two-frames.cxi": ("good", frames(2)),
     "plain.nxs": ("good", kind("nexus")),
@@ -220,6 +232,7 @@ FILES: dict[str, tuple[str, Make]] = {
     "all-masked.cxi": ("bad", cxi(**{f"{DETECTOR}/mask": np.ones((SIDE, SIDE), np.uint32)})),
     "dark.cxi": ("bad", pixels(np.zeros((36, SIDE, SIDE), np.uint16))),
     "no-filter.cxi": ("refused", cxi(filter=_without_filter)),
+    "huge.cxi": ("refused", cxi(huge=_huge)),
     "cut.cxi": ("refused", _cut),
     "empty.cxi": ("refused", lambda path: path.write_bytes(b"")),
     "tiny.npz": ("refused", lambda path: path.write_bytes(b"PK")),

@@ -75,7 +75,7 @@ def test_cxi_without_anything_but_patterns_is_a_scan(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "s.cxi", "w") as file:
         file["entry_1/instrument_1/detector_1/data"] = np.ones((3, 8, 12), dtype=">u2")
     scan = read_scan(tmp_path / "s.cxi")
-    assert (scan.name, scan.counts.dtype, scan.counts.shape) == ("s", np.dtype("uint16"), (3, 8, 12))
+    assert (scan.name, scan.counts.dtype, scan.counts.shape) == ("s", np.dtype("uint16"), (3, 8, 8))
     assert scan.positions_m is scan.positions_px is scan.photon_energy_eV is scan.object_pixel_size_m is None
     assert scan.mask is scan.probe is None
 

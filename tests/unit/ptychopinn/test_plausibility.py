@@ -41,6 +41,8 @@ def test_nothing_is_said_of_a_good_scan_nor_of_one_without_frames():
         ({"rfactor": 0.18}, Doubt.RFACTOR, False),
         ({"rfactor": 0.32, "is_refined": False}, Doubt.RFACTOR, False),
         ({"rfactor": 0.59}, Doubt.RFACTOR, True),
+        ({"rfactor": 0.59, "passes": 10}, Doubt.RFACTOR, True),
+        ({"rfactor": 0.59, "passes": 9}, Doubt.RFACTOR, False),
         ({"rfactor": math.nan}, Doubt.NOT_FINITE, True),
         ({"extent_px": 0.05}, Doubt.ONE_PLACE, True),
         ({"masked_share": 0.7}, Doubt.MASKED, False),
@@ -91,6 +93,20 @@ def doubts_of(scan: SimulatedScan, positions_px: np.ndarray, *, is_refined: bool
         rfactor, picture, probe = made.rfactors[-1], made.mosaic.read(), scan.probe
     figures = figures_of(scan.amplitude, positions_px, probe, rfactor, *picture, is_refined=is_refined)
     return [finding.doubt for finding in doubts(figures)]
+
+
+def test_a_large_r_after_few_sweeps_asks_for_more():
+    (found,) = doubts(replace(GOOD, rfactor=0.59, passes=1))
+    assert found.sentence == "R is 0.59 after 1 sweep where 0.18 is the most that is right: more sweeps are needed"
+
+
+@pytest.mark.parametrize(("ratio", "word"), [(1.7e14, "few"), (1e-6, "many")])
+def test_a_probe_that_does_not_fit_at_all_is_said_in_words(ratio: float, word: str):
+    (found,) = doubts(replace(GOOD, counts_ratio=ratio))
+    assert found.sentence == (
+        f"the probe does not fit the frames at all, its photons are over 1000 times too {word}: give the probe of this beam, "
+        "in photons"
+    )
 
 
 def test_few_photons_allow_a_large_r_factor():
