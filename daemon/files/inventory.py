@@ -15,6 +15,7 @@ from numpy.lib.npyio import NpzFile
 from daemon.files.access import text_of
 from daemon.files.links import groups_under, item_at, walk
 from daemon.files.nexus import nexus_entry
+from daemon.files.whole import whole
 from ptychopinn.contract import Entry
 
 
@@ -76,7 +77,7 @@ def _dataset(dataset: h5py.Dataset) -> Entry:
     is_text = h5py.check_string_dtype(dataset.dtype) is not None
     dtype = np.dtype("U1") if is_text else dataset.dtype
     shape = () if is_text and dataset.size == 1 else dataset.shape or ()
-    read = functools.cache(lambda: np.asarray(dataset[()]))
+    read = functools.cache(lambda: whole(dataset))
     return Entry(shape, dtype, read)
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from daemon.files.doubts import Doubt, doubt, note, wrong
 from daemon.files.missing import gaps
+from daemon.files.whole import whole
 from ptychopinn.errors import FileFormatError
-from ptychopinn.scan_check import free_memory_bytes
 
 VECTORS = (2, 3)
 
@@ -42,8 +42,7 @@ def frames_in_line(path: Path, array: NDArray[Any]) -> Frames:
 
 def read_frames(dataset: h5py.Dataset, path: Path) -> Frames:
     """Return the patterns of a data set, and which of them it should hold and does not."""
-    _check_memory(dataset, path)
-    found = frames_in_line(path, dataset[()])
+    found = frames_in_line(path, whole(dataset))
     lost = gaps(dataset) if dataset.ndim >= 2 else None
     if lost is None or not (lost.frames.any() or lost.pixels.any()):
         return found
@@ -57,16 +56,6 @@ def read_frames(dataset: h5py.Dataset, path: Path) -> Frames:
         found.bad = lost.pixels
         found.doubts.append(wrong("missing", f"{int(lost.pixels.sum())} pixels of each frame are missing: {why}"))
     return found
-
-
-def _check_memory(dataset: h5py.Dataset, path: Path) -> None:
-    """Refuse what does not fit into memory before it is asked for: the system may end whoever has asked for too much."""
-    needed, free = dataset.size * dataset.dtype.itemsize, free_memory_bytes()
-    if needed > free:
-        raise FileFormatError(
-            f"{path}: the patterns are {' x '.join(map(str, dataset.shape))} {dataset.dtype}, {needed / 1e9:.1f} GB, and "
-            f"{free / 1e9:.1f} GB of memory are free; split the scan"
-        )
 
 
 def vectors(path: Path, array: NDArray[Any], what: str) -> NDArray[np.float64]:
