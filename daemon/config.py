@@ -208,7 +208,7 @@ class Positions(Encrypted):
 
 
 class Metadata(Encrypted):
-    """What the control system says of its runs, beside the streams."""
+    """Documents of the control system about its runs, beside the streams."""
 
     source: Literal["bluesky"] = Field("bluesky", description="Bluesky documents, JSON or msgpack.")
     endpoint: Endpoint | None = Field(None, description="ZeroMQ address of the documents. Default: none.")
@@ -311,7 +311,7 @@ class MosaicOptions(Section):
 
 
 class Diagnosis(Section):
-    """Whether patterns, positions and probe fit together, told from a scan's first frames."""
+    """Test of patterns, positions and probe on a scan's first frames."""
 
     enabled: bool = Field(True, description="Test whether data and probe fit, and report misfits with numbers.")
     auto_fix: bool = Field(False, description="Also correct misfits, in this scan and in later ones.")
@@ -399,7 +399,7 @@ class Http(Section):
 
 
 class Log(Section):
-    """What the daemon writes to stderr, one line an event."""
+    """Log of the daemon on stderr, one line for each event."""
 
     format: Literal["text", "json"] = Field("text", description="text for people, json for programs.")
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level to write.")

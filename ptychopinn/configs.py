@@ -33,7 +33,7 @@ FileName = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Section):
-    """What the frames are, how they are grouped and scaled."""
+    """Content, grouping and scaling of the frames."""
 
     nphotons: Annotated[Positive, Field(description="Photons of a frame.")] = 1e5
     scale_contract_version: Annotated[
@@ -41,11 +41,12 @@ class DataConfig(Section):
         Field(description="Units of the count regime, or of the amplitude one."),
     ] = "ci_intensity_v2"
     measurement_domain: Annotated[
-        Literal["count_intensity", "normalized_amplitude"], Field(description="What frames hold in the count regime.")
+        Literal["count_intensity", "normalized_amplitude"],
+        Field(description="Content of the frames in the count regime."),
     ] = "count_intensity"
     N: Annotated[int, Field(ge=16, le=1024, multiple_of=2, description="Side of pattern and patch, px.")] = 64
     K: Annotated[Count, Field(description="Nearest neighbours that a group is drawn from.")] = 6
-    K_quadrant: Annotated[Count, Field(description="Nearest neighbours looked at for 4_quadrant.")] = 30
+    K_quadrant: Annotated[Count, Field(description="Nearest neighbours considered for 4_quadrant.")] = 30
     n_subsample: Annotated[Count, Field(description="Groups drawn around each position.")] = 7
     subsample_seed: Annotated[Natural | None, Field(description="Seed of the draw; none: the training's seed.")] = None
     grid_size: Annotated[Sides, Field(description="Members of a group, rows and columns.")] = (2, 2)
@@ -62,9 +63,7 @@ class DataConfig(Section):
     ] = "Batch"
     probe_scale: Annotated[Positive, Field(description="Inverse mean modulus of the normalised probe.")] = 4.0
     probe_normalize: Annotated[bool, Field(description="The probe is normalised.")] = True
-    data_scaling: Annotated[Literal["Parseval", "Max"], Field(description="What the frames are scaled by.")] = (
-        "Parseval"
-    )
+    data_scaling: Annotated[Literal["Parseval", "Max"], Field(description="Scaling of the frames.")] = "Parseval"
     phase_subtraction: Annotated[bool, Field(description="Labels lose their mean phase (supervised).")] = True
     x_bounds: Annotated[Range, Field(description="Part of the scan's width that is kept.")] = (0.1, 0.9)
     y_bounds: Annotated[Range, Field(description="Part of the scan's height that is kept.")] = (0.1, 0.9)
@@ -79,17 +78,17 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The network, its physics and its loss."""
 
-    mode: Annotated[Literal["Unsupervised", "Supervised"], Field(description="What the network learns from.")] = (
+    mode: Annotated[Literal["Unsupervised", "Supervised"], Field(description="Training signal of the network.")] = (
         "Unsupervised"
     )
     architecture: Annotated[Literal["cnn", "lift"], Field(description="Model family.")] = "cnn"
-    cnn_output_mode: Annotated[Literal["amp_phase", "real_imag"], Field(description="What the decoders give.")] = (
+    cnn_output_mode: Annotated[Literal["amp_phase", "real_imag"], Field(description="Output of the decoders.")] = (
         "amp_phase"
     )
     use_shared_decoder: Annotated[bool, Field(description="One decoder for both parts.")] = False
     intensity_scale_trainable: Annotated[bool, Field(description="Predicted amplitudes get a trained scale.")] = False
     intensity_scale: Annotated[Positive, Field(description="First value of that scale.")] = 10000.0
-    num_datasets: Annotated[Count, Field(description="Experiments with trained scales of their own.")] = 1
+    num_datasets: Annotated[Count, Field(description="Number of experiments with separate trained scales.")] = 1
     n_filters_scale: Annotated[Count, Field(le=64, description="Factor of all channel counts.")] = 2
     amp_activation: Annotated[
         Literal["silu", "SiLU", "sigmoid", "swish", "softplus", "relu"],
@@ -108,7 +107,7 @@ class ModelConfig(Section):
     object_big: Annotated[bool, Field(description="The patches of a group are merged and cut out again.")] = True
     probe_big: Annotated[bool, Field(description="The patch outside its central half is predicted too.")] = True
     training_patch_weighting: Annotated[
-        Literal["central_mask", "probe", "uniform"], Field(description="What the patches are merged by.")
+        Literal["central_mask", "probe", "uniform"], Field(description="Weight for merging patches.")
     ] = "central_mask"
     physics_forward_mode: Annotated[
         Literal["amplitude", "rectangular_scaled"], Field(description="Amplitude regime, or count regime.")
@@ -201,7 +200,7 @@ class InferenceConfig(Section):
     batch_size: Annotated[Count, Field(description="Most groups of a batch.")] = 1000
     experiment_number: Annotated[Natural, Field(description="Which scan of a file with several, from 0.")] = 0
     window: Annotated[Natural, Field(description="Border that Picture.cropped takes off for a comparison, px.")] = 20
-    patch_weighting: Annotated[Literal["uniform", "probe"], Field(description="What patches are stitched by.")] = (
+    patch_weighting: Annotated[Literal["uniform", "probe"], Field(description="Weight for stitching patches.")] = (
         "probe"
     )
     model_path: Annotated[FileName | None, Field(description="Bundle or checkpoint, if none is given.")] = None

@@ -32,11 +32,11 @@ __all__ = ["DaemonView", "HttpServer", "create_app", "open_server", "tls_context
 
 View = Literal["phase", "amplitude", "coverage"]
 Layer = Literal["refined", "network"]
-ViewQuery = Annotated[View, Query(description="What to draw.")]
+ViewQuery = Annotated[View, Query(description="Quantity to draw.")]
 LayerQuery = Annotated[Layer, Query(description="Falls back to the other layer; the header X-Layer says which.")]
 SpanQuery = Annotated[
     float | None,
-    Query(ge=1e-6, le=math.pi, description="Half-range of the phase in radians; chosen to fit when left out."),
+    Query(ge=1e-6, le=math.pi, description="Half-range of the phase in radians. Default: fits the picture."),
 ]
 _PAGE = Path(__file__).parent / "page"
 _KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -103,7 +103,7 @@ def create_app(
     app = FastAPI(
         title="PtychoLive",
         version=VERSION,
-        description="Live ptychography: what the daemon does, its pictures and its scans.",
+        description="Live ptychography: state, pictures and scans of the daemon.",
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
@@ -154,11 +154,11 @@ def _pages(app: FastAPI) -> APIRouter:
 def _health(source: DaemonView) -> APIRouter:
     router = APIRouter(tags=["health"])
 
-    @router.get("/healthz", summary="Whether the process answers")
+    @router.get("/healthz", summary="Liveness of the process")
     def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @router.get("/readyz", summary="Whether frames would be reconstructed now", responses=problems({503: "Not ready."}))
+    @router.get("/readyz", summary="Readiness to reconstruct frames", responses=problems({503: "Not ready."}))
     def readyz() -> Response:
         """503 when not, with the state of each part."""
         is_ready, parts = source.is_ready()
@@ -182,7 +182,7 @@ def _done(order: Callable[[], dict[str, Any]]) -> Response:
 def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
     router = APIRouter(tags=["scans"])
 
-    @router.get("/status", summary="What the daemon does now")
+    @router.get("/status", summary="State of the daemon")
     def status() -> Response:
         return JSONResponse(plain(source.status()))
 
@@ -198,7 +198,7 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
         except ReconstructionError as fault:
             raise HTTPException(404, str(fault)) from fault
 
-    @router.post("/models/rollback", summary="Take the model's earlier generation", status_code=202, responses=NOT_NOW)
+    @router.post("/models/rollback", summary="Undo the last fine-tuning promotion", status_code=202, responses=NOT_NOW)
     def roll_back_model() -> Response:
         """409 when the active model is the one that was chosen."""
         return _done(source.roll_back_model)
@@ -208,7 +208,7 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
         """Frames are still taken; 409 when it is off."""
         return _done(lambda: source.set_finetune_paused(True))
 
-    @router.post("/finetune/resume", summary="Go on with fine-tuning", status_code=202, responses=NOT_NOW)
+    @router.post("/finetune/resume", summary="Resume fine-tuning", status_code=202, responses=NOT_NOW)
     def resume() -> Response:
         """409 when it is off."""
         return _done(lambda: source.set_finetune_paused(False))
@@ -224,7 +224,7 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
 
     @router.post(
         "/scans/{id}/stop",
-        summary="Finish a running scan with what it has",
+        summary="Finish a running scan with the frames received so far",
         status_code=202,
         responses={**NOT_KNOWN, **NOT_NOW},
     )

@@ -20,8 +20,8 @@ from ptychopinn.errors import FileFormatError
 
 AnyLayer = Literal["refined", "network", "iterative"]
 LayerOf = Annotated[AnyLayer, Query(description="iterative: the product `iterative.h5` in the scan's folder.")]
-AtQuery = Annotated[int | None, Query(ge=0, description="Number in the list of /history; the newest when left out.")]
-AfterQuery = Annotated[int, Query(ge=0, description="How many positions are known already.")]
+AtQuery = Annotated[int | None, Query(ge=0, description="Number in the list of /history. Default: the newest.")]
+AfterQuery = Annotated[int, Query(ge=0, description="Number of positions already known.")]
 ITERATIVE_NAME = "iterative.h5"
 MOST_POSITIONS = 20_000
 PICTURE_LIMITS = Limits(answer_bytes=2 << 30)
@@ -45,12 +45,12 @@ def past_router(source: PastView, hub: UpdateHub, history: History) -> APIRouter
     """The routes."""
     router = APIRouter(tags=["pictures"], responses={**NOT_KNOWN, **BUSY})
 
-    @router.get("/scans/{id}/history", summary="Earlier moments of a picture that can be shown")
+    @router.get("/scans/{id}/history", summary="Earlier moments of a picture")
     def moments(id: str, layer: LayerOf = "refined") -> Response:
         """Oldest first; each is the header of a snapshot."""
         return JSONResponse(plain(history.listing(resolved(source, hub, id), layer)))
 
-    @router.get("/scans/{id}/picture", summary="A whole picture as one message of updates", response_class=Binary)
+    @router.get("/scans/{id}/picture", summary="A whole picture as one update message", response_class=Binary)
     def picture(id: str, layer: LayerOf = "refined", at: AtQuery = None) -> Response:
         """A ``snapshot``; its ``stride`` says that only every n-th pixel is kept (earlier moments of large pictures)."""
         scan_id = resolved(source, hub, id)
@@ -61,7 +61,7 @@ def past_router(source: PastView, hub: UpdateHub, history: History) -> APIRouter
             message = snapshot_message(canvas_of(source, hub, scan_id, layer))
         return Binary(encode_ws(message, 0))
 
-    @router.get("/scans/{id}/path", summary="Where the beam was, in pixels of the object's frame")
+    @router.get("/scans/{id}/path", summary="Path of the beam, in pixels of the object's frame")
     def path(id: str, after: AfterQuery = 0) -> Response:
         """Positions [y, x] in the order of stitching (of a past scan: of frame index), at most 20,000 an answer."""
         scan_id = resolved(source, hub, id)
