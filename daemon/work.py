@@ -350,7 +350,8 @@ class ScanWork:
             return Figures(frames=0)
         picture, weight = (self.refiner or self.mosaic).read()
         positions_px = np.array(self._positions_px, dtype=np.float64).reshape(-1, 2)
-        sample = torch.stack([amplitude for amplitude, _ in self._sample[:FIGURE_FRAMES]])
+        spread = np.linspace(0, len(self._sample) - 1, min(len(self._sample), FIGURE_FRAMES)).astype(int)
+        sample = torch.stack([self._sample[place][0] for place in spread.tolist()])  # of the whole scan, not its start
         rfactor, is_refined = product_rfactor(self.rfactors), "refined" in self.rfactors
         return figures_of(sample, positions_px, self._probe, rfactor, picture, weight, is_refined=is_refined)
 

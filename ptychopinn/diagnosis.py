@@ -96,7 +96,8 @@ def diagnose(
     Parameters
     ----------
     amplitude : (n, N, N) float32
-        sqrt(counts), zero frequency in the middle, -1 = no data. At most FRAMES that lie close together are used.
+        sqrt(counts), zero frequency in the middle, -1 = no data. At most FRAMES that lie close together are used, and
+        none without a count.
     positions_px : (n, 2) float64
     probe : (modes, N, N) complex64
     rest
@@ -105,12 +106,19 @@ def diagnose(
         Whether the probe was retrieved from these very patterns, so that it is turned as they are.
     """
     begun = time.monotonic()
+    lit = lit_frames(amplitude)
+    amplitude, positions_px = amplitude[lit.tolist()], positions_px[lit]
     chosen = choose_frames(positions_px, probe)
     if len(chosen) < LEAST_FRAMES:
         return None
     amplitude, positions_px = amplitude[chosen.tolist()].cpu(), positions_px[chosen]
     found = _Search(amplitude, positions_px, probe.cpu(), rest).run(is_own_probe)
     return replace(found, seconds=time.monotonic() - begun)
+
+
+def lit_frames(amplitude: Tensor) -> NDArray[np.int64]:
+    """Return the indexes of frames that hold a count; amplitudes ``(n, N, N)``, -1 = no data."""
+    return np.flatnonzero((amplitude > 0).flatten(1).any(1).cpu().numpy())
 
 
 def choose_frames(positions_px: NDArray[np.float64], probe: Tensor, most: int = FRAMES) -> NDArray[np.int64]:

@@ -24,7 +24,15 @@ from numpy.typing import NDArray
 from daemon.engines.side_process import SideProcess
 from daemon.errors import DaemonError
 from ptychopinn.correction import Correction, turn_matrix
-from ptychopinn.diagnosis import LEAST_FRAMES, Diagnosis, choose_frames, diagnose, relative_turn, scaled_to_counts
+from ptychopinn.diagnosis import (
+    LEAST_FRAMES,
+    Diagnosis,
+    choose_frames,
+    diagnose,
+    lit_frames,
+    relative_turn,
+    scaled_to_counts,
+)
 
 LATER = 8
 MOST_JOBS = 2  # that wait; each holds frames, and on a busy machine scans come faster than they are looked at
@@ -187,6 +195,8 @@ class Examiner:
     def _look(self, scan_id: str, frames: Frames) -> None:
         amplitude = torch.stack([pattern for pattern, _ in frames]).cpu()
         positions_px = np.array([place for _, place in frames], dtype=np.float64)
+        lit = lit_frames(amplitude)  # a closed shutter says nothing of the probe
+        amplitude, positions_px = amplitude[lit.tolist()], positions_px[lit]
         probe, is_own = self._events.probe().cpu(), False
         if self._needs_probe:
             retrieved = self._retrieve(scan_id, amplitude, positions_px, probe)

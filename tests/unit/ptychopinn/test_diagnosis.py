@@ -170,6 +170,15 @@ def test_where_a_conjugate_probe_cannot_be_told_both_are_named() -> None:
     assert "patterns look turned by 180 degrees, or the probe looks conjugated" in found.sentence
 
 
+def test_dark_frames_on_one_place_are_passed_over(first: First) -> None:
+    dark = torch.zeros(64, *first.amplitude.shape[1:])
+    where = np.concatenate([np.repeat(first.positions_px[:1], 64, 0), first.positions_px])
+    found = First(torch.cat([dark, first.amplitude]), where, first.probe).diagnose()
+    assert found.frames == 50
+    assert found.sentence is None
+    assert diagnose(dark, where[:64], first.probe) is None
+
+
 def test_frames_that_do_not_overlap_give_no_diagnosis(first: First) -> None:
     apart = np.arange(50.0)[:, None] * np.array([[300.0, 0.0]])
     assert diagnose(first.amplitude, apart, first.probe) is None
