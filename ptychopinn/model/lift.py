@@ -40,6 +40,7 @@ class Lift:
         self.projections = projections
         self._at_once = frames_at_once(probe[0])
         self._look_at = Replayed(partial(look, network, self.optics, projections=projections))
+        self._lifted = Replayed(partial(self.optics.lifted, projections=projections))
 
     @property
     def is_learned(self) -> bool:
@@ -78,6 +79,8 @@ class Lift:
 
     def _look(self, images: Tensor, start: Tensor | None, support: Tensor | None) -> Tensor:
         amplitude = torch.fft.ifftshift(images, dim=(-2, -1)).flatten(0, 1)[None]
+        if start is None and self.network is None:
+            return self._quick(amplitude[0]).view(images.shape)
         begun, around = (None if t is None else t.flatten(0, 1)[None] for t in (start, support))
         parts = []
         for begin in range(0, amplitude.shape[1], self._at_once):
@@ -85,3 +88,11 @@ class Lift:
             some, near = (None if t is None else t[:, part] for t in (begun, around))
             parts.append(self._look_at(amplitude[:, part], some, near))
         return torch.cat(parts, dim=1)[0].view(images.shape)
+
+    def _quick(self, amplitude: Tensor) -> Tensor:
+        """Return the first look of the projections alone; amplitudes ``(M, N, N)``, zero frequency at the corner."""
+        patches = torch.empty(amplitude.shape, dtype=torch.complex64, device=amplitude.device)
+        for begin in range(0, len(amplitude), self._at_once):
+            part = slice(begin, begin + self._at_once)
+            patches[part] = self._lifted(amplitude[part])
+        return patches
