@@ -13,6 +13,7 @@ lift stands.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -110,6 +111,11 @@ class Optics:
         change = torch.fft.ifft2(far * ratio, norm="ortho").sub_(exits).mul_(self._back)
         return Step(change[:, :, 0] if change.shape[2] == 1 else change.sum(2), magnitude, target)
 
+    @cached_property
+    def _direction(self) -> Tensor:
+        direction: Tensor = self._far / self._vacuum_damped
+        return direction
+
     def lifted(self, amplitude: Tensor, projections: int) -> Tensor:
         """Return the patches ``(M, N, N)`` of one scan's frames after projections from the empty object, nothing else.
 
@@ -120,7 +126,7 @@ class Optics:
         damped = self._vacuum_damped[0, 0]
         known = torch.where(has_no_data, damped, amplitude)
         patches = torch.ones(amplitude.shape, dtype=torch.complex64, device=amplitude.device)
-        for mode, direction, step in zip(probe, self._far[0, 0] / damped, back, strict=True):
+        for mode, direction, step in zip(probe, self._direction[0, 0], back, strict=True):
             patches += torch.fft.ifft2(direction * known, norm="ortho").sub_(mode).mul_(step)
         for _ in range(projections - 1):
             exits = [mode * patches for mode in probe]
