@@ -11,6 +11,7 @@ import pytest
 from daemon.publish.http import HttpServer, create_app
 from daemon.publish.hub import UpdateHub
 from tests.support.fake_daemon import FakeDaemon
+from tests.support.http_server import serving
 from tests.support.page_tools import PageViewer
 
 CHROMIUM = shutil.which("chromium")
@@ -40,11 +41,8 @@ def hub() -> UpdateHub:
 
 @pytest.fixture
 def server(source: FakeDaemon, hub: UpdateHub) -> Iterator[HttpServer]:
-    app = create_app(source, hub)
-    server = HttpServer(app, "127.0.0.1", 0)
-    server.start()
-    yield server
-    server.stop()
+    with serving(create_app(source, hub)) as server:
+        yield server
 
 
 @pytest.fixture

@@ -12,12 +12,19 @@ from tests.support.fake_daemon import FakeDaemon
 
 
 @contextmanager
-def running(host: str = "127.0.0.1", **options: Any) -> Iterator[HttpServer]:
-    hub = UpdateHub()
-    hub.publish_status({"state": "idle"})
-    server = HttpServer(create_app(FakeDaemon(), hub), host, 0, **options)
+def serving(app: Any, host: str = "127.0.0.1", **options: Any) -> Iterator[HttpServer]:
+    """Yield a server of an application on a free port."""
+    server = HttpServer(app, host, 0, **options)
     server.start()
     try:
         yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def running(host: str = "127.0.0.1", **options: Any) -> Iterator[HttpServer]:
+    hub = UpdateHub()
+    hub.publish_status({"state": "idle"})
+    with serving(create_app(FakeDaemon(), hub), host, **options) as server:
+        yield server

@@ -20,6 +20,7 @@ from daemon.publish.hub import UpdateHub
 from daemon.snapshot import LayerCanvas
 from streams.errors import EndpointError
 from tests.support.fake_daemon import FakeDaemon, receive, updates_url
+from tests.support.http_server import serving
 from tests.support.updates import assert_same, make_update, random_walk
 
 
@@ -35,10 +36,8 @@ def hub() -> UpdateHub:
 
 @pytest.fixture
 def server(source: FakeDaemon, hub: UpdateHub) -> Iterator[HttpServer]:
-    server = HttpServer(create_app(source, hub), "127.0.0.1", 0)
-    server.start()
-    yield server
-    server.stop()
+    with serving(create_app(source, hub)) as server:
+        yield server
 
 
 @pytest.fixture
