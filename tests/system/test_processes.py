@@ -171,7 +171,7 @@ def test_the_page_shows_what_the_daemon_has(tmp_path: Path):
             _, pictures = follow(viewer)
         refined = pictures["refined"]
         page.wait_for_function(
-            "ptycholive.session.pictures.refined?.header?.complete === true", timeout=PATIENCE_S * 1000
+            "() => ptycholive.session.pictures.refined?.header?.complete === true", timeout=PATIENCE_S * 1000
         )
         y, x = (side // 2 for side in refined.shape)
         script = "([y, x]) => ptycholive.session.pictures.refined.valueAt(y, x)"
