@@ -11,42 +11,42 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from daemon.active_model import Models
-from daemon.backlog import Store
+from daemon.background.diagnosis.diagnoses import Diagnoses
+from daemon.background.external.finished import FinishedScans
+from daemon.background.learning import Generations
 from daemon.config import Config
-from daemon.descriptors import Shares, share_out
-from daemon.diagnosis.diagnoses import Diagnoses
-from daemon.engine import Engine
-from daemon.engines.finished import FinishedScans
-from daemon.events import EngineEvents
+from daemon.engine.backlog import Store
+from daemon.engine.loop import Engine
+from daemon.engine.models import Models
+from daemon.engine.ports import EngineEvents
+from daemon.engine.scan import ScanResult, product_rfactor
 from daemon.files.product import Product
-from daemon.health import Health
-from daemon.intake import Intake
+from daemon.intake.preprocess import Prepared
+from daemon.intake.registry import Ledger, LedgerEvents
+from daemon.intake.thread import Intake
 from daemon.journal import NOTED_OPTICS, ScanNames, StoredStart
-from daemon.learning import Generations
-from daemon.ledger import Ledger, LedgerEvents
-from daemon.memory import keep_pages, tidy
 from daemon.metrics import Metrics
-from daemon.notify import Systemd
-from daemon.output import ProductWriter
-from daemon.preprocess import Prepared
+from daemon.optics.run_check import run_notes
 from daemon.publish.history import History
-from daemon.publish.http import create_app, open_server
+from daemon.publish.http.interface import create_app, open_server
 from daemon.publish.hub import UpdateHub
 from daemon.publish.zmq import MOST_CONNECTIONS, ZmqPublisher
-from daemon.run_notes import run_notes
-from daemon.scans import ScanBook, now_text
-from daemon.secret_files import open_to_all
+from daemon.results.records import ScanBook, now_text
+from daemon.results.writer import ProductWriter
+from daemon.service.allocator import keep_pages, tidy
+from daemon.service.descriptors import Shares, share_out
+from daemon.service.secret_files import open_to_all
+from daemon.service.systemd import Systemd
 from daemon.setup import Setup
 from daemon.sinks import Sinks
-from daemon.status import verdict_sentence
+from daemon.status.health import Health
+from daemon.status.report import View
+from daemon.status.sentences import verdict_sentence
 from daemon.takeover import FolderLocks, close_recorded
 from daemon.version import VERSION
-from daemon.view import View
-from daemon.work import ScanResult, product_rfactor
-from ptychopinn.correction import Correction
-from ptychopinn.plausibility import SUMMARY_BEGINNINGS, as_plain, summary
-from streams.join import Verdict
+from ptychopinn.diagnosis.correction import Correction
+from ptychopinn.diagnosis.plausibility import SUMMARY_BEGINNINGS, as_plain, summary
+from streams.join.join import Verdict
 
 TICK_S = 0.5
 TIDY_FIRST, TIDY_EVERY = 2, 20

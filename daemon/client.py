@@ -15,12 +15,12 @@ from typing import Any
 
 import zmq
 
+from daemon.publish.snapshot import LayerCanvas, copied
 from daemon.publish.wire import Message, WireError, apply_delta, decode, read_snapshot
-from daemon.snapshot import LayerCanvas, copied
-from streams.connection import close, set_curve
 from streams.errors import EndpointError
-from streams.keys import CurveKeys
-from streams.peers import EVENTS, Peers, drain
+from streams.sockets.connection import close, set_curve
+from streams.sockets.keys import CurveKeys
+from streams.sockets.peers import EVENTS, Peers, drain
 
 MOST_BYTES = 4 << 30  # a picture of 16384 x 16384 with its weight
 ASYNC_EVENTS = 64
@@ -35,7 +35,7 @@ class Viewer:
     timeout_s
         Longest silence; None waits for ever.
     curve
-        This viewer's keys and the daemon's public one, if it encrypts; see :func:`streams.keys.read_keys`.
+        This viewer's keys and the daemon's public one, if it encrypts; see :func:`streams.sockets.keys.read_keys`.
     """
 
     def __init__(

@@ -17,8 +17,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from daemon.errors import ConfigError
 from streams.codecs import CODECS
-from streams.keys import CurveKeys, KeyFiles, read_keys
-from streams.samples import UNITS_M
+from streams.position_sources.samples import UNITS_M
+from streams.sockets.keys import CurveKeys, KeyFiles, read_keys
 
 ENVIRONMENT_PREFIX = "PTYCHOLIVE_"
 Orientation = Literal[

@@ -14,20 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from daemon.active_model import ActiveModel, Models
 from daemon.config import Config
+from daemon.engine.models import ActiveModel, Models
+from daemon.engine.scan import EngineOptions, ScanResult
 from daemon.errors import ConfigError
 from daemon.files import LiveGroup, Product
 from daemon.files.positions_file import read_positions
-from daemon.intake import IntakeOptions
-from daemon.journal import Journal, Keeper, ScanNames
-from daemon.ledger import LedgerOptions
-from daemon.optics import ScanOptics, scan_optics
-from daemon.position_files import LEAST_PATIENCE_S, PositionFiles
-from daemon.preprocess import Preprocess, PreprocessOptions
-from daemon.probe_source import probe_from_file, probe_from_optics
-from daemon.publish.http_server import tls_context
-from daemon.receivers import (
+from daemon.intake.position_files import LEAST_PATIENCE_S, PositionFiles
+from daemon.intake.preprocess import Preprocess, PreprocessOptions
+from daemon.intake.receivers import (
     OnRefused,
     make_bluesky_reader,
     make_frames_receiver,
@@ -35,22 +30,27 @@ from daemon.receivers import (
     make_position_reader,
     make_positions_receiver,
 )
+from daemon.intake.registry import LedgerOptions
+from daemon.intake.thread import IntakeOptions
+from daemon.journal import Journal, Keeper, ScanNames
+from daemon.optics.probe_source import probe_from_file, probe_from_optics
+from daemon.optics.scan_optics import ScanOptics, scan_optics
+from daemon.publish.http.server import tls_context
 from daemon.sinks import open_sinks
 from daemon.version import VERSION
-from daemon.work import EngineOptions, ScanResult
-from ptychopinn.bundle import Bundle, build_network, find_bundle, model_for, read_bundle
+from ptychopinn.detector.geometry import crop
 from ptychopinn.device import choose_device
+from ptychopinn.diagnosis.plausibility import summary
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
-from ptychopinn.geometry import crop
 from ptychopinn.model import Lift, Model
-from ptychopinn.physics import propagate
-from ptychopinn.plausibility import summary
-from ptychopinn.precision import with_dtype
+from ptychopinn.model.bundle import Bundle, build_network, find_bundle, model_for, read_bundle
+from ptychopinn.physics.diffraction import propagate
+from ptychopinn.workflow.half_precision import with_dtype
 from streams.codecs import CODECS, Codec
 from streams.frame import NO_GEOMETRY, StreamGeometry
-from streams.join import Join
-from streams.positions import raster_positions, spiral_positions
-from streams.source import OnMessage, Source
+from streams.join.join import Join
+from streams.position_sources.positions import raster_positions, spiral_positions
+from streams.sockets.receiver import OnMessage, Source
 
 log = logging.getLogger(__name__)
 

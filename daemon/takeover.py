@@ -12,7 +12,7 @@ from pathlib import Path
 
 from daemon.errors import ConfigError
 from daemon.journal import Journal
-from daemon.scans import RUNNING, ScanBook
+from daemon.results.records import RUNNING, ScanBook
 
 LOCK_NAME = ".daemon"
 

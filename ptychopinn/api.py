@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ptychopinn.config_manager import ConfigManager
-from ptychopinn.configs import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
+from ptychopinn.config.manager import ConfigManager
+from ptychopinn.config.sections import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptychopinn.contract import contract_of, contracts, violations
 from ptychopinn.contract.training_export import TrainingScan, write_training_file
 from ptychopinn.data import (
@@ -20,14 +20,14 @@ from ptychopinn.data import (
     read_training_file,
     torch_loader,
 )
-from ptychopinn.datagen import Datagen
-from ptychopinn.export import save_hdf5, save_npz, save_plot
-from ptychopinn.inference_engine import InferenceEngine
-from ptychopinn.ptycho_model import PtychoModel
-from ptychopinn.reassembly import Picture, stitch
+from ptychopinn.model.ptycho_model import PtychoModel
+from ptychopinn.workflow.datagen import Datagen
+from ptychopinn.workflow.export import save_hdf5, save_npz, save_plot
+from ptychopinn.workflow.inference_engine import InferenceEngine
+from ptychopinn.workflow.reassembly import Picture, stitch
 
 if TYPE_CHECKING:
-    from ptychopinn.trainer import Trainer
+    from ptychopinn.training import Trainer
 
 __all__ = [
     "ConfigManager",
@@ -62,7 +62,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "Trainer":
-        from ptychopinn.trainer import Trainer
+        from ptychopinn.training import Trainer
 
         return Trainer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

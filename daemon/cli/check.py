@@ -16,12 +16,12 @@ from daemon.cli.listening import Finding, Heard, describe_frames, describe_posit
 from daemon.cli.running import daemon_status, daemon_url
 from daemon.config import Config
 from daemon.errors import DaemonError
-from daemon.receivers import make_frames_receiver, make_positions_receiver, shared_streams
-from daemon.secret_files import open_to_all
+from daemon.intake.receivers import make_frames_receiver, make_positions_receiver, shared_streams
+from daemon.service.secret_files import open_to_all
 from daemon.setup import Setup
 from ptychopinn.errors import ReconstructionError
 from streams.errors import StreamError
-from streams.source import OnMessage, Source
+from streams.sockets.receiver import OnMessage, Source
 
 FEW = 4
 GOOD = ("OK", "WARN")

@@ -9,8 +9,8 @@ from pathlib import Path
 import typer
 
 from daemon.config import Config
-from ptychopinn import legacy, params
-from ptychopinn.config_manager import ConfigManager
+from ptychopinn.config import legacy, params
+from ptychopinn.config.manager import ConfigManager
 
 RUN = "mlflow:"
 """Begins the name of a tracked run in place of a configuration file."""

@@ -24,7 +24,7 @@ from daemon.cli.processes import first_line, free_port, verb_process
 from daemon.cli.progress import progress
 from daemon.client import Viewer
 from daemon.errors import DaemonError, IncompleteScanError
-from daemon.status import verdict_sentence
+from daemon.status.sentences import verdict_sentence
 
 DATA = Path(__file__).parents[1] / "demo_data"
 SCAN, PROBE = DATA / "siemens-star.cxi", DATA / "siemens-star-probe.npz"

@@ -9,8 +9,8 @@ from typing import Any
 
 from daemon.cli.training_run import TrainingOptions, configured, first_side_px, run_training, scan_paths, stated_data
 from daemon.errors import ConfigError
-from ptychopinn.bundle import find_bundle
-from ptychopinn.ptycho_model import PtychoModel
+from ptychopinn.model.bundle import find_bundle
+from ptychopinn.model.ptycho_model import PtychoModel
 
 LIFT: dict[str, dict[str, Any]] = {
     "model_config": {"architecture": "lift"},

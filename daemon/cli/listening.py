@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from daemon.config import Config
-from daemon.optics import scan_optics
-from daemon.receivers import make_position_reader
+from daemon.intake.receivers import make_position_reader
+from daemon.optics.scan_optics import scan_optics
 from streams.codecs import CODECS, EncodedFrame, StreamItem
 from streams.errors import CodecError, StreamError
 from streams.frame import Position, PositionNews, ScanStart
-from streams.source import OnMessage, Source
+from streams.sockets.receiver import OnMessage, Source
 
 MOST_MESSAGES = 100
 MOST_BYTES = 64 << 20

@@ -15,8 +15,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from daemon.disk import fault_words, is_of_disk
 from daemon.errors import ConfigError, DaemonError, IncompleteScanError
+from daemon.service.disk import fault_words, is_of_disk
 from daemon.version import VERSION
 from ptychopinn.errors import ConfigurationError, ReconstructionError
 from streams.errors import EndpointError, KeyFileError, StreamError
@@ -162,8 +162,8 @@ def replay(
     """Send a data file as a detector and a position source would, or play back a recording."""
     from daemon.cli.playback import PlaybackOptions, run_playback
     from daemon.cli.replay import ReplayOptions, run_replay
-    from streams.keys import KeyFiles
-    from streams.recording import is_recording
+    from streams.replay.recording import is_recording
+    from streams.sockets.keys import KeyFiles
 
     keys = KeyFiles(curve_public, curve_secret, curve_server, curve_allowed)
     if is_recording(data):
@@ -213,7 +213,7 @@ def watch(
 ) -> None:
     """Follow the updates of a daemon: print one line for each, or draw the picture."""
     from daemon.cli.watch import run_watch
-    from streams.keys import KeyFiles
+    from streams.sockets.keys import KeyFiles
 
     keys = KeyFiles(curve_public, curve_secret, curve_server)
     run_watch(endpoint, save, timeout, once, keys, as_json, picture, layer)
@@ -584,13 +584,13 @@ def bench(
     """Measure the speed of each stage and of the whole chain, or the resolution of the demo's picture."""
     chosen = [*(names or []), *(only or [])]
     if chosen == ["resolution"]:
-        from daemon.cli.bench_resolution import run_resolution
+        from daemon.cli.bench.resolution import run_resolution
 
         run_resolution(engine_python, plot, as_json)
         return
     if engine_python is not None or plot is not None:
         raise ConfigError("--engine-python and --plot go with `bench resolution` alone; leave them out")
-    from daemon.cli.bench import run_bench
+    from daemon.cli.bench.stages import run_bench
 
     run_bench(chosen, as_json)
 

@@ -12,7 +12,8 @@ import typer
 from daemon.cli.remote import fetch
 from daemon.errors import ConfigError
 from ptychopinn.atomic import write_atomically
-from ptychopinn.bundle import (
+from ptychopinn.errors import FileFormatError
+from ptychopinn.model.bundle import (
     Bundle,
     build_network,
     bundle_files,
@@ -22,8 +23,7 @@ from ptychopinn.bundle import (
     user_directory,
     write_bundle,
 )
-from ptychopinn.errors import FileFormatError
-from ptychopinn.ptycho_model import PtychoModel
+from ptychopinn.model.ptycho_model import PtychoModel
 
 
 def list_models(as_json: bool) -> None:

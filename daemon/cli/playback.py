@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from daemon.errors import ConfigError
 from streams.errors import EndpointError
-from streams.keys import KeyFiles, read_keys
-from streams.playback import Played, play
-from streams.recording import Recording
-from streams.transport import Sender
+from streams.replay.playback import Played, play
+from streams.replay.recording import Recording
+from streams.sockets.keys import KeyFiles, read_keys
+from streams.sockets.transport import Sender
 
 
 @dataclass(frozen=True, slots=True)

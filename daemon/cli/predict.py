@@ -21,19 +21,19 @@ from daemon.cli.scan_input import positions_of, probe_of, read_data
 from daemon.cli.verdict import Verdict, finite, verdict_on
 from daemon.errors import ConfigError, DaemonError
 from daemon.files import LiveGroup, ProbeFile, Product, ScanFile, read_probe, write_product
-from daemon.scans import now_text
+from daemon.results.records import now_text
 from daemon.version import VERSION
 from ptychopinn.api import Picture, PtychoModel, save_npz, save_plot
-from ptychopinn.bundle import find_bundle
+from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.device import choose_device
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
-from ptychopinn.geometry import to_amplitude
-from ptychopinn.inference import Reconstruction, choose_batch, reconstruct, rfactor
 from ptychopinn.model import Lift, Model
-from ptychopinn.physics import vacuum_counts
-from ptychopinn.precision import Dtype, with_dtype
-from ptychopinn.refine import Refiner
-from ptychopinn.scan_check import NO_PHOTON
+from ptychopinn.model.bundle import find_bundle
+from ptychopinn.physics.diffraction import vacuum_counts
+from ptychopinn.physics.scan_check import NO_PHOTON
+from ptychopinn.refine.refined_layer import Refiner
+from ptychopinn.workflow.half_precision import Dtype, with_dtype
+from ptychopinn.workflow.inference import Reconstruction, choose_batch, reconstruct, rfactor
 
 PIXEL_TOLERANCE = 0.01
 UNIT_RATIO = 10.0

@@ -18,12 +18,12 @@ from tqdm import tqdm
 from daemon.cli.running import daemon_status, daemon_url
 from daemon.config import Config
 from daemon.errors import ConfigError, DaemonError
-from daemon.queue import ByteQueue
-from daemon.receivers import make_frames_receiver, make_positions_receiver, shared_streams
-from daemon.scans import now_text
+from daemon.intake.byte_queue import ByteQueue
+from daemon.intake.receivers import make_frames_receiver, make_positions_receiver, shared_streams
+from daemon.results.records import now_text
 from daemon.version import VERSION
-from streams.recording import RecordingWriter
-from streams.source import OnMessage, Source
+from streams.replay.recording import RecordingWriter
+from streams.sockets.receiver import OnMessage, Source
 
 TAKE_MESSAGES = 256
 TAKE_S = 0.2

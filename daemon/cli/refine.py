@@ -18,10 +18,10 @@ from daemon.cli.scan_input import positions_of, probe_of, read_data
 from daemon.cli.verdict import Verdict, finite, verdict_on
 from daemon.errors import DaemonError
 from daemon.files import LiveGroup, Product, ScanFile, write_product
-from daemon.scans import now_text
+from daemon.results.records import now_text
 from daemon.version import VERSION
-from ptychopinn.geometry import to_amplitude
-from ptychopinn.retrieve import Retrieval, retrieve
+from ptychopinn.detector.geometry import to_amplitude
+from ptychopinn.refine.retrieve import Retrieval, retrieve
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from urllib.request import ProxyHandler, Request, build_opener
 import typer
 
 from daemon.errors import ConfigError, DaemonError, RefusedError
-from daemon.status import verdict_sentence
-from ptychopinn.plausibility import SUMMARY_BEGINNINGS
+from daemon.status.sentences import verdict_sentence
+from ptychopinn.diagnosis.plausibility import SUMMARY_BEGINNINGS
 from streams.errors import EndpointError
 
 TIMEOUT_S = 10.0

@@ -19,10 +19,10 @@ from daemon.files import ScanFile
 from streams.codecs import CODECS, sanitise_scan_id
 from streams.errors import EndpointError, StreamError
 from streams.frame import StreamGeometry
-from streams.keys import KeyFiles, read_keys
-from streams.panda_messages import PandaMessages
-from streams.replay import Faults, PositionMessages, Summary, native_positions, prepare, replay
-from streams.transport import Sender
+from streams.position_sources.panda_messages import PandaMessages
+from streams.replay.sender import Faults, PositionMessages, Summary, native_positions, prepare, replay
+from streams.sockets.keys import KeyFiles, read_keys
+from streams.sockets.transport import Sender
 
 PREPARED_BYTES = 2 << 30
 FORMATS = [name for name in CODECS if name not in ("pva", "merlin")]  # these two do not come over ZeroMQ

@@ -14,9 +14,9 @@ import typer
 
 from daemon.app import Daemon
 from daemon.config import Config
-from daemon.descriptors import raise_limit
-from daemon.logs import start_logging
-from daemon.memory import spare
+from daemon.service.allocator import spare
+from daemon.service.descriptors import raise_limit
+from daemon.service.logs import start_logging
 
 LOOK_S = 1.0
 

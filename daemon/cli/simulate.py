@@ -14,9 +14,9 @@ from daemon.cli.progress import progress
 from daemon.errors import ConfigError
 from daemon.files import read_probe
 from ptychopinn.contract.training_export import write_training_file
-from ptychopinn.datagen import Datagen, training_scan
 from ptychopinn.errors import ProbeMismatchError
 from ptychopinn.simulate import PROBES, TEXTURES, TRACKS, Recipe, simulate_scan
+from ptychopinn.workflow.datagen import Datagen, training_scan
 
 PIXEL_SIZE_M = 2.8e-8
 

@@ -24,14 +24,14 @@ from daemon.errors import ConfigError
 from daemon.files import ScanFile, read_probe
 from daemon.files.npz import SeveralScansError
 from daemon.journal.reading import is_journal
-from ptychopinn.config_manager import SECTIONS, ConfigManager
-from ptychopinn.configs import DataConfig
+from ptychopinn.config.manager import SECTIONS, ConfigManager
+from ptychopinn.config.sections import DataConfig
 from ptychopinn.data import Experiment, own_rank, read_training_file
+from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.errors import ConfigurationError, FileFormatError, ReconstructionError, TrainingInterruptedError
-from ptychopinn.geometry import to_amplitude
-from ptychopinn.ptycho_model import PtychoModel
-from ptychopinn.trainer import Trainer
-from ptychopinn.trainer.front import STORE
+from ptychopinn.model.ptycho_model import PtychoModel
+from ptychopinn.training import Trainer
+from ptychopinn.training.front import STORE
 
 SUFFIXES = (".npz", ".cxi", ".h5", ".hdf5", ".nxs", ".ptyd", ".ptyr")
 TRAINING_KEYS = ("diff3d", "diffraction")

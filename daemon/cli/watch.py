@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from daemon.client import Viewer, ViewerEvent
 from daemon.publish.png import View, layer_colours
-from daemon.snapshot import LayerCanvas
-from daemon.status import verdict_sentence
-from streams.keys import KeyFiles, read_keys
+from daemon.publish.snapshot import LayerCanvas
+from daemon.status.sentences import verdict_sentence
+from streams.sockets.keys import KeyFiles, read_keys
 
 PICTURE_PERIOD_S = 0.25
 UPPER_HALF = "▀"

@@ -21,7 +21,7 @@ from daemon.files.ptyr import is_ptyr, read_ptyr, write_ptyr
 from daemon.files.scan import ScanFile, in_both_units
 from daemon.files.scan_file import read_scan
 from ptychopinn.errors import FileFormatError, GeometryError
-from ptychopinn.scan_check import check_extent
+from ptychopinn.physics.scan_check import check_extent
 
 SUFFIXES = {
     ".npz": "npz-diffraction",

@@ -24,7 +24,7 @@ class LiveGroup:
     reasons. ``started`` and ``ended`` are ISO times, ``configuration`` is text; ``doubts`` is one line of what is doubtful
     about the picture, empty where nothing is.
     ``masked_pixels`` of the detector hold no data in any frame (``None``: not known).
-    ``certainty`` has the numbers of :class:`ptychopinn.certainty.Certainty`, where known.
+    ``certainty`` has the numbers of :class:`ptychopinn.refine.certainty.Certainty`, where known.
     """
 
     network: NDArray[np.complex64] | None = None

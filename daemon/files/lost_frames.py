@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from daemon.files.doubts import doubt, wrong
 from daemon.files.shapes import ranges
+from ptychopinn.detector.invalid_pixels import holds_mark
 from ptychopinn.errors import FileFormatError
-from ptychopinn.invalid_pixels import holds_mark
 
 if TYPE_CHECKING:
     from daemon.files.scan import ScanFile

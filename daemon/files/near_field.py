@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from daemon.files.doubts import Doubt, doubt
-from ptychopinn.invalid_pixels import holds_mark
+from ptychopinn.detector.invalid_pixels import holds_mark
 
 if TYPE_CHECKING:
     from daemon.files.scan import ScanFile

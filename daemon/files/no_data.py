@@ -1,7 +1,7 @@
 """Pixels without data, in one form for every file: bad in all frames, in the mask; bad in some, marked in the counts.
 
 The mark of a number type is one that every part of this program knows by itself: the greatest value of unsigned integers,
--1 of signed ones, not a number of floats. Which pixels these are says :mod:`ptychopinn.invalid_pixels`.
+-1 of signed ones, not a number of floats. Which pixels these are says :mod:`ptychopinn.detector.invalid_pixels`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from daemon.files.doubts import Doubt, note, wrong
 from daemon.files.lost_frames import lit_frames
 from ptychopinn.contract.no_data import in_any_frame, mark
-from ptychopinn.invalid_pixels import find_invalid, holds_mark, mask_doubt, some_frames
+from ptychopinn.detector.invalid_pixels import find_invalid, holds_mark, mask_doubt, some_frames
 
 if TYPE_CHECKING:
     from daemon.files.scan import ScanFile

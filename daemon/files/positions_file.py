@@ -12,7 +12,7 @@ from daemon.files.access import open_arrays
 from daemon.files.product import read_product
 from ptychopinn.errors import FileFormatError
 from streams.errors import PositionError
-from streams.positions import read_position_table
+from streams.position_sources.positions import read_position_table
 
 
 def read_positions(path: Path) -> NDArray[np.float64]:

@@ -20,8 +20,8 @@ from daemon.files.no_data import with_one_form
 from daemon.files.plausible import implausible
 from daemon.files.shapes import Frames
 from daemon.files.square import squared
+from ptychopinn.detector.geometry import metres_to_pixels, object_pixel_size_m, pixels_to_metres
 from ptychopinn.errors import FileFormatError
-from ptychopinn.geometry import metres_to_pixels, object_pixel_size_m, pixels_to_metres
 
 NEAR_FIELD = "only the far field is reconstructed here"
 SQUARE_RATIO = 1e-3

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.files.doubts import note
-from ptychopinn.invalid_pixels import holds_mark, some_frames
+from ptychopinn.detector.invalid_pixels import holds_mark, some_frames
 
 if TYPE_CHECKING:
     from daemon.files.scan import ScanFile

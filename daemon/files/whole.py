@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import FileFormatError
-from ptychopinn.scan_check import free_memory_bytes
+from ptychopinn.physics.scan_check import free_memory_bytes
 
 
 def whole(dataset: h5py.Dataset) -> NDArray[Any]:

@@ -16,9 +16,9 @@ from daemon.journal.record import Kind, Record, positions_of, unpack, walk
 from daemon.journal.scan_log import segments
 from daemon.journal.start import stored_start
 from daemon.journal.store import CLOSED_NAME
+from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.errors import FileFormatError
-from ptychopinn.geometry import to_amplitude
-from ptychopinn.groups import GroupFrame
+from ptychopinn.mosaic.groups import GroupFrame
 from streams.errors import CodecError
 from streams.frame import PositionM
 

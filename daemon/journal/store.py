@@ -19,11 +19,11 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from daemon.disk import are_on_one_disk, fault_words, free_bytes, is_full
 from daemon.errors import JournalError
 from daemon.journal.claims import copy_of, sort_out
 from daemon.journal.record import Kind, Record, unpack
 from daemon.journal.scan_log import SEGMENT_BYTES, ScanLog, bytes_of, sync_folder
+from daemon.service.disk import are_on_one_disk, fault_words, free_bytes, is_full
 from streams.errors import CodecError
 
 PATIENCE_S = 1.0

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from itertools import compress
 
 from daemon.publish.hub import HubEvent, UpdateHub
+from daemon.publish.snapshot import LayerUpdate
 from daemon.publish.wire import Message
-from daemon.snapshot import LayerUpdate
 
 PIXEL_BYTES = 12  # object and weight
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.publish.hub import UpdateHub
+from daemon.publish.snapshot import LayerCanvas
 from daemon.publish.wire import Message, layer_header
-from daemon.snapshot import LayerCanvas
 
 SIDE_PX = 320
 MOST_LOOKS = 48

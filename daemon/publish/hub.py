@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from daemon.publish import wire
-from daemon.snapshot import LayerCanvas, LayerUpdate, apply_update, copied
+from daemon.publish.snapshot import LayerCanvas, LayerUpdate, apply_update, copied
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from daemon.snapshot import LayerCanvas
+from daemon.publish.snapshot import LayerCanvas
 
 View = Literal["phase", "amplitude", "coverage"]
 PHASE_SPANS = (math.pi / 8, math.pi / 4, math.pi / 2, math.pi)

@@ -19,7 +19,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.snapshot import LayerCanvas, LayerUpdate, Region, apply_update, copied
+from daemon.publish.snapshot import LayerCanvas, LayerUpdate, Region, apply_update, copied
 
 SCHEMA_VERSION = 1
 TOPICS = ("scan", "status", "snapshot", "delta")

@@ -13,10 +13,10 @@ from daemon.publish.feed import Feed
 from daemon.publish.hub import UpdateHub
 from daemon.publish.seats import Seats
 from daemon.publish.wire import Message, encode
-from streams.connection import close, guard, set_curve
 from streams.errors import EndpointError
-from streams.keys import CurveKeys
-from streams.peers import EVENTS, Peers, drain
+from streams.sockets.connection import close, guard, set_curve
+from streams.sockets.keys import CurveKeys
+from streams.sockets.peers import EVENTS, Peers, drain
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from daemon.snapshot import LayerCanvas
+from daemon.publish.snapshot import LayerCanvas
 
 
 class Sink:

@@ -12,8 +12,8 @@ from typing import Any
 
 from daemon.config import SinkOptions
 from daemon.publish.hub import HubEvent, UpdateHub
+from daemon.publish.snapshot import LayerCanvas
 from daemon.sinks.base import Sink
-from daemon.snapshot import LayerCanvas
 
 MAX_EVENTS = 256
 TRIES = 5

@@ -20,8 +20,8 @@ from pydantic import Field
 
 from daemon.config import Section
 from daemon.publish.png import without_global_phase
+from daemon.publish.snapshot import LayerCanvas
 from daemon.sinks.base import Sink
-from daemon.snapshot import LayerCanvas
 
 IMAGES = ("Phase", "Amplitude")
 IMAGE = NTNDArray()

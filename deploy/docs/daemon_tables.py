@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 from daemon.cli.main import app
 from daemon.config import Config
 from daemon.metrics import Metrics
-from daemon.publish.http import DaemonView, create_app
+from daemon.publish.http.interface import DaemonView, create_app
 from daemon.publish.hub import UpdateHub
+from daemon.publish.snapshot import LayerUpdate
 from daemon.publish.wire import full_header, layer_header
-from daemon.snapshot import LayerUpdate
 
 WIDTH = {"COLUMNS": "110", "TERMINAL_WIDTH": "110", "NO_COLOR": "1", "TERM": "dumb"}
 HEADER_WORDS = {

@@ -9,7 +9,7 @@ from daemon_tables import cli_help, configuration_tables, metrics_table, picture
 from page_index import index_lists
 from schema_words import default_of, values_of
 
-from ptychopinn.config_manager import SECTIONS
+from ptychopinn.config.manager import SECTIONS
 from ptychopinn.contract import contracts
 from ptychopinn.contract.check import KINDS
 

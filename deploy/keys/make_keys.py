@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from streams.errors import KeyFileError
-from streams.keys import make_keys
+from streams.sockets.keys import make_keys
 
 
 def main() -> int:

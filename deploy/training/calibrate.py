@@ -1,4 +1,4 @@
-"""Fit what :mod:`ptychopinn.certainty` expects: ``python deploy/training/calibrate.py network.pt pictures.json``.
+"""Fit what :mod:`ptychopinn.refine.certainty` expects: ``python deploy/training/calibrate.py network.pt pictures.json``.
 
 Scans of seeds that no score uses, each refined from the network's first look for 2, 5, 10 and 20 passes: what the picture
 and its patterns tell, and its phase correlation with the truth. Written are all pictures (JSON) and, to stdout, the fit and, for
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from score import refined, refiner_on
 
-from ptychopinn.certainty import MOST_UNEXPLAINED, expected_correlation
-from ptychopinn.heldout import Layout, heldout_recipes, looks_at
 from ptychopinn.model.network import load_network
+from ptychopinn.refine.certainty import MOST_UNEXPLAINED, expected_correlation
 from ptychopinn.simulate import Recipe, simulate_scan
+from ptychopinn.training.heldout import Layout, heldout_recipes, looks_at
 
 PASSES = (2, 5, 10, 20)
 BINS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from daemon.files import Product, read_product
-from ptychopinn.heldout import phase_correlation
+from ptychopinn.training.heldout import phase_correlation
 
 DATA = Path(__file__).parents[2] / "daemon" / "demo_data"
 SCAN, PROBE, GUESS = (DATA / f"siemens-star{end}" for end in (".cxi", "-probe.npz", "-guess.npz"))

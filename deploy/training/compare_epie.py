@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from score import refined, refiner_on
 
-from ptychopinn.heldout import Layout, heldout_recipes, looks_at
 from ptychopinn.model.network import load_network
-from ptychopinn.retrieve import retrieve
+from ptychopinn.refine.retrieve import retrieve
 from ptychopinn.simulate import Recipe, simulate_scan
+from ptychopinn.training.heldout import Layout, heldout_recipes, looks_at
 
 PASSES, SWEEPS, LOOKS = 30, 100, 3
 STRONG_RAD = 0.5

@@ -1,4 +1,6 @@
-"""Make a model bundle of a training folder: ``python deploy/training/make_bundle.py runs/lift ptychopinn/bundles/lift.zip``.
+"""Make a model bundle of a training folder.
+
+``python deploy/training/make_bundle.py runs/lift ptychopinn/model/bundles/lift.zip``.
 
 Beside the weights go the settings, the length of the training and the newest held-out scores of its log.
 """
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ptychopinn.bundle import Bundle, write_bundle
+from ptychopinn.model.bundle import Bundle, write_bundle
 
 
 def main() -> None:

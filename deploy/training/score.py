@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ptychopinn.heldout import Layout, heldout_recipes, looks_at
 from ptychopinn.model.network import load_network
-from ptychopinn.refine import Refiner
+from ptychopinn.refine.refined_layer import Refiner
 from ptychopinn.simulate import Recipe, SimulatedScan, simulate_scan
+from ptychopinn.training.heldout import Layout, heldout_recipes, looks_at
 
 LOOKS, PASSES, LIMIT_PASSES = 3, 10, 30
 ENOUGH = 0.95

@@ -13,19 +13,19 @@ import time
 
 import torch
 
-from ptychopinn.config_manager import ConfigManager
+from ptychopinn.config.manager import ConfigManager
 from ptychopinn.data.dataset import Batch
 from ptychopinn.data.experiment import Experiment
 from ptychopinn.data.gather import Frames, gather
 from ptychopinn.data.grouping import draw_groups
 from ptychopinn.model.cnn import TrainableCnn
 from ptychopinn.model.cnn_config import cnn_options, physics_options
-from ptychopinn.scaling import normalise_probe
+from ptychopinn.model.cnn_scaling import normalise_probe
 from ptychopinn.simulate import Recipe, simulate_scan
-from ptychopinn.stages import Stages
-from ptychopinn.trainer.freeze import freeze_encoder, set_training
-from ptychopinn.trainer.optimise import make_optimiser
-from ptychopinn.trainer.task import GroupTask, Moment
+from ptychopinn.training.freeze import freeze_encoder, set_training
+from ptychopinn.training.loss_stages import Stages
+from ptychopinn.training.optimise import make_optimiser
+from ptychopinn.training.task import GroupTask, Moment
 
 BATCH = 16
 

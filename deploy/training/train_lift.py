@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from ptychopinn.train import Settings, run_worker
+from ptychopinn.training.lift_training import Settings, run_worker
 
 
 def main() -> None:

@@ -25,9 +25,9 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from daemon.cli.simulate import PIXEL_SIZE_M
 from daemon.files import read_product
 from ptychopinn.contract.training_export import write_training_file
-from ptychopinn.datagen import training_scan
-from ptychopinn.heldout import phase_correlation
 from ptychopinn.simulate import Recipe, simulate_scan
+from ptychopinn.training.heldout import phase_correlation
+from ptychopinn.workflow.datagen import training_scan
 
 CNN = (
     "model.n_filters_scale=1",

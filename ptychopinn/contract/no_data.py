@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.invalid_pixels import holds_mark
+from ptychopinn.detector.invalid_pixels import holds_mark
 
 EXACT_FLOAT32 = 1 << 22
 """Whole numbers up to here come back from their float32 roots."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ptychopinn.atomic import atomic_path
 from ptychopinn.contract.no_data import marks, roots
 from ptychopinn.errors import GeometryError
-from ptychopinn.scan_check import check_extent
+from ptychopinn.physics.scan_check import check_extent
 
 Dialect = Literal["diffraction", "diff3d"]
 

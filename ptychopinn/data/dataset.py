@@ -11,10 +11,10 @@ from tensordict import TensorDict
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ptychopinn.configs import DataConfig
+from ptychopinn.config.sections import DataConfig
 from ptychopinn.data.gather import Frames, gather
 from ptychopinn.data.store import store_facts
-from ptychopinn.scaling import normalise_probe, soft_probe_mask
+from ptychopinn.model.cnn_scaling import normalise_probe, soft_probe_mask
 
 Part = Literal["training", "validation", "all"]
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ptychopinn.errors import GeometryError, ProbeMismatchError
-from ptychopinn.physics import vacuum_counts
+from ptychopinn.physics.diffraction import vacuum_counts
 
 UNIT_RATIO = 10.0
 """Probe energy over the brightest frame's photons, or its inverse, from which on a probe is in other units."""

@@ -7,7 +7,7 @@ Keys, C members of a group, coordinates ``(y, x)`` in pixels:
 where the stage was meant to go; ``nn_indices (B, C)`` int64 frames of their experiment; ``experiment_id``, ``scan_index``
 ``(B,)`` int64; ``label_amp``, ``label_phase`` ``(B, C, N, N)`` float32, of an empty object where there is no truth;
 ``rms_scaling_constant``, ``physics_scaling_constant``, ``rms_input_scale``, ``mean_measured_intensity`` ``(B, 1, 1, 1)``
-float32, see :mod:`ptychopinn.scaling`.
+float32, see :mod:`ptychopinn.model.cnn_scaling`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from tensordict import TensorDict
 from torch import Tensor
 
-from ptychopinn.configs import DataConfig
+from ptychopinn.config.sections import DataConfig
 from ptychopinn.data.experiment import Experiment
-from ptychopinn.scaling import CountStatistics, Normalize, amplitude_factors
+from ptychopinn.model.cnn_scaling import CountStatistics, Normalize, amplitude_factors
 
 CONSTANTS = ("rms_scaling_constant", "physics_scaling_constant", "rms_input_scale", "mean_measured_intensity")
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from ptychopinn.configs import DataConfig
+from ptychopinn.config.sections import DataConfig
 from ptychopinn.errors import GeometryError
 
 Groups = NDArray[np.int64]

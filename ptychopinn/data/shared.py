@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ptychopinn.configs import DataConfig, TrainingConfig
+from ptychopinn.config.sections import DataConfig, TrainingConfig
 from ptychopinn.data.experiment import Experiment
 from ptychopinn.data.loader import Share
 from ptychopinn.data.store import build_store, store_facts

@@ -20,12 +20,12 @@ import torch
 from numpy.typing import NDArray
 from tensordict import TensorDict
 
-from ptychopinn.configs import DataConfig, TrainingConfig
+from ptychopinn.config.sections import DataConfig, TrainingConfig
 from ptychopinn.data.experiment import Experiment
 from ptychopinn.data.gather import Frames
 from ptychopinn.data.grouping import draw_groups
 from ptychopinn.errors import FileFormatError, GeometryError, ProbeMismatchError, ReconstructionError
-from ptychopinn.scan_check import check_extent, check_light
+from ptychopinn.physics.scan_check import check_extent, check_light
 
 SCHEMA_VERSION = 1
 ABOUT = "store.json"

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from ptychopinn.configs import DataConfig
+from ptychopinn.config.sections import DataConfig
 from ptychopinn.data.dataset import Batch
 from ptychopinn.data.experiment import Experiment
 from ptychopinn.data.gather import Frames, gather
 from ptychopinn.data.grouping import draw_groups
 from ptychopinn.errors import GeometryError
-from ptychopinn.groups import GroupFrame
-from ptychopinn.scaling import normalise_probe
+from ptychopinn.model.cnn_scaling import normalise_probe
+from ptychopinn.mosaic.groups import GroupFrame
 
 
 class StreamDataset(IterableDataset[Batch]):

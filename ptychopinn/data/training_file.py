@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from ptychopinn.contract.no_data import in_any_frame, lit_frames, squares
 from ptychopinn.contract.training_rules import domain_of, scans_in
 from ptychopinn.data.experiment import Experiment
+from ptychopinn.detector.geometry import to_amplitude
+from ptychopinn.detector.invalid_pixels import find_invalid, some_frames
 from ptychopinn.errors import FileFormatError
-from ptychopinn.geometry import to_amplitude
-from ptychopinn.invalid_pixels import find_invalid, some_frames
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def _experiment(archive: Mapping[str, Any], path: Path, nphotons: float) -> Expe
 
 
 def _amplitude(archive: Mapping[str, Any], path: Path, patterns: NDArray[Any], nphotons: float) -> NDArray[np.float32]:
-    """Return sqrt(photons), -1 where :mod:`ptychopinn.invalid_pixels` or the file finds no data."""
+    """Return sqrt(photons), -1 where :mod:`ptychopinn.detector.invalid_pixels` or the file finds no data."""
     are_counts = _are_counts(archive, patterns)
     mask = in_any_frame(np.asarray(archive["bad_pixels"], dtype=bool)) if "bad_pixels" in archive else None
     if mask is not None and mask.shape != patterns.shape[1:]:

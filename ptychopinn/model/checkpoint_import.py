@@ -19,7 +19,7 @@ from torch import Tensor
 from ptychopinn.errors import FileFormatError, ReconstructionError
 from ptychopinn.model.cnn import TRAINER_PREFIX, Cnn, TrainableCnn
 from ptychopinn.model.cnn_options import BOTTOM_PX, FEATURES, CnnOptions, PhysicsOptions
-from ptychopinn.scaling import CountStatistics
+from ptychopinn.model.cnn_scaling import CountStatistics
 
 ENCODER = "autoencoder.encoder.blocks."
 SHARED = "autoencoder.decoder_shared."

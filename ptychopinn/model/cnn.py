@@ -4,7 +4,7 @@ Hoidn, Mishra and Mehta, "Physics constrained unsupervised deep learning for rap
 diffraction reconstruction", Sci. Rep. 13 (2023). An encoder halves the pattern down to 8 x 8; two decoders without skip
 connections (or a shared one) bring it back, for amplitude and phase or for real and imaginary part.
 
-Two regimes, which do not share units (:mod:`ptychopinn.scaling`):
+Two regimes, which do not share units (:mod:`ptychopinn.model.cnn_scaling`):
 
 * ``amplitude``: the input is sqrt(counts) times a factor, the probe is normalised, modes add coherently; the object's
   amplitude has an arbitrary gauge;
@@ -28,7 +28,7 @@ from ptychopinn.model.base import Network
 from ptychopinn.model.cnn_coder import Autoencoder
 from ptychopinn.model.cnn_forward import ForwardModel
 from ptychopinn.model.cnn_options import CnnOptions, PhysicsOptions
-from ptychopinn.scaling import count_factor, rms_factor
+from ptychopinn.model.cnn_scaling import count_factor, rms_factor
 
 __all__ = ["TRAINER_PREFIX", "Cnn", "CnnOptions", "PhysicsOptions", "TrainableCnn"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import log
 from typing import Literal
 
-from ptychopinn.configs import DataConfig, ModelConfig
+from ptychopinn.config.sections import DataConfig, ModelConfig
 from ptychopinn.model.cnn_options import CnnOptions, PhysicsOptions
 
 

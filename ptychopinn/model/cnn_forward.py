@@ -1,7 +1,7 @@
 r"""From object patches to patterns, as PtychoPINN trains: overlap inside a group, then one of two far fields.
 
 Offsets are ours: ``offsets_px (B, C, 1, 2)`` = position - group mean, ``(y, x)`` (PtychoPINN's ``coords_relative`` are
-``(x, y)`` and have the other sign: :func:`upstream_offsets`). Probes are normalised (:mod:`ptychopinn.scaling`) and of
+``(x, y)`` and have the other sign: :func:`upstream_offsets`). Probes are normalised (:mod:`ptychopinn.model.cnn_scaling`) and of
 rank 5, ``(B or 1, C or 1, modes, N, N)``.
 
 With ``object_big`` the patches of a group are merged to one region and cut out again, so members must agree where they
@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from ptychopinn.errors import GeometryError
 from ptychopinn.model.cnn_options import CnnOptions, PhysicsOptions
-from ptychopinn.physics import propagate
-from ptychopinn.scaling import soft_probe_mask
+from ptychopinn.model.cnn_scaling import soft_probe_mask
+from ptychopinn.physics.diffraction import propagate
 
 MASK_DAMPING = 1e-3
 WEIGHT_THRESHOLD = 1e-6

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ptychopinn.model.cnn import Cnn
 from ptychopinn.model.cnn_options import CnnOptions
-from ptychopinn.physics import expected_counts
+from ptychopinn.physics.diffraction import expected_counts
 
 FEW_PHOTONS = 1e-6
 

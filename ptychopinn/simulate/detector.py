@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.geometry import to_amplitude
+from ptychopinn.detector.geometry import to_amplitude
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Whole scans from a recipe, and neighbourhoods of scans for training.
 
-Everything is deterministic from the recipe's seed. Gauge as in :mod:`ptychopinn.refine`: probe centroid at N/2, mean
-object amplitude 1 over the scan (the probe takes the scale); with ``is_vacuum_gauge`` the probe's energy is the vacuum
+Everything is deterministic from the recipe's seed. Gauge as in :mod:`ptychopinn.refine.refined_layer`: probe centroid at N/2,
+mean object amplitude 1 over the scan (the probe takes the scale); with ``is_vacuum_gauge`` the probe's energy is the vacuum
 counts instead and an absorbing object stays below 1, as with a probe measured without the sample.
 """
 
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.physics import expected_counts
+from ptychopinn.physics.diffraction import expected_counts
 from ptychopinn.simulate.detector import Faults, draw_faults, measure
 from ptychopinn.simulate.objects import TEXTURES, Texture, make_object, make_texture
 from ptychopinn.simulate.patterns import TRACKS, scan_positions

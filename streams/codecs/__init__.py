@@ -29,6 +29,6 @@ CODECS: dict[str, Callable[..., Codec]] = {
     "dectris-v1": _maker(DectrisV1Codec),
     "dectris-v2": _maker(DectrisV2Codec),
     "array-1.0": _maker(Array1Codec),
-    "pva": _maker(Array1Codec),  # its receiver makes such messages of what comes; see streams.pva
-    "merlin": _maker(Array1Codec),  # as well, streams.merlin
+    "pva": _maker(Array1Codec),  # its receiver makes such messages of what comes; see streams.detectors.pva
+    "merlin": _maker(Array1Codec),  # as well, streams.detectors.merlin
 }

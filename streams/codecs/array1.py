@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from streams.border import frame_count, left_out_note, shown, storable
 from streams.codecs.base import (
     DEFAULT_OPTIONS,
     WIRE_DTYPES,
@@ -49,7 +48,8 @@ from streams.codecs.fields import make_geometry, read_json_map, size_2d
 from streams.compression import encode_bslz4
 from streams.errors import CodecError
 from streams.frame import PositionM, ScanEnd, ScanStart
-from streams.tables import IndexSet
+from streams.join.index_tables import IndexSet
+from streams.untrusted import frame_count, left_out_note, shown, storable
 
 __all__ = ["Array1Codec"]
 

@@ -13,10 +13,10 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from streams.border import MAX_INDEX, shown
 from streams.compression import decode
 from streams.errors import CodecError
 from streams.frame import Frame, Position, PositionM, ScanEnd, ScanStart
+from streams.untrusted import MAX_INDEX, shown
 
 __all__ = [
     "DEFAULT_MAX_FRAME_BYTES",

@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from streams.border import shown
 from streams.codecs.base import (
     DEFAULT_OPTIONS,
     WIRE_DTYPES,
@@ -49,6 +48,7 @@ from streams.codecs.fields import read_json_map
 from streams.compression import encode_bslz4, encode_lz4_block
 from streams.errors import CodecError
 from streams.frame import Position, PositionM, ScanEnd, ScanStart
+from streams.untrusted import shown
 
 __all__ = ["DectrisV1Codec"]
 

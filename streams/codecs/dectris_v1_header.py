@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from streams.border import frame_count, is_finite_number, left_out_note, storable
 from streams.codecs.base import Part, Shape, is_count, sanitise_scan_id
 from streams.codecs.fields import bad_pixels, flat_factors, make_geometry, size_2d
 from streams.frame import ScanStart, StreamGeometry
+from streams.untrusted import frame_count, is_finite_number, left_out_note, storable
 
 __all__ = ["HeaderParts", "header_parts"]
 

@@ -18,7 +18,6 @@ import cbor2
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from streams.border import frame_count, left_out_note, shown, storable
 from streams.codecs.base import (
     DEFAULT_OPTIONS,
     WIRE_DTYPES,
@@ -39,6 +38,7 @@ from streams.codecs.dectris_v2_arrays import DATE_TAG, TAG_OF, array_parts, tagg
 from streams.codecs.fields import bad_pixels, flat_factors, make_geometry, size_2d
 from streams.errors import CodecError
 from streams.frame import PositionM, ScanEnd, ScanStart, StreamGeometry
+from streams.untrusted import frame_count, left_out_note, shown, storable
 
 __all__ = ["DectrisV2Codec"]
 

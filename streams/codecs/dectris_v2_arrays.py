@@ -12,11 +12,11 @@ import cbor2
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.border import shown
 from streams.codecs.base import Part, check_shape, is_count
 from streams.codecs.cbor import Tagged
 from streams.compression import decode, encode_bslz4
 from streams.errors import CodecError
+from streams.untrusted import shown
 
 __all__ = ["DATE_TAG", "TAG_OF", "array_parts", "tagged", "typed_parts", "unpacked"]
 

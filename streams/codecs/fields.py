@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.border import is_finite_number, read_json, shown
 from streams.codecs.base import Part, Shape, is_count
 from streams.frame import StreamGeometry
+from streams.untrusted import is_finite_number, read_json, shown
 
 __all__ = ["bad_pixels", "flat_factors", "make_geometry", "read_json_map", "size_2d"]
 

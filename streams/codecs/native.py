@@ -23,7 +23,6 @@ import msgpack
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from streams.border import frame_count, left_out_note, read_msgpack, shown, storable
 from streams.codecs.base import (
     DEFAULT_OPTIONS,
     WIRE_DTYPES,
@@ -42,6 +41,7 @@ from streams.codecs.fields import make_geometry, size_2d
 from streams.compression import encode_bslz4
 from streams.errors import CodecError
 from streams.frame import PositionM, ScanEnd, ScanStart, StreamGeometry
+from streams.untrusted import frame_count, left_out_note, read_msgpack, shown, storable
 
 __all__ = ["SCHEMA_VERSION", "NativeCodec", "read_map"]
 

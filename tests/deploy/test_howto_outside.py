@@ -11,7 +11,7 @@ import pytest
 
 from daemon.config import Http, Output
 from daemon.errors import ConfigError
-from daemon.publish.http_limits import HttpLimits
+from daemon.publish.http.limits import HttpLimits
 from daemon.sinks import Sink, open_sinks
 
 HOW_TO = Path(__file__).parents[2] / "deploy" / "docs" / "how-to"

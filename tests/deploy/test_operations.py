@@ -109,7 +109,7 @@ def test_a_scrape_stays_small_and_every_label_is_known_beforehand() -> None:
     samples = [line for line in metrics.text()[0].decode().splitlines() if not line.startswith("#")]
     assert len(samples) < 500
     paths = [path for part in ("daemon", "streams", "ptychopinn") for path in (ROOT / part).rglob("*.py")]
-    code = "\n".join(path.read_text() for path in paths if path.parent.name != "publish")  # HTTP has its own
+    code = "\n".join(path.read_text() for path in paths if "publish" not in path.parts)  # HTTP has its own
     found = set(re.findall(r"CodecError\(\s*\"(\w+)\"", code)) | set(re.findall(r"refused\[\w+\] = \"(\w+)\"", code))
     found |= set(re.findall(r"on_refused\([^)]*\"(\w+)\"\)", code)) | set(re.findall(r"Lost\([^)]*\"(\w+)\"\)", code))
     assert len(found) > 15
@@ -154,7 +154,7 @@ def test_the_unit_is_closed(tmp_path: Path) -> None:
 
 def test_the_unit_gives_the_daemon_the_time_that_it_takes() -> None:
     from daemon.config import Limits
-    from daemon.health import HANGS_S
+    from daemon.status.health import HANGS_S
 
     known = dict(re.findall(r"^(\w+)=(\S+)$", UNIT.read_text(), flags=re.MULTILINE))
     assert known["Type"] == "notify"

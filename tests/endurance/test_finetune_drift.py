@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from daemon.files import read_probe
-from ptychopinn.bundle import build_network, find_bundle, read_bundle
-from ptychopinn.finetune import FineTuner
-from ptychopinn.geometry import to_amplitude
-from ptychopinn.replay import KeptFrame, ReplayBuffer
-from ptychopinn.tuner import FinetuneOptions
+from ptychopinn.detector.geometry import to_amplitude
+from ptychopinn.model.bundle import build_network, find_bundle, read_bundle
+from ptychopinn.training.finetune import FineTuner
+from ptychopinn.training.replay_buffer import KeptFrame, ReplayBuffer
+from ptychopinn.training.tuner import FinetuneOptions
 from tests.support.daemon_tools import PROBE, real_scan
 
 DURATION_S = float(os.environ.get("PTYCHOLIVE_DRIFT_S", "20"))

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from daemon.publish.http import HttpServer, create_app
+from daemon.publish.http.interface import HttpServer, create_app
 from daemon.publish.hub import UpdateHub
-from daemon.snapshot import LayerUpdate, Region
+from daemon.publish.snapshot import LayerUpdate, Region
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 CHROMIUM = shutil.which("chromium")

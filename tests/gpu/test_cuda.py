@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from ptychopinn.device import Replayed, release_memory
-from ptychopinn.inference import reconstruct, single_group
 from ptychopinn.model import Lift
 from ptychopinn.model.network import CorrectionNet
-from ptychopinn.refine import Refiner
+from ptychopinn.refine.refined_layer import Refiner
 from ptychopinn.simulate import Recipe, simulate_scan
+from ptychopinn.workflow.inference import reconstruct, single_group
 
 pytestmark = [
     pytest.mark.gpu,

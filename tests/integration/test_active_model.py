@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from daemon import output
-from daemon.active_model import Models
 from daemon.client import Viewer
+from daemon.engine.models import Models
 from daemon.files import ScanFile, read_product
+from daemon.results import writer as output
 from ptychopinn.errors import ReconstructionError
 from tests.support.daemon_tools import (
     PATIENCE_S,

@@ -15,12 +15,12 @@ from numpy.typing import DTypeLike, NDArray
 from daemon.app import Daemon
 from daemon.client import Viewer
 from daemon.files import ScanFile, read_product
-from ptychopinn.plausibility import SUMMARY_BEGINNINGS
+from ptychopinn.diagnosis.plausibility import SUMMARY_BEGINNINGS
 from streams.codecs import CODECS
 from streams.codecs.base import Codec
 from streams.frame import ScanStart
-from streams.replay import replay
-from streams.transport import Sender
+from streams.replay.sender import replay
+from streams.sockets.transport import Sender
 from tests.support.daemon_tools import PATIENCE_S, adds_up, follow, real_scan, running_daemon
 from tests.support.merlin_tools import DataPort, header, image, message
 from tests.support.pva_tools import NAME, Detector

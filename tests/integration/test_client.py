@@ -15,7 +15,7 @@ from daemon.app import Daemon
 from daemon.cli.watch import half_blocks
 from daemon.client import AsyncViewer, Viewer
 from daemon.files import ScanFile
-from daemon.snapshot import LayerCanvas
+from daemon.publish.snapshot import LayerCanvas
 from tests.support.daemon_tools import PATIENCE_S, adds_up, real_scan, running_daemon, send
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples" / "viewers"

@@ -16,8 +16,8 @@ from daemon.app import Daemon
 from daemon.client import Viewer
 from daemon.config import load_config
 from daemon.files import ScanFile, read_product
-from ptychopinn.geometry import object_pixel_size_m
-from ptychopinn.probe_start import Field, zone_plate_probe
+from ptychopinn.detector.geometry import object_pixel_size_m
+from ptychopinn.physics.initial_probe import Field, zone_plate_probe
 from ptychopinn.simulate import Recipe, simulate_scan
 from tests.support.daemon_tools import PATIENCE_S, follow, on_common_ground, real_scan, running_daemon, send
 
@@ -39,7 +39,7 @@ def test_a_fault_is_named_in_status_record_and_log(
     scan: ScanFile, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
-        caplog.at_level(logging.WARNING, "daemon.diagnosis"),
+        caplog.at_level(logging.WARNING, "daemon.background.diagnosis"),
         running_daemon(tmp_path, 'detector.orientation="transpose"') as daemon,
         Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
     ):
@@ -54,7 +54,7 @@ def test_a_fault_is_named_in_status_record_and_log(
     assert sentence.endswith('set [detector] orientation = "identity"')
     assert sentence[1:] in status["sentence"]
     assert status["diagnosis"]["finding"] in sentence
-    said = [record.getMessage() for record in caplog.records if record.name.startswith("daemon.diagnosis")]
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("daemon.background.diagnosis")]
     assert said == [f"scan star: {sentence}"]
 
 

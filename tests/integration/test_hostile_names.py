@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.client import Viewer
-from daemon.logs import TextFormatter
+from daemon.service.logs import TextFormatter
 from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
 
 NAMES = (

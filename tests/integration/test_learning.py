@@ -11,8 +11,8 @@ import torch
 
 from daemon.client import Viewer
 from daemon.files import ScanFile
-from ptychopinn.bundle import Bundle, read_bundle, write_bundle
-from ptychopinn.geometry import object_pixel_size_m
+from ptychopinn.detector.geometry import object_pixel_size_m
+from ptychopinn.model.bundle import Bundle, read_bundle, write_bundle
 from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.simulate import Recipe, simulate_scan
 from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send, write_untrained_bundle

@@ -20,7 +20,7 @@ from daemon.journal.reading import read_journal, summary
 from daemon.journal.record import Kind, frame_record, plain_record
 from streams.codecs import CODECS
 from streams.frame import Frame, PositionM, ScanStart
-from streams.transport import Sender
+from streams.sockets.transport import Sender
 from tests.support.daemon_tools import (
     PATIENCE_S,
     adds_up,

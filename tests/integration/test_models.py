@@ -16,14 +16,14 @@ from daemon.cli.main import app
 from daemon.client import Viewer
 from daemon.errors import ConfigError
 from daemon.files import read_probe, read_product
-from daemon.snapshot import LayerCanvas, copied
+from daemon.publish.snapshot import LayerCanvas, copied
 from ptychopinn.api import InferenceEngine, PtychoModel
-from ptychopinn.bundle import Bundle, build_network, model_for, read_bundle, write_bundle
+from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.errors import FileFormatError, GeometryError
-from ptychopinn.geometry import to_amplitude
-from ptychopinn.groups import GroupBuilder, GroupFrame
+from ptychopinn.model.bundle import Bundle, build_network, model_for, read_bundle, write_bundle
 from ptychopinn.model.cnn import Cnn, CnnOptions
-from ptychopinn.mosaic import Mosaic
+from ptychopinn.mosaic.groups import GroupBuilder, GroupFrame
+from ptychopinn.mosaic.mosaic import Mosaic
 from tests.support.daemon_tools import (
     PATIENCE_S,
     PROBE,

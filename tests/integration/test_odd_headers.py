@@ -17,8 +17,8 @@ from daemon.app import Daemon
 from daemon.client import Viewer
 from streams.codecs import CODECS
 from streams.frame import PositionM, ScanStart
-from streams.positions import encode_positions
-from streams.transport import Sender
+from streams.position_sources.positions import encode_positions
+from streams.sockets.transport import Sender
 from tests.support.daemon_tools import PATIENCE_S, adds_up, follow, running_daemon
 from tests.support.recorded import SHAPE, dectris_v1, dectris_v1_pixels, dectris_v2
 

@@ -22,12 +22,12 @@ from daemon.cli.training_run import TrainingOptions, first_side_px, reader
 from daemon.cli.validate import Finding, examine
 from daemon.files import read_product, read_scan
 from daemon.files.conversion import write_kind
-from ptychopinn import scan_check
-from ptychopinn.configs import DataConfig, TrainingConfig
+from ptychopinn.config.sections import DataConfig, TrainingConfig
 from ptychopinn.data import build_store
+from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.errors import GeometryError, ReconstructionError
-from ptychopinn.geometry import to_amplitude
-from ptychopinn.retrieve import retrieve
+from ptychopinn.physics import scan_check
+from ptychopinn.refine.retrieve import retrieve
 from tests.support.odd_files import FILES, SIDE, npz, scan
 
 TRAINING = TrainingOptions(None, (), None, None, None, False, 1, None, False)

@@ -13,10 +13,11 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from daemon import output, scans
 from daemon.client import Viewer
 from daemon.files import ScanFile, read_product
 from daemon.journal import scan_log
+from daemon.results import records as scans
+from daemon.results import writer as output
 from tests.support.daemon_tools import (
     PATIENCE_S,
     adds_up,

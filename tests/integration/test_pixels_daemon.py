@@ -12,11 +12,11 @@ import pytest
 from daemon.app import Daemon
 from daemon.cli.remote import show_scans, show_status
 from daemon.client import Viewer
+from daemon.engine.cadence import Publishing
+from daemon.engine.scan import ScanWork
 from daemon.files import ScanFile, read_product
-from daemon.publishing import Publishing
-from daemon.work import ScanWork
-from ptychopinn.refine import Refiner
-from ptychopinn.repaint import Repaint
+from ptychopinn.mosaic.second_look import Repaint
+from ptychopinn.refine.refined_layer import Refiner
 from tests.support.daemon_tools import PATIENCE_S, adds_up, follow, real_scan, running_daemon, send
 
 FRAMES = 40

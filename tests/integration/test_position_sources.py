@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from daemon.client import Viewer
-from daemon.snapshot import LayerCanvas
+from daemon.publish.snapshot import LayerCanvas
 from streams.codecs import CODECS
 from streams.frame import PositionM, ScanStart
-from streams.transport import Sender
+from streams.sockets.transport import Sender
 from tests.support.daemon_tools import PATIENCE_S, follow, on_common_ground, running_daemon
 from tests.support.position_tools import CapturePort, bluesky, capture_block, capture_header, panda_run, sampled
 from tests.support.stream_rig import COUNTS, SCAN

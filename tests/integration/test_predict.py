@@ -14,8 +14,8 @@ from daemon.cli.main import app
 from daemon.errors import ConfigError
 from daemon.files import read_probe, read_product
 from daemon.files.cxi import write_cxi
-from ptychopinn.bundle import Bundle, write_bundle
 from ptychopinn.errors import FileFormatError
+from ptychopinn.model.bundle import Bundle, write_bundle
 from ptychopinn.model.cnn import Cnn, CnnOptions
 from tests.support.daemon_tools import PROBE, SCAN, real_scan, write_untrained_bundle
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from daemon.active_model import Models
 from daemon.client import Viewer
+from daemon.engine.models import Models
 from daemon.files import read_probe
-from ptychopinn.bundle import Bundle, write_bundle
-from ptychopinn.geometry import to_amplitude
-from ptychopinn.groups import GroupBuilder, GroupFrame
+from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.model import Model
+from ptychopinn.model.bundle import Bundle, write_bundle
 from ptychopinn.model.cnn import Cnn, CnnOptions
-from ptychopinn.mosaic import Mosaic
+from ptychopinn.mosaic.groups import GroupBuilder, GroupFrame
+from ptychopinn.mosaic.mosaic import Mosaic
 from tests.support.daemon_tools import (
     PATIENCE_S,
     PROBE,

@@ -14,10 +14,10 @@ from daemon.app import Daemon
 from daemon.cli.listening import describe_frames, listen
 from daemon.client import Viewer
 from daemon.config import load_config
-from daemon.receivers import make_frames_receiver
+from daemon.intake.receivers import make_frames_receiver
 from streams.frame import ScanStart
-from streams.positions import encode_positions
-from streams.transport import Sender
+from streams.position_sources.positions import encode_positions
+from streams.sockets.transport import Sender
 from tests.support.daemon_tools import PATIENCE_S, adds_up, follow, running_daemon, write_config
 from tests.support.merlin_tools import DataPort, header, image, message
 from tests.support.stream_tools import patterns

@@ -12,7 +12,7 @@ from daemon.client import Viewer
 from daemon.files import read_product
 from streams.codecs import CODECS
 from streams.frame import ScanStart
-from streams.transport import Sender
+from streams.sockets.transport import Sender
 from tests.support.daemon_tools import PATIENCE_S, follow
 from tests.support.kill_tools import asked, serving, wait_until_it_goes_on
 from tests.support.position_tools import bluesky

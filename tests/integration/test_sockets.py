@@ -17,11 +17,11 @@ from daemon.client import Viewer
 from daemon.files import ScanFile
 from streams.codecs import CODECS
 from streams.frame import PositionM, ScanStart
-from streams.keys import CurveKeys, KeyFiles, make_keys, read_keys
-from streams.playback import play
-from streams.recording import Recording
-from streams.replay import replay
-from streams.transport import Sender
+from streams.replay.playback import play
+from streams.replay.recording import Recording
+from streams.replay.sender import replay
+from streams.sockets.keys import CurveKeys, KeyFiles, make_keys, read_keys
+from streams.sockets.transport import Sender
 from tests.support.daemon_tools import (
     PATIENCE_S,
     adds_up,

@@ -16,7 +16,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from streams.transport import Sender
+from streams.sockets.transport import Sender
 from tests.support.daemon_tools import PATIENCE_S
 from tests.support.position_tools import panda_data, panda_run, panda_start, sampled
 from tests.support.stream_rig import (

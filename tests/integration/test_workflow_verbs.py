@@ -12,8 +12,8 @@ from typer.testing import CliRunner, Result
 
 from daemon.cli.main import app
 from ptychopinn.api import PtychoModel
-from ptychopinn.export import covered, load_picture, truth_beside
-from ptychopinn.mlflow_client import mlflow_client
+from ptychopinn.config.mlflow_client import mlflow_client
+from ptychopinn.workflow.export import covered, load_picture, truth_beside
 
 CONFIG = """
 [data]

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streams.bluesky import BlueskyReader
 from streams.codecs import CODECS, EncodedFrame
+from streams.detectors.pva import PvaSource
 from streams.errors import CodecError, PositionError
 from streams.frame import PositionNews
-from streams.pva import PvaSource
-from streams.samples import SourceOptions
-from streams.transport import Receiver
+from streams.position_sources.bluesky import BlueskyReader
+from streams.position_sources.samples import SourceOptions
+from streams.sockets.transport import Receiver
 from tests.support import SUPPORT
 from tests.support.position_tools import Gate
 from tests.support.sender_tools import PATIENCE_S, make_environment, process

@@ -16,10 +16,10 @@ from daemon.app import Daemon
 from daemon.cli.processes import free_port
 from daemon.client import Viewer
 from streams.codecs import CODECS, EncodedFrame, StreamItem
+from streams.detectors.merlin import MerlinSource
 from streams.frame import ScanEnd, ScanStart
-from streams.merlin import MerlinSource
-from streams.replay import replay
-from streams.transport import Receiver, Sender
+from streams.replay.sender import replay
+from streams.sockets.transport import Receiver, Sender
 from tests.support import SUPPORT
 from tests.support.daemon_tools import adds_up, follow, real_scan, running_daemon
 from tests.support.merlin_tools import image

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from daemon.publish.http import HttpServer, create_app
+from daemon.publish.http.interface import HttpServer, create_app
 from daemon.publish.hub import UpdateHub
 from tests.support.fake_daemon import FakeDaemon
 from tests.support.http_server import serving

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from daemon.publish.http import HttpServer, create_app
+from daemon.publish.http.interface import HttpServer, create_app
 from daemon.publish.hub import UpdateHub
 from tests.support.fake_daemon import FakeDaemon
 from tests.support.page_tools import FULL_STATUS, PageViewer, even_update, wavy

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from daemon.publish.history import SIDE_PX, History
-from daemon.publish.http import HttpServer, create_app
+from daemon.publish.http.interface import HttpServer, create_app
 from daemon.publish.hub import UpdateHub
 from tests.support.fake_daemon import PATH, PastDaemon, write_old_product
 from tests.support.page_tools import FULL_STATUS, PageViewer, even_update, wavy

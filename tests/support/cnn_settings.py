@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ptychopinn import scaling
-from ptychopinn.losses import LossSettings
+from ptychopinn.model import cnn_scaling as scaling
 from ptychopinn.model.cnn import TrainableCnn
 from ptychopinn.model.cnn_options import CnnOptions, PhysicsOptions
+from ptychopinn.training.losses import LossSettings
 from tests.support.cnn_fill import filled
 from tests.support.cnn_scenes import PHYSICS, scales, scene
 

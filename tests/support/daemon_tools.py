@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from daemon.active_model import Models
 from daemon.app import Daemon
 from daemon.client import Viewer
 from daemon.config import load_config
+from daemon.engine.models import Models
 from daemon.files import ScanFile, read_scan
-from daemon.snapshot import LayerCanvas
-from ptychopinn.bundle import Bundle, write_bundle
+from daemon.publish.snapshot import LayerCanvas
+from ptychopinn.model.bundle import Bundle, write_bundle
 from ptychopinn.model.network import CorrectionNet
 from streams.codecs import CODECS
 from streams.frame import PositionM, ScanStart
-from streams.replay import Faults, Summary, replay
-from streams.transport import Sender
+from streams.replay.sender import Faults, Summary, replay
+from streams.sockets.transport import Sender
 
 DATA = Path(__file__).parents[2] / "daemon" / "demo_data"
 SCAN, PROBE = DATA / "siemens-star.cxi", DATA / "siemens-star-probe.npz"

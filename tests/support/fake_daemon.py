@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection
 from daemon.files.live_group import LiveGroup
 from daemon.files.product import Product, write_product
 from daemon.publish import wire
-from daemon.publish.http import HttpServer
+from daemon.publish.http.interface import HttpServer
 from ptychopinn.errors import FileFormatError, ReconstructionError
 from tests.support.page_tools import wavy
 

@@ -15,7 +15,6 @@ import cbor2
 import msgpack
 import numpy as np
 
-from streams.bluesky import BlueskyReader
 from streams.codecs import CODECS
 from streams.codecs.base import EncodedFrame
 from streams.codecs.cbor import SELF_DESCRIBED
@@ -23,11 +22,12 @@ from streams.codecs.dectris_v2_arrays import tagged
 from streams.compression import encode_bslz4
 from streams.errors import CodecError, PositionError
 from streams.frame import Frame, Position, PositionM, PositionNews, ScanEnd, ScanStart, StreamGeometry
-from streams.join import Join
-from streams.panda import DEFAULT_CHANNELS, DEFAULT_TIME_CHANNEL, PandaReader
-from streams.pandablocks import CaptureReader, Splitter
-from streams.positions import encode_positions, parse_positions
-from streams.samples import SourceOptions
+from streams.join.join import Join
+from streams.position_sources.bluesky import BlueskyReader
+from streams.position_sources.panda import DEFAULT_CHANNELS, DEFAULT_TIME_CHANNEL, PandaReader
+from streams.position_sources.pandablocks import CaptureReader, Splitter
+from streams.position_sources.positions import encode_positions, parse_positions
+from streams.position_sources.samples import SourceOptions
 from tests.support.position_tools import (
     PLAIN_HEADER,
     bluesky,

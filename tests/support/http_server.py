@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from daemon.publish.http import HttpServer, create_app
+from daemon.publish.http.interface import HttpServer, create_app
 from daemon.publish.hub import UpdateHub
 from tests.support.fake_daemon import FakeDaemon
 

@@ -18,15 +18,15 @@ import torch
 
 from daemon.client import Viewer
 from daemon.files import read_probe, read_product
-from ptychopinn.geometry import object_pixel_size_m, to_amplitude
-from ptychopinn.groups import GroupBuilder, GroupFrame
+from ptychopinn.detector.geometry import object_pixel_size_m, to_amplitude
 from ptychopinn.model import Lift
-from ptychopinn.mosaic import Mosaic
+from ptychopinn.mosaic.groups import GroupBuilder, GroupFrame
+from ptychopinn.mosaic.mosaic import Mosaic
 from streams.codecs import CODECS
 from streams.errors import EndpointError
 from streams.frame import PositionM, ScanStart
-from streams.positions import encode_positions
-from streams.transport import Sender
+from streams.position_sources.positions import encode_positions
+from streams.sockets.transport import Sender
 from tests.support.daemon_tools import PATIENCE_S, PROBE, adds_up, follow, real_scan, write_config
 
 FRAMES = 300

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from daemon.snapshot import LayerName, LayerUpdate, Region
+from daemon.publish.snapshot import LayerName, LayerUpdate, Region
 
 WATCH_POLICY = """
 window.violations = [];

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ptychopinn.canvas import Box
-from ptychopinn.heldout import Layout
-from ptychopinn.refine import Refiner
+from ptychopinn.mosaic.canvas import Box
+from ptychopinn.refine.refined_layer import Refiner
 from ptychopinn.simulate import SimulatedScan
+from ptychopinn.training.heldout import Layout
 
 
 def refined(scan: SimulatedScan, visits: int, probe: Tensor | None = None) -> Refiner:

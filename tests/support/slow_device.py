@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from tensordict import TensorDict
 
-from daemon.active_model import Models
 from daemon.client import Viewer
+from daemon.engine.models import Models
 
 FRAME_BYTES = 128 * 128 * 2
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from daemon.files import read_scan
 from streams.codecs import CODECS
-from streams.replay import replay
-from streams.transport import Sender
+from streams.replay.sender import replay
+from streams.sockets.transport import Sender
 
 
 def main(scan_file: str, endpoint: str) -> None:

@@ -13,7 +13,7 @@ from daemon.app import Daemon
 from daemon.client import Viewer
 from streams.codecs import CODECS
 from streams.frame import ScanStart
-from streams.transport import Sender
+from streams.sockets.transport import Sender
 from tests.support.daemon_tools import PATIENCE_S, real_scan, running_daemon
 from tests.support.position_tools import panda_run, sampled
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from daemon.snapshot import LayerCanvas, LayerName, LayerUpdate, Region
+from daemon.publish.snapshot import LayerCanvas, LayerName, LayerUpdate, Region
 
 
 def make_update(

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from daemon.cli.bench_learning import measure_learning
-from daemon.cli.bench_receive import Case, _measure
-from daemon.cli.bench_scaling import Scaling, measure_scaling
-from daemon.cli.bench_viewers import measure_viewers
+from daemon.cli.bench.learning import measure_learning
+from daemon.cli.bench.receive import Case, _measure
+from daemon.cli.bench.scaling import Scaling, measure_scaling
+from daemon.cli.bench.viewers import measure_viewers
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -17,10 +17,10 @@ from daemon.files import ScanFile
 from streams.codecs import CODECS
 from streams.errors import EndpointError
 from streams.frame import PositionM, ScanStart
-from streams.keys import make_keys
-from streams.recording import Recording, RecordingWriter
-from streams.replay import replay
-from streams.transport import Receiver, Sender
+from streams.replay.recording import Recording, RecordingWriter
+from streams.replay.sender import replay
+from streams.sockets.keys import make_keys
+from streams.sockets.transport import Receiver, Sender
 from tests.support.daemon_tools import PATIENCE_S, SCAN, follow, real_scan, running_daemon, write_config
 
 pytestmark = pytest.mark.system

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from daemon.client import Viewer
-from daemon.snapshot import LayerCanvas
+from daemon.publish.snapshot import LayerCanvas
 
 
 def pictures(canvas: LayerCanvas) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""Work beside the scan: fine-tuning, diagnosis, external programs."""

@@ -1,0 +1,96 @@
+"""What is done with what the examiner finds: the scan's record, the log, the engine, a file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.background.diagnosis.advice import advice
+from daemon.background.diagnosis.examiner import Examiner, ExaminerEvents, ExaminerOptions
+from daemon.background.learning.generations import Generations
+from daemon.config import Config
+from daemon.engine.loop import Engine
+from daemon.results.records import ScanBook
+from daemon.setup import Setup
+from ptychopinn.atomic import atomic_path
+from ptychopinn.diagnosis.correction import Correction
+from ptychopinn.diagnosis.fit_test import Diagnosis
+
+PROBE_NAME = "probe.npz"
+
+log = logging.getLogger(__name__)
+
+
+class Diagnoses:
+    """Owns the examiner of a daemon."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        config: Config,
+        book: ScanBook,
+        engine: Engine,
+        generations: Generations,
+        count_misfit: Callable[[], None],
+    ) -> None:
+        self._setup = setup
+        self._config = config
+        self._book = book
+        self._engine = engine
+        self._generations = generations
+        self._count_misfit = count_misfit
+        options = ExaminerOptions(
+            is_enabled=config.diagnosis.enabled,
+            is_fixed=config.diagnosis.auto_fix,
+            frames=config.diagnosis.frames,
+            is_guess=config.optics.is_retrieved,
+            retrieve_frames=config.optics.retrieve_frames,
+        )
+        events = ExaminerEvents(
+            probe=lambda: engine.active.probe,
+            is_busy=self._is_busy,
+            on_said=self._say,
+            on_diagnosis=self._note,
+            on_probe=self._take,
+        )
+        self.examiner = Examiner(options, events)
+
+    def _is_busy(self) -> bool:
+        """Whether the engine needs the machine more: frames wait, or a scan that waits for nothing has its last seconds."""
+        is_waited_for = self._config.diagnosis.auto_fix or self._config.optics.is_retrieved
+        return self._engine.backlog[0] > 0 or (self._engine.is_finishing and not is_waited_for)
+
+    def _say(self, scan_id: str, sentence: str) -> None:
+        self._book.note(scan_id, sentence)
+        log.warning("scan %s: %s", scan_id, sentence)
+
+    def _note(self, scan_id: str, found: Diagnosis) -> None:
+        self._count_misfit()
+        record = self._book.get(scan_id)
+        words = advice(found, self._config, None if record is None else record.center_px)
+        if self._config.diagnosis.auto_fix:
+            words = ["it is set right from here on"]
+        self._say(scan_id, "; ".join([found.sentence or "", *words]))
+
+    def _take(self, scan_id: str, probe: NDArray[np.complex64], change: Correction, is_new: bool) -> None:
+        self._generations.use_probe(probe, change)
+        pixel_size_m = self._setup.optics_of(scan_id).object_pixel_size_m
+        if pixel_size_m is None:
+            return
+        if change.position_scale != 1.0:
+            self._book.change(scan_id, pixel_size_m=pixel_size_m / change.position_scale)
+        if is_new:
+            self._write(scan_id, probe, self._engine.pixel_size_m(scan_id) or pixel_size_m)
+
+    def _write(self, scan_id: str, probe: NDArray[np.complex64], pixel_size_m: float) -> None:
+        """Keep a retrieved probe beside the product, for later daemons."""
+        path = self._book.folder(scan_id) / PROBE_NAME
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as part, part.open("wb") as file:
+                np.savez(file, probe=probe, object_pixel_size_m=np.float64(pixel_size_m))
+        except OSError as fault:
+            log.warning("the retrieved probe cannot be written to %s (%s)", path, fault.strerror)

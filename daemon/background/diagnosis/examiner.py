@@ -1,0 +1,297 @@
+"""The examiner: looks at a scan's first frames in a thread of its own, has the probe retrieved where it is a guess.
+
+The engine asks whether a look is due and hands over patterns; the look itself gives way while frames wait for the engine.
+A scan is looked at after ``frames`` frames and, where nothing was found, once more after LATER times as many. Where the
+probe is a guess, that is retrieved first, from ``retrieve_frames`` frames, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from daemon.background.external.side_process import SideProcess
+from daemon.errors import DaemonError
+from ptychopinn.diagnosis.correction import Correction, turn_matrix
+from ptychopinn.diagnosis.fit_test import (
+    LEAST_FRAMES,
+    Diagnosis,
+    choose_frames,
+    diagnose,
+    lit_frames,
+    relative_turn,
+    scaled_to_counts,
+)
+
+LATER = 8
+MOST_JOBS = 2  # that wait; each holds frames, and on a busy machine scans come faster than they are looked at
+KEPT_SCANS = 16
+RETRIEVE_S = 600.0
+HOLD_S = 120.0
+MOST_REST_S = 20.0
+REST_S = 0.02
+BUSY_S, BUSY_SHARE, MOST_PAUSE_S = 1.0, 0.2, 0.5  # so long after frames waited it works so much of the time
+
+log = logging.getLogger(__name__)
+
+Frames = list[tuple[torch.Tensor, tuple[float, float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class ExaminerOptions:
+    """What to look for, and after how many frames."""
+
+    is_enabled: bool = True
+    is_fixed: bool = False
+    frames: int = 50
+    is_guess: bool = False
+    retrieve_frames: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ExaminerEvents:
+    """Whom the examiner asks and tells (its thread).
+
+    ``probe()`` gives the probe as it is, ``is_busy()`` whether frames wait; ``on_said(scan_id, sentence)`` and
+    ``on_diagnosis(scan_id, diagnosis)`` tell what was found, ``on_probe(scan_id, probe, change, is_new)`` asks for a
+    probe and a further correction; ``is_new`` where the probe was retrieved.
+    """
+
+    probe: Callable[[], torch.Tensor]
+    is_busy: Callable[[], bool]
+    on_said: Callable[[str, str], None]
+    on_diagnosis: Callable[[str, Diagnosis], None]
+    on_probe: Callable[[str, NDArray[np.complex64], Correction, bool], None]
+
+
+@dataclass(slots=True)
+class _Scan:
+    next_look: int
+    is_pending: bool = False
+    held_since: float | None = None
+    looks: int = 0
+
+
+@dataclass(slots=True)
+class _State:
+    """What the examiner does, for the status."""
+
+    doing: str = "waiting for frames"
+    finding: str | None = None
+    looks: int = 0
+    last_s: float | None = None
+    scans: OrderedDict[str, _Scan] = field(default_factory=OrderedDict)
+
+
+class Examiner:
+    """Implements :class:`daemon.engine.ports.Examiner`."""
+
+    def __init__(self, options: ExaminerOptions, events: ExaminerEvents) -> None:
+        self._options = options
+        self._events = events
+        self._state = _State()
+        self._jobs: queue.SimpleQueue[tuple[str, Frames, int] | None] = queue.SimpleQueue()
+        self._changes = 0  # of probe and correction: frames that were taken before one are of no use
+        self._stopping = threading.Event()
+        command = [sys.executable, "-m", "daemon.background.external.retrieval_side"]
+        self._process = SideProcess(command, "the retrieval of the probe", RETRIEVE_S)
+        self._needs_probe = options.is_guess
+        self._thread = threading.Thread(target=self._run, name="diagnosis", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and the process if one runs."""
+        self._stopping.set()
+        self._process.stop()
+        self._jobs.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def status(self) -> dict[str, Any]:
+        """Return what it does and what it found last."""
+        state = self._state
+        doing = state.doing if self._options.is_enabled or self._options.is_guess else "off"
+        return {"state": doing, "finding": state.finding, "looks": state.looks, "last_s": state.last_s}
+
+    # the engine's thread
+
+    def wants(self, scan_id: str, frames: int, *, has_ended: bool) -> bool:
+        """Whether a look at a scan is due."""
+        is_on = self._options.is_enabled or self._needs_probe
+        if not is_on or self._stopping.is_set() or self._jobs.qsize() >= MOST_JOBS:
+            return False
+        scan = self._scan(scan_id)
+        is_last_chance = has_ended and scan.looks == 0 and frames >= LEAST_FRAMES
+        return not scan.is_pending and (frames >= scan.next_look or is_last_chance)
+
+    def examine(self, scan_id: str, frames: Frames) -> None:
+        """Queue a look."""
+        scan = self._scan(scan_id)
+        scan.is_pending, scan.held_since = True, time.monotonic()
+        scan.looks += 1
+        scan.next_look = max(scan.next_look, len(frames)) * LATER
+        self._jobs.put((scan_id, frames, self._changes))
+
+    def holds(self, scan_id: str) -> bool:
+        """Whether a look is under way that may change the pictures of a scan."""
+        scan = self._state.scans.get(scan_id)
+        if scan is None or not scan.is_pending or not (self._needs_probe or self._options.is_fixed):
+            return False
+        return scan.held_since is not None and time.monotonic() - scan.held_since < HOLD_S
+
+    def _scan(self, scan_id: str) -> _Scan:
+        scans = self._state.scans
+        if scan_id not in scans:
+            first = self._options.retrieve_frames if self._needs_probe else self._options.frames
+            scans[scan_id] = _Scan(first)
+            while len(scans) > KEPT_SCANS:
+                scans.popitem(last=False)
+        return scans[scan_id]
+
+    # the examiner's own thread
+
+    def _run(self) -> None:
+        torch.set_num_threads(1)
+        while self._examine_next():
+            pass  # nothing of a job is held while the next one is waited for
+
+    def _examine_next(self) -> bool:
+        job = self._jobs.get()
+        if job is None or self._stopping.is_set():
+            return False
+        scan_id, frames, changes = job
+        begun = time.monotonic()
+        scan = self._state.scans.get(scan_id)
+        if changes != self._changes:
+            if scan is not None:
+                scan.is_pending, scan.next_look, scan.looks = False, len(frames), 0
+            return True
+        try:
+            self._look(scan_id, frames)
+        except Exception as fault:  # the scan goes on without a diagnosis
+            if not self._stopping.is_set():
+                log.warning("scan %s was not examined: %s", scan_id, fault, exc_info=not isinstance(fault, DaemonError))
+                self._events.on_said(scan_id, f"the first frames could not be examined: {fault}")
+        self._state.doing, self._state.last_s = "waiting for frames", time.monotonic() - begun
+        self._state.looks += 1
+        if scan is not None:
+            scan.is_pending = False
+        return True
+
+    def _look(self, scan_id: str, frames: Frames) -> None:
+        amplitude = torch.stack([pattern for pattern, _ in frames]).cpu()
+        positions_px = np.array([place for _, place in frames], dtype=np.float64)
+        lit = lit_frames(amplitude)  # a closed shutter says nothing of the probe
+        amplitude, positions_px = amplitude[lit.tolist()], positions_px[lit]
+        probe, is_own = self._events.probe().cpu(), False
+        if self._needs_probe:
+            retrieved = self._retrieve(scan_id, amplitude, positions_px, probe)
+            if retrieved is None:
+                return
+            probe, is_own = retrieved, True
+        if self._options.is_enabled:
+            self._diagnose(scan_id, amplitude, positions_px, probe, is_own_probe=is_own)
+
+    def _retrieve(
+        self, scan_id: str, amplitude: torch.Tensor, positions_px: NDArray[np.float64], guess: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Have the probe retrieved; None where that gives nothing better than the guess."""
+        self._state.doing = "retrieving the probe"
+        chosen = choose_frames(positions_px, guess, self._options.retrieve_frames)
+        if len(chosen) < LEAST_FRAMES:
+            self._events.on_said(
+                scan_id, f"only {len(chosen)} of the first frames overlap, too few to retrieve the probe"
+            )
+            return None
+        guess = scaled_to_counts(guess, amplitude)
+        turned_px = positions_px[chosen] @ turn_matrix(relative_turn(amplitude, positions_px, guess, self._rest())).T
+        arrays = {"amplitude": amplitude[chosen].numpy(), "positions_px": turned_px, "probe": guess.numpy()}
+        found = self._process.run(arrays)
+        first, last = (float(found["rfactors"][k]) for k in (0, -1))
+        if not np.isfinite(found["probe"]).all() or last >= first:
+            self._events.on_said(
+                scan_id,
+                f"the probe could not be retrieved from {len(chosen)} frames: R stays at {first:.2f}; check [optics], "
+                "orientation and positions",
+            )
+            return None
+        probe: NDArray[np.complex64] = found["probe"]
+        self._events.on_probe(scan_id, probe, Correction(), True)
+        self._needs_probe = False
+        self._changes += 1
+        self._say(scan_id, f"the probe was retrieved from {len(chosen)} frames: R fell from {first:.2f} to {last:.2f}")
+        return torch.from_numpy(probe)
+
+    def _diagnose(
+        self,
+        scan_id: str,
+        amplitude: torch.Tensor,
+        positions_px: NDArray[np.float64],
+        probe: torch.Tensor,
+        *,
+        is_own_probe: bool,
+    ) -> None:
+        self._state.doing = "looking"
+        found = diagnose(amplitude, positions_px, probe, self._rest(), is_own_probe=is_own_probe)
+        if found is None or found.sentence is None:
+            return
+        scan = self._state.scans.get(scan_id)
+        if scan is not None:
+            scan.next_look = sys.maxsize
+        self._state.finding = found.sentence
+        self._events.on_diagnosis(scan_id, found)
+        if not self._options.is_fixed:
+            return
+        correction, corrected = found.correction, probe.numpy()
+        if not correction.is_nothing:
+            corrected = correction.probe(corrected)
+            self._events.on_probe(scan_id, corrected, correction, False)
+            self._changes += 1
+        if found.is_probe_poor:
+            amplitude = torch.from_numpy(correction.patterns(amplitude.numpy()))
+            self._retrieve(scan_id, amplitude, correction.positions(positions_px), torch.from_numpy(corrected))
+
+    def _rest(self) -> Callable[[], None]:
+        return _Rest(self._events.is_busy, self._stopping)
+
+    def _say(self, scan_id: str, sentence: str) -> None:
+        self._state.finding = sentence
+        self._events.on_said(scan_id, sentence)
+
+
+class _Rest:
+    """Gives way to the engine: waits while frames wait for it, MOST_REST_S in all; then works a share of the time."""
+
+    def __init__(self, is_busy: Callable[[], bool], stopping: threading.Event) -> None:
+        self._is_busy = is_busy
+        self._stopping = stopping
+        self._left_s = MOST_REST_S
+        self._busy_until = 0.0
+        self._back_at = time.monotonic()
+
+    def __call__(self) -> None:
+        """Wait."""
+        if self._stopping.is_set():
+            raise DaemonError("the daemon stops")
+        now = time.monotonic()
+        if self._is_busy():
+            self._busy_until = now + BUSY_S
+        while self._left_s > 0 and self._is_busy() and not self._stopping.wait(REST_S):
+            self._left_s -= REST_S
+        if now < self._busy_until:
+            self._stopping.wait(min(MOST_PAUSE_S, (now - self._back_at) * (1 / BUSY_SHARE - 1)))
+        self._back_at = time.monotonic()

@@ -1,0 +1,223 @@
+"""The daemon's side of fine-tuning: hands frames over without ever waiting, and takes promoted networks in.
+
+The process starts when there are enough frames to learn from, and is started again, at most a few times, if it dies. The
+engine only appends to a bounded queue; when the learner is behind, the oldest of it are dropped: they teach no less later.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.background.external.parent import run_child
+from daemon.background.learning import child
+from daemon.background.learning.child import LEAST_FRAMES, ChildOptions
+from daemon.metrics import Metrics
+
+QUEUED_FRAMES = 256
+MOST_STARTS = 5
+TICK_S = 0.1
+STOP_S = 2.0
+
+log = logging.getLogger(__name__)
+
+Weights = Mapping[str, NDArray[Any]]
+OnPromoted = Callable[[Weights, dict[str, Any]], None]
+
+
+@dataclass(slots=True)
+class LearnerState:
+    """What fine-tuning has done; R of the active network and of the last candidate on held-out frames."""
+
+    state: str = "waiting for frames"
+    steps: int = 0
+    loss: float | None = None
+    frames: int = 0
+    refused: int = 0
+    heldout_rfactor: dict[str, float] = field(default_factory=dict)
+    promotions: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the state as plain data."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class Learner:
+    """Fine-tunes one network for one probe. ``on_promoted(weights, scores)`` is called from its thread."""
+
+    def __init__(self, options: ChildOptions, metrics: Metrics, on_promoted: OnPromoted) -> None:
+        self._options = options
+        self._metrics = metrics
+        self._on_promoted = on_promoted
+        self._frames: deque[tuple[tuple[str, int], NDArray[np.float32], tuple[float, float]]] = deque(
+            maxlen=QUEUED_FRAMES
+        )
+        self._labels: deque[tuple[tuple[str, int], NDArray[np.complex64]]] = deque(maxlen=QUEUED_FRAMES)
+        self._orders: deque[tuple[Any, ...]] = deque()
+        self._weights: Weights = options.weights
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="learner", daemon=True)
+        self._process: Any = None
+        self._pipe: Connection | None = None
+        self._starts = 0
+        self._counted_steps = 0
+        self.is_paused = False
+        self._is_resting = False
+        self.state = LearnerState()
+
+    def start(self) -> None:
+        """Start the thread; the process starts with the first frames."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the process and the thread."""
+        self._stop.set()
+        while self._thread.is_alive():
+            self._thread.join(STOP_S)
+            process = self._process
+            if self._thread.is_alive() and process is not None and process.is_alive():
+                process.kill()  # what the thread waits for
+        self._end_process()
+
+    def offer(self, scan_id: str, index: int, amplitude: NDArray[np.float32], position_px: tuple[float, float]) -> None:
+        """Take a stitched frame (engine thread)."""
+        self._frames.append(((scan_id, index), amplitude, position_px))
+
+    def label(self, scan_id: str, index: int, patch: NDArray[np.complex64]) -> None:
+        """Take the refined object ``(N, N)`` at a frame's place (engine thread)."""
+        self._labels.append(((scan_id, index), patch))
+
+    def use(self, weights: Weights) -> None:
+        """Go on from other weights."""
+        self._weights = weights
+        self._is_resting = False
+        self._orders += [("use", dict(weights)), self._pace()]
+
+    def rest(self) -> None:
+        """Stop learning until :meth:`use`: the active model has nothing to learn."""
+        self._is_resting = True
+        self._orders.append(self._pace())
+
+    def pause(self) -> None:
+        """Stop learning until :meth:`resume`; frames are still taken."""
+        self.is_paused = True
+        self._orders.append(self._pace())
+
+    def resume(self) -> None:
+        """Go on learning."""
+        self.is_paused = False
+        self._orders.append(self._pace())
+
+    def _pace(self) -> tuple[str]:
+        return ("pause",) if self.is_paused or self._is_resting else ("resume",)
+
+    def _run(self) -> None:
+        while not self._stop.wait(TICK_S):
+            try:
+                self._tick()
+            except (OSError, EOFError, ValueError) as fault:
+                self._fail(fault)
+
+    def _tick(self) -> None:
+        if not self._starts:
+            self.state.state = self._state()
+        if self._pipe is None:
+            if len(self._frames) < LEAST_FRAMES or self._starts >= MOST_STARTS:
+                return
+            self._begin_process()
+        pipe = self._pipe
+        if pipe is None:
+            return
+        while self._orders:
+            pipe.send(self._orders.popleft())
+        for kind, queue in (("frames", self._frames), ("labels", self._labels)):
+            some = [queue.popleft() for _ in range(min(16, len(queue)))]
+            if some:
+                pipe.send((kind, some))
+        while pipe.poll():
+            self._take(*pipe.recv())
+        self.state.state = self._state()
+
+    def _state(self) -> str:
+        if self.is_paused:
+            return "paused"
+        if self._is_resting:
+            return "resting: the model has no network to teach"
+        return "learning" if self.state.steps else "waiting for frames"
+
+    def _begin_process(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=run_child, args=(os.getpid(), child.__name__, theirs), name="finetune", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        self._starts += 1
+        self._pipe.send(
+            self._options
+        )  # as an argument it would hold this thread until the process has loaded all it needs
+        self._counted_steps = 0
+        self._orders.appendleft(("use", dict(self._weights)))
+        self._orders.append(self._pace())
+        log.info("fine-tuning starts in process %d", self._process.pid)
+
+    def _end_process(self) -> None:
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._process is not None:
+            self._process.join(STOP_S)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+        self._pipe = self._process = None
+
+    def _fail(self, fault: Exception) -> None:
+        self._end_process()
+        if self._stop.is_set():
+            return
+        again = (
+            "it is started again" if self._starts < MOST_STARTS else "it stays off until the daemon is started again"
+        )
+        self.state.state = f"failed ({type(fault).__name__}); {again}"
+        log.warning("the fine-tuning process ended; %s", again)
+        self._metrics.stage_failures.labels("finetune").inc()
+
+    def _take(self, kind: str, *what: Any) -> None:
+        if kind == "progress":
+            steps, loss, self.state.frames, self.state.refused = what
+            self._count_steps(steps)
+            self.state.loss = loss if np.isfinite(loss) else None
+            self._metrics.finetune_loss.set(loss)
+            return
+        steps, verdict, active, candidate, weights = what
+        self._count_steps(steps)
+        scores = {"active": active[0], "candidate": candidate[0]}
+        self.state.heldout_rfactor = {name: value for name, value in scores.items() if np.isfinite(value)}
+        for name, value in self.state.heldout_rfactor.items():
+            self._metrics.finetune_heldout_rfactor.labels(name).set(value)
+        self.state.promotions[verdict] = self.state.promotions.get(verdict, 0) + 1
+        self._metrics.finetune_promotions.labels(verdict).inc()
+        words = f"R {candidate[0]:.4f} against {active[0]:.4f} on held-out frames"
+        if weights is None:
+            log.info("fine-tuning step %d: candidate %s, %s", self.state.steps, verdict, words)
+            return
+        self._weights = weights
+        log.info("fine-tuning step %d: candidate promoted, %s", self.state.steps, words)
+        about = {"steps": self.state.steps, "heldout_rfactor": candidate[0], "heldout_rfactor_before": active[0]}
+        self._on_promoted(weights, about)
+
+    def _count_steps(self, steps: int) -> None:
+        self._metrics.finetune_steps.inc(steps - self._counted_steps)
+        self.state.steps += steps - self._counted_steps
+        self._counted_steps = steps

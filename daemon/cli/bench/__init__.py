@@ -1,0 +1,1 @@
+"""``bench``: speed of each stage and of the whole chain."""

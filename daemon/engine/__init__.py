@@ -1,0 +1,1 @@
+"""The thread that owns the device: from scan points to layer updates."""

@@ -1,0 +1,112 @@
+"""When and what the engine publishes of the scans it works on: layers to viewers, labels to who learns, checkpoints to disk.
+
+Publishing takes a third of the time at most, checkpoints a fiftieth: where they take long they come less often.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from daemon.engine.ports import EngineEvents, Pupil
+from daemon.engine.scan import EngineOptions, ScanWork
+from daemon.metrics import Metrics
+from daemon.publish.snapshot import LayerName
+from ptychopinn.device import to_host
+
+REFINED_PERIOD_S = 0.4
+REFINED_BYTES_PER_S = 25e6
+PUBLISH_SHARE, CHECKPOINT_SHARE = 0.5, 0.02  # of the time between two
+LABELS, LABEL_VISITS = 16, 8
+
+
+Attempt = Callable[[ScanWork, str, Callable[[], Any], Callable[[], None]], bool]
+
+
+class Publishing:
+    """Used by the engine's thread alone; ``latency_s`` and ``pupil`` by others too."""
+
+    def __init__(self, options: EngineOptions, metrics: Metrics, events: EngineEvents) -> None:
+        self._options = options
+        self._metrics = metrics
+        self._events = events
+        self._next = time.monotonic()
+        self._next_checkpoint = time.monotonic() + options.checkpoint_s
+        self.pupil: Pupil | None = None
+        self.latency_s: float | None = None
+
+    @property
+    def wait_s(self) -> float:
+        """Time until the next publication, not below 0."""
+        return max(0.0, self._next - time.monotonic())
+
+    def publish_due(self, works: Collection[ScanWork], attempt: Attempt) -> bool:
+        """Publish every open scan, and write checkpoints, if it is time; whether it was."""
+        begun = time.monotonic()
+        if begun < self._next:
+            return False
+        for work in works:
+            publish = partial(self.publish, work, is_complete=False)
+            attempt(work, "publishing", publish, work.drop_refined)
+        self._checkpoint_due(works, attempt)
+        now = time.monotonic()
+        self._next = max(begun + self._options.publish_period_s, now + (now - begun) / PUBLISH_SHARE)
+        return True
+
+    def publish(self, work: ScanWork, *, is_complete: bool) -> None:
+        """Publish what has changed in a scan's layers; ``is_complete`` where nothing more is to come."""
+        with self._metrics.stage_seconds.labels("publish").time():
+            self._emit(work, "network", is_complete)
+            self._note_latency(work)
+            if work.refiner is not None and (is_complete or time.monotonic() >= work.next_refined):
+                if not is_complete:
+                    work.refiner.admit_all()
+                    work.estimate_rfactors()
+                size_bytes = self._emit(work, "refined", is_complete)
+                if self.pupil is not None:
+                    for index, patch in work.refiner.settled(LABELS, LABEL_VISITS):
+                        self.pupil.label(work.scan_id, index, np.asarray(to_host(patch)))
+                work.next_refined = time.monotonic() + max(REFINED_PERIOD_S, size_bytes / REFINED_BYTES_PER_S)
+            for layer, value in work.rfactors.items():
+                self._metrics.rfactor.labels(layer).set(value)
+            if work.certainty is not None:
+                self._metrics.expected_correlation.labels("refined").set(work.certainty.expected_correlation)
+
+    def _checkpoint(self, work: ScanWork) -> None:
+        self._events.on_checkpoint(work.result())
+
+    def _checkpoint_due(self, works: Collection[ScanWork], attempt: Attempt) -> None:
+        begun = time.monotonic()
+        if begun < self._next_checkpoint:
+            return
+        for work in works:
+            if work.stitched and work.finish_by is None:  # the product of one that has ended comes at once
+                attempt(work, "the checkpoint", partial(self._checkpoint, work), lambda: None)
+        now = time.monotonic()
+        self._next_checkpoint = now + max(self._options.checkpoint_s, (now - begun) / CHECKPOINT_SHARE)
+
+    def _emit(self, work: ScanWork, layer: LayerName, is_complete: bool) -> int:
+        update = work.update(
+            layer,
+            frames_received=self._events.frames_received(work.scan_id),
+            time_ns=time.time_ns(),
+            is_complete=is_complete,
+        )
+        if update is None:
+            return 0
+        self._events.on_update(update)
+        self._metrics.snapshots_published.inc()
+        return update.nbytes
+
+    def _note_latency(self, work: ScanWork) -> None:
+        if not work.waiting_ns:
+            return
+        now = time.monotonic_ns()
+        for received_ns in work.waiting_ns:
+            self._metrics.frame_latency.observe((now - received_ns) / 1e9)
+        self.latency_s = (now - float(np.median(work.waiting_ns))) / 1e9
+        work.waiting_ns.clear()

@@ -1,0 +1,57 @@
+"""Whom the engine tells and asks: the account of frames, viewers, files, who learns, who examines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from daemon.engine.scan import ScanResult
+from daemon.publish.snapshot import LayerUpdate
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEvents:
+    """Whom the engine tells; every call is quick.
+
+    ``on_stitched(scan_id, indexes)`` and ``on_refused(scan_id, index, reason)`` close the account of frames;
+    ``on_finished`` comes once for each scan passed to :meth:`Engine.finish`, ``on_checkpoint`` while a scan runs.
+    ``on_improved`` comes after it at most once, where spare time made a closed scan's picture better.
+    ``on_left`` comes at the end for a scan that is not done: frames of it wait on the disk for the next start.
+    """
+
+    on_update: Callable[[LayerUpdate], None]
+    on_stitched: Callable[[str, Sequence[int]], None]
+    on_refused: Callable[[str, int, str], None]
+    on_finished: Callable[[ScanResult], None]
+    on_checkpoint: Callable[[ScanResult], None]
+    frames_received: Callable[[str], int]
+    on_left: Callable[[ScanResult, int], None] = lambda _result, _waiting: None
+    on_improved: Callable[[ScanResult], None] = lambda _result: None
+
+
+class Pupil(Protocol):
+    """Who learns from the frames; both calls only queue."""
+
+    def offer(self, scan_id: str, index: int, amplitude: NDArray[np.float32], position_px: tuple[float, float]) -> None:
+        """Take a stitched frame."""
+
+    def label(self, scan_id: str, index: int, patch: NDArray[np.complex64]) -> None:
+        """Take the refined object at a frame's place."""
+
+
+class Examiner(Protocol):
+    """Who looks at a scan's first frames; every call is quick."""
+
+    def wants(self, scan_id: str, frames: int, *, has_ended: bool) -> bool:
+        """Whether to look at a scan that has so many frames."""
+
+    def examine(self, scan_id: str, frames: list[tuple[torch.Tensor, tuple[float, float]]]) -> None:
+        """Take patterns ``(N, N)`` and positions (pixels)."""
+
+    def holds(self, scan_id: str) -> bool:
+        """Whether a scan that has ended should wait for what is found."""

@@ -1,0 +1,1 @@
+"""From message to scan point: receivers, preprocessing, the registry of scans."""

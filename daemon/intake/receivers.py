@@ -1,0 +1,135 @@
+"""From a configuration to the receivers of its streams, for the daemon, ``check`` and ``record`` alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from daemon.config import Config, Encrypted, Positions
+from streams.codecs.base import Part
+from streams.detectors.merlin import MerlinSource
+from streams.detectors.pva import PvaSource
+from streams.errors import CodecError
+from streams.frame import Position, PositionNews
+from streams.position_sources.bluesky import BlueskyReader
+from streams.position_sources.panda import DEFAULT_CHANNELS, DEFAULT_TIME_CHANNEL, PandaReader
+from streams.position_sources.pandablocks import CaptureReader
+from streams.position_sources.pandablocks_client import CaptureReceiver
+from streams.position_sources.positions import parse_positions
+from streams.position_sources.samples import SourceOptions
+from streams.sockets.receiver import OnMessage, Source
+from streams.sockets.transport import Receiver
+
+RECEIVE_LIMIT = 16
+PositionReader = Callable[[Sequence[Part]], list[Position] | PositionNews]
+
+
+OnRefused = Callable[[str, CodecError], None]
+
+
+def make_frames_receiver(config: Config, on_message: OnMessage, receive_limit: int = RECEIVE_LIMIT) -> Source:
+    """Return the receiver of the frame stream, not started. Raises :class:`streams.errors.KeyFileError`."""
+    frames = config.frames
+    if frames.format == "pva":
+        return PvaSource(
+            "frames",
+            frames.endpoint,
+            on_message,
+            max_message_bytes=frames.max_message_bytes,
+            silence_s=frames.scan_timeout_s,
+            first_number=frames.first_number,
+        )
+    if frames.format == "merlin":
+        return MerlinSource("frames", frames.endpoint, on_message, max_message_bytes=frames.max_message_bytes)
+    return make_receiver("frames", config, frames, frames.endpoint, frames.socket, on_message, receive_limit)
+
+
+def make_receiver(
+    name: str,
+    config: Config,
+    keys: Encrypted,
+    endpoint: str,
+    socket: str,
+    on_message: OnMessage,
+    receive_limit: int = RECEIVE_LIMIT,
+) -> Source:
+    """Return the receiver of a ZeroMQ stream, not started; ``name`` is its section of the configuration."""
+    return Receiver(
+        name,
+        endpoint,
+        socket,
+        on_message,
+        max_message_bytes=config.frames.max_message_bytes,
+        receive_limit=receive_limit,
+        curve=keys.curve(f"[{name}]", is_server=endpoint.startswith("@")),
+    )
+
+
+def make_positions_receiver(config: Config, on_message: OnMessage, receive_limit: int = RECEIVE_LIMIT) -> Source | None:
+    """Return the receiver of the position stream, not started; ``None`` where positions come in no stream.
+
+    Raises :class:`streams.errors.EndpointError` or :class:`streams.errors.KeyFileError`.
+    """
+    positions = config.positions
+    if positions.endpoint is None or make_position_reader(positions) is None:
+        return None
+    if positions.source == "pandablocks":
+        return CaptureReceiver("positions", positions.endpoint, on_message)
+    socket, endpoint = positions.socket, positions.endpoint
+    return make_receiver("positions", config, positions, endpoint, socket, on_message, receive_limit)
+
+
+def make_metadata_receiver(config: Config, on_message: OnMessage) -> Source | None:
+    """Return the receiver of the control system's documents, not started; ``None`` where there are none."""
+    metadata = config.metadata
+    if metadata.endpoint is None:
+        return None
+    return make_receiver("metadata", config, metadata, metadata.endpoint, metadata.socket, on_message)
+
+
+def make_position_reader(positions: Positions) -> PositionReader | None:
+    """Return what reads the messages of the position stream, in order; it raises :class:`streams.errors.StreamError`."""
+    if positions.source == "native":
+        return parse_positions
+    if positions.source == "bluesky":
+        reader = make_bluesky_reader(positions)
+        return None if reader is None else reader.parse
+    if positions.source not in ("panda", "pandablocks"):
+        return None
+    options = _source_options(positions)
+    if options is None:
+        return None
+    return (PandaReader(options) if positions.source == "panda" else CaptureReader(options)).parse
+
+
+def make_bluesky_reader(positions: Positions, *, may_resume: bool = False) -> BlueskyReader | None:
+    """Return what reads Bluesky documents; ``None`` where positions come from elsewhere."""
+    options = _source_options(positions)
+    return None if options is None or positions.source != "bluesky" else BlueskyReader(options, may_resume=may_resume)
+
+
+def _source_options(positions: Positions) -> SourceOptions | None:
+    """Return how to read a source that numbers its samples; ``None`` where no channels are known."""
+    is_panda = positions.source == "panda"
+    channels = positions.channels or (DEFAULT_CHANNELS if is_panda else None)
+    if channels is None:
+        return None
+    return SourceOptions(
+        channels,
+        positions.factors_m,
+        positions.samples_per_frame,
+        positions.first_sample,
+        positions.time_channel or (DEFAULT_TIME_CHANNEL if is_panda else None),
+        positions.event_stream,
+    )
+
+
+def shared_streams(config: Config) -> list[str]:
+    """Return the streams whose messages go to one of their receivers alone: those that are pulled from a sender."""
+    frames, positions = config.frames, config.positions
+    shared = []
+    if frames.socket == "pull" and frames.format not in ("pva", "merlin") and not frames.endpoint.startswith("@"):
+        shared.append("frames")
+    is_stream = positions.source in ("native", "panda", "bluesky") and positions.endpoint is not None
+    if is_stream and positions.socket == "pull" and not str(positions.endpoint).startswith("@"):
+        shared.append("positions")
+    return shared

@@ -1,0 +1,230 @@
+"""Intake: from message parts to what the ledger takes.
+
+The receive thread parses headers and queues (bounded in bytes; a full queue holds the sender back). The intake thread
+takes whatever is there, has the pool decode it, keeps the order, and gives it to the ledger, which it alone feeds. At its
+start it has the ledger play unfinished scans again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from daemon.intake.byte_queue import ByteQueue
+from daemon.intake.position_files import PositionFiles
+from daemon.intake.preprocess import Preprocess, RawFrame
+from daemon.intake.registry import Entry, Kept, Ledger
+from daemon.journal import pack
+from daemon.metrics import Metrics
+from streams.codecs import Codec, EncodedFrame
+from streams.errors import CodecError, PositionError
+from streams.frame import Frame, Position, PositionNews
+from streams.position_sources.bluesky import BlueskyReader
+
+TAKE_FRAMES = 512
+TICK_S = 0.05
+TURN_S = 0.02
+"""A turn begins no sooner after the one before, unless much waits: each has the disk and the engine's lock wait for it."""
+
+BALLAST_BYTES = 64 << 10
+"""What a frame may keep in memory beside its own pixels: other channels, long headers."""
+
+HEADER_BYTES = 512
+POSITION_BYTES = 160
+
+log = logging.getLogger(__name__)
+
+ReadPositions = Callable[[Sequence[memoryview]], list[Position] | PositionNews]
+Item = Entry | EncodedFrame | RawFrame
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeOptions:
+    """Bounds; ``read_positions`` reads the messages of a position stream.
+
+    ``resume_positions`` gives its reader the runs that the journal knows and returns the news of what came since;
+    ``make_position_files`` makes what reads positions that lie in files and delivers the news.
+    """
+
+    queue_bytes: int
+    workers: int = 2
+    use_frame_positions: bool = True
+    read_positions: ReadPositions | None = None
+    resume_positions: Callable[[Sequence[dict[str, Any]]], list[PositionNews]] | None = None
+    make_position_files: Callable[[Callable[[PositionNews], None]], PositionFiles] | None = None
+
+
+class Intake:
+    """Owns the codec, the queue and the pool."""
+
+    def __init__(
+        self, codec: Codec, preprocess: Preprocess, ledger: Ledger, options: IntakeOptions, metrics: Metrics
+    ) -> None:
+        self._codec = codec
+        self._preprocess = preprocess
+        self._ledger = ledger
+        self._options = options
+        self._metrics = metrics
+        self._incoming: ByteQueue[Item] = ByteQueue(options.queue_bytes)
+        self._pool = ThreadPoolExecutor(options.workers, thread_name_prefix="decode")
+        self._read_run = BlueskyReader(None).parse
+        make_files = options.make_position_files
+        self._position_files = None if make_files is None else make_files(self._take_news)
+        self._stop = threading.Event()
+        self._ends_scans = True
+        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def beat(self) -> float:
+        """When the thread last came round, monotonic, s."""
+        return self._ledger.beat
+
+    @property
+    def held_frames(self) -> int:
+        """Frames that wait for their scan's centre."""
+        return self._preprocess.held_frames
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+        if self._position_files is not None:
+            self._position_files.start()
+
+    def stop(self, *, end_scans: bool = True) -> None:
+        """Take in what is queued, end open scans (else they go on at the next start), and end the thread."""
+        self._ends_scans = end_scans
+        if self._position_files is not None:
+            self._position_files.stop()
+        self._stop.set()
+        self._incoming.close()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._pool.shutdown()
+
+    def on_frame_message(self, parts: Sequence[memoryview], received_ns: int) -> None:
+        """Take one message of the frame stream (receive thread)."""
+        try:
+            items = self._codec.parse(parts, received_ns)
+        except CodecError as fault:
+            self._incoming.put(fault, HEADER_BYTES)
+            return
+        for item in without_ballast(items, sum(map(len, parts))):
+            if not isinstance(item, Position):
+                self._incoming.put(item, HEADER_BYTES + (item.nbytes if isinstance(item, EncodedFrame) else 0))
+            elif self._options.use_frame_positions:
+                self._incoming.put([item], HEADER_BYTES)
+
+    def on_position_message(self, parts: Sequence[memoryview], _received_ns: int) -> None:
+        """Take one message of the position stream (its receive thread)."""
+        read = self._options.read_positions
+        if read is None:
+            return
+        try:
+            item = read(parts)
+        except (PositionError, CodecError) as fault:
+            self._ledger.refuse_position_message(str(fault))
+            return
+        if isinstance(item, PositionNews):
+            self._take_news(item)
+        else:
+            self._incoming.put(item, HEADER_BYTES + POSITION_BYTES * len(item))
+
+    def _take_news(self, news: PositionNews) -> None:
+        """Queue what a source says, and have read what it left in files (any thread)."""
+        if news.is_silent:
+            return
+        self._incoming.put(news, HEADER_BYTES + POSITION_BYTES * len(news.positions))
+        self._want(news)
+
+    def _want(self, news: PositionNews) -> None:
+        if news.wanted and self._position_files is not None:
+            self._position_files.want(news.wanted)
+
+    def _resume_positions(self) -> None:
+        """Have the reader of positions go on with the runs of scans that go on."""
+        if self._options.resume_positions is not None:
+            found = self._options.resume_positions(self._ledger.resumed_runs)
+            self._ledger.take(found)
+            for news in found:
+                self._want(news)
+
+    def on_refused(self, stream: str, fault: CodecError) -> None:
+        """Take word of a message that a receiver could not hand on (any receive thread)."""
+        if stream == "frames":
+            self._incoming.put(fault, HEADER_BYTES)
+        elif stream == "positions":
+            self._ledger.refuse_position_message(str(fault))
+        else:
+            self._ledger.refusals.add(stream, f"{stream}_message", str(fault))
+
+    def on_metadata_message(self, parts: Sequence[memoryview], _received_ns: int) -> None:
+        """Take one message of the control system (its receive thread)."""
+        try:
+            self._ledger.announce(self._read_run(parts))
+        except PositionError as fault:
+            self._ledger.refusals.add("metadata", "metadata_message", str(fault))
+
+    def _run(self) -> None:
+        ledger, is_over = self._ledger, False
+        ledger.guard(ledger.replay_all)
+        ledger.guard(self._resume_positions)
+        while not is_over:
+            items = self._incoming.take(TAKE_FRAMES, TICK_S)
+            ledger.beat = time.monotonic()
+            self._metrics.queue_depth.labels("decode").set(len(self._incoming))
+            self._metrics.queue_bytes.labels("decode").set(self._incoming.bytes)
+            is_over = not items and self._stop.is_set()
+            ledger.guard(self._turn, items, is_over)
+            ledger.guard(ledger.tick)
+            if len(self._incoming) < TAKE_FRAMES:
+                self._stop.wait(max(0.0, ledger.beat + TURN_S - time.monotonic()))
+        if self._ends_scans:
+            ledger.guard(ledger.end_all)
+
+    def _turn(self, items: list[Item], is_last: bool) -> None:
+        ready = self._preprocess.take(items) + self._preprocess.overdue(all_of_them=is_last)
+        for begin in range(0, len(ready), TAKE_FRAMES):  # of a scan that waited for its centre there may be very many
+            with self._metrics.stage_seconds.labels("decode").time():
+                decoded = self._decode(ready[begin : begin + TAKE_FRAMES])
+            self._ledger.take(decoded)
+            self._ledger.beat = time.monotonic()
+
+    def _decode(self, items: Sequence[Item]) -> list[Entry]:
+        frames = sum(isinstance(item, RawFrame) for item in items)
+        if frames < 2 * self._options.workers:
+            return [self._decode_one(item) for item in items]
+        share = -(-len(items) // self._options.workers)
+        parts = [items[i : i + share] for i in range(0, len(items), share)]
+        return [done for part in self._pool.map(lambda p: [self._decode_one(i) for i in p], parts) for done in part]
+
+    def _decode_one(self, item: Item) -> Entry:
+        if not isinstance(item, RawFrame | EncodedFrame):
+            return item
+        try:
+            decoded = item.decode()
+            if not self._ledger.has_journal or not isinstance(item, RawFrame) or not isinstance(decoded, Frame):
+                return decoded
+            return Kept(decoded, pack(decoded.counts, item.frame))
+        except Exception as fault:  # one frame must not cost the others of its turn
+            frame = item.frame if isinstance(item, RawFrame) else item
+            log.exception("scan %s, frame %d", frame.scan_id, frame.index)
+            return CodecError("decode_error", f"a frame cannot be decoded: {fault}", frame.scan_id, frame.index)
+
+
+def without_ballast(items: Sequence[Entry | EncodedFrame | Position], message_bytes: int) -> Iterator[Any]:
+    """Yield what a message says; where most of its bytes are not needed, frames keep a copy of theirs alone."""
+    items = list(items)
+    needed = sum(item.nbytes for item in items if isinstance(item, EncodedFrame))
+    is_heavy = message_bytes - needed > max(needed, BALLAST_BYTES)
+    for item in items:
+        yield replace(item, payload=bytes(item.payload)) if is_heavy and isinstance(item, EncodedFrame) else item

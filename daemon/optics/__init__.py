@@ -1,0 +1,1 @@
+"""Optics and probe of a scan."""

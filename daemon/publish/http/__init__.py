@@ -1,0 +1,1 @@
+"""The REST interface, the WebSocket of updates and the viewer page."""

@@ -1,0 +1,317 @@
+"""The REST interface and the viewer page (section 5 of the contract)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+
+import numpy as np
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException as AnyHTTPException
+
+from daemon.publish.history import History
+from daemon.publish.http.answers import BUSY, NOT_KNOWN, NOT_NOW, PROBLEMS, Binary, Hdf5, Npy, Png, problems
+from daemon.publish.http.docs import docs_page
+from daemon.publish.http.past import canvas_of, past_router, resolved
+from daemon.publish.http.server import HttpServer, open_server, tls_context
+from daemon.publish.http.updates import WebSocketViewers
+from daemon.publish.hub import UpdateHub
+from daemon.publish.png import draw_layer, draw_pattern
+from daemon.publish.snapshot import LayerCanvas
+from daemon.publish.wire import plain
+from daemon.version import VERSION
+from ptychopinn.errors import ReconstructionError
+
+__all__ = ["DaemonView", "HttpServer", "create_app", "open_server", "tls_context"]
+
+View = Literal["phase", "amplitude", "coverage"]
+Layer = Literal["refined", "network"]
+ViewQuery = Annotated[View, Query(description="Quantity to draw.")]
+LayerQuery = Annotated[Layer, Query(description="Falls back to the other layer; the header X-Layer says which.")]
+SpanQuery = Annotated[
+    float | None,
+    Query(ge=1e-6, le=math.pi, description="Half-range of the phase in radians. Default: fits the picture."),
+]
+_PAGE = Path(__file__).parents[1] / "page"
+_KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+class ModelChoice(BaseModel):
+    """A model by its name."""
+
+    name: str = Field(max_length=64)
+
+
+class DaemonView(Protocol):
+    """What the daemon tells the outside; every call is quick and safe from any thread."""
+
+    def status(self) -> dict[str, Any]:
+        """State, streams, current scan, rates, latency, R-factors and a sentence."""
+
+    def is_ready(self) -> tuple[bool, dict[str, Any]]:
+        """Whether frames would be reconstructed now, and the state of each part."""
+
+    def metrics_text(self) -> tuple[bytes, str]:
+        """Prometheus exposition and its content type."""
+
+    def scans(self) -> list[dict[str, Any]]:
+        """All scans known, newest first."""
+
+    def scan(self, scan_id: str) -> dict[str, Any] | None:
+        """One scan, or None."""
+
+    def stop_scan(self, scan_id: str) -> bool:
+        """Ask a running scan to finish with what it has; False when it does not run."""
+
+    def product_path(self, scan_id: str) -> Path | None:
+        """The product file, or None until it is written."""
+
+    def path_px(self, scan_id: str, after: int, most: int) -> list[tuple[float, float]] | None:
+        """Positions [y, x] of a running scan's stitched frames, in pixels; None when it does not run."""
+
+    def last_pattern(self) -> tuple[str, int, NDArray[np.floating]] | None:
+        """(scan id, frame index, (h, w) sqrt(counts)) of the newest frame."""
+
+    def models(self) -> list[dict[str, Any]]:
+        """The model bundles."""
+
+    def use_model(self, name: str) -> dict[str, Any]:
+        """Swap the active model; raises ReconstructionError, with a sentence, for one that does not do."""
+
+    def roll_back_model(self) -> dict[str, Any]:
+        """Take the model's generation before the active one; raises ReconstructionError where there is none."""
+
+    def set_finetune_paused(self, is_paused: bool) -> dict[str, Any]:
+        """Pause or resume fine-tuning; raises ReconstructionError where it is off."""
+
+
+def create_app(
+    source: DaemonView,
+    hub: UpdateHub,
+    max_viewers: int = 64,
+    viewer_bytes_per_s: float = 20e6,
+    *,
+    history: History | None = None,
+) -> FastAPI:
+    """The application; ``app.state.viewers.count`` is the number of WebSocket viewers, at most ``max_viewers``."""
+    app = FastAPI(
+        title="PtychoLive",
+        version=VERSION,
+        description="Live ptychography: state, pictures and scans of the daemon.",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=PROBLEMS,
+    )
+    viewers = WebSocketViewers(hub, max_viewers, viewer_bytes_per_s)
+    app.state.viewers = viewers
+    app.add_exception_handler(RequestValidationError, _say_what_is_invalid)
+    app.add_exception_handler(AnyHTTPException, _say_what_is_wrong)
+    app.add_exception_handler(Exception, _say_what_is_wrong)
+    app.include_router(_pages(app))
+    app.include_router(_health(source))
+    app.include_router(_scans(source, hub), prefix="/api/v1")
+    app.include_router(_pictures(source, hub), prefix="/api/v1")
+    app.include_router(past_router(source, hub, history or History(hub)), prefix="/api/v1")
+
+    @app.websocket("/api/v1/updates")
+    async def updates(websocket: WebSocket) -> None:
+        await viewers.serve(websocket)
+
+    return app
+
+
+def _pages(app: FastAPI) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    files = {path.name: path for path in _PAGE.iterdir() if path.suffix in _KINDS} if _PAGE.is_dir() else {}
+
+    @router.get("/")
+    def index() -> Response:
+        return _page_file(files, "index.html")
+
+    @router.get("/page/{name}")
+    def page(name: str) -> Response:
+        return _page_file(files, name)
+
+    @router.get("/favicon.ico")
+    def icon() -> Response:
+        return _page_file(files, "icon.svg")
+
+    @router.get("/docs")
+    def docs() -> HTMLResponse:
+        return HTMLResponse(docs_page(app.openapi()))
+
+    return router
+
+
+def _health(source: DaemonView) -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    @router.get("/healthz", summary="Liveness of the process")
+    def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/readyz", summary="Readiness to reconstruct frames", responses=problems({503: "Not ready."}))
+    def readyz() -> Response:
+        """503 when not, with the state of each part."""
+        is_ready, parts = source.is_ready()
+        return JSONResponse(plain({"ready": is_ready, **parts}), status_code=200 if is_ready else 503)
+
+    @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+    def metrics() -> Response:
+        body, kind = source.metrics_text()
+        return Response(body, headers={"Content-Type": kind})
+
+    return router
+
+
+def _done(order: Callable[[], dict[str, Any]]) -> Response:
+    try:
+        return JSONResponse(plain(order()), status_code=202)
+    except ReconstructionError as fault:
+        raise HTTPException(409, str(fault)) from fault
+
+
+def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
+    router = APIRouter(tags=["scans"])
+
+    @router.get("/status", summary="State of the daemon")
+    def status() -> Response:
+        return JSONResponse(plain(source.status()))
+
+    @router.get("/models", summary="Model bundles")
+    def models() -> Response:
+        return JSONResponse(plain(source.models()))
+
+    @router.post("/models/active", summary="Swap the active model", status_code=202, responses=NOT_KNOWN)
+    def use_model(choice: ModelChoice) -> Response:
+        """By a name that GET models lists. Answers once the engine uses it; 404 when there is none, or it cannot be run."""
+        try:
+            return JSONResponse(plain(source.use_model(choice.name)), status_code=202)
+        except ReconstructionError as fault:
+            raise HTTPException(404, str(fault)) from fault
+
+    @router.post("/models/rollback", summary="Undo the last fine-tuning promotion", status_code=202, responses=NOT_NOW)
+    def roll_back_model() -> Response:
+        """409 when the active model is the one that was chosen."""
+        return _done(source.roll_back_model)
+
+    @router.post("/finetune/pause", summary="Pause fine-tuning", status_code=202, responses=NOT_NOW)
+    def pause() -> Response:
+        """Frames are still taken; 409 when it is off."""
+        return _done(lambda: source.set_finetune_paused(True))
+
+    @router.post("/finetune/resume", summary="Resume fine-tuning", status_code=202, responses=NOT_NOW)
+    def resume() -> Response:
+        """409 when it is off."""
+        return _done(lambda: source.set_finetune_paused(False))
+
+    @router.get("/scans", summary="All scans, newest first")
+    def scans() -> Response:
+        return JSONResponse(plain(source.scans()))
+
+    @router.get("/scans/{id}", summary="One scan", responses=NOT_KNOWN)
+    def scan(id: str) -> Response:
+        """The id "latest" means the scan that started last, here and below."""
+        return JSONResponse(plain(_known_scan(source, hub, id)[1]))
+
+    @router.post(
+        "/scans/{id}/stop",
+        summary="Finish a running scan with the frames received so far",
+        status_code=202,
+        responses={**NOT_KNOWN, **NOT_NOW},
+    )
+    def stop(id: str) -> Response:
+        """409 when it does not run."""
+        scan_id, _ = _known_scan(source, hub, id)
+        if not source.stop_scan(scan_id):
+            raise HTTPException(409, f"scan {scan_id} is not running, so there is nothing to stop")
+        return JSONResponse({"id": scan_id, "stopping": True}, status_code=202)
+
+    @router.get("/scans/{id}/product.h5", summary="The product file", response_class=Hdf5, responses=NOT_KNOWN)
+    def product(id: str) -> Response:
+        """404 until it is written."""
+        scan_id, _ = _known_scan(source, hub, id)
+        path = source.product_path(scan_id)
+        if path is None or not path.is_file():
+            raise HTTPException(404, f"the product of scan {scan_id} is not written yet; ask again when it has ended")
+        return Hdf5(path, filename=f"{scan_id}.h5")
+
+    return router
+
+
+def _pictures(source: DaemonView, hub: UpdateHub) -> APIRouter:
+    router = APIRouter(tags=["pictures"], responses={**NOT_KNOWN, **BUSY})
+
+    @router.get("/scans/{id}/snapshot.png", summary="The picture as PNG", response_class=Png)
+    def snapshot_png(
+        id: str, view: ViewQuery = "phase", layer: LayerQuery = "refined", span: SpanQuery = None
+    ) -> Response:
+        """Transparent where nothing was seen; X-Phase-Span is the half-range of the colours in radians."""
+        canvas = canvas_of(source, hub, resolved(source, hub, id), layer)
+        body, half = draw_layer(canvas, view, span)
+        extra = {} if half is None else {"X-Phase-Span": f"{half:.6f}"}
+        return Png(body, headers={**_about(canvas), **extra})
+
+    @router.get("/scans/{id}/snapshot.npy", summary="The picture as complex64 NPY", response_class=Binary)
+    def snapshot_npy(id: str, layer: LayerQuery = "refined") -> Response:
+        canvas = canvas_of(source, hub, resolved(source, hub, id), layer)
+        return Npy(canvas.object, _about(canvas))
+
+    @router.get("/scans/{id}/pattern.png", summary="The newest diffraction pattern", response_class=Png)
+    def pattern_png(id: str) -> Response:
+        """Logarithmic scale; X-Frame-Index says which frame."""
+        scan_id = resolved(source, hub, id)
+        last = source.last_pattern()
+        if last is None or last[0] != scan_id:
+            raise HTTPException(404, f"no diffraction pattern of scan {scan_id} is in memory")
+        return Png(draw_pattern(last[2]), headers={"X-Frame-Index": str(last[1])})
+
+    return router
+
+
+def _known_scan(source: DaemonView, hub: UpdateHub, id: str) -> tuple[str, dict[str, Any]]:
+    scan_id = resolved(source, hub, id)
+    found = source.scan(scan_id)
+    if found is None:
+        raise HTTPException(404, f"there is no scan {scan_id}")
+    return scan_id, found
+
+
+def _about(canvas: LayerCanvas) -> dict[str, str]:
+    return {
+        "X-Layer": canvas.layer,
+        "X-Origin-Px": f"{canvas.origin_px[0]},{canvas.origin_px[1]}",
+        "X-Frames-Stitched": str(canvas.frames_stitched),
+    }
+
+
+def _page_file(files: dict[str, Path], name: str) -> Response:
+    path = files.get(name)
+    if path is None:
+        raise HTTPException(404, f"there is no page file {name}")
+    return Response(path.read_bytes(), headers={"Content-Type": f"{_KINDS[path.suffix]}; charset=utf-8"})
+
+
+async def _say_what_is_invalid(request: Request, fault: Exception) -> Response:
+    errors = fault.errors() if isinstance(fault, RequestValidationError) else []
+    parts = [f"{'.'.join(str(part) for part in error['loc'][1:])}: {error['msg']}" for error in errors]
+    return JSONResponse({"detail": "; ".join(parts) or "the request is not valid"}, status_code=422)
+
+
+async def _say_what_is_wrong(request: Request, fault: Exception) -> Response:
+    status = fault.status_code if isinstance(fault, AnyHTTPException) else 500
+    detail = (
+        str(fault.detail) if isinstance(fault, AnyHTTPException) else "the daemon could not answer; its log says why"
+    )
+    if detail == "Not Found":
+        detail = f"there is nothing at {request.url.path}; /docs lists what there is"
+    headers = fault.headers if isinstance(fault, AnyHTTPException) else None
+    return JSONResponse({"detail": detail}, status_code=status, headers=headers)

@@ -1,0 +1,1 @@
+"""Products and records of scans on disk."""

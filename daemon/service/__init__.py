@@ -1,0 +1,1 @@
+"""The process and its machine: logs, systemd, memory, descriptors, disk."""

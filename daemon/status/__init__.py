@@ -1,0 +1,1 @@
+"""Health, the status report and its sentences."""

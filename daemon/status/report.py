@@ -1,0 +1,277 @@
+"""What the daemon says of itself over HTTP and in ``status`` messages: the ``DaemonView`` of the publisher."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.background.learning import Generations
+from daemon.engine.backlog import BEHIND_S
+from daemon.engine.loop import Engine
+from daemon.intake.registry import Ledger
+from daemon.intake.thread import Intake
+from daemon.journal import Journal
+from daemon.metrics import Metrics
+from daemon.results.records import RUNNING, ScanBook, ScanRecord, as_public, is_inside
+from daemon.setup import Setup
+from daemon.status.health import Health
+from daemon.status.sentences import situation, verdict_sentence
+from daemon.version import VERSION
+from ptychopinn.errors import FileFormatError
+from ptychopinn.model.bundle import bundle_files, read_bundle
+from streams.join.join import Join, Verdict
+from streams.sockets.receiver import Source
+
+
+class View:
+    """Reads the parts; every call is quick and safe from any thread. ``current`` is the scan that started last."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        metrics: Metrics,
+        book: ScanBook,
+        join: Join,
+        intake: Intake,
+        ledger: Ledger,
+        engine: Engine,
+        generations: Generations,
+        receivers: Sequence[Source],
+        journal: Journal | None,
+        *,
+        verdict_of: Callable[[str], Verdict],
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._setup = setup
+        self._metrics = metrics
+        self._book = book
+        self._join = join
+        self._intake = intake
+        self._ledger = ledger
+        self._engine = engine
+        self._generations = generations
+        self._receivers = receivers
+        self._verdict_of = verdict_of
+        self._is_stopping = is_stopping
+        self._journal = journal
+        self._rates = _Rates()
+        self.health: Health
+        self.current: str | None = None
+        self.viewers: Callable[[], int] = lambda: 0
+        self.sinks: Callable[[], list[dict[str, Any]]] = list
+        self.diagnosis: Callable[[], dict[str, Any]] = dict
+        self.viewer_handshake_failures: Callable[[], int] = lambda: 0
+
+    def is_ready(self) -> tuple[bool, dict[str, Any]]:
+        """Whether frames would be reconstructed now: sockets open, engine warm and alive, disk writable."""
+        parts = {
+            "subscribed": all(receiver.is_alive for receiver in self._receivers),
+            "warm": self._engine.warm.is_set(),
+            "engine": self._engine.is_alive,
+            "output": self._setup.is_output_writable(),
+            "stopping": self._is_stopping(),
+            "dead": self.health.dead(),
+            "hanging": self.health.hanging(),
+            "degraded": self.health.troubles(),
+        }
+        is_ready = all(parts[key] for key in ("subscribed", "warm", "engine", "output")) and not parts["stopping"]
+        return is_ready and self.health.is_alive, parts
+
+    def status(self) -> dict[str, Any]:
+        """Return what the daemon does, in numbers and one sentence."""
+        scan_id = self.current
+        record = None if scan_id is None else self._book.get(scan_id)
+        verdict = record.verdict if record is not None else None
+        if scan_id is not None and record is not None and record.state in RUNNING:
+            verdict = self._verdict_of(scan_id).as_dict()
+        unfinished = self._book.running()
+        phase, troubles = self._phase(record, unfinished), self.health.troubles()
+        model = self._engine.active
+        (waiting, on_disk), age_s = self._engine.backlog, self._engine.backlog_age_s
+        status: dict[str, Any] = {
+            "state": "degraded" if troubles and phase not in ("starting", "stopping") else phase,
+            "phase": phase,
+            "degraded": troubles,
+            "scan_id": scan_id,
+            "scan_state": None if record is None else record.state,
+            "frames_received": None if verdict is None else verdict["received"],
+            "frames_stitched": None if verdict is None else verdict["stitched"],
+            "frames_pending": None if verdict is None else verdict["pending"],
+            "expected_frames": None if verdict is None else verdict["expected"],
+            "scans_unfinished": unfinished,
+            "backlog_frames": waiting,
+            "backlog_on_disk": on_disk,
+            "backlog_age_s": age_s,
+            "is_behind": on_disk > 0 or age_s > BEHIND_S,
+            "journal": self._journal_status(),
+            "waiting_for_positions": self._join.waiting_frames,
+            "positions_ignored": self._join.positions_ignored,
+            "waiting_for_center": self._intake.held_frames,
+            "center_px": None if record is None else record.center_px,
+            "center_from": None if record is None else record.center_from,
+            "masked_pixels": None if record is None else record.masked_pixels,
+            "notes": self._notes(record),
+            "receive_rate_hz": self._rates.received_hz,
+            "stitch_rate_hz": self._rates.stitched_hz,
+            "latency_s": self._engine.latency_s,
+            "rfactor": {k: self._metrics.value("ptycholive_rfactor", layer=k) for k in ("network", "refined")},
+            "expected_correlation": self._metrics.value("ptycholive_expected_correlation", layer="refined"),
+            "verdict": verdict,
+            "account": None if verdict is None else verdict_sentence(verdict),
+            "streams": [self._stream_status(receiver) for receiver in self._receivers],
+            "model": {"name": model.name, "generation": model.generation},
+            "device": str(self._setup.device),
+            "finetune": self._generations.status(),
+            "diagnosis": self.diagnosis(),
+            "refine_updates": self._metrics.value("ptycholive_refine_updates_total"),
+            "subscribers": self.viewers(),
+            "sinks": self.sinks(),
+            "failure": self._engine.failure or self._ledger.last_fault,
+            "version": VERSION,
+        }
+        return {**status, "sentence": situation(status)}
+
+    def _notes(self, record: ScanRecord | None) -> list[str]:
+        """Return the troubles of the newest scan, then those of others that run or ended a short while ago."""
+        notes = [] if record is None else list(record.notes)
+        for scan_id, found in self._ledger.recent_findings().items():
+            is_newest = record is not None and scan_id == record.id
+            notes += found if is_newest else [f"scan {scan_id}: {note}" for note in found]
+        return list(dict.fromkeys(notes))
+
+    def tick(self) -> None:
+        """Bring rates and the metrics that nobody else sets up to date."""
+        stitched = self._metrics.value("ptycholive_frames_stitched_total") or 0
+        self._rates.update(self._ledger.received, round(stitched))
+        self._metrics.subscribers.set(self.viewers())
+        self._metrics.backlog_age.set(self._engine.backlog_age_s)
+        self._count_streams()
+        if self._journal is not None:
+            self._metrics.set_journal(self._journal.bytes, self._journal.skipped, self._journal.trouble is not None)
+
+    def metrics_text(self) -> tuple[bytes, str]:
+        """Return the Prometheus exposition and its content type."""
+        self._count_streams()
+        return self._metrics.text()
+
+    def scans(self) -> list[dict[str, Any]]:
+        """Return all scans, newest first."""
+        return self._book.listing(lambda scan_id: self._verdict_of(scan_id).as_dict())
+
+    def scan(self, scan_id: str) -> dict[str, Any] | None:
+        """Return one scan."""
+        record = self._book.get(scan_id)
+        return None if record is None else as_public(record, lambda known: self._verdict_of(known).as_dict())
+
+    def stop_scan(self, scan_id: str) -> bool:
+        """Finish a running scan with what it has."""
+        return self._ledger.stop_scan(scan_id)
+
+    def product_path(self, scan_id: str) -> Path | None:
+        """Return the product file, once written; not one that a link in its place leads to."""
+        record = self._book.get(scan_id)
+        path = Path(record.product) if record is not None and record.product else None
+        return path if path is not None and is_inside(path, self._book.folder(scan_id)) else None
+
+    def path_px(self, scan_id: str, after: int, most: int) -> list[tuple[float, float]] | None:
+        """Return positions of stitched frames in pixels, as they came; None for a scan that is not at work."""
+        return self._engine.path_px(scan_id, after, most)
+
+    def last_pattern(self) -> tuple[str, int, NDArray[np.floating]] | None:
+        """Return (scan id, frame index, amplitude) of the newest frame."""
+        return self._engine.last_pattern
+
+    def models(self) -> list[dict[str, Any]]:
+        """Return the models that have a name here, the active one marked."""
+        model = self._engine.active
+        active = None if model.bundle is None else model.bundle.sha256
+        found = [{"name": "none", "sha256": None, "active": active is None}]
+        for name, path in bundle_files().items():
+            try:
+                digest = read_bundle(path).sha256
+            except FileFormatError:
+                continue  # `model list` says why
+            found.append({"name": name, "sha256": digest, "active": digest == active})
+        return [{**one, "generation": model.generation if one["active"] else None} for one in found]
+
+    def use_model(self, name: str) -> dict[str, Any]:
+        """Swap the active model for one that has a name here.
+
+        Raises
+        ------
+        ReconstructionError
+            If there is none of that name, its bundle is refused, or does not fit the probe.
+        """
+        if name not in ("none", *bundle_files()):
+            known = ", ".join(("none", *bundle_files()))
+            raise FileFormatError(f"there is no model named {name[:64]}; models here are {known}")
+        return {"name": name, "generation": self._generations.choose(name).generation}
+
+    def roll_back_model(self) -> dict[str, Any]:
+        """Take the model's generation before the active one; raises ReconstructionError where there is none."""
+        return self._generations.roll_back()
+
+    def set_finetune_paused(self, is_paused: bool) -> dict[str, Any]:
+        """Pause or resume fine-tuning; raises ReconstructionError where it is off."""
+        return self._generations.set_paused(is_paused)
+
+    def _journal_status(self) -> dict[str, Any] | None:
+        if self._journal is None:
+            return None
+        return {
+            "folder": str(self._journal.folder),
+            "bytes": self._journal.bytes,
+            "frames_skipped": self._journal.skipped,
+            "left_alone": self._journal.left_alone,
+        }
+
+    def _phase(self, newest: ScanRecord | None, unfinished: list[str]) -> str:
+        if self._is_stopping():
+            return "stopping"
+        if not self._engine.warm.is_set():
+            return "starting"
+        if newest is None:
+            return "ready"
+        if newest.state in RUNNING:
+            return newest.state
+        return "finishing" if unfinished else "idle"
+
+    def _stream_status(self, receiver: Source) -> dict[str, Any]:
+        last = receiver.last_message
+        return {
+            "name": receiver.name,
+            "endpoint": receiver.bound_endpoint,
+            "connected": receiver.connected,
+            "fault": receiver.fault,
+            "handshake_failures": receiver.handshake_failures,
+            "messages": receiver.messages,
+            "refused": self._ledger.refusals.of(receiver.name),
+            "bytes": receiver.bytes,
+            "silent_s": None if last is None else time.monotonic() - last,
+        }
+
+    def _count_streams(self) -> None:
+        for receiver in self._receivers:
+            self._metrics.set_stream(receiver.name, receiver.connected, receiver.bytes, receiver.handshake_failures)
+        self._metrics.set_handshake_failures("publish", self.viewer_handshake_failures())
+
+
+class _Rates:
+    """Frames a second since the last look."""
+
+    def __init__(self) -> None:
+        self._last = (time.monotonic(), 0, 0)
+        self.received_hz = self.stitched_hz = 0.0
+
+    def update(self, received: int, stitched: int) -> None:
+        now = time.monotonic()
+        before, old_received, old_stitched = self._last
+        seconds = max(1e-3, now - before)
+        self.received_hz = (received - old_received) / seconds
+        self.stitched_hz = (stitched - old_stitched) / seconds
+        self._last = (now, received, stitched)

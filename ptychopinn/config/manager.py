@@ -1,0 +1,267 @@
+"""The five configurations together: read from files, runs and maps, checked as a whole, changed all or nothing."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from ptychopinn.config.check import CHANNEL_FIELDS, contradictions, settled
+from ptychopinn.config.mlflow_client import mlflow_client, one_line
+from ptychopinn.config.section import Section
+from ptychopinn.config.sections import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
+from ptychopinn.errors import ConfigurationError, FileFormatError
+
+SECTIONS: dict[str, type[Section]] = {
+    "data_config": DataConfig,
+    "model_config": ModelConfig,
+    "training_config": TrainingConfig,
+    "inference_config": InferenceConfig,
+    "datagen_config": DatagenConfig,
+}
+"""The sections in the order of :meth:`ConfigManager.to_tuple`."""
+NOT_SECTIONS = ("ci_statistics", "schema_version")
+"""What PtychoPINN's own files hold beside the sections."""
+FULL_FILE = "full_config.json"
+
+Configs = tuple[DataConfig, ModelConfig, TrainingConfig, InferenceConfig, DatagenConfig]
+
+
+class ConfigManager:
+    """Holds the five configurations; whatever it holds was checked.
+
+    Raises
+    ------
+    ConfigurationError
+        With one sentence for each fault, when it is made or updated.
+    """
+
+    def __init__(
+        self,
+        data_config: DataConfig | None = None,
+        model_config: ModelConfig | None = None,
+        training_config: TrainingConfig | None = None,
+        inference_config: InferenceConfig | None = None,
+        datagen_config: DatagenConfig | None = None,
+    ) -> None:
+        self.data_config = data_config or DataConfig()
+        self.model_config = model_config or ModelConfig()
+        self.training_config = training_config or TrainingConfig()
+        self.inference_config = inference_config or InferenceConfig()
+        self.datagen_config = datagen_config or DatagenConfig()
+        faults = list(contradictions(self.data_config, self.model_config, self.training_config))
+        if faults:
+            raise ConfigurationError("; ".join(faults))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ConfigManager:
+        """Return the configurations of a map of maps; ``data`` is as good a name as ``data_config`` or ``DataConfig``."""
+        sections: dict[str, Mapping[str, Any]] = {}
+        faults = []
+        for key, part in values.items():
+            name = _section_name(key)
+            if name is None and key not in NOT_SECTIONS:
+                faults.append(f"{key} is no section; sections are {', '.join(SECTIONS)}")
+            elif name is not None and not isinstance(part, Mapping):
+                faults.append(f"{key} is no map of names to values; write one")
+            elif name is not None:
+                sections[name] = part
+        told, channel_faults = settled(sections)
+        made: dict[str, Any] = {}
+        for name, section in SECTIONS.items():
+            try:
+                made[name] = section.of(told.get(name, {}))
+            except ConfigurationError as fault:
+                faults.append(str(fault))
+        if faults or channel_faults:
+            raise ConfigurationError("; ".join([*faults, *channel_faults]))
+        return cls(**made)
+
+    @classmethod
+    def from_foreign(cls, values: Mapping[str, Any]) -> ConfigManager:
+        """Return the configurations of a model that was trained elsewhere: names that are not known here are left out."""
+        known = {name: {field.name for field in fields(section)} for name, section in SECTIONS.items()}
+        told: dict[str, dict[str, Any]] = {}
+        for key, part in values.items():
+            name = _section_name(key)
+            if name is not None and isinstance(part, Mapping):
+                told[name] = {k: v for k, v in part.items() if k in known[name] or k in CHANNEL_FIELDS}
+        return cls.from_dict(told)
+
+    @classmethod
+    def from_tuple(cls, parts: Sequence[Section | Mapping[str, Any] | None]) -> ConfigManager:
+        """Return the configurations of a tuple in the order of :meth:`to_tuple`; missing ones and None are defaults."""
+        if len(parts) > len(SECTIONS):
+            raise ConfigurationError(f"{len(parts)} configurations were given; there are {len(SECTIONS)}")
+        sections = dict(zip(SECTIONS, parts, strict=False))
+        return cls.from_dict({name: _values(part) for name, part in sections.items() if part is not None})
+
+    @classmethod
+    def from_json(cls, path: Path | str, overrides: Overrides = ()) -> ConfigManager:
+        """Return the configurations of a JSON file, or of a directory that PtychoPINN wrote them to."""
+        path = Path(path)
+        if path.is_dir():
+            return cls._from_tree(_directory(path), path, overrides)
+        return cls._from_tree(_parsed(path, json.loads, "JSON"), path, overrides)
+
+    @classmethod
+    def from_toml(cls, path: Path | str, overrides: Overrides = ()) -> ConfigManager:
+        """Return the configurations of a TOML file."""
+        return cls._from_tree(_parsed(Path(path), tomllib.loads, "TOML"), path, overrides)
+
+    @classmethod
+    def from_file(cls, path: Path | str, overrides: Overrides = ()) -> ConfigManager:
+        """Return the configurations of a JSON or TOML file.
+
+        Parameters
+        ----------
+        overrides
+            A map as in :meth:`from_dict`, or settings ``section.name=value`` whose values are TOML, else text.
+        """
+        return (cls.from_toml if Path(path).suffix == ".toml" else cls.from_json)(path, overrides)
+
+    @classmethod
+    def from_mlflow(cls, run_id: str, tracking_uri: str | None = None, overrides: Overrides = ()) -> ConfigManager:
+        """Return the configurations of a tracked run, PtychoPINN's too.
+
+        Raises
+        ------
+        ConfigurationError
+            If mlflow is not installed, or the run is not there or holds no configuration.
+        """
+        client = mlflow_client(tracking_uri)
+        try:
+            parameters = client.get_run(run_id).data.params
+        except Exception as fault:  # whatever a tracking store raises
+            raise ConfigurationError(f"mlflow run {run_id}: {one_line(fault)}") from fault
+        tree = {}
+        for section in SECTIONS.values():
+            text = parameters.get(f"{section.__name__}_params")
+            if text is not None:
+                tree[section.__name__] = _parsed_text(text, json.loads, f"mlflow run {run_id}", "JSON")
+        if not tree:
+            raise ConfigurationError(f"mlflow run {run_id} holds no configuration; give a run of a training")
+        return cls._from_tree(tree, f"mlflow run {run_id}", overrides)
+
+    @classmethod
+    def _from_tree(cls, tree: Mapping[str, Any], where: object, overrides: Overrides) -> ConfigManager:
+        merged = {_section_name(key) or key: part for key, part in tree.items()}
+        for name, changes in _changes(overrides).items():
+            part = merged.get(name, {})
+            merged[name] = {**part, **changes} if isinstance(part, Mapping) else changes
+        try:
+            return cls.from_dict(merged)
+        except ConfigurationError as fault:
+            raise ConfigurationError(f"{where}: {fault}") from None
+
+    def update(self, overrides: Overrides = (), **sections: Mapping[str, Any]) -> ConfigManager:
+        """Change values, by settings or as ``update(data_config={"N": 128})``; all or, if one is wrong, nothing.
+
+        Returns
+        -------
+        ConfigManager
+            This one.
+        """
+        changes = _changes({**_changes(overrides), **sections})
+        unknown = [name for name in changes if name not in SECTIONS]
+        if unknown:
+            raise ConfigurationError(f"{unknown[0]} is no section; sections are {', '.join(SECTIONS)}")
+        whole = {name: {**asdict(getattr(self, name)), **changes.get(name, {})} for name in SECTIONS}
+        if "grid_size" not in changes.get("data_config", {}) and "C" in changes.get("data_config", {}):
+            del whole["data_config"]["grid_size"]
+        self.__dict__.update(ConfigManager.from_dict(whole).__dict__)
+        return self
+
+    def to_tuple(self) -> Configs:
+        """Return the five: data, model, training, inference, datagen."""
+        return (
+            self.data_config,
+            self.model_config,
+            self.training_config,
+            self.inference_config,
+            self.datagen_config,
+        )
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return the five as plain maps, which JSON can hold."""
+        return {name: _plain(asdict(part)) for name, part in zip(SECTIONS, self.to_tuple(), strict=True)}
+
+    def mlflow_parameters(self) -> dict[str, str]:
+        """Return the five as the parameters that :meth:`from_mlflow`, and PtychoPINN, read."""
+        maps = self.to_dict()
+        return {f"{section.__name__}_params": json.dumps(maps[name]) for name, section in SECTIONS.items()}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ConfigManager) and self.to_tuple() == other.to_tuple()
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+Overrides = Mapping[str, Any] | Sequence[str]
+
+
+def _section_name(key: str) -> str | None:
+    for name, section in SECTIONS.items():
+        if key in (name, name.removesuffix("_config"), section.__name__):
+            return name
+    return None
+
+
+def _values(part: Section | Mapping[str, Any]) -> Mapping[str, Any]:
+    return asdict(part) if isinstance(part, Section) else part
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _changes(overrides: Overrides) -> dict[str, dict[str, Any]]:
+    if isinstance(overrides, Mapping):
+        return {_section_name(key) or key: dict(part) for key, part in overrides.items()}
+    changes: dict[str, dict[str, Any]] = {}
+    for setting in overrides:
+        place, equals, text = setting.partition("=")
+        section, dot, field = place.strip().partition(".")
+        if not (equals and dot and field):
+            raise ConfigurationError(f'"{setting}" is not section.name=value')
+        try:
+            value = tomllib.loads(f"value = {text.strip()}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        changes.setdefault(_section_name(section) or section, {})[field] = value
+    return changes
+
+
+def _parsed(path: Path, parse: Any, kind: str) -> Mapping[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as fault:
+        raise FileFormatError(f"{path}: cannot be read ({fault.strerror}); give a configuration file") from None
+    except UnicodeDecodeError:
+        raise FileFormatError(f"{path}: is no text; give a configuration file") from None
+    return _parsed_text(text, parse, path, kind)
+
+
+def _parsed_text(text: str, parse: Any, where: object, kind: str) -> Mapping[str, Any]:
+    try:
+        tree = parse(text)
+    except ValueError as fault:
+        raise FileFormatError(f"{where}: is not {kind} ({fault}); correct it") from None
+    if not isinstance(tree, Mapping):
+        raise FileFormatError(f"{where}: holds no map of sections; write data_config, model_config and so on")
+    return tree
+
+
+def _directory(path: Path) -> Mapping[str, Any]:
+    """Return the sections of a run's ``configs`` directory: the full file, else one file a section."""
+    if (path / FULL_FILE).exists():
+        return _parsed(path / FULL_FILE, json.loads, "JSON")
+    found = {name: path / f"{name}.json" for name in SECTIONS if (path / f"{name}.json").exists()}
+    if not found:
+        raise FileFormatError(f"{path}: holds neither {FULL_FILE} nor data_config.json; give a run's configs directory")
+    return {name: _parsed(file, json.loads, "JSON") for name, file in found.items()}

@@ -1,0 +1,1 @@
+"""From a raw frame to the pattern: geometry, invalid pixels, beam centre, crop."""

@@ -1,0 +1,287 @@
+"""Plausibility: from the figures of a reconstruction to what is doubtful about it, in words.
+
+``predict``, ``refine`` and the daemon end each scan with one line (:func:`summary`) of what :func:`doubts` finds, and the same
+as :func:`as_plain` in ``--json`` and in records. A doubt is **nonsense** where the picture cannot be one of the sample, whatever
+the sample is: then the verbs end with exit code 3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptychopinn.physics.diffraction import expected_counts
+
+LOOKED_AT = 128
+"""Frames that the figures are taken from, evenly over the scan."""
+NOISE_FACTOR = 1.8
+"""A few sweeps over few counts fit the noise, too: their R is up to 1.65 times what noise gives."""
+REFINED_RFACTOR, MODEL_RFACTOR = 0.14, 0.3
+"""R without any noise, beside which noise adds in squares: of refined pictures of real scans 0.11, with positions 8 px off
+0.16; of a model's first look at a phase of 2 rad 0.30. Both are calibrated in ``how-to/diagnosis.md``."""
+NONSENSE_RFACTOR = 0.5
+"""R above the noise by so much is no better than a picture of nothing."""
+ENOUGH_PASSES = 10
+"""Sweeps from a guess before R is judged: so many find the probe of the measured Siemens star from a guess of R 0.43."""
+ONE_PLACE_PX = 1.0
+MOST_MASKED, NONSENSE_MASKED = 0.5, 0.98
+MOST_EMPTY, NONSENSE_EMPTY = 0.2, 0.95
+COUNTS_RANGE, NONSENSE_COUNTS = 3.0, 1000.0
+"""A probe whose energy is off the brighter frames' counts by such a factor."""
+LEAST_GIVEN = 0.01
+"""Share of the probe's counts that must fall on pixels with data to compare it with a frame."""
+RAMP_LIMIT = math.pi / 4
+"""Phase per pixel, rad: patterns lie an eighth of their width off centre. From pi on it would wrap."""
+BRIGHT = 0.9
+SUMMARY_BEGINNINGS = ("doubtful:", "nonsense by its own figures:")
+
+
+class Doubt(StrEnum):
+    """What may be doubtful."""
+
+    NOT_FINITE = "not_finite"
+    RFACTOR = "rfactor"
+    ONE_PLACE = "one_place"
+    MASKED = "masked"
+    EMPTY = "empty"
+    PROBE_ENERGY = "probe_energy"
+    RAMP = "ramp"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What is known of a reconstruction; None where it is not known.
+
+    Attributes
+    ----------
+    frames
+        In the picture.
+    rfactor, noise_rfactor
+        R-factor of the picture, and what photon noise alone would give.
+    is_refined
+        Whether the picture is refined, not as a model made it.
+    extent_px
+        The longer side of the rectangle around all positions, pixels of the object.
+    masked_share, empty_share
+        Share of the pattern's pixels without data, and of the frames without a single count, 0 to 1.
+    counts_ratio
+        Counts of the brighter frames over those of the probe without a sample.
+    ramp_rad_px
+        Phase ramp over the picture, rad a pixel, the greater of both axes.
+    passes
+        Sweeps over all frames that an iteration from a guess has made; None for a picture that needs none.
+    """
+
+    frames: int
+    rfactor: float | None = None
+    noise_rfactor: float | None = None
+    extent_px: float | None = None
+    masked_share: float | None = None
+    empty_share: float | None = None
+    counts_ratio: float | None = None
+    ramp_rad_px: float | None = None
+    is_refined: bool = True
+    passes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One doubt; ``sentence`` begins small and has no full stop."""
+
+    doubt: Doubt
+    sentence: str
+    is_nonsense: bool
+
+
+def doubts(figures: Figures) -> list[Finding]:
+    """Return what is doubtful, the worst first; nothing where there is no frame."""
+    if figures.frames == 0:
+        return []
+    looks = (_rfactor, _one_place, _masked, _empty, _probe_energy, _ramp)
+    found = [finding for look in looks if (finding := look(figures)) is not None]
+    return sorted(found, key=lambda finding: not finding.is_nonsense)
+
+
+def is_nonsense(findings: Sequence[Finding]) -> bool:
+    """Whether the picture cannot be one of the sample."""
+    return any(finding.is_nonsense for finding in findings)
+
+
+def summary(findings: Sequence[Finding]) -> str | None:
+    """Return one line, for the screen; None where nothing is doubtful."""
+    if not findings:
+        return None
+    return f"{SUMMARY_BEGINNINGS[is_nonsense(findings)]} {'; '.join(finding.sentence for finding in findings)}"
+
+
+def as_plain(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Return the same for JSON: ``doubt``, ``sentence`` and ``is_nonsense`` of each."""
+    return [{"doubt": str(f.doubt), "sentence": f.sentence, "is_nonsense": f.is_nonsense} for f in findings]
+
+
+def figures_of(
+    amplitude: Tensor,
+    positions_px: NDArray[np.float64],
+    probe: Tensor,
+    rfactor: float | None,
+    picture: Tensor | None = None,
+    weight: Tensor | None = None,
+    *,
+    is_refined: bool = True,
+    passes: int | None = None,
+) -> Figures:
+    """Return the figures of a reconstruction.
+
+    Parameters
+    ----------
+    amplitude : (n, N, N) float32
+        sqrt(counts) of all frames, or of a fair sample, zero frequency in the middle, -1 = no data.
+    positions_px : (m, 2) float64
+        Of all frames in the picture.
+    probe : (modes, N, N) complex64
+    picture, weight : (H, W) complex64, float32, optional
+        The object and how well each pixel is covered.
+    """
+    some = amplitude[np.linspace(0, len(amplitude) - 1, min(len(amplitude), LOOKED_AT)).astype(int).tolist()]
+    valid = some >= 0
+    counts = torch.where(valid, some, 0.0).double().square()
+    is_empty = counts.sum((1, 2)) == 0
+    extent_px = float(np.ptp(positions_px, axis=0).max()) if len(positions_px) else None
+    return Figures(
+        frames=len(positions_px),
+        rfactor=rfactor,
+        noise_rfactor=noise_rfactor(some) if len(some) else None,
+        extent_px=extent_px,
+        masked_share=float((~valid).double().mean()) if len(some) else None,
+        empty_share=float(is_empty.double().mean()) if len(some) else None,
+        counts_ratio=_counts_ratio(counts, valid, probe),
+        ramp_rad_px=None if picture is None or weight is None else phase_ramp(picture, weight),
+        is_refined=is_refined,
+        passes=passes,
+    )
+
+
+def noise_rfactor(amplitude: Tensor) -> float:
+    """Return the R-factor that Poisson noise alone gives patterns ``(n, N, N)``, about, 0 where there is no light.
+
+    ``|sqrt(n) - sqrt(mu)|`` is 0.4 in light and sqrt(mu) in the dark.
+    """
+    valid = amplitude >= 0
+    counts = torch.where(valid, amplitude.square(), 0.0).sum(0) / valid.sum(0).clamp_min(1)
+    noise = counts.sqrt().clamp_max(0.4) * valid.sum(0)
+    return float(noise.sum() / torch.where(valid, amplitude, 0.0).sum().clamp_min(1e-12))
+
+
+def phase_ramp(picture: Tensor, weight: Tensor) -> float | None:
+    """Return the mean phase step of a picture ``(H, W)`` per pixel, rad, the greater of both axes; None where none is covered."""
+    if min(picture.shape, default=0) < 2:
+        return None
+    steps = []
+    value = torch.where(torch.isfinite(picture.abs()), picture, 0) * (weight > BRIGHT / 3 * weight.max())
+    for axis in (0, 1):
+        length = picture.shape[axis] - 1
+        pairs = (value.narrow(axis, 1, length) * value.narrow(axis, 0, length).conj()).sum()
+        if float(pairs.abs()) == 0:
+            return None
+        steps.append(abs(float(torch.angle(pairs))))
+    return max(steps)
+
+
+def _counts_ratio(counts: Tensor, valid: Tensor, probe: Tensor) -> float | None:
+    """Return the counts of the brighter frames over those of the probe on the same pixels; None where none has any."""
+    empty = expected_counts(probe, torch.ones(probe.shape[-2:], dtype=torch.complex64, device=probe.device)).double()
+    given = torch.where(valid, empty.to(counts.device), 0.0).sum((1, 2))
+    lit = (counts.sum((1, 2)) > 0) & (given > LEAST_GIVEN * empty.sum())
+    if not bool(lit.any()):
+        return None
+    return float(torch.quantile(counts.sum((1, 2))[lit] / given[lit], BRIGHT))
+
+
+def _rfactor(figures: Figures) -> Finding | None:
+    rfactor, noise = figures.rfactor, figures.noise_rfactor or 0.0
+    if rfactor is None:
+        return None
+    if not math.isfinite(rfactor):
+        return Finding(Doubt.NOT_FINITE, "the R-factor is not a number, so the picture cannot be compared", True)
+    allowed = math.hypot(NOISE_FACTOR * noise, REFINED_RFACTOR if figures.is_refined else MODEL_RFACTOR)
+    if rfactor <= allowed:
+        return None
+    if figures.passes is not None and figures.passes < ENOUGH_PASSES:
+        sweeps = "1 sweep" if figures.passes == 1 else f"{figures.passes} sweeps"
+        said = (
+            f"R is {rfactor:.2f} after {sweeps} where {allowed:.2f} is the most that is right: more sweeps are needed"
+        )
+        return Finding(Doubt.RFACTOR, said, False)
+    return Finding(
+        Doubt.RFACTOR,
+        f"R is {rfactor:.2f} where {allowed:.2f} is the most that is right and photon noise alone gives {noise:.2f}: "
+        "check probe, positions, energy, distance and orientation",
+        rfactor > NONSENSE_RFACTOR + noise,
+    )
+
+
+def _one_place(figures: Figures) -> Finding | None:
+    if figures.extent_px is None or figures.frames < 2 or figures.extent_px >= ONE_PLACE_PX:
+        return None
+    return Finding(
+        Doubt.ONE_PLACE,
+        f"all {figures.frames} frames lie within {figures.extent_px:.2g} pixels of one place: check the unit and scale of the "
+        "positions, the energy and the distance",
+        True,
+    )
+
+
+def _masked(figures: Figures) -> Finding | None:
+    share = figures.masked_share
+    if share is None or share <= MOST_MASKED:
+        return None
+    return Finding(
+        Doubt.MASKED,
+        f"{share:.1%} of the pixels hold no data: check that the mask is not inverted, and the saturation",
+        share > NONSENSE_MASKED,
+    )
+
+
+def _empty(figures: Figures) -> Finding | None:
+    share = figures.empty_share
+    if share is None or share <= MOST_EMPTY:
+        return None
+    return Finding(
+        Doubt.EMPTY, f"{share:.0%} of the frames hold no count: check shutter, beam and mask", share > NONSENSE_EMPTY
+    )
+
+
+def _probe_energy(figures: Figures) -> Finding | None:
+    ratio = figures.counts_ratio
+    if ratio is None or 1 / COUNTS_RANGE <= ratio <= COUNTS_RANGE:
+        return None
+    if not 1 / NONSENSE_COUNTS <= ratio <= NONSENSE_COUNTS:
+        said = (
+            f"the probe does not fit the frames at all, its photons are over {NONSENSE_COUNTS:.0f} times too "
+            f"{'few' if ratio > 1 else 'many'}: give the probe of this beam, in photons"
+        )
+        return Finding(Doubt.PROBE_ENERGY, said, True)
+    return Finding(
+        Doubt.PROBE_ENERGY,
+        f"the brighter frames hold {ratio:.2g} times the counts of the probe: check that the probe is of this beam, in photons",
+        False,
+    )
+
+
+def _ramp(figures: Figures) -> Finding | None:
+    ramp = figures.ramp_rad_px
+    if ramp is None or ramp <= RAMP_LIMIT:
+        return None
+    return Finding(
+        Doubt.RAMP,
+        f"the phase rises by {ramp:.2f} rad a pixel all over the picture: the patterns are off centre, check center_px",
+        False,
+    )

@@ -1,0 +1,199 @@
+"""A model as users hold it: new, from a bundle, a checkpoint or a tracked run; saved as a bundle."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptychopinn.config import legacy
+from ptychopinn.config.manager import SECTIONS, ConfigManager
+from ptychopinn.config.mlflow_client import mlflow_client, one_line
+from ptychopinn.errors import ConfigurationError, FileFormatError, GeometryError
+from ptychopinn.model import ARCHITECTURES, Model, Network
+from ptychopinn.model.bundle import Bundle, build_network, model_for, read_model, write_bundle
+from ptychopinn.model.cnn import Cnn
+from ptychopinn.model.cnn_config import cnn_options
+from ptychopinn.model.network import CorrectionNet, channels_last
+
+PLACES = ("*.zip", "*.ckpt", "checkpoints/*.ckpt", "**/*.zip", "**/*.ckpt")
+"""Where a model is looked for in a directory, in this order; of several the newest is taken."""
+
+
+class PtychoModel:
+    """A model, free of any probe.
+
+    Parameters
+    ----------
+    bundle
+        Weights and what they are.
+    path
+        Where they come from, for faults.
+    """
+
+    def __init__(self, bundle: Bundle, path: Path) -> None:
+        self.bundle = bundle
+        self.path = path
+        self._network = build_network(bundle, path)
+
+    @classmethod
+    def new(cls, configs: ConfigManager | None = None, *, seed: int | None = None) -> PtychoModel:
+        """Return an untrained model of ``ModelConfig.architecture``; the same seed gives the same weights.
+
+        Parameters
+        ----------
+        seed
+            None: ``TrainingConfig.seed``.
+        """
+        configs = configs or ConfigManager()
+        legacy.tell(configs)
+        network: Network
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(configs.training_config.seed if seed is None else seed)
+            if configs.model_config.architecture == "lift":
+                network, name = channels_last(CorrectionNet()), "lift-correction"
+            else:
+                network, name = Cnn(cnn_options(configs.data_config, configs.model_config)), "cnn"
+        title = configs.training_config.model_name
+        bundle = Bundle(title, name, network.architecture, network.state_dict(), configs=_manifest_form(configs))
+        return cls(bundle, Path(title))
+
+    @classmethod
+    def load(cls, path: Path | str) -> PtychoModel:
+        """Return the model in a bundle, a Lightning checkpoint, a state_dict of PtychoPINN, or a directory with one.
+
+        Raises
+        ------
+        FileFormatError
+            For anything else, and for missing or damaged files.
+        """
+        path = _inside(Path(path))
+        model = cls(read_model(path), path)
+        configs = model.stated_configs()
+        if configs is not None:
+            legacy.tell(configs)
+        return model
+
+    @classmethod
+    def from_mlflow(cls, run_id: str, tracking_uri: str | None = None) -> PtychoModel:
+        """Return the model among the artefacts of a tracked run.
+
+        Raises
+        ------
+        ConfigurationError
+            If mlflow is not installed or there is no such run.
+        FileFormatError
+            If the run holds no model that can be loaded safely.
+        """
+        client = mlflow_client(tracking_uri)
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                names = _artefacts(client, run_id)
+                name = next((n for end in (".zip", ".ckpt") for n in reversed(names) if n.endswith(end)), None)
+                local = None if name is None else Path(client.download_artifacts(run_id, name, folder))
+            except Exception as fault:  # whatever a tracking store raises
+                raise ConfigurationError(f"mlflow run {run_id}: {one_line(fault)}") from fault
+            if local is None:
+                held = ", ".join(names) or "nothing"
+                raise FileFormatError(
+                    f"mlflow run {run_id}: holds {held}, but no bundle (.zip) and no checkpoint (.ckpt)"
+                )
+            return cls.load(local)
+
+    def save(self, path: Path | str) -> str:
+        """Write the model as a bundle; return the SHA-256 of its weights."""
+        bundle = replace(self.bundle, weights=self._network.state_dict())
+        return write_bundle(Path(path), bundle)
+
+    @property
+    def network(self) -> Network:
+        """The network, to be trained; :meth:`save` writes what it has become."""
+        return self._network
+
+    @property
+    def size_px(self) -> int | None:
+        """Side of the patterns that the network takes; None: any."""
+        return self._network.size_px
+
+    @property
+    def members(self) -> int:
+        """Frames of a group that the network sees together."""
+        return self._network.members
+
+    def stated_configs(self) -> ConfigManager | None:
+        """Return the configurations that the model was made with; None if they are not known or not of this workflow."""
+        if self.size_px is None or not any(self.bundle.configs.values()):
+            return None
+        try:
+            return ConfigManager.from_foreign(self.bundle.configs)
+        except ConfigurationError:
+            return None
+
+    def for_probe(self, probe: Tensor) -> Model:
+        """Return the model ready for a probe ``(modes, N, N)`` or ``(N, N)``, photon units, on its device.
+
+        Its patches are in photon units too: an empty object is 1, whatever it was in the training.
+
+        PtychoPINN's ``(B, C, modes, N, N)`` is taken too, if all of its B * C probes are one.
+
+        Raises
+        ------
+        ProbeMismatchError
+            If the network takes patterns of another size.
+        """
+        modes = one_probe(probe)
+        return model_for(self._network, self.bundle, self.path, modes, gridsize=None)
+
+    def forward_predict(self, images: Tensor, positions: Tensor, probe: Tensor, input_scale_factor: Tensor) -> Tensor:
+        """Return patches ``(B, C, N, N)`` complex64 of ``images`` ``(B, C, N, N)``.
+
+        For the lift ``images * input_scale_factor`` are amplitudes sqrt(counts), -1 = no data, in the probe's photon
+        units, and ``positions`` ``(B, C, 1, 2)`` [y, x] pixels relative to the group's centre let the members of a group
+        see each other. A cnn uses neither positions nor probe, and its patches have the scale of its training.
+        """
+        forward_predict = ARCHITECTURES[self.bundle.architecture].forward_predict
+        return forward_predict(self._network, self.for_probe, images, positions, probe, input_scale_factor)
+
+
+def one_probe(probe: Tensor) -> Tensor:
+    """Return a probe as ``(modes, N, N)`` complex64."""
+    modes = torch.as_tensor(probe, dtype=torch.complex64)
+    if modes.ndim == 5:
+        every = modes.flatten(0, 1)
+        if not bool((every == every[:1]).all()):
+            raise GeometryError(
+                f"the batch has several probes (shape {tuple(modes.shape)}); predict each one's frames apart"
+            )
+        modes = every[0]
+    modes = modes[None] if modes.ndim == 2 else modes
+    if modes.ndim != 3 or modes.shape[1] != modes.shape[2]:
+        raise GeometryError(f"the probe has shape {tuple(modes.shape)}; give (modes, N, N)")
+    return modes
+
+
+def _manifest_form(configs: ConfigManager) -> dict[str, Any]:
+    return {name.removesuffix("_config"): part for name, part in configs.to_dict().items() if name in SECTIONS}
+
+
+def _inside(path: Path) -> Path:
+    """Return ``path``, or the newest model in it if it is a directory."""
+    if not path.is_dir():
+        return path
+    for pattern in PLACES:
+        found = sorted(path.glob(pattern), key=lambda file: file.stat().st_mtime)
+        if found:
+            return found[-1]
+    raise FileFormatError(
+        f"{path}: holds neither a bundle (.zip) nor a checkpoint (.ckpt); give the directory of a run"
+    )
+
+
+def _artefacts(client: Any, run_id: str, folder: str | None = None) -> list[str]:
+    names: list[str] = []
+    for found in client.list_artifacts(run_id, folder):
+        names += _artefacts(client, run_id, found.path) if found.is_dir else [found.path]
+    return names

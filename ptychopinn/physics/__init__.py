@@ -1,0 +1,1 @@
+"""Propagation, probe modes, misfit; a first guess of the probe."""

@@ -1,0 +1,1 @@
+"""The refined layer: iterative reconstruction, position offsets, probe retrieval."""

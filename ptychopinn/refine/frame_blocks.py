@@ -1,0 +1,126 @@
+"""What the refiner works on: the frames it keeps, and blocks of them with the sums of a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ptychopinn.mosaic.canvas import Box
+from ptychopinn.physics.diffraction import slopes
+from ptychopinn.refine.position_offsets import Offset, OffsetPulls
+from ptychopinn.refine.subpixel_shifts import ProbeDescent, Shift
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """A frame in the buffer. Once admitted, ``amplitude`` has its zero frequency at the corner.
+
+    ``corner`` is where its patch lies now, the probe moved by ``shift`` on it; ``start_corner`` where the start was laid.
+    """
+
+    amplitude: Tensor
+    position_px: tuple[float, float]
+    corner: tuple[int, int] = (0, 0)
+    start_corner: tuple[int, int] = (0, 0)
+    shift: Shift = (0, 0)
+    offset: Offset = field(default_factory=Offset)
+    is_admitted: bool = False
+    visits: int = 0
+    misfit: float = 0.0
+    total: float = 0.0
+
+
+class Block:
+    """Frames that are worked on together, and the sums of the pass over them. Places are relative to ``corner``."""
+
+    def __init__(self, frames: list[Kept], corner: tuple[int, int], known: Tensor, size_px: int) -> None:
+        self.frames = frames
+        self.size_px = size_px
+        self.corner = corner
+        self.known = known
+        self.ahead = known.clone()
+        self.prior = known.clone()
+        self.prior_weight = torch.zeros(known.shape, device=known.device)
+        self.smoothness = 0.0
+        self.descent = torch.zeros_like(known)
+        self.curvature = torch.zeros_like(self.prior_weight)
+        self.slow: Tensor | None = None
+        self.unseen: list[Kept] = []
+        self.probe_descent: ProbeDescent | None = None
+        self.probe_curvature: Tensor | None = None
+        self.shift = torch.zeros(2, 2, device=known.device)
+        self.pulls = OffsetPulls()
+        self.place = 0
+        self.passes = 0
+
+    def window(self, corner: tuple[int, int]) -> tuple[slice, slice]:
+        """Return where a frame with this corner lies."""
+        return Box(corner[0] - self.corner[0], corner[1] - self.corner[1], self.size_px, self.size_px).window
+
+    def cut(self, picture: Tensor, frames: list[Kept]) -> Tensor:
+        """Return the patches ``(B, N, N)`` of an object of the block under some of its frames."""
+        return torch.stack([picture[self.window(frame.corner)] for frame in frames])
+
+    def add_probe_descent(self, shifts: Sequence[Shift], parts: Tensor, lit: Tensor) -> None:
+        """Take what frames say about the probe: parts ``(B, modes, N, N)``, patches' intensities ``(B, N, N)``."""
+        self.probe_descent = self.probe_descent or ProbeDescent()
+        self.probe_descent.add(shifts, parts)
+        curvature = lit.sum(0)
+        self.probe_curvature = curvature if self.probe_curvature is None else self.probe_curvature + curvature
+
+    def add_shift(self, magnitude: Tensor, amplitude: Tensor) -> None:
+        """Take by how much computed patterns ``(B, N, N)`` lie beside the measured ones."""
+        self.shift += _shift_sums(magnitude, amplitude)
+
+    def follow(self, last: Block) -> None:
+        """Take the lead that the last block had over the object, and its step of slow phase, where both lie."""
+        low = [max(a, b) for a, b in zip(last.corner, self.corner, strict=True)]
+        ends = [
+            min(a + s, b + t)
+            for a, s, b, t in zip(last.corner, last.ahead.shape, self.corner, self.ahead.shape, strict=True)
+        ]
+        if any(e <= b for b, e in zip(low, ends, strict=True)):
+            return
+        old, new = (
+            tuple(slice(b - o, e - o) for b, e, o in zip(low, ends, origin, strict=True))
+            for origin in (last.corner, self.corner)
+        )
+        self.ahead[new] += last.ahead[old] - last.known[old]
+        if last.slow is not None:
+            self.slow = torch.zeros_like(self.prior_weight)
+            self.slow[new] = last.slow[old]
+
+
+def bend(picture: Tensor) -> Tensor:
+    """Return the descent ``(H, W)`` of the sum over |differences of neighbouring pixels|^2, halved; curvature 8 at most."""
+    down, right = picture[1:] - picture[:-1], picture[:, 1:] - picture[:, :-1]
+    out = torch.zeros_like(picture)
+    out[1:] += down
+    out[:-1] -= down
+    out[:, 1:] += right
+    out[:, :-1] -= right
+    return out
+
+
+def steepness(picture: Tensor, coverage: Tensor) -> float:
+    """Return the mean over both axes' |differences of neighbouring pixels|^2, added, where coverage ``(H, W)`` lies."""
+    total = 0.0
+    for axis in (0, 1):
+        lit = torch.minimum(
+            coverage.narrow(axis, 1, coverage.shape[axis] - 1), coverage.narrow(axis, 0, coverage.shape[axis] - 1)
+        )
+        square = picture.diff(dim=axis).abs().square()
+        total += float((square * lit).sum() / lit.sum().clamp_min(1e-12))
+    return total
+
+
+def _shift_sums(magnitude: Tensor, amplitude: Tensor) -> Tensor:
+    """Return pull and stiffness ``(2, 2)``, each (y, x), of the patterns' common shift, in least squares."""
+    valid = (amplitude >= 0).float()
+    excess = (magnitude.square() - amplitude.square()) / (2 * magnitude.clamp_min(0.5))  # unbiased at few counts too
+    felt = [slope.mul_(valid).flatten() for slope in slopes(magnitude)]
+    pull = torch.stack([excess.flatten().dot(slope) for slope in felt])
+    return torch.stack([pull, torch.stack([slope.dot(slope) for slope in felt])])

@@ -1,0 +1,153 @@
+r"""Retrieval of probe and object of a whole scan from a guess of the probe.
+
+One update at a frame's whole-pixel place (a plain sequential projection, the PIE family's first):
+
+    Y_m = F(P_m O);  d_m = F^-1(a Y_m / sqrt(sum |Y|^2)) - P_m O;  O <- O + alpha sum_m P_m^* d_m / max sum |P|^2
+
+and P_m <- P_m + alpha O^* d_m / max |O|^2. Pixels without data keep their computed amplitude. Frame after frame, so that
+a poor probe gets better within the first sweep; :mod:`ptychopinn.refine.refined_layer` is quicker once the probe is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptychopinn.errors import ReconstructionError
+from ptychopinn.physics.diffraction import centroid_px, vacuum_counts
+from ptychopinn.physics.scan_check import check_extent, check_light, check_positions
+
+
+class ProjectionStep:
+    """The update of one frame, for one probe ``(modes, N, N)``."""
+
+    def __init__(self, probe: Tensor) -> None:
+        self.set_probe(probe)
+
+    def set_probe(self, probe: Tensor) -> None:
+        """Take a new probe."""
+        self.probe = probe
+        self.intensity = probe.abs().square().sum(0)
+        self.peak = float(self.intensity.max())
+        self._back = probe.conj() / self.peak
+
+    def __call__(self, patch: Tensor, amplitude: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Return the object's update ``(N, N)`` at full step, d ``(modes, N, N)``, and the misfit before it.
+
+        ``amplitude`` has its zero frequency at the corner; the misfit is the numerator of the R-factor.
+        """
+        exits = self.probe * patch
+        far = torch.fft.fft2(exits, norm="ortho")
+        magnitude = far[0].abs() if len(far) == 1 else far.abs().square().sum(0).sqrt()
+        target = torch.where(amplitude < 0, magnitude, amplitude)
+        misfit = float((magnitude - target).abs_().sum())
+        difference = torch.fft.ifft2(far.mul_(target.div_(magnitude.clamp_min_(1e-6))), norm="ortho").sub_(exits)
+        update = difference * self._back
+        return (update[0] if len(update) == 1 else update.sum(0)), difference, misfit
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """What :func:`retrieve` found: probe ``(modes, N, N)``, object ``(H, W)``, its origin, weight, R by sweep."""
+
+    probe: Tensor
+    object: Tensor
+    origin_px: tuple[int, int]
+    weight: Tensor
+    rfactors: list[float]
+
+
+def retrieve(
+    amplitude: Tensor,
+    positions_px: NDArray[np.float64],
+    probe: Tensor,
+    *,
+    sweeps: int = 40,
+    full_sweeps: int = 12,
+    decay: float = 0.9,
+    update_probe: bool = True,
+    seed: int = 0,
+    on_sweep: Callable[[int, float], None] | None = None,
+) -> Retrieval:
+    """Retrieve probe and object of a whole scan from a guess of the probe.
+
+    Parameters
+    ----------
+    amplitude : (n, N, N) float32
+        sqrt(counts), zero frequency in the middle, -1 = no data.
+    positions_px : (n, 2) float64
+    probe : (modes, N, N) complex64
+        First guess; its energy is set to the vacuum counts.
+    sweeps, full_sweeps, decay
+        Full step for the first ``full_sweeps``, then times ``decay`` a sweep.
+
+    The result is in the gauge of :func:`fix_gauge`.
+
+    Raises
+    ------
+    ReconstructionError
+        If parts do not fit together, the patterns hold no photon, or the positions span an area that no scan has.
+    """
+    n = probe.shape[-1]
+    if amplitude.shape[-1] != n:
+        raise ReconstructionError(
+            f"the probe is {n} px but the patterns are {amplitude.shape[-1]} px; crop one to the other"
+        )
+    check_positions(positions_px, len(amplitude))
+    check_extent(positions_px, n)
+    check_light(amplitude)
+    probe = probe * (vacuum_counts(amplitude) / float(probe.abs().square().sum())) ** 0.5
+    corner = np.round(positions_px).astype(np.int64) - n // 2
+    origin = corner.min(axis=0)
+    height, width = (corner.max(axis=0) - origin + n).tolist()
+    estimate = torch.ones(height, width, dtype=torch.complex64, device=probe.device)
+    patterns = torch.fft.ifftshift(amplitude, dim=(-2, -1))
+    total = float(torch.where(patterns < 0, 0.0, patterns).double().sum())
+    step, random, alpha, rfactors = ProjectionStep(probe), np.random.default_rng(seed), 1.0, []
+    for sweep in range(sweeps):
+        misfit = 0.0
+        alpha *= decay if sweep >= full_sweeps else 1.0
+        for i in random.permutation(len(patterns)).tolist():
+            y, x = (corner[i] - origin).tolist()
+            patch = estimate[y : y + n, x : x + n]
+            update, difference, parts = step(patch, patterns[i])
+            misfit += parts
+            if update_probe:
+                gain = patch.conj() * (alpha / float(patch.abs().square().max()))
+                new_probe = step.probe + gain * difference
+                patch.add_(update, alpha=alpha)
+                step.set_probe(new_probe)
+            else:
+                patch.add_(update, alpha=alpha)
+        rfactors.append(misfit / total)
+        if on_sweep:
+            on_sweep(sweep, rfactors[-1])
+    weight = torch.zeros(height, width, device=probe.device)
+    for y, x in (corner - origin).tolist():
+        weight[y : y + n, x : x + n] += step.intensity / step.peak
+    where = (int(origin[0]), int(origin[1]))
+    fixed_probe, fixed_object, where = fix_gauge(step.probe, estimate, weight, where)
+    return Retrieval(fixed_probe, fixed_object, where, weight, rfactors)
+
+
+def fix_gauge(
+    probe: Tensor, estimate: Tensor, weight: Tensor, origin_px: tuple[int, int]
+) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    """Return probe, object and its origin in the fixed gauge.
+
+    Mean object amplitude 1 where the weight is above 5 % of its greatest (the probe takes the scale, so its energy is
+    the expected vacuum counts); mean object phase 0; probe centroid in the middle to half a pixel, the object's origin
+    moved against it. Whole pixels only, so nothing is interpolated.
+    """
+    covered = weight > 0.05 * weight.max()
+    scale = float(estimate[covered].abs().mean())
+    mean = (estimate[covered] * weight[covered]).sum()
+    phase = mean / mean.abs().clamp_min(1e-12)
+    dy, dx = (-round(c) for c in centroid_px(probe))
+    probe = torch.roll(probe, (dy, dx), dims=(-2, -1)) * scale
+    return probe, estimate * (phase.conj() / scale), (origin_px[0] + dy, origin_px[1] + dx)

@@ -1,0 +1,111 @@
+r"""Longer steps for slow phase, by how little of it the patterns feel.
+
+A wave of phase with the spatial frequency q over the object changes a frame's amplitudes by a share
+
+    h(q) = sum_k |u*(k) Y(k - q) - u(k) Y*(k + q)|^2 / (4 sum_k |Y(k)|^2),   Y = F(P O),  u = Y / |Y|
+
+of what it changes at most: about 1/2 where patterns are speckle, and as q^2 for waves longer than the probe is wide. A plain
+step is right for a share of 1; with h it takes some 1 / h passes, so slow phase comes last. Here the step's part that is phase is
+made (1/2 + p) / (h + p) times longer, LONGEST at most; p is the prior's share of the curvature, and more where there are
+few photons, whose noise would come first. h comes from a few of the frames, as the object is now.
+
+Where one part of the sample feels slow phase more than another, such steps can be too long. They tell it by turning back: then
+they are halved, and grow again slowly while they do not.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ptychopinn.refine.frame_blocks import Block
+
+LONGEST = 20.0
+REACH = 8
+"""Waves that are made faster, in periods over N pixels; the last half of them less and less."""
+
+SAMPLE_FRAMES = 4
+SAMPLE_AT_ONCE_PX = 4 * 64**2
+SURE_SHARE = 0.9
+LOOKED_AT = (0, 3, 10)
+DARK_AMPLITUDE = 0.3
+DOUBT = 20.0
+SHRINK, GROW = 0.5, 1.1
+
+
+class SlowPhase:
+    """How the passes over one object go on with its slow phase."""
+
+    def __init__(self) -> None:
+        self.trust = 1.0
+        self._stiffness: Tensor | None = None
+        self._seen: list[Tensor] = []
+        self._passes = self._frames = 0
+
+    def is_due(self, frames: int) -> bool:
+        """Whether patterns should be looked at in a pass over so many frames: now and then, and when they have doubled."""
+        if frames >= 2 * self._frames:
+            self._frames, self._passes = frames, 0
+        return self._passes in LOOKED_AT
+
+    def look(self, far: Tensor, amplitude: Tensor) -> None:
+        """Take frames' shares h / q^2 ``(B, 2 Q + 1, 2 Q + 1)`` from far fields ``(B, modes, N, N)`` and patterns."""
+        n = far.shape[-1]
+        reach = min(REACH, n // 4)
+        around = torch.arange(-reach, n + reach, device=far.device) % n
+        wide = far[..., around[:, None], around]  # views of it are the far fields moved, without a copy
+        magnitude = far.abs().square().sum(1, keepdim=True).sqrt()
+        unit = (far / magnitude.clamp_min(DARK_AMPLITUDE)).conj() * (amplitude >= 0)[:, None]
+        whole = 4 * magnitude.square().sum((1, 2, 3)).clamp_min(1e-12)
+        found = torch.zeros(len(far), 2 * reach + 1, 2 * reach + 1, device=far.device)
+        for y in range(reach + 1):
+            for x in range(-reach, reach + 1):
+                if (y, x) <= (0, 0):
+                    continue
+                one, other = (
+                    (unit * wide[..., reach - b : reach - b + n, reach - a : reach - a + n]).sum(1)
+                    for b, a in ((y, x), (-y, -x))
+                )
+                share = torch.view_as_real(one - other.conj()).square().sum((1, 2, 3)) / whole / (y * y + x * x)
+                found[:, reach + y, reach + x] = found[:, reach - y, reach - x] = share
+        found[:, reach, reach] = (found[:, reach + 1, reach] + found[:, reach, reach + 1]) / 2
+        self._seen.append(found)
+
+    def settle(self) -> None:
+        """Go by the frames looked at since the last call, if any."""
+        if self._seen:
+            self._stiffness = torch.quantile(torch.cat(self._seen), SURE_SHARE, dim=0)
+            self._seen = []
+
+    def longer(self, block: Block, curvature: Tensor) -> Tensor:
+        """Return what a pass's step ``(H, W)`` gets more, for its descent and the curvature that divides it."""
+        self._passes += 1
+        if self._stiffness is None:
+            return torch.zeros_like(block.descent)
+        direction = block.ahead / block.ahead.abs().clamp_min(1e-6)
+        root = curvature.sqrt()
+        pull = torch.fft.rfft2((block.descent / root * direction.conj()).imag)
+        slow = torch.fft.irfft2(pull * _gain(block, self._stiffness), s=block.descent.shape)
+        if block.slow is not None:
+            turns_back = float((slow * block.slow).sum()) < 0
+            self.trust = self.trust * SHRINK if turns_back else min(1.0, self.trust * GROW)
+        block.slow = slow
+        more: Tensor = 1j * direction * (self.trust * slow / root)
+        return more
+
+
+def _gain(block: Block, stiffness: Tensor) -> Tensor:
+    """Return by how much more than once each frequency ``(H, W // 2 + 1)`` goes."""
+    height, width = block.descent.shape
+    reach, n = stiffness.shape[0] // 2, block.size_px
+    y = torch.fft.fftfreq(height, device=stiffness.device)[:, None].expand(-1, width // 2 + 1) * n
+    x = torch.fft.rfftfreq(width, device=stiffness.device)[None].expand(height, -1) * n
+    square = y**2 + x**2
+    places = torch.stack((x, y), dim=-1)[None] / reach
+    near = functional.grid_sample(stiffness[None, None], places, align_corners=True, padding_mode="border")[0, 0]
+    lit = block.curvature > 0.3 * block.curvature.max()
+    prior = float((block.prior_weight[lit] / block.curvature[lit]).mean()) + DOUBT / float(block.curvature[lit].mean())
+    longer = ((0.5 + prior) / (near * square + prior).clamp_min(1e-6)).clamp(1.0, LONGEST)
+    gain: Tensor = (longer - 1) * (2 - 2 * square.sqrt() / reach).clamp(0.0, 1.0)
+    return gain

@@ -1,0 +1,144 @@
+"""A probe between the pixels: moved by eighths of a pixel, and what its frames say about it moved back.
+
+A frame at ``q`` has its patch cut at ``round(q)`` and the probe moved by what is left, so that its step still costs two
+transforms. A move is a phase ramp on the spectrum; a moved probe is kept until the probe changes or memory is short.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ptychopinn.physics.diffraction import shift_ramp, slopes
+
+STEPS = 8
+MOST_BYTES = 128 << 20
+
+Shift = tuple[int, int]
+"""A move (y, x) in eighths of a pixel."""
+
+
+@dataclass(slots=True, eq=False)
+class _Moved:
+    """A moved probe ``(modes, N, N)``, its intensity ``(N, N)``, and its slopes where they have been asked for."""
+
+    probe: Tensor
+    intensity: Tensor
+    slopes: tuple[Tensor, Tensor] | None = None
+
+
+class ShiftedProbes:
+    """The moved copies of a probe ``(modes, N, N)``, each made when it is first asked for."""
+
+    def __init__(self, probe: Tensor) -> None:
+        self.probe = probe
+        self._spectrum: Tensor | None = None
+        self._unmoved = _Moved(probe, probe.abs().square().sum(0))
+        self._moved: OrderedDict[Shift, _Moved] = OrderedDict()
+        self._most = _most(probe, 5)  # probe, two slopes, and as much again at most for their squares
+
+    def probe_at(self, shift: Shift) -> Tensor:
+        """Return the probe moved."""
+        return self._at(shift).probe
+
+    def intensity_at(self, shift: Shift) -> Tensor:
+        """Return the moved probe's intensity ``(N, N)``."""
+        return self._at(shift).intensity
+
+    def stack(self, shifts: Sequence[Shift]) -> Tensor:
+        """Return the probes of some frames ``(B, modes, N, N)``; ``(1, modes, N, N)`` where all are the same."""
+        if len(set(shifts)) == 1:
+            return self.probe_at(shifts[0])[None]
+        return torch.stack([self.probe_at(shift) for shift in shifts])
+
+    def slopes_at(self, shift: Shift) -> tuple[Tensor, Tensor]:
+        """Return the moved probe's slopes along y and x as real numbers ``(2, 2 modes N N)``, and their squares ``(2, N N)``."""
+        moved = self._at(shift)
+        if moved.slopes is None:
+            both = torch.stack(slopes(moved.probe))
+            moved.slopes = torch.view_as_real(both).flatten(1), both.abs().square().sum(1).flatten(1)
+        return moved.slopes
+
+    def _at(self, shift: Shift) -> _Moved:
+        if shift == (0, 0):
+            return self._unmoved
+        if shift in self._moved:
+            self._moved.move_to_end(shift)
+        else:
+            if self._spectrum is None:
+                self._spectrum = torch.fft.fft2(self.probe)
+            probe = torch.fft.ifft2(self._spectrum * _ramp(self.probe, shift))
+            self._moved[shift] = _Moved(probe, probe.abs().square().sum(0))
+            if len(self._moved) > self._most:
+                self._moved.popitem(last=False)
+        return self._moved[shift]
+
+
+class ProbeDescent:
+    """The sum of what frames with moved probes say about the probe."""
+
+    def __init__(self) -> None:
+        self._sums: dict[Shift, Tensor] = {}
+        self._spectrum: Tensor | None = None
+
+    def add(self, shifts: Sequence[Shift], descents: Tensor) -> None:
+        """Take the descents ``(B, modes, N, N)`` of some frames, each for its moved probe."""
+        if len(set(shifts)) == 1:
+            self._add(shifts[0], descents.sum(0))
+            return
+        for shift, descent in zip(shifts, descents, strict=True):
+            self._add(shift, descent)
+
+    def _add(self, shift: Shift, descent: Tensor) -> None:
+        if shift in self._sums:
+            self._sums[shift] += descent
+            return
+        if len(self._sums) >= _most(descent, 1):
+            self._spectrum = self._gathered()
+            self._sums.clear()
+        self._sums[shift] = descent.clone()
+
+    def _gathered(self) -> Tensor:
+        total = self._spectrum
+        for shift, moved in self._sums.items():
+            part = torch.fft.fft2(moved).mul_(_ramp(moved, shift).conj())
+            total = part if total is None else total.add_(part)
+        if total is None:
+            raise ValueError("no frame has been added")
+        return total
+
+    def total(self) -> Tensor:
+        """Return the descent ``(modes, N, N)`` for the probe itself.
+
+        Raises
+        ------
+        ValueError
+            If no frame has been added.
+        """
+        if self._spectrum is None and set(self._sums) == {(0, 0)}:
+            return self._sums[0, 0]
+        back: Tensor = torch.fft.ifft2(self._gathered())
+        return back
+
+
+def split(position_px: tuple[float, float]) -> tuple[tuple[int, int], Shift]:
+    """Return the whole pixels (y, x) nearest to a position, and the move that is left."""
+    y, x = round(float(position_px[0])), round(float(position_px[1]))
+    return (y, x), shift_from((y, x), position_px)
+
+
+def shift_from(whole_px: tuple[int, int], position_px: tuple[float, float]) -> Shift:
+    """Return the move from whole pixels (y, x) to a position."""
+    return round((position_px[0] - whole_px[0]) * STEPS), round((position_px[1] - whole_px[1]) * STEPS)
+
+
+def _most(field: Tensor, copies: int) -> int:
+    return max(1, MOST_BYTES // (copies * field.numel() * field.element_size()))
+
+
+def _ramp(field: Tensor, shift: Shift) -> Tensor:
+    return shift_ramp(field, (shift[0] / STEPS, shift[1] / STEPS))

@@ -1,5 +1,0 @@
-"""Training and fine-tuning: a plain loop and Lightning, with the same results."""
-
-from ptychopinn.trainer.front import Trainer
-
-__all__ = ["Trainer"]

@@ -1,0 +1,298 @@
+"""The trainer as users call it: data and configurations in, a model out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ptychopinn.config import legacy
+from ptychopinn.config.manager import ConfigManager
+from ptychopinn.data.dataset import PtychoDataset
+from ptychopinn.data.experiment import Experiment
+from ptychopinn.data.loader import TensorDictLoader
+from ptychopinn.data.shared import Source, own_rank, share_store
+from ptychopinn.data.store import store_facts
+from ptychopinn.data.training_file import read_training_file, training_files
+from ptychopinn.device import choose_device
+from ptychopinn.errors import ConfigurationError, GeometryError
+from ptychopinn.model.ptycho_model import PtychoModel
+from ptychopinn.training import loop
+from ptychopinn.training.freeze import freeze_encoder
+from ptychopinn.training.loop import Job, PlainLoop
+from ptychopinn.training.loss_stages import Stages, find_learning_rate
+from ptychopinn.training.neighbourhood import neighbourhood_config
+from ptychopinn.training.networks import make_task, trained_model
+from ptychopinn.training.task import Task, neighbourhood_frames
+from ptychopinn.training.tracking import TrackedRun
+from ptychopinn.training.watch import LogFile, Metrics, ProgressBar, Watcher, Watchers
+
+STORE, LOG = "data", "log.jsonl"
+
+
+class Trainer:
+    """Trains models; everything it writes lies in ``TrainingConfig.output_dir``.
+
+    Parameters
+    ----------
+    watchers
+        Are told of batches and epochs, beside a progress bar and a log file.
+    tracking_uri
+        MLflow store of the runs; None, or another ``orchestrator`` than Mlflow: they are not tracked.
+    should_stop
+        Asked after every step; if it says yes the training is kept and :class:`TrainingInterruptedError` raised.
+    is_compiled
+        Whether the network's graph is compiled first, which needs a compiler and takes a minute.
+    read
+        Reads a file; by default training files (NPZ).
+    on_refused
+        Called with why a scan cannot be used, before the training of the others; None: the first such scan ends it.
+
+    Raises
+    ------
+    ConfigurationError
+        If configurations contradict each other or what is installed.
+    """
+
+    def __init__(
+        self,
+        configs: ConfigManager | None = None,
+        *,
+        watchers: Sequence[Watcher] = (),
+        tracking_uri: str | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+        is_compiled: bool = False,
+        read: Callable[[Path], Experiment] | None = None,
+        on_refused: Callable[[str], object] | None = None,
+    ) -> None:
+        self.configs = ConfigManager(*configs.to_tuple()) if configs else ConfigManager()
+        legacy.tell(self.configs)
+        self._watchers = tuple(watchers)
+        self._tracking_uri = tracking_uri
+        self._should_stop = should_stop
+        self._is_compiled = is_compiled
+        nphotons = self.configs.data_config.nphotons
+        self._read = read or (lambda path: read_training_file(path, nphotons))
+        self._on_refused = on_refused
+        self._folder = Path(self.configs.training_config.output_dir)
+        self._uses_lightning = _uses_lightning(self.configs)
+        self.history: list[Metrics] = []
+        """Metrics of each epoch of the last training."""
+        self.run_ids: list[str] = []
+        """Tracked runs, in the order in which they were begun."""
+
+    def fit(self, data: Sequence[Path | str | Experiment] = (), *, is_resumed: bool = False) -> PtychoModel:
+        """Train a new model on files, directories of files, or scans; fine-tune it too if that has epochs.
+
+        Parameters
+        ----------
+        data
+            None at all: ``train_data_file`` and ``training_directories`` of the configuration.
+        is_resumed
+            Go on with an interrupted training.
+
+        Raises
+        ------
+        ReconstructionError
+            In one of its kinds, if data, configurations or a checkpoint to go on from are not right.
+        """
+        training = self.configs.training_config
+        trained = self._train(PtychoModel.new(self.configs), data, self._folder, is_resumed=is_resumed, is_new=True)
+        if not training.epochs_fine_tune:
+            return trained
+        folder = self._folder / "fine-tune"
+        is_begun = (folder / ("last.ckpt" if self._uses_lightning else loop.CHECKPOINT)).exists()
+        return self._train(trained, data, folder, is_resumed=is_resumed and is_begun, is_frozen=True)
+
+    def finetune(
+        self, model: PtychoModel, data: Sequence[Path | str | Experiment], *, is_resumed: bool = False
+    ) -> PtychoModel:
+        """Train a model's decoders alone, its encoder frozen, at ``fine_tune_gamma`` times the learning rate."""
+        is_lift = model.network.uses_projections
+        self.configs.update(model_config={"architecture": "lift" if is_lift else "cnn"})
+        return self._train(model, data, self._folder, is_resumed=is_resumed, is_frozen=True)
+
+    def _train(
+        self,
+        model: PtychoModel,
+        data: Sequence[Path | str | Experiment],
+        folder: Path,
+        *,
+        is_resumed: bool,
+        is_frozen: bool = False,
+        is_new: bool = False,
+    ) -> PtychoModel:
+        begun = time.monotonic()
+        sources = _sources(data or self.configs.training_config.stated_data)
+        identity = self._share_store(sources, model)
+        training, validation = self._datasets()
+        task = make_task(model, self.configs, training, is_new=is_new)
+        device = "cpu" if self._uses_lightning else choose_device(self.configs.training_config.device)
+        self._prepare(task, is_frozen=is_frozen, device=device)
+        with self._tracked(model, is_frozen=is_frozen) as (watchers, finish):
+            job = self._job(task, training, validation, folder, identity, watchers, is_frozen, is_resumed, device)
+            self.history = self._run(job)
+            self._load_best(job)
+            found = trained_model(
+                task.network,
+                model,
+                self.configs,
+                trained_on=[str(one["name"]) for one in training.facts],
+                experiments=training.facts,
+                is_fine_tuned=is_frozen,
+                started_from=model.bundle.sha256,
+                seconds=round(time.monotonic() - begun, 1),
+                metrics=dict(self.history[-1]) if self.history else {},
+            )
+            finish(found)
+        return found
+
+    def _share_store(self, sources: Sequence[Source], model: PtychoModel) -> str:
+        configs = self.configs
+        data, training = configs.data_config, configs.training_config
+        frames = neighbourhood_frames(training, configs.model_config)
+        read = self._read
+        if frames:
+            data, read = neighbourhood_config(data, frames), _in_photons(self._read)
+            sources = [s.with_photon_probe() if isinstance(s, Experiment) else s for s in sources]
+        store, on_refused = self._folder / STORE, self._on_refused
+        identity = share_store(store, sources, read, data, training, is_lenient=on_refused is not None)
+        if on_refused is not None and own_rank() == 0:
+            for reason in store_facts(store).get("refused", ()):
+                on_refused(reason)
+        return json.dumps([identity, configs.to_dict()["model_config"], _course(configs), model.bundle.sha256])
+
+    def _datasets(self) -> tuple[PtychoDataset, PtychoDataset | None]:
+        model = self.configs.model_config
+        is_supervised = model.mode == "Supervised"
+        sigma = model.probe_mask_sigma if model.probe_mask else None
+        parts = [
+            PtychoDataset(self._folder / STORE, part, has_labels=is_supervised, probe_mask_sigma_px=sigma)
+            for part in ("training", "validation")
+        ]
+        bare = [about["name"] for about in parts[0].facts if not about["has_truth"]]
+        if is_supervised and bare:
+            raise GeometryError(f"{bare[0]}: holds no objectGuess to learn from; set mode to Unsupervised")
+        return parts[0], parts[1] if len(parts[1]) else None
+
+    def _prepare(self, task: Task, *, is_frozen: bool, device: torch.device | str) -> None:
+        network = task.network
+        network.use_acting_weights_only(has_trained_scales=self.configs.model_config.rect_s1s2_trainable)
+        if is_frozen:
+            freeze_encoder(network)
+        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self._is_compiled:
+            network.main_part.compile()
+
+    def _job(
+        self,
+        task: Task,
+        training: PtychoDataset,
+        validation: PtychoDataset | None,
+        folder: Path,
+        identity: str,
+        watchers: Watchers,
+        is_frozen: bool,
+        is_resumed: bool,
+        device: torch.device | str,
+    ) -> Job:
+        config = self.configs.training_config
+        devices = config.n_devices if isinstance(config.n_devices, int) else 1
+        rate = find_learning_rate(config.learning_rate, devices, config.batch_size, config.batch_size)
+        size, seed = config.batch_size, config.seed
+        epochs = Stages.of(config).epochs(config.epochs)
+        if is_frozen:
+            rate, epochs = rate * config.fine_tune_gamma, config.epochs_fine_tune or config.epochs
+            config = replace(config, stage_1_epochs=0, stage_2_epochs=0, stage_3_epochs=0, epochs=epochs)
+        return Job(
+            task=task,
+            training=TensorDictLoader(training, size, seed=seed, device=device),
+            validation=None if validation is None else TensorDictLoader(validation, size, seed=None, device=device),
+            config=config,
+            epochs=epochs,
+            rate=rate,
+            folder=folder,
+            watchers=watchers,
+            identity=json.dumps([identity, is_frozen]),
+            is_frozen=is_frozen,
+            is_resumed=is_resumed,
+            should_stop=self._should_stop,
+        )
+
+    def _run(self, job: Job) -> list[Metrics]:
+        if not self._uses_lightning:
+            return list(PlainLoop(job).run())
+        from ptychopinn.training.lightning_loop import run_lightning
+
+        sections = self.configs.to_dict()
+        return list(run_lightning(job, {"hyper_parameters": sections}))
+
+    def _load_best(self, job: Job) -> None:
+        """Give the network the weights of its best epoch."""
+        if self._uses_lightning:
+            state = torch.load(job.folder / "best.ckpt", weights_only=True, map_location="cpu")["state_dict"]
+            state = {name.removeprefix("model."): value for name, value in state.items()}
+        else:
+            state = torch.load(job.folder / loop.BEST, weights_only=True, map_location="cpu")
+        job.task.network.load_state_dict(state)
+
+    @contextmanager
+    def _tracked(
+        self, model: PtychoModel, *, is_frozen: bool
+    ) -> Iterator[tuple[Watchers, Callable[[PtychoModel], None]]]:
+        """Give the watchers of a training, its tracked run among them, and what is to be told of its model."""
+        if own_rank() != 0:
+            yield Watchers(()), lambda found: None
+            return
+        what = "fine-tuning" if is_frozen else "training"
+        watchers: tuple[Watcher, ...] = (ProgressBar(what), LogFile(self._folder / LOG), *self._watchers)
+        if self._tracking_uri is None or self.configs.training_config.orchestrator != "Mlflow":
+            yield Watchers(watchers), lambda found: None
+            return
+        tags = {"stage": what, "architecture": model.bundle.architecture, "framework": self._framework()}
+        run = TrackedRun(self._tracking_uri, self.configs, tags, self.run_ids[-1] if self.run_ids else None)
+        self.run_ids.append(run.run_id)
+        done: list[PtychoModel] = []
+        try:
+            yield Watchers((*watchers, run)), done.append
+        finally:
+            run.finish(done[0] if done else None)
+
+    def _framework(self) -> str:
+        return "Lightning" if self._uses_lightning else "plain"
+
+
+def _uses_lightning(configs: ConfigManager) -> bool:
+    """Whether Lightning trains; without it one process trains with the plain loop, to the same weights."""
+    training = configs.training_config
+    is_there = find_spec("lightning") is not None
+    several = training.n_devices not in (1, "auto")
+    if several and (training.framework != "Lightning" or not is_there):
+        raise ConfigurationError(
+            f"n_devices is {training.n_devices}, which needs framework Lightning; "
+            + ("set it" if is_there else "install ptycholive[lightning]")
+        )
+    return training.framework == "Lightning" and is_there
+
+
+def _course(configs: ConfigManager) -> dict[str, Any]:
+    """Return the settings of a training without those that may change while it is interrupted."""
+    free = ("output_dir", "device", "num_workers", "notes", "model_name", "experiment_name", "orchestrator")
+    return {k: v for k, v in configs.to_dict()["training_config"].items() if k not in free}
+
+
+def _sources(data: Sequence[Path | str | Experiment]) -> list[Source]:
+    files = [one for one in data if not isinstance(one, Experiment)]
+    scans: list[Source] = [one for one in data if isinstance(one, Experiment)]
+    return [*(training_files(files) if files or not scans else []), *scans]
+
+
+def _in_photons(read: Callable[[Path], Experiment]) -> Callable[[Path], Experiment]:
+    return lambda path: read(path).with_photon_probe()

@@ -1,0 +1,239 @@
+"""The same training with Lightning: several processes or devices, its early stopping and its checkpoints.
+
+Files in its folder: ``last.ckpt`` to go on from, ``best.ckpt`` the best epoch's. Both hold the network under ``model.`` and
+the configurations, as PtychoPINN's do.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ptychopinn.data.dataset import Batch
+from ptychopinn.data.loader import TensorDictLoader
+from ptychopinn.errors import FileFormatError, TrainingInterruptedError
+from ptychopinn.training.freeze import set_training
+from ptychopinn.training.loop import CHECKPOINT_S, Job
+from ptychopinn.training.optimise import bound_gradient, make_optimiser, make_scheduler
+from ptychopinn.training.progress import EpochMean
+from ptychopinn.training.task import Moment
+from ptychopinn.training.watch import Plan
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+class TrainedTask(LightningModule):
+    """A job as Lightning sees it.
+
+    Parameters
+    ----------
+    about
+        Put into every checkpoint.
+    """
+
+    def __init__(self, job: Job, about: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.model = job.task.network
+        self.lines: list[dict[str, float]] = []
+        self._job = job
+        self._about = about
+        self._mean = EpochMean()
+        self._validated = EpochMean()
+        self._metrics: dict[str, float] = {}
+        self._begun = (time.monotonic(), 0)
+        self.batches = 0
+        """Batches done of the epoch."""
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser and its scheduler, which is stepped after every epoch."""
+        optimiser = make_optimiser(self.model, self._job.config, self._job.rate)
+        scheduler = make_scheduler(optimiser, self._job.config)
+        course = {"scheduler": scheduler, "interval": "epoch", "monitor": self._job.monitor}
+        return {"optimizer": optimiser, "lr_scheduler": course}
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Return the batch on a device."""
+        del dataloader_idx
+        return batch.to(device)
+
+    def on_train_start(self) -> None:
+        """Set modes, also where an epoch is entered in its middle."""
+        self._begin_epoch()
+
+    def on_train_epoch_start(self) -> None:
+        """Choose the epoch's order and set modes."""
+        self._job.training.set_epoch(self.current_epoch)
+        self.batches = 0
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        set_training(self.model, is_frozen=self._job.is_frozen)
+        self._begun = (time.monotonic(), 0)
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self._metrics = {**self._job.facts(self.current_epoch), "learning_rate": rate}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch."""
+        losses = self._job.task.loss(batch, Moment(self.current_epoch, batch_idx))
+        self._mean.add(losses, len(batch.group))
+        self._begun = (self._begun[0], self._begun[1] + len(batch.group))
+        self.batches = batch_idx + 1
+        return losses["loss"]
+
+    def configure_gradient_clipping(self, optimizer: Optimizer, *bounds: Any, **named: Any) -> None:
+        """Bound the gradient as the plain loop does."""
+        del optimizer, bounds, named
+        bound_gradient(self.model.parameters(), self._job.config)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count the losses of a batch held out."""
+        del batch_idx
+        self._validated.add(self._job.task.loss(batch, None), len(batch.group))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the losses of the validation."""
+        found = {f"val_{name}": value for name, value in self._validated.take().items()}
+        self._metrics |= found
+        self.log_dict(found)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the losses of the training."""
+        begun, groups = self._begun
+        found = {f"train_{name}": value for name, value in self._mean.take().items()}
+        self.log_dict(found)
+        workers = self.trainer.world_size
+        self._metrics |= {**found, "groups_per_s": workers * groups / (time.monotonic() - begun)}
+        self.lines.append(self._metrics)
+        self.batches = 0
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the sums of the epoch, and what the training is."""
+        checkpoint |= {**self._about, "identity": self._job.identity, "epoch_mean": self._mean.state_dict()}
+        checkpoint["batches"] = self.batches
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another training; take the sums of the epoch."""
+        if checkpoint.get("identity") != self._job.identity:
+            raise FileFormatError(
+                f"{self._job.folder / LAST}: is of other data or settings; give the same ones, or start anew"
+            )
+        self._mean.load_state_dict(checkpoint["epoch_mean"])
+        self.batches = checkpoint["batches"]
+
+    def train_dataloader(self) -> TensorDictLoader:
+        """Return the loader, which knows its place."""
+        return self._job.training
+
+    def val_dataloader(self) -> TensorDictLoader | list[Any]:
+        """Return the loader of the groups held out."""
+        return [] if self._job.validation is None else self._job.validation
+
+
+class _Keeper(Checkpoint):
+    """Tells the watchers, saves from time to time, and stops when that is wanted.
+
+    As a kind of Checkpoint it is called at an epoch's end after the module and the other checkpoints.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._saved_s = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and isinstance(pl_module, TrainedTask):
+            batches = len(self._job.training)
+            self._job.watchers.begin(Plan(self._job.epochs, batches, trainer.current_epoch, pl_module.batches))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.is_global_zero:
+            self._job.watchers.batch()
+        is_last = batch_idx + 1 == len(self._job.training)
+        if self._job.is_step(batch_idx) and not is_last:
+            self._look_up(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer)
+        if trainer.is_global_zero and isinstance(pl_module, TrainedTask):
+            self._job.watchers.epoch(pl_module.lines[-1])
+        if trainer.current_epoch + 1 < self._job.epochs:
+            self._look_up(trainer)
+
+    def _look_up(self, trainer: Trainer) -> None:
+        late = time.monotonic() - self._saved_s > CHECKPOINT_S
+        wishes = (self._job.should_stop(), late) if trainer.is_global_zero else (False, False)
+        is_stopped, is_late = trainer.strategy.broadcast(wishes)
+        if is_stopped or is_late:
+            self._save(trainer)
+        if is_stopped:
+            raise TrainingInterruptedError(
+                f"the training was stopped in epoch {trainer.current_epoch + 1} of {self._job.epochs}; "
+                f"{self._job.folder / LAST} holds what it has reached, so it can go on"
+            )
+
+    def _save(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self._job.folder / LAST)
+        self._saved_s = time.monotonic()
+
+
+def run_lightning(job: Job, about: Mapping[str, Any]) -> list[dict[str, float]]:
+    """Train to the end with Lightning; return the metrics of each epoch of this sitting.
+
+    Raises
+    ------
+    TrainingInterruptedError, FileFormatError
+        As the plain loop does.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    module = TrainedTask(job, about)
+    resumed = job.folder / LAST if job.is_resumed else None
+    if resumed is not None and not resumed.exists():
+        raise FileFormatError(f"{resumed}: there is no training to go on with; start it without resuming")
+    if not job.is_resumed:
+        job.task.prepare(next(iter(job.training)))
+    trainer = _trainer(job)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", module=r"lightning\.|pytorch_lightning\."
+            )  # of its own old calls, and hints
+            trainer.fit(module, ckpt_path=resumed)
+    finally:
+        job.watchers.end()
+    return module.lines
+
+
+def _trainer(job: Job) -> Trainer:
+    config = job.config
+    best = ModelCheckpoint(
+        job.folder, Path(BEST).stem, job.monitor, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    callbacks: list[Callback] = [best, _Keeper(job)]
+    if config.early_stop_patience is not None:
+        callbacks.append(EarlyStopping(job.monitor, 0.0, config.early_stop_patience, check_on_train_epoch_end=True))
+    accelerator = {"auto": "auto", "cpu": "cpu"}.get(config.device, "gpu")
+    return Trainer(
+        accelerator=accelerator,
+        devices=config.n_devices,
+        strategy=config.strategy or "auto" if config.n_devices != 1 else "auto",
+        max_epochs=job.epochs,
+        accumulate_grad_batches=config.accum_steps,
+        callbacks=callbacks,
+        default_root_dir=job.folder,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )

@@ -1,0 +1,85 @@
+"""Stages of a training: the rms loss first, then a blend, then the physics loss; and the learning rate's course over them.
+
+The rms loss compares patterns scaled to an rms of one a pixel, so every pixel counts alike and gradients are large from the
+start; the physics loss weighs them as photons do.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ptychopinn.config.sections import TrainingConfig
+
+Ramp = Literal["linear", "cosine", "exponential"]
+STEEPNESS = 5.0
+REFERENCE_BATCH = 16
+EXPONENTIAL_GAMMA = 0.95
+WARMUP_START = 0.1
+
+
+def ramp(progress: float, schedule: Ramp) -> float:
+    """Return a weight that rises from 0 to 1 with ``progress`` from 0 to 1."""
+    x = min(1.0, max(0.0, progress))
+    if schedule == "cosine":
+        return (1 - math.cos(math.pi * x)) / 2
+    if schedule == "exponential":
+        return math.expm1(STEEPNESS * x) / math.expm1(STEEPNESS)
+    return x
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Epochs of each stage; no epochs at all mean stage 3 throughout."""
+
+    rms_epochs: int = 0
+    blend_epochs: int = 0
+    physics_epochs: int = 0
+    schedule: Ramp = "cosine"
+
+    @classmethod
+    def of(cls, config: TrainingConfig) -> Stages:
+        """Return the stages of a configuration."""
+        return cls(config.stage_1_epochs, config.stage_2_epochs, config.stage_3_epochs, config.physics_weight_schedule)
+
+    def epochs(self, otherwise: int) -> int:
+        """Return the epochs of all stages, or ``otherwise`` if none has any."""
+        return self.rms_epochs + self.blend_epochs + self.physics_epochs or otherwise
+
+    def get_current_stage_and_weight(self, epoch: int) -> tuple[int, float]:
+        """Return the stage, 1 to 3, and the weight of the physics loss, 0 to 1; epochs count from 0."""
+        if epoch < self.rms_epochs:
+            return 1, 0.0
+        blended = epoch - self.rms_epochs
+        if blended < self.blend_epochs:
+            return 2, ramp((blended + 1) / (self.blend_epochs + 1), self.schedule)
+        return 3, 1.0
+
+
+def find_learning_rate(base: float, devices: int, batch_size: int, reference: int = REFERENCE_BATCH) -> float:
+    """Return the learning rate for ``devices`` times ``batch_size`` groups a step: the square root of their ratio to
+    ``reference``, with which ``base`` was found.
+    """
+    return base * math.sqrt(devices * batch_size / reference)
+
+
+def rate_factor(config: TrainingConfig, epoch: int) -> float:
+    """Return the factor of the learning rate in an epoch, for every scheduler that follows the epochs alone."""
+    stages = Stages.of(config)
+    if config.scheduler == "Exponential":
+        return EXPONENTIAL_GAMMA**epoch
+    if config.scheduler == "WarmupCosine":
+        return _warmup_cosine(config, epoch, stages.epochs(config.epochs))
+    if config.scheduler == "MultiStage":
+        stage, weight = stages.get_current_stage_and_weight(epoch)
+        return config.stage_3_lr_factor if stage == 3 else 1 - weight * (1 - config.stage_3_lr_factor)
+    return 1.0
+
+
+def _warmup_cosine(config: TrainingConfig, epoch: int, epochs: int) -> float:
+    warm = config.lr_warmup_epochs
+    if epoch < warm:
+        return WARMUP_START + (1 - WARMUP_START) * epoch / warm
+    falling = ramp((epoch - warm) / max(1, epochs - warm - 1), "cosine")
+    return 1 - falling * (1 - config.lr_min_ratio)

@@ -1,0 +1,1 @@
+"""Inference, reassembly, export and simulated training data for users."""

@@ -1,0 +1,1 @@
+"""Detectors that are not ZeroMQ streams: Merlin, EPICS PV Access."""

@@ -1,0 +1,1 @@
+"""Pairing of frames with positions, and the account of each scan."""

@@ -1,0 +1,1 @@
+"""Scan positions: Bluesky, PandA, PandABlocks, the native stream, computed scans, tables."""

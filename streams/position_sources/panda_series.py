@@ -1,0 +1,42 @@
+"""The messages of MAX IV's PandA relay, put into the form of :mod:`streams.position_sources.panda`.
+
+Every message has a ``message_id`` that counts on. ``message_type`` is ``series-start``; ``data``, with ``frame_number``, the
+number of the first sample, and a list of samples for each channel under its name; or ``series-end``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["SeriesForm"]
+
+_KINDS = {"series-start": "start", "data": "data", "series-end": "stop"}
+
+
+class SeriesForm:
+    """Rewrites one stream's messages; those of the other form, which say ``msg_type``, stay as they are."""
+
+    def __init__(self) -> None:
+        self._start_id: int | None = None
+
+    def __call__(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Return the message in the other form; of a type that is not known, as it is."""
+        kind = message.get("message_type")
+        if "msg_type" in message or not isinstance(kind, str) or kind not in _KINDS:
+            return message
+        number = message.get("message_id")
+        if kind == "series-start":
+            self._start_id = number if type(number) is int else None
+        if kind == "data":
+            first = message.get("frame_number")
+            columns = {key: value for key, value in message.items() if isinstance(value, list)}
+            datasets = {key: {"data": value, "starting_sample_number": first} for key, value in columns.items()}
+            return {"msg_type": "data", "frame_number": number, "datasets": datasets}
+        return {"msg_type": _KINDS[kind], "emitted_frames": self._sent(number) if kind == "series-end" else None}
+
+    def _sent(self, end_id: object) -> int | None:
+        """Return how many data messages a series had, where its start was heard."""
+        start_id, self._start_id = self._start_id, None
+        if start_id is None or type(end_id) is not int or end_id <= start_id:
+            return None
+        return end_id - start_id - 1

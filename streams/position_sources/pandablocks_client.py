@@ -1,0 +1,41 @@
+"""The client of a PandA's capture port (PandABlocks, TCP 8889): connects, and connects again for ever."""
+
+from __future__ import annotations
+
+import socket as sockets
+import time
+
+from streams.errors import CodecError, PositionError
+from streams.position_sources.pandablocks import MAX_BLOCK_BYTES, Splitter
+from streams.sockets.receiver import OnMessage
+from streams.sockets.tcp import TcpSource
+
+__all__ = ["CaptureReceiver"]
+
+_OPTIONS = b"XML FRAMED SCALED\n"
+_CHUNK = 65_536
+
+
+class CaptureReceiver(TcpSource):
+    """Receives the messages that :class:`streams.position_sources.pandablocks.Splitter` makes."""
+
+    def __init__(self, name: str, endpoint: str, on_message: OnMessage) -> None:
+        super().__init__(name, endpoint, on_message, MAX_BLOCK_BYTES, "tcp://panda:8889")
+
+    def _listen(self, connection: sockets.socket) -> None:
+        connection.sendall(_OPTIONS)
+        splitter = Splitter()
+        while not self._stopping.is_set():
+            chunk = connection.recv(_CHUNK)
+            received_ns = time.monotonic_ns()
+            if not chunk:
+                raise OSError("the PandA closed the connection")
+            try:
+                messages = splitter.feed(chunk)
+            except PositionError as fault:
+                self._refuse(CodecError("malformed", str(fault)))
+                raise
+            if splitter.is_open:
+                self._answered()
+            for message in messages:
+                self._deliver(message, sum(map(len, message)), received_ns)

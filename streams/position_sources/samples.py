@@ -1,0 +1,160 @@
+"""From the numbered samples of a position source to the positions of frames.
+
+Frame i has the samples ``first_sample + i * samples_per_frame`` onwards, and its position is their mean. A sample is
+known by its number since the source began, never by its order of arrival, so a lost message costs only the frames whose
+samples it held.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.errors import PositionError
+from streams.frame import Position, PositionM
+from streams.untrusted import MAX_INDEX, shown
+
+__all__ = ["UNITS_M", "Sampler", "SourceOptions"]
+
+UNITS_M = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "pm": 1e-12}
+_MAX_GAPS = 1024
+_MAX_PARTIAL = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How to read a source.
+
+    Attributes
+    ----------
+    channels
+        Names of the y and the x channel.
+    factors_m
+        Metres of one unit of (y, x), signs included.
+    time_channel
+        Name of a channel with the time of each sample, seconds since the source began; where it is sent.
+    event_stream
+        Name of the stream of events that holds the positions, where a source has several.
+    """
+
+    channels: tuple[str, str]
+    factors_m: tuple[float, float] = (1.0, 1.0)
+    samples_per_frame: int = 1
+    first_sample: int = 0
+    time_channel: str | None = None
+    event_stream: str = "primary"
+
+
+@dataclass(slots=True)
+class _Partial:
+    """A frame of which some samples have come."""
+
+    count: int
+    total: NDArray[np.float64]
+    time_s: float | None
+
+
+class Sampler:
+    """Gathers the samples of one run of a source; ``begin`` starts the next.
+
+    ``samples`` is one more than the highest number seen, ``lost`` how many below it never came, ``repeated`` how many
+    came again and were passed over.
+    """
+
+    def __init__(self, options: SourceOptions) -> None:
+        self._options = options
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget all samples."""
+        self.samples = self.lost = self.repeated = 0
+        self._gaps: list[tuple[int, int]] = []
+        self._partial: dict[int, _Partial] = {}
+
+    def resume(self, frames: int) -> None:
+        """Go on where the first ``frames`` frames have their samples already."""
+        self.samples = self._options.first_sample + frames * self._options.samples_per_frame if frames else 0
+
+    def add(self, first: int, values: NDArray[np.float64], times_s: NDArray[np.float64] | None) -> list[Position]:
+        """Take samples ``(n, 2)`` [y, x] in the source's unit, numbered from ``first``; return the frames now whole.
+
+        Raises :class:`PositionError` for numbers that no scan has; then nothing has changed.
+        """
+        stop = first + len(values)
+        if not 0 <= first <= stop <= MAX_INDEX * self._options.samples_per_frame:
+            raise PositionError(f"sample numbers from {shown(first)} on are not those of a scan; restart the source")
+        fresh = self._fresh(first, stop)
+        self.repeated += len(values) - sum(end - start for start, end in fresh)
+        positions: list[Position] = []
+        with np.errstate(all="ignore"):
+            for start, end in fresh:
+                part = slice(start - first, end - first)
+                positions += self._take(start, values[part], None if times_s is None else times_s[part])
+        return positions
+
+    def _fresh(self, first: int, stop: int) -> list[tuple[int, int]]:
+        """Return which of these numbers are new, and enter them."""
+        fresh, gaps = [], []
+        for start, end in self._gaps:
+            low, high = max(start, first), min(end, stop)
+            if low >= high:
+                gaps.append((start, end))
+                continue
+            fresh.append((low, high))
+            gaps += [(a, b) for a, b in ((start, low), (high, end)) if a < b]
+        self.lost -= sum(end - start for start, end in fresh)
+        if stop > self.samples:
+            fresh.append((max(first, self.samples), stop))
+            if first > self.samples:
+                gaps.append((self.samples, first))
+                self.lost += first - self.samples
+            self.samples = stop
+        self._gaps = gaps[-_MAX_GAPS:]
+        return fresh
+
+    def _take(self, start: int, values: NDArray[np.float64], times_s: NDArray[np.float64] | None) -> list[Position]:
+        per_frame = self._options.samples_per_frame
+        early = self._options.first_sample - start
+        if early > 0:
+            start, values, times_s = start + early, values[early:], None if times_s is None else times_s[early:]
+        if not len(values):
+            return []
+        frame, offset = divmod(start - self._options.first_sample, per_frame)
+        positions: list[Position] = []
+        done = 0
+        if offset:
+            done = min(per_frame - offset, len(values))
+            positions += self._add_to(frame, values[:done], times_s)
+            frame += 1
+        whole = (len(values) - done) // per_frame
+        if whole:
+            part = slice(done, done + whole * per_frame)
+            means = values[part].reshape(whole, per_frame, 2).mean(axis=1) if per_frame > 1 else values[part]
+            taken = None if times_s is None else times_s[part][::per_frame].tolist()
+            positions += self._positions(frame, means, taken)
+            done, frame = part.stop, frame + whole
+        if done < len(values):
+            positions += self._add_to(frame, values[done:], None if times_s is None else times_s[done:])
+        return positions
+
+    def _add_to(self, frame: int, values: NDArray[np.float64], times_s: NDArray[np.float64] | None) -> list[Position]:
+        time_s = None if times_s is None else float(times_s[0])
+        part = self._partial.setdefault(frame, _Partial(0, np.zeros(2), time_s))
+        part.count += len(values)
+        part.total += values.sum(axis=0)
+        if part.count == self._options.samples_per_frame:
+            del self._partial[frame]
+            mean = part.total / part.count
+            return self._positions(frame, mean[None], None if part.time_s is None else [part.time_s])
+        if len(self._partial) > _MAX_PARTIAL:
+            del self._partial[next(iter(self._partial))]
+        return []
+
+    def _positions(self, first: int, values: NDArray[np.float64], times_s: list[float] | None) -> list[Position]:
+        metres = (values * np.asarray(self._options.factors_m)).tolist()
+        return [
+            Position(None, first + k, PositionM(y, x), None if times_s is None else times_s[k])
+            for k, (y, x) in enumerate(metres)
+        ]

@@ -1,0 +1,1 @@
+"""Sending scans as a detector would, and recordings of streams."""

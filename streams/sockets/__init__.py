@@ -1,0 +1,1 @@
+"""Ends of streams: ZeroMQ and TCP, keys, connected peers."""

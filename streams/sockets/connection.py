@@ -1,0 +1,125 @@
+"""What both ends of a stream share: endpoints, keys on sockets, the door that an allow-list keeps, closing.
+
+An endpoint is ``tcp://host:port`` or ``ipc://path``; a mark before it tells binding from connecting.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+
+from streams.errors import EndpointError, KeyFileError
+from streams.sockets.keys import AllowList, CurveKeys
+
+__all__ = ["Door", "attach", "close", "guard", "kind_of", "set_curve"]
+
+log = logging.getLogger(__name__)
+
+_ENDPOINT = re.compile(r"tcp://[^\s/]+:(?P<port>\d{1,5}|\*)|ipc://.+")
+_RECONNECT_MS, _RECONNECT_MOST_MS = 100, 1000
+
+
+class Door:
+    """Lets clients whose key is in the allow-list into every CURVE server of a context (ZAP, any domain)."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], allowed: AllowList) -> None:
+        self._allowed = allowed
+        self._authenticator = ThreadAuthenticator(context)
+        self._authenticator.start()
+        self._authenticator.configure_curve_callback("*", self)
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        """Whether a client with this public key may come in (its thread)."""
+        del domain
+        try:
+            is_allowed = key in self._allowed.keys()  # noqa: SIM118 - no mapping
+        except KeyFileError as fault:
+            log.warning("nobody is let in: %s", fault)
+            return False
+        if not is_allowed:
+            log.warning("a client with the key %s was turned away; it is not in %s", key.decode(), self._allowed.path)
+        return is_allowed
+
+    def close(self) -> None:
+        """End the thread."""
+        self._authenticator.stop()
+
+
+def guard(context: zmq.Context[zmq.Socket[bytes]], curve: CurveKeys | None) -> Door | None:
+    """Return a door before the context's sockets if the keys have an allow-list."""
+    return None if curve is None or curve.allowed is None else Door(context, curve.allowed)
+
+
+def kind_of(kinds: Mapping[str, zmq.SocketType], name: str) -> zmq.SocketType:
+    """Return the socket type of a name; raise :class:`EndpointError` for another."""
+    if name not in kinds:
+        raise EndpointError(f"socket {name!r} is none of {', '.join(kinds)}; choose one of these")
+    return kinds[name]
+
+
+def attach(socket: zmq.Socket[bytes], endpoint: str, who: str, mark: str, is_bound_if_marked: bool) -> tuple[str, str]:
+    """Bind or connect; return the bare address and the endpoint as it is now, with its real port."""
+    is_marked = endpoint.startswith(mark)
+    address = endpoint[1:] if is_marked else endpoint
+    is_bound = is_marked == is_bound_if_marked
+    if not _is_endpoint(address):
+        raise EndpointError(
+            f"{who}: {endpoint!r} is no endpoint; it looks like {mark}tcp://127.0.0.1:9999, or without {mark}"
+        )
+    socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MOST_MS)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 20)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 5)
+    try:
+        (socket.bind if is_bound else socket.connect)(address)
+    except zmq.ZMQError as fault:
+        if fault.errno == zmq.EADDRINUSE:
+            raise EndpointError(
+                f"{who}: {address} is in use by another program; stop it or choose another port"
+            ) from fault
+        reason = zmq.strerror(fault.errno or 0)
+        raise EndpointError(f"{who}: {address} cannot be opened ({reason}); check address and port") from fault
+    return address, socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def set_curve(socket: zmq.Socket[bytes], curve: CurveKeys | None) -> None:
+    """Give a socket its keys before it is attached. Raises :class:`EndpointError` for what is no key."""
+    if curve is None:
+        return
+    try:
+        if curve.server is None:
+            socket.setsockopt(zmq.CURVE_SERVER, 1)
+        else:
+            socket.setsockopt(zmq.CURVE_SERVERKEY, curve.server)
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, curve.public)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, curve.secret)
+    except zmq.ZMQError as fault:
+        raise EndpointError(
+            "a CURVE key is not 40 characters of Z85; make keys with deploy/keys/make_keys.py"
+        ) from fault
+
+
+def close(
+    context: zmq.Context[zmq.Socket[bytes]],
+    socket: zmq.Socket[bytes],
+    monitor: zmq.Socket[bytes],
+    linger_ms: int,
+    door: Door | None = None,
+) -> None:
+    """Close both sockets and end the context, sending what is queued for up to ``linger_ms``; -1 for ever."""
+    socket.disable_monitor()
+    monitor.close(0)
+    socket.close(linger_ms)
+    if door is not None:
+        door.close()
+    context.term()
+
+
+def _is_endpoint(address: str) -> bool:
+    found = _ENDPOINT.fullmatch(address)
+    return found is not None and (found["port"] in (None, "*") or int(found["port"]) < 65536)

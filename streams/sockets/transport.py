@@ -1,0 +1,249 @@
+"""ZeroMQ ends of a stream: a receiver whose thread only receives, and a sender.
+
+An endpoint is ``tcp://host:port`` or ``ipc://path``. A receiver connects to it, or binds where it begins with ``@``; a
+sender binds, or connects where it begins with ``>``. Port 0 binds a free one, see ``bound_endpoint``.
+"""
+
+from __future__ import annotations
+
+import socket as sockets
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from types import TracebackType
+
+import zmq
+
+from streams.errors import EndpointError
+from streams.sockets.connection import attach, close, guard, kind_of, set_curve
+from streams.sockets.keys import CurveKeys
+from streams.sockets.peers import EVENTS, Peers, drain, has_input
+from streams.sockets.receiver import OnMessage, Source
+
+__all__ = ["CurveKeys", "OnMessage", "Receiver", "Sender"]
+
+_RECEIVING = {"pull": zmq.PULL, "sub": zmq.SUB}
+_SENDING = {"push": zmq.PUSH, "pub": zmq.XPUB}
+_BURST = 128
+_FEW, _REST_S = 4, 0.004
+_LEAST_QUEUED = 2
+_MOST_QUEUED_BYTES = 2**30
+
+
+class Receiver(Source):
+    """Receives one ZeroMQ stream in a thread of its own, and reconnects for ever.
+
+    While ``on_message`` blocks, a pushing sender is held back, and a publishing one drops.
+
+    Parameters
+    ----------
+    socket
+        ``pull`` or ``sub``.
+    max_message_bytes
+        Bound on a message; a sender of more is disconnected, or, if only its parts together exceed it, the message is
+        refused.
+    receive_limit
+        Most messages that ZeroMQ may hold for this end and one sender. It counts messages alone, so it holds no more
+        than 1 GiB of the largest ones; few are enough, since the kernel holds some megabytes too. The limit must not be
+        changed on a live socket: libzmq can then wait for ever for a reader who tells of its progress too seldom.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        endpoint: str,
+        socket: str,
+        on_message: OnMessage,
+        *,
+        max_message_bytes: int = 128 * 2**20,
+        receive_limit: int = 16,
+        curve: CurveKeys | None = None,
+    ) -> None:
+        super().__init__(name, endpoint, on_message, max_message_bytes)
+        self._kind = kind_of(_RECEIVING, socket)
+        self._receive_limit = min(receive_limit, max(_LEAST_QUEUED, _MOST_QUEUED_BYTES // max_message_bytes))
+        self._curve = curve
+        self._peers = Peers(f"{name} stream {endpoint}", curve)
+
+    @property
+    def connected(self) -> bool:
+        """Whether a peer is connected and its handshake is done."""
+        return self._peers.connections > 0
+
+    @property
+    def handshake_failures(self) -> int:
+        """Handshakes that failed so far: wrong keys, or only one end encrypts."""
+        return self._peers.handshake_failures
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the connection, in words; ``None`` while it is good or still young."""
+        if self._peers.connections > 1:
+            return (
+                f"{self.name} stream {self.bound_endpoint}: {self._peers.connections} senders are connected and their "
+                "messages mix; stop all but one"
+            )
+        return None if self.connected else self._peers.fault
+
+    def start(self) -> None:
+        """Open the socket and start the thread. Raises :class:`EndpointError`."""
+        self._context = zmq.Context()
+        self._socket = self._context.socket(self._kind)
+        self._monitor = self._socket.get_monitor_socket(EVENTS)
+        self._door = guard(self._context, self._curve)
+        try:
+            self._set_options()
+            self._address, self.bound_endpoint = attach(self._socket, self.endpoint, f"{self.name} stream", "@", True)
+        except BaseException:
+            close(self._context, self._socket, self._monitor, 0, self._door)
+            raise
+        self._awake, self._waker = sockets.socketpair()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, once a running ``on_message`` returns, and free the endpoint."""
+        if self._thread.ident is None or self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._waker.send(b"\0")
+        self._thread.join()
+        self._awake.close()
+        self._waker.close()
+
+    def _set_options(self) -> None:
+        self._socket.setsockopt(zmq.RCVHWM, self._receive_limit)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, self.max_message_bytes)
+        set_curve(self._socket, self._curve)
+        if self._kind == zmq.SUB:
+            self._socket.setsockopt(zmq.SUBSCRIBE, b"")
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        for source in (self._socket, self._monitor, self._awake.fileno()):
+            poller.register(source, zmq.POLLIN)
+        try:
+            while not self._stopping.is_set():
+                poller.poll(self._revive_in_ms())
+                self._watch()
+                if self._receive() < _FEW:  # a waking for each message would take the interpreter from who computes
+                    self._stopping.wait(_REST_S)
+        finally:
+            close(self._context, self._socket, self._monitor, 0, self._door)
+
+    def _revive_in_ms(self) -> int | None:
+        at = self._peers.revive_at
+        return None if at is None else max(0, round(1000 * (at - time.monotonic())))
+
+    def _watch(self) -> None:
+        if drain(self._monitor, self._peers):
+            self._tell()
+        at = self._peers.revive_at
+        if at is not None and time.monotonic() >= at:
+            self._peers.revive_at = None
+            if not self.endpoint.startswith("@"):
+                with suppress(zmq.ZMQError):
+                    self._socket.disconnect(self._address)
+                self._socket.connect(self._address)
+
+    def _receive(self) -> int:
+        """Take what is there, up to a burst; return how many messages that were."""
+        for number in range(_BURST):
+            try:
+                frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                return number
+            received_ns = time.monotonic_ns()
+            parts = [frame.buffer for frame in frames]
+            self._deliver(parts, sum(map(len, parts)), received_ns)
+            if self._stopping.is_set():
+                return number
+        return _BURST
+
+
+class Sender:
+    """Sends a stream, for use in one thread. ``push`` and ``pub`` both wait for a receiver that is slow.
+
+    Parameters
+    ----------
+    socket
+        ``push`` or ``pub``.
+    send_limit
+        Messages that ZeroMQ may hold for each receiver.
+    """
+
+    def __init__(
+        self, endpoint: str, socket: str = "push", *, send_limit: int = 256, curve: CurveKeys | None = None
+    ) -> None:
+        self.endpoint = endpoint
+        self._kind = kind_of(_SENDING, socket)
+        self._peers = Peers(endpoint, curve)
+        self._subscribers = 0
+        self._send_timeout_ms = -1
+        self._context = zmq.Context()
+        self._socket = self._context.socket(self._kind)
+        self._monitor = self._socket.get_monitor_socket(EVENTS)
+        self._door = guard(self._context, curve)
+        try:
+            self._socket.setsockopt(zmq.SNDHWM, send_limit)
+            set_curve(self._socket, curve)
+            if self._kind == zmq.XPUB:
+                self._socket.setsockopt(zmq.XPUB_NODROP, 1)
+                self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+            _, self.bound_endpoint = attach(self._socket, endpoint, "sender", ">", False)
+        except BaseException:
+            close(self._context, self._socket, self._monitor, 0, self._door)
+            raise
+
+    def __enter__(self) -> Sender:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.close(0)
+
+    @property
+    def handshake_fault(self) -> str | None:
+        """Why receivers that came were not let in, in words; ``None`` if none was turned away."""
+        return self._peers.fault if self._peers.handshake_failures else None
+
+    def wait_for_peer(self, timeout_s: float) -> bool:
+        """Wait until a receiver is connected (``pub``: has subscribed); whether one is."""
+        end = time.monotonic() + timeout_s
+        source = self._socket if self._kind == zmq.XPUB else self._monitor
+        while not self._has_peer():
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            source.poll(max(1, round(1000 * left)))
+        return True
+
+    def send(self, parts: Sequence[bytes | memoryview], timeout_s: float | None = None) -> None:
+        """Send one message, waiting for room. Raises :class:`EndpointError` if none comes within ``timeout_s``."""
+        self._has_peer()
+        timeout_ms = -1 if timeout_s is None else max(0, round(1000 * timeout_s))
+        if timeout_ms != self._send_timeout_ms:
+            self._socket.setsockopt(zmq.SNDTIMEO, timeout_ms)
+            self._send_timeout_ms = timeout_ms
+        try:
+            self._socket.send_multipart(parts, copy=False)
+        except zmq.Again as fault:
+            message = f"{self.endpoint}: no receiver took a message for {timeout_s:g} s; check that one runs"
+            raise EndpointError(message) from fault
+
+    def close(self, linger_s: float = 60.0) -> None:
+        """Free the endpoint once all is sent, or after ``linger_s``."""
+        if not self._socket.closed:
+            close(self._context, self._socket, self._monitor, round(1000 * linger_s), self._door)
+
+    def _has_peer(self) -> bool:
+        """Whether there is a receiver, after a look at the news."""
+        drain(self._monitor, self._peers)
+        if self._kind != zmq.XPUB:
+            return self._peers.connections > 0
+        while has_input(self._socket):
+            self._subscribers += 1 if self._socket.recv()[:1] == b"\1" else -1
+        return self._subscribers > 0

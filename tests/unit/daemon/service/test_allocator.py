@@ -1,0 +1,41 @@
+"""What Python's collector is asked to do, and to leave alone."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from daemon.service.allocator import spare, tidy
+
+
+class Ring:
+    """Something that holds itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.fixture(autouse=True)
+def collector() -> Iterator[None]:
+    """The collector, which comes only when it is asked to."""
+    gc.disable()
+    yield
+    gc.enable()
+    gc.unfreeze()
+
+
+def test_tidying_drops_what_only_a_cycle_holds():
+    seen = weakref.ref(Ring())
+    assert seen() is not None
+    tidy()
+    assert seen() is None
+
+
+def test_what_is_there_at_the_start_is_passed_over():
+    ring, held = Ring(), gc.get_freeze_count()
+    spare()
+    assert gc.get_freeze_count() > held
+    assert not any(o is ring for o in gc.get_objects())
