@@ -74,10 +74,12 @@ def demo(
 @app.command()
 def serve(config: ConfigPath, settings: Settings = None, as_json: AsJson = False) -> None:
     """Run the daemon until SIGTERM or Ctrl-C. With --json, print its addresses in one line when it is ready."""
-    from daemon.cli.serve import run_daemon
     from daemon.config import load_config
 
-    run_daemon(load_config(config, settings or [], os.environ), as_json)
+    loaded = load_config(config, settings or [], os.environ)
+    from daemon.cli.serve import run_daemon  # after it: a wrong configuration is refused before torch is loaded
+
+    run_daemon(loaded, as_json)
 
 
 @app.command()
@@ -88,10 +90,12 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Test configuration, probe, output and endpoints before beam time: OK, WARN, SILENT or ERROR for each."""
-    from daemon.cli.check import run_check
     from daemon.config import load_config
 
-    run_check(load_config(config, settings or [], os.environ), wait, as_json)
+    loaded = load_config(config, settings or [], os.environ)
+    from daemon.cli.check import run_check
+
+    run_check(loaded, wait, as_json)
 
 
 @app.command()

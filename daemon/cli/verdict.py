@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from daemon.files import ScanFile, Severity
-from ptychopinn.diagnosis.plausibility import Doubt, as_plain, doubts, figures_of
+from ptychopinn.diagnosis.figures import figures_of
+from ptychopinn.diagnosis.plausibility import Doubt, as_plain, doubts
 
 SAID_BY_FILE = {"positions": Doubt.ONE_PLACE, "mask": Doubt.MASKED, "missing": Doubt.EMPTY, "patterns": Doubt.EMPTY}
 """Topics of a reader's doubts, which know the cause, and the doubt of the figures that says the same."""

@@ -17,8 +17,9 @@ from tensordict import TensorDict
 from daemon.engine.models import ActiveModel, ModelIdentity
 from daemon.publish.snapshot import LayerName, LayerUpdate, Region
 from ptychopinn.device import to_host
-from ptychopinn.diagnosis.plausibility import LOOKED_AT as FIGURE_FRAMES
-from ptychopinn.diagnosis.plausibility import Figures, Finding, doubts, figures_of
+from ptychopinn.diagnosis.figures import LOOKED_AT as FIGURE_FRAMES
+from ptychopinn.diagnosis.figures import figures_of
+from ptychopinn.diagnosis.plausibility import Figures, Finding, doubts
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.groups import GroupBuilder, GroupFrame
 from ptychopinn.mosaic.mosaic import Mosaic

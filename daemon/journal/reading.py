@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,11 @@ from daemon.journal.start import stored_start
 from daemon.journal.store import CLOSED_NAME
 from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.errors import FileFormatError
-from ptychopinn.mosaic.groups import GroupFrame
 from streams.errors import CodecError
 from streams.frame import PositionM
+
+if TYPE_CHECKING:
+    from ptychopinn.mosaic.groups import GroupFrame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,6 +108,8 @@ def group_frames(folder: Path, pixel_size_m: float) -> Iterator[GroupFrame]:
     pixel_size_m
         Object pixel, m; :func:`summary` tells the one that the daemon knew.
     """
+    from ptychopinn.mosaic.groups import GroupFrame  # here, since it needs torch and the other readers do not
+
     for frame in frames(folder):
         if frame.position_m is not None:
             y_m, x_m = frame.position_m

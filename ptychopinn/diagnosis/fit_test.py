@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ptychopinn.detector.beam_centre import best_match
 from ptychopinn.diagnosis.correction import TURNS, Correction, turn_matrix
-from ptychopinn.diagnosis.plausibility import noise_rfactor
+from ptychopinn.diagnosis.figures import noise_rfactor
 from ptychopinn.physics.diffraction import expected_counts, propagate
 from ptychopinn.refine.refined_layer import Refiner
 from ptychopinn.refine.retrieve import retrieve

@@ -5,12 +5,15 @@ from __future__ import annotations
 import resource
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ptychopinn.errors import GeometryError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_AREA_PX = 1 << 28
 """Pixels of an object: a square of 16384, which at 50 nm a pixel is 0.8 mm; stages of scans travel less."""

@@ -12,8 +12,8 @@ import torch
 from daemon.files import read_probe, read_scan
 from ptychopinn.detector.geometry import object_pixel_size_m, to_amplitude
 from ptychopinn.diagnosis.correction import TURNS, Correction, moved, turn_matrix, turned
+from ptychopinn.diagnosis.figures import noise_rfactor
 from ptychopinn.diagnosis.fit_test import Diagnosis, diagnose, relative_turn, scaled_to_counts
-from ptychopinn.diagnosis.plausibility import noise_rfactor
 from ptychopinn.simulate import Recipe, SimulatedScan, simulate_scan
 
 DATA = Path(__file__).parents[4] / "daemon" / "demo_data"

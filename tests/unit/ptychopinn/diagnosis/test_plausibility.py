@@ -9,16 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from ptychopinn.diagnosis.plausibility import (
-    Doubt,
-    Figures,
-    as_plain,
-    doubts,
-    figures_of,
-    is_nonsense,
-    phase_ramp,
-    summary,
-)
+from ptychopinn.diagnosis.figures import figures_of, phase_ramp
+from ptychopinn.diagnosis.plausibility import Doubt, Figures, as_plain, doubts, is_nonsense, summary
 from ptychopinn.model import Lift
 from ptychopinn.refine.retrieve import retrieve
 from ptychopinn.simulate.factory import Recipe, SimulatedScan, simulate_scan
