@@ -264,3 +264,13 @@ def test_a_mask_that_leaves_next_to_nothing_is_named():
     mask[52, 71] = False
     (prepared, _raw) = Preprocess(replace(KNOWN, mask=mask)).take([frame(0)])
     assert prepared.notes == ("the mask leaves 1 of 1,024 pixels; is it inverted?",)
+
+
+def test_a_frame_of_another_shape_is_refused_by_name_and_the_others_are_whole():
+    preprocess = Preprocess(replace(OPTIONS, center_px=BEAM))
+    wrong = frame(1, counts=np.ones((SHAPE[0] - 40, SHAPE[1]), dtype=np.uint16))
+    ready = preprocess.take([ScanStart("s", 3), frame(0), wrong, frame(2)])
+    decoded = [item.decode() for item in ready if isinstance(item, RawFrame)]
+    assert isinstance(decoded[1], CodecError)
+    assert (decoded[1].reason, decoded[1].scan_id, decoded[1].index) == ("shape", "s", 1)
+    np.testing.assert_array_equal(decoded[0].counts, decoded[2].counts)
