@@ -1,70 +1,83 @@
-"""The two things that every model of the family is: a network with weights, and a model made of it for one probe."""
+"""The interfaces of the model family: a network with weights, and a model made of it for one probe."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from ptychopinn.model.lift import Lift
-
 
 class Model(Protocol):
-    """A model for one probe: what the engine and batch inference ask of it."""
+    """A model for one probe, as the engine and batch inference use it."""
 
     name: str
 
     @property
     def members(self) -> int:
-        """Frames of a group that it sees together."""
+        """Number of frames of a group that the model predicts together."""
         ...
 
     @property
     def can_look_again(self) -> bool:
-        """Whether :meth:`predict` takes ``start`` and ``support``."""
+        """Whether :meth:`predict` uses ``start`` and ``support`` (a second look)."""
         ...
 
     @property
     def is_learned(self) -> bool:
-        """Whether it has weights, so that others may take their place."""
+        """Whether the model has trained weights, which fine-tuning can replace."""
         ...
 
     @property
-    def as_lift_network(self) -> Lift | None:
-        """The model itself if it is a lift with a network, which alone knows half precision."""
+    def castable(self) -> CastableModel | None:
+        """The model itself if its network can run in half precision; None: it runs in float32 only."""
         ...
 
     def predict(self, group: TensorDict, start: Tensor | None = None, support: Tensor | None = None) -> Tensor:
         """Return complex object patches ``(B, C, N, N)`` for a DiffractionGroup.
 
         ``start`` complex64 and ``support`` float32 ``(B, C, N, N)`` are the stitched neighbours and the weight of the
-        other frames there; only a model that can look again gets them.
+        other frames there. They are given only to a model that can look again.
         """
         ...
 
 
+class CastableModel(Model, Protocol):
+    """A model whose network can run in another number type."""
+
+    probe: Tensor
+    """The probe ``(modes, N, N)`` complex64 in photon units."""
+
+    def with_dtype(self, dtype: torch.dtype) -> CastableModel:
+        """Return the model with a copy of its network in ``dtype``."""
+        ...
+
+    def with_probe(self, probe: Tensor) -> CastableModel:
+        """Return the model for another probe ``(modes, N, N)`` complex64."""
+        ...
+
+
 class Network(nn.Module):
-    """A network as bundles hold it."""
+    """A network with weights, as bundles store it."""
 
     architecture_name: str
-    """Its key in :data:`ptychopinn.model.ARCHITECTURES` and in manifests."""
+    """Key in :data:`ptychopinn.model.ARCHITECTURES` and in manifests."""
     architecture: Any
-    """Its options as plain data."""
+    """Options as plain data."""
     uses_projections: bool = False
-    """Whether a bundle says with how many projections of a look it was trained."""
+    """Whether the network needs to know with how many projections of a look it was trained."""
 
     @property
     def size_px(self) -> int | None:
-        """Side of the patterns that it takes; None: any."""
+        """Side N of the patterns that the network accepts; None: any."""
         return None
 
     @property
     def members(self) -> int:
-        """Frames of a group that it sees together."""
+        """Number of frames of a group that the network predicts together."""
         return 1
 
     @property
@@ -74,18 +87,18 @@ class Network(nn.Module):
 
     @abstractmethod
     def encoder_parts(self) -> list[nn.Module]:
-        """Return the parts that make its encoder."""
+        """Return the parts of the encoder."""
 
     def use_acting_weights_only(self, *, has_trained_scales: bool = True) -> None:
-        """Leave weights without gradients that nothing applies."""
+        """Switch off the gradients of weights that the network stores but does not use."""
 
     def without_physics(self) -> Network:
-        """Return the network alone, as bundles hold it; it shares the weights."""
+        """Return the network without its forward model, as bundles store it; the weights are shared."""
         return self
 
-    def trained_scaling(self) -> dict[str, Any]:
-        """Return the trained scaling constants that stand beside its weights in a bundle."""
+    def trained_scaling(self) -> dict[str, list[float]]:
+        """Return the trained scaling constants that a bundle stores beside the weights."""
         return {}
 
     def use_scaling(self, scaling: Mapping[str, Any]) -> None:
-        """Take the scaling constants of its bundle."""
+        """Set the scaling constants that the bundle stores."""

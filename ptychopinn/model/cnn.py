@@ -48,7 +48,7 @@ class Cnn(Network):
     name = architecture_name = "cnn"
     can_look_again = False
     is_learned = True
-    as_lift_network = None
+    castable = None
 
     def __init__(self, options: CnnOptions) -> None:
         super().__init__()
@@ -218,6 +218,6 @@ class TrainableCnn(Cnn):
         for scale in (model.alpha, model.beta):
             scale.requires_grad_(self.physics.has_trained_scale and self.physics.regime == "amplitude")
 
-    def trained_scaling(self) -> dict[str, Any]:
+    def trained_scaling(self) -> dict[str, list[float]]:
         """Return the trained scales of its physics."""
         return {k: v.tolist() for k, v in self.state_dict().items() if k.startswith(PHYSICS_PREFIX)}

@@ -24,7 +24,7 @@ class ScaledCnn:
     name = "cnn"
     can_look_again = False
     is_learned = True
-    as_lift_network = None
+    castable = None
 
     def __init__(self, network: Cnn, probe: Tensor, parts: tuple[float, float] = (1.0, 1.0)) -> None:
         self._network, self._probe, self._parts = network, probe, parts

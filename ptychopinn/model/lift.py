@@ -48,8 +48,8 @@ class Lift:
         return self.network is not None
 
     @property
-    def as_lift_network(self) -> Lift | None:
-        """The model itself if it has a network."""
+    def castable(self) -> Lift | None:
+        """The model itself if it has a network, which can run in half precision."""
         return self if self.is_learned else None
 
     def with_dtype(self, dtype: torch.dtype) -> Lift:

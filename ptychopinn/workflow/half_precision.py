@@ -6,7 +6,8 @@ from typing import Literal
 
 import torch
 
-from ptychopinn.model import Lift, Model
+from ptychopinn.model import Model
+from ptychopinn.model.base import CastableModel
 from ptychopinn.physics.diffraction import rfactor_parts
 from ptychopinn.simulate import Recipe, simulate_scan
 from ptychopinn.workflow.inference import single_group
@@ -31,7 +32,7 @@ def with_dtype(model: Model, dtype: Dtype) -> tuple[Model, str]:
     dtype
         ``auto``: bfloat16 on a CUDA device that has it, else float32, whose numbers are the same on every machine.
     """
-    full = model.as_lift_network
+    full = model.castable
     wanted = _suited(full.probe.device) if dtype == "auto" and full is not None else dtype
     if wanted not in _TYPES:
         return model, ""
@@ -50,7 +51,7 @@ def _suited(device: torch.device) -> str:
     )
 
 
-def _rfactors(*models: Lift) -> list[float]:
+def _rfactors(*models: CastableModel) -> list[float]:
     """Return each model's R of single frames of one simulated scan through their probe."""
     probe = models[0].probe
     counts = float(probe.abs().square().sum())
