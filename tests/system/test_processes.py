@@ -58,7 +58,7 @@ def rfactor(product: Path) -> tuple[float, list[int]]:
 
 @pytest.mark.parametrize(("option", "bound"), [("", 0.158), ("--no-refine", 0.19)])
 def test_demo_stitches_every_frame_and_its_product_has_the_r_factor_it_says(tmp_path: Path, option: str, bound: float):
-    command = [sys.executable, "-m", "daemon.cli", "demo", "--headless", "--rate", "25", "--port", "0"]
+    command = [sys.executable, "-m", "daemon.cli", "demo", "--headless", "--rate", "100", "--port", "0"]
     command += ["--output", str(tmp_path / "x.h5"), *filter(None, [option])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=True)
     said = json.loads(done.stdout)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from ptychopinn.errors import GeometryError, ReconstructionError
 from ptychopinn.model.cnn_forward import extract, merge, translate, upstream_offsets
@@ -19,33 +23,65 @@ from tests.support.cnn_scenes import PHYSICS
 from tests.support.cnn_settings import setting
 
 GOLDEN = json.loads((Path(__file__).parents[3] / "data" / "cnn_family_golden.json").read_text())["physics"]
+Group = dict[str, Tensor]
+
+# An input scale of 10^4 saturates the network: a rounding of its inputs moves its outputs by up to a percent. What a processor's
+# order of summation changes there is measured, and is the tolerance; the other cases hold to 1e-5 on every processor.
+SENSITIVE = {"amplitude, trained scale"}
+ROUNDING = 2.0**-24
 
 
-@pytest.mark.parametrize("case", PHYSICS)
-def test_losses_and_gradients_are_upstreams(case: str):
+def rounded(case: str, of: Callable[[Group], NDArray[Any]]) -> float:
+    """Return how far a result may move: four times what one rounding of the images moves it, at most of eight draws."""
+    if case not in SENSITIVE:
+        return 0.0
+    images = setting(case)[1]["images"]
+    found = []
+    for seed in range(8):
+        noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+        found.append(of({"images": images * (1 + ROUNDING * noise)}))
+    return float(4 * max(np.abs(one - of({})).max() for one in found))
+
+
+def loss_and_gradient(case: str, changed: Group) -> NDArray[Any]:
+    """Return the loss and sixteen values of the gradient of one layer."""
     net, group, probe, q, settings = setting(case)
-    wanted = GOLDEN[case]
-    assert float(q[0]) == pytest.approx(wanted["q"], rel=1e-5)
-    loss = losses.physics_loss(net, group, probe, q, settings)
-    assert float(loss.detach()) == pytest.approx(wanted["loss"], rel=1e-5)
+    loss = losses.physics_loss(net, {**group, **changed}, probe, q, settings)
     loss.backward()
     gradient = net.autoencoder.encoder.blocks[2].conv2.weight.grad
     assert gradient is not None
-    found = gradient.flatten()[:: gradient.numel() // 16][:16].numpy()
-    wanted_gradient = np.array(wanted["gradient"])
-    np.testing.assert_allclose(found, wanted_gradient, atol=1e-2 * np.abs(wanted_gradient).max())
+    return np.array([float(loss.detach()), *gradient.flatten()[:: gradient.numel() // 16][:16].numpy()])
 
 
-@pytest.mark.parametrize("case", [c for c in PHYSICS if "pattern" in GOLDEN[c]])
-def test_predicted_amplitudes_are_upstreams(case: str):
+def predicted_amplitudes(case: str, changed: Group) -> NDArray[Any]:
     net, group, probe, _, _ = setting(case)
+    group = {**group, **changed}
     factor = net.input_factor(group["rms_scaling_constant"])
     with torch.no_grad():
         patches = net(group["images"] * factor)
         args = (group["coords_relative"], probe, factor, group["experiment_id"])
-        pattern = net.forward_model.amplitude(patches, *args)
+        return np.array(sampled(net.forward_model.amplitude(patches, *args)))
+
+
+@pytest.mark.parametrize("case", PHYSICS)
+def test_losses_and_gradients_are_upstreams(case: str):
+    wanted = GOLDEN[case]
+    assert float(setting(case)[3][0]) == pytest.approx(wanted["q"], rel=1e-5)
+    loss, *gradient = loss_and_gradient(case, {})
+    loss_moves = rounded(case, lambda changed: loss_and_gradient(case, changed)[:1])
+    assert loss == pytest.approx(wanted["loss"], abs=max(1e-5 * abs(wanted["loss"]), loss_moves))
+    wanted_gradient = np.array(wanted["gradient"])
+    moves = rounded(case, lambda changed: loss_and_gradient(case, changed)[1:])
+    np.testing.assert_allclose(gradient, wanted_gradient, atol=max(1e-2 * np.abs(wanted_gradient).max(), moves))
+
+
+@pytest.mark.parametrize("case", [c for c in PHYSICS if "pattern" in GOLDEN[c]])
+def test_predicted_amplitudes_are_upstreams(case: str):
     wanted = np.array(GOLDEN[case]["pattern"])
-    np.testing.assert_allclose(np.array(sampled(pattern)[: len(wanted)]), wanted, atol=1e-5 * max(1.0, wanted.max()))
+    moves = rounded(case, lambda changed: predicted_amplitudes(case, changed)[: len(wanted)])
+    found = predicted_amplitudes(case, {})[: len(wanted)]
+    assert moves < 0.05 * wanted.max()
+    np.testing.assert_allclose(found, wanted, atol=max(1e-5 * max(1.0, wanted.max()), moves))
 
 
 def poisson(rate: float, count: float) -> float:
