@@ -25,6 +25,7 @@ from daemon.intake.preprocess import Prepared
 from daemon.intake.registry import Ledger, LedgerEvents
 from daemon.intake.thread import Intake
 from daemon.journal import NOTED_OPTICS, ScanNames, StoredStart
+from daemon.messages import Phase, ScanState, verdict_fields
 from daemon.metrics import Metrics
 from daemon.optics.run_check import run_notes
 from daemon.publish.history import History
@@ -269,7 +270,7 @@ class Daemon:
         log.info("scan %s: beam at row %d, column %d (%s)", scan_id, *prepared.center_px, prepared.center_from)
 
     def _scan_received(self, scan_id: str) -> None:
-        self.book.change(scan_id, state="finishing")
+        self.book.change(scan_id, state=ScanState.FINISHING)
         self._engine.finish(scan_id)
 
     def _scan_finished(self, result: ScanResult) -> None:
@@ -279,12 +280,13 @@ class Daemon:
         self._last_verdict[scan_id] = verdict
         was_stopped = self._ledger.take_stopped(scan_id) or self._stopping.is_set()
         is_complete = verdict.is_complete and not self._join.was_cut_short(scan_id)
-        state = "complete" if is_complete else "stopped" if was_stopped else "incomplete"
+        ended_early = ScanState.STOPPED if was_stopped else ScanState.INCOMPLETE
+        state = ScanState.COMPLETE if is_complete else ended_early
         ended = now_text()
         correction = self._engine.correction
 
         def on_written(path: Path | None) -> None:
-            body = verdict.as_dict()
+            body = verdict_fields(verdict)
             record = self.book.get(scan_id)
             about = self._ledger.about(scan_id)
             energy_eV = self._setup.optics_of(scan_id).photon_energy_eV
@@ -335,7 +337,7 @@ class Daemon:
 
     def _tell_ended(self, scan_id: str, result: ScanResult) -> None:
         record = self.book.get(scan_id)
-        if record is not None:
+        if record is not None and record.verdict is not None:
             self.hub.publish_scan(
                 {
                     "scan_id": scan_id,
@@ -391,7 +393,7 @@ class Daemon:
         verdict = None if record is None else record.verdict  # of a closed scan
         return self._setup.make_product(
             result,
-            verdict=verdict or self._verdict(result.scan_id).as_dict(),
+            verdict=verdict or verdict_fields(self._verdict(result.scan_id)),
             started=started,
             ended=ended,
             masked_pixels=None if record is None else record.masked_pixels,
@@ -415,7 +417,7 @@ class Daemon:
         status = self._view.status()
         self.hub.publish_status(status)
         self.metrics.set_state(status["phase"], bool(status["degraded"]))
-        self._idle_ticks = self._idle_ticks + 1 if status["phase"] == "idle" else 0
+        self._idle_ticks = self._idle_ticks + 1 if status["phase"] == Phase.IDLE else 0
         if self._idle_ticks % TIDY_EVERY == TIDY_FIRST:
             tidy()
         self._systemd.say(f"STATUS={status['sentence']}", *["WATCHDOG=1"] * self._view.health.is_alive)

@@ -11,10 +11,11 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Literal, NamedTuple, cast
 
 import zmq
 
+from daemon.messages import DeltaHeader, LayerName, PictureHeader, ScanHeader, SnapshotHeader, StatusHeader
 from daemon.publish.snapshot import LayerCanvas, copied
 from daemon.publish.wire import Message, WireError, apply_delta, decode, read_snapshot
 from streams.errors import EndpointError
@@ -24,7 +25,34 @@ from streams.sockets.peers import EVENTS, Peers, drain
 
 MOST_BYTES = 4 << 30  # a picture of 16384 x 16384 with its weight
 ASYNC_EVENTS = 64
-ViewerEvent = tuple[str, dict[str, Any], LayerCanvas | None]
+
+
+class StatusEvent(NamedTuple):
+    """The status of the daemon."""
+
+    topic: Literal["status"]
+    header: StatusHeader
+    picture: None
+
+
+class ScanEvent(NamedTuple):
+    """The start or the end of a scan."""
+
+    topic: Literal["scan"]
+    header: ScanHeader
+    picture: None
+
+
+class PictureEvent(NamedTuple):
+    """A layer after a snapshot or a delta."""
+
+    topic: Literal["snapshot", "delta"]
+    header: PictureHeader
+    picture: LayerCanvas
+
+
+ViewerEvent = StatusEvent | ScanEvent | PictureEvent
+"""One message: topic, header and picture. Its type tells the topic, and ``event.picture is not None`` a picture."""
 
 
 class Viewer:
@@ -49,7 +77,7 @@ class Viewer:
         self.endpoint = endpoint
         self.timeout_s = timeout_s
         self.gaps = 0
-        self.states: dict[tuple[str, str], LayerCanvas] = {}
+        self.states: dict[tuple[str, LayerName], LayerCanvas] = {}
         self._next: int | None = None
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
@@ -98,9 +126,10 @@ class Viewer:
         scan_id
             The scan to look at; None takes any, and each as it comes.
         """
-        for _, header, canvas in self.events():
-            if canvas is not None and canvas.layer == layer and scan_id in (None, header["scan_id"]):
-                yield copied(canvas)
+        for event in self.events():
+            picture = event.picture
+            if picture is not None and picture.layer == layer and scan_id in (None, picture.scan_id):
+                yield copied(picture)
 
     def follow_scan(self, scan_id: str | None = None) -> Iterator[ViewerEvent]:
         """What belongs to one scan, up to its end, the last event being ("scan", verdict …, None).
@@ -111,30 +140,35 @@ class Viewer:
             None takes the scan that runs now, or else the next one.
         """
         followed = scan_id
-        for topic, header, canvas in self.events():
-            if topic == "status":
+        for event in self.events():
+            if event.topic == "status":
                 continue
-            is_new = topic == "scan" and header["state"] == "started"
-            is_running = canvas is not None and not canvas.complete
+            is_new = event.topic == "scan" and event.header["state"] == "started"
+            is_running = event.picture is not None and not event.picture.complete
             if followed is None and (is_new or is_running):
-                followed = header["scan_id"]
-            if followed is not None and header["scan_id"] == followed:
-                yield topic, header, canvas
-                if topic == "scan" and header["state"] == "ended":
+                followed = event.header["scan_id"]
+            if followed is not None and event.header["scan_id"] == followed:
+                yield event
+                if event.topic == "scan" and event.header["state"] == "ended":
                     return
 
     def _take(self, message: Message) -> Iterator[ViewerEvent]:
         if self._is_gap(message):
             self._subscribe_again()
+        header = message.full_header
         if message.topic == "snapshot":
-            yield message.topic, message.header, self._keep(read_snapshot(message.header, message.buffers))
+            snapshot = cast(SnapshotHeader, header)
+            yield PictureEvent("snapshot", snapshot, self._keep(read_snapshot(snapshot, message.buffers)))
         elif message.topic == "delta":
-            known = self.states.get((message.header["scan_id"], message.header["layer"]))
+            delta = cast(DeltaHeader, header)
+            known = self.states.get((delta["scan_id"], delta["layer"]))
             if known is not None:  # else: a snapshot was asked for and will come
-                canvas = apply_delta(known, message.header, message.buffers, in_place=True)
-                yield message.topic, message.header, self._keep(canvas)
+                canvas = apply_delta(known, delta, message.buffers, in_place=True)
+                yield PictureEvent("delta", delta, self._keep(canvas))
+        elif message.topic == "scan":
+            yield ScanEvent("scan", cast(ScanHeader, header), None)
         else:
-            yield message.topic, message.header, None
+            yield StatusEvent("status", cast(StatusHeader, header), None)
 
     def _connect(self, curve: CurveKeys | None) -> None:
         try:
@@ -164,7 +198,7 @@ class Viewer:
                 self._next = -1  # counts as a gap
 
     def _is_gap(self, message: Message) -> bool:
-        sequence = int(message.header["sequence"])
+        sequence = int(message.full_header["sequence"])
         is_gap = self._next is not None and sequence != self._next
         self._next = sequence + 1
         return is_gap
@@ -226,16 +260,19 @@ class AsyncViewer:
 
     async def snapshots(self, layer: str = "refined", scan_id: str | None = None) -> AsyncIterator[LayerCanvas]:
         """As :meth:`Viewer.snapshots`."""
-        async for _, header, canvas in self.events():
-            if canvas is not None and canvas.layer == layer and scan_id in (None, header["scan_id"]):
-                yield canvas
+        async for event in self.events():
+            picture = event.picture
+            if picture is not None and picture.layer == layer and scan_id in (None, picture.scan_id):
+                yield picture
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
             while not self._leaving.is_set():
                 with suppress(TimeoutError):
-                    for topic, header, canvas in self._viewer.events():
-                        self._put(loop, (topic, header, None if canvas is None else copied(canvas)))
+                    for event in self._viewer.events():
+                        self._put(
+                            loop, event if event.picture is None else event._replace(picture=copied(event.picture))
+                        )
                         if self._leaving.is_set():
                             return
         except Exception as fault:  # the loop's side raises it

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,12 +21,14 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from daemon.messages import Phase, ScanState, VerdictFields
+
 STAGE_BUCKETS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
 LATENCY_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-PHASES = ("starting", "ready", "scanning", "finishing", "idle", "stopping")
+Loss = Literal["missing", "without_position", "pending", "refused"]
 STAGES = ("decode", "join", "journal", "group", "predict", "stitch", "publish")
-LOSSES = ("missing", "without_position", "pending", "refused")
+LOSSES: tuple[Loss, ...] = ("missing", "without_position", "pending", "refused")
 HTTP_REFUSALS = ("token", "origin", "host", "headers", "body", "busy", "connections", "slow", "stuck")
 # fmt: off
 REFUSALS = (
@@ -131,31 +133,31 @@ class Metrics:
             (self.frames_refused, REFUSALS),
             (self.frames_lost, LOSSES),
             (self.http_refused, HTTP_REFUSALS),
-            (self.scans, ("complete", "incomplete", "stopped")),
+            (self.scans, (ScanState.COMPLETE, ScanState.INCOMPLETE, ScanState.STOPPED)),
             (self.stage_failures, ("intake", "engine", "status", "finetune")),
             (self.finetune_promotions, ("promoted", "kept", "worse", "diverged")),
             (self.handshake_failures, ("frames", "positions", "metadata", "publish")),
             (self.stage_seconds, STAGES),
             (self.queue_depth, ("decode", "engine")),
             (self.queue_bytes, ("decode", "engine")),
-            (self.phase, PHASES),
+            (self.phase, tuple(Phase)),
         )
         for metric, labels in known:
             for label in labels:
                 metric.labels(label)
 
-    def set_state(self, phase: str, is_degraded: bool) -> None:
-        """Say what the daemon does, one of ``PHASES``, and whether something lasting is wrong."""
-        for name in PHASES:
+    def set_state(self, phase: Phase, is_degraded: bool) -> None:
+        """Set the phase of the daemon, and whether a lasting fault exists."""
+        for name in Phase:
             self.phase.labels(name).set(name == phase)
         self.degraded.set(is_degraded)
 
-    def count_scan(self, state: str, verdict: Mapping[str, Any]) -> None:
+    def count_scan(self, state: ScanState, verdict: VerdictFields) -> None:
         """Count a closed scan and the frames that it lacks."""
         self.scans.labels(state).inc()
         for why in LOSSES:
             lost = verdict[why]
-            self.frames_lost.labels(why).inc(sum(lost.values()) if isinstance(lost, Mapping) else lost)
+            self.frames_lost.labels(why).inc(sum(lost.values()) if isinstance(lost, dict) else lost)
 
     def watch_disk(self, name: str, folder: Path) -> None:
         """Measure the disk of a folder at each scrape; not a number while it cannot be asked."""

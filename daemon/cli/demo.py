@@ -24,6 +24,7 @@ from daemon.cli.processes import first_line, free_port, verb_process
 from daemon.cli.progress import progress
 from daemon.client import Viewer
 from daemon.errors import DaemonError, IncompleteScanError
+from daemon.messages import ScanEndedHeader, ScanState
 from daemon.status.sentences import verdict_sentence
 
 DATA = Path(__file__).parents[1] / "demo_data"
@@ -76,7 +77,8 @@ class Seen:
 
     first_image_ns: int = 0
     ended_ns: int = 0
-    ended: dict[str, Any] | None = None
+    model_generation: int = 0
+    ended: ScanEndedHeader | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +141,15 @@ def _watch_scan(options: DemoOptions, addresses: dict[str, Any], frames: str, fo
     ):
         seen = _follow(viewer)
         sent = json.loads(first_line(sender, folder / "sender.log"))
-    ended = seen.ended or {}
-    verdict, rfactors = ended["verdict"], ended.get("rfactors") or {}
-    if ended.get("product") is None:
+    ended = seen.ended
+    if ended is None:
+        raise DaemonError("the daemon ended before the scan did")
+    verdict, rfactors = ended["verdict"], ended["rfactors"]
+    if ended["product"] is None:
         raise IncompleteScanError(f"the scan gave no product: {verdict_sentence(verdict)}")
     shutil.copyfile(ended["product"], options.output)
-    if ended.get("result") != "complete" and not options.fault:
-        raise IncompleteScanError(f"the scan ended {ended.get('result')}: {verdict_sentence(verdict)}")
+    if ended["result"] != ScanState.COMPLETE and not options.fault:
+        raise IncompleteScanError(f"the scan ended {ended['result']}: {verdict_sentence(verdict)}")
     return {
         "frames_sent": sent["sent"],
         "frames_stitched": verdict["stitched"],
@@ -153,7 +157,7 @@ def _watch_scan(options: DemoOptions, addresses: dict[str, Any], frames: str, fo
         "finished_s": (seen.ended_ns - sent["last_sent_ns"]) / 1e9,
         "rfactor": rfactors.get("refined", rfactors.get("network")),
         "rfactor_network": rfactors.get("network"),
-        "model_generation": ended.get("model_generation", 0),
+        "model_generation": seen.model_generation,
         "output": str(options.output),
         "verdict": verdict,
     }
@@ -162,16 +166,17 @@ def _watch_scan(options: DemoOptions, addresses: dict[str, Any], frames: str, fo
 def _follow(viewer: Viewer) -> Seen:
     seen = Seen()
     with progress(0, "reconstructing", "frames") as bar:
-        for topic, header, canvas in viewer.events():
-            if canvas is not None and header["frames_stitched"]:
+        for event in viewer.events():
+            if event.picture is not None and event.header["frames_stitched"]:
                 seen.first_image_ns = seen.first_image_ns or time.time_ns()
-                bar.update(header["frames_stitched"] - bar.n)
-            elif topic == "scan" and header["state"] == "started":
-                bar.total = header.get("expected")
-            elif topic == "scan" and header["state"] == "ended":
-                seen.ended_ns, seen.ended = time.time_ns(), header
-                return seen
-    raise DaemonError("the daemon ended before the scan did")
+                seen.model_generation = event.header["model_generation"]
+                bar.update(event.header["frames_stitched"] - bar.n)
+            elif event.topic == "scan" and event.header["state"] == "started":
+                bar.total = event.header["expected"]
+            elif event.topic == "scan" and event.header["state"] == "ended":
+                seen.ended_ns, seen.ended = time.time_ns(), event.header
+                break
+    return seen
 
 
 def _wait_for_interrupt(daemon: subprocess.Popen[str]) -> None:

@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
 from daemon.client import Viewer, ViewerEvent
+from daemon.messages import LayerName, StatusHeader
 from daemon.publish.png import View, layer_colours
 from daemon.publish.snapshot import LayerCanvas
 from daemon.status.sentences import verdict_sentence
@@ -34,38 +34,39 @@ def run_watch(
     keys: KeyFiles,
     as_json: bool,
     picture: View | None = None,
-    layer: str = "refined",
+    layer: LayerName = "refined",
 ) -> None:
     """Print a line for each update, or draw the picture; keep the last pictures of each scan if a directory is given."""
     if save is not None:
         save.mkdir(parents=True, exist_ok=True)
     with Viewer(endpoint, timeout_s, curve=read_keys(keys, False, "watch")) as viewer:
         shown = _lines(viewer.events(), as_json) if picture is None or as_json else _frames(viewer, picture, layer)
-        for text, (topic, header, canvas) in shown:
+        for text, event in shown:
             if text:
                 typer.echo(text)
-            if canvas is not None and canvas.complete and save is not None:
-                _save(save, canvas)
-            if once and topic == "scan" and header.get("state") == "ended":
+            if event.picture is not None and event.picture.complete and save is not None:
+                _save(save, event.picture)
+            if once and _has_ended(event):
                 return
+
+
+def _has_ended(event: ViewerEvent) -> bool:
+    return event.topic == "scan" and event.header["state"] == "ended"
 
 
 def _lines(events: Iterator[ViewerEvent], as_json: bool) -> Iterator[tuple[str, ViewerEvent]]:
     for event in events:
-        topic, header, _ = event
-        yield (json.dumps({"topic": topic, **header}) if as_json else _line(topic, header)), event
+        yield (json.dumps({"topic": event.topic, **event.header}) if as_json else _line(event)), event
 
 
-def _frames(viewer: Viewer, view: View, layer: str) -> Iterator[tuple[str, ViewerEvent]]:
+def _frames(viewer: Viewer, view: View, layer: LayerName) -> Iterator[tuple[str, ViewerEvent]]:
     """The picture with a line of words above, redrawn in place a few times a second and at the end."""
     words, next_at = "", 0.0
     typer.echo(CLEAR if sys.stdout.isatty() else "", nl=False)
     for event in viewer.events():
-        topic, header, canvas = event
-        words = _line(topic, header) or words
+        words, canvas = _line(event) or words, event.picture
         is_due = canvas is not None and (canvas.complete or time.monotonic() >= next_at)
-        has_ended = topic == "scan" and header.get("state") == "ended"
-        shown = _shown(viewer, header["scan_id"], layer) if is_due or has_ended else None
+        shown = _shown(viewer, event.header["scan_id"], layer) if is_due or _has_ended(event) else None
         if shown is None:
             yield "", event
             continue
@@ -76,8 +77,10 @@ def _frames(viewer: Viewer, view: View, layer: str) -> Iterator[tuple[str, Viewe
         yield f"{home}{words[: size.columns - 1]:{size.columns - 1}}\n{blocks}", event
 
 
-def _shown(viewer: Viewer, scan_id: str, layer: str) -> LayerCanvas | None:
-    other = "network" if layer == "refined" else "refined"
+def _shown(viewer: Viewer, scan_id: str | None, layer: LayerName) -> LayerCanvas | None:
+    if scan_id is None:
+        return None
+    other: LayerName = "network" if layer == "refined" else "refined"
     return viewer.states.get((scan_id, layer)) or viewer.states.get((scan_id, other))
 
 
@@ -118,24 +121,27 @@ def _block_line(above: NDArray[np.uint8], below: NDArray[np.uint8]) -> str:
     return "".join(parts) + PLAIN
 
 
-def _line(topic: str, header: dict[str, Any]) -> str:
-    if topic == "status":
-        return _status_line(header)
-    if topic == "scan":
-        account = verdict_sentence(header["verdict"]) if header.get("verdict") else ""
-        return f"scan {header['scan_id']} {header.get('result') or header['state']} {account}".rstrip()
-    rfactor = header.get("rfactor")
+def _line(event: ViewerEvent) -> str:
+    if event.topic == "status":
+        return _status_line(event.header)
+    if event.topic == "scan":
+        news = event.header
+        if news["state"] == "started":
+            return f"scan {news['scan_id']} started"
+        return f"scan {news['scan_id']} {news['result']} {verdict_sentence(news['verdict'])}"
+    header = event.header
+    rfactor = header["rfactor"]
     quality = "" if rfactor is None else f", R {rfactor:.4f}"
     return f"{header['scan_id']} {header['layer']}: {header['frames_stitched']} frames{quality}"
 
 
-def _status_line(header: dict[str, Any]) -> str:
-    received, stitched, latency = (header.get(k) for k in ("receive_rate_hz", "stitch_rate_hz", "latency_s"))
-    sentence = str(header.get("sentence") or "")
-    if header.get("phase") != "scanning" or received is None or stitched is None:
-        return sentence
+def _status_line(header: StatusHeader) -> str:
+    if header["phase"] != "scanning":
+        return header["sentence"]
+    latency = header["latency_s"]
     delay = "" if latency is None else f", {1000 * latency:.0f} ms late"
-    return f"{sentence} {received:.1f} received/s, {stitched:.1f} stitched/s{delay}."
+    rates = f"{header['receive_rate_hz']:.1f} received/s, {header['stitch_rate_hz']:.1f} stitched/s"
+    return f"{header['sentence']} {rates}{delay}."
 
 
 def _save(directory: Path, canvas: LayerCanvas) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.messages import PictureFields, SnapshotFields
 from daemon.publish.hub import UpdateHub
 from daemon.publish.snapshot import LayerCanvas
 from daemon.publish.wire import Message, layer_header
@@ -28,7 +29,7 @@ LAYERS = ("network", "refined")
 class Look:
     """One layer at one time: ``values`` (3, h, w) float16, real and imaginary part and weight over its greatest."""
 
-    header: dict[str, Any]
+    header: PictureFields
     stride: int
     values: NDArray[np.float16]
     weight_scale: float
@@ -67,7 +68,7 @@ class History:
                 layer.version = version
                 _keep(layer, _look(*canvas))
 
-    def listing(self, scan_id: str, layer: str) -> list[dict[str, Any]]:
+    def listing(self, scan_id: str, layer: str) -> list[PictureFields]:
         """Headers of what is kept, oldest first; of the other layer where there is only that."""
         return [look.header for look in self._looks(scan_id, layer)]
 
@@ -79,7 +80,7 @@ class History:
         look = looks[number]
         real, imaginary, weight = look.values.astype(np.float32)
         pixels = (real + 1j * imaginary).astype("<c8")
-        header = {**look.header, "shape": list(weight.shape), "stride": look.stride}
+        header = cast(SnapshotFields, {**look.header, "shape": list(weight.shape), "stride": look.stride})
         return Message("snapshot", header, (pixels.tobytes(), (weight * look.weight_scale).astype("<f4").tobytes()))
 
     def _looks(self, scan_id: str, layer: str) -> list[Look]:

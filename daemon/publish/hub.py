@@ -10,23 +10,27 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal, TypeVar, cast
 
+from daemon.messages import ScanNews, Status
 from daemon.publish import wire
 from daemon.publish.snapshot import LayerCanvas, LayerUpdate, apply_update, copied
+
+Body = TypeVar("Body", ScanNews, Status)
 
 
 @dataclass(frozen=True, eq=False)
 class HubEvent:
-    """One thing that happened: a ``scan`` or ``status`` map, or a ``layer`` update."""
+    """One thing that happened, by topic: news of a scan, a status, or the update of a layer."""
 
     topic: Literal["scan", "status", "layer"]
     version: int
     scan_id: str
-    body: Mapping[str, Any] = field(default_factory=dict)
+    scan: ScanNews | None = None
+    status: Status | None = None
     update: LayerUpdate | None = None
 
     @cached_property
@@ -34,7 +38,9 @@ class HubEvent:
         """The event as messages for viewers, made once however many viewers there are."""
         if self.update is not None:
             return tuple(wire.delta_messages(self.update))
-        return (wire.Message(self.topic, dict(self.body), ()),)
+        if self.scan is not None:
+            return (wire.Message("scan", self.scan),)
+        return () if self.status is None else (wire.Message("status", self.status),)
 
     @property
     def nbytes(self) -> int:
@@ -89,20 +95,24 @@ class UpdateHub:
 
     def publish_layer(self, update: LayerUpdate) -> None:
         """Take an update of a picture; its arrays belong to the hub from now on."""
-        self._publish("layer", update.scan_id, {}, update)
+        self._publish(lambda version: HubEvent("layer", version, update.scan_id, update=update))
         if self._canvases.acquire(blocking=False):
             try:
                 self._settle()
             finally:
                 self._canvases.release()
 
-    def publish_scan(self, body: Mapping[str, Any]) -> None:
-        """Tell viewers that a scan started or ended; `body` has ``scan_id``, ``state`` and at the end the verdict."""
-        self._publish("scan", str(body.get("scan_id") or ""), body, None)
+    def publish_scan(self, news: ScanNews) -> None:
+        """Tell viewers that a scan started or ended."""
+        scan_id = str(news.get("scan_id") or "")
+        body = _timed(news, scan_id)
+        self._publish(lambda version: HubEvent("scan", version, scan_id, scan=body))
 
-    def publish_status(self, body: Mapping[str, Any]) -> None:
-        """Tell viewers how the daemon is."""
-        self._publish("status", str(body.get("scan_id") or self._latest_scan_id or ""), body, None)
+    def publish_status(self, status: Status) -> None:
+        """Tell viewers the status of the daemon."""
+        scan_id = str(status.get("scan_id") or self._latest_scan_id or "")
+        body = _timed(status, scan_id)
+        self._publish(lambda version: HubEvent("status", version, scan_id, status=body))
 
     def canvas(self, scan_id: str, layer: str) -> LayerCanvas | None:
         """Copy of a picture as it is now, or None when the scan or layer is not (or no longer) known."""
@@ -175,27 +185,19 @@ class UpdateHub:
         with self._order:
             self._listeners = [known for known in self._listeners if known != listener]
 
-    def _publish(
-        self,
-        topic: Literal["scan", "status", "layer"],
-        scan_id: str,
-        body: Mapping[str, Any],
-        update: LayerUpdate | None,
-    ) -> None:
-        if update is None:
-            body = {"time_ns": time.time_ns(), **wire.plain(body), "scan_id": scan_id}
+    def _publish(self, make_event: Callable[[int], HubEvent]) -> None:
         with self._order:
             self._version += 1
-            event = HubEvent(topic, self._version, scan_id, body, update)
-            if topic == "status":
+            event = make_event(self._version)
+            if event.topic == "status":
                 self._last_status = event
-            elif topic == "scan":
+            elif event.topic == "scan":
                 self._last_scan = event
             else:
                 self._pending.append(event)
-            if topic != "status" and scan_id not in self._known:
-                self._known.append(scan_id)
-                self._latest_scan_id = scan_id
+            if event.topic != "status" and event.scan_id not in self._known:
+                self._known.append(event.scan_id)
+                self._latest_scan_id = event.scan_id
             for listener in self._listeners:
                 listener(event)
 
@@ -218,3 +220,8 @@ class UpdateHub:
 
     def _kept_bytes(self) -> int:
         return sum(canvas.nbytes for scan in self._scans.values() for canvas in scan.values())
+
+
+def _timed(body: Body, scan_id: str) -> Body:
+    """Return plain data of `body`, with the time."""
+    return cast(Body, {"time_ns": time.time_ns(), **wire.plain(body), "scan_id": scan_id})

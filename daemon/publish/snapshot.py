@@ -7,12 +7,13 @@ frame, so two canvases of different size are compared by origin: pixel p of one 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-LayerName = Literal["network", "refined"]
+from daemon.messages import LayerName
+
+__all__ = ["LayerCanvas", "LayerName", "LayerUpdate", "Region", "apply_update", "copied", "regrow"]
 
 TILE_PX = 32  # mosaics grow, and tell what changed, by whole tiles of this side
 

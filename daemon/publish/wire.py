@@ -13,16 +13,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.messages import DeltaFields, Fields, Header, PictureFields, SnapshotFields
 from daemon.publish.snapshot import LayerCanvas, LayerUpdate, Region, apply_update, copied
 
 SCHEMA_VERSION = 1
-TOPICS = ("scan", "status", "snapshot", "delta")
+Topic = Literal["scan", "status", "snapshot", "delta"]
+TOPICS: tuple[Topic, ...] = ("scan", "status", "snapshot", "delta")
 
 
 class WireError(ValueError):
@@ -31,10 +33,10 @@ class WireError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Message:
-    """One message before it has a sequence number."""
+    """One message; its header has a sequence number only where it was received."""
 
-    topic: str
-    header: dict[str, Any]
+    topic: Topic
+    header: Fields
     buffers: tuple[bytes, ...] = ()
 
     @cached_property
@@ -43,18 +45,23 @@ class Message:
         packer = msgpack.Packer()
         return b"".join(_packed(packer, buffer) for buffer in self.buffers)
 
-    def numbered(self, sequence: int) -> dict[str, Any]:
-        """The header with all that every header has."""
+    @property
+    def full_header(self) -> Header:
+        """The header of a message that was received."""
+        return cast(Header, self.header)
+
+    def numbered(self, sequence: int) -> Header:
+        """The header with the fields that every header has."""
         return full_header(self.header, sequence)
 
 
-def full_header(header: Mapping[str, Any], sequence: int) -> dict[str, Any]:
+def full_header(header: Fields, sequence: int) -> Header:
     """`header` with schema version, scan, sequence and time, which every message has."""
     defaults = {"scan_id": "", "time_ns": time.time_ns()}
-    return {**defaults, **header, "schema_version": SCHEMA_VERSION, "sequence": sequence}
+    return cast(Header, {**defaults, **header, "schema_version": SCHEMA_VERSION, "sequence": sequence})
 
 
-def encode(topic: str, header: Mapping[str, Any], buffers: Sequence[bytes] = ()) -> list[bytes]:
+def encode(topic: Topic, header: Fields, buffers: Sequence[bytes] = ()) -> list[bytes]:
     """Parts of a ZeroMQ message."""
     return [topic.encode(), _packed(msgpack.Packer(), plain(header)), *buffers]
 
@@ -89,7 +96,7 @@ def decode_ws(data: bytes) -> Message:
     return _checked(str(content[0]), content[1], tuple(content[2:]))
 
 
-def layer_header(source: LayerUpdate | LayerCanvas) -> dict[str, Any]:
+def layer_header(source: LayerUpdate | LayerCanvas) -> PictureFields:
     """The header fields of a picture."""
     return {
         "scan_id": source.scan_id,
@@ -116,21 +123,21 @@ def delta_messages(update: LayerUpdate) -> Iterator[Message]:
     for region in update.regions:
         place = [int(region.y), int(region.x), int(region.h), int(region.w)]
         is_complete = header["complete"] and region is update.regions[-1]
-        body = {**header, "complete": is_complete, "region": place}
-        yield Message("delta", body, _buffers(region.object, region.weight))
+        fields: DeltaFields = {**header, "complete": is_complete, "region": place}
+        yield Message("delta", fields, _buffers(region.object, region.weight))
     if not update.regions:
         yield Message("delta", {**header, "region": [0, 0, 0, 0]}, (b"", b""))
 
 
 def snapshot_message(canvas: LayerCanvas) -> Message:
     """The ``snapshot`` of a whole layer."""
-    header = layer_header(canvas)
+    header = cast(SnapshotFields, layer_header(canvas))
     if canvas.generations is not None:
         header["generations"] = canvas.generations.tolist()
     return Message("snapshot", header, _buffers(canvas.object, canvas.weight))
 
 
-def read_snapshot(header: Mapping[str, Any], buffers: Sequence[bytes]) -> LayerCanvas:
+def read_snapshot(header: SnapshotFields, buffers: Sequence[bytes]) -> LayerCanvas:
     """The canvas in a ``snapshot``; its arrays can be written to."""
     height, width = (int(side) for side in header["shape"])
     canvas = apply_update(None, _read_update(header, [0, 0, height, width], buffers))
@@ -138,7 +145,7 @@ def read_snapshot(header: Mapping[str, Any], buffers: Sequence[bytes]) -> LayerC
 
 
 def apply_delta(
-    state: LayerCanvas | None, header: Mapping[str, Any], buffers: Sequence[bytes], *, in_place: bool = False
+    state: LayerCanvas | None, header: DeltaFields, buffers: Sequence[bytes], *, in_place: bool = False
 ) -> LayerCanvas:
     """The canvas after a ``delta``: grown with zeros to the delta's shape and origin, then the region replaced.
 
@@ -175,7 +182,7 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _read_update(header: Mapping[str, Any], place: Sequence[int], buffers: Sequence[bytes]) -> LayerUpdate:
+def _read_update(header: PictureFields, place: Sequence[int], buffers: Sequence[bytes]) -> LayerUpdate:
     if len(buffers) != 2:
         raise WireError(f"a picture has two buffers, object and weight, this one has {len(buffers)}")
     y, x, h, w = (int(part) for part in place)
@@ -216,12 +223,13 @@ def _read_generations(rows: Any, canvas: LayerCanvas) -> NDArray[np.uint16] | No
     return tiles
 
 
-def _checked(topic: str, header: Any, buffers: tuple[bytes, ...]) -> Message:
-    if topic not in TOPICS:
-        raise WireError(f"topic {topic!r} is not one of {', '.join(TOPICS)}")
+def _checked(name: str, header: Any, buffers: tuple[bytes, ...]) -> Message:
+    topic = next((known for known in TOPICS if known == name), None)
+    if topic is None:
+        raise WireError(f"topic {name!r} is not one of {', '.join(TOPICS)}")
     if not isinstance(header, dict) or header.get("schema_version") != SCHEMA_VERSION:
         raise WireError(f"the header of a {topic!r} message is not a map of schema_version {SCHEMA_VERSION}")
-    return Message(topic, header, buffers)
+    return Message(topic, cast(Header, header), buffers)
 
 
 def _buffers(pixels: NDArray[np.complex64], weight: NDArray[np.float32]) -> tuple[bytes, bytes]:

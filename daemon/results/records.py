@@ -9,15 +9,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 from pydantic import TypeAdapter
 
+from daemon.messages import DoubtFields, EngineResult, ScanFields, ScanState, VerdictFields
 from daemon.service.disk import fault_words
 from ptychopinn.atomic import write_atomically
 
-ScanState = Literal["scanning", "finishing", "complete", "incomplete", "stopped"]
-RUNNING: tuple[ScanState, ...] = ("scanning", "finishing")
+RUNNING: tuple[ScanState, ...] = (ScanState.SCANNING, ScanState.FINISHING)
 RECORD_NAME = "scan.json"
 PRODUCT_NAME = "product.h5"
 KEPT_RECORDS = 10_000
@@ -32,16 +32,10 @@ def now_text() -> str:
 
 @dataclass(frozen=True, slots=True)
 class ScanRecord:
-    """One scan; the fields are those of ``GET /api/v1/scans``.
-
-    ``center_px`` is where the beam was taken to be, ``center_from`` how that is known; ``masked_pixels`` of the detector lie
-    in the pattern and hold no data in any frame (``null``: not known); ``notes`` are troubles in words;
-    ``doubts`` say what is doubtful about the picture, each with ``doubt``, ``sentence`` and ``is_nonsense``;
-    ``run`` is what the run that the positions belong to says of itself; ``engine`` what another engine made of the scan.
-    """
+    """One scan; :class:`ScanFields` explains the fields."""
 
     id: str
-    state: ScanState = "scanning"
+    state: ScanState = ScanState.SCANNING
     started: str = field(default_factory=now_text)
     ended: str | None = None
     rfactor: float | None = None
@@ -54,10 +48,10 @@ class ScanRecord:
     center_from: str | None = None
     masked_pixels: int | None = None
     notes: tuple[str, ...] = ()
-    run: dict[str, Any] | None = None
-    engine: dict[str, Any] | None = None
-    verdict: dict[str, Any] | None = None
-    doubts: tuple[dict[str, Any], ...] = ()
+    run: dict[str, object] | None = None
+    engine: EngineResult | None = None
+    verdict: VerdictFields | None = None
+    doubts: tuple[DoubtFields, ...] = ()
 
 
 _RECORDS = TypeAdapter(ScanRecord)
@@ -149,16 +143,16 @@ class ScanBook:
         with self._lock:
             return [record.id for record in self._records.values() if record.state in RUNNING]
 
-    def listing(self, verdict_of: Callable[[str], dict[str, Any]]) -> list[dict[str, Any]]:
+    def listing(self, verdict_of: Callable[[str], VerdictFields]) -> list[ScanFields]:
         """Return all records, newest first; running scans with their account as it stands."""
         with self._lock:
             records = list(reversed(self._records.values()))
         return [as_public(record, verdict_of) for record in records]
 
 
-def as_public(record: ScanRecord, verdict_of: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+def as_public(record: ScanRecord, verdict_of: Callable[[str], VerdictFields]) -> ScanFields:
     """Return a record as the REST interface shows it."""
-    public = asdict(record)
+    public = cast(ScanFields, asdict(record))
     if record.state in RUNNING:
         public["verdict"] = verdict_of(record.id)
     return public

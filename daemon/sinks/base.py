@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from daemon.messages import ScanState, VerdictFields
 from daemon.publish.snapshot import LayerCanvas
 
 
@@ -39,7 +40,7 @@ class Sink:
     def take_product(self, scan_id: str, path: Path) -> None:
         """Take the final product, which is on disk."""
 
-    def end_scan(self, scan_id: str, state: str, verdict: Mapping[str, Any]) -> None:
+    def end_scan(self, scan_id: str, state: ScanState, verdict: VerdictFields) -> None:
         """Take the end of a scan: complete, incomplete or stopped, and the account of its frames."""
 
     def close(self) -> None:

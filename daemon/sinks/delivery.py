@@ -8,9 +8,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from daemon.config import SinkOptions
+from daemon.messages import ScanNews, SinkStatus
 from daemon.publish.hub import HubEvent, UpdateHub
 from daemon.publish.snapshot import LayerCanvas
 from daemon.sinks.base import Sink
@@ -22,6 +23,7 @@ SLOW_S = 30.0
 
 log = logging.getLogger(__name__)
 Count = Callable[[str, str], None]
+Result = Literal["ok", "failed", "dropped"]
 
 
 class Delivery:
@@ -39,7 +41,7 @@ class Delivery:
         self._options = options
         self._count = count
         self._changed = threading.Condition()
-        self._events: deque[HubEvent] = deque()
+        self._events: deque[ScanNews] = deque()
         self._changed_scans: dict[str, None] = {}
         self._shown: tuple[str, int] = ("", 0)
         self._next_picture = 0.0
@@ -47,7 +49,7 @@ class Delivery:
         self._stopping = threading.Event()
         self._busy_since: float | None = None
         self._failure: str | None = None
-        self._results = {"ok": 0, "failed": 0, "dropped": 0}
+        self._results: dict[Result, int] = {"ok": 0, "failed": 0, "dropped": 0}
         self._thread = threading.Thread(target=self._run, name=f"sink-{options.kind}", daemon=True)
 
     @property
@@ -63,9 +65,17 @@ class Delivery:
             return f"the sink {self.kind} has been busy with one thing for {time.monotonic() - since:.0f} s"
         return self._failure
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> SinkStatus:
         """Return what it has done."""
-        return {"kind": self.kind, **self._results, "waiting": len(self._events), "trouble": self.trouble}
+        results = self._results
+        return {
+            "kind": self.kind,
+            "ok": results["ok"],
+            "failed": results["failed"],
+            "dropped": results["dropped"],
+            "waiting": len(self._events),
+            "trouble": self.trouble,
+        }
 
     def start(self) -> None:
         """Follow the hub from now on."""
@@ -87,11 +97,11 @@ class Delivery:
 
     def _take(self, event: HubEvent) -> None:
         with self._changed:
-            if event.topic == "scan":
+            if event.scan is not None:
                 if len(self._events) >= MAX_EVENTS:
                     self._events.popleft()
                     self._note("dropped", f"the sink {self.kind} is too slow: events of scans were dropped")
-                self._events.append(event)
+                self._events.append(event.scan)
             elif event.topic == "layer" and self._sink.wants_pictures:
                 self._changed_scans[event.scan_id] = None
                 while len(self._changed_scans) > MAX_EVENTS:
@@ -115,12 +125,12 @@ class Delivery:
         with self._changed:
             while True:
                 if self._events:
-                    scan_id = self._events[0].scan_id
-                    if self._events[0].body["state"] == "ended" and scan_id in self._changed_scans:
+                    scan_id = self._events[0]["scan_id"]
+                    if self._events[0]["state"] == "ended" and scan_id in self._changed_scans:
                         del self._changed_scans[scan_id]
                         return lambda: self._show(scan_id)
-                    event = self._events.popleft()
-                    return lambda: self._deliver(event)
+                    news = self._events.popleft()
+                    return lambda: self._deliver(news)
                 if self._stopping.is_set():
                     return None
                 wait_s = self._next_picture - time.monotonic() if self._changed_scans else None
@@ -130,16 +140,16 @@ class Delivery:
                     return lambda: self._show(first)
                 self._changed.wait(wait_s)
 
-    def _deliver(self, event: HubEvent) -> None:
-        body = event.body
-        if body["state"] == "started":
-            self._call(lambda: self._sink.start_scan(event.scan_id, body.get("expected")))
+    def _deliver(self, news: ScanNews) -> None:
+        scan_id = news["scan_id"]
+        if news["state"] == "started":
+            expected = news["expected"]
+            self._call(lambda: self._sink.start_scan(scan_id, expected))
             return
-        product = body.get("product")
+        product, result, verdict = news["product"], news["result"], news["verdict"]
         if product is not None:
-            self._call(lambda: self._sink.take_product(event.scan_id, Path(product)), TRIES)
-        state, verdict = str(body.get("result")), body.get("verdict") or {}
-        self._call(lambda: self._sink.end_scan(event.scan_id, state, verdict), TRIES)
+            self._call(lambda: self._sink.take_product(scan_id, Path(product)), TRIES)
+        self._call(lambda: self._sink.end_scan(scan_id, result, verdict), TRIES)
 
     def _show(self, scan_id: str) -> None:
         picture = self._picture(scan_id)
@@ -175,7 +185,7 @@ class Delivery:
             finally:
                 self._busy_since = None
 
-    def _note(self, result: str, failure: str | None) -> None:
+    def _note(self, result: Result, failure: str | None) -> None:
         with self._changed:
             self._results[result] += 1
             self._failure = failure

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from daemon.config import SinkOptions
+from daemon.messages import SinkStatus
 from daemon.publish.hub import UpdateHub
 from daemon.sinks.base import Sink
 from daemon.sinks.delivery import Count, Delivery
@@ -30,7 +30,7 @@ class Sinks:
         for delivery in self._deliveries:
             delivery.stop(STOP_S)
 
-    def status(self) -> list[dict[str, Any]]:
+    def status(self) -> list[SinkStatus]:
         """Return what each has done."""
         return [delivery.status() for delivery in self._deliveries]
 

@@ -19,6 +19,7 @@ from p4p.server.thread import SharedPV
 from pydantic import Field
 
 from daemon.config import Section
+from daemon.messages import ScanState, VerdictFields
 from daemon.publish.png import without_global_phase
 from daemon.publish.snapshot import LayerCanvas
 from daemon.sinks.base import Sink
@@ -97,10 +98,10 @@ class PvaSink(Sink):
         self._post("FramesStitched", picture.frames_stitched)
         self._post("RFactor", math.nan if picture.rfactor is None else picture.rfactor)
 
-    def end_scan(self, scan_id: str, state: str, verdict: Mapping[str, Any]) -> None:
-        """Say how the scan ended."""
+    def end_scan(self, scan_id: str, state: ScanState, verdict: VerdictFields) -> None:
+        """Show how the scan ended."""
         self._post("ScanId", scan_id)
-        self._post("FramesStitched", int(verdict.get("stitched") or 0))
+        self._post("FramesStitched", verdict["stitched"])
         self._post("State", state)
 
     def close(self) -> None:
@@ -131,8 +132,8 @@ def binned(
     return np.divide(total, share, out=np.zeros_like(total), where=share > 0).astype(np.complex64), step
 
 
-def _about(picture: LayerCanvas, binning: int) -> dict[str, Any]:
-    about: dict[str, Any] = {
+def _about(picture: LayerCanvas, binning: int) -> dict[str, object]:
+    about: dict[str, object] = {
         "ColorMode": 0,
         "ScanId": picture.scan_id,
         "Layer": picture.layer,

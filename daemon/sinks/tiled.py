@@ -76,7 +76,7 @@ class TiledSink(Sink):
         container.update_metadata({"complete": True})
         del self._unfinished[scan_id]
 
-    def _new_container(self, scan_id: str, metadata: dict[str, Any]) -> tuple[str, Any]:
+    def _new_container(self, scan_id: str, metadata: dict[str, object]) -> tuple[str, Any]:
         for number in range(1, MOST_NAMESAKES + 1):
             key = scan_id if number == 1 else f"{scan_id}-{number}"
             try:
@@ -104,8 +104,8 @@ def _first_line(path: Path) -> str:
         raise ConfigError(f"api_key_file {path} cannot be read ({fault})") from fault
 
 
-def _metadata(product: Product, path: Path) -> dict[str, Any]:
-    metadata: dict[str, Any] = {
+def _metadata(product: Product, path: Path) -> dict[str, object]:
+    metadata: dict[str, object] = {
         "scan_id": product.name,
         "comments": product.comments,
         "pixel_size_m": product.pixel_size_m,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,23 @@ from daemon.engine.loop import Engine
 from daemon.intake.registry import Ledger
 from daemon.intake.thread import Intake
 from daemon.journal import Journal
+from daemon.messages import (
+    DaemonState,
+    DiagnosisStatus,
+    JournalStatus,
+    LayerName,
+    ModelEntry,
+    ModelStatus,
+    Paused,
+    Phase,
+    Readiness,
+    ScanFields,
+    SinkStatus,
+    Status,
+    StreamStatus,
+    VerdictFields,
+    verdict_fields,
+)
 from daemon.metrics import Metrics
 from daemon.results.records import RUNNING, ScanBook, ScanRecord, as_public, is_inside
 from daemon.setup import Setup
@@ -63,13 +79,14 @@ class View:
         self.health: Health
         self.current: str | None = None
         self.viewers: Callable[[], int] = lambda: 0
-        self.sinks: Callable[[], list[dict[str, Any]]] = list
-        self.diagnosis: Callable[[], dict[str, Any]] = dict
+        self.sinks: Callable[[], list[SinkStatus]] = list
+        self.diagnosis: Callable[[], DiagnosisStatus]
         self.viewer_handshake_failures: Callable[[], int] = lambda: 0
 
-    def is_ready(self) -> tuple[bool, dict[str, Any]]:
-        """Whether frames would be reconstructed now: sockets open, engine warm and alive, disk writable."""
-        parts = {
+    def readiness(self) -> Readiness:
+        """Return whether frames would be reconstructed now: sockets open, engine warm and alive, disk writable."""
+        parts: Readiness = {
+            "ready": False,
             "subscribed": all(receiver.is_alive for receiver in self._receivers),
             "warm": self._engine.warm.is_set(),
             "engine": self._engine.is_alive,
@@ -79,22 +96,24 @@ class View:
             "hanging": self.health.hanging(),
             "degraded": self.health.troubles(),
         }
-        is_ready = all(parts[key] for key in ("subscribed", "warm", "engine", "output")) and not parts["stopping"]
-        return is_ready and self.health.is_alive, parts
+        works = parts["subscribed"] and parts["warm"] and parts["engine"] and parts["output"]
+        parts["ready"] = works and not parts["stopping"] and self.health.is_alive
+        return parts
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """Return what the daemon does, in numbers and one sentence."""
         scan_id = self.current
         record = None if scan_id is None else self._book.get(scan_id)
         verdict = record.verdict if record is not None else None
         if scan_id is not None and record is not None and record.state in RUNNING:
-            verdict = self._verdict_of(scan_id).as_dict()
+            verdict = verdict_fields(self._verdict_of(scan_id))
         unfinished = self._book.running()
         phase, troubles = self._phase(record, unfinished), self.health.troubles()
         model = self._engine.active
         (waiting, on_disk), age_s = self._engine.backlog, self._engine.backlog_age_s
-        status: dict[str, Any] = {
-            "state": "degraded" if troubles and phase not in ("starting", "stopping") else phase,
+        is_degraded = troubles and phase not in (Phase.STARTING, Phase.STOPPING)
+        status: Status = {
+            "state": DaemonState.DEGRADED if is_degraded else DaemonState(phase),
             "phase": phase,
             "degraded": troubles,
             "scan_id": scan_id,
@@ -119,7 +138,7 @@ class View:
             "receive_rate_hz": self._rates.received_hz,
             "stitch_rate_hz": self._rates.stitched_hz,
             "latency_s": self._engine.latency_s,
-            "rfactor": {k: self._metrics.value("ptycholive_rfactor", layer=k) for k in ("network", "refined")},
+            "rfactor": {"network": self._rfactor("network"), "refined": self._rfactor("refined")},
             "expected_correlation": self._metrics.value("ptycholive_expected_correlation", layer="refined"),
             "verdict": verdict,
             "account": None if verdict is None else verdict_sentence(verdict),
@@ -133,8 +152,13 @@ class View:
             "sinks": self.sinks(),
             "failure": self._engine.failure or self._ledger.last_fault,
             "version": VERSION,
+            "sentence": "",
         }
-        return {**status, "sentence": situation(status)}
+        status["sentence"] = situation(status)
+        return status
+
+    def _rfactor(self, layer: LayerName) -> float | None:
+        return self._metrics.value("ptycholive_rfactor", layer=layer)
 
     def _notes(self, record: ScanRecord | None) -> list[str]:
         """Return the troubles of the newest scan, then those of others that run or ended a short while ago."""
@@ -159,14 +183,17 @@ class View:
         self._count_streams()
         return self._metrics.text()
 
-    def scans(self) -> list[dict[str, Any]]:
+    def scans(self) -> list[ScanFields]:
         """Return all scans, newest first."""
-        return self._book.listing(lambda scan_id: self._verdict_of(scan_id).as_dict())
+        return self._book.listing(self._account)
 
-    def scan(self, scan_id: str) -> dict[str, Any] | None:
+    def scan(self, scan_id: str) -> ScanFields | None:
         """Return one scan."""
         record = self._book.get(scan_id)
-        return None if record is None else as_public(record, lambda known: self._verdict_of(known).as_dict())
+        return None if record is None else as_public(record, self._account)
+
+    def _account(self, scan_id: str) -> VerdictFields:
+        return verdict_fields(self._verdict_of(scan_id))
 
     def stop_scan(self, scan_id: str) -> bool:
         """Finish a running scan with what it has."""
@@ -186,20 +213,27 @@ class View:
         """Return (scan id, frame index, amplitude) of the newest frame."""
         return self._engine.last_pattern
 
-    def models(self) -> list[dict[str, Any]]:
+    def models(self) -> list[ModelEntry]:
         """Return the models that have a name here, the active one marked."""
         model = self._engine.active
         active = None if model.bundle is None else model.bundle.sha256
-        found = [{"name": "none", "sha256": None, "active": active is None}]
+        digests: dict[str, str | None] = {"none": None}
         for name, path in bundle_files().items():
             try:
-                digest = read_bundle(path).sha256
+                digests[name] = read_bundle(path).sha256
             except FileFormatError:
                 continue  # `model list` says why
-            found.append({"name": name, "sha256": digest, "active": digest == active})
-        return [{**one, "generation": model.generation if one["active"] else None} for one in found]
+        return [
+            {
+                "name": name,
+                "sha256": digest,
+                "active": digest == active,
+                "generation": model.generation if digest == active else None,
+            }
+            for name, digest in digests.items()
+        ]
 
-    def use_model(self, name: str) -> dict[str, Any]:
+    def use_model(self, name: str) -> ModelStatus:
         """Swap the active model for one that has a name here.
 
         Raises
@@ -212,36 +246,36 @@ class View:
             raise FileFormatError(f"there is no model named {name[:64]}; models here are {known}")
         return {"name": name, "generation": self._generations.choose(name).generation}
 
-    def roll_back_model(self) -> dict[str, Any]:
+    def roll_back_model(self) -> ModelStatus:
         """Take the model's generation before the active one; raises ReconstructionError where there is none."""
         return self._generations.roll_back()
 
-    def set_finetune_paused(self, is_paused: bool) -> dict[str, Any]:
+    def set_finetune_paused(self, is_paused: bool) -> Paused:
         """Pause or resume fine-tuning; raises ReconstructionError where it is off."""
         return self._generations.set_paused(is_paused)
 
-    def _journal_status(self) -> dict[str, Any] | None:
+    def _journal_status(self) -> JournalStatus | None:
         if self._journal is None:
             return None
         return {
             "folder": str(self._journal.folder),
             "bytes": self._journal.bytes,
             "frames_skipped": self._journal.skipped,
-            "left_alone": self._journal.left_alone,
+            "left_alone": dict(self._journal.left_alone),
         }
 
-    def _phase(self, newest: ScanRecord | None, unfinished: list[str]) -> str:
+    def _phase(self, newest: ScanRecord | None, unfinished: list[str]) -> Phase:
         if self._is_stopping():
-            return "stopping"
+            return Phase.STOPPING
         if not self._engine.warm.is_set():
-            return "starting"
+            return Phase.STARTING
         if newest is None:
-            return "ready"
+            return Phase.READY
         if newest.state in RUNNING:
-            return newest.state
-        return "finishing" if unfinished else "idle"
+            return Phase(newest.state)
+        return Phase.FINISHING if unfinished else Phase.IDLE
 
-    def _stream_status(self, receiver: Source) -> dict[str, Any]:
+    def _stream_status(self, receiver: Source) -> StreamStatus:
         last = receiver.last_message
         return {
             "name": receiver.name,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+
+from daemon.messages import Phase, ScanState, Status, StreamStatus, VerdictFields
 
 SILENT_S = 3.0
 WAITING_FRAMES = 50
 
 
-def verdict_sentence(verdict: dict[str, Any]) -> str:
+def verdict_sentence(verdict: VerdictFields) -> str:
     """Return an account of frames that adds up, in words."""
     parts = [f"{verdict['stitched']} stitched"]
     parts += [f"{verdict['duplicate']} duplicate"] * bool(verdict["duplicate"])
@@ -19,29 +21,22 @@ def verdict_sentence(verdict: dict[str, Any]) -> str:
     return f"{verdict['received']} received = {' + '.join(parts)}{missing}"
 
 
-def is_whole(verdict: dict[str, Any]) -> bool:
-    """Whether every frame that was due is in the picture."""
-    lost = verdict["missing"] + verdict["without_position"] + verdict["pending"]
-    due = verdict["expected"]
-    return lost == 0 and verdict["stitched"] > 0 and (due is None or verdict["stitched"] >= due)
-
-
-def _stream_trouble(stream: dict[str, Any], state: str) -> list[str]:
-    if stream["fault"] and (stream["connected"] or state != "finishing"):
+def _stream_trouble(stream: StreamStatus, phase: Phase) -> list[str]:
+    if stream["fault"] and (stream["connected"] or phase != Phase.FINISHING):
         return [f"the {stream['fault']}"]
-    if stream["connected"] or state == "finishing":
+    if stream["connected"] or phase == Phase.FINISHING:
         return []
     return [f"the {stream['name']} stream {stream['endpoint']} is not connected"]
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     """Return up to three names, and how many more."""
     more = [f"{len(names) - 3} more"] if len(names) > 3 else []
     *some, last = [*names[:3], *more]
     return f"{', '.join(some)} and {last}" if some else last
 
 
-def situation(status: dict[str, Any]) -> str:
+def situation(status: Status) -> str:
     """Return one sentence on what the daemon does, and the worst that is wrong."""
     phase = status["phase"]
     troubles = [*status["degraded"], *([str(status["failure"])] if status["failure"] else [])]
@@ -50,26 +45,26 @@ def situation(status: dict[str, Any]) -> str:
             f"the device is slower than the detector: {status['backlog_frames']} frames wait, the oldest for "
             f"{status['backlog_age_s']:.0f} s; none is lost"
         )
-    troubles += [sink["trouble"] for sink in status.get("sinks", []) if sink["trouble"]]
-    troubles += status.get("notes", [])
-    if held := status.get("waiting_for_center", 0):
+    troubles += [sink["trouble"] for sink in status["sinks"] if sink["trouble"]]
+    troubles += status["notes"]
+    if held := status["waiting_for_center"]:
         troubles.append(f"{held} frames wait until the beam's centre is found")
     troubles += [trouble for stream in status["streams"] for trouble in _stream_trouble(stream, phase)]
-    if phase == "starting":
+    if phase == Phase.STARTING:
         return "Starting."
-    if phase == "stopping" and not status["scans_unfinished"]:
+    if phase == Phase.STOPPING and not status["scans_unfinished"]:
         return "Stopping."
-    if phase in ("ready", "idle"):
+    if phase in (Phase.READY, Phase.IDLE):
         words = "Waiting for a scan."
-    elif phase == "finishing" and status["scan_state"] != phase:
+    elif phase == Phase.FINISHING and status["scan_state"] != ScanState.FINISHING:
         words = f"Finishing {_listed(status['scans_unfinished'])}; a later scan is done."
     else:
         due = status["expected_frames"]
         of = f" of {due}" if due is not None else ""
-        verb = "Scanning" if phase == "scanning" else "Finishing"
+        verb = "Scanning" if phase == Phase.SCANNING else "Finishing"
         words = f"{verb} {status['scan_id']}: {status['frames_stitched']}{of} frames stitched."
         frames = status["streams"][0]
-        if phase == "scanning" and frames["silent_s"] is not None and frames["silent_s"] > SILENT_S:
+        if phase == Phase.SCANNING and frames["silent_s"] is not None and frames["silent_s"] > SILENT_S:
             troubles.append(f"no frame has come for {frames['silent_s']:.0f} s")
         if status["waiting_for_positions"] > WAITING_FRAMES:
             troubles.append(f"{status['waiting_for_positions']} frames wait for their positions")

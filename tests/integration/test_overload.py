@@ -260,10 +260,10 @@ def test_a_disk_full_at_the_end_is_made_good_once_there_is_room(
 
 def test_a_dead_thread_makes_the_daemon_unready(scan: ScanFile, tmp_path: Path):
     with running_daemon(tmp_path) as daemon:
-        assert daemon.view.is_ready()[0]
+        assert daemon.view.readiness()["ready"]
         daemon._writer.stop()
-        is_ready, parts = daemon.view.is_ready()
-        assert not is_ready
-        assert parts["dead"] == ["writer"]
+        readiness = daemon.view.readiness()
+        assert not readiness["ready"]
+        assert readiness["dead"] == ["writer"]
         assert daemon.view.status()["state"] == "degraded"
         assert not daemon.view.health.is_alive

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +11,11 @@ from websockets.sync.client import ClientConnection
 
 from daemon.files.live_group import LiveGroup
 from daemon.files.product import Product, write_product
+from daemon.messages import ModelEntry, ModelStatus, Paused, Readiness, ScanFields, ScanState, Status
 from daemon.publish import wire
 from daemon.publish.http.interface import HttpServer
 from ptychopinn.errors import FileFormatError, ReconstructionError
+from tests.support import messages
 from tests.support.page_tools import wavy
 
 PATH = [(10.0 + i, 5.0 + 2 * i) for i in range(12)]
@@ -30,19 +31,19 @@ class FakeDaemon:
     pattern: tuple[str, int, NDArray[np.floating]] | None = None
     stopped: list[str] = field(default_factory=list)
 
-    def status(self) -> dict[str, Any]:
-        return {"state": "scanning", "rfactor": {"network": float("nan")}, "count": np.int64(3)}
+    def status(self) -> Status:
+        return messages.status(rfactor={"network": float("nan"), "refined": None}, frames_stitched=np.int64(3))
 
-    def is_ready(self) -> tuple[bool, dict[str, Any]]:
-        return self.is_well, {"model": self.is_well}
+    def readiness(self) -> Readiness:
+        return messages.readiness(ready=self.is_well)
 
     def metrics_text(self) -> tuple[bytes, str]:
         return b"ptycholive_up 1\n", "text/plain; version=0.0.4; charset=utf-8"
 
-    def scans(self) -> list[dict[str, Any]]:
-        return [{"id": "scan-1", "state": "scanning"}]
+    def scans(self) -> list[ScanFields]:
+        return [messages.scan()]
 
-    def scan(self, scan_id: str) -> dict[str, Any] | None:
+    def scan(self, scan_id: str) -> ScanFields | None:
         return next((scan for scan in self.scans() if scan["id"] == scan_id), None)
 
     def stop_scan(self, scan_id: str) -> bool:
@@ -55,10 +56,10 @@ class FakeDaemon:
     def last_pattern(self) -> tuple[str, int, NDArray[np.floating]] | None:
         return self.pattern
 
-    def models(self) -> list[dict[str, Any]]:
-        return [{"name": "lift"}]
+    def models(self) -> list[ModelEntry]:
+        return [{"name": "lift", "sha256": None, "active": True, "generation": 0}]
 
-    def use_model(self, name: str) -> dict[str, Any]:
+    def use_model(self, name: str) -> ModelStatus:
         if name != "lift":
             raise FileFormatError(f"there is no model named {name}; models here are lift")
         return {"name": name, "generation": 1}
@@ -81,11 +82,8 @@ class PastDaemon(FakeDaemon):
         super().__init__(pattern=("scan-1", 17, np.ones((16, 16))))
         self.orders: list[bool] = []
 
-    def scans(self) -> list[dict[str, Any]]:
-        return [
-            {"id": "scan-1", "state": "scanning"},
-            {"id": "old", "state": "complete", "started": "2026-01-02T03:04"},
-        ]
+    def scans(self) -> list[ScanFields]:
+        return [messages.scan(), messages.scan("old", state=ScanState.COMPLETE)]
 
     def product_path(self, scan_id: str) -> Path | None:
         return self.product if scan_id == "old" else None
@@ -93,7 +91,7 @@ class PastDaemon(FakeDaemon):
     def path_px(self, scan_id: str, after: int, most: int) -> list[tuple[float, float]] | None:
         return PATH[after : after + min(most, 5)] if scan_id == "scan-1" else None
 
-    def set_finetune_paused(self, is_paused: bool) -> dict[str, Any]:
+    def set_finetune_paused(self, is_paused: bool) -> Paused:
         if len(self.orders) > 1:
             raise ReconstructionError("fine-tuning is off")
         self.orders.append(is_paused)

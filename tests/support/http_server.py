@@ -8,6 +8,7 @@ from typing import Any
 
 from daemon.publish.http.interface import HttpServer, create_app
 from daemon.publish.hub import UpdateHub
+from tests.support import messages
 from tests.support.fake_daemon import FakeDaemon
 
 
@@ -25,6 +26,6 @@ def serving(app: Any, host: str = "127.0.0.1", **options: Any) -> Iterator[HttpS
 @contextmanager
 def running(host: str = "127.0.0.1", **options: Any) -> Iterator[HttpServer]:
     hub = UpdateHub()
-    hub.publish_status({"state": "idle"})
+    hub.publish_status(messages.status())
     with serving(create_app(FakeDaemon(), hub), host, **options) as server:
         yield server

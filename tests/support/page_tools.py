@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from daemon.publish.snapshot import LayerName, LayerUpdate, Region
+from tests.support.messages import status
 
 WATCH_POLICY = """
 window.violations = [];
@@ -107,27 +108,4 @@ def image_of(body: bytes) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(body)))
 
 
-FULL_STATUS = {
-    "state": "scanning",
-    "sentence": "All is well.",
-    "scan_id": "scan-1",
-    "frames_received": 516,
-    "frames_stitched": 490,
-    "frames_pending": 0,
-    "expected_frames": 520,
-    "receive_rate_hz": 101.26,
-    "stitch_rate_hz": 98.74,
-    "latency_s": 0.146,
-    "rfactor": {"network": 0.1668, "refined": 0.151},
-    "expected_correlation": 0.9649,
-    "verdict": {"expected": 520, "received": 516, "duplicate": 26, "stitched": 490, "pending": 0, "missing": 30},
-    "streams": [
-        {"name": "frames", "endpoint": "tcp://a:1", "connected": True, "messages": 516, "bytes": 17e6, "silent_s": 0.1},
-        {"name": "positions", "endpoint": "tcp://a:2", "connected": False, "messages": 0, "bytes": 0, "silent_s": 60},
-    ],
-    "model": {"name": "lift", "generation": 3},
-    "device": "cpu",
-    "refine_updates": 12345,
-    "subscribers": 2,
-    "version": "0.1.0",
-}
+FULL_STATUS = status()

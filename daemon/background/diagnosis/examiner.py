@@ -15,7 +15,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from daemon.background.external.side_process import SideProcess
 from daemon.errors import DaemonError
+from daemon.messages import DiagnosisStatus
 from ptychopinn.diagnosis.correction import Correction, turn_matrix
 from ptychopinn.diagnosis.fit_test import (
     LEAST_FRAMES,
@@ -121,7 +121,7 @@ class Examiner:
         if self._thread.is_alive():
             self._thread.join()
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> DiagnosisStatus:
         """Return what it does and what it found last."""
         state = self._state
         doing = state.doing if self._options.is_enabled or self._options.is_guess else "off"

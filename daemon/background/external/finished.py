@@ -23,6 +23,7 @@ from daemon.config import Config
 from daemon.errors import ConfigError, DaemonError
 from daemon.files import Product, read_product, write_product
 from daemon.journal.reading import frames
+from daemon.messages import EngineResult, EngineState
 from daemon.results.records import ScanBook
 from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.diagnosis.correction import Correction
@@ -83,23 +84,24 @@ class FinishedScans:
 
     def submit(self, scan_id: str, product: Path, correction: Correction) -> None:
         """Queue a scan whose product is written and whose patterns are corrected like this."""
-        self._book.change(scan_id, engine={"name": NAME, "state": "waiting"})
-        self._jobs.put(_Job(scan_id, product, correction))
+        job = _Job(scan_id, product, correction)
+        self._note(job, {"name": NAME, "state": EngineState.WAITING})
+        self._jobs.put(job)
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None and not self._process.is_stopped:
-            self._note(job, state="running")
+            self._note(job, {"name": NAME, "state": EngineState.RUNNING})
             try:
-                self._note(job, state="done", **self._reconstruct(job))
+                self._note(job, self._reconstruct(job))
             except Exception as fault:  # the daemon goes on without this result
                 is_own = isinstance(fault, DaemonError | ReconstructionError | OSError)
                 log.warning("scan %s has no result of %s: %s", job.scan_id, NAME, fault, exc_info=not is_own)
-                self._note(job, state="failed", fault=str(fault))
+                self._note(job, {"name": NAME, "state": EngineState.FAILED, "fault": str(fault)})
 
-    def _note(self, job: _Job, **about: Any) -> None:
-        self._book.change(job.scan_id, engine={"name": NAME, **about})
+    def _note(self, job: _Job, result: EngineResult) -> None:
+        self._book.change(job.scan_id, engine=result)
 
-    def _reconstruct(self, job: _Job) -> dict[str, Any]:
+    def _reconstruct(self, job: _Job) -> EngineResult:
         """Run the engine, write its product; return the figures for the record."""
         ours = read_product(job.product)
         patterns, places = self._patterns(job, ours)
@@ -112,7 +114,14 @@ class FinishedScans:
         words = f"{NAME} LSQML, {self._epochs} epochs, R {rfactor:.4f}"
         write_product(path, _product(ours, places, found, words))
         log.info("scan %s: %s in %.0f s", job.scan_id, words, seconds)
-        return {"rfactor": rfactor, "seconds": seconds, "frames": len(places), "product": str(path)}
+        return {
+            "name": NAME,
+            "state": EngineState.DONE,
+            "rfactor": rfactor,
+            "seconds": seconds,
+            "frames": len(places),
+            "product": str(path),
+        }
 
     def _patterns(self, job: _Job, ours: Product) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return patterns ``(n, N, N)`` from the journal, and their places in the product.

@@ -19,10 +19,11 @@ import torch
 from numpy.typing import NDArray
 
 from daemon.background.learning.child import ChildOptions
-from daemon.background.learning.learner import Learner
+from daemon.background.learning.learner import Learner, Scores
 from daemon.config import Config
 from daemon.engine.loop import Engine
 from daemon.engine.models import ActiveModel
+from daemon.messages import LearningStatus, ModelStatus, Paused
 from daemon.metrics import Metrics
 from daemon.setup import Setup
 from ptychopinn.atomic import write_atomically
@@ -32,7 +33,7 @@ from ptychopinn.model.bundle import Bundle, write_bundle
 from ptychopinn.training.tuner import FinetuneOptions
 
 KEPT_GENERATIONS = 8
-OFF = {"state": "off"}
+OFF: LearningStatus = {"state": "off"}
 
 log = logging.getLogger(__name__)
 
@@ -147,26 +148,28 @@ class Generations:
         self._taught = bundle
         return Learner(self._options(self._config, bundle), self._metrics, partial(self._take, self._lessons))
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> LearningStatus:
         """Return what fine-tuning does."""
         if self.learner is None:
-            return dict(OFF)
-        return {**self.learner.state.as_dict(), "generations": len(self._promoted)}
+            return OFF.copy()
+        status = self.learner.state.as_dict()
+        status["generations"] = len(self._promoted)
+        return status
 
-    def set_paused(self, is_paused: bool) -> dict[str, Any]:
+    def set_paused(self, is_paused: bool) -> Paused:
         """Pause or resume learning. Raises :class:`ReconstructionError` where it is off."""
         if self.learner is None:
             raise ReconstructionError("fine-tuning is off; set [finetune] enabled = true and a model with a network")
         (self.learner.pause if is_paused else self.learner.resume)()
         return {"paused": is_paused}
 
-    def _take(self, lessons: int, weights: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> None:
+    def _take(self, lessons: int, weights: Mapping[str, NDArray[Any]], about: Scores) -> None:
         """Make a promoted network the active one (learner's thread), unless probe or model have changed meanwhile."""
         with self._lock:
             if lessons == self._lessons and self._engine.active.bundle is not None:
                 self._promote(weights, about)
 
-    def _promote(self, weights: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> None:
+    def _promote(self, weights: Mapping[str, NDArray[Any]], about: Scores) -> None:
         parent = self._active()
         step = {"parent_sha256": parent.sha256, **about}
         lineage = [*parent.provenance.get("lineage", []), step][-KEPT_GENERATIONS:]
@@ -210,7 +213,7 @@ class Generations:
             self._note()
         return active
 
-    def roll_back(self) -> dict[str, Any]:
+    def roll_back(self) -> ModelStatus:
         """Take the generation before the active one. Raises :class:`ReconstructionError` where there is none."""
         with self._lock:
             if not self._promoted:

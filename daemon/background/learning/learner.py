@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from daemon.background.external.parent import run_child
 from daemon.background.learning import child
 from daemon.background.learning.child import LEAST_FRAMES, ChildOptions
+from daemon.messages import LearningStatus
 from daemon.metrics import Metrics
 
 QUEUED_FRAMES = 256
@@ -32,7 +33,15 @@ STOP_S = 2.0
 log = logging.getLogger(__name__)
 
 Weights = Mapping[str, NDArray[Any]]
-OnPromoted = Callable[[Weights, dict[str, Any]], None]
+OnPromoted = Callable[[Weights, "Scores"], None]
+
+
+class Scores(TypedDict):
+    """How a promoted network was chosen: R-factors on held-out frames."""
+
+    steps: int
+    heldout_rfactor: float
+    heldout_rfactor_before: float
 
 
 @dataclass(slots=True)
@@ -47,9 +56,17 @@ class LearnerState:
     heldout_rfactor: dict[str, float] = field(default_factory=dict)
     promotions: dict[str, int] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> LearningStatus:
         """Return the state as plain data."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {
+            "state": self.state,
+            "steps": self.steps,
+            "loss": self.loss,
+            "frames": self.frames,
+            "refused": self.refused,
+            "heldout_rfactor": self.heldout_rfactor,
+            "promotions": self.promotions,
+        }
 
 
 class Learner:
@@ -214,7 +231,11 @@ class Learner:
             return
         self._weights = weights
         log.info("fine-tuning step %d: candidate promoted, %s", self.state.steps, words)
-        about = {"steps": self.state.steps, "heldout_rfactor": candidate[0], "heldout_rfactor_before": active[0]}
+        about: Scores = {
+            "steps": self.state.steps,
+            "heldout_rfactor": candidate[0],
+            "heldout_rfactor_before": active[0],
+        }
         self._on_promoted(weights, about)
 
     def _count_steps(self, steps: int) -> None:

@@ -35,13 +35,9 @@ class LiveDaemon:
             Viewer(self.addresses["updates"], SILENCE_S) as viewer,
             verb_process("replay", *command, log=log) as sender,
         ):
-            for topic, header, canvas in viewer.events():
-                if header["scan_id"] != scan_id:
-                    continue
-                if canvas is not None and header["frames_stitched"] > stitched:
-                    stitched, shown_ns = header["frames_stitched"], int(header["time_ns"])
-                if topic == "scan" and header["state"] == "ended":
-                    break
+            for event in viewer.follow_scan(scan_id):
+                if event.picture is not None and event.header["frames_stitched"] > stitched:
+                    stitched, shown_ns = event.header["frames_stitched"], event.header["time_ns"]
             sent = json.loads(first_line(sender, log))
         return stitched, (shown_ns - int(sent["first_sent_ns"])) / 1e9
 

@@ -21,8 +21,7 @@ class Problem(BaseModel):
 
 def problems(words: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
     """Return refusals by status, as OpenAPI is told of them."""
-    content = {"application/json": {"schema": Problem.model_json_schema()}}
-    return {status: {"description": text, "content": content} for status, text in words.items()}
+    return {status: {"description": text, "model": Problem} for status, text in words.items()}
 
 
 PROBLEMS = problems(

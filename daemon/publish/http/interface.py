@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response, WebSocket
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as AnyHTTPException
 
+from daemon.messages import Alive, ModelEntry, ModelStatus, Paused, Readiness, ScanFields, Status, Stopping
 from daemon.publish.history import History
-from daemon.publish.http.answers import BUSY, NOT_KNOWN, NOT_NOW, PROBLEMS, Binary, Hdf5, Npy, Png, problems
+from daemon.publish.http.answers import BUSY, NOT_KNOWN, NOT_NOW, PROBLEMS, Binary, Hdf5, Npy, Png
 from daemon.publish.http.docs import docs_page
 from daemon.publish.http.past import canvas_of, past_router, resolved
 from daemon.publish.http.server import HttpServer, open_server, tls_context
@@ -51,19 +52,19 @@ class ModelChoice(BaseModel):
 class DaemonView(Protocol):
     """What the daemon tells the outside; every call is quick and safe from any thread."""
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """State, streams, current scan, rates, latency, R-factors and a sentence."""
 
-    def is_ready(self) -> tuple[bool, dict[str, Any]]:
+    def readiness(self) -> Readiness:
         """Whether frames would be reconstructed now, and the state of each part."""
 
     def metrics_text(self) -> tuple[bytes, str]:
         """Prometheus exposition and its content type."""
 
-    def scans(self) -> list[dict[str, Any]]:
+    def scans(self) -> list[ScanFields]:
         """All scans known, newest first."""
 
-    def scan(self, scan_id: str) -> dict[str, Any] | None:
+    def scan(self, scan_id: str) -> ScanFields | None:
         """One scan, or None."""
 
     def stop_scan(self, scan_id: str) -> bool:
@@ -78,16 +79,16 @@ class DaemonView(Protocol):
     def last_pattern(self) -> tuple[str, int, NDArray[np.floating]] | None:
         """(scan id, frame index, (h, w) sqrt(counts)) of the newest frame."""
 
-    def models(self) -> list[dict[str, Any]]:
+    def models(self) -> list[ModelEntry]:
         """The model bundles."""
 
-    def use_model(self, name: str) -> dict[str, Any]:
+    def use_model(self, name: str) -> ModelStatus:
         """Swap the active model; raises ReconstructionError, with a sentence, for one that does not do."""
 
-    def roll_back_model(self) -> dict[str, Any]:
+    def roll_back_model(self) -> ModelStatus:
         """Take the model's generation before the active one; raises ReconstructionError where there is none."""
 
-    def set_finetune_paused(self, is_paused: bool) -> dict[str, Any]:
+    def set_finetune_paused(self, is_paused: bool) -> Paused:
         """Pause or resume fine-tuning; raises ReconstructionError where it is off."""
 
 
@@ -154,15 +155,20 @@ def _pages(app: FastAPI) -> APIRouter:
 def _health(source: DaemonView) -> APIRouter:
     router = APIRouter(tags=["health"])
 
-    @router.get("/healthz", summary="Liveness of the process")
-    def healthz() -> dict[str, str]:
-        return {"status": "ok"}
+    @router.get("/healthz", summary="Liveness of the process", response_model=Alive)
+    def healthz() -> Response:
+        return JSONResponse({"status": "ok"})
 
-    @router.get("/readyz", summary="Readiness to reconstruct frames", responses=problems({503: "Not ready."}))
+    @router.get(
+        "/readyz",
+        summary="Readiness to reconstruct frames",
+        response_model=Readiness,
+        responses={503: {"description": "Not ready.", "model": Readiness}},
+    )
     def readyz() -> Response:
-        """503 when not, with the state of each part."""
-        is_ready, parts = source.is_ready()
-        return JSONResponse(plain({"ready": is_ready, **parts}), status_code=200 if is_ready else 503)
+        """503 when not ready, with the state of each part."""
+        readiness = source.readiness()
+        return JSONResponse(plain(readiness), status_code=200 if readiness["ready"] else 503)
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     def metrics() -> Response:
@@ -172,7 +178,7 @@ def _health(source: DaemonView) -> APIRouter:
     return router
 
 
-def _done(order: Callable[[], dict[str, Any]]) -> Response:
+def _done(order: Callable[[], ModelStatus | Paused]) -> Response:
     try:
         return JSONResponse(plain(order()), status_code=202)
     except ReconstructionError as fault:
@@ -182,15 +188,21 @@ def _done(order: Callable[[], dict[str, Any]]) -> Response:
 def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
     router = APIRouter(tags=["scans"])
 
-    @router.get("/status", summary="State of the daemon")
+    @router.get("/status", summary="State of the daemon", response_model=Status)
     def status() -> Response:
         return JSONResponse(plain(source.status()))
 
-    @router.get("/models", summary="Model bundles")
+    @router.get("/models", summary="Model bundles", response_model=list[ModelEntry])
     def models() -> Response:
         return JSONResponse(plain(source.models()))
 
-    @router.post("/models/active", summary="Swap the active model", status_code=202, responses=NOT_KNOWN)
+    @router.post(
+        "/models/active",
+        summary="Swap the active model",
+        status_code=202,
+        response_model=ModelStatus,
+        responses=NOT_KNOWN,
+    )
     def use_model(choice: ModelChoice) -> Response:
         """By a name that GET models lists. Answers once the engine uses it; 404 when there is none, or it cannot be run."""
         try:
@@ -198,26 +210,36 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
         except ReconstructionError as fault:
             raise HTTPException(404, str(fault)) from fault
 
-    @router.post("/models/rollback", summary="Undo the last fine-tuning promotion", status_code=202, responses=NOT_NOW)
+    @router.post(
+        "/models/rollback",
+        summary="Undo the last fine-tuning promotion",
+        status_code=202,
+        response_model=ModelStatus,
+        responses=NOT_NOW,
+    )
     def roll_back_model() -> Response:
         """409 when the active model is the one that was chosen."""
         return _done(source.roll_back_model)
 
-    @router.post("/finetune/pause", summary="Pause fine-tuning", status_code=202, responses=NOT_NOW)
+    @router.post(
+        "/finetune/pause", summary="Pause fine-tuning", status_code=202, response_model=Paused, responses=NOT_NOW
+    )
     def pause() -> Response:
         """Frames are still taken; 409 when it is off."""
         return _done(lambda: source.set_finetune_paused(True))
 
-    @router.post("/finetune/resume", summary="Resume fine-tuning", status_code=202, responses=NOT_NOW)
+    @router.post(
+        "/finetune/resume", summary="Resume fine-tuning", status_code=202, response_model=Paused, responses=NOT_NOW
+    )
     def resume() -> Response:
         """409 when it is off."""
         return _done(lambda: source.set_finetune_paused(False))
 
-    @router.get("/scans", summary="All scans, newest first")
+    @router.get("/scans", summary="All scans, newest first", response_model=list[ScanFields])
     def scans() -> Response:
         return JSONResponse(plain(source.scans()))
 
-    @router.get("/scans/{id}", summary="One scan", responses=NOT_KNOWN)
+    @router.get("/scans/{id}", summary="One scan", response_model=ScanFields, responses=NOT_KNOWN)
     def scan(id: str) -> Response:
         """The id "latest" means the scan that started last, here and below."""
         return JSONResponse(plain(_known_scan(source, hub, id)[1]))
@@ -226,6 +248,7 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
         "/scans/{id}/stop",
         summary="Finish a running scan with the frames received so far",
         status_code=202,
+        response_model=Stopping,
         responses={**NOT_KNOWN, **NOT_NOW},
     )
     def stop(id: str) -> Response:
@@ -233,7 +256,8 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
         scan_id, _ = _known_scan(source, hub, id)
         if not source.stop_scan(scan_id):
             raise HTTPException(409, f"scan {scan_id} is not running, so there is nothing to stop")
-        return JSONResponse({"id": scan_id, "stopping": True}, status_code=202)
+        answer: Stopping = {"id": scan_id, "stopping": True}
+        return JSONResponse(answer, status_code=202)
 
     @router.get("/scans/{id}/product.h5", summary="The product file", response_class=Hdf5, responses=NOT_KNOWN)
     def product(id: str) -> Response:
@@ -277,7 +301,7 @@ def _pictures(source: DaemonView, hub: UpdateHub) -> APIRouter:
     return router
 
 
-def _known_scan(source: DaemonView, hub: UpdateHub, id: str) -> tuple[str, dict[str, Any]]:
+def _known_scan(source: DaemonView, hub: UpdateHub, id: str) -> tuple[str, ScanFields]:
     scan_id = resolved(source, hub, id)
     found = source.scan(scan_id)
     if found is None:

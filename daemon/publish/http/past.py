@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Response
@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 
 from daemon.files.apart import Limits, read_apart
 from daemon.files.product import Product, read_product
+from daemon.messages import PictureFields, ScanFields, ScanPath
 from daemon.publish.history import History
 from daemon.publish.http.answers import BUSY, NOT_KNOWN, Binary
 from daemon.publish.hub import UpdateHub
@@ -31,7 +32,7 @@ PICTURE_LIMITS = Limits(answer_bytes=2 << 30)
 class PastView(Protocol):
     """What of the daemon is needed here."""
 
-    def scans(self) -> list[dict[str, Any]]:
+    def scans(self) -> list[ScanFields]:
         """All scans known, newest first."""
 
     def product_path(self, scan_id: str) -> Path | None:
@@ -45,7 +46,7 @@ def past_router(source: PastView, hub: UpdateHub, history: History) -> APIRouter
     """The routes."""
     router = APIRouter(tags=["pictures"], responses={**NOT_KNOWN, **BUSY})
 
-    @router.get("/scans/{id}/history", summary="Earlier moments of a picture")
+    @router.get("/scans/{id}/history", summary="Earlier moments of a picture", response_model=list[PictureFields])
     def moments(id: str, layer: LayerOf = "refined") -> Response:
         """Oldest first; each is the header of a snapshot."""
         return JSONResponse(plain(history.listing(resolved(source, hub, id), layer)))
@@ -61,7 +62,9 @@ def past_router(source: PastView, hub: UpdateHub, history: History) -> APIRouter
             message = snapshot_message(canvas_of(source, hub, scan_id, layer))
         return Binary(encode_ws(message, 0))
 
-    @router.get("/scans/{id}/path", summary="Path of the beam, in pixels of the object's frame")
+    @router.get(
+        "/scans/{id}/path", summary="Path of the beam, in pixels of the object's frame", response_model=ScanPath
+    )
     def path(id: str, after: AfterQuery = 0) -> Response:
         """Positions [y, x] in the order of stitching (of a past scan: of frame index), at most 20,000 an answer."""
         scan_id = resolved(source, hub, id)
@@ -69,7 +72,8 @@ def past_router(source: PastView, hub: UpdateHub, history: History) -> APIRouter
         if places is None:
             product = _product(source.product_path(scan_id))
             places = [] if product is None else _path_of(product)[after : after + MOST_POSITIONS]
-        return JSONResponse({"scan_id": scan_id, "after": after, "positions_px": places})
+        answer: ScanPath = {"scan_id": scan_id, "after": after, "positions_px": places}
+        return JSONResponse(answer)
 
     return router
 

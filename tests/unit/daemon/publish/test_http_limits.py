@@ -16,6 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 from daemon.publish.http.interface import HttpServer, create_app
 from daemon.publish.http.limits import HttpLimits
 from daemon.publish.hub import UpdateHub
+from tests.support import messages
 from tests.support.fake_daemon import FakeDaemon, receive, updates_url
 from tests.support.updates import make_update
 
@@ -195,7 +196,7 @@ def test_a_viewer_that_reads_nothing_is_dropped() -> None:
             assert receive(viewer).topic in ("snapshot", "delta")
             refused.wait()
             assert is_ended(stuck)
-            hub.publish_status({"state": "idle"})
+            hub.publish_status(messages.status())
             while receive(viewer).topic != "status":
                 pass
     assert refused == ["stuck"]

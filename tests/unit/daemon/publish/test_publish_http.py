@@ -14,11 +14,13 @@ from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from daemon.messages import Status
 from daemon.publish import wire
 from daemon.publish.http.interface import HttpServer, create_app
 from daemon.publish.hub import UpdateHub
 from daemon.publish.snapshot import LayerCanvas
 from streams.errors import EndpointError
+from tests.support import messages
 from tests.support.fake_daemon import FakeDaemon, receive, updates_url
 from tests.support.http_server import serving
 from tests.support.updates import assert_same, make_update, random_walk
@@ -48,11 +50,11 @@ def client(server: HttpServer) -> Iterator[httpx.Client]:
 
 def test_health_readiness_and_metrics(client: httpx.Client, source: FakeDaemon) -> None:
     assert client.get("/healthz").status_code == 200
-    assert client.get("/readyz").json() == {"ready": True, "model": True}
+    assert client.get("/readyz").json() == messages.readiness(ready=True)
     source.is_well = False
     answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json() == {"ready": False, "model": False}
+    assert answer.json() == messages.readiness(ready=False)
     metrics = client.get("/metrics")
     assert metrics.text == "ptycholive_up 1\n"
     assert metrics.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -60,10 +62,12 @@ def test_health_readiness_and_metrics(client: httpx.Client, source: FakeDaemon) 
 
 def test_words_about_scans(client: httpx.Client, source: FakeDaemon) -> None:
     api = "/api/v1"
-    assert client.get(f"{api}/status").json() == {"state": "scanning", "rfactor": {"network": None}, "count": 3}
+    status = client.get(f"{api}/status").json()
+    messages.check(Status, status)
+    assert (status["state"], status["rfactor"]["network"], status["frames_stitched"]) == ("scanning", None, 3)
     assert client.get(f"{api}/scans").json()[0]["id"] == "scan-1"
     assert client.get(f"{api}/scans/latest").json()["id"] == "scan-1"
-    assert client.get(f"{api}/models").json() == [{"name": "lift"}]
+    assert [one["name"] for one in client.get(f"{api}/models").json()] == ["lift"]
     chosen = client.post(f"{api}/models/active", json={"name": "lift"})
     assert (chosen.status_code, chosen.json()) == (202, {"name": "lift", "generation": 1})
     unknown = client.post(f"{api}/models/active", json={"name": "owl"})
@@ -214,8 +218,8 @@ def follow(viewer: ClientConnection, states: dict[str, LayerCanvas], until: int)
 
 def test_websocket_viewer_gets_all_then_follows(server: HttpServer, hub: UpdateHub) -> None:
     updates = random_walk(np.random.default_rng(0), 20)
-    hub.publish_scan({"scan_id": "scan-1", "state": "started"})
-    hub.publish_status({"state": "scanning"})
+    hub.publish_scan(messages.started())
+    hub.publish_status(messages.status())
     for update in updates[:10]:
         hub.publish_layer(update)
     states: dict[str, LayerCanvas] = {}
@@ -256,7 +260,7 @@ def test_stop_closes_websockets_promptly(source: FakeDaemon, hub: UpdateHub) -> 
     server = HttpServer(app, "127.0.0.1", 0)
     server.start()
     with connect(updates_url(server)) as viewer:
-        hub.publish_status({"state": "idle"})
+        hub.publish_status(messages.status())
         receive(viewer)
         assert app.state.viewers.count == 1
         server.stop()

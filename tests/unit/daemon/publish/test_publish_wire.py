@@ -12,6 +12,7 @@ from daemon.publish import wire
 from daemon.publish.feed import Feed
 from daemon.publish.hub import UpdateHub
 from daemon.publish.snapshot import LayerCanvas, Region, regrow
+from tests.support import messages
 from tests.support.updates import assert_same, make_update, random_walk
 
 
@@ -191,11 +192,11 @@ def test_a_lagging_feed_ends_with_the_same_picture(max_events: int, max_bytes: i
         hub.publish_layer(update)
         hub.publish_layer(replace(update, layer="refined"))
         if number == 2:
-            hub.publish_scan({"scan_id": "scan-1", "state": "started"})
+            hub.publish_scan(messages.started("scan-1"))
         if number % 7 == 3:
             follow(feed, states, topics)
             assert_same(states["network"], hub.canvas("scan-1", "network"))
-    hub.publish_status({"state": "idle"})
+    hub.publish_status(messages.status())
     follow(feed, states, topics)
     for layer in ("network", "refined"):
         assert_same(states[layer], hub.canvas("scan-1", layer))
@@ -221,5 +222,5 @@ def test_a_closed_feed_hears_nothing() -> None:
     hub = UpdateHub()
     feed = Feed(hub, lambda: None)
     feed.close()
-    hub.publish_status({})
+    hub.publish_status(messages.status())
     assert list(feed.messages()) == []

@@ -15,6 +15,7 @@ from daemon.publish.hub import UpdateHub
 from daemon.publish.zmq import ZmqPublisher
 from streams.errors import EndpointError
 from streams.sockets.keys import KeyFiles, make_keys, read_keys
+from tests.support import messages
 from tests.support.updates import assert_same, make_update, random_walk
 
 LOCAL = "tcp://127.0.0.1:0"
@@ -48,8 +49,8 @@ def is_end(event: ViewerEvent) -> bool:
 def test_late_viewer_gets_everything_then_follows(hub: UpdateHub, publisher: ZmqPublisher) -> None:
     rng = np.random.default_rng(0)
     updates = random_walk(rng, 20)
-    hub.publish_scan({"scan_id": "scan-1", "state": "started"})
-    hub.publish_status({"state": "scanning"})
+    hub.publish_scan(messages.started("scan-1"))
+    hub.publish_status(messages.status())
     for update in updates[:10]:
         hub.publish_layer(update)
     hub.publish_layer(make_update(rng, layer="refined"))
@@ -61,7 +62,7 @@ def test_late_viewer_gets_everything_then_follows(hub: UpdateHub, publisher: Zmq
         assert_same(greeting[2][2], hub.canvas("scan-1", "network"))
         for update in updates[10:]:
             hub.publish_layer(update)
-        hub.publish_scan({"scan_id": "scan-1", "state": "ended"})
+        hub.publish_scan(messages.ended("scan-1"))
         events = until(viewer, is_end)
         assert {event[0] for event in events} == {"delta", "scan"}
         assert_same(viewer.states["scan-1", "network"], hub.canvas("scan-1", "network"))
@@ -119,7 +120,7 @@ def test_lagging_publisher_sends_a_snapshot_instead(hub: UpdateHub) -> None:
         with hub._canvases:  # the publisher cannot copy a canvas meanwhile
             for number in range(50):
                 hub.publish_layer(make_update(rng, stitched=number))
-        hub.publish_scan({"scan_id": "scan-1", "state": "ended"})
+        hub.publish_scan(messages.ended("scan-1"))
         if viewer.states["scan-1", "network"].frames_stitched != 49:
             until(viewer, lambda event: event[2] is not None and event[2].frames_stitched == 49)
         assert_same(viewer.states["scan-1", "network"], hub.canvas("scan-1", "network"))

@@ -10,6 +10,7 @@ import pytest
 from daemon.publish.feed import Feed
 from daemon.publish.http.updates import BURST_S, _Pace
 from daemon.publish.hub import UpdateHub
+from tests.support import messages
 from tests.support.page_tools import even_update
 
 
@@ -52,6 +53,6 @@ def test_more_queued_than_the_picture_is_becomes_the_picture() -> None:
 def test_a_viewer_that_left_holds_nothing() -> None:
     hub = UpdateHub()
     feed = Feed(hub, lambda: None)
-    hub.publish_status({"phase": "idle"})
+    hub.publish_status(messages.status())
     feed.close()
     assert list(feed.messages()) == []

@@ -18,6 +18,7 @@ from daemon.publish.hub import UpdateHub
 from daemon.publish.snapshot import LayerCanvas
 from daemon.sinks import Delivery, Sink, open_sinks
 from daemon.sinks import delivery as delivery_module
+from tests.support import messages
 from tests.support.updates import make_update
 
 PATIENCE_S = 60
@@ -69,16 +70,14 @@ def serving(hub: UpdateHub, sink: Sink, **options: Any) -> Iterator[tuple[Delive
 
 
 def end(hub: UpdateHub, scan_id: str = "scan-1", product: Path | None = None) -> None:
-    hub.publish_scan(
-        {"scan_id": scan_id, "state": "ended", "result": "complete", "verdict": {"stitched": 3}, "product": product}
-    )
+    hub.publish_scan(messages.ended(scan_id, product=None if product is None else str(product)))
 
 
 def test_a_scan_comes_in_order_and_the_final_picture_before_the_end(tmp_path: Path) -> None:
     hub, sink = UpdateHub(), NotingSink()
     rng = np.random.default_rng(0)
     with serving(hub, sink, period_s=1000) as (delivery, counted):
-        hub.publish_scan({"scan_id": "scan-1", "state": "started", "expected": 7})
+        hub.publish_scan(messages.started("scan-1", 7))
         assert sink.next() == ("open",)
         assert sink.next() == ("start", "scan-1", 7)
         hub.publish_layer(make_update(rng, stitched=1))
@@ -92,7 +91,7 @@ def test_a_scan_comes_in_order_and_the_final_picture_before_the_end(tmp_path: Pa
         assert known is not None
         np.testing.assert_array_equal(picture.object, known.object)
         assert sink.next() == ("product", "scan-1", tmp_path / "product.h5")
-        assert sink.next() == ("end", "scan-1", "complete", {"stitched": 3})
+        assert sink.next() == ("end", "scan-1", "complete", messages.verdict())
     assert sink.next() == ("close",)
     assert counted == ["noting ok"] * 5
     assert delivery.status() == {
@@ -110,7 +109,7 @@ def test_a_failing_sink_is_counted_said_and_tried_again_at_the_end(monkeypatch: 
 
     hub, sink = UpdateHub(), NotingSink(fault)
     with serving(hub, sink) as (delivery, counted):
-        hub.publish_scan({"scan_id": "scan-1", "state": "started", "expected": None})
+        hub.publish_scan(messages.started("scan-1", None))
         hub.publish_layer(make_update(np.random.default_rng(0)))
         end(hub)
         assert sink.next() == ("open",)
@@ -125,7 +124,7 @@ def test_a_failure_is_said_in_words() -> None:
 
     hub, sink = UpdateHub(), NotingSink(fault)
     with serving(hub, sink) as (delivery, _):
-        hub.publish_scan({"scan_id": "scan-1", "state": "started"})
+        hub.publish_scan(messages.started("scan-1"))
     assert delivery.trouble == "the sink noting failed: the server is away"
 
 
@@ -141,11 +140,11 @@ def test_a_sink_that_hangs_holds_nobody_and_memory_stays_bounded(monkeypatch: py
     hub, sink = UpdateHub(), NotingSink(fault)
     update = make_update(np.random.default_rng(0))
     with serving(hub, sink) as (delivery, counted):
-        hub.publish_scan({"scan_id": "scan-0", "state": "started"})
+        hub.publish_scan(messages.started("scan-0"))
         assert hangs.wait(PATIENCE_S)
         for k in range(1000):
             hub.publish_layer(update)
-            hub.publish_scan({"scan_id": f"scan-{k}", "state": "started"})
+            hub.publish_scan(messages.started(f"scan-{k}"))
         assert delivery.status()["waiting"] == delivery_module.MAX_EVENTS
         assert counted.count("noting dropped") == 1000 - delivery_module.MAX_EVENTS
         assert "busy with one thing" in str(delivery.trouble)

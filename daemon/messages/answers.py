@@ -1,0 +1,75 @@
+"""Further answers of the REST interface."""
+
+from typing import Literal
+
+from typing_extensions import TypedDict
+
+
+class Readiness(TypedDict):
+    """Whether frames would be reconstructed now, and the state of each part."""
+
+    ready: bool
+    """Whether frames would be reconstructed now."""
+    subscribed: bool
+    """Whether every receiver runs."""
+    warm: bool
+    """Whether the model has run once."""
+    engine: bool
+    """Whether the engine runs."""
+    output: bool
+    """Whether the output directory can be written."""
+    stopping: bool
+    """Whether the daemon stops."""
+    dead: list[str]
+    """Threads that have ended."""
+    hanging: list[str]
+    """Threads that do not respond."""
+    degraded: list[str]
+    """Lasting faults, worst first, one sentence each."""
+
+
+class ModelEntry(TypedDict):
+    """A model that can be activated by its name."""
+
+    name: str
+    """Name of the model."""
+    sha256: str | None
+    """SHA-256 of the weights; null: the model has none."""
+    active: bool
+    """Whether the model is active."""
+    generation: int | None
+    """Generation, if the model is active."""
+
+
+class Alive(TypedDict):
+    """Answer of a running process."""
+
+    status: Literal["ok"]
+    """Always ok."""
+
+
+class Paused(TypedDict):
+    """Whether fine-tuning is paused."""
+
+    paused: bool
+    """Whether fine-tuning is paused."""
+
+
+class Stopping(TypedDict):
+    """A scan that finishes with the frames received so far."""
+
+    id: str
+    """Id of the scan."""
+    stopping: bool
+    """Always true."""
+
+
+class ScanPath(TypedDict):
+    """Part of the path of the beam."""
+
+    scan_id: str
+    """Id of the scan."""
+    after: int
+    """Number of positions before the first one here."""
+    positions_px: list[tuple[float, float]]
+    """Positions [y, x] in pixels of the object's own frame."""
