@@ -1,37 +1,23 @@
-"""Tables of the daemon's public face: configuration, verbs, metrics, REST, the header of a picture."""
+"""Tables of the daemon's public face: configuration, verbs, metrics, REST, headers of messages."""
 
 from __future__ import annotations
 
+import re
 from typing import Any, Protocol, cast
 
+from message_shapes import described
 from schema_words import default_of, values_of
 from typer.testing import CliRunner
 
 from daemon.cli.main import app
 from daemon.config import Config
+from daemon.messages import DeltaHeader, ScanEndedHeader, ScanStartedHeader, SnapshotHeader
 from daemon.metrics import Metrics
 from daemon.publish.http.interface import DaemonView, create_app
+from daemon.publish.http.schema_words import BodyWords, answers, bodies
 from daemon.publish.hub import UpdateHub
-from daemon.publish.snapshot import LayerUpdate
-from daemon.publish.wire import full_header, layer_header
 
 WIDTH = {"COLUMNS": "110", "TERMINAL_WIDTH": "110", "NO_COLOR": "1", "TERM": "dumb"}
-HEADER_WORDS = {
-    "schema_version": "version of the messages",
-    "scan_id": "which scan",
-    "sequence": "number of the message on this socket",
-    "time_ns": "when the picture was taken, since 1970",
-    "layer": "`network` or `refined`",
-    "shape": "[H, W] of the whole picture",
-    "dtype": "of the object",
-    "origin_px": "[y, x] of pixel (0, 0) in the object's own frame",
-    "pixel_size_m": "side of a pixel, or null",
-    "frames_stitched": "frames in this picture's scan that are stitched",
-    "frames_received": "frame messages received, duplicates and refused ones too",
-    "model_generation": "generation of the newest model that has predicted a frame of it",
-    "rfactor": "R-factor of the layer, or null before there is one",
-    "complete": "true in a scan's last picture, and in better ones that follow its end",
-}
 
 
 class _Named(Protocol):
@@ -102,17 +88,36 @@ def metrics_table() -> str:
 
 
 def rest_tables() -> str:
-    """Return a part for each route."""
-    paths = create_app(cast(DaemonView, None), UpdateHub()).openapi()["paths"]
+    """Return a part for each route, then one for each body."""
+    description = create_app(cast(DaemonView, None), UpdateHub()).openapi()
+    named = list(bodies(description))
+    names = {body.name for body in named}
     parts = []
-    for path, methods in paths.items():
+    for path, methods in description["paths"].items():
         for method, operation in methods.items():
             parts.append(f"### `{method.upper()} {path}`\n")
             about = operation.get("description", "")
             parts.append(f"{operation['summary']}. {about}".strip() + "\n")
             parts += _parameters(operation.get("parameters", []))
-            parts.append(_answers(operation["responses"]) + "\n")
-    return "\n".join(parts)
+            parts.append(_answers(operation, names) + "\n")
+    parts.append("## Bodies\n")
+    return "\n".join([*parts, *(_body(body, names) for body in named)])
+
+
+def _body(body: BodyWords, names: set[str]) -> str:
+    lines = [f"### {body.name}\n", f"{body.about}\n"]
+    if body.values:
+        return "\n".join([*lines, ", ".join(f"`{value}`" for value in body.values) + "\n"])
+    return "\n".join([*lines, *_rows(body, names), ""])
+
+
+def _rows(body: BodyWords, names: set[str], page: str = "") -> list[str]:
+    rows = [f"| `{field.name}` | {_linked(field.form, names, page)} | {field.about} |" for field in body.fields]
+    return ["| field | form | what |\n|---|---|---|", *rows]
+
+
+def _linked(form: str, names: set[str], page: str = "") -> str:
+    return re.sub(r"\w+", lambda word: f"[{word[0]}]({page}#{word[0].lower()})" if word[0] in names else word[0], form)
 
 
 def _parameters(parameters: list[dict[str, Any]]) -> list[str]:
@@ -126,24 +131,25 @@ def _parameters(parameters: list[dict[str, Any]]) -> list[str]:
     return [*lines, ""]
 
 
-def _answers(responses: dict[str, Any]) -> str:
-    kinds = [
-        f"{status} {kind}" for status, one in responses.items() if status < "300" for kind in one.get("content", {})
+def _answers(operation: dict[str, Any], names: set[str]) -> str:
+    good = [
+        f"{status} with {_linked(form, names)}" if kind == "application/json" else f"{status} {kind}"
+        for status, kind, form in answers(operation)
     ]
-    refusals = [f"{status}" for status in responses if status >= "400"]
-    return f"Answers {', '.join(kinds)}; refuses with {', '.join(refusals)}."
+    refusals = [status for status in operation["responses"] if status >= "400"]
+    return f"Answers {', '.join(good)}; refuses with {', '.join(refusals)}."
 
 
-def picture_table() -> str:
-    """Return a row for each field of a picture's header."""
-    update = LayerUpdate("star", "refined", (4, 4), (0, 0), 1e-8, 1, 1, 0, 0.15, False, (), 0)
-    header = full_header(layer_header(update), 1)
-    lines = ["| field | form | what |\n|---|---|---|"]
-    lines += [f"| `{name}` | {_form(header[name])} | {HEADER_WORDS[name]} |" for name in sorted(header)]
-    return "\n".join([*lines, ""])
-
-
-def _form(value: object) -> str:
-    if isinstance(value, list):
-        return f"{len(value)} x {_form(value[0])}"
-    return {bool: "true, false", int: "whole", float: "number", str: "text"}[type(value)]
+def header_tables() -> str:
+    """Return a table of the header of each topic; that of a status is the body of the REST route."""
+    shapes = (
+        ("`scan` at the start", ScanStartedHeader),
+        ("`scan` at the end", ScanEndedHeader),
+        ("`snapshot`", SnapshotHeader),
+        ("`delta`", DeltaHeader),
+    )
+    parts = []
+    for title, shape in shapes:
+        found = {body.name: body for body in bodies(described(shape))}
+        parts += [f"### Header of {title}\n", *_rows(found[shape.__name__], set(found), "rest.md"), ""]
+    return "\n".join(parts)

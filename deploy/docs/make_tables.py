@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from daemon_tables import cli_help, configuration_tables, metrics_table, picture_table, rest_tables
+from daemon_tables import cli_help, configuration_tables, header_tables, metrics_table, rest_tables
 from page_index import index_lists
 from schema_words import default_of, values_of
 
@@ -61,7 +61,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "reference/cli.md": cli_help,
     "reference/configuration.md": configuration_tables,
     "reference/data-contract.md": contract_tables,
-    "reference/messages.md": picture_table,
+    "reference/messages.md": header_tables,
     "reference/metrics.md": metrics_table,
     "reference/rest.md": rest_tables,
     "reference/workflow-config.md": config_tables,

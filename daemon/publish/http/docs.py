@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import Any
+
+from daemon.publish.http.schema_words import BodyWords, answers, bodies
 
 _EXTRA = (
     ("WS", "/api/v1/updates", "Live updates", "One binary msgpack array each: [topic, header, buffer, …]."),
@@ -14,26 +17,56 @@ _EXTRA = (
 def docs_page(description: dict[str, Any]) -> str:
     """HTML of an OpenAPI description."""
     info = description.get("info", {})
+    named = list(bodies(description))
+    names = {body.name for body in named}
     rows = [
-        _entry(method.upper(), path, operation)
+        _entry(method.upper(), path, operation, names)
         for path, methods in description.get("paths", {}).items()
         for method, operation in methods.items()
     ]
     rows += [_section(*extra, "") for extra in _EXTRA]
+    shapes = [_body(body, names) for body in named]
     title = escape(f"{info.get('title', '')} API {info.get('version', '')}")
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<link rel="stylesheet" href="/page/style.css"><link rel="icon" href="/page/icon.svg"></head>'
-        f'<body class="docs"><main><h1>{title}</h1><p>{escape(info.get("description", ""))}</p>{"".join(rows)}</main>'
+        f'<body class="docs"><main><h1>{title}</h1><p>{escape(info.get("description", ""))}</p>{"".join(rows)}'
+        f"<h1>Bodies</h1>{''.join(shapes)}</main>"
         "</body></html>"
     )
 
 
-def _entry(method: str, path: str, operation: dict[str, Any]) -> str:
+def _entry(method: str, path: str, operation: dict[str, Any], names: set[str]) -> str:
     rows = "".join(_parameter(parameter) for parameter in operation.get("parameters", []))
     table = f"<table>{rows}</table>" if rows else ""
-    return _section(method, path, operation.get("summary", ""), operation.get("description", ""), table)
+    words = operation.get("summary", ""), operation.get("description", "")
+    return _section(method, path, *words, table + _answers(operation, names))
+
+
+def _answers(operation: dict[str, Any], names: set[str]) -> str:
+    lines = []
+    for status, media_type, form in answers(operation):
+        body = _linked(form, names) if media_type == "application/json" else escape(media_type)
+        lines.append(f"<p>Answers {escape(status)}: {body}</p>")
+    return "".join(lines)
+
+
+def _body(body: BodyWords, names: set[str]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(field.name)}</td><td>{_linked(field.form, names)}</td><td>{escape(field.about)}</td></tr>"
+        for field in body.fields
+    )
+    values = f"<p>{escape(', '.join(body.values))}</p>" if body.values else ""
+    head = f'<h2 id="{escape(body.name)}"><code>{escape(body.name)}</code></h2>'
+    return f"<section>{head}<p>{escape(body.about)}</p>{values}<table>{rows}</table></section>"
+
+
+def _linked(form: str, names: set[str]) -> str:
+    """Return the form of a value; names of bodies lead to them."""
+    return re.sub(
+        r"\w+", lambda word: f'<a href="#{word[0]}">{word[0]}</a>' if word[0] in names else word[0], escape(form)
+    )
 
 
 def _section(method: str, path: str, summary: str, text: str, table: str) -> str:
