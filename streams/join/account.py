@@ -1,30 +1,43 @@
-"""The account of one scan: where each message received for it is, and what never came."""
+"""The account of one scan: what became of each frame message that was received for it.
+
+At every moment
+
+    received = stitched + duplicate + refused + without_position + pending
+
+Only the methods of :class:`ScanAccount` change the account, and each of them keeps this sum:
+
+- a message is received as a duplicate, as refused, or as a frame that is pending from then on;
+- a pending frame then becomes stitched, refused, or without position.
+
+A pending frame waits for its position, is held back because it lies far from all others, or is in flight: handed on as
+a scan point and not yet reported stitched.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
 
-from streams.frame import Frame, PositionNews
+from streams.frame import Frame, PositionM
 from streams.join.far_frames import FarFrames
-from streams.join.index_tables import IndexSet, PositionTable
-from streams.join.timing import TimeCheck
+from streams.join.index_tables import IndexSet
+from streams.join.scan_positions import ScanPositions
+from streams.join.seen_indexes import SeenIndexes
 
-__all__ = ["EndedBy", "ScanAccount", "SourceRun", "Verdict", "Waiting"]
-
-_MOST_NAME_CHARS = 256
+__all__ = ["AccountSnapshot", "EndedBy", "ScanAccount", "WaitingFrame"]
 
 EndedBy = Literal["end", "all_there", "source", "new_scan", "crowd", "silence", "operator"]
-"""What closed a scan: its end message; all frames there, or the end of the position source, and then silence; a newer
+"""Why a scan was closed: its end message; all frames there, or the end of the position source, and then silence; a newer
 scan; too many open at once; silence alone; an operator."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """The account of a scan, in messages; ``missing`` in indexes that never came.
+class AccountSnapshot:
+    """The account of a scan at one moment, in messages; ``missing`` counts indexes that never came.
 
-    With ``expected`` known, missing counts the indexes below it that were not seen; else the gaps below the highest.
+    If ``expected`` is known, ``missing`` counts the unseen indexes below it; otherwise the gaps below the highest index.
     """
 
     expected: int | None
@@ -35,6 +48,12 @@ class Verdict:
     without_position: int
     pending: int
     stitched: int
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether each message received is in exactly one place of the account. False is a fault of this program."""
+        parts = (self.stitched, self.duplicate, *self.refused.values(), self.without_position, self.pending)
+        return min(parts) >= 0 and self.received == sum(parts)
 
     @property
     def is_complete(self) -> bool:
@@ -57,174 +76,253 @@ class Verdict:
         }
 
 
-class Waiting(NamedTuple):
-    """A frame that waits for its position ``since`` a time; ``number`` counts all that ever waited."""
+class WaitingFrame(NamedTuple):
+    """A frame that waits for its position ``since`` a time; ``number`` counts all frames that ever waited."""
 
     frame: Frame
     since: float
     number: int
 
 
-@dataclass(slots=True)
-class SourceRun:
-    """One run of the source: when it began, the scan that it belongs to, and what it said so far.
-
-    ``was_seen_beginning`` is False where this end listened only later; ``run_id`` is the run's name where the source names
-    its runs; ``to_keep`` is as in :class:`PositionNews`.
-    """
-
-    began_at: float
-    was_seen_beginning: bool
-    scan_id: str | None = None
-    positions: int = 0
-    samples: int = 0
-    samples_lost: int = 0
-    samples_per_frame: int = 1
-    has_ended: bool = False
-    run_id: str | None = None
-    to_keep: dict[str, Any] | None = None
-    fault: str | None = None
-    about: dict[str, Any] | None = None
-    timing: TimeCheck = field(default_factory=TimeCheck)
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether another run that begins lies within this one, which has given positions and not ended."""
-        return self.run_id is not None and not self.has_ended and self.positions > 0
-
-    def take(self, news: PositionNews) -> None:
-        """Enter what a message says."""
-        self.positions += len(news.positions)
-        for position in news.positions:
-            if position.time_s is not None:
-                self.timing.add_position(position.index, position.time_s)
-        self.samples, self.samples_lost = news.samples, news.samples_lost
-        self.samples_per_frame = news.samples_per_frame
-        self.has_ended = news.ends or (self.has_ended and not news.positions)
-        self.fault = news.fault or self.fault
-        self.about = news.run or self.about
-        self.to_keep = news.to_keep or self.to_keep
-
-    def as_plain(self) -> dict[str, Any] | None:
-        """Return what has to be known of a named run after a restart, as plain data; ``None`` for other runs."""
-        if self.run_id is None or len(self.run_id) > _MOST_NAME_CHARS:
-            return None
-        return {
-            "run_id": self.run_id,
-            "was_seen_beginning": self.was_seen_beginning,
-            "has_ended": self.has_ended,
-            "samples": self.samples if self.has_ended else 0,
-            "about": self.about,
-            "to_keep": self.to_keep,
-        }
-
-
 class ScanAccount:
-    """One scan while it lasts: its counts, the frames that wait, and four sets of indexes.
+    """The account of one scan and the frames that are pending in it.
 
-    - ``seen``: that came at all, good or not,
-    - ``held``: of which a good copy was taken,
-    - ``misplaced``: of which a copy was refused for its bad position,
-    - ``in_flight``: handed on as scan points and not yet stitched.
+    Four sets of indexes tell what a new copy of a frame is worth: those that came at all (``indexes``), of which a good
+    copy was taken (``_taken``), of which a copy was refused for its position (``_misplaced``), and ``_pending``.
     """
 
-    def __init__(self, scan_id: str, expected: int | None, positions: PositionTable, opened_at: float) -> None:
-        self.scan_id = scan_id
-        self.expected = expected
-        self.opened_at = opened_at
-        self.has_start = self.refuses_all = False
-        self.first_index: int | None = None
-        self.ended_at: float | None = None
-        self.ended_by: EndedBy | None = None
-        self.was_cut_short = False
-        self.received = self.duplicate = self.stitched = self.without_position = 0
-        self.refused: Counter[str] = Counter()
-        self.refusals: dict[str, str] = {}
-        self.position_messages_refused = 0
-        self.position_refusal: str | None = None
-        self.seen, self.held, self.misplaced, self.in_flight = (IndexSet() for _ in range(4))
-        self.waiting: dict[int, Waiting] = {}
-        self.far: FarFrames | None = None
-        self.first_far_at = 0.0
-        self.positions = positions
-        self.has_newer_positions = False
-        self.source: SourceRun | None = None
-        self.announced: SourceRun | None = None
-        self.source_began_anew = False
-        self.position_conflicts = self.positions_beyond = self.dark = 0
-        self.timing = TimeCheck()
-        self._missing_below_expected = expected or 0
-        self._gaps = 0
-        self._beyond = 0
+    __slots__ = (
+        "_dark",
+        "_duplicate",
+        "_ended_at",
+        "_ended_by",
+        "_far",
+        "_far_since",
+        "_first_refusals",
+        "_has_start",
+        "_held_back",
+        "_misplaced",
+        "_pending",
+        "_received",
+        "_refused",
+        "_refuses_all",
+        "_stitched",
+        "_taken",
+        "_waiting",
+        "_was_cut_short",
+        "_without_position",
+        "indexes",
+        "opened_at",
+        "positions",
+        "scan_id",
+    )
+
+    def __init__(self, scan_id: str, expected: int | None, opened_at: float) -> None:
+        self.scan_id: Final = scan_id
+        self.opened_at: Final = opened_at
+        self.indexes: Final = SeenIndexes(expected)
+        self.positions: Final = ScanPositions(scan_id)
+        self._has_start = self._refuses_all = self._was_cut_short = False
+        self._ended_at: float | None = None
+        self._ended_by: EndedBy | None = None
+        self._received = self._duplicate = self._stitched = self._without_position = self._dark = 0
+        self._refused: Counter[str] = Counter()
+        self._first_refusals: dict[str, str] = {}
+        self._taken, self._misplaced, self._pending = IndexSet(), IndexSet(), IndexSet()
+        self._waiting: dict[int, WaitingFrame] = {}
+        self._far: FarFrames | None = None
+        self._far_since = 0.0
+        self._held_back: Mapping[int, object] = {}
+
+    # Receiving: the sum grows by one message, and so does one of its parts.
+
+    def receive(self, frame: Frame, position_m: PositionM | None) -> bool:
+        """Count a frame with its position, if known; return whether it is the first good copy, and so pending now."""
+        self._received += 1
+        if self._refuses_all:
+            self._refused["scan_flood"] += 1
+            return False
+        if self._ended_at is not None and not self._pending:
+            self._refused["after_end"] += 1
+            return False
+        index = frame.index
+        self.indexes.add(index)
+        if frame.exposed_s is not None:
+            self.positions.timing.add_frame(index, frame.exposed_s)
+        if frame.is_dark:
+            self._dark += 1
+        is_no_better = position_m is not None and index in self._misplaced and not position_m.is_place
+        if is_no_better or not self._taken.add(index):
+            self._duplicate += 1
+            return False
+        self._pending.add(index)
+        return True
+
+    def receive_refused(self, reason: str, index: int | None = None, sentence: str = "") -> None:
+        """Count a message that was refused before it became a frame; a good copy of it may still come."""
+        self._received += 1
+        reason = "scan_flood" if self._refuses_all else reason
+        self._refused[reason] += 1
+        if sentence:
+            self._first_refusals.setdefault(reason, sentence)
+        if index is not None and not self._refuses_all and not self.is_finished:
+            self.indexes.add(index)
+
+    # A pending frame: it moves between waiting, held back and in flight without a change of the account.
+
+    def wait(self, frame: Frame, since: float, number: int) -> None:
+        """Let a pending frame wait for its position."""
+        self._waiting[frame.index] = WaitingFrame(frame, since, number)
+
+    def end_wait(self, index: int) -> Frame:
+        """Return a waiting frame whose position is known now; it stays pending."""
+        return self._waiting.pop(index).frame
+
+    def hold_back_far_frames(self, far: FarFrames, since: float) -> None:
+        """Hold back the frames of this scan that lie far from all others, from now on."""
+        self._far, self._far_since, self._held_back = far, since, far.held
+
+    # The end of a pending frame: from one part of the sum to another.
+
+    def mark_stitched(self, indexes: Iterable[int]) -> None:
+        """Move frames in flight to stitched; other indexes change nothing."""
+        waiting, held_back = self._waiting, self._held_back
+        for index in map(int, indexes):
+            if index not in waiting and index not in held_back and self._pending.discard(index):
+                self._stitched += 1
+
+    def give_up(self, index: int) -> Frame:
+        """Move a waiting frame to without position; return it."""
+        self._pending.discard(index)
+        self._without_position += 1
+        return self._waiting.pop(index).frame
+
+    def refuse(self, reason: str, index: int) -> Frame | None:
+        """Move a pending frame to refused; a good copy may come again. Return the frame if it waited."""
+        waiting = self._waiting.pop(index, None)
+        if self._pending.discard(index):
+            self._refused[reason] += 1
+            self._taken.discard(index)
+        return None if waiting is None else waiting.frame
+
+    def refuse_misplaced(self, index: int) -> None:
+        """Move a pending frame to refused, because its position cannot be a place on a stage."""
+        self.refuse("bad_position", index)
+        self._misplaced.add(index)
+
+    # The scan's life.
+
+    def note_start(self, was_heard: bool) -> None:
+        """Note whether the scan's start message was received."""
+        self._has_start = was_heard
+
+    def refuse_all(self) -> None:
+        """Refuse every message from now on: this scan stands for those that opened too fast."""
+        self._refuses_all = True
+
+    def end(self, ended_by: EndedBy, at: float, *, was_cut_short: bool) -> None:
+        """End the scan: no new frame is expected."""
+        self._ended_by, self._ended_at, self._was_cut_short = ended_by, at, was_cut_short
+
+    def drop_sets(self) -> None:
+        """Free the memory that only an unfinished scan needs."""
+        self.indexes.drop_set()
+        self.positions.drop_table()
+        self._taken, self._misplaced, self._pending = IndexSet(), IndexSet(), IndexSet()
+
+    # Reading.
 
     @property
-    def frames(self) -> int:
-        """One more than the highest index seen."""
-        return self._beyond
+    def received(self) -> int:
+        """Frame messages received, whatever became of them."""
+        return self._received
 
     @property
-    def missing(self) -> int:
-        """Indexes that never came: those below ``expected``, or, where that is unknown, the gaps."""
-        return self._gaps if self.expected is None else self._missing_below_expected
+    def duplicate(self) -> int:
+        """Further copies of frames that were taken already."""
+        return self._duplicate
 
     @property
-    def paired(self) -> int:
-        """Frames that have found their position."""
-        return len(self.held) - len(self.waiting)
+    def stitched(self) -> int:
+        """Frames in the picture."""
+        return self._stitched
 
     @property
-    def pending(self) -> int:
-        """Frames that wait for their position, lie far from all others, or are in flight."""
-        return len(self.waiting) + len(self.in_flight) + (0 if self.far is None else len(self.far))
+    def dark(self) -> int:
+        """Frames without a single count."""
+        return self._dark
+
+    @property
+    def past_waiting(self) -> int:
+        """Frames taken that do not wait for a position: they have one, or were given up."""
+        return len(self._taken) - len(self._waiting)
+
+    @property
+    def waiting(self) -> Mapping[int, WaitingFrame]:
+        """Frames that wait for their position, by index, the oldest first."""
+        return self._waiting
+
+    @property
+    def far(self) -> FarFrames | None:
+        """The frames held back; ``None`` before the first frame, or if this scan holds none back."""
+        return self._far
+
+    @property
+    def far_since(self) -> float:
+        """Time of the first frame with a position."""
+        return self._far_since
+
+    @property
+    def first_refusals(self) -> Mapping[str, str]:
+        """The sentence of the first message refused, by reason."""
+        return self._first_refusals
+
+    @property
+    def has_start(self) -> bool:
+        """Whether the scan's start message was received."""
+        return self._has_start
+
+    @property
+    def refuses_all(self) -> bool:
+        """Whether this scan stands for those that opened too fast."""
+        return self._refuses_all
+
+    @property
+    def ended_at(self) -> float | None:
+        """When the scan ended; ``None`` while it is open."""
+        return self._ended_at
+
+    @property
+    def ended_by(self) -> EndedBy | None:
+        """Why the scan was closed; ``None`` while it is open."""
+        return self._ended_by
+
+    @property
+    def was_cut_short(self) -> bool:
+        """Whether a new scan closed this one, not its own end."""
+        return self._was_cut_short
 
     @property
     def is_finished(self) -> bool:
         """Whether the scan has ended and nothing is pending."""
-        return self.ended_at is not None and self.pending == 0
+        return self._ended_at is not None and not self._pending
 
-    def take_run(self, run: SourceRun) -> None:
-        """Take the run of the position source that belongs to this scan."""
-        run.scan_id, self.source = self.scan_id, run
-        run.timing.take_frames(self.timing)
-        self.timing = run.timing
+    @property
+    def has_all(self) -> bool:
+        """Whether every expected frame came and none is pending; False if their number is unknown."""
+        return self.indexes.expected is not None and self.indexes.missing == 0 and not self._pending
 
-    def expect(self, expected: int | None) -> None:
-        """Take the count that a repeated start gives, before any frame."""
-        if expected is not None:
-            self.expected = self._missing_below_expected = expected
+    def refused(self, reason: str) -> int:
+        """Return how many messages were refused for a reason."""
+        return self._refused[reason]
 
-    def note(self, index: int) -> None:
-        """Enter an index as seen."""
-        if not self.seen.add(index):
-            return
-        if self.first_index is None:
-            self.first_index = index
-        if self.expected is not None and index < self.expected:
-            self._missing_below_expected -= 1
-        self._gaps += index - self._beyond if index >= self._beyond else -1
-        self._beyond = max(self._beyond, index + 1)
+    def is_in_flight(self, index: int) -> bool:
+        """Whether a frame was handed on as a scan point and is not yet stitched or refused."""
+        return index in self._pending and index not in self._waiting and index not in self._held_back
 
-    def refuse(self, reason: str, index: int | None = None, words: str = "") -> None:
-        """Enter a message as refused, and what was wrong with the first of its kind; a good copy may come again."""
-        self.refused[reason] += 1
-        if words:
-            self.refusals.setdefault(reason, words)
-        if index is not None:
-            self.held.discard(index)
-
-    def refuse_position_message(self, words: str) -> None:
-        """Enter a message of the position source as refused, and what was wrong with the first."""
-        self.position_messages_refused += 1
-        self.position_refusal = self.position_refusal or words
-
-    def shed(self) -> None:
-        """Drop what only an unfinished scan needs."""
-        self.seen, self.held, self.misplaced, self.in_flight = (IndexSet() for _ in range(4))
-        self.positions = PositionTable(0)
-
-    def verdict(self) -> Verdict:
+    def snapshot(self) -> AccountSnapshot:
         """Return the account as it stands."""
-        return Verdict(
-            self.expected, self.received, self.duplicate, self.missing,
-            dict(self.refused), self.without_position, self.pending, self.stitched,
+        return AccountSnapshot(
+            self.indexes.expected, self._received, self._duplicate, self.indexes.missing,
+            dict(self._refused), self._without_position, len(self._pending), self._stitched,
         )  # fmt: skip

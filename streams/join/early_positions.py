@@ -1,4 +1,4 @@
-"""What of a position source comes before its scan opens, by the scan's name, or nameless; bounded in names, bytes and age."""
+"""Positions that come before their scan opens, by scan name or without one; bounded in names, bytes and age."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from streams.join.index_tables import PositionTable
 __all__ = ["EarlyPositions"]
 
 _MAX_NAMES = 8
+"""Scans that may have early positions at once, as many as may be open by default; each gets an equal share of the bytes."""
 _MAX_REFUSED = 1000
+"""Refused messages remembered for the next scan; only their number and the first sentence are shown."""
 
 
 @dataclass(slots=True)
-class _Early:
-    """Positions of one name: how many came, and when the latest did."""
+class _EarlyTable:
+    """The positions of one scan name, their number, and the time of the latest."""
 
     table: PositionTable
     latest: float = 0.0
@@ -24,51 +26,56 @@ class _Early:
 
 
 class EarlyPositions:
-    """Keeps them until their scan opens; ``ignored`` counts those that were dropped before.
+    """Keeps positions until their scan opens; ``ignored`` counts those dropped before.
 
     Parameters
     ----------
     max_bytes
         Bound on a scan's positions, and on all that are kept here together.
     timeout_s
-        A table that gets nothing new for so long is forgotten.
+        A table that receives nothing new for this long is dropped.
     """
 
     def __init__(self, max_bytes: int, timeout_s: float) -> None:
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
-        self._tables: OrderedDict[str | None, _Early] = OrderedDict()
+        self._tables: OrderedDict[str | None, _EarlyTable] = OrderedDict()
         self._refused: deque[tuple[float, str]] = deque(maxlen=_MAX_REFUSED)
-        self.ignored = 0
+        self._ignored = 0
 
-    def refuse(self, words: str, now: float) -> None:
-        """Keep word of a message of the source that was refused, for the scan that opens next."""
-        self._refused.append((now, words))
+    @property
+    def ignored(self) -> int:
+        """Positions that were dropped before a scan could use them."""
+        return self._ignored
+
+    def refuse(self, sentence: str, now: float) -> None:
+        """Remember a refused message of the source for the scan that opens next."""
+        self._refused.append((now, sentence))
 
     def take_refused(self, now: float) -> list[str]:
-        """Return what was wrong with the messages that a scan which opens may have needed."""
-        words = [words for since, words in self._refused if since + self._timeout_s > now]
+        """Return the faults of the refused messages that a scan which opens now may have needed."""
+        sentences = [sentence for since, sentence in self._refused if since + self._timeout_s > now]
         self._refused.clear()
-        return words
+        return sentences
 
-    def keep(self, position: Position, now: float) -> bool:
-        """Keep a position; False if there is no room. Index 0 a second time means that the source began anew."""
+    def keep(self, position: Position, now: float) -> None:
+        """Keep a position if there is room. A second index 0 means that the source started again."""
         name = position.scan_id
         known = self._tables.pop(name, None)
         if known is None or (position.index == 0 and known.table.get(0) is not None):
             self._drop(known)
-            known = _Early(PositionTable(self._max_bytes // _MAX_NAMES))
+            known = _EarlyTable(PositionTable(self._max_bytes // _MAX_NAMES))
         self._tables[name] = known
         if len(self._tables) > _MAX_NAMES:
             self._drop(self._tables.popitem(last=False)[1])
         known.latest = now
-        is_kept = known.table.put(position.index, position.position_m)
-        known.count += is_kept
-        self.ignored += not is_kept
-        return is_kept
+        if known.table.put(position.index, position.position_m):
+            known.count += 1
+        else:
+            self._ignored += 1
 
     def take(self, name: str) -> PositionTable:
-        """Return the positions of a scan that opens: those of its name, and the nameless ones."""
+        """Return the positions of a scan that opens: those of its name, and those without a name."""
         nameless, named = self._tables.pop(None, None), self._tables.pop(name, None)
         if nameless is not None and named is not None:
             nameless.table.update(named.table)
@@ -78,16 +85,16 @@ class EarlyPositions:
         kept.table.bound(self._max_bytes)
         return kept.table
 
-    def forget_nameless(self) -> None:
-        """Drop the nameless ones."""
+    def drop_nameless(self) -> None:
+        """Drop the positions without a scan name."""
         self._drop(self._tables.pop(None, None))
 
     def drop_stale(self, now: float) -> bool:
-        """Drop what has waited in vain; whether the nameless ones were among it."""
+        """Drop tables whose scan did not open in time; return whether the nameless one was among them."""
         stale = [name for name, early in self._tables.items() if early.latest + self._timeout_s <= now]
         for name in stale:
             self._drop(self._tables.pop(name))
         return None in stale
 
-    def _drop(self, early: _Early | None) -> None:
-        self.ignored += 0 if early is None else early.count
+    def _drop(self, early: _EarlyTable | None) -> None:
+        self._ignored += 0 if early is None else early.count

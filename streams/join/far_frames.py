@@ -9,7 +9,7 @@ scan may have begun a new place when it ended: they are let through where the ca
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from streams.frame import Frame, PositionM
 
@@ -46,8 +46,10 @@ class FarFrames:
     def __len__(self) -> int:
         return len(self._held)
 
-    def __contains__(self, index: int) -> bool:
-        return index in self._held
+    @property
+    def held(self) -> Mapping[int, Placed]:
+        """The frames held back, by index; always the same mapping."""
+        return self._held
 
     def is_due(self, has_ended: bool, waited_s: float) -> bool:
         """Whether to decide: no more frames come, or the first one has waited ``waited_s`` for the second."""
@@ -87,7 +89,8 @@ class FarFrames:
         for placed in list(self._last.values()):
             if placed[0].index in self._held and self._area_m2(placed[1]) <= most_m2:
                 passed += self._let_through([placed])
-        refused, self._held = list(self._held), {}
+        refused = list(self._held)
+        self._held.clear()
         return passed, refused
 
     def _area_m2(self, other: PositionM | None) -> float:

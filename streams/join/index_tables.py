@@ -70,6 +70,17 @@ class PositionTable:
         self.max_bytes = max_bytes
         self._max_pages = max(1, max_bytes // _PAGE_BYTES)
 
+    def clear(self) -> None:
+        """Drop all positions."""
+        self._pages = {}
+
+    def exchange(self, other: PositionTable) -> None:
+        """Exchange positions and bound with another table."""
+        self._pages, other._pages = other._pages, self._pages
+        bytes_of_other = other.max_bytes
+        other.bound(self.max_bytes)
+        self.bound(bytes_of_other)
+
     def get(self, index: int) -> PositionM | None:
         """Return the position of an index; ``None`` where none is known."""
         page = self._pages.get(index >> _PAGE_BITS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from streams.join.account import EndedBy, ScanAccount, SourceRun
+from streams.join.account import EndedBy, ScanAccount
+from streams.join.source_run import SourceRun
 
 __all__ = ["findings"]
 
@@ -34,7 +35,7 @@ def _start(scan: ScanAccount) -> Iterator[str]:
         yield "scans open faster than any of them gives a picture; check what sends to the frame stream"
     if scan.has_start or not scan.received:
         return
-    late = f"; the first frame heard was {scan.first_index}" if scan.first_index else ""
+    late = f"; the first frame heard was {scan.indexes.first}" if scan.indexes.first else ""
     yield f"its start message was not heard{late}: this program or the network came late, or the header was lost"
 
 
@@ -48,47 +49,49 @@ def _frames(scan: ScanAccount) -> Iterator[str]:
         yield f"{scan.duplicate} frames came twice; check that only one sender feeds the frame stream"
     if scan.dark:
         yield f"{scan.dark} frames are dark, without a single count: the shutter was closed or the beam off"
-    if scan.expected and scan.frames > scan.expected:
-        yield f"frames up to {scan.frames - 1} came where {scan.expected} were announced"
-    for reason, words in scan.refusals.items():
+    if scan.indexes.expected and scan.indexes.beyond > scan.indexes.expected:
+        yield f"frames up to {scan.indexes.beyond - 1} came where {scan.indexes.expected} were announced"
+    for reason, words in scan.first_refusals.items():
         first = words.removeprefix(f"scan {scan.scan_id}, ")
-        yield f"{scan.refused[reason]} frames were refused ({reason.replace('_', ' ')}); the first: {first}"
+        yield f"{scan.refused(reason)} frames were refused ({reason.replace('_', ' ')}); the first: {first}"
 
 
 def _positions(scan: ScanAccount) -> Iterator[str]:
-    if scan.position_conflicts:
+    if scan.positions.conflicts:
         yield (
-            f"{scan.position_conflicts} positions came again with other values; check that only one position source "
+            f"{scan.positions.conflicts} positions came again with other values; check that only one position source "
             "sends"
         )
-    if scan.position_messages_refused:
-        yield f"{scan.position_messages_refused} position messages were refused; the first: {scan.position_refusal}"
-    if scan.positions_beyond:
-        yield f"{scan.positions_beyond} positions are beyond what is kept for a scan; check the source's numbers"
-    if (bad := scan.refused["bad_position"]) > 0:
+    if scan.positions.messages_refused:
+        yield f"{scan.positions.messages_refused} position messages were refused; the first: {scan.positions.first_refusal}"
+    if scan.positions.beyond_limit:
+        yield f"{scan.positions.beyond_limit} positions are beyond what is kept for a scan; check the source's numbers"
+    if (bad := scan.refused("bad_position")) > 0:
         yield f"{bad} frames have a position that is no number, or farther away than any stage moves"
-    if (outside := scan.refused["outside_mosaic"]) > _OUTSIDE_RATIO * scan.received:
+    if (outside := scan.refused("outside_mosaic")) > _OUTSIDE_RATIO * scan.received:
         yield f"{outside} frames lie too far from the others for one picture; check [positions] unit and scale"
-    if (far := scan.refused[FAR]) > 0:
+    if (far := scan.refused(FAR)) > 0:
         words = "1 frame lies far from all others" if far == 1 else f"{far} frames lie far from all others"
         yield f"{words}: left out of the picture; see whether an encoder slips"
-    if scan.announced is not None and scan.announced.fault is not None:
-        yield scan.announced.fault
-    if scan.source_began_anew and scan.ended_by != "new_scan":
+    if scan.positions.announced is not None and scan.positions.announced.fault is not None:
+        yield scan.positions.announced.fault
+    if scan.positions.source_restarted and scan.ended_by != "new_scan":
         yield "the position source began anew in mid-scan; frames after that have no position"
-    elif scan.source is not None and scan.source.fault is not None:
-        yield scan.source.fault
+    elif scan.positions.source is not None and scan.positions.source.fault is not None:
+        yield scan.positions.source.fault
 
 
 def _samples(scan: ScanAccount) -> Iterator[str]:
-    run = scan.source
+    run = scan.positions.source
     if run is None or not run.samples:
         return
     if run.samples_lost:
         yield f"{run.samples_lost} of {run.samples} position samples never came; their frames have no position"
     if scan.ended_at is None:
-        if scan.expected and run.samples > 1.1 * run.samples_per_frame * max(scan.expected, _LEAST_FRAMES):
-            yield _too_many(run, scan.expected)
+        if scan.indexes.expected and run.samples > 1.1 * run.samples_per_frame * max(
+            scan.indexes.expected, _LEAST_FRAMES
+        ):
+            yield _too_many(run, scan.indexes.expected)
     else:
         yield from _ratio(scan, run)
 
@@ -102,8 +105,8 @@ def _too_many(run: SourceRun, expected: int) -> str:
 
 def _ratio(scan: ScanAccount, run: SourceRun) -> Iterator[str]:
     """Compare samples and frames of a scan that has ended."""
-    configured, frames = run.samples_per_frame, scan.frames
-    is_whole = scan.ended_by in ("end", "all_there", "source") and frames >= (scan.expected or 0)
+    configured, frames = run.samples_per_frame, scan.indexes.beyond
+    is_whole = scan.ended_by in ("end", "all_there", "source") and frames >= (scan.indexes.expected or 0)
     if frames < _LEAST_FRAMES or not is_whole:
         return
     found = run.samples / frames
@@ -114,13 +117,13 @@ def _ratio(scan: ScanAccount, run: SourceRun) -> Iterator[str]:
     words = f"{run.samples} position samples came for {frames} frames"
     if whole != configured and abs(found - whole) <= tolerance * whole:
         yield f"{words}, so {whole} a frame, but [positions] samples_per_frame is {configured}; set it to {whole}"
-    elif run.has_ended and scan.expected == frames:
+    elif run.has_ended and scan.indexes.expected == frames:
         yield f"{words}, {found:.2f} a frame where [positions] samples_per_frame is {configured}; check the trigger"
 
 
 def _slip(scan: ScanAccount) -> Iterator[str]:
-    if scan.timing.slip is not None:
-        index, frames = scan.timing.slip
+    if scan.positions.timing.slip is not None:
+        index, frames = scan.positions.timing.slip
         yield (
             f"from about frame {index} on, frames and positions are {frames:+d} frames apart by their clocks; triggers "
             "were lost"

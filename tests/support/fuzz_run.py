@@ -42,5 +42,5 @@ def check(chain: Chain, count: int) -> None:
     assert sum(chain.refused.values()) > count / 50
     assert len(chain.refused) < 24, chain.refused
     assert "no words" not in chain.refused
-    if any(chain.join._live) or any(chain.join._finished):
+    if chain.has_scans():
         assert chain.accounts_add_up()

@@ -143,12 +143,14 @@ class Chain:
 
     def accounts_add_up(self) -> bool:
         """Whether the account of every scan that is still known is whole."""
-        known = [*self.join._live, *self.join._finished]
-        for verdict in map(self.join.account, known):
-            parts = verdict.stitched + verdict.duplicate + verdict.without_position + verdict.pending
-            if verdict.received != parts + sum(verdict.refused.values()):
-                return False
-        return bool(known)
+        return all(self.join.account(scan_id).adds_up for scan_id in self._known())
+
+    def has_scans(self) -> bool:
+        """Whether a scan was opened that is still known."""
+        return bool(self._known())
+
+    def _known(self) -> list[str]:
+        return [*self.join._scans._live, *self.join._scans._finished]
 
 
 def targets() -> list[Target]:

@@ -33,8 +33,7 @@ def indexes(points: list[ScanPoint]) -> list[int]:
 
 def account(join: Join, scan_id: str = "a") -> Verdict:
     verdict = join.account(scan_id)
-    parts = verdict.stitched + verdict.duplicate + verdict.without_position + verdict.pending
-    assert verdict.received == parts + sum(verdict.refused.values())
+    assert verdict.adds_up
     return verdict
 
 
@@ -334,7 +333,7 @@ def test_all_positions_of_a_scan_at_once(join: Join) -> None:
     assert join.add_frame(frame(600)) == []
     join.add_frame(frame(2))
     assert account(join).refused == {"bad_position": 1}
-    with pytest.raises(PositionError, match=r"scan a.*\(600,\) are not"):
+    with pytest.raises(PositionError, match=r"scan a.*\(n, 2\), not \(600,\)"):
         join.set_positions("a", positions[:, 0])
 
 
@@ -399,7 +398,7 @@ def test_a_scan_of_an_earlier_run_goes_on_under_its_own_name():
     assert join.start_scan(ScanStart("a"), scan_id="a-7") == "a-7"
     join.add_frame(frame(0))
     assert join.account("a-7").received == 1
-    with pytest.raises(ValueError, match="a-7 is open already"):
+    with pytest.raises(ValueError, match="a-7 is already open"):
         join.start_scan(ScanStart("b"), scan_id="a-7")
     assert join.start_scan(ScanStart("a")) == "a-3"
 

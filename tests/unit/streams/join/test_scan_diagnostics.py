@@ -160,6 +160,16 @@ def test_a_newer_scan_closes_a_silent_one(join: Join, clock: Clock) -> None:
     assert join.was_cut_short("a")
 
 
+def test_a_newer_scan_closes_a_silent_one_though_its_first_frame_was_damaged(join: Join, clock: Clock) -> None:
+    run(join, 4, 9, samples=4)
+    clock.now = 1
+    join.start_scan(ScanStart("b"))
+    join.refuse("b", 0, "corrupt", received=True)
+    assert join.overdue("a", 3.0) is None
+    join.add_frame(frame(1, (0, 0), "b"))
+    assert join.overdue("a", 3.0) == "new_scan"
+
+
 def test_the_end_of_the_source_closes_a_silent_scan(join: Join) -> None:
     run(join, 4, samples=4)
     assert join.overdue("a", 9.0) is None

@@ -188,7 +188,7 @@ def gone_on(before: Join, clock: Clock, *scans: str) -> Join:
     for name in scans:
         after.start_scan(ScanStart(name))
         after.add_frame(frame(0, scan_id=name))
-        table = before._live[name].positions
+        table = before._scans.live[name].positions.table
         known = [Position(name, k, where) for k in range(table.beyond) if (where := table.get(k)) is not None]
         after.add_positions(known)
         after.resume_runs(name, before.runs_of(name))
