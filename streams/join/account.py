@@ -26,7 +26,7 @@ from streams.join.index_tables import IndexSet
 from streams.join.scan_positions import ScanPositions
 from streams.join.seen_indexes import SeenIndexes
 
-__all__ = ["AccountSnapshot", "EndedBy", "ScanAccount", "WaitingFrame"]
+__all__ = ["AccountSnapshot", "EndedBy", "ScanAccount", "Verdict", "WaitingFrame"]
 
 EndedBy = Literal["end", "all_there", "source", "new_scan", "crowd", "silence", "operator"]
 """Why a scan was closed: its end message; all frames there, or the end of the position source, and then silence; a newer
@@ -74,6 +74,9 @@ class AccountSnapshot:
             "pending": self.pending,
             "stitched": self.stitched,
         }
+
+
+Verdict = AccountSnapshot
 
 
 class WaitingFrame(NamedTuple):

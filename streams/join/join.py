@@ -21,18 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.frame import Frame, Position, PositionNews, ScanPoint, ScanStart
-from streams.join.account import AccountSnapshot, EndedBy, ScanAccount
+from streams.join.account import AccountSnapshot, EndedBy, ScanAccount, Verdict
 from streams.join.closing import reason_to_close
 from streams.join.known_scans import KnownScans
 from streams.join.opening import ScanOpener
 from streams.join.pairing import Pairing
 from streams.join.position_router import PositionRouter
 from streams.join.scan_diagnostics import findings
-from streams.join.source_run import KeptRuns
 
 __all__ = ["Join", "Verdict"]
-
-Verdict = AccountSnapshot
 
 
 class Join:
@@ -191,10 +188,10 @@ class Join:
         if not news.is_silent:
             self._router.announce(news)
 
-    def runs_of(self, scan_id: str) -> KeptRuns:
+    def runs_of(self, scan_id: str) -> dict[str, Any]:
         """Return the facts about a scan's named runs that :meth:`resume_runs` needs after a restart."""
         scan = self._scans.live.get(scan_id)
-        return {} if scan is None else scan.positions.named_runs()
+        return {} if scan is None else dict(scan.positions.named_runs())
 
     def resume_runs(self, scan_id: str, kept: Mapping[str, Any]) -> dict[str, Any] | None:
         """Give a scan that continues its runs; return the facts that the reader of its positions needs, if any."""
