@@ -31,3 +31,7 @@ class KeyFileError(StreamError):
 
 class RecordingError(StreamError):
     """A recording cannot be read or written; the message names the file and what to do."""
+
+
+class LogError(StreamError):
+    """An entry of an append-only log is too long, missing or damaged."""

@@ -174,7 +174,7 @@ def replay(
         run_playback(data, PlaybackOptions(bind, positions, socket, rate, wait, keys), as_json)
         return
     if stream_format is None:
-        raise ConfigError(f"--format is missing; {data} is no recording, so say in which format to send it")
+        raise ConfigError(f"--format is missing; {data} is not a recording, so name the format in which to send it")
     packing = "" if encoding == "none" else encoding
     options = ReplayOptions(
         stream_format,

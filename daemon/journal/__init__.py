@@ -2,7 +2,8 @@
 
 from daemon.journal.keeper import NOTED_OPTICS, Keeper
 from daemon.journal.names import ScanNames
-from daemon.journal.record import Kind, Packed, Record, pack, positions_of, unpack
+from daemon.journal.patterns import Packed, pack, unpack
+from daemon.journal.record import Kind, Record, positions_of
 from daemon.journal.start import StoredStart, stored_start
 from daemon.journal.store import Batch, Journal
 

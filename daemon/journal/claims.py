@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from daemon.errors import JournalError
-from daemon.journal.record import Kind, Record, walk
+from daemon.journal.record import Kind, Record, read_records
 from daemon.journal.scan_log import segments
 from daemon.journal.start import stored_start
 
@@ -105,8 +105,7 @@ def _of_another(claim: Claim, scan_id: str | None) -> str:
 
 def _first_start(folder: Path) -> Record | None:
     for path in segments(folder):
-        with path.open("rb") as file:
-            for _, _, record in walk(file, check_frames=False):
-                if record is not None and record.kind == Kind.START:
-                    return record
+        for _, record in read_records(path, pixels=False):
+            if record.kind == Kind.START:
+                return record
     return None

@@ -14,9 +14,9 @@ from typing import Any
 import msgpack
 
 from daemon.journal.names import ScanNames
+from daemon.journal.patterns import Packed
 from daemon.journal.record import (
     Kind,
-    Packed,
     Record,
     frame_record,
     plain_record,

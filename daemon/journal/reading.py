@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from daemon.files import ScanFile
 from daemon.files.scan import completed
-from daemon.journal.record import Kind, Record, positions_of, unpack, walk
+from daemon.journal.patterns import unpack
+from daemon.journal.record import Kind, Record, positions_of, read_records
 from daemon.journal.scan_log import segments
 from daemon.journal.start import stored_start
 from daemon.journal.store import CLOSED_NAME
@@ -64,7 +65,7 @@ def journals(folder: Path) -> list[Path]:
 def summary(folder: Path) -> Summary:
     """Return what the journal of a scan holds, without reading its frames."""
     started, expected, optics, seen, refused = "", None, dict[str, Any](), set[int](), 0
-    for record in _records(folder, check_frames=False):
+    for record in _records(folder, pixels=False):
         if record.kind == Kind.START:
             stored = stored_start(folder.name, record)
             started, expected = stored.started, stored.start.expected_frames
@@ -85,11 +86,11 @@ def frames(folder: Path) -> Iterator[StoredFrame]:
     Positions that came in a stream of their own are read first, so each frame has its position if one is known.
     """
     positions: dict[int, PositionM] = {}
-    for record in _records(folder, check_frames=False):
+    for record in _records(folder, pixels=False):
         if record.kind == Kind.POSITIONS:
             positions.update(positions_of(record.payload))
     seen: set[int] = set()
-    for record in _records(folder, check_frames=True):
+    for record in _records(folder, pixels=True):
         if record.packed is None or record.index in seen:
             continue
         try:
@@ -145,8 +146,7 @@ def read_journal(folder: Path) -> ScanFile:
     return completed(scan, folder)
 
 
-def _records(folder: Path, check_frames: bool) -> Iterator[Record]:
+def _records(folder: Path, *, pixels: bool) -> Iterator[Record]:
     for path in segments(folder):
-        with path.open("rb") as file:
-            for _, head, record in walk(file, check_frames):
-                yield record or Record(head.kind, b"", head.index, head.position_m)
+        for _, record in read_records(path, pixels=pixels):
+            yield record

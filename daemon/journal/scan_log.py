@@ -1,4 +1,4 @@
-"""The journal of one scan: a folder of numbered segment files, appended to by the journal's thread, read by any."""
+"""The journal of one scan: a folder of numbered segment files, appended to by the journal's thread, read by any thread."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from pathlib import Path
 
 from daemon.errors import JournalError
 from daemon.journal.places import PlaceTable
-from daemon.journal.record import Buffer, Kind, Record, read_at, walk
+from daemon.journal.record import HEADER, Kind, Record, read_at, read_records
+from streams.framed_log import Buffer, LogWriter
 
 SEGMENT_BYTES = 256 << 20
-OPEN_FILES = 8
-_BUFFERS_A_WRITE = 512
+"""Length from which a new segment follows: large enough for few files, small enough to copy and to lose."""
+MAX_OPEN_FILES = 8
+"""Segments open for reading at once, of each scan; frames are mostly read in the order of writing."""
 SUFFIX = ".journal"
+_FILE_MODE = 0o640  # the group may read frames, others may not
 
 log = logging.getLogger(__name__)
 
@@ -28,96 +31,68 @@ _NUMBER = re.compile("[0-9]{6}")
 class ScanLog:
     """Appends records; knows where each frame is.
 
-    Opening a folder that has segments begins a new one, so that what a crash left at the end of the last is passed over
-    and never written into.
+    Opening a folder that has segments begins a new one, so that nothing follows the incomplete record that a crash may have
+    left at the end of the last.
     """
 
     def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.folder = folder
         self.places = PlaceTable()
         self.bytes = bytes_of(folder)
-        self.skipped = 0
         self._segment_bytes = segment_bytes
         self._number = max((int(path.stem) for path in segments(folder)), default=0)
-        self._descriptor: int | None = None
-        self._offset = 0
+        self._writer: LogWriter | None = None
         self._reading: OrderedDict[int, int] = OrderedDict()
         self._reading_lock = threading.Lock()
         self._is_closed = False
 
     def append(self, records: Sequence[Record]) -> int:
-        """Write records and have them on the disk; return the bytes. Raises ``OSError``, and then nothing is written."""
-        if self._descriptor is None or self._offset >= self._segment_bytes or self._is_deleted():
-            self._begin_segment()
-        begun, offset = self._offset, self._offset
+        """Write records and wait for the disk; return the bytes. Raises ``OSError``, and then nothing is written."""
+        writer = self._writer_with_room()
+        offset = writer.bytes
         buffers: list[Buffer] = []
         places: list[tuple[int, int]] = []
         for record in records:
-            if record.kind == Kind.FRAME:
+            if record.kind is Kind.FRAME:
                 places.append((record.index, offset))
-            parts = record.buffers()
-            buffers += parts
-            offset += sum(map(len, parts))
+            buffers += record.buffers()
+            offset += HEADER.size + len(record.payload)
         try:
-            self._write(buffers)
-            os.fdatasync(self._file)
+            written = writer.append(buffers, sync=True)
         except OSError as fault:
-            self._cut_back(begun)
-            if fault.errno == errno.EFBIG and begun:
-                self._begin_segment()  # a limit of file size, or a disk that knows no large files
+            if fault.errno == errno.EFBIG and writer.bytes:
+                self._begin_segment()  # a limit of file size, or a disk without large files
                 return self.append(records)
             raise
         for index, place in places:
             self.places.put(index, self._number, place)
-        self._offset = offset
-        self.bytes += offset - begun
-        return offset - begun
+        self.bytes += written
+        return written
 
-    @property
-    def _file(self) -> int:
-        if self._descriptor is None:
-            raise JournalError(f"{self.folder}: no segment is open")
-        return self._descriptor
+    def _writer_with_room(self) -> LogWriter:
+        writer = self._writer
+        if writer is None or writer.bytes >= self._segment_bytes or writer.is_torn or writer.is_deleted:
+            return self._begin_segment()
+        return writer
 
-    def _begin_segment(self) -> None:
+    def _begin_segment(self) -> LogWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         number = self._number + 1
-        while os.path.lexists(self._path(number)):  # something that is no segment has this name
+        while os.path.lexists(self._path(number)):  # something else than a segment has this name
             number += 1
         path = self._path(number)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        writer = LogWriter(path, mode=_FILE_MODE)
         try:
             for folder in (self.folder, self.folder.parent):
                 sync_folder(folder)
         except OSError:
-            os.close(descriptor)
+            writer.close()
             path.unlink(missing_ok=True)
             raise
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-        self._descriptor, self._offset, self._number = descriptor, 0, number
-
-    def _is_deleted(self) -> bool:
-        """Whether somebody has deleted the segment, so that what is written to it is lost."""
-        return os.fstat(self._file).st_nlink == 0
-
-    def _write(self, buffers: Sequence[Buffer]) -> None:
-        for begin in range(0, len(buffers), _BUFFERS_A_WRITE):
-            part = buffers[begin : begin + _BUFFERS_A_WRITE]
-            due = sum(map(len, part))
-            written = os.writev(self._file, part)
-            if written < due:  # a nearly full disk, or more than the kernel takes at once
-                rest = memoryview(b"".join(part))[written:]
-                while rest:
-                    rest = rest[os.write(self._file, rest) :]
-
-    def _cut_back(self, length: int) -> None:
-        """Leave no half record behind; a new segment follows if even that fails."""
-        try:
-            os.ftruncate(self._file, length)
-        except OSError:
-            os.close(self._file)
-            self._descriptor = None
+        if self._writer is not None:
+            self._writer.close()
+        self._writer, self._number = writer, number
+        return writer
 
     def read(self, index: int) -> Record | None:
         """Return a frame's record, None if it is not here or all is closed. Raises :class:`JournalError` if it is unreadable."""
@@ -139,26 +114,20 @@ class ScanLog:
             self._reading.move_to_end(segment)
             return self._reading[segment]
         self._reading[segment] = os.open(self._path(segment), os.O_RDONLY | os.O_CLOEXEC)
-        if len(self._reading) > OPEN_FILES:
+        if len(self._reading) > MAX_OPEN_FILES:
             os.close(self._reading.popitem(last=False)[1])
         return self._reading[segment]
 
     def records(self) -> Iterator[Record]:
-        """Yield what was written before this object began to append; frames get their place but no pixels."""
+        """Yield the records written before this object began to append; frames come without pixels, their place is noted."""
         for path in segments(self.folder):
             try:
-                yield from self._records_of(path)
+                for place, record in read_records(path, pixels=False):
+                    if record.kind == Kind.FRAME:
+                        self.places.put(record.index, int(path.stem), place)
+                    yield record
             except OSError as fault:
-                log.error("%s cannot be read (%s); it is passed over", path, fault.strerror)
-
-    def _records_of(self, path: Path) -> Iterator[Record]:
-        number = int(path.stem)
-        with path.open("rb") as file:
-            for offset, head, record in walk(file, check_frames=False):
-                if record is None:
-                    self.places.put(head.index, number, offset)
-                    record = Record(head.kind, b"", head.index, head.position_m)
-                yield record
+                log.error("%s cannot be read (%s); its records are left out", path, fault.strerror)
 
     def close(self) -> None:
         """Close every file."""
@@ -166,9 +135,9 @@ class ScanLog:
             self._is_closed = True  # a reader that comes late must open nothing
             while self._reading:
                 os.close(self._reading.popitem()[1])
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}{SUFFIX}"
@@ -180,12 +149,12 @@ def segments(folder: Path) -> list[Path]:
 
 
 def bytes_of(folder: Path) -> int:
-    """Return how many bytes a scan's segment files have."""
+    """Return the total length of a scan's segment files."""
     return sum(path.stat().st_size for path in segments(folder))
 
 
 def sync_folder(folder: Path) -> None:
-    """Have a folder's names on the disk."""
+    """Wait until the disk has the names in a folder."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from daemon.errors import JournalError
 from daemon.journal.claims import copy_of, sort_out
-from daemon.journal.record import Kind, Record, unpack
+from daemon.journal.patterns import unpack
+from daemon.journal.record import Kind, Record
 from daemon.journal.scan_log import SEGMENT_BYTES, ScanLog, bytes_of, sync_folder
 from daemon.service.disk import are_on_one_disk, fault_words, free_bytes, is_full
 from streams.errors import CodecError

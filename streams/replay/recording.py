@@ -1,33 +1,39 @@
 """A recording: every message of every stream, byte for byte, with its arrival time, in one append-only file.
 
-The layout is in ``deploy/docs/reference/recording.md``. Each record has a checksum of its head and one of its body, and is
-written by one call, so what a killed recorder leaves is whole up to its last record; a torn one is cut off on reading.
+The layout is in ``deploy/docs/reference/recording.md``. A recorder that is killed leaves whole messages up to the last one.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
 
-from streams.errors import RecordingError
+from streams.errors import LogError, RecordingError
+from streams.framed_log import Buffer, Fields, LogFormat, LogReader, LogWriter
 from streams.untrusted import read_json
 
 __all__ = ["MAGIC", "Message", "Recording", "RecordingWriter", "is_recording"]
 
 MAGIC = b"PTYCHOLIVE\r\n\x1a\n"
 VERSION = 1
-_FILE_HEAD = struct.Struct("<14sH")
-_HEAD = struct.Struct("<4sBBHqQII")
-_SYNC = b"\xc5REC"
-_ABOUT, _MESSAGE, _END = 0, 1, 2
-_MOST_STREAMS = 255
+_VERSION = struct.Struct("<H")
+_FORMAT = LogFormat(
+    mark=b"\xc5REC",
+    head=struct.Struct("<4sBBHqQII"),  # mark, kind, stream, parts, time_ns, length, two checksums
+    length_index=4,
+    max_body_bytes=1 << 34,  # 16 GiB, more than a receiver takes; a file with a damaged length must not ask for memory
+    preamble=MAGIC + _VERSION.pack(VERSION),
+)
+_MAX_STREAMS = 255  # their number is one byte
+_MAX_PARTS = 65535  # their count has two bytes
+
+
+_ABOUT, _MESSAGE, _END = 0, 1, 2  # kinds of records
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +51,28 @@ class RecordingWriter:
     Parameters
     ----------
     streams
-        By name what is known of each stream: ``endpoint``, ``socket``, ``format``.
+        Facts of each stream by its name: ``endpoint``, ``socket``, ``format``.
     about
         Further plain data to keep.
 
     Raises
     ------
     OSError
-        If the file exists; and from any call, when the disk is full or gone: it then ends with the last whole record.
+        If the file exists; and from any call, when the disk is full or broken: the file then ends with the last whole record.
     """
 
-    def __init__(self, path: Path, streams: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, streams: Mapping[str, Mapping[str, str]], about: Mapping[str, str]) -> None:
         self.path = path
         self.messages = dict.fromkeys(streams, 0)
-        self.bytes = 0
         self._numbers = {name: number for number, name in enumerate(streams)}
-        if len(streams) > _MOST_STREAMS:
-            raise RecordingError(f"{len(streams)} streams do not fit into a recording; record at most {_MOST_STREAMS}")
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        if len(streams) > _MAX_STREAMS:
+            raise RecordingError(f"{len(streams)} streams do not fit into a recording; record at most {_MAX_STREAMS}")
+        self._log = LogWriter(path, _FORMAT.preamble)
         known = [{"name": name, **facts} for name, facts in streams.items()]
         try:
-            self._write([_FILE_HEAD.pack(MAGIC, VERSION)])
-            self._record(_ABOUT, 0, 0, 0, [json.dumps({**about, "streams": known}).encode()])
+            self._append((_ABOUT, 0, 0, 0), [json.dumps({**about, "streams": known}).encode()])
         except BaseException:
-            os.close(self._file)
+            self._log.close()
             raise
 
     def __enter__(self) -> RecordingWriter:
@@ -77,74 +81,103 @@ class RecordingWriter:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._file)
+        self._log.close()
 
-    def write(self, stream: str, time_ns: int, parts: Sequence[bytes | memoryview]) -> None:
-        """Append a message; the operating system has it when this returns."""
-        lengths = struct.pack(f"<{len(parts)}I", *map(len, parts))
-        self._record(_MESSAGE, self._numbers[stream], len(parts), time_ns, [lengths, *parts])
+    @property
+    def bytes(self) -> int:
+        """Length of the file."""
+        return self._log.bytes
+
+    def write(self, stream: str, time_ns: int, parts: Sequence[Buffer]) -> None:
+        """Append a message; the operating system has it when this returns.
+
+        Raises
+        ------
+        RecordingError
+            If the message is too large for the format.
+        """
+        try:
+            lengths = struct.pack(f"<{len(parts)}I", *map(len, parts))
+            fields = (_MESSAGE, self._numbers[stream], len(parts), time_ns)
+            self._log.append(_FORMAT.encode(fields, (), (lengths, *parts)))
+        except (LogError, struct.error) as fault:
+            raise RecordingError(
+                f"{self.path}: a message of {len(parts)} parts, {sum(map(len, parts))} bytes does not fit into a recording; "
+                f"the limits are {_MAX_PARTS} parts, 4 GiB for each and {_FORMAT.max_body_bytes >> 30} GiB in all"
+            ) from fault
         self.messages[stream] += 1
 
     def sync(self) -> None:
-        """Have all that was appended on the disk when this returns."""
-        os.fdatasync(self._file)
+        """Wait until the disk has everything that was written."""
+        self._log.sync()
 
-    def end(self, time_ns: int, facts: Mapping[str, Any]) -> None:
-        """Say that the recording was ended on purpose, with what is to be known of it; and sync."""
-        self._record(_END, 0, 0, time_ns, [json.dumps({"messages": self.messages, **facts}).encode()])
+    def end(self, time_ns: int, facts: Mapping[str, object]) -> None:
+        """Mark the recording as ended on purpose, with further facts of it; and sync."""
+        self._append((_END, 0, 0, time_ns), [json.dumps({"messages": self.messages, **facts}).encode()])
         self.sync()
 
-    def _record(self, kind: int, stream: int, parts: int, time_ns: int, body: Sequence[bytes | memoryview]) -> None:
-        size, crc = 0, 0
-        for piece in body:
-            size += len(piece)
-            crc = zlib.crc32(piece, crc)
-        head = _HEAD.pack(_SYNC, kind, stream, parts, time_ns, size, crc, 0)
-        self._write([head[:-4] + struct.pack("<I", zlib.crc32(head[:-4])), *body])
-
-    def _write(self, pieces: Sequence[bytes | memoryview]) -> None:
-        due = sum(map(len, pieces))
-        done = 0
-        try:
-            done = os.writev(self._file, pieces)
-            if done < due:
-                rest = memoryview(b"".join(pieces))
-                while done < due:
-                    done += os.write(self._file, rest[done:])
-        except OSError:
-            os.ftruncate(self._file, self.bytes)
-            raise
-        self.bytes += done
+    def _append(self, fields: tuple[int, int, int, int], body: Sequence[Buffer]) -> None:
+        self._log.append(_FORMAT.encode(fields, (), body))
 
 
 class Recording:
-    """A recording to be read; iterate over it for its messages, again and again.
+    """A recording to be read. Each iteration yields all its messages.
 
-    After a whole iteration ``cut_bytes`` says how much of a torn end was left out, ``damaged`` how many messages whose
-    bytes are not the ones that were written were left out, and ``is_whole`` whether neither was and the end was written.
+    Attributes
+    ----------
+    about, streams
+        Facts of the recording, and of each stream by its name.
+    cut_bytes
+        After an iteration: bytes at the file's end that are not a whole record, and were left out.
+    damaged
+        After an iteration: damaged places that were left out, each one message or more.
+    ending
+        After an iteration: facts of the end; None if the recorder was killed.
 
     Raises
     ------
     RecordingError
-        Naming the file, if it cannot be read or is no recording.
+        Naming the file, if it cannot be read or is not a recording.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.cut_bytes = self.damaged = 0
-        self.ending: dict[str, Any] | None = None
+        self.ending: dict[str, object] | None = None
+        self.about: dict[str, object] = {}
+        self.streams: dict[str, dict[str, object]] = {}
         with self._open() as file:
-            found = next(self._records(file), None)
-        if found is None or found[0] != _ABOUT:
+            first = next(LogReader(file.fileno(), _FORMAT).entries(), None)
+        if first is None:
             raise RecordingError(f"{path} ends before its first record; the recorder was stopped before it began")
-        self.about = self._facts(found[4])
-        self.streams: dict[str, dict[str, Any]] = {}
-        for known in self.about.get("streams", []):
-            self.streams[str(known.get("name"))] = dict(known)
+        if first.body is not None and first.fields[0] == _ABOUT:
+            self._read_about(self._facts(first.body))
+        else:
+            self._read_names_in_end()
+
+    def _read_about(self, about: dict[str, object]) -> None:
+        self.about = about
+        known = about.get("streams")
+        for facts in known if isinstance(known, list) else []:
+            if isinstance(facts, dict):
+                self.streams[str(facts.get("name"))] = facts
+
+    def _read_names_in_end(self) -> None:
+        """Take the streams' names from the end's record, which has them in the same order: the first record is damaged."""
+        with self._open() as file:
+            ends = [
+                entry.body for entry in LogReader(file.fileno(), _FORMAT).entries(_is_end) if entry.body is not None
+            ]
+        counts = self._facts(ends[-1]).get("messages") if ends else None
+        if not isinstance(counts, dict):
+            raise RecordingError(
+                f"{self.path}: its first record is damaged and it has no end, so its streams are unknown"
+            )
+        self.streams = {str(name): {} for name in counts}
 
     @property
     def is_whole(self) -> bool:
-        """Whether the last iteration found all that was ever written."""
+        """Whether the last iteration found everything that was written."""
         return self.ending is not None and self.cut_bytes == 0 and self.damaged == 0
 
     def __iter__(self) -> Iterator[Message]:
@@ -152,54 +185,49 @@ class Recording:
         self.cut_bytes = self.damaged = 0
         self.ending = None
         with self._open() as file:
-            for kind, stream, parts, time_ns, body in self._records(file):
+            reader = LogReader(file.fileno(), _FORMAT)
+            for entry in reader.entries():
+                kind, stream, parts, time_ns, _ = entry.fields
+                body = entry.body or b""
                 if kind == _END:
                     self.ending = self._facts(body)
                 elif kind == _MESSAGE and stream < len(names) and (split := _split(body, parts)) is not None:
                     yield Message(names[stream], time_ns, split)
+            self.cut_bytes, self.damaged = reader.torn_bytes, reader.damaged
 
-    def _open(self) -> BinaryIO:
+    def _open(self) -> FileIO:
         try:
-            file = self.path.open("rb")
+            file = self.path.open("rb", buffering=0)
         except OSError as fault:
             raise RecordingError(f"{self.path} cannot be read ({fault.strerror}); check path and rights") from fault
-        head = file.read(_FILE_HEAD.size)
-        if len(head) < _FILE_HEAD.size or _FILE_HEAD.unpack(head)[0] != MAGIC:
+        try:
+            self._check(file.read(len(_FORMAT.preamble)))
+        except BaseException:
             file.close()
-            raise RecordingError(f"{self.path} is no recording; give a file that `record` wrote")
-        version = _FILE_HEAD.unpack(head)[1]
-        if version != VERSION:
-            file.close()
-            raise RecordingError(f"{self.path} has version {version} of the format, this program reads {VERSION}")
+            raise
         return file
 
-    def _records(self, file: BinaryIO) -> Iterator[tuple[int, int, int, int, bytes]]:
-        end = os.fstat(file.fileno()).st_size
-        while (place := file.tell()) < end:
-            head = file.read(_HEAD.size)
-            if len(head) < _HEAD.size or zlib.crc32(head[:-4]) != struct.unpack("<I", head[-4:])[0]:
-                self.cut_bytes = end - place
-                return
-            sync, kind, stream, parts, time_ns, size, crc, _ = _HEAD.unpack(head)
-            if sync != _SYNC or size > end - file.tell():
-                self.cut_bytes = end - place
-                return
-            body = file.read(size)
-            if zlib.crc32(body) == crc:
-                yield kind, stream, parts, time_ns, body
-            elif file.tell() == end:
-                self.cut_bytes = end - place
-            else:
-                self.damaged += 1
+    def _check(self, preamble: bytes) -> None:
+        if len(preamble) < len(_FORMAT.preamble) or not preamble.startswith(MAGIC):
+            raise RecordingError(f"{self.path} is not a recording; give a file that `ptycholive record` wrote")
+        (version,) = _VERSION.unpack_from(preamble, len(MAGIC))
+        if version != VERSION:
+            raise RecordingError(
+                f"{self.path} has version {version} of the format; this program reads version {VERSION}"
+            )
 
-    def _facts(self, body: bytes) -> dict[str, Any]:
+    def _facts(self, body: bytes) -> dict[str, object]:
         try:
             facts = read_json(body)
         except ValueError as fault:
             raise RecordingError(
-                f"{self.path}: what it says of itself is not JSON; it was not made by `record`"
+                f"{self.path}: a record of facts is not JSON; the file was not written by `ptycholive record`"
             ) from fault
         return facts if isinstance(facts, dict) else {}
+
+
+def _is_end(fields: Fields) -> bool:
+    return bool(fields[0] == _END)
 
 
 def is_recording(path: Path) -> bool:

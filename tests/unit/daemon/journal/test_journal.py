@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +31,14 @@ from daemon.journal import (
 from daemon.journal import scan_log as scan_log_module
 from daemon.journal import store as store_module
 from daemon.journal.reading import group_frames
-from daemon.journal.record import HEADER, Record, frame_record, plain_record, walk
+from daemon.journal.record import HEADER, LOG, Record, frame_record, plain_record, read_records
 from ptychopinn.config.sections import DataConfig
 from ptychopinn.data import StreamDataset
 from streams.codecs import CODECS, EncodedFrame
 from streams.errors import CodecError
 from streams.frame import Frame, Position, PositionM, ScanStart, StreamGeometry
 
+OLD = Path(__file__).parents[3] / "data" / "logs" / "old-journal"
 WHERE = PositionM(1e-6, -2e-6)
 
 
@@ -104,8 +107,7 @@ def test_a_torn_or_damaged_file_costs_only_what_is_damaged(
     else:
         path.write_bytes(whole[:at])
         left = [i for i in range(7) if ends[i] <= at]
-    with path.open("rb") as file:
-        found = [(head.kind, head.index) for _, head, _ in walk(file)]
+    found = [(record.kind, record.index) for _, record in read_records(path, pixels=True)]
     assert found == [(records[i].kind, records[i].index) for i in left]
 
 
@@ -294,6 +296,41 @@ def test_a_disk_that_does_not_answer_holds_nobody(journal: Journal, monkeypatch:
     assert journal.commit([Batch("a", [frame(12)])])
     assert journal.trouble is None
     assert [r.index for r in again(journal.folder)] == [0, 1, 12]
+
+
+def test_a_journal_made_before_the_common_log_is_read_and_written_as_the_same_bytes(tmp_path: Path):
+    shutil.copytree(OLD, tmp_path / "journal")
+    journal = Journal(tmp_path / "journal", 1 << 30)
+    assert journal.unfinished() == ["star"]
+    records = list(journal.replay("star"))
+    kinds = [record.kind.name for record in records]
+    assert kinds == ["START", "FRAME", "POSITIONS"] + ["FRAME", "POSITIONS"] * 2 + ["REFUSED", "NOTE"] + [
+        "FRAME", "POSITIONS"
+    ] * 3 + ["REFUSED", "NOTE", "END"]  # fmt: skip
+    for index in range(6):
+        expected = (np.arange(64, dtype=np.uint16).reshape(8, 8) * (index + 1)) % 97
+        np.testing.assert_array_equal(journal.read("star", index), expected)
+    assert stored_start("star", records[0]).start.geometry.photon_energy_eV == 8800.0
+    assert [(p.scan_id, p.index) for p in keeper_of(journal).loose()] == [("next", 0), ("next", 3)]
+    for path in sorted(OLD.glob("*/*.journal")):
+        written = b"".join(part for _, record in read_records(path, pixels=True) for part in record.buffers())
+        assert written == path.read_bytes()
+
+
+def test_a_record_of_a_newer_version_is_passed_over(tmp_path: Path):
+    newer = LOG.encode((99, 0, 0, 0, 0, 0), (-1, 0.0, 0.0), [b"new"])
+    other = frame_record(8, None, replace(pack(pattern(8)), dtype=np.dtype("<u2"))).buffers()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "000001.journal").write_bytes(b"".join([*frame(0).buffers(), *newer, *other]))
+    assert [record.index for record in again(tmp_path)] == [0, 8]
+
+
+def test_a_frame_too_long_for_the_journal_is_named(journal: Journal, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(LOG, "max_body_bytes", 1000)
+    assert not journal.commit(
+        [Batch("a", [frame_record(0, None, pack(np.random.default_rng(0).integers(0, 1 << 30, (64, 64), np.uint32)))])]
+    )
+    assert "the limit is 1000 bytes" in (journal.trouble or "")
 
 
 def keeper_of(journal: Journal) -> Keeper:

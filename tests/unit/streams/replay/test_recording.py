@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from streams.errors import RecordingError
 from streams.replay.playback import play
@@ -17,6 +15,7 @@ from streams.sockets.transport import Receiver, Sender
 from tests.support.stream_tools import Listener
 
 STREAMS = {"frames": {"format": "native"}, "positions": {"format": "native"}}
+OLD = Path(__file__).parents[3] / "data" / "logs" / "old.stream"
 MESSAGES = [
     Message("frames", 5, [b"start", b"{}"]),
     Message("positions", 6, [b""]),
@@ -74,23 +73,60 @@ def last_record_end(content: bytes, length: int) -> int:
     return at
 
 
-@given(place=st.integers(0, 10_000), value=st.integers(1, 255))
-@settings(max_examples=200, deadline=None)
-def test_a_changed_byte_costs_no_other_message_and_gives_no_wrong_one(
-    tmp_path_factory: pytest.TempPathFactory, place: int, value: int
+def test_a_changed_byte_costs_its_own_message_and_gives_no_wrong_one(whole: Path, tmp_path: Path) -> None:
+    content = whole.read_bytes()
+    heads = [at for at in range(len(content)) if content.startswith(b"\xc5REC", at) and content[at + 4] < 3][:6]
+    for at in range(heads[0], len(content)):
+        damaged = bytearray(content)
+        damaged[at] ^= 0x41
+        (tmp_path / "damaged.stream").write_bytes(damaged)
+        recording = Recording(tmp_path / "damaged.stream")
+        touched = sum(head <= at for head in heads) - 2  # the first record is not a message
+        assert list(recording) == [message for number, message in enumerate(MESSAGES) if number != touched]
+        assert list(recording.streams) == list(STREAMS)
+        assert not recording.is_whole
+        assert (recording.damaged, recording.cut_bytes > 0) == ((0, True) if touched == 4 else (1, False))
+
+
+def test_a_recording_without_its_first_record_and_its_end_is_named(whole: Path) -> None:
+    content = bytearray(whole.read_bytes())
+    content[20] ^= 1
+    content[-1] ^= 1
+    whole.write_bytes(content)
+    with pytest.raises(RecordingError, match="its first record is damaged and it has no end"):
+        Recording(whole)
+
+
+def test_a_recording_made_before_the_common_log_is_read_and_written_as_the_same_bytes(tmp_path: Path) -> None:
+    old = Recording(OLD)
+    messages = list(old)
+    assert [(message.stream, message.time_ns) for message in messages[:3]] == [
+        ("frames", 5), ("frames", 0), ("positions", 7)
+    ]  # fmt: skip
+    assert (len(messages), messages[2].parts, messages[-1]) == (10, [b"", b"\0"], Message("frames", 9_000_000, []))
+    assert old.is_whole
+    streams = {name: {key: str(value) for key, value in facts.items()} for name, facts in old.streams.items()}
+    about = {key: str(value) for key, value in old.about.items() if key != "streams"}
+    for facts in streams.values():
+        del facts["name"]
+    with RecordingWriter(tmp_path / "new.stream", streams, about) as writer:
+        for message in messages:
+            writer.write(message.stream, message.time_ns, message.parts)
+        writer.end(10_000_000, {"faults": (old.ending or {})["faults"]})
+        assert writer.bytes == OLD.stat().st_size
+    assert (tmp_path / "new.stream").read_bytes() == OLD.read_bytes()
+
+
+@pytest.mark.parametrize("parts", [[b""] * 65536, [bytes(1)] * 65536])
+def test_a_message_that_the_format_cannot_hold_is_refused_and_the_rest_is_kept(
+    tmp_path: Path, parts: list[bytes]
 ) -> None:
-    folder = tmp_path_factory.mktemp("changed")
-    content = bytearray(write(folder / "a.stream", MESSAGES).read_bytes())
-    content[place % len(content)] ^= value
-    (folder / "b.stream").write_bytes(content)
-    try:
-        recording = Recording(folder / "b.stream")
-        found = list(recording)
-    except RecordingError:
-        return
-    assert all(message in MESSAGES for message in found)
-    assert recording.is_whole == (found == MESSAGES and recording.ending is not None)
-    assert len(found) >= len(MESSAGES) - 1 or recording.cut_bytes
+    with RecordingWriter(tmp_path / "a.stream", STREAMS, {}) as writer:
+        writer.write("frames", 1, [b"x"] * 2000)
+        with pytest.raises(RecordingError, match="a message of 65536 parts"):
+            writer.write("frames", 2, parts)
+        writer.write("frames", 3, [b"after"])
+    assert [len(message.parts) for message in Recording(tmp_path / "a.stream")] == [2000, 1]
 
 
 def test_a_recorder_that_was_killed_leaves_its_messages(tmp_path: Path) -> None:
@@ -122,14 +158,19 @@ def test_a_full_disk_ends_with_the_last_whole_record(
     assert recording.cut_bytes == 0
 
 
-def test_what_is_no_recording(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     cases = {
         "empty": b"",
-        "text": b"this is no recording, but long enough",
+        "text": b"this is not a recording, but long enough",
         "newer": MAGIC + b"\x09\x00",
         "head": MAGIC + b"\x01\x00",
     }
-    words = {"empty": "is no recording", "text": "is no recording", "newer": "has version 9", "head": "ends before its"}
+    words = {
+        "empty": "is not a recording",
+        "text": "is not a recording",
+        "newer": "has version 9",
+        "head": "ends before its",
+    }
     for name, content in cases.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(RecordingError, match=words[name]):
