@@ -22,6 +22,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from daemon.messages import Phase, ScanState, VerdictFields
+from streams.refusal_reasons import RefusalReason
 
 STAGE_BUCKETS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
 LATENCY_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
@@ -30,14 +31,6 @@ Loss = Literal["missing", "without_position", "pending", "refused"]
 STAGES = ("decode", "join", "journal", "group", "predict", "stitch", "publish")
 LOSSES: tuple[Loss, ...] = ("missing", "without_position", "pending", "refused")
 HTTP_REFUSALS = ("token", "origin", "host", "headers", "body", "busy", "connections", "slow", "stuck")
-# fmt: off
-REFUSALS = (
-    "after_end", "bad_frame", "bad_position", "channel", "corrupt", "decode_error", "device_memory", "dtype",
-    "encoding", "engine_error", "hash", "incomplete", "index", "journal_unreadable", "malformed", "metadata_message",
-    "far_from_others", "not_finite", "object_pixel_unknown", "outside_mosaic", "overload", "pending_overflow", "position",
-    "position_message", "receive_error", "scan_flood", "schema_version", "shape", "too_large",
-)
-# fmt: on
 
 
 class Metrics:
@@ -130,7 +123,7 @@ class Metrics:
     def _make_known_labels(self) -> None:
         """Let each counter begin at 0: the rise from none to 1 is one that no query of Prometheus sees."""
         known: tuple[tuple[Counter | Gauge | Histogram, tuple[str, ...]], ...] = (
-            (self.frames_refused, REFUSALS),
+            (self.frames_refused, tuple(RefusalReason)),
             (self.frames_lost, LOSSES),
             (self.http_refused, HTTP_REFUSALS),
             (self.scans, (ScanState.COMPLETE, ScanState.INCOMPLETE, ScanState.STOPPED)),

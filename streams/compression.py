@@ -20,6 +20,7 @@ from dectris.compression import decompress
 from numpy.typing import DTypeLike, NDArray
 
 from streams.errors import CodecError
+from streams.refusal_reasons import RefusalReason
 
 __all__ = [
     "ENCODINGS",
@@ -93,7 +94,7 @@ def decode_lz4_block(
     try:
         pixels = lz4.block.decompress(payload, uncompressed_size=expected)
     except (lz4.block.LZ4BlockError, ValueError, OverflowError, MemoryError) as error:
-        raise CodecError("corrupt", f"the LZ4 block does not unpack: {str(error)[:80]}") from error
+        raise CodecError(RefusalReason.CORRUPT, f"the LZ4 block does not unpack: {str(error)[:80]}") from error
     return decode_plain(pixels, wanted, shape)
 
 
@@ -103,7 +104,7 @@ def decode_plain(payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_s
     wanted = np.dtype(dtype)
     expected = math.prod(shape) * wanted.itemsize
     if len(payload) != expected:
-        raise CodecError("corrupt", f"{len(payload)} bytes of pixels where {expected} are due")
+        raise CodecError(RefusalReason.CORRUPT, f"{len(payload)} bytes of pixels where {expected} are due")
     return np.frombuffer(payload, wanted).reshape(tuple(shape))
 
 
@@ -122,14 +123,14 @@ def decode(
     """Unpack a payload of the named encoding; an unknown name raises :class:`CodecError` ``encoding``."""
     decoder = ENCODINGS.get(encoding)
     if decoder is None:
-        raise CodecError("encoding", f"encoding {encoding[:40]!r} is none of {sorted(ENCODINGS)}")
+        raise CodecError(RefusalReason.ENCODING, f"encoding {encoding[:40]!r} is none of {sorted(ENCODINGS)}")
     return decoder(payload, dtype, shape, elem_size)
 
 
 def _element_size(algorithm: str, dtype: np.dtype[Any], elem_size: int | None) -> int:
     size = dtype.itemsize if elem_size is None else elem_size
     if size not in _ELEMENT_SIZES:
-        raise CodecError("corrupt", f"{algorithm} element size {size} is none of 1, 2, 4, 8")
+        raise CodecError(RefusalReason.CORRUPT, f"{algorithm} element size {size} is none of 1, 2, 4, 8")
     return size
 
 
@@ -138,14 +139,16 @@ def _decompress(
 ) -> NDArray[Any]:
     expected = math.prod(shape) * dtype.itemsize
     if len(payload) < HEADER.size:
-        raise CodecError("corrupt", f"{len(payload)} bytes are too few for a {algorithm} payload")
+        raise CodecError(RefusalReason.CORRUPT, f"{len(payload)} bytes are too few for a {algorithm} payload")
     length, _ = HEADER.unpack_from(payload)
     if length != expected:
-        raise CodecError("corrupt", f"{algorithm} header announces {length} bytes where {expected} are due")
+        raise CodecError(RefusalReason.CORRUPT, f"{algorithm} header announces {length} bytes where {expected} are due")
     try:
         pixels = decompress(payload, algorithm, elem_size=elem_size)
     except (Exception, MemoryError) as error:
-        raise CodecError("corrupt", f"{algorithm} payload does not unpack: {error}") from error
+        raise CodecError(RefusalReason.CORRUPT, f"{algorithm} payload does not unpack: {error}") from error
     if len(pixels) != expected:
-        raise CodecError("corrupt", f"{algorithm} payload unpacks to {len(pixels)} bytes where {expected} are due")
+        raise CodecError(
+            RefusalReason.CORRUPT, f"{algorithm} payload unpacks to {len(pixels)} bytes where {expected} are due"
+        )
     return np.frombuffer(pixels, dtype).reshape(tuple(shape))

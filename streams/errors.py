@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from streams.refusal_reasons import RefusalReason
+
 
 class StreamError(Exception):
     """Root of every fault that a stream can have."""
@@ -16,9 +18,11 @@ class PositionError(StreamError):
 
 
 class CodecError(StreamError):
-    """One message cannot be taken. ``reason`` is a short word for metrics; scan and index say where, if known."""
+    """One message cannot be read. Scan and index say which frame, if known."""
 
-    def __init__(self, reason: str, message: str, scan_id: str | None = None, index: int | None = None) -> None:
+    def __init__(
+        self, reason: RefusalReason, message: str, scan_id: str | None = None, index: int | None = None
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.scan_id = scan_id

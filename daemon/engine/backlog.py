@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.frame import PositionM, ScanPoint
+from streams.refusal_reasons import RefusalReason
 
 MOST_SCANS = 4
 PATIENCE_S = 0.5
@@ -41,7 +42,7 @@ class Lost:
 
     scan_id: str
     index: int
-    reason: str
+    reason: RefusalReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +174,14 @@ class Backlog:
             if self._store.has(point.scan_id, point.index):
                 scan.stored.push(point)
             else:
-                self._lost.append(Lost(point.scan_id, point.index, "overload"))
+                self._lost.append(Lost(point.scan_id, point.index, RefusalReason.OVERLOAD))
 
     def _read(self, point: ScanPoint) -> ScanPoint | Lost:
         if point.counts.size:
             return point
         counts = None if self._store is None else self._store.read(point.scan_id, point.index)
         if counts is None:
-            return Lost(point.scan_id, point.index, "journal_unreadable")
+            return Lost(point.scan_id, point.index, RefusalReason.JOURNAL_UNREADABLE)
         return ScanPoint(point.scan_id, point.index, counts, point.position_m, point.received_ns)
 
 

@@ -41,6 +41,7 @@ from ptychopinn.errors import ReconstructionError
 from ptychopinn.model import Model
 from ptychopinn.mosaic.groups import GroupBuilder, GroupFrame
 from streams.frame import ScanPoint
+from streams.refusal_reasons import RefusalReason
 
 REFINE_SLICE_S = 0.004
 REPAINT_FRAMES, REPAINT_LAST_FRAMES = 1, 8
@@ -394,7 +395,7 @@ class Engine:
         work.finish_by = time.monotonic() + self._options.refine_finish_s
         self._have_examined(work)
 
-    def _refuse(self, scan_id: str, index: int, reason: str) -> None:
+    def _refuse(self, scan_id: str, index: int, reason: RefusalReason) -> None:
         """Enter a frame as refused; a fault in that costs the others nothing."""
         refuse = partial(self._events.on_refused, scan_id, index, reason)
         self._faults.attempt(scan_id, "the account", refuse, lambda: None)
@@ -428,7 +429,7 @@ class Engine:
         pixel_size_m = self.pixel_size_m(scan_id)
         if pixel_size_m is None:
             for point in points:
-                self._refuse(scan_id, point.index, "object_pixel_unknown")
+                self._refuse(scan_id, point.index, RefusalReason.OBJECT_PIXEL_UNKNOWN)
             return
         done = set[int]()
         try:
@@ -447,7 +448,7 @@ class Engine:
             self._note_fault(scan_id, f"a batch of {len(points)} frames failed", fault)
             for point in points:
                 if point.index not in done:
-                    self._refuse(scan_id, point.index, "engine_error")
+                    self._refuse(scan_id, point.index, RefusalReason.ENGINE_ERROR)
 
     def _lay(self, work: ScanWork, model: Model, group: TensorDict) -> None:
         """Predict and stitch; where that fails, do it in halves, so that a bad frame fails alone."""
@@ -461,10 +462,10 @@ class Engine:
             return
         except torch.OutOfMemoryError as fault:
             self._lower_batches(len(group), fault)
-            reason = "device_memory"
+            reason = RefusalReason.DEVICE_MEMORY
         except Exception as fault:
             self._note_fault(work.scan_id, f"{len(group)} frames failed", fault)
-            reason = "engine_error"
+            reason = RefusalReason.ENGINE_ERROR
         if len(group) == 1:
             if group["images"].shape[1] == 1:
                 work.refused[int(group["center_scan_id"][0])] = reason

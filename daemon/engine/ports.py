@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from daemon.engine.scan import ScanResult
 from daemon.publish.snapshot import LayerUpdate
+from streams.refusal_reasons import RefusalReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class EngineEvents:
 
     on_update: Callable[[LayerUpdate], None]
     on_stitched: Callable[[str, Sequence[int]], None]
-    on_refused: Callable[[str, int, str], None]
+    on_refused: Callable[[str, int, RefusalReason], None]
     on_finished: Callable[[ScanResult], None]
     on_checkpoint: Callable[[ScanResult], None]
     frames_received: Callable[[str], int]

@@ -27,6 +27,7 @@ from ptychopinn.mosaic.second_look import Repaint
 from ptychopinn.refine.certainty import Certainty
 from ptychopinn.refine.refined_layer import Refiner
 from ptychopinn.workflow.inference import rfactor_sums
+from streams.refusal_reasons import RefusalReason
 
 SAMPLE_FRAMES, SAMPLE_BYTES = 1024, 64 << 20
 SETTLED_FRAMES, URGENT_FRAMES = 16, 128
@@ -140,7 +141,7 @@ class ScanWork:
             if options.refine
             else None
         )
-        self.refused: dict[int, str] = {}
+        self.refused: dict[int, RefusalReason] = {}
         self.again: deque[Again] = deque()
         self.pixel_ratio = 1.0
         self._unseen: set[LayerName] = set()
@@ -183,7 +184,7 @@ class ScanWork:
         if is_quick and self.repaint is not None:
             self.repaint.laid_by_quicker(keys)
         if group["images"].shape[1] == 1:  # a larger group takes the place of a patch that is there
-            self.refused |= refused
+            self.refused |= {key: RefusalReason.of(why) for key, why in refused.items()}
 
     def keep(self, frame: GroupFrame, amplitude: torch.Tensor, looks: int) -> None:
         """Take a stitched frame, ``looks`` times looked at, into the fair sample; give it to repaint and refiner."""

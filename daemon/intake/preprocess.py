@@ -23,6 +23,7 @@ from ptychopinn.errors import GeometryError
 from streams.codecs import EncodedFrame
 from streams.errors import CodecError
 from streams.frame import NO_GEOMETRY, Frame, ScanEnd, ScanStart, StreamGeometry
+from streams.refusal_reasons import RefusalReason
 
 __all__ = ["Prepared", "Preprocess", "PreprocessOptions", "RawFrame"]
 
@@ -48,7 +49,7 @@ class RawFrame:
         except CodecError as fault:
             return fault
         except GeometryError as fault:
-            return CodecError("shape", str(fault), frame.scan_id, frame.index)
+            return CodecError(RefusalReason.SHAPE, str(fault), frame.scan_id, frame.index)
         return Frame(
             frame.scan_id, frame.index, pattern, frame.received_ns, frame.position_m, frame.exposed_s, is_dark(pattern)
         )

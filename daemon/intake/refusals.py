@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict
 
 from daemon.metrics import Metrics
+from streams.refusal_reasons import RefusalReason
 
 __all__ = ["Refusals"]
 
@@ -41,7 +42,7 @@ class Refusals:
         """Take a fault that no message was refused for as the latest."""
         self._last = (time.monotonic(), words)
 
-    def add(self, stream: str, reason: str, words: str = "", scan_id: str | None = None) -> None:
+    def add(self, stream: str, reason: RefusalReason, words: str = "", scan_id: str | None = None) -> None:
         """Count a message of a stream; its words are logged the first time in a scan."""
         self._metrics.frames_refused.labels(reason).inc()
         key = (stream, reason, scan_id)

@@ -30,6 +30,7 @@ from streams.errors import CodecError
 from streams.frame import Frame, Position, PositionM, PositionNews, ScanEnd, ScanPoint, ScanStart
 from streams.join.account import EndedBy
 from streams.join.join import Join, Verdict
+from streams.refusal_reasons import RefusalReason
 
 REPLAY_RECORDS = 1024
 FINDINGS_SHOWN_S = 60.0
@@ -115,7 +116,7 @@ class Ledger:
 
     def refuse_position_message(self, words: str) -> None:
         """Enter a message of the position stream as refused."""
-        self.refusals.add("positions", "position_message", words)
+        self.refusals.add("positions", RefusalReason.POSITION_MESSAGE, words)
         with self.lock:
             self._join.refuse_position_message(words)
 
@@ -171,7 +172,7 @@ class Ledger:
             self._join.mark_stitched(scan_id, indexes)
         self._metrics.frames_stitched.inc(len(indexes))
 
-    def refuse(self, scan_id: str, index: int | None, reason: str) -> None:
+    def refuse(self, scan_id: str, index: int | None, reason: RefusalReason) -> None:
         """Enter a frame as refused."""
         with self.lock:
             self._join.refuse(scan_id, index, reason)
@@ -437,7 +438,13 @@ class Ledger:
         if record.kind == Kind.REFUSED:
             self._count(wire_id)
             words = str(content.get("words", ""))
-            self._join.refuse(wire_id, content.get("index"), str(content.get("reason")), received=True, words=words)
+            self._join.refuse(
+                wire_id,
+                content.get("index"),
+                RefusalReason.of_record(content.get("reason")),
+                received=True,
+                words=words,
+            )
         elif record.kind == Kind.END:
             ended_by: EndedBy = content.get("ended_by", "end")
             if ended_by == "operator":

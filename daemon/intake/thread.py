@@ -25,6 +25,7 @@ from streams.codecs import Codec, EncodedFrame
 from streams.errors import CodecError, PositionError
 from streams.frame import Frame, Position, PositionNews
 from streams.position_sources.bluesky import BlueskyReader
+from streams.refusal_reasons import RefusalReason
 
 TAKE_FRAMES = 512
 TICK_S = 0.05
@@ -165,14 +166,14 @@ class Intake:
         elif stream == "positions":
             self._ledger.refuse_position_message(str(fault))
         else:
-            self._ledger.refusals.add(stream, f"{stream}_message", str(fault))
+            self._ledger.refusals.add(stream, RefusalReason.METADATA_MESSAGE, str(fault))
 
     def on_metadata_message(self, parts: Sequence[memoryview], _received_ns: int) -> None:
         """Take one message of the control system (its receive thread)."""
         try:
             self._ledger.announce(self._read_run(parts))
         except PositionError as fault:
-            self._ledger.refusals.add("metadata", "metadata_message", str(fault))
+            self._ledger.refusals.add("metadata", RefusalReason.METADATA_MESSAGE, str(fault))
 
     def _run(self) -> None:
         ledger, is_over = self._ledger, False
@@ -218,7 +219,9 @@ class Intake:
         except Exception as fault:  # one frame must not cost the others of its turn
             frame = item.frame if isinstance(item, RawFrame) else item
             log.exception("scan %s, frame %d", frame.scan_id, frame.index)
-            return CodecError("decode_error", f"a frame cannot be decoded: {fault}", frame.scan_id, frame.index)
+            return CodecError(
+                RefusalReason.DECODE_ERROR, f"a frame cannot be decoded: {fault}", frame.scan_id, frame.index
+            )
 
 
 def without_ballast(items: Sequence[Entry | EncodedFrame | Position], message_bytes: int) -> Iterator[Any]:

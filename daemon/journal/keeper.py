@@ -78,7 +78,9 @@ class Keeper:
     def refused(self, scan_id: str, fault: CodecError) -> None:
         """Enter a message that could not be taken."""
         words = str(fault)[:MOST_WORDS_CHARS]
-        self._records[scan_id].append(plain_record(Kind.REFUSED, reason=fault.reason, index=fault.index, words=words))
+        self._records[scan_id].append(
+            plain_record(Kind.REFUSED, reason=fault.reason.value, index=fault.index, words=words)
+        )
 
     def end(self, scan_id: str, ended_by: str) -> None:
         """Enter that a scan has ended, and by what."""

@@ -157,7 +157,7 @@ def verdict_fields(verdict: "Verdict") -> VerdictFields:
         "received": verdict.received,
         "duplicate": verdict.duplicate,
         "missing": verdict.missing,
-        "refused": dict(verdict.refused),
+        "refused": {reason.value: count for reason, count in verdict.refused.items()},
         "without_position": verdict.without_position,
         "pending": verdict.pending,
         "stitched": verdict.stitched,

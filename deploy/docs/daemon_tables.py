@@ -16,6 +16,7 @@ from daemon.metrics import Metrics
 from daemon.publish.http.interface import DaemonView, create_app
 from daemon.publish.http.schema_words import BodyWords, answers, bodies
 from daemon.publish.hub import UpdateHub
+from streams.refusal_reasons import RefusalReason
 
 WIDTH = {"COLUMNS": "110", "TERMINAL_WIDTH": "110", "NO_COLOR": "1", "TERM": "dumb"}
 
@@ -84,7 +85,17 @@ def metrics_table() -> str:
         name = metric._name + {"counter": "_total", "info": "_info"}.get(kind, "")  # noqa: SLF001
         labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001
         lines.append(f"| `{name}` | {kind} | {labels} | {metric._documentation} |")  # noqa: SLF001
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *_refusal_table(), ""])
+
+
+def _refusal_table() -> list[str]:
+    """Return the lines of the part about refusal reasons."""
+    rows = [f"| `{reason}` | {reason.sentence} |" for reason in RefusalReason]
+    intro = (
+        "The account of a scan and `ptycholive_frames_refused_total` use these words; the "
+        "[run book](../how-to/run-book.md#framesbeinglost) has the remedies."
+    )
+    return ["## Reasons of refused frames and messages", "", intro, "", "| reason | meaning |", "|---|---|", *rows]
 
 
 def rest_tables() -> str:

@@ -14,6 +14,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import torch
@@ -23,6 +24,14 @@ from torch import Tensor
 from ptychopinn.mosaic.canvas import Box, Canvas
 
 VALUE_STEP = 2.0**-24
+
+
+class PatchRefusal(StrEnum):
+    """Why a patch is not added to the mosaic."""
+
+    BAD_POSITION = "bad_position"
+    NOT_FINITE = "not_finite"
+    OUTSIDE_MOSAIC = "outside_mosaic"
 
 
 class _Spread:
@@ -95,7 +104,7 @@ class Mosaic:
         """Place of canvas pixel (0, 0) in the object's own frame."""
         return self._canvas.origin_px
 
-    def add(self, keys: Sequence[int], patches: Tensor, positions_px: NDArray[np.float64]) -> dict[int, str]:
+    def add(self, keys: Sequence[int], patches: Tensor, positions_px: NDArray[np.float64]) -> dict[int, PatchRefusal]:
         """Lay patches; one whose key is kept takes its old one's place exactly.
 
         Parameters
@@ -108,19 +117,19 @@ class Mosaic:
         Returns
         -------
         dict
-            Reason by key for each patch that was not laid: ``not_finite``, ``outside_mosaic``, ``bad_position``.
+            Reason by key for each patch that was not added.
         """
-        refused: dict[int, str] = {}
+        refused: dict[int, PatchRefusal] = {}
         values = torch.view_as_real(patches)
         finite = torch.isfinite(torch.linalg.vector_norm(values.flatten(1), dim=1)).tolist()
         places = np.asarray(positions_px, dtype=np.float64).tolist()
         for key, patch, is_finite, (y, x) in zip(keys, values.unbind(0), finite, places, strict=True):
             if not (math.isfinite(y) and math.isfinite(x)):
-                refused[key] = "bad_position"
+                refused[key] = PatchRefusal.BAD_POSITION
             elif not is_finite:
-                refused[key] = "not_finite"
+                refused[key] = PatchRefusal.NOT_FINITE
             elif not self._lay(patch, y, x, 1.0):
-                refused[key] = "outside_mosaic"
+                refused[key] = PatchRefusal.OUTSIDE_MOSAIC
             elif self._keep_patches:
                 self._remember(key, patch, (y, x))
         return refused

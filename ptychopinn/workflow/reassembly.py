@@ -128,7 +128,7 @@ def stitch(patches: ArrayLike, positions_px: ArrayLike, weight: ArrayLike | None
         )
     even = torch.ones(laid.shape[1:]) if weight is None else torch.as_tensor(np.asarray(weight, dtype=np.float32))
     mosaic = Mosaic(even)
-    refused = mosaic.add(range(len(laid)), laid, places)
+    refused: dict[int, str] = {**mosaic.add(range(len(laid)), laid, places)}
     if len(refused) == len(laid):
         reasons = ", ".join(sorted(set(refused.values()))) or "there is none"
         raise GeometryError(f"no patch of {len(laid)} can be stitched ({reasons}); check patches and positions")

@@ -49,6 +49,7 @@ from streams.compression import encode_bslz4
 from streams.errors import CodecError
 from streams.frame import PositionM, ScanEnd, ScanStart
 from streams.join.index_tables import IndexSet
+from streams.refusal_reasons import RefusalReason
 from streams.untrusted import frame_count, left_out_note, shown, storable
 
 __all__ = ["Array1Codec"]
@@ -108,17 +109,21 @@ class Array1Codec:
         if len(parts) >= 2:
             head = _read_head(parts[0])
             if head is None:
-                raise CodecError("malformed", "a message that does not begin as array-1.0; check [frames] format")
+                raise CodecError(
+                    RefusalReason.MALFORMED, "a message that does not begin as array-1.0; check [frames] format"
+                )
             return self._frame(head, parts[1], received_ns)
         head = _read_head(parts[0]) if parts else None
         if head is not None:
             self._head = head
             if waiting is not None:
-                raise CodecError("incomplete", f"frame {shown(waiting.get('frame'))}: the pixels did not come",
+                raise CodecError(RefusalReason.INCOMPLETE, f"frame {shown(waiting.get('frame'))}: the pixels did not come",
                                  *self._place(waiting))  # fmt: skip
             return []
         if waiting is None:
-            raise CodecError("malformed", "a part that is neither the head nor the pixels of an array-1.0 message")
+            raise CodecError(
+                RefusalReason.MALFORMED, "a part that is neither the head nor the pixels of an array-1.0 message"
+            )
         return self._frame(waiting, parts[0], received_ns)
 
     def encode_start(self, start: ScanStart, shape: Shape, dtype: DTypeLike) -> list[bytes]:
@@ -138,7 +143,9 @@ class Array1Codec:
         """Write one frame, encoding "" or "bslz4"; what the format lacks raises ``CodecError``."""
         name = counts.dtype.name
         if name not in WIRE_DTYPES or encoding not in ("", "bslz4"):
-            raise CodecError("encoding", f"array-1.0 has no {name} with encoding {encoding!r} here", scan_id)
+            raise CodecError(
+                RefusalReason.ENCODING, f"array-1.0 has no {name} with encoding {encoding!r} here", scan_id
+            )
         head: dict[str, Any] = {
             "htype": "array-1.0",
             "shape": list(counts.shape),
@@ -216,14 +223,14 @@ class Array1Codec:
 
     def _encoded(self, head: dict[str, Any], scan_id: str, index: int, pixels: Part, received_ns: int) -> EncodedFrame:
         if head.get("is_good_frame") is False:
-            raise CodecError("bad_frame", f"scan {scan_id}, frame {index}: the detector says it is not good",
+            raise CodecError(RefusalReason.BAD_FRAME, f"scan {scan_id}, frame {index}: the detector says it is not good",
                              scan_id, index)  # fmt: skip
         name = head.get("type")
         dtype = WIRE_DTYPES.get(name) if isinstance(name, str) else None
         if dtype is None:
             known = _ADVICE.get(str(name), f"none of {', '.join(WIRE_DTYPES)}")
             message = f"scan {scan_id}, frame {index}: the pixels' type {shown(name)!r} is {known}"
-            raise CodecError("dtype", message, scan_id, index)
+            raise CodecError(RefusalReason.DTYPE, message, scan_id, index)
         if head.get("endianness", head.get("endianess")) == "big":
             dtype = dtype.newbyteorder(">")
         shape = check_shape(_sides(head), dtype, self._options.max_frame_bytes, scan_id, index)
@@ -231,7 +238,7 @@ class Array1Codec:
         encoding = _ENCODINGS.get(label) if isinstance(label, str) else None
         if encoding is None:
             message = f"scan {scan_id}, frame {index}: encoding {shown(label)!r} is none of {', '.join(_ENCODINGS)}"
-            raise CodecError("encoding", message, scan_id, index)
+            raise CodecError(RefusalReason.ENCODING, message, scan_id, index)
         self._forms.check(scan_id, index, shape, dtype)
         position = head.get("position_m")
         position_m = None if position is None else read_position(position, scan_id, index)

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from streams.compression import decode
 from streams.errors import CodecError
 from streams.frame import Frame, Position, PositionM, ScanEnd, ScanStart
+from streams.refusal_reasons import RefusalReason
 from streams.untrusted import MAX_INDEX, shown
 
 __all__ = [
@@ -127,7 +128,9 @@ class EncodedFrame:
 
     def _check_digest(self) -> None:
         if self.digest is not None and hashlib.md5(self.payload, usedforsecurity=False).hexdigest() != self.digest:
-            raise CodecError("hash", "the pixels are not those that the sender hashed; the stream damages data")
+            raise CodecError(
+                RefusalReason.HASH, "the pixels are not those that the sender hashed; the stream damages data"
+            )
 
 
 StreamItem = ScanStart | EncodedFrame | ScanEnd | Position | CodecError
@@ -186,7 +189,7 @@ class SeriesForms:
                 f"scan {scan_id}, frame {index} is {shape[0]} x {shape[1]} {dtype}, "
                 f"but the scan's frames are {wanted[0][0]} x {wanted[0][1]} {wanted[1]}"
             )
-            raise CodecError("shape", message, scan_id, index)
+            raise CodecError(RefusalReason.SHAPE, message, scan_id, index)
         if known != wanted:
             self.announce(scan_id, *wanted)
 
@@ -214,7 +217,9 @@ def check_index(value: object, scan_id: str) -> int:
     """Return a frame index, 0 to ``MAX_INDEX``; raise :class:`CodecError` ``index`` otherwise."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INDEX:
         return value
-    raise CodecError("index", f"scan {scan_id}: frame index {shown(value)} is not 0 to {MAX_INDEX}", scan_id)
+    raise CodecError(
+        RefusalReason.INDEX, f"scan {scan_id}: frame index {shown(value)} is not 0 to {MAX_INDEX}", scan_id
+    )
 
 
 def check_shape(value: object, dtype: np.dtype[Any], max_frame_bytes: int, scan_id: str, index: int) -> Shape:
@@ -222,11 +227,11 @@ def check_shape(value: object, dtype: np.dtype[Any], max_frame_bytes: int, scan_
     if not (isinstance(value, list | tuple) and len(value) == 2 and all(is_count(side) and side for side in value)):
         sides = f"[{', '.join(map(shown, value[:6]))}]" if isinstance(value, list | tuple) else shown(value)
         message = f"scan {scan_id}, frame {index}: the shape {sides} is not rows and columns of one grey image"
-        raise CodecError("shape", message, scan_id, index)
+        raise CodecError(RefusalReason.SHAPE, message, scan_id, index)
     rows, columns = int(value[0]), int(value[1])
     if rows * columns * dtype.itemsize > max_frame_bytes:
         message = f"scan {scan_id}, frame {index}: {rows} x {columns} {dtype} exceeds {max_frame_bytes} bytes"
-        raise CodecError("too_large", message, scan_id, index)
+        raise CodecError(RefusalReason.TOO_LARGE, message, scan_id, index)
     return rows, columns
 
 
@@ -242,4 +247,4 @@ def read_position(value: object, scan_id: str | None = None, index: int | None =
                 return PositionM(float(y), float(x))
             except OverflowError:
                 return PositionM(math.inf, math.inf)
-    raise CodecError("position", f"scan {scan_id}, frame {index}: position_m is not [y, x]", scan_id, index)
+    raise CodecError(RefusalReason.POSITION, f"scan {scan_id}, frame {index}: position_m is not [y, x]", scan_id, index)

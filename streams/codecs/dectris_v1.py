@@ -48,6 +48,7 @@ from streams.codecs.fields import read_json_map
 from streams.compression import encode_bslz4, encode_lz4_block
 from streams.errors import CodecError
 from streams.frame import Position, PositionM, ScanEnd, ScanStart
+from streams.refusal_reasons import RefusalReason
 from streams.untrusted import shown
 
 __all__ = ["DectrisV1Codec"]
@@ -78,7 +79,7 @@ class _Image:
     def incomplete(self, missing: str) -> CodecError:
         """Return the refusal for a part that did not come."""
         message = f"scan {self.scan_id}, frame {self.index}: {missing} did not come"
-        return CodecError("incomplete", message, self.scan_id, self.index)
+        return CodecError(RefusalReason.INCOMPLETE, message, self.scan_id, self.index)
 
     def take(self, part: Part, message: dict[str, Any] | None) -> None:
         """Take the part that follows. Raises :class:`CodecError` if it is not the one that is due."""
@@ -123,11 +124,11 @@ class DectrisV1Codec:
             except CodecError as fault:
                 self._image = None
                 items.append(fault)
-                if fault.reason == "malformed":
+                if fault.reason is RefusalReason.MALFORMED:
                     break
         if is_whole:
             if not items and self._image is None and self._header is None:
-                raise CodecError("incomplete", "a DECTRIS V1 message without its first part")
+                raise CodecError(RefusalReason.INCOMPLETE, "a DECTRIS V1 message without its first part")
             self._finish_message(items)
         if len(items) == 1 and isinstance(items[0], CodecError):
             raise items[0]
@@ -148,7 +149,9 @@ class DectrisV1Codec:
         """Write an image, encoding "", "bslz4" or "lz4"; what the format lacks raises ``CodecError``."""
         name = counts.dtype.name
         if name not in WIRE_DTYPES or encoding not in _PACK:
-            raise CodecError("encoding", f"DECTRIS V1 has no {name} with encoding {encoding!r} here", scan_id)
+            raise CodecError(
+                RefusalReason.ENCODING, f"DECTRIS V1 has no {name} with encoding {encoding!r} here", scan_id
+            )
         pixels = np.ascontiguousarray(counts, WIRE_DTYPES[name])
         blob = _PACK[encoding](pixels)
         label = f"bs{8 * pixels.itemsize}-lz4<" if encoding == "bslz4" else f"{encoding}<"
@@ -184,7 +187,9 @@ class DectrisV1Codec:
             scan_id, index = self._last
             items.append(Position(scan_id, index, read_position(message["position_m"], scan_id, index)))
         elif not self._is_known:
-            raise CodecError("malformed", "a part that is no header, image or end of DECTRIS V1; check [frames] format")
+            raise CodecError(
+                RefusalReason.MALFORMED, "a part that is no header, image or end of DECTRIS V1; check [frames] format"
+            )
 
     def _begin(self, htype: str, message: dict[str, Any], received_ns: int, items: list[StreamItem]) -> None:
         if self._image is not None:
@@ -194,7 +199,7 @@ class DectrisV1Codec:
         self._last = None
         series = message.get("series")
         if type(series) is not int and not (isinstance(series, str) and series):
-            raise CodecError("malformed", f"a DECTRIS V1 part {htype} names no series")
+            raise CodecError(RefusalReason.MALFORMED, f"a DECTRIS V1 part {htype} names no series")
         self._is_known = True
         if htype == "dheader-1.0":
             self._header = HeaderParts(message)
@@ -236,7 +241,7 @@ class DectrisV1Codec:
         name = image.description.get("type")
         dtype = WIRE_DTYPES.get(name) if isinstance(name, str) else None
         if dtype is None:
-            raise CodecError("dtype", f"scan {scan_id}, frame {index}: type is none of {list(WIRE_DTYPES)}",
+            raise CodecError(RefusalReason.DTYPE, f"scan {scan_id}, frame {index}: type is none of {list(WIRE_DTYPES)}",
                              scan_id, index)  # fmt: skip
         if order == ">":
             dtype = dtype.newbyteorder(">")
@@ -285,7 +290,7 @@ def _encoding(label: object, scan_id: str, index: int) -> tuple[str, int | None,
     if known is None:
         names = "<, lz4<, bs8-lz4<, bs16-lz4<, bs32-lz4<"
         message = f"scan {scan_id}, frame {index}: encoding {shown(label)!r} is none of {names}"
-        raise CodecError("encoding", message, scan_id, index)
+        raise CodecError(RefusalReason.ENCODING, message, scan_id, index)
     return known
 
 

@@ -38,6 +38,7 @@ from streams.codecs.dectris_v2_arrays import DATE_TAG, TAG_OF, array_parts, tagg
 from streams.codecs.fields import bad_pixels, flat_factors, make_geometry, size_2d
 from streams.errors import CodecError
 from streams.frame import PositionM, ScanEnd, ScanStart, StreamGeometry
+from streams.refusal_reasons import RefusalReason
 from streams.untrusted import frame_count, left_out_note, shown, storable
 
 __all__ = ["DectrisV2Codec"]
@@ -69,13 +70,15 @@ class DectrisV2Codec:
     def parse(self, parts: Sequence[Part], received_ns: int) -> list[StreamItem]:
         """Read one message; unknown kinds give nothing. Raises :class:`CodecError` with scan and index if known."""
         if len(parts) != 1:
-            raise CodecError("malformed", f"a DECTRIS V2 message has one part, not {len(parts)}")
+            raise CodecError(RefusalReason.MALFORMED, f"a DECTRIS V2 message has one part, not {len(parts)}")
         try:
             message = loads(parts[0])
         except CborError as error:
-            raise CodecError("malformed", f"the message is not CBOR as DECTRIS V2 has it: {error}") from error
+            raise CodecError(
+                RefusalReason.MALFORMED, f"the message is not CBOR as DECTRIS V2 has it: {error}"
+            ) from error
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-            raise CodecError("malformed", "the message is not a map with a type")
+            raise CodecError(RefusalReason.MALFORMED, "the message is not a map with a type")
         kind = message["type"]
         if kind not in ("start", "image", "end"):
             return []
@@ -108,7 +111,9 @@ class DectrisV2Codec:
         """Write ``image``, ``counts`` (rows, columns); an encoding or dtype the format lacks raises ``CodecError``."""
         little = counts.dtype.newbyteorder("<")
         if little not in TAG_OF or encoding not in ("", "bslz4"):
-            raise CodecError("encoding", f"DECTRIS V2 has no {counts.dtype} with encoding {encoding!r} here", scan_id)
+            raise CodecError(
+                RefusalReason.ENCODING, f"DECTRIS V2 has no {counts.dtype} with encoding {encoding!r} here", scan_id
+            )
         array = tagged(np.ascontiguousarray(counts, little), encoding)
         message = _message("image", scan_id) | {"image_id": index, "data": {self._channel or "threshold_1": array}}
         if position_m is not None:
@@ -127,7 +132,7 @@ class DectrisV2Codec:
         elif number is not None:
             return self._scan_of_series.get(number) or sanitise_scan_id(str(number))
         else:
-            raise CodecError("malformed", "the message names no series")
+            raise CodecError(RefusalReason.MALFORMED, "the message names no series")
         if number is not None and message["type"] == "start":
             self._scan_of_series[number] = scan_id
             if len(self._scan_of_series) > _KEPT_SERIES:
@@ -210,14 +215,14 @@ class DectrisV2Codec:
 
     def _chosen(self, data: object, scan_id: str, index: int) -> object:
         if not isinstance(data, dict) or not data:
-            raise CodecError("malformed", f"scan {scan_id}, frame {index} has no data", scan_id, index)
+            raise CodecError(RefusalReason.MALFORMED, f"scan {scan_id}, frame {index} has no data", scan_id, index)
         if self._channel is None:
             announced = self._announced_channel
             return data[announced] if announced in data else next(iter(data.values()))
         if self._channel not in data:
             names = ", ".join(shown(name) for name in list(data)[:8])
             message = f"scan {scan_id}, frame {index} has no channel {self._channel}, only {names}"
-            raise CodecError("channel", message, scan_id, index)
+            raise CodecError(RefusalReason.CHANNEL, message, scan_id, index)
         return data[self._channel]
 
 

@@ -16,6 +16,7 @@ from streams.codecs.base import Part, check_shape, is_count
 from streams.codecs.cbor import Tagged
 from streams.compression import decode, encode_bslz4
 from streams.errors import CodecError
+from streams.refusal_reasons import RefusalReason
 from streams.untrusted import shown
 
 __all__ = ["DATE_TAG", "TAG_OF", "array_parts", "tagged", "typed_parts", "unpacked"]
@@ -48,28 +49,28 @@ def array_parts(value: object) -> tuple[bool, Any, Any]:
         content = value.value
         if isinstance(content, list) and len(content) == 2:
             return value.tag == _COLUMN_MAJOR, content[0], content[1]
-    raise CodecError("malformed", "the image is not a tagged array")
+    raise CodecError(RefusalReason.MALFORMED, "the image is not a tagged array")
 
 
 def typed_parts(value: object) -> tuple[np.dtype[Any], str, int | None, Part]:
     """Return (dtype, encoding, element size, payload) of a typed array, packed or not."""
     if not isinstance(value, Tagged):
-        raise CodecError("malformed", "the image's pixels are not a typed array")
+        raise CodecError(RefusalReason.MALFORMED, "the image's pixels are not a typed array")
     dtype = _TYPED_ARRAYS.get(value.tag)
     if dtype is None:
-        raise CodecError("dtype", f"pixels of tag {value.tag} cannot be read")
+        raise CodecError(RefusalReason.DTYPE, f"pixels of tag {value.tag} cannot be read")
     body = value.value
     if isinstance(body, memoryview):
         return dtype, "", None, body
     if not (isinstance(body, Tagged) and body.tag == _PACKED and isinstance(body.value, list) and len(body.value) == 3):
-        raise CodecError("malformed", "the image's pixels are neither bytes nor packed bytes")
+        raise CodecError(RefusalReason.MALFORMED, "the image's pixels are neither bytes nor packed bytes")
     algorithm, modifier, payload = body.value
     if not isinstance(payload, memoryview) or not is_count(modifier):
-        raise CodecError("malformed", "the packed pixels are not [algorithm, number, bytes]")
+        raise CodecError(RefusalReason.MALFORMED, "the packed pixels are not [algorithm, number, bytes]")
     if algorithm not in _ENCODINGS:
-        raise CodecError("encoding", f"compression {shown(algorithm)} is none of {', '.join(_ENCODINGS)}")
+        raise CodecError(RefusalReason.ENCODING, f"compression {shown(algorithm)} is none of {', '.join(_ENCODINGS)}")
     if algorithm in _SHUFFLED and modifier not in (1, 2, 4, 8):
-        raise CodecError("encoding", f"{algorithm} element size {modifier} is none of 1, 2, 4, 8")
+        raise CodecError(RefusalReason.ENCODING, f"{algorithm} element size {modifier} is none of 1, 2, 4, 8")
     return dtype, algorithm, modifier if algorithm in _SHUFFLED else None, payload
 
 

@@ -41,6 +41,7 @@ from streams.codecs.fields import make_geometry, size_2d
 from streams.compression import encode_bslz4
 from streams.errors import CodecError
 from streams.frame import PositionM, ScanEnd, ScanStart, StreamGeometry
+from streams.refusal_reasons import RefusalReason
 from streams.untrusted import frame_count, left_out_note, read_msgpack, shown, storable
 
 __all__ = ["SCHEMA_VERSION", "NativeCodec", "read_map"]
@@ -61,7 +62,9 @@ class NativeCodec:
     def parse(self, parts: Sequence[Part], received_ns: int) -> list[StreamItem]:
         """Read one message; raise :class:`CodecError` with a reason, and scan and index where they could be read."""
         if len(parts) not in (2, 3) or len(parts[0]) > _MAX_KIND_BYTES:
-            raise CodecError("malformed", f"a native message has a kind and a header, not {len(parts)} such parts")
+            raise CodecError(
+                RefusalReason.MALFORMED, f"a native message has a kind and a header, not {len(parts)} such parts"
+            )
         kind = bytes(parts[0])
         header = read_map(parts[1])
         scan_id = _scan_id(header)
@@ -71,7 +74,7 @@ class NativeCodec:
             return [self._start(header, scan_id)]
         if kind == b"end" and len(parts) == 2:
             return [ScanEnd(scan_id)]
-        raise CodecError("malformed", f"native message of kind {kind!r} with {len(parts)} parts", scan_id)
+        raise CodecError(RefusalReason.MALFORMED, f"native message of kind {kind!r} with {len(parts)} parts", scan_id)
 
     def encode_start(self, start: ScanStart, shape: Shape, dtype: DTypeLike) -> list[bytes]:
         """Write the start of a scan."""
@@ -94,7 +97,9 @@ class NativeCodec:
         """Write one frame, ``counts`` (rows, columns); an encoding or dtype the format lacks raises ``CodecError``."""
         name = counts.dtype.name
         if name not in WIRE_DTYPES or encoding not in _ENCODINGS:
-            raise CodecError("encoding", f"the native format has no dtype {name} with encoding {encoding!r}", scan_id)
+            raise CodecError(
+                RefusalReason.ENCODING, f"the native format has no dtype {name} with encoding {encoding!r}", scan_id
+            )
         header: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "scan_id": scan_id,
@@ -130,13 +135,16 @@ class NativeCodec:
         dtype = _known_dtype(header.get("dtype"))
         if dtype is None:
             raise CodecError(
-                "dtype", f"scan {scan_id}, frame {index}: dtype is none of {list(WIRE_DTYPES)}", scan_id, index
+                RefusalReason.DTYPE,
+                f"scan {scan_id}, frame {index}: dtype is none of {list(WIRE_DTYPES)}",
+                scan_id,
+                index,
             )
         shape = check_shape(header.get("shape"), dtype, self._max_frame_bytes, scan_id, index)
         encoding = header.get("encoding", "")
         if encoding not in _ENCODINGS:
             raise CodecError(
-                "encoding", f"scan {scan_id}, frame {index}: encoding is not '' or 'bslz4'", scan_id, index
+                RefusalReason.ENCODING, f"scan {scan_id}, frame {index}: encoding is not '' or 'bslz4'", scan_id, index
             )
         position = header.get("position_m")
         position_m = None if position is None else read_position(position, scan_id, index)
@@ -147,17 +155,17 @@ class NativeCodec:
 def read_map(part: Part) -> dict[str, Any]:
     """Return a msgpack header of schema version 1; raise :class:`CodecError` ``malformed`` or ``schema_version``."""
     if len(part) > _MAX_HEADER_BYTES:
-        raise CodecError("too_large", f"a header of {len(part)} bytes exceeds {_MAX_HEADER_BYTES}")
+        raise CodecError(RefusalReason.TOO_LARGE, f"a header of {len(part)} bytes exceeds {_MAX_HEADER_BYTES}")
     try:
         header = read_msgpack(part)
     except ValueError as error:
-        raise CodecError("malformed", f"the header is not msgpack: {error}") from error
+        raise CodecError(RefusalReason.MALFORMED, f"the header is not msgpack: {error}") from error
     if not isinstance(header, dict):
-        raise CodecError("malformed", "the header is not a map")
+        raise CodecError(RefusalReason.MALFORMED, "the header is not a map")
     version = header.get("schema_version")
     if type(version) is not int or version != SCHEMA_VERSION:
         message = f"schema_version {shown(version)} is not {SCHEMA_VERSION}; update the sender or this program"
-        raise CodecError("schema_version", message)
+        raise CodecError(RefusalReason.SCHEMA_VERSION, message)
     return header
 
 
@@ -198,7 +206,7 @@ def _said(known: StreamGeometry) -> dict[str, Any]:
 def _scan_id(header: dict[str, Any]) -> str:
     scan_id = header.get("scan_id")
     if not isinstance(scan_id, str) or not scan_id:
-        raise CodecError("malformed", "the header's scan_id is not a text")
+        raise CodecError(RefusalReason.MALFORMED, "the header's scan_id is not a text")
     return sanitise_scan_id(scan_id)
 
 

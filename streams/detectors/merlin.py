@@ -14,6 +14,7 @@ import socket as sockets
 import time
 
 from streams.errors import CodecError
+from streams.refusal_reasons import RefusalReason
 from streams.sockets.receiver import OnMessage
 from streams.sockets.tcp import TcpSource
 
@@ -45,10 +46,14 @@ class MerlinSource(TcpSource):
         while not self._stopping.is_set():
             head = _HEAD.fullmatch(_read(connection, _HEAD_BYTES))
             if head is None:
-                raise self._refused("malformed", "what came is no message of a Merlin's data port; check the port")
+                raise self._refused(
+                    RefusalReason.MALFORMED, "what came is no message of a Merlin's data port; check the port"
+                )
             length = int(head[1]) - 1
             if not 4 <= length <= self.max_message_bytes:
-                raise self._refused("too_large", f"a message of {length} bytes exceeds {self.max_message_bytes}")
+                raise self._refused(
+                    RefusalReason.TOO_LARGE, f"a message of {length} bytes exceeds {self.max_message_bytes}"
+                )
             body = _read(connection, length)
             self._take(memoryview(body), time.monotonic_ns())
 
@@ -60,12 +65,14 @@ class MerlinSource(TcpSource):
         try:
             parts = self._message(body)
         except (ValueError, IndexError):
-            self._refused("malformed", f"a Merlin's message is neither HDR nor a frame: {bytes(body[:40])!r}")
+            self._refused(
+                RefusalReason.MALFORMED, f"a Merlin's message is neither HDR nor a frame: {bytes(body[:40])!r}"
+            )
             return
         self._has_frames = True
         self._deliver(parts, sum(map(len, parts)), received_ns)
 
-    def _refused(self, reason: str, words: str) -> CodecError:
+    def _refused(self, reason: RefusalReason, words: str) -> CodecError:
         """Count a message as refused, in the running scan if there is one; return the fault."""
         fault = CodecError(reason, words, self._scan_id if self._has_frames else None)
         self._refuse(fault)

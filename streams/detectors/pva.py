@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.errors import CodecError, EndpointError
+from streams.refusal_reasons import RefusalReason
 from streams.sockets.receiver import OnMessage, Source
 from streams.untrusted import shown
 
@@ -150,7 +151,7 @@ class PvaSource(Source):
             parts = self._message(update, number, received_ns)
         except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as fault:
             words = f"an update of {self.endpoint} is no NTNDArray ({str(fault)[:80]})"
-            self._refuse(CodecError("malformed", words))
+            self._refuse(CodecError(RefusalReason.MALFORMED, words))
             return
         self._deliver(parts, sum(map(len, parts)), received_ns)
 

@@ -25,6 +25,7 @@ from streams.join.far_frames import FarFrames
 from streams.join.index_tables import IndexSet
 from streams.join.scan_positions import ScanPositions
 from streams.join.seen_indexes import SeenIndexes
+from streams.refusal_reasons import RefusalReason
 
 __all__ = ["AccountSnapshot", "EndedBy", "ScanAccount", "Verdict", "WaitingFrame"]
 
@@ -44,7 +45,7 @@ class AccountSnapshot:
     received: int
     duplicate: int
     missing: int
-    refused: dict[str, int]
+    refused: dict[RefusalReason, int]
     without_position: int
     pending: int
     stitched: int
@@ -69,7 +70,7 @@ class AccountSnapshot:
             "received": self.received,
             "duplicate": self.duplicate,
             "missing": self.missing,
-            "refused": dict(self.refused),
+            "refused": {reason.value: count for reason, count in self.refused.items()},
             "without_position": self.without_position,
             "pending": self.pending,
             "stitched": self.stitched,
@@ -129,8 +130,8 @@ class ScanAccount:
         self._ended_at: float | None = None
         self._ended_by: EndedBy | None = None
         self._received = self._duplicate = self._stitched = self._without_position = self._dark = 0
-        self._refused: Counter[str] = Counter()
-        self._first_refusals: dict[str, str] = {}
+        self._refused: Counter[RefusalReason] = Counter()
+        self._first_refusals: dict[RefusalReason, str] = {}
         self._taken, self._misplaced, self._pending = IndexSet(), IndexSet(), IndexSet()
         self._waiting: dict[int, WaitingFrame] = {}
         self._far: FarFrames | None = None
@@ -143,10 +144,10 @@ class ScanAccount:
         """Count a frame with its position, if known; return whether it is the first good copy, and so pending now."""
         self._received += 1
         if self._refuses_all:
-            self._refused["scan_flood"] += 1
+            self._refused[RefusalReason.SCAN_FLOOD] += 1
             return False
         if self._ended_at is not None and not self._pending:
-            self._refused["after_end"] += 1
+            self._refused[RefusalReason.AFTER_END] += 1
             return False
         index = frame.index
         self.indexes.add(index)
@@ -161,10 +162,10 @@ class ScanAccount:
         self._pending.add(index)
         return True
 
-    def receive_refused(self, reason: str, index: int | None = None, sentence: str = "") -> None:
+    def receive_refused(self, reason: RefusalReason, index: int | None = None, sentence: str = "") -> None:
         """Count a message that was refused before it became a frame; a good copy of it may still come."""
         self._received += 1
-        reason = "scan_flood" if self._refuses_all else reason
+        reason = RefusalReason.SCAN_FLOOD if self._refuses_all else reason
         self._refused[reason] += 1
         if sentence:
             self._first_refusals.setdefault(reason, sentence)
@@ -200,7 +201,7 @@ class ScanAccount:
         self._without_position += 1
         return self._waiting.pop(index).frame
 
-    def refuse(self, reason: str, index: int) -> Frame | None:
+    def refuse(self, reason: RefusalReason, index: int) -> Frame | None:
         """Move a pending frame to refused; a good copy may come again. Return the frame if it waited."""
         waiting = self._waiting.pop(index, None)
         if self._pending.discard(index):
@@ -210,7 +211,7 @@ class ScanAccount:
 
     def refuse_misplaced(self, index: int) -> None:
         """Move a pending frame to refused, because its position cannot be a place on a stage."""
-        self.refuse("bad_position", index)
+        self.refuse(RefusalReason.BAD_POSITION, index)
         self._misplaced.add(index)
 
     # The scan's life.
@@ -276,7 +277,7 @@ class ScanAccount:
         return self._far_since
 
     @property
-    def first_refusals(self) -> Mapping[str, str]:
+    def first_refusals(self) -> Mapping[RefusalReason, str]:
         """The sentence of the first message refused, by reason."""
         return self._first_refusals
 
@@ -315,7 +316,7 @@ class ScanAccount:
         """Whether every expected frame came and none is pending; False if their number is unknown."""
         return self.indexes.expected is not None and self.indexes.missing == 0 and not self._pending
 
-    def refused(self, reason: str) -> int:
+    def refused(self, reason: RefusalReason) -> int:
         """Return how many messages were refused for a reason."""
         return self._refused[reason]
 

@@ -28,6 +28,7 @@ from streams.join.opening import ScanOpener
 from streams.join.pairing import Pairing
 from streams.join.position_router import PositionRouter
 from streams.join.scan_diagnostics import findings
+from streams.refusal_reasons import RefusalReason
 
 __all__ = ["Join", "Verdict"]
 
@@ -223,7 +224,9 @@ class Join:
         """Count a refused message of the position source in every scan that takes positions, or in the next."""
         self._router.refuse_message(sentence)
 
-    def refuse(self, scan_id: str, index: int | None, reason: str, received: bool = False, words: str = "") -> None:
+    def refuse(
+        self, scan_id: str, index: int | None, reason: RefusalReason, received: bool = False, words: str = ""
+    ) -> None:
         """Count a message as refused; ``words`` say why.
 
         With ``received`` the message was never given to :meth:`add_frame`, and ``scan_id`` is the wire name. Otherwise it

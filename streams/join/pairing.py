@@ -13,7 +13,7 @@ from streams.frame import Frame, PositionM, ScanPoint
 from streams.join.account import ScanAccount, WaitingFrame
 from streams.join.far_frames import FarFrames, Placed
 from streams.join.known_scans import KnownScans
-from streams.join.scan_diagnostics import FAR
+from streams.refusal_reasons import RefusalReason
 
 __all__ = ["Pairing"]
 
@@ -91,7 +91,7 @@ class Pairing:
             points += self.pair_waiting(scan, index)
         return points
 
-    def refuse(self, scan: ScanAccount, index: int, reason: str) -> None:
+    def refuse(self, scan: ScanAccount, index: int, reason: RefusalReason) -> None:
         """Refuse a frame that waits or is in flight; any other index changes nothing."""
         if index in scan.waiting or scan.is_in_flight(index):
             self._refuse(scan, index, reason)
@@ -106,7 +106,7 @@ class Pairing:
         if scan.far is not None and scan.far.is_due(has_all, now - scan.far_since):
             passed, refused = scan.far.decide()
             for index in refused:
-                scan.refuse(FAR, index)
+                scan.refuse(RefusalReason.FAR_FROM_OTHERS, index)
             points = _scan_points(scan, passed)
         self._scans.settle(scan)
         return points
@@ -117,10 +117,10 @@ class Pairing:
         self._pending_bytes += frame.counts.nbytes
         while self._pending_bytes > self._max_pending_bytes:
             oldest = min((scan for scan in self._scans.live.values() if scan.waiting), key=_first_number)
-            self._refuse(oldest, next(iter(oldest.waiting)), "pending_overflow")
+            self._refuse(oldest, next(iter(oldest.waiting)), RefusalReason.PENDING_OVERFLOW)
             self._scans.settle(oldest)
 
-    def _refuse(self, scan: ScanAccount, index: int, reason: str) -> None:
+    def _refuse(self, scan: ScanAccount, index: int, reason: RefusalReason) -> None:
         waited = scan.refuse(reason, index)
         if waited is not None:
             self._pending_bytes -= waited.counts.nbytes
@@ -141,7 +141,7 @@ class Pairing:
             return [ScanPoint(scan.scan_id, frame.index, frame.counts, position_m, frame.received_ns)]
         points = _scan_points(scan, far.take(frame, position_m))
         if (dropped := far.drop_oldest()) is not None:
-            scan.refuse(FAR, dropped)
+            scan.refuse(RefusalReason.FAR_FROM_OTHERS, dropped)
         return points
 
     def _start_far_frames(self, scan: ScanAccount) -> FarFrames | None:

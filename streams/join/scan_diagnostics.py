@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from streams.join.account import EndedBy, ScanAccount
 from streams.join.source_run import SourceRun
+from streams.refusal_reasons import RefusalReason
 
 __all__ = ["findings"]
 
@@ -13,7 +14,6 @@ _LEAST_FRAMES = 8
 _LEAST_DUPLICATES = 10
 _DUPLICATE_RATIO = 0.02
 _OUTSIDE_RATIO = 0.1
-FAR = "far_from_others"
 _RATIO_TOLERANCE = 0.02
 _RATIO_TOLERANCE_OPEN = 0.1
 _ENDINGS: dict[EndedBy, str] = {
@@ -53,7 +53,7 @@ def _frames(scan: ScanAccount) -> Iterator[str]:
         yield f"frames up to {scan.indexes.beyond - 1} came where {scan.indexes.expected} were announced"
     for reason, words in scan.first_refusals.items():
         first = words.removeprefix(f"scan {scan.scan_id}, ")
-        yield f"{scan.refused(reason)} frames were refused ({reason.replace('_', ' ')}); the first: {first}"
+        yield f"{scan.refused(reason)} frames were refused ({reason.words}); the first: {first}"
 
 
 def _positions(scan: ScanAccount) -> Iterator[str]:
@@ -66,11 +66,11 @@ def _positions(scan: ScanAccount) -> Iterator[str]:
         yield f"{scan.positions.messages_refused} position messages were refused; the first: {scan.positions.first_refusal}"
     if scan.positions.beyond_limit:
         yield f"{scan.positions.beyond_limit} positions are beyond what is kept for a scan; check the source's numbers"
-    if (bad := scan.refused("bad_position")) > 0:
+    if (bad := scan.refused(RefusalReason.BAD_POSITION)) > 0:
         yield f"{bad} frames have a position that is no number, or farther away than any stage moves"
-    if (outside := scan.refused("outside_mosaic")) > _OUTSIDE_RATIO * scan.received:
+    if (outside := scan.refused(RefusalReason.OUTSIDE_MOSAIC)) > _OUTSIDE_RATIO * scan.received:
         yield f"{outside} frames lie too far from the others for one picture; check [positions] unit and scale"
-    if (far := scan.refused(FAR)) > 0:
+    if (far := scan.refused(RefusalReason.FAR_FROM_OTHERS)) > 0:
         words = "1 frame lies far from all others" if far == 1 else f"{far} frames lie far from all others"
         yield f"{words}: left out of the picture; see whether an encoder slips"
     if scan.positions.announced is not None and scan.positions.announced.fault is not None:

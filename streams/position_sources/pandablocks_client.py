@@ -7,6 +7,7 @@ import time
 
 from streams.errors import CodecError, PositionError
 from streams.position_sources.pandablocks import MAX_BLOCK_BYTES, Splitter
+from streams.refusal_reasons import RefusalReason
 from streams.sockets.receiver import OnMessage
 from streams.sockets.tcp import TcpSource
 
@@ -33,7 +34,7 @@ class CaptureReceiver(TcpSource):
             try:
                 messages = splitter.feed(chunk)
             except PositionError as fault:
-                self._refuse(CodecError("malformed", str(fault)))
+                self._refuse(CodecError(RefusalReason.MALFORMED, str(fault)))
                 raise
             if splitter.is_open:
                 self._answered()

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from streams.errors import CodecError
+from streams.refusal_reasons import RefusalReason
 
 __all__ = ["OnMessage", "OnRefused", "Source"]
 
@@ -97,7 +98,9 @@ class Source(ABC):
             self._tell()
         if size > self.max_message_bytes or len(parts) > _MOST_PARTS:
             limit = f"{self.max_message_bytes} bytes or {_MOST_PARTS} parts"
-            self._refuse(CodecError("too_large", f"a message of {len(parts)} parts, {size} bytes exceeds {limit}"))
+            self._refuse(
+                CodecError(RefusalReason.TOO_LARGE, f"a message of {len(parts)} parts, {size} bytes exceeds {limit}")
+            )
             return
         try:
             self._on_message(parts, received_ns)
@@ -105,7 +108,9 @@ class Source(ABC):
             if self.failed == 0:
                 log.exception("%s stream: a message was lost", self.name)
             self.failed += 1
-            self.on_refused(CodecError("receive_error", f"a message was lost to a fault of this program: {fault}"))
+            self.on_refused(
+                CodecError(RefusalReason.RECEIVE_ERROR, f"a message was lost to a fault of this program: {fault}")
+            )
 
     def _refuse(self, fault: CodecError) -> None:
         """Enter a message as refused."""

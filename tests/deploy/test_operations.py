@@ -16,7 +16,9 @@ import pytest
 import yaml
 
 from daemon.config import load_config
-from daemon.metrics import REFUSALS, Metrics
+from daemon.metrics import LOSSES, Metrics
+from ptychopinn.mosaic.mosaic import PatchRefusal
+from streams.refusal_reasons import RefusalReason
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -108,13 +110,19 @@ def test_a_scrape_stays_small_and_every_label_is_known_beforehand() -> None:
     metrics = Metrics()
     samples = [line for line in metrics.text()[0].decode().splitlines() if not line.startswith("#")]
     assert len(samples) < 500
-    paths = [path for part in ("daemon", "streams", "ptychopinn") for path in (ROOT / part).rglob("*.py")]
-    code = "\n".join(path.read_text() for path in paths if "publish" not in path.parts)  # HTTP has its own
-    found = set(re.findall(r"CodecError\(\s*\"(\w+)\"", code)) | set(re.findall(r"refused\[\w+\] = \"(\w+)\"", code))
-    found |= set(re.findall(r"on_refused\([^)]*\"(\w+)\"\)", code)) | set(re.findall(r"Lost\([^)]*\"(\w+)\"\)", code))
-    assert len(found) > 15
-    assert found - set(REFUSALS) == set()
-    assert [reason for reason in REFUSALS if f"`{reason}`" not in RUN_BOOK] == []
+    for reason in RefusalReason:
+        assert metrics.value("ptycholive_frames_refused_total", reason=reason) == 0
+
+
+def test_the_run_book_has_the_remedy_of_each_reason_once() -> None:
+    section = RUN_BOOK.split("### FramesBeingLost")[1].split("\n### ")[0]
+    first_cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    named = [name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(named) == sorted([*RefusalReason, *(loss for loss in LOSSES if loss != "refused")])
+
+
+def test_the_mosaic_refuses_for_reasons_that_the_account_knows() -> None:
+    assert {*PatchRefusal} <= {*RefusalReason}
 
 
 def test_the_state_disk_and_losses_are_told(tmp_path: Path) -> None:

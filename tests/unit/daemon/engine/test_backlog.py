@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from daemon.engine.backlog import Backlog, Finish, Lost, Store
 from streams.frame import PositionM, ScanPoint
+from streams.refusal_reasons import RefusalReason
 
 SIDE = 16
 BYTES = SIDE * SIDE * 2
@@ -77,8 +78,8 @@ def test_beyond_the_bound_points_are_read_back_and_what_is_not_there_is_said():
     assert backlog.bytes <= 3 * BYTES
     assert backlog.on_disk == 6
     items = taken(backlog)
-    assert items[0] == Lost("a", 3, "overload")
-    assert Lost("a", 4, "journal_unreadable") in items
+    assert items[0] == Lost("a", 3, RefusalReason.OVERLOAD)
+    assert Lost("a", 4, RefusalReason.JOURNAL_UNREADABLE) in items
     points = {item.index: item for item in items if isinstance(item, ScanPoint)}
     assert sorted(points) == [0, 1, 2, 5, 6, 7, 8, 9]
     for index, found in points.items():

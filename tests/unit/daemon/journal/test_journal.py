@@ -37,6 +37,7 @@ from ptychopinn.data import StreamDataset
 from streams.codecs import CODECS, EncodedFrame
 from streams.errors import CodecError
 from streams.frame import Frame, Position, PositionM, ScanStart, StreamGeometry
+from streams.refusal_reasons import RefusalReason
 
 OLD = Path(__file__).parents[3] / "data" / "logs" / "old-journal"
 WHERE = PositionM(1e-6, -2e-6)
@@ -365,7 +366,7 @@ def test_positions_before_their_scan_are_its_own(journal: Journal):
     keeper.open(StoredStart("a", "", ScanStart("a")))
     keeper.positions([Position(None, 1, WHERE)], lambda _: "a")
     keeper.frame("a", Frame("a", 0, pattern(0), 0), pack(pattern(0)))
-    keeper.refused("a", CodecError("corrupt", "damaged", "a", 4))
+    keeper.refused("a", CodecError(RefusalReason.CORRUPT, "damaged", "a", 4))
     keeper.end("a", "silence")
     assert keeper.flush(keeper.take())
     records = again(journal.folder)

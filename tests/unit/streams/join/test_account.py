@@ -16,6 +16,7 @@ from streams.frame import PositionM
 from streams.join import account, scan_positions, seen_indexes
 from streams.join.account import AccountSnapshot, ScanAccount
 from streams.join.far_frames import FarFrames
+from streams.refusal_reasons import RefusalReason
 from tests.support.stream_tools import frame
 
 INDEXES = range(5)
@@ -56,7 +57,7 @@ class Ledger:
 
     def refuse(self, index: int) -> None:
         if index in self.account.waiting or self.account.is_in_flight(index):
-            self.account.refuse("not_finite", index)
+            self.account.refuse(RefusalReason.NOT_FINITE, index)
             self.in_flight.discard(index)
 
     def give_up(self, index: int) -> None:
@@ -77,7 +78,9 @@ class Ledger:
 Step = Callable[[Ledger], object]
 STEPS: list[st.SearchStrategy[Step]] = [
     st.builds(lambda i, y: lambda ledger: ledger.receive(i, y), INDEX, PLACES),
-    st.builds(lambda i: lambda ledger: ledger.account.receive_refused("corrupt", i, "damaged"), st.none() | INDEX),
+    st.builds(
+        lambda i: lambda ledger: ledger.account.receive_refused(RefusalReason.CORRUPT, i, "damaged"), st.none() | INDEX
+    ),
     st.builds(lambda i: lambda ledger: ledger.find_position(i), INDEX),
     st.builds(lambda i: lambda ledger: ledger.stitch(i), INDEX),
     st.builds(lambda i: lambda ledger: ledger.refuse(i), INDEX),
@@ -96,10 +99,10 @@ def test_it_adds_up_after_every_step(steps: list[Step]) -> None:
 
 
 def test_a_message_that_is_counted_twice_or_not_at_all_does_not_add_up() -> None:
-    good = AccountSnapshot(None, 5, 1, 0, {"corrupt": 1}, 1, 1, 1)
+    good = AccountSnapshot(None, 5, 1, 0, {RefusalReason.CORRUPT: 1}, 1, 1, 1)
     assert good.adds_up
-    assert not AccountSnapshot(None, 5, 1, 0, {"corrupt": 1}, 1, 1, 2).adds_up
-    assert not AccountSnapshot(None, 5, 1, 0, {"corrupt": 1}, 1, 0, 1).adds_up
+    assert not AccountSnapshot(None, 5, 1, 0, {RefusalReason.CORRUPT: 1}, 1, 1, 2).adds_up
+    assert not AccountSnapshot(None, 5, 1, 0, {RefusalReason.CORRUPT: 1}, 1, 0, 1).adds_up
     assert not AccountSnapshot(None, 0, 1, 0, {}, 0, -1, 0).adds_up
 
 

@@ -12,6 +12,7 @@ import pytest
 from streams.errors import PositionError
 from streams.frame import Position, PositionM, ScanPoint, ScanStart
 from streams.join.join import Join, Verdict
+from streams.refusal_reasons import RefusalReason
 from tests.support.stream_tools import Clock, frame, place
 
 CONTRACT = ["expected", "received", "duplicate", "missing", "refused", "without_position", "pending", "stitched"]
@@ -81,7 +82,7 @@ def test_second_copy_is_a_duplicate_and_is_not_handed_on(join: Join) -> None:
 
 def test_good_copy_replaces_one_refused_on_receipt(join: Join) -> None:
     join.start_scan(ScanStart("a", 1))
-    join.refuse("a", 0, "corrupt", received=True)
+    join.refuse("a", 0, RefusalReason.CORRUPT, received=True)
     assert account(join).missing == 0
     assert indexes(join.add_frame(frame(0, (0, 0)))) == [0]
     join.mark_stitched("a", [0])
@@ -92,8 +93,8 @@ def test_good_copy_replaces_one_refused_on_receipt(join: Join) -> None:
 def test_corrupt_copy_after_the_good_one_is_counted_and_changes_nothing(join: Join) -> None:
     join.start_scan(ScanStart("a"))
     join.add_frame(frame(0, (0, 0)))
-    join.refuse("a", 0, "corrupt", received=True)
-    join.refuse("a", None, "malformed", received=True)
+    join.refuse("a", 0, RefusalReason.CORRUPT, received=True)
+    join.refuse("a", None, RefusalReason.MALFORMED, received=True)
     join.mark_stitched("a", [0])
     assert account(join) == Verdict(None, 3, 0, 0, {"corrupt": 1, "malformed": 1}, 0, 0, 1)
 
@@ -102,12 +103,12 @@ def test_frame_refused_downstream_can_come_again(join: Join) -> None:
     join.start_scan(ScanStart("a"))
     join.add_positions([place(0), place(1)])
     join.add_frame(frame(0))
-    join.refuse("a", 0, "off_canvas")
+    join.refuse("a", 0, RefusalReason.OUTSIDE_MOSAIC)
     assert indexes(join.add_frame(frame(0))) == [0]
     join.add_frame(frame(3))
-    join.refuse("a", 3, "operator")
+    join.refuse("a", 3, RefusalReason.NOT_FINITE)
     assert join.pending_bytes == 0
-    assert account(join) == Verdict(None, 3, 0, 2, {"off_canvas": 1, "operator": 1}, 0, 1, 0)
+    assert account(join) == Verdict(None, 3, 0, 2, {"outside_mosaic": 1, "not_finite": 1}, 0, 1, 0)
 
 
 @pytest.mark.parametrize("index", [None, 0, 7])
@@ -116,8 +117,8 @@ def test_refusing_what_is_not_pending_changes_nothing(join: Join, index: int | N
     join.add_frame(frame(0, (0, 0)))
     join.mark_stitched("a", [0])
     before = account(join)
-    join.refuse("a", index, "late")
-    join.refuse("nobody", index, "late")
+    join.refuse("a", index, RefusalReason.NOT_FINITE)
+    join.refuse("nobody", index, RefusalReason.NOT_FINITE)
     join.mark_stitched("a", [0, 7])
     assert account(join) == before
 
@@ -205,7 +206,7 @@ def test_frames_after_the_end(join: Join) -> None:
     join.mark_stitched("a", [0, 1])
     join.end_scan("a")
     assert join.add_frame(frame(0, (0, 0))) == []
-    join.refuse("a", 1, "corrupt", received=True)
+    join.refuse("a", 1, RefusalReason.CORRUPT, received=True)
     assert account(join) == Verdict(2, 4, 0, 0, {"after_end": 1, "corrupt": 1}, 0, 0, 2)
     assert join.open_scans == []
     assert join.current_id("a") == "a"
@@ -353,7 +354,7 @@ def test_unknown_scans(join: Join) -> None:
     with pytest.raises(KeyError):
         join.account("nobody")
     assert indexes(join.add_frame(frame(0, (0, 0)))) == [0]
-    join.refuse("b", 4, "corrupt", received=True)
+    join.refuse("b", 4, RefusalReason.CORRUPT, received=True)
     assert join.open_scans == ["a", "b"]
     assert account(join, "b") == Verdict(None, 1, 0, 4, {"corrupt": 1}, 0, 0, 0)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from streams.frame import Frame, Position, ScanPoint, ScanStart
 from streams.join.join import Join
+from streams.refusal_reasons import RefusalReason
 from tests.support.stream_tools import Clock, frame, place
 
 SCANS = ("a", "b", "a-2")
@@ -122,7 +123,7 @@ class Machine:
         self.in_flight.discard((scan_id, index))
 
     def refuse(self, scan_id: str, index: int) -> None:
-        self.join.refuse(scan_id, index, "downstream")
+        self.join.refuse(scan_id, index, RefusalReason.ENGINE_ERROR)
         self.in_flight.discard((scan_id, index))
 
     def let_pass(self, seconds: int) -> None:
@@ -141,7 +142,9 @@ STEPS: list[st.SearchStrategy[Step]] = [
     st.builds(lambda s, i: lambda m: m.hand_on(m.join.add_frame(frame(i, scan_id=s))), SCAN, INDEX),
     st.builds(lambda s, i, y: lambda m: m.hand_on(m.join.add_frame(frame(i, (y, 0), s))), SCAN, INDEX, YS),
     st.builds(lambda s, i, y: lambda m: m.hand_on(m.join.add_positions([place(i, y, s)])), st.none() | SCAN, INDEX, YS),
-    st.builds(lambda s, i: lambda m: m.join.refuse(s, i, "corrupt", received=True), SCAN, st.none() | INDEX),
+    st.builds(
+        lambda s, i: lambda m: m.join.refuse(s, i, RefusalReason.CORRUPT, received=True), SCAN, st.none() | INDEX
+    ),
     st.builds(lambda s, i: lambda m: m.refuse(s, i), SCAN, INDEX),
     st.builds(lambda s, i: lambda m: m.stitch(s, i), SCAN, INDEX),
     st.builds(lambda t: lambda m: m.let_pass(t), st.integers(1, 10)),

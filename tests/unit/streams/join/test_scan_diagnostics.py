@@ -8,6 +8,7 @@ import pytest
 
 from streams.frame import Frame, Position, PositionM, PositionNews, ScanStart
 from streams.join.join import Join
+from streams.refusal_reasons import RefusalReason
 from tests.support.stream_tools import Clock, frame, place
 
 PLACES = [Position(None, k, PositionM(k * 1e-6, 0.0)) for k in range(200)]
@@ -102,8 +103,8 @@ def test_dark_frames_and_wrong_shapes(join: Join) -> None:
     join.start_scan(ScanStart("a"))
     join.add_frame(Frame("a", 0, frame(1).counts, 7, PositionM(0, 0), is_dark=True))
     for index in (1, 2):
-        join.refuse("a", index, "shape", received=True, words=f"scan a, frame {index} is 4 x 6 uint16")
-    join.refuse("a", 3, "dtype", received=True, words="scan a, frame 3: the pixels' type 'R64' is unknown")
+        join.refuse("a", index, RefusalReason.SHAPE, received=True, words=f"scan a, frame {index} is 4 x 6 uint16")
+    join.refuse("a", 3, RefusalReason.DTYPE, received=True, words="scan a, frame 3: the pixels' type 'R64' is unknown")
     assert "1 frames are dark" in said(join)
     assert "2 frames were refused (shape); the first: frame 1 is 4 x 6 uint16" in said(join)
     assert "1 frames were refused (dtype); the first: frame 3: the pixels' type 'R64' is unknown" in said(join)
@@ -164,7 +165,7 @@ def test_a_newer_scan_closes_a_silent_one_though_its_first_frame_was_damaged(joi
     run(join, 4, 9, samples=4)
     clock.now = 1
     join.start_scan(ScanStart("b"))
-    join.refuse("b", 0, "corrupt", received=True)
+    join.refuse("b", 0, RefusalReason.CORRUPT, received=True)
     assert join.overdue("a", 3.0) is None
     join.add_frame(frame(1, (0, 0), "b"))
     assert join.overdue("a", 3.0) == "new_scan"
@@ -209,7 +210,7 @@ def test_a_flood_of_scans_is_one_that_refuses_all(join: Join, clock: Clock) -> N
     assert set(names[4:]) == {"too-many-scans"}
     for k in range(10, 20):
         assert join.add_frame(frame(0, (0, 0), f"s{k}")) == []
-        join.refuse(f"t{k}", 0, "corrupt", received=True)
+        join.refuse(f"t{k}", 0, RefusalReason.CORRUPT, received=True)
     verdict = join.account("too-many-scans")
     assert verdict.refused == {"scan_flood": 20}
     assert verdict.received == 20
