@@ -49,6 +49,19 @@ def test_without_network_it_is_the_lift(modes, projections):
     assert float((got - want)[:, lit].abs().square().mean().sqrt()) < 0.02
 
 
+@pytest.mark.parametrize("modes", [1, 2])
+@pytest.mark.parametrize("projections", [1, 2, 4])
+def test_the_short_form_of_the_lift_is_the_long_one_where_pixels_have_no_data_too(modes, projections):
+    scan = simulate_scan(Recipe(frames=3, probe_kind="gaussian", modes=modes, counts=1e5, seed=2))
+    optics, amplitude = Optics(scan.probe[None]), frames_of(scan)[0].clone()
+    amplitude[:, 3:9, 5] = -1.0
+    amplitude[1, ::7] = -1.0
+    patches = 1 + optics.first(amplitude[None]).update
+    for _ in range(projections - 1):
+        patches = patches + optics.project(patches, amplitude[None]).update
+    torch.testing.assert_close(optics.lifted(amplitude, projections), patches[0], rtol=1e-4, atol=1e-4)
+
+
 def test_the_answer_does_not_depend_on_the_probes_phase(network, scan):
     patches = look(network, Optics(scan.probe[None]), frames_of(scan))
     turned = look(network, Optics(scan.probe[None] * np.exp(2.1j)), frames_of(scan))
