@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from daemon.files import ScanFile
 from daemon.files.scan import completed
+from daemon.journal.folder import CLOSED_NAME
 from daemon.journal.patterns import unpack
 from daemon.journal.record import Kind, Record, positions_of, read_records
 from daemon.journal.scan_log import segments
 from daemon.journal.start import stored_start
-from daemon.journal.store import CLOSED_NAME
 from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.errors import FileFormatError
 from streams.errors import CodecError

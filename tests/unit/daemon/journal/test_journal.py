@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.journal import (
-    Batch,
     Journal,
     Keeper,
     Kind,
+    RecordBatch,
     ScanNames,
     StoredStart,
     pack,
@@ -28,6 +28,7 @@ from daemon.journal import (
     stored_start,
     unpack,
 )
+from daemon.journal import folder as folder_module
 from daemon.journal import scan_log as scan_log_module
 from daemon.journal import store as store_module
 from daemon.journal.reading import group_frames
@@ -82,7 +83,9 @@ def test_patterns_come_back_as_they_came_or_as_they_were_made(dtype: str, encodi
 
 def test_frames_are_read_back_by_index_while_the_scan_runs_and_after_it(journal: Journal, tmp_path: Path):
     for begin in (0, 5):
-        assert journal.commit([Batch("a", [frame(i) for i in range(begin, begin + 5)]), Batch("b", [frame(77)])])
+        assert journal.commit(
+            [RecordBatch("a", [frame(i) for i in range(begin, begin + 5)]), RecordBatch("b", [frame(77)])]
+        )
     for i in range(10):
         np.testing.assert_array_equal(journal.read("a", i), pattern(i))
     assert journal.has("b", 77)
@@ -118,7 +121,7 @@ def test_what_a_crash_left_half_written_is_passed_over_and_never_written_into(tm
         opened = Journal(folder, 1 << 30)
         assert [r.index for r in opened.replay("a")] == list(range(begin))
         opened.start()
-        assert opened.commit([Batch("a", [frame(i) for i in range(begin, begin + 3)])])
+        assert opened.commit([RecordBatch("a", [frame(i) for i in range(begin, begin + 3)])])
         opened.stop()
         with (folder / "a" / f"{begin // 3 + 1:06d}.journal").open("ab") as file:
             file.write(b"".join(frame(99).buffers())[:-7])
@@ -126,7 +129,7 @@ def test_what_a_crash_left_half_written_is_passed_over_and_never_written_into(tm
 
 
 def test_a_damaged_frame_is_said_when_it_is_read_back(journal: Journal, tmp_path: Path):
-    journal.commit([Batch("a", [frame(0), frame(1)])])
+    journal.commit([RecordBatch("a", [frame(0), frame(1)])])
     (path,) = (tmp_path / "journal" / "a").glob("*.journal")
     content = bytearray(path.read_bytes())
     content[HEADER.size + 20] ^= 1
@@ -150,15 +153,15 @@ def test_finished_scans_go_first_when_the_bound_is_reached(tmp_path: Path):
     opened = Journal(tmp_path, 10 * one, segment_bytes=3 * one)
     opened.start()
     for name in ("a", "b"):
-        opened.commit([Batch(name, [frame(i) for i in range(4)])])
+        opened.commit([RecordBatch(name, [frame(i) for i in range(4)])])
         opened.close(name)
-    assert opened.commit([Batch("c", [frame(i) for i in range(5)])])
+    assert opened.commit([RecordBatch("c", [frame(i) for i in range(5)])])
     assert not (tmp_path / "a").exists()
     assert (tmp_path / "b").exists()
-    assert opened.commit([Batch("c", [frame(5), frame(6), frame(7)])])
+    assert opened.commit([RecordBatch("c", [frame(5), frame(6), frame(7)])])
     assert not (tmp_path / "b").exists()
     assert opened.trouble is None
-    assert not opened.commit([Batch("c", [frame(i) for i in range(8, 12)])])
+    assert not opened.commit([RecordBatch("c", [frame(i) for i in range(8, 12)])])
     assert "journal_bytes" in (opened.trouble or "")
     assert opened.skipped == 4
     assert opened.bytes <= 10 * one
@@ -166,9 +169,9 @@ def test_finished_scans_go_first_when_the_bound_is_reached(tmp_path: Path):
 
 
 def test_a_full_disk_is_said_counted_and_survived(journal: Journal, monkeypatch: pytest.MonkeyPatch):
-    assert journal.commit([Batch("old", [frame(0)])])
+    assert journal.commit([RecordBatch("old", [frame(0)])])
     journal.close("old")
-    assert journal.commit([Batch("a", [frame(0)])])
+    assert journal.commit([RecordBatch("a", [frame(0)])])
     really_write, is_full = os.writev, True
 
     def writev(descriptor: int, buffers: list[bytes]) -> int:
@@ -179,12 +182,12 @@ def test_a_full_disk_is_said_counted_and_survived(journal: Journal, monkeypatch:
 
     monkeypatch.setattr(scan_log_module.os, "writev", writev)
     monkeypatch.setattr(store_module, "RETRY_S", 0.0)
-    assert not journal.commit([Batch("a", [frame(1), frame(2)])])
+    assert not journal.commit([RecordBatch("a", [frame(1), frame(2)])])
     assert "is full" in (journal.trouble or "")
     assert journal.skipped == 2
     assert not (journal.folder / "old").exists()
     is_full = False
-    assert journal.commit([Batch("a", [frame(3)])])
+    assert journal.commit([RecordBatch("a", [frame(3)])])
     assert journal.trouble is None
     assert [r.index for r in again(journal.folder)] == [0, 3]
     np.testing.assert_array_equal(journal.read("a", 3), pattern(3))
@@ -203,7 +206,7 @@ def test_a_full_disk_is_said_counted_and_survived(journal: Journal, monkeypatch:
 def test_fault_that_is_not_lack_of_room_deletes_nothing(
     code: int, words: str, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ):
-    assert journal.commit([Batch("old", [frame(0)])])
+    assert journal.commit([RecordBatch("old", [frame(0)])])
     journal.close("old")
 
     def refuse(*_: object) -> int:
@@ -211,11 +214,11 @@ def test_fault_that_is_not_lack_of_room_deletes_nothing(
 
     with monkeypatch.context() as patched:
         patched.setattr(scan_log_module.os, "writev", refuse)
-        assert not journal.commit([Batch("a", [frame(1)])])
+        assert not journal.commit([RecordBatch("a", [frame(1)])])
         assert words in (journal.trouble or "")
     monkeypatch.setattr(store_module, "RETRY_S", 0.0)
     journal._retry_at = 0.0
-    assert journal.commit([Batch("a", [frame(2)])])
+    assert journal.commit([RecordBatch("a", [frame(2)])])
     assert journal.trouble is None
     assert (journal.folder / "old").exists()
 
@@ -230,17 +233,17 @@ def test_limit_of_file_size_makes_more_segments(journal: Journal, monkeypatch: p
 
     monkeypatch.setattr(scan_log_module.os, "writev", writev)
     for index in range(40):
-        assert journal.commit([Batch("a", [frame(index)])])
+        assert journal.commit([RecordBatch("a", [frame(index)])])
     assert journal.trouble is None
     assert len(scan_log_module.segments(journal.folder / "a")) > 1
     assert [r.index for r in again(journal.folder)] == list(range(40))
 
 
 def test_room_is_made_only_on_its_own_disk_and_only_if_that_is_enough(journal: Journal, tmp_path: Path, monkeypatch):
-    assert journal.commit([Batch("old", [frame(0)])])
+    assert journal.commit([RecordBatch("old", [frame(0)])])
     journal.close("old")
     assert not journal.make_room(Path("/proc"), 1)
-    monkeypatch.setattr(store_module, "free_bytes", lambda _folder: 0)
+    monkeypatch.setattr(folder_module, "free_bytes", lambda _folder: 0)
     assert not journal.make_room(tmp_path / "out", journal.bytes + 1)
     assert (journal.folder / "old").exists()
     assert journal.make_room(tmp_path / "out", journal.bytes)
@@ -248,19 +251,19 @@ def test_room_is_made_only_on_its_own_disk_and_only_if_that_is_enough(journal: J
 
 
 def test_finished_scan_that_cannot_be_deleted_is_still_counted(journal: Journal, monkeypatch):
-    assert journal.commit([Batch("old", [frame(0)])])
+    assert journal.commit([RecordBatch("old", [frame(0)])])
     journal.close("old")
     before = journal.bytes
-    monkeypatch.setattr(store_module.shutil, "rmtree", lambda *_, **__: None)
-    assert not journal.drop_oldest()
+    monkeypatch.setattr(folder_module.shutil, "rmtree", lambda *_, **__: None)
+    assert not journal.make_room(journal.folder, 1)
     assert journal.bytes == before
 
 
 def test_folder_deleted_under_a_scan_is_made_again(journal: Journal):
-    assert journal.commit([Batch("a", [frame(0)])])
+    assert journal.commit([RecordBatch("a", [frame(0)])])
     scan_log_module.segments(journal.folder / "a")[0].unlink()
     (journal.folder / "a").rmdir()
-    assert journal.commit([Batch("a", [frame(1)])])
+    assert journal.commit([RecordBatch("a", [frame(1)])])
     assert journal.read("a", 0) is None
     np.testing.assert_array_equal(journal.read("a", 1), pattern(1))
 
@@ -273,7 +276,7 @@ def test_descriptors_are_given_back_where_a_segment_cannot_begin(journal: Journa
     before = len(os.listdir("/proc/self/fd"))
     for index in range(5):
         journal._retry_at = 0.0
-        assert not journal.commit([Batch("a", [frame(index)])])
+        assert not journal.commit([RecordBatch("a", [frame(index)])])
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -285,16 +288,16 @@ def test_a_disk_that_does_not_answer_holds_nobody(journal: Journal, monkeypatch:
         really_sync(descriptor)
 
     monkeypatch.setattr(scan_log_module.os, "fdatasync", fdatasync)
-    monkeypatch.setattr(store_module, "PATIENCE_S", 0.05)
-    monkeypatch.setattr(store_module, "LAGGING_BYTES", 4 * len(frame(0).payload))
-    assert not journal.commit([Batch("a", [frame(0)])])
-    assert not journal.commit([Batch("a", [frame(1)])])
-    assert "does not answer" in (journal.trouble or "")
-    assert not journal.commit([Batch("a", [frame(i) for i in range(2, 12)])])
+    monkeypatch.setattr(store_module, "COMMIT_WAIT_S", 0.05)
+    monkeypatch.setattr(store_module, "MAX_QUEUED_BYTES", 4 * len(frame(0).payload))
+    assert not journal.commit([RecordBatch("a", [frame(0)])])
+    assert not journal.commit([RecordBatch("a", [frame(1)])])
+    assert "does not respond" in (journal.trouble or "")
+    assert not journal.commit([RecordBatch("a", [frame(i) for i in range(2, 12)])])
     assert journal.skipped == 10
     answers.set()
-    monkeypatch.setattr(store_module, "PATIENCE_S", 60.0)
-    assert journal.commit([Batch("a", [frame(12)])])
+    monkeypatch.setattr(store_module, "COMMIT_WAIT_S", 60.0)
+    assert journal.commit([RecordBatch("a", [frame(12)])])
     assert journal.trouble is None
     assert [r.index for r in again(journal.folder)] == [0, 1, 12]
 
@@ -329,7 +332,11 @@ def test_a_record_of_a_newer_version_is_passed_over(tmp_path: Path):
 def test_a_frame_too_long_for_the_journal_is_named(journal: Journal, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(LOG, "max_body_bytes", 1000)
     assert not journal.commit(
-        [Batch("a", [frame_record(0, None, pack(np.random.default_rng(0).integers(0, 1 << 30, (64, 64), np.uint32)))])]
+        [
+            RecordBatch(
+                "a", [frame_record(0, None, pack(np.random.default_rng(0).integers(0, 1 << 30, (64, 64), np.uint32)))]
+            )
+        ]
     )
     assert "the limit is 1000 bytes" in (journal.trouble or "")
 
@@ -398,7 +405,7 @@ def test_a_journal_is_a_stream_to_train_on(journal: Journal, tmp_path: Path):
     images = {i: np.full((side, side), (i + 1) ** 2, dtype=np.uint16) for i in range(30)}
     places = {i: PositionM(pixel_m * 6 * (i // 6), pixel_m * 6 * (i % 6)) for i in images}
     records = [frame_record(i, None if i == 7 else places[i], pack(images[i])) for i in sorted(images, reverse=True)]
-    assert journal.commit([Batch("a", records)])
+    assert journal.commit([RecordBatch("a", records)])
     probe = torch.ones(1, side, side, dtype=torch.complex64)
     config = DataConfig(n_subsample=1, x_bounds=(0, 1), y_bounds=(0, 1))
     frames = group_frames(tmp_path / "journal" / "a", pixel_m)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from daemon.errors import ConfigError
-from daemon.journal import Batch, Journal, Keeper, ScanNames, StoredStart, pack
+from daemon.journal import Journal, Keeper, RecordBatch, ScanNames, StoredStart, pack
 from daemon.journal import start as start_module
+from daemon.journal.folder import JournalFolder
 from daemon.journal.record import Kind, frame_record, plain_record
 from daemon.results.records import ScanBook
 from daemon.takeover import FolderLocks, close_recorded
@@ -100,7 +101,7 @@ def test_what_is_no_segment_is_passed_over(tmp_path: Path):
     assert "does not say how its scan began" in journal.left_alone["empty"]
     assert [record.kind for record in journal.replay("S")] == [Kind.START, Kind.FRAME, Kind.FRAME]
     journal.start()
-    assert journal.commit([Batch("S", [frame_record(2, None, pack(COUNTS))])])
+    assert journal.commit([RecordBatch("S", [frame_record(2, None, pack(COUNTS))])])
     journal.stop()
     assert (folder / "000005.journal").is_file()
 
@@ -119,12 +120,12 @@ def test_a_copy_of_a_finished_scan_is_never_deleted_to_make_room(tmp_path: Path)
     write(tmp_path, ("S", "S"), is_closed=True)
     shutil.copytree(tmp_path / "S", tmp_path / "S-backup")
     os.utime(tmp_path / "S-backup", (0, 0))  # the older of the two
-    journal = Journal(tmp_path, 1 << 30)
-    assert journal.drop_oldest()
-    assert not journal.drop_oldest()
+    folder = JournalFolder(tmp_path, 1 << 30)
+    assert folder.drop_oldest()
+    assert not folder.drop_oldest()
     assert [path.name for path in tmp_path.iterdir()] == ["S-backup"]
-    assert journal.bytes == 0
-    assert list(journal.left_alone) == ["S-backup"]
+    assert folder.bytes == 0
+    assert list(folder.left_alone) == ["S-backup"]
 
 
 def test_a_scan_whose_record_is_written_is_closed_and_another_of_its_name_left_alone(tmp_path: Path):
