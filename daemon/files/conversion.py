@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.files.access import open_arrays
+from daemon.files.completion import in_both_units
 from daemon.files.cxi import write_cxi
 from daemon.files.nexus import write_nexus
 from daemon.files.npz import write_npz
@@ -18,7 +19,7 @@ from daemon.files.patterns import PRODUCT_NAME, is_patterns, write_patterns
 from daemon.files.product import Product, is_product, read_product, write_product
 from daemon.files.ptyd import write_ptyd
 from daemon.files.ptyr import is_ptyr, read_ptyr, write_ptyr
-from daemon.files.scan import ScanFile, in_both_units
+from daemon.files.scan import ScanFile
 from daemon.files.scan_file import read_scan
 from ptychopinn.errors import FileFormatError, GeometryError
 from ptychopinn.physics.scan_check import check_extent

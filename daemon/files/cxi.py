@@ -22,7 +22,8 @@ from daemon.files.access import atomic_hdf5, first_of, number_of, positive, text
 from daemon.files.extras import GROUP, read_extras, write_extras
 from daemon.files.links import why_missing
 from daemon.files.no_data import with_frame_mask
-from daemon.files.scan import ScanFile, mask_with, one_side, paired, probe_modes
+from daemon.files.scan import ScanFile
+from daemon.files.scan_parts import mask_with, one_side, paired, probe_modes
 from daemon.files.shapes import read_frames, vectors
 from daemon.files.units import JOULES_PER_EV, length_m, lengths_m, photon_energy_ev
 from ptychopinn.errors import FileFormatError

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daemon.files.doubts import doubt, wrong
+from daemon.files.scan import ScanFile
 from daemon.files.shapes import ranges
 from ptychopinn.detector.invalid_pixels import holds_mark
 from ptychopinn.errors import FileFormatError
-
-if TYPE_CHECKING:
-    from daemon.files.scan import ScanFile
 
 ENOUGH_PHOTONS = 20.0
 """Photons of the other frames from which a frame without any is no chance: e^-20."""

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
 from daemon.files.doubts import Doubt, doubt
+from daemon.files.scan import ScanFile
 from ptychopinn.detector.invalid_pixels import holds_mark
 
-if TYPE_CHECKING:
-    from daemon.files.scan import ScanFile
-
+NEAR_FIELD = "only the far field is reconstructed here"
 LOOKED_AT = 16
 """Places of the scan at which frames are compared with the one after, and the third after."""
 STEPS = (1, 3)
@@ -50,7 +49,7 @@ def near_field(scan: ScanFile) -> Iterator[Doubt]:
             "near_field",
             f"the patterns move over the detector with the sample, as shadows do, by {abs(ratio):.2g} px for each px of the "
             f"object, so the light is {width_px:.0f} px wide there and a pattern's window holds {side}: it looks like a "
-            "near-field scan, and only the far field is reconstructed here",
+            f"near-field scan, and {NEAR_FIELD}",
         )
 
 

@@ -19,7 +19,8 @@ from daemon.files.doubts import Doubt, note
 from daemon.files.extras import GROUP, read_extras, write_extras
 from daemon.files.links import broken_links, groups_under, item_at
 from daemon.files.no_data import with_frame_mask
-from daemon.files.scan import ScanFile, mask_with, one_side
+from daemon.files.scan import ScanFile
+from daemon.files.scan_parts import mask_with, one_side
 from daemon.files.shapes import Frames, along_raster, read_frames
 from daemon.files.units import length_m, lengths_m, photon_energy_ev
 from ptychopinn.errors import FileFormatError

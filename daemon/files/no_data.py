@@ -7,18 +7,16 @@ The mark of a number type is one that every part of this program knows by itself
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daemon.files.doubts import Doubt, note, wrong
 from daemon.files.lost_frames import lit_frames
+from daemon.files.scan import ScanFile
 from ptychopinn.contract.no_data import in_any_frame, mark
 from ptychopinn.detector.invalid_pixels import find_invalid, holds_mark, mask_doubt, some_frames
-
-if TYPE_CHECKING:
-    from daemon.files.scan import ScanFile
 
 FEW = 3
 """Pixels that are named one by one."""

@@ -24,7 +24,8 @@ from daemon.files.access import positive, text_of
 from daemon.files.doubts import doubt, note
 from daemon.files.live_group import origin_pair
 from daemon.files.no_data import with_frame_mask
-from daemon.files.scan import ScanFile, probe_modes
+from daemon.files.scan import ScanFile
+from daemon.files.scan_parts import probe_modes
 from daemon.files.shapes import Frames, frames_in_line, vectors
 from ptychopinn.contract.no_data import photons
 from ptychopinn.contract.training_export import Dialect, TrainingScan, write_training_file

@@ -9,8 +9,10 @@ import h5py
 import numpy as np
 
 from daemon.files.access import array_of, atomic_hdf5, positive
+from daemon.files.near_field import NEAR_FIELD
 from daemon.files.product import read_product
-from daemon.files.scan import NEAR_FIELD, ScanFile, mask_with, one_side, paired
+from daemon.files.scan import ScanFile
+from daemon.files.scan_parts import mask_with, one_side, paired
 from daemon.files.shapes import read_frames
 from ptychopinn.errors import FileFormatError
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +10,7 @@ from scipy.spatial import cKDTree
 
 from daemon.files.doubts import Doubt, doubt, wrong
 from daemon.files.near_field import near_field
-
-if TYPE_CHECKING:
-    from daemon.files.scan import ScanFile
+from daemon.files.scan import ScanFile
 
 LIMITS = {
     "photon_energy_eV": ("photon energy", "eV", 1.0, 1e6),

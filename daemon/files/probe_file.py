@@ -17,7 +17,7 @@ from daemon.files.links import broken_links, listed
 from daemon.files.nexus import nexus_entry
 from daemon.files.product import probe_pixel_size_m
 from daemon.files.ptyr import is_ptyr, read_ptyr_probe
-from daemon.files.scan import one_side, probe_modes
+from daemon.files.scan_parts import one_side, probe_modes
 from ptychopinn.errors import FileFormatError
 
 NPZ_KEYS = ("probeGuess", "probe")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from daemon.files.access import array_of, atomic_hdf5, open_arrays, positive, text_of
 from daemon.files.live_group import LiveGroup, origin_pair, read_live, write_live
-from daemon.files.scan import one_side, probe_modes
+from daemon.files.scan_parts import one_side, probe_modes
 from ptychopinn.errors import FileFormatError, GeometryError
 
 FORMAT_VERSION = 1

@@ -14,8 +14,10 @@ from daemon.files.access import array_of, atomic_hdf5, positive, text_of
 from daemon.files.doubts import doubt, wrong
 from daemon.files.extras import GROUP, read_extras, write_extras
 from daemon.files.links import broken_links, item_at
+from daemon.files.near_field import NEAR_FIELD
 from daemon.files.no_data import lost_pixels, with_frame_mask
-from daemon.files.scan import NEAR_FIELD, ScanFile, one_side
+from daemon.files.scan import ScanFile
+from daemon.files.scan_parts import one_side
 from daemon.files.shapes import frames_in_line, vectors
 from daemon.files.units import length_m, photon_energy_ev
 from ptychopinn.contract.no_data import in_any_frame

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from daemon.files.access import array_of, atomic_hdf5, number_of, positive, text_of
 from daemon.files.product import Product
 from daemon.files.ptyd import put_typed
-from daemon.files.scan import one_side, probe_modes
+from daemon.files.scan_parts import one_side, probe_modes
 from ptychopinn.errors import FileFormatError
 
 STORAGE = "Sscan00G00"

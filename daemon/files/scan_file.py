@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 
 from daemon.files.access import open_arrays
+from daemon.files.completion import completed
 from daemon.files.cxi import is_cxi, read_cxi_scan
 from daemon.files.doubts import doubt, note
 from daemon.files.links import broken_links, linked_files, listed
@@ -20,7 +21,7 @@ from daemon.files.patterns import is_patterns, read_patterns
 from daemon.files.product import is_product
 from daemon.files.ptyd import is_ptyd, read_ptyd
 from daemon.files.ptyr import is_ptyr
-from daemon.files.scan import ScanFile, completed
+from daemon.files.scan import ScanFile
 from ptychopinn.errors import FileFormatError
 
 

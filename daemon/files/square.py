@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daemon.files.doubts import note
+from daemon.files.scan import ScanFile
 from ptychopinn.detector.invalid_pixels import holds_mark, some_frames
-
-if TYPE_CHECKING:
-    from daemon.files.scan import ScanFile
 
 MOST_OFF_CENTRE = 1 / 8
 """Up to so much of a side the beam counts as in the middle of the patterns, where square ones are taken to have it."""

@@ -1,7 +1,7 @@
-"""Which unfinished journals are played again: the one in the folder that has its scan's own name.
+"""Selects the unfinished journals that are replayed: those in the folder with their scan's own name.
 
-Copies, renamed folders and journals without a readable start are left alone: nothing is written into them, they are not
-deleted to make room, and each is named with its reason.
+Copies, renamed folders and journals without a readable start are left alone: the daemon writes nothing into them, does not
+delete them to make room, and reports each with its reason.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from daemon.journal.scan_log import segments
 from daemon.journal.start import stored_start
 
 _GENERATION = r"(-([2-9]|[1-9]\d+))?"
-"""What the join appends to the name that a sender uses again."""
+"""The join appends it to a scan's name that a sender uses again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the start in a journal's folder says: a digest of it, the scan's names, when it began."""
+    """The start of a journal: its digest, the names of the scan, and the time of its beginning."""
 
     folder: Path
     digest: bytes
@@ -34,7 +34,7 @@ class Claim:
 
     @property
     def is_own(self) -> bool:
-        """Whether the folder has the name of its scan; older journals tell only the name that the sender used."""
+        """Whether the folder has the name of its scan; older journals hold only the name that the sender used."""
         if self.own_name is not None:
             return self.own_name == self.folder.name
         return re.fullmatch(re.escape(self.wire_id) + _GENERATION, self.folder.name) is not None
@@ -42,14 +42,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Scans to play, in the order in which they began, and when that was; why each of the other folders is left alone."""
+    """Scans to replay with the times at which they began, in that order; and the reason for each folder left alone."""
 
     to_play: dict[str, str] = field(default_factory=dict)
     left_alone: dict[str, str] = field(default_factory=dict)
 
 
-def sort_out(folders: Iterable[Path]) -> Claims:
-    """Return which of the journals in these folders are played again."""
+def claims_in(folders: Iterable[Path]) -> Claims:
+    """Return the journals in these folders that are replayed, and the others."""
     claims, found = Claims(), list[Claim]()
     for folder in folders:
         try:
@@ -68,7 +68,7 @@ def sort_out(folders: Iterable[Path]) -> Claims:
 
 
 def copy_of(folder: Path) -> str | None:
-    """Return why a finished scan's folder is not this journal's own, in words; None where it is."""
+    """Return the reason why a finished scan's folder does not belong to this journal; None if it does."""
     try:
         claim = claim_of(folder)
     except (JournalError, OSError):
@@ -77,11 +77,11 @@ def copy_of(folder: Path) -> str | None:
 
 
 def claim_of(folder: Path) -> Claim:
-    """Return what the start in a journal's folder says. Raises :class:`JournalError` if there is none, ``OSError``."""
+    """Return the start of a journal. Raises :class:`JournalError` if there is none, ``OSError``."""
     record = _first_start(folder)
     if record is None:
         raise JournalError(
-            f"the journal folder {folder} does not say how its scan began; ptycholive refine reads what it holds"
+            f"the journal folder {folder} does not say how its scan began; `ptycholive refine` reads its frames"
         )
     stored, content = stored_start(folder.name, record), record.plain()
     own_name, time_ns = content.get("scan_id"), content.get("time_ns")
@@ -99,7 +99,7 @@ def _of_another(claim: Claim, scan_id: str | None) -> str:
     name = claim.own_name or scan_id or claim.wire_id
     return (
         f"the journal folder {claim.folder} holds scan {name}: it is a copy or was renamed; "
-        f"move it elsewhere, or name it {name} to have it played"
+        f"move it elsewhere, or rename it to {name} to have it replayed"
     )
 
 

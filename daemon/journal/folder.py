@@ -13,7 +13,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from daemon.errors import JournalError
-from daemon.journal.claims import copy_of, sort_out
+from daemon.journal.claims import claims_in, copy_of
 from daemon.journal.scan_log import bytes_of, sync_folder
 from daemon.service.disk import are_on_one_disk, free_bytes
 
@@ -48,7 +48,7 @@ class JournalFolder:
 
     def _list(self) -> None:
         found = [path for path in self.path.glob("*") if path.is_dir()]
-        claims = sort_out(path for path in found if not (path / CLOSED_NAME).exists() and path.name != LOOSE)
+        claims = claims_in(path for path in found if not (path / CLOSED_NAME).exists() and path.name != LOOSE)
         self._unfinished = claims.to_play
         for name, reason in claims.left_alone.items():
             self.leave_alone(name, reason)

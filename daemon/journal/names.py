@@ -1,14 +1,14 @@
-"""Which names of scans are taken: those that have a folder here, of products or of the journal."""
+"""Names of scans that are taken: those of the folders of products and of the journal."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-NEWEST = "latest"  # what the REST interface calls the scan that started last
+NEWEST = "latest"  # the REST interface's name of the scan that started last
 
 
 class ScanNames:
-    """Asked by the join when it opens a scan."""
+    """Tells the join whether the name of a new scan is taken."""
 
     def __init__(self, *folders: Path) -> None:
         self._folders = folders

@@ -1,4 +1,4 @@
-"""A scan's journal read by itself, by the command line and by training: frames one after another, or the scan whole."""
+"""Reading the journal of a scan without the daemon: frame by frame, or as one scan. Used by verbs and training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.files import ScanFile
-from daemon.files.scan import completed
+from daemon.files.completion import completed
 from daemon.journal.folder import CLOSED_NAME
 from daemon.journal.patterns import unpack
 from daemon.journal.record import Kind, Record, positions_of, read_records
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredFrame:
-    """A frame of a journal: ``counts`` ``(N, N)``, cropped; the position where one is known."""
+    """A frame of a journal: ``counts`` ``(N, N)``, cropped; the position if it is known."""
 
     index: int
     counts: NDArray[Any]
@@ -36,8 +36,8 @@ class StoredFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """What the journal of a scan holds; ``object_pixel_size_m`` and optics as the daemon knew them."""
+class JournalSummary:
+    """Contents of a scan's journal; object pixel and optics as the daemon used them."""
 
     scan_id: str
     started: str
@@ -62,8 +62,8 @@ def journals(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: segments(path)[0].stat().st_mtime)
 
 
-def summary(folder: Path) -> Summary:
-    """Return what the journal of a scan holds, without reading its frames."""
+def summary(folder: Path) -> JournalSummary:
+    """Return the contents of a scan's journal; the frames are counted, not read."""
     started, expected, optics, seen, refused = "", None, dict[str, Any](), set[int](), 0
     for record in _records(folder, pixels=False):
         if record.kind == Kind.START:
@@ -77,13 +77,13 @@ def summary(folder: Path) -> Summary:
             optics |= record.plain().get("optics", {})
     size = sum(path.stat().st_size for path in segments(folder))
     is_closed = (folder / CLOSED_NAME).exists()
-    return Summary(folder.name, started, expected, len(seen), refused, size, is_closed, **optics)
+    return JournalSummary(folder.name, started, expected, len(seen), refused, size, is_closed, **optics)
 
 
 def frames(folder: Path) -> Iterator[StoredFrame]:
-    """Yield the frames of a scan's journal in the order in which they came, each index once; damaged ones are left out.
+    """Yield the frames of a scan's journal in order of arrival, each index once; damaged ones are left out.
 
-    Positions that came in a stream of their own are read first, so each frame has its position if one is known.
+    Positions of a separate stream are read first, so each frame has its position if it is known.
     """
     positions: dict[int, PositionM] = {}
     for record in _records(folder, pixels=False):
@@ -107,7 +107,7 @@ def group_frames(folder: Path, pixel_size_m: float) -> Iterator[GroupFrame]:
     Parameters
     ----------
     pixel_size_m
-        Object pixel, m; :func:`summary` tells the one that the daemon knew.
+        Object pixel, m; :func:`summary` returns the one that the daemon used.
     """
     from ptychopinn.mosaic.groups import GroupFrame  # here, since it needs torch and the other readers do not
 
@@ -119,12 +119,12 @@ def group_frames(folder: Path, pixel_size_m: float) -> Iterator[GroupFrame]:
 
 
 def read_journal(folder: Path) -> ScanFile:
-    """Return a scan from its journal, frames in the order of their indexes; those without a position are left out.
+    """Return a scan from its journal, frames ordered by index; those without a position are left out.
 
     Raises
     ------
     FileFormatError
-        If nothing of it can be used.
+        If no frame of it can be used.
     """
     try:
         found = sorted(frames(folder), key=lambda frame: frame.index)
@@ -132,7 +132,7 @@ def read_journal(folder: Path) -> ScanFile:
     except (OSError, ValueError) as fault:
         raise FileFormatError(f"{folder}: the journal cannot be read: {fault}") from fault
     if len({(frame.counts.shape, frame.counts.dtype) for frame in found}) != 1:
-        raise FileFormatError(f"{folder}: the journal holds no frame, or frames of several shapes")
+        raise FileFormatError(f"{folder}: the journal has no frames, or frames of several shapes")
     nowhere = (np.nan, np.nan)
     scan = ScanFile(
         name=folder.name,

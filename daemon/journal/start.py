@@ -1,4 +1,4 @@
-"""The record that begins a scan's journal: written by the keeper, read at the next start and by the command line."""
+"""The first record of a scan's journal: written by the keeper, read at the next start and by the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class StoredStart:
-    """How a scan began: its own name, when, and the message that opened it, if one was heard."""
+    """The beginning of a scan: its own name, the time, and the message that opened it, if one was received."""
 
     scan_id: str
     started: str
@@ -51,7 +51,7 @@ def start_record(stored: StoredStart) -> Record:
 
 
 def stored_start(scan_id: str, record: Record) -> StoredStart:
-    """Return what a start's record says. Raises :class:`JournalError` if it cannot be read."""
+    """Return the start in a record. Raises :class:`JournalError` if it cannot be read."""
     try:
         return _stored_start(scan_id, record.plain())
     except (KeyError, TypeError, ValueError, AttributeError, msgpack.UnpackException) as fault:
@@ -66,7 +66,7 @@ def _stored_start(scan_id: str, content: dict[str, Any]) -> StoredStart:
     geometry = StreamGeometry(**known, frame_dtype=None if dtype is None else np.dtype(dtype))
     wire_id = content["wire_id"]
     if not isinstance(wire_id, str):
-        raise TypeError(f"wire_id is {wire_id!r}, not text")
+        raise TypeError(f"wire_id {wire_id!r} is not text")
     notes = tuple(map(str, content.get("notes") or ()))
     start = ScanStart(wire_id, content.get("expected_frames"), content.get("metadata") or {}, geometry, notes)
     return StoredStart(scan_id, str(content.get("started", "")), start, bool(content.get("was_heard", True)))

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from daemon.files.completion import completed
 from daemon.files.cxi import write_cxi
-from daemon.files.scan import ScanFile, completed
+from daemon.files.scan import ScanFile
 from daemon.files.scan_file import read_scan
 
 NAME = "siemens-star"

@@ -14,8 +14,8 @@ import pytest
 
 from daemon.cli.validate import examine
 from daemon.files import ScanFile, read_scan
+from daemon.files.completion import completed
 from daemon.files.conversion import write_kind
-from daemon.files.scan import completed
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from daemon.files import LiveGroup, Product, ScanFile, read_probe, read_product, read_scan, write_product
+from daemon.files.completion import completed
 from daemon.files.cxi import write_cxi
-from daemon.files.scan import completed
 from tests.support import SUPPORT
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]  # the first use makes the environment

@@ -16,8 +16,8 @@ import pytest
 
 from daemon.cli.main import app
 from daemon.files import ScanFile, read_probe, read_product, read_scan
+from daemon.files.completion import completed
 from daemon.files.conversion import product_of, write_kind
-from daemon.files.scan import completed
 from ptychopinn.api import ConfigManager, PtychoModel
 from ptychopinn.simulate import Recipe, simulate_scan
 from tests.support import SUPPORT

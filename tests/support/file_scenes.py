@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from daemon.files import ScanFile
-from daemon.files.scan import completed
+from daemon.files.completion import completed
 
 FRAMES, SIDE = 6, 16
 NAMES = {

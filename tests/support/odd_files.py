@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 
 from daemon.files import ScanFile
+from daemon.files.completion import completed
 from daemon.files.conversion import write_kind
-from daemon.files.scan import completed
 
 SIDE, ROWS, STEP_PX = 32, 6, 4.0
 ENERGY_EV, DISTANCE_M, DETECTOR_PIXEL_M = 8800.0, 1.92, 75e-6

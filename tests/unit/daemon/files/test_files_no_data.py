@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from daemon.files import ScanFile, Severity, read_scan
+from daemon.files.completion import completed
 from daemon.files.conversion import write_kind
 from daemon.files.no_data import lost_pixels
-from daemon.files.scan import completed
 from ptychopinn.data import read_training_file
 from ptychopinn.detector.geometry import to_amplitude
 from tests.support.file_scenes import NAMES, a_scan

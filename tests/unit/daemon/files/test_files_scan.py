@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.files import Product, ScanFile, read_scan, write_product
+from daemon.files.completion import completed
 from daemon.files.cxi import write_cxi
-from daemon.files.scan import completed
 from ptychopinn.errors import FileFormatError
 
 ROOT = Path(__file__).parents[4]

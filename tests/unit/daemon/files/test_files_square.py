@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from daemon.files import read_scan
+from daemon.files.completion import completed
 from daemon.files.near_field import near_field, shadow_ratio
-from daemon.files.scan import completed
 from daemon.files.square import squared
 from ptychopinn.simulate import Recipe, simulate_scan
 from tests.support.odd_files import SIDE, scan
