@@ -9,14 +9,13 @@ from typing import TypeVar
 
 import typer
 
+from daemon.cli.exit_codes import ExitCode, exit_code
 from daemon.errors import ConfigError, DaemonError
 from ptychopinn.errors import ConfigurationError, FileFormatError, ReconstructionError
 
 T = TypeVar("T")
 UNFORESEEN = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 """Faults of a library or of this program at a file that no check has caught."""
-REFUSED, FAILED = 3, 1
-"""Exit codes: input was refused; something else went wrong, as with the output."""
 
 
 @contextmanager
@@ -41,7 +40,7 @@ class Batch:
     """Counts the faults of a verb's files."""
 
     def __init__(self) -> None:
-        self._codes: list[int] = []
+        self._codes: list[ExitCode] = []
 
     def attempt(self, path: Path, do: Callable[[Path], T]) -> T | None:
         """Return what ``do`` returns for a file; ``None`` after a fault, which is said on stderr."""
@@ -52,12 +51,12 @@ class Batch:
             raise  # the command is wrong, for every file alike
         except (ReconstructionError, DaemonError) as fault:
             typer.echo(f"ptycholive: {fault}", err=True)
-            self._codes.append(REFUSED if isinstance(fault, ReconstructionError) else FAILED)
+            self._codes.append(exit_code(fault))
         return None
 
     def refuse(self) -> None:
         """Have the verb end as if a file had been refused."""
-        self._codes.append(REFUSED)
+        self._codes.append(ExitCode.REFUSED)
 
     def end(self) -> None:
         """Leave with the greatest exit code, if there is any."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from daemon.cli.exit_codes import ExitCode, exit_code
 from daemon.cli.listening import Finding, Heard, describe_frames, describe_positions, listen
 from daemon.cli.running import daemon_status, daemon_url
 from daemon.config import Config
@@ -49,7 +50,7 @@ def run_check(config: Config, wait_s: float, as_json: bool) -> None:
         for name, each in found.items():
             typer.echo(f"{each.word:7}{name}: {each.detail}")
     if code or any(each.word not in GOOD for each in found.values()):
-        raise typer.Exit(code or 4)
+        raise typer.Exit(code or ExitCode.ENDPOINT)
 
 
 def _plain(finding: Finding) -> dict[str, Any]:
@@ -57,12 +58,10 @@ def _plain(finding: Finding) -> dict[str, Any]:
     return {"result": finding.word, "detail": finding.detail, **seen}
 
 
-def _check_parts(config: Config) -> tuple[Findings, int]:
+def _check_parts(config: Config) -> tuple[Findings, ExitCode]:
     """Return the findings on keys and files, and the exit code that the first fault gives."""
-    from daemon.cli.main import exit_code
-
     found: Findings = {}
-    code = 0
+    code = ExitCode.GOOD
     keys = {
         "frames": (config.frames, config.frames.endpoint.startswith("@")),
         "positions": (config.positions, str(config.positions.endpoint).startswith("@")),

@@ -15,7 +15,13 @@ from daemon.files.conversion import KINDS, SUFFIXES, read_any, with_more, write_
 
 
 def run_convert(
-    data: Path, output: Path, kind: str | None, probe: Path | None, pixel_size_m: float | None, as_json: bool
+    data: Path,
+    output: Path,
+    kind: str | None,
+    *,
+    probe: Path | None = None,
+    pixel_size_m: float | None = None,
+    as_json: bool,
 ) -> None:
     """Read ``data``, whatever it is, and write it as ``kind``, or as what the name of ``output`` asks for."""
     chosen = kind or SUFFIXES.get(output.suffix.lower())

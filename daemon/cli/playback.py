@@ -1,27 +1,25 @@
-"""``replay`` of a recording: the same bytes, in the same order, at the original or a given rate."""
+"""``replay`` of a recording: sends the same bytes in the same order at the original or a given rate."""
 
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import typer
-from tqdm import tqdm
 
+from daemon.cli.progress import progress
+from daemon.cli.sending import open_sender, wait_for_receiver
 from daemon.errors import ConfigError
-from streams.errors import EndpointError
 from streams.replay.playback import Played, play
 from streams.replay.recording import Recording
-from streams.sockets.keys import KeyFiles, read_keys
-from streams.sockets.transport import Sender
+from streams.sockets.keys import KeyFiles
 
 
 @dataclass(frozen=True, slots=True)
 class PlaybackOptions:
-    """Where to and how fast."""
+    """The options of the verb."""
 
     bind: str
     positions: str | None
@@ -32,42 +30,40 @@ class PlaybackOptions:
 
 
 def run_playback(path: Path, options: PlaybackOptions, as_json: bool) -> None:
-    """Send a recording's messages, and say what was sent and what of the file could not be read."""
+    """Send the messages of a recording; print how many were sent and which could not be read."""
     recording = Recording(path)
     if "frames" not in recording.streams:
-        raise ConfigError(f"{path} holds no stream named frames, only {', '.join(recording.streams) or 'none'}")
-    places = {"frames": options.bind}
+        raise ConfigError(f"{path} contains no frames, only these streams: {', '.join(recording.streams) or 'none'}")
+    endpoints = {"frames": options.bind}
     if "positions" in recording.streams and options.positions is not None:
-        places["positions"] = options.positions
-    for name in sorted(set(recording.streams) - set(places)):
-        typer.echo(f"the stream {name} of the recording is left out; give --{name} to send it too", err=True)
+        endpoints["positions"] = options.positions
+    for name in sorted(set(recording.streams) - set(endpoints)):
+        typer.echo(f"the stream {name} of the recording is not sent; give --{name} to send it", err=True)
     with ExitStack() as stack:
-        senders = {name: stack.enter_context(_sender(place, options)) for name, place in places.items()}
+        senders = {
+            name: stack.enter_context(open_sender(endpoint, options.socket, options.keys))
+            for name, endpoint in endpoints.items()
+        }
         for sender in senders.values():
-            if not sender.wait_for_peer(options.wait_s):
-                nobody = f"nobody connected to {sender.endpoint} within {options.wait_s:g} s; start the daemon"
-                raise EndpointError(sender.handshake_fault or nobody)
-        with tqdm(unit=" messages", desc="sending", disable=not sys.stderr.isatty(), leave=False) as bar:
+            wait_for_receiver(sender, options.wait_s)
+        with progress(None, "sending", " messages") as bar:
 
             def on_sent(_stream: str) -> None:
                 bar.update()
 
             played = play(recording, senders, rate_hz=options.rate_hz, on_sent=on_sent)
-    _say(path, recording, played, as_json)
+    _print_result(path, recording, played, as_json)
 
 
-def _sender(endpoint: str, options: PlaybackOptions) -> Sender:
-    curve = read_keys(options.keys, not endpoint.startswith(">"), "replay")
-    return Sender(endpoint, options.socket, curve=curve)
-
-
-def _say(path: Path, recording: Recording, played: Played, as_json: bool) -> None:
+def _print_result(path: Path, recording: Recording, played: Played, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({**asdict(played), "is_whole": recording.is_whole, "about": recording.about}))
         return
     counts = ", ".join(f"{count} of {name}" for name, count in played.sent.items())
     typer.echo(f"{path}: {counts} sent in {played.seconds:.1f} s")
     if played.cut_bytes:
-        typer.echo(f"the file's last {played.cut_bytes} bytes are a torn record and were left out", err=True)
+        typer.echo(
+            f"the last {played.cut_bytes} bytes of the file are an incomplete record and were not sent", err=True
+        )
     if played.damaged:
-        typer.echo(f"{played.damaged} messages are damaged in the file and were left out", err=True)
+        typer.echo(f"{played.damaged} messages in the file are damaged and were not sent", err=True)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from daemon.cli.exit_codes import ExitCode
 from daemon.errors import DaemonError
 from streams.errors import EndpointError
 
@@ -57,7 +58,7 @@ def first_line(process: subprocess.Popen[str], log: Path) -> str:
     code = process.wait(STOP_S)
     words = log.read_text().strip().splitlines()
     sentence = words[-1].removeprefix("ptycholive: ") if words else f"a process ended with exit code {code}"
-    raise EndpointError(sentence) if code == 4 else DaemonError(sentence)
+    raise EndpointError(sentence) if code == ExitCode.ENDPOINT else DaemonError(sentence)
 
 
 def free_port() -> int:

@@ -1,4 +1,4 @@
-"""A progress bar on stderr, where a person looks at it."""
+"""A progress bar on stderr."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 
 @contextmanager
-def progress(total: int, what: str, unit: str) -> Iterator[tqdm[Any]]:
-    """Yield a bar of ``total`` units; it shows nothing unless stderr is a terminal."""
-    with tqdm(total=total, desc=what, unit=unit, disable=not sys.stderr.isatty(), leave=False) as bar:
+def progress(total: int | None, title: str, unit: str) -> Iterator[tqdm[Any]]:
+    """Yield a bar of ``total`` units (None: unknown). Nothing is shown unless stderr is a terminal."""
+    with tqdm(total=total, desc=title, unit=unit, disable=not sys.stderr.isatty(), leave=False) as bar:
         yield bar

@@ -1,4 +1,4 @@
-"""``refine``: probe and object of a data file by iterative refinement, to a product."""
+"""``refine``: reconstruct probe and object of a data file iteratively."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 import typer
 from numpy.typing import NDArray
 
-from daemon.cli.batch import REFUSED, at_file
+from daemon.cli.batch import at_file
+from daemon.cli.exit_codes import ExitCode
 from daemon.cli.progress import progress
 from daemon.cli.scan_input import positions_of, probe_of, read_data
 from daemon.cli.verdict import Verdict, finite, verdict_on
@@ -26,53 +27,79 @@ from ptychopinn.refine.retrieve import Retrieval, retrieve
 
 @dataclass(frozen=True, slots=True)
 class RefineOptions:
-    """How to refine; the fields are the verb's options."""
+    """The options of the verb."""
 
-    probe: Path | None
     sweeps: int
     full_sweeps: int
-    decay: float
-    update_probe: bool
-    seed: int
-    pixel_size_m: float | None
-    probe_output: Path | None
+    probe: Path | None = None
+    decay: float = 0.9
+    update_probe: bool = True
+    seed: int = 0
+    pixel_size_m: float | None = None
+    probe_output: Path | None = None
     frames: int | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Refined:
+    """A refined scan: its positions (pixels), the result, the verdict on it, start and duration."""
+
+    scan: ScanFile
+    positions_px: NDArray[np.float64]
+    pixel_size_m: float
+    found: Retrieval
+    verdict: Verdict
+    started: str
+    seconds: float
+
+
 def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) -> None:
-    """Refine and write a product; say the R-factor and the time it took."""
-    torch.set_num_threads(1)  # one small transform at a time: more threads only wait for each other
-    begun, started = time.monotonic(), now_text()
+    """Refine and write a product; print the R-factor and the duration."""
+    torch.set_num_threads(1)  # the transforms are small: more threads only wait for each other
     with at_file(data):
-        scan = _first_frames(read_data(data), options.frames)
-        probe = probe_of(scan, data, options.probe)
-        positions_px, pixel_size_m = positions_of(scan, data, options.pixel_size_m)
-        amplitude = torch.from_numpy(to_amplitude(scan.counts, scan.mask, None))
-        found = _retrieved(amplitude, positions_px, probe.probe, options)
-        seconds = time.monotonic() - begun
-        verdict = verdict_on(
-            scan,
-            amplitude,
-            positions_px,
-            found.probe.numpy(),
-            found.rfactors[-1],
-            found.object.numpy(),
-            found.weight.numpy(),
-            passes=options.sweeps,
-        )
-    product = _product(scan, found, positions_px, pixel_size_m, options, verdict)
-    live = _live(found, options, verdict, started)
-    _write(output, replace(product, live=live), options.probe_output)
-    rfactors = [finite(value) for value in found.rfactors]
-    summary = {"output": str(output), "rfactor": rfactors[-1], "sweeps": options.sweeps, "seconds": seconds}
+        refined = _refine(data, options)
+    _write(output, _product(refined, options), options.probe_output)
+    verdict = refined.verdict
+    rfactors = [finite(value) for value in refined.found.rfactors]
+    summary = {"output": str(output), "rfactor": rfactors[-1], "sweeps": options.sweeps, "seconds": refined.seconds}
     if as_json:
         typer.echo(json.dumps({**summary, "rfactors": rfactors, "verdict": verdict.word, "doubts": verdict.doubts}))
     else:
-        typer.echo(f"{output}: R {found.rfactors[-1]:.4f} after {options.sweeps} sweeps in {seconds:.1f} s")
+        rfactor = refined.found.rfactors[-1]
+        typer.echo(f"{output}: R {rfactor:.4f} after {options.sweeps} sweeps in {refined.seconds:.1f} s")
         if verdict.line:
             typer.echo(f"{output}: {verdict.line}")
     if verdict.is_nonsense:
-        raise typer.Exit(REFUSED)
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+def _refine(data: Path, options: RefineOptions) -> _Refined:
+    begun, started = time.monotonic(), now_text()
+    scan = _first_frames(read_data(data), options.frames)
+    probe = probe_of(scan, data, options.probe)
+    positions_px, pixel_size_m = positions_of(scan, data, options.pixel_size_m)
+    amplitude = torch.from_numpy(to_amplitude(scan.counts, scan.mask, None))
+    found = _retrieved(amplitude, positions_px, probe.probe, options)
+    seconds = time.monotonic() - begun
+    verdict = verdict_on(
+        scan,
+        amplitude,
+        positions_px,
+        found.probe.numpy(),
+        rfactor=found.rfactors[-1],
+        picture=found.object.numpy(),
+        weight=found.weight.numpy(),
+        passes=options.sweeps,
+    )
+    return _Refined(
+        scan=scan,
+        positions_px=positions_px,
+        pixel_size_m=pixel_size_m,
+        found=found,
+        verdict=verdict,
+        started=started,
+        seconds=seconds,
+    )
 
 
 def _retrieved(
@@ -101,7 +128,7 @@ def _retrieved(
 
 
 def _write(output: Path, product: Product, probe_output: Path | None) -> None:
-    """Write the product, and its probe alone if that is asked for."""
+    """Write the product and, on request, its probe in a separate file."""
     for path in (output, probe_output):
         if path is None:
             continue
@@ -122,36 +149,31 @@ def _first_frames(scan: ScanFile, most: int | None) -> ScanFile:
     return replace(scan, counts=scan.counts[:most], indexes=scan.indexes[:most], positions_m=m, positions_px=px)
 
 
-def _product(
-    scan: ScanFile,
-    found: Retrieval,
-    positions_px: np.ndarray,
-    pixel_size_m: float,
-    options: RefineOptions,
-    verdict: Verdict,
-) -> Product:
+def _product(refined: _Refined, options: RefineOptions) -> Product:
+    scan, found = refined.scan, refined.found
     made = f"Ptycholive {VERSION} refine, {options.sweeps} sweeps, seed {options.seed}, R {found.rfactors[-1]:.4f}"
     return Product(
         name=scan.name,
-        comments="\n".join(filter(None, (made, verdict.line, *scan.notes))),
+        comments="\n".join(filter(None, (made, refined.verdict.line, *scan.notes))),
         indexes=scan.indexes,
-        positions_m=positions_px * pixel_size_m,
+        positions_m=refined.positions_px * refined.pixel_size_m,
         probe=found.probe.numpy(),
-        pixel_size_m=pixel_size_m,
+        pixel_size_m=refined.pixel_size_m,
         photon_energy_eV=scan.photon_energy_eV,
         detector_distance_m=scan.detector_distance_m,
         object=found.object.numpy(),
         object_origin_px=found.origin_px,
+        live=_live(refined, options),
     )
 
 
-def _live(found: Retrieval, options: RefineOptions, verdict: Verdict, started: str) -> LiveGroup:
-    """Return what is known beside the object; there is no network's layer."""
+def _live(refined: _Refined, options: RefineOptions) -> LiveGroup:
+    """Return the group ``live`` of the product; it has no network layer."""
     return LiveGroup(
-        refined_weight=found.weight.numpy(),
-        rfactors={"refined": found.rfactors[-1]},
+        refined_weight=refined.found.weight.numpy(),
+        rfactors={"refined": refined.found.rfactors[-1]},
         configuration=json.dumps({"refine": asdict(options)}, default=str, indent=1),
-        started=started,
+        started=refined.started,
         ended=now_text(),
-        doubts=verdict.line,
+        doubts=refined.verdict.line,
     )

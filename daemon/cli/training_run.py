@@ -1,4 +1,4 @@
-"""What ``train`` and ``finetune`` have in common: data of any format, a folder to go on from, a stop that loses nothing."""
+"""Runs a training for ``train`` and ``finetune``: data of any format, checkpoints, a stop that loses nothing."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import typer
 
-from daemon.cli.batch import REFUSED, at_file
+from daemon.cli.batch import at_file
 from daemon.cli.config import RUN, workflow_of
+from daemon.cli.exit_codes import ExitCode
 from daemon.cli.scan_input import positions_of, probe_of, read_data, say_doubts
 from daemon.errors import ConfigError
 from daemon.files import ScanFile, read_probe
@@ -39,17 +40,17 @@ TRAINING_KEYS = ("diff3d", "diffraction")
 
 @dataclass(frozen=True, slots=True)
 class TrainingOptions:
-    """The verbs' options; ``work`` is where checkpoints and the log lie, beside the bundle if None."""
+    """The options of both verbs. ``work`` is the folder of checkpoints and log; None: beside the bundle."""
 
-    config: Path | None
-    settings: tuple[str, ...]
-    probe: Path | None
-    pixel_size_m: float | None
-    work: Path | None
-    is_resumed: bool
-    devices: int
-    mlflow: str | None
-    is_compiled: bool
+    config: Path | None = None
+    settings: tuple[str, ...] = ()
+    probe: Path | None = None
+    pixel_size_m: float | None = None
+    work: Path | None = None
+    is_resumed: bool = False
+    devices: int = 1
+    mlflow: str | None = None
+    is_compiled: bool = False
 
 
 def scan_paths(data: Sequence[Path]) -> list[Path]:
@@ -179,20 +180,14 @@ def run_training(
     *,
     as_json: bool,
 ) -> None:
-    """Train in the work folder, write the bundle, say what was done."""
-    if output.suffix != ".zip":
-        raise ConfigError(f"--output {output}: a bundle's name ends in .zip; choose such a name")
-    work = options.work or output.with_name(f"{output.stem}.training")
+    """Train in the work folder, write the bundle, print a summary."""
+    work = _work_folder(output, options)
     configs.update(training_config={"output_dir": str(work.resolve())})
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
-        raise ConfigError(f"{work} cannot be made ({fault.strerror}); choose another --work") from fault
     begun = time.monotonic()
     refused: list[str] = []
 
     def on_refused(reason: str) -> None:
-        typer.echo(f"ptycholive: {reason}; it is left out", err=True)
+        typer.echo(f"ptycholive: {reason}; the file is not used", err=True)
         refused.append(reason)
 
     with _stopped_by_signals() as is_stopped:
@@ -204,22 +199,42 @@ def run_training(
             read=reader(options, configs.data_config.nphotons),
             on_refused=on_refused,
         )
-        try:
-            model = train(trainer, list(paths))
-        except TrainingInterruptedError as fault:
-            typer.echo(f"ptycholive: {fault}: repeat the command with --resume", err=True)
-            raise typer.Exit(130) from None
+        model = _trained(trainer, paths, train)
     if own_rank() != 0:
         return
     output.parent.mkdir(parents=True, exist_ok=True)
     digest = model.save(output)
     shutil.rmtree(work / STORE, ignore_errors=True)
-    _say(output, digest, model, trainer, time.monotonic() - begun, as_json=as_json)
+    _print_summary(output, digest, model, trainer, time.monotonic() - begun, as_json=as_json)
     if refused:
-        raise typer.Exit(REFUSED)
+        raise typer.Exit(ExitCode.REFUSED)
 
 
-def _say(output: Path, digest: str, model: PtychoModel, trainer: Trainer, seconds: float, *, as_json: bool) -> None:
+def _trained(
+    trainer: Trainer, paths: Sequence[Path], train: Callable[[Trainer, list[Path]], PtychoModel]
+) -> PtychoModel:
+    try:
+        return train(trainer, list(paths))
+    except TrainingInterruptedError as fault:
+        typer.echo(f"ptycholive: {fault}: repeat the command with --resume", err=True)
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def _work_folder(output: Path, options: TrainingOptions) -> Path:
+    """Create and return the folder of checkpoints and log."""
+    if output.suffix != ".zip":
+        raise ConfigError(f"--output {output}: the name of a bundle must end in .zip")
+    work = options.work or output.with_name(f"{output.stem}.training")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise ConfigError(f"{work} cannot be created ({fault.strerror}); choose another --work") from fault
+    return work
+
+
+def _print_summary(
+    output: Path, digest: str, model: PtychoModel, trainer: Trainer, seconds: float, *, as_json: bool
+) -> None:
     about = model.bundle.provenance
     metrics = dict(trainer.history[-1]) if trainer.history else {}
     summary = {

@@ -98,7 +98,7 @@ def _read(path: Path, contract: Contract | None, broken: list[str]) -> Finding:
     summary = f"{title}: {len(content.counts)} frames of {rows} x {columns} px, {content.counts.dtype}"
     said = {one: [d.text for d in content.doubts if d.severity is one] for one in Severity}
     notes = [*said[Severity.NOTE], *content.notes, *_lacks(content)]
-    return Finding(kind, summary, broken, "", said[Severity.WRONG], said[Severity.DOUBT], notes)
+    return Finding(kind, summary, broken, wrong=said[Severity.WRONG], doubts=said[Severity.DOUBT], notes=notes)
 
 
 def _lacks(scan: ScanFile) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -50,10 +51,11 @@ def verdict_on(
     amplitude: torch.Tensor,
     positions_px: NDArray[np.float64],
     probe: NDArray[np.complex64],
+    *,
     rfactor: float,
     picture: NDArray[np.complex64],
     weight: NDArray[np.float32],
-    *said: str,
+    said: Sequence[str] = (),
     is_refined: bool = True,
     passes: int | None = None,
 ) -> Verdict:

@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,27 +27,35 @@ HOME, CLEAR, PLAIN = "\x1b[H", "\x1b[2J", "\x1b[0m"
 OTHERS_LINES = 2
 
 
-def run_watch(
-    endpoint: str,
-    save: Path | None,
-    timeout_s: float,
-    once: bool,
-    keys: KeyFiles,
-    as_json: bool,
-    picture: View | None = None,
-    layer: LayerName = "refined",
-) -> None:
-    """Print a line for each update, or draw the picture; keep the last pictures of each scan if a directory is given."""
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """The options of the verb."""
+
+    save: Path | None
+    timeout_s: float
+    once: bool
+    keys: KeyFiles
+    as_json: bool
+    picture: View | None = None
+    layer: LayerName = "refined"
+
+
+def run_watch(endpoint: str, options: WatchOptions) -> None:
+    """Print a line for each update, or draw the picture; save the last pictures of each scan on request."""
+    save, picture = options.save, options.picture
     if save is not None:
         save.mkdir(parents=True, exist_ok=True)
-    with Viewer(endpoint, timeout_s, curve=read_keys(keys, False, "watch")) as viewer:
-        shown = _lines(viewer.events(), as_json) if picture is None or as_json else _frames(viewer, picture, layer)
+    with Viewer(endpoint, options.timeout_s, curve=read_keys(options.keys, False, "watch")) as viewer:
+        if picture is None or options.as_json:
+            shown = _lines(viewer.events(), options.as_json)
+        else:
+            shown = _frames(viewer, picture, options.layer)
         for text, event in shown:
             if text:
                 typer.echo(text)
             if event.picture is not None and event.picture.complete and save is not None:
                 _save(save, event.picture)
-            if once and _has_ended(event):
+            if options.once and _has_ended(event):
                 return
 
 

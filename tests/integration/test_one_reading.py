@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from daemon.cli.convert import run_convert
 from daemon.cli.main import app
-from daemon.cli.predict import PredictOptions, _Predictor
+from daemon.cli.prediction import PredictOptions, Predictor
 from daemon.cli.refine import RefineOptions, run_refine
 from daemon.cli.scan_input import read_data
 from daemon.cli.training_run import TrainingOptions, first_side_px, reader
@@ -30,7 +30,7 @@ from ptychopinn.physics import scan_check
 from ptychopinn.refine.retrieve import retrieve
 from tests.support.odd_files import FILES, SIDE, npz, scan
 
-TRAINING = TrainingOptions(None, (), None, None, None, False, 1, None, False)
+TRAINING = TrainingOptions()
 SEVERAL_SCANS = "two-scans.npz"
 """Training alone takes several scans in one file."""
 
@@ -42,8 +42,8 @@ TOO_FAR_APART = ("positions-um.cxi", "positions-mm.cxi")
 
 
 @pytest.fixture(scope="module")
-def predictor() -> _Predictor:
-    return _Predictor(PredictOptions("none", None, "cpu", "float32", 1, 0, None))
+def predictor() -> Predictor:
+    return Predictor(PredictOptions("none", None, "cpu", "float32", looks=1, sweeps=0, pixel_size_m=None))
 
 
 @pytest.fixture(params=FILES)
@@ -53,19 +53,19 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return found
 
 
-def outcome(verb: str, path: Path, predictor: _Predictor) -> str:
+def outcome(verb: str, path: Path, predictor: Predictor) -> str:
     """Return good, doubtful or nonsense, or the reason of the refusal."""
     out = path.with_name("out.h5")
     try:
         if verb == "predict":
             return str(predictor.predict(path, out)["verdict"])
         if verb == "refine":
-            run_refine(path, out, RefineOptions(None, 3, 3, 0.9, False, 0, None, None), as_json=True)
+            run_refine(path, out, RefineOptions(sweeps=3, full_sweeps=3, update_probe=False), as_json=True)
         if verb == "train":
             scan = reader(TRAINING, 1e5)(path)
             build_store(path.with_name("store"), [scan], DataConfig(N=SIDE, grid_size=(1, 1)), TrainingConfig())
         if verb in ("cxi", "npz"):
-            run_convert(path, path.with_name(f"out.{verb}"), None, None, None, as_json=True)
+            run_convert(path, path.with_name(f"out.{verb}"), None, as_json=True)
         if verb == "replay":
             read_data(path)
     except typer.Exit:
@@ -75,7 +75,7 @@ def outcome(verb: str, path: Path, predictor: _Predictor) -> str:
     return "good"
 
 
-def test_all_verbs_agree(path: Path, predictor: _Predictor) -> None:
+def test_all_verbs_agree(path: Path, predictor: Predictor) -> None:
     wanted, finding = FILES[path.name][0], examine(path)
     assert finding.verdict == wanted, finding
     said = {verb: outcome(verb, path, predictor) for verb in ("predict", "refine", "train", "cxi", "npz", "replay")}
@@ -126,7 +126,7 @@ def assert_same_scan(path: Path, finding: Finding) -> None:
     assert trained.positions_px.shape == (len(amplitude), 2)
 
 
-def test_several_files_are_all_done(predictor: _Predictor, tmp_path: Path) -> None:
+def test_several_files_are_all_done(predictor: Predictor, tmp_path: Path) -> None:
     names = ("text.npz", "plain.cxi", "empty.cxi", "objects.npz", "with-json.npz")
     files = [tmp_path / name for name in names]
     for file in files:
@@ -148,7 +148,7 @@ def test_several_files_are_all_done(predictor: _Predictor, tmp_path: Path) -> No
     assert {one.exit_code for one in (validated, predicted, trained)} == {3}
 
 
-def test_what_is_doubtful_stands_in_the_product(predictor: _Predictor, tmp_path: Path) -> None:
+def test_what_is_doubtful_stands_in_the_product(predictor: Predictor, tmp_path: Path) -> None:
     path, out = tmp_path / "kev.cxi", tmp_path / "out.h5"
     FILES[path.name][1](path)
     line = "doubtful: energy 8.8 cannot be in J and is taken as keV; write its units"
@@ -164,7 +164,7 @@ def test_a_few_sweeps_are_not_called_nonsense(tmp_path: Path, capsys: pytest.Cap
     path = tmp_path / "plain.cxi"
     wrong_probe = np.roll(np.asarray(scan().probe), 9, axis=-1) * np.exp(1j * np.indices((SIDE, SIDE))[0])
     write_kind(path, replace(scan(), probe=wrong_probe.astype(np.complex64)), "cxi")
-    options = RefineOptions(None, 1, 1, 0.9, False, 0, None, None)
+    options = RefineOptions(sweeps=1, full_sweeps=1, update_probe=False)
     run_refine(path, tmp_path / "out.h5", options, as_json=True)
     (found,) = (one for one in json.loads(capsys.readouterr().out)["doubts"] if one["doubt"] == "rfactor")
     assert "after 1 sweep" in found["sentence"]

@@ -162,8 +162,8 @@ def test_replay_of_a_torn_recording_says_so(place: Path):
     receiver.stop()
     assert received == [b"one"]
     assert done.returncode == 0
-    assert "bytes are a torn record and were left out" in done.stderr
-    assert "the stream positions of the recording is left out" in done.stderr
+    assert "are an incomplete record and were not sent" in done.stderr
+    assert "the stream positions of the recording is not sent" in done.stderr
     refused = run("replay", SCAN, "--bind", LOCAL, cwd=place)
     assert (refused.returncode, "--format is missing" in refused.stderr) == (2, True)
 

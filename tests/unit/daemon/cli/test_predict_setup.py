@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.cli.predict import _threads
+from daemon.cli.prediction import cpu_threads
 from daemon.config import load_config
 from daemon.results.records import ScanBook
 
@@ -19,7 +19,7 @@ def test_threads_are_two_or_as_asked_but_no_more_than_cores(
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
     for cores in (1, 2, 8):
         monkeypatch.setattr("os.sched_getaffinity", lambda _, n=cores: set(range(n)))
-        assert _threads() == min(cores, wanted)
+        assert cpu_threads() == min(cores, wanted)
 
 
 def test_a_bundle_is_found_beside_the_configuration(tmp_path: Path) -> None:

@@ -1,0 +1,256 @@
+"""Predicts one data file after the other with the same model, and writes a product for each."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+
+from daemon.cli.prediction_outcome import Outcome, finish, write_outcome, write_plot
+from daemon.cli.progress import progress
+from daemon.cli.scan_input import positions_of, probe_of, read_data
+from daemon.cli.verdict import Verdict, finite, verdict_on
+from daemon.errors import ConfigError
+from daemon.files import ProbeFile, Product, ScanFile, read_probe
+from daemon.results.records import now_text
+from daemon.version import VERSION
+from ptychopinn.api import PtychoModel
+from ptychopinn.detector.geometry import to_amplitude
+from ptychopinn.device import choose_device
+from ptychopinn.errors import FileFormatError, ProbeMismatchError
+from ptychopinn.model import Lift, Model
+from ptychopinn.model.bundle import find_bundle
+from ptychopinn.physics.diffraction import vacuum_counts
+from ptychopinn.physics.scan_check import NO_PHOTON
+from ptychopinn.workflow.half_precision import Dtype, with_dtype
+from ptychopinn.workflow.inference import Reconstruction, choose_batch, reconstruct
+
+PIXEL_TOLERANCE = 0.01
+"""Largest relative difference between the object pixel of the scan and that of a given probe: files round it."""
+UNIT_RATIO = 10.0
+"""A probe whose energy differs from the brightest frame by more than this factor is not in photons."""
+DEFAULT_THREADS = 2
+"""CPU threads unless OMP_NUM_THREADS is set; more threads speed these small batches up little."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """The options of the verb."""
+
+    bundle: str
+    probe: Path | None
+    device: str
+    dtype: Dtype
+    looks: int
+    sweeps: int
+    pixel_size_m: float | None
+    plot: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Input:
+    """A data file: scan, positions, amplitudes, probe in photons with the factor that made it so, doubts about it."""
+
+    path: Path
+    scan: ScanFile
+    positions_px: NDArray[np.float64]
+    pixel_size_m: float
+    amplitude: NDArray[np.float32]
+    probe: NDArray[np.complex64]
+    probe_factor: float
+    doubts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """The result of the model on its device, with the time that it took."""
+
+    probe: torch.Tensor
+    amplitude: torch.Tensor
+    result: Reconstruction
+    looks: int
+    batch: int
+    seconds: float
+
+    def summary(self, scan: ScanFile) -> dict[str, Any]:
+        """Return the figures for JSON."""
+        frames = len(self.amplitude)
+        return {
+            "frames": frames,
+            "refused": {int(scan.indexes[i]): reason for i, reason in self.result.refused.items()},
+            "seconds": self.seconds,
+            "frames_per_s": self.looks * frames / self.seconds,
+            "batch": self.batch,
+            "rfactors": [finite(value) for value in self.result.rfactors],
+            "looks": self.looks,
+        }
+
+
+class Predictor:
+    """Holds the device, the model and the options for all files. A wrong option ends the verb before the first file."""
+
+    def __init__(self, options: PredictOptions) -> None:
+        self._options = options
+        try:
+            self._device = choose_device(options.device)
+        except (ValueError, RuntimeError) as fault:
+            raise ConfigError(f"--device: {str(fault).splitlines()[0]}") from fault
+        torch.set_num_threads(cpu_threads())
+        path = find_bundle(options.bundle)
+        self._model = None if path is None else PtychoModel.load(path)
+        if options.probe is not None:
+            read_probe(options.probe)
+        self._batches: dict[tuple[int, ...], int] = {}
+
+    def predict(self, path: Path, target: Path) -> dict[str, Any]:
+        """Predict a file, write its product, return a summary for JSON."""
+        started = now_text()
+        given = self._read(path)
+        run = self._run(given)
+        outcome = finish(run.result, run.probe, run.amplitude, given.positions_px, self._options.sweeps)
+        verdict = self._verdict(given, run, outcome)
+        product = self._product(given, run, outcome, verdict, started)
+        write_outcome(target, product, outcome, given.scan)
+        if self._options.plot is not None:
+            write_plot(target.with_suffix(f".{self._options.plot}"), outcome, given.scan)
+        return {
+            "input": str(path),
+            "output": str(target),
+            **run.summary(given.scan),
+            "sweeps": self._options.sweeps,
+            "rfactor": finite(outcome.rfactor),
+            "verdict": verdict.word,
+            "doubts": verdict.doubts,
+            "model": self._model_name,
+        }
+
+    def _read(self, path: Path) -> _Input:
+        """Read a file, with its probe in photons."""
+        scan = read_data(path)
+        positions_px, pixel_size_m = positions_of(scan, path, self._options.pixel_size_m)
+        amplitude = to_amplitude(scan.counts, scan.mask, None)
+        probe, factor, doubts = _in_photons(self._probe(scan, path, pixel_size_m), amplitude, path)
+        return _Input(
+            path=path,
+            scan=scan,
+            positions_px=positions_px,
+            pixel_size_m=pixel_size_m,
+            amplitude=amplitude,
+            probe=probe,
+            probe_factor=factor,
+            doubts=doubts,
+        )
+
+    def _run(self, given: _Input) -> _Run:
+        """Reconstruct all frames with the model."""
+        probe, amplitude = (torch.from_numpy(a).to(self._device) for a in (given.probe, given.amplitude))
+        model = self._model_for(probe, given.path)
+        looks = self._options.looks if model.can_look_again else 1
+        batch = self._batches.get(given.probe.shape) or choose_batch(model, probe.shape[-1], self._device)
+        self._batches[given.probe.shape] = batch
+        begun = time.monotonic()
+        with progress(looks * len(amplitude), given.path.name, "frames") as bar:
+            result = reconstruct(
+                model, probe, amplitude, given.positions_px, looks=looks, batch=batch, on_progress=bar.update
+            )
+        seconds = time.monotonic() - begun
+        return _Run(probe, amplitude, result, looks=looks, batch=batch, seconds=seconds)
+
+    def _model_for(self, probe: torch.Tensor, path: Path) -> Model:
+        if self._model is None:
+            return Lift(probe)
+        model, refused = with_dtype(self._model.for_probe(probe), self._options.dtype)
+        if refused:
+            typer.echo(f"{path}: the model runs in float32: {refused}", err=True)
+        return model
+
+    @property
+    def _model_name(self) -> str:
+        return "lift" if self._model is None else self._model.bundle.name
+
+    def _verdict(self, given: _Input, run: _Run, outcome: Outcome) -> Verdict:
+        return verdict_on(
+            given.scan,
+            run.amplitude,
+            given.positions_px[outcome.kept],
+            given.probe,
+            rfactor=outcome.rfactor,
+            picture=outcome.object,
+            weight=outcome.weight,
+            said=given.doubts,
+            is_refined=self._options.sweeps > 0,
+        )
+
+    def _product(self, given: _Input, run: _Run, outcome: Outcome, verdict: Verdict, started: str) -> Product:
+        options, scan = self._options, given.scan
+        configuration = {"predict": asdict(options), "probe_factor": given.probe_factor}
+        live = replace(
+            outcome.live,
+            configuration=json.dumps(configuration, default=str, indent=1),
+            model_name=self._model_name,
+            model_sha256="" if self._model is None else self._model.bundle.sha256,
+            started=started,
+            ended=now_text(),
+            doubts=verdict.line,
+        )
+        made = f"Ptycholive {VERSION} predict, {run.looks} looks, {options.sweeps} sweeps"
+        return Product(
+            name=scan.name,
+            comments="\n".join(filter(None, (made, verdict.line, *scan.notes))),
+            indexes=scan.indexes[outcome.kept],
+            positions_m=given.positions_px[outcome.kept] * given.pixel_size_m,
+            probe=given.probe,
+            pixel_size_m=given.pixel_size_m,
+            photon_energy_eV=scan.photon_energy_eV,
+            detector_distance_m=scan.detector_distance_m,
+            object=outcome.object,
+            object_origin_px=outcome.origin_px,
+            live=live,
+        )
+
+    def _probe(self, scan: ScanFile, path: Path, pixel_size_m: float) -> ProbeFile:
+        found, own = probe_of(scan, path, self._options.probe), self._options.probe is None
+        if not own and found.pixel_size_m and abs(found.pixel_size_m / pixel_size_m - 1) > PIXEL_TOLERANCE:
+            raise ProbeMismatchError(
+                f"{path}: the object pixel is {pixel_size_m * 1e9:.3f} nm, but the probe in {self._options.probe} has "
+                f"{found.pixel_size_m * 1e9:.3f} nm; give a probe with the same pixel size"
+            )
+        return found
+
+
+def cpu_threads() -> int:
+    """Return the number of CPU threads: OMP_NUM_THREADS if set, otherwise two, at most the number of cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(asked) if asked.isdecimal() and int(asked) else DEFAULT_THREADS
+    return min(len(os.sched_getaffinity(0)), threads)
+
+
+def _in_photons(
+    found: ProbeFile, amplitude: NDArray[np.float32], path: Path
+) -> tuple[NDArray[np.complex64], float, tuple[str, ...]]:
+    """Return the probe in photons, the factor applied to it, and any doubt.
+
+    Some programs store probes in their own units. Such a probe is scaled to the photons of the brightest frame; a probe
+    that is right within an order of magnitude is left alone (factor 1).
+    """
+    energy = float(np.square(np.abs(found.probe), dtype=np.float64).sum())
+    brightest = vacuum_counts(torch.from_numpy(amplitude))
+    if not brightest > 0:
+        raise FileFormatError(f"{path}: {NO_PHOTON}")
+    if 1 / UNIT_RATIO < energy / brightest < UNIT_RATIO:
+        return found.probe, 1.0, ()
+    factor = (brightest / energy) ** 0.5
+    doubt = (
+        f"the probe holds {energy:.3g} photons but the brightest frame {brightest:.3g}; "
+        "the probe was scaled to the brightest frame"
+    )
+    typer.echo(f"{path}: {doubt}", err=True)
+    return (found.probe * factor).astype(np.complex64), factor, (doubt,)

@@ -1,0 +1,185 @@
+"""Declares the verbs on data files: refine, simulate, predict, validate, convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from daemon.cli.verbs.options import AsJson
+
+
+def refine(
+    data: Annotated[Path, typer.Argument(help="Scan with positions: CXI, NPZ, PTYD.")],
+    output: Annotated[Path, typer.Option(help="Product file to write.")],
+    probe: Annotated[
+        Path | None, typer.Option(help="File with the initial probe. Default: the probe in the data file.")
+    ] = None,
+    sweeps: Annotated[int, typer.Option(min=1, help="Sweeps over all frames.")] = 40,
+    full_sweeps: Annotated[int, typer.Option(min=0, help="Sweeps with the full step, before the step decreases.")] = 12,
+    decay: Annotated[float, typer.Option(min=0.1, max=1, help="Factor on the step for each later sweep.")] = 0.9,
+    keep_probe: Annotated[bool, typer.Option("--keep-probe", help="Refine only the object.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed for the order of the frames.")] = 0,
+    pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, if the file does not give it.")] = None,
+    probe_output: Annotated[Path | None, typer.Option(help="NPZ file to write the probe to.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Use only the first N frames.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Reconstruct probe and object of a data file iteratively and write a product."""
+    from daemon.cli.refine import RefineOptions, run_refine
+
+    options = RefineOptions(
+        probe=probe,
+        sweeps=sweeps,
+        full_sweeps=full_sweeps,
+        decay=decay,
+        update_probe=not keep_probe,
+        seed=seed,
+        pixel_size_m=pixel_size,
+        probe_output=probe_output,
+        frames=frames,
+    )
+    run_refine(data, output, options, as_json)
+
+
+def simulate(
+    output: Annotated[Path, typer.Argument(help="NPZ file to write.")],
+    size: Annotated[int, typer.Option(min=16, max=1024, help="Side of the patterns, px.")] = 128,
+    probe: Annotated[
+        str, typer.Option(help="Kind of probe: zone_plate, pinhole, mirrors, gaussian, aberrated or diffuser.")
+    ] = ("zone_plate"),
+    probe_file: Annotated[Path | None, typer.Option(help="File with a probe, in place of --probe.")] = None,
+    modes: Annotated[int, typer.Option(min=1, max=8, help="Incoherent modes of the probe.")] = 1,
+    footprint: Annotated[
+        float, typer.Option(min=0.05, max=0.9, help="Diameter of the probe over the side of the patterns.")
+    ] = 0.4,
+    texture: Annotated[
+        str,
+        typer.Option(
+            "--object", help="Kind of object: shapes, bars, lines, stars, glyphs, noise, cells, leaves or maze."
+        ),
+    ] = "shapes",
+    phase: Annotated[float, typer.Option(help="Phase of the thickest part, rad.")] = 0.5,
+    absorption: Annotated[float, typer.Option(min=0, help="-log of the smallest amplitude.")] = 0.1,
+    counts: Annotated[float, typer.Option(min=1, help="Photons in a frame without sample.")] = 1e5,
+    track: Annotated[str, typer.Option(help="Scan path: raster, snake, spiral or jitter.")] = "raster",
+    overlap: Annotated[
+        float, typer.Option(min=0, max=0.95, help="Overlap of neighbouring frames: 1 - step / footprint.")
+    ] = 0.7,
+    frames: Annotated[int, typer.Option(min=1, help="Frames per scan.")] = 100,
+    jitter: Annotated[
+        float, typer.Option(min=0, help="Random displacement of the positions, included in the recorded ones, px rms.")
+    ] = 0.0,
+    count: Annotated[int, typer.Option(min=1, help="Number of scans; numbered files with consecutive seeds.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same scan.")] = 0,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Workflow configuration; its datagen_config, N, nphotons and seed replace all other options, "
+            "OUTPUT is a directory then."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate scans and write them with the true object and probe."""
+    from daemon.cli.simulate import run_datagen, run_simulate
+    from ptychopinn.simulate import Recipe
+
+    if config is not None:
+        run_datagen(output, config, as_json)
+        return
+    recipe = Recipe(
+        size_px=size,
+        probe_kind=probe,
+        modes=modes,
+        footprint_ratio=footprint,
+        texture=texture,
+        phase_rad=phase,
+        absorption=absorption,
+        counts=counts,
+        track=track,
+        overlap_ratio=overlap,
+        frames=frames,
+        jitter_px=jitter,
+        seed=seed,
+    )
+    run_simulate(output, recipe, probe_file, count, as_json)
+
+
+def predict(
+    data: Annotated[
+        list[Path], typer.Argument(help="Scans with positions: CXI, NPZ, PTYD, patterns file of a product.")
+    ],
+    output: Annotated[
+        Path, typer.Option(help="Product to write, or picture only (.npz); a directory for several scans.")
+    ],
+    bundle: Annotated[
+        str, typer.Option(help="Model: a name, a file, shipped, or none (the lift without a network).")
+    ] = "shipped",
+    probe: Annotated[
+        Path | None, typer.Option(help="File with the probe. Default: the probe in each data file.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")] = "auto",
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        typer.Option(help="Number type of the lift's network; auto selects bfloat16 on a GPU that supports it."),
+    ] = "auto",
+    looks: Annotated[
+        int, typer.Option(min=1, max=4, help="Predictions per frame; later ones start from the stitched neighbours.")
+    ] = 2,
+    sweeps: Annotated[int, typer.Option(min=0, help="Sweeps of the refiner after the prediction.")] = 0,
+    pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, for files without it.")] = None,
+    plot: Annotated[
+        Literal["png", "svg"] | None, typer.Option(help="Write a plot of this type beside each product.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Reconstruct data files with a model and write products."""
+    from daemon.cli.predict import run_predict
+    from daemon.cli.prediction import PredictOptions
+
+    options = PredictOptions(
+        bundle=bundle,
+        probe=probe,
+        device=device,
+        dtype=dtype,
+        looks=looks,
+        sweeps=sweeps,
+        pixel_size_m=pixel_size,
+        plot=plot,
+    )
+    run_predict(data, output, options, as_json)
+
+
+def validate(
+    data: Annotated[list[Path], typer.Argument(help="Scan and product files.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check files against the data contract; list every violation."""
+    from daemon.cli.validate import run_validate
+
+    run_validate(data, as_json)
+
+
+def convert(
+    data: Annotated[Path, typer.Argument(help="Scan, product or ptypy result.")],
+    output: Annotated[Path, typer.Argument(help="File to write; its extension selects the format.")],
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            help="Format of the output: npz-diffraction, npz-diff3d, cxi, ptyd, nexus, patterns, product, ptyr. "
+            "Default: by extension.",
+        ),
+    ] = None,
+    probe: Annotated[
+        Path | None, typer.Option(help="File with a probe that replaces the probe in the data file.")
+    ] = None,
+    pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, if the file does not give it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Convert between NPZ (two dialects), CXI, ptypy, NeXus and Ptychodus files."""
+    from daemon.cli.convert import run_convert
+
+    run_convert(data, output, kind, probe=probe, pixel_size_m=pixel_size, as_json=as_json)

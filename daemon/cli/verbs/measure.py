@@ -1,0 +1,36 @@
+"""Declares the verb bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daemon.cli.verbs.options import AsJson
+from daemon.errors import ConfigError
+
+
+def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Measurements to run, or resolution. Default: all quick ones.")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Name of a measurement; repeatable.")] = None,
+    engine_python: Annotated[
+        Path | None, typer.Option(help="For resolution: Python of an environment with pty-chi, for comparison.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="For resolution: plot file to write (png, svg, pdf).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the speed of each stage and of the whole chain, or the resolution of the demo's picture."""
+    chosen = [*(names or []), *(only or [])]
+    if chosen == ["resolution"]:
+        from daemon.cli.bench.resolution import run_resolution
+
+        run_resolution(engine_python, plot, as_json)
+        return
+    if engine_python is not None or plot is not None:
+        raise ConfigError("--engine-python and --plot go with `bench resolution` alone; leave them out")
+    from daemon.cli.bench.stages import run_bench
+
+    run_bench(chosen, as_json)

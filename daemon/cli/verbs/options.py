@@ -1,0 +1,41 @@
+"""Options that several verbs have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+"""The page's address with the default ``[http]`` section."""
+
+ConfigPath = Annotated[Path, typer.Option("--config", help="Configuration file (TOML).")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a value of the file: section.key=value. Repeatable.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
+Url = Annotated[str, typer.Option("--url", help="HTTP address of the daemon.")]
+Token = Annotated[Path | None, typer.Option("--token-file", help="File with the token of the daemon.")]
+
+CurvePublic = Annotated[Path | None, typer.Option("--curve-public-file", help="This end's public CURVE key.")]
+CurveSecret = Annotated[Path | None, typer.Option("--curve-secret-file", help="This end's secret CURVE key.")]
+CurveServer = Annotated[
+    Path | None, typer.Option("--curve-server-file", help="If this end connects: public key of the end that binds.")
+]
+CurveAllowed = Annotated[
+    Path | None,
+    typer.Option("--curve-allowed-file", help="If this end binds: public keys of the clients that it admits."),
+]
+
+WorkflowPath = Annotated[
+    Path | None,
+    typer.Option("--config", help="Workflow configuration: TOML or JSON with the five sections, or mlflow:RUN."),
+]
+WorkflowSettings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a value: section.name=value, for example training.epochs=20. Repeatable."),
+]
+MlflowUri = Annotated[
+    str | None, typer.Option("--mlflow", help="MLflow store for tracking the run and for mlflow:RUN.")
+]
