@@ -1,4 +1,4 @@
-"""``config``: the configuration for people and programs."""
+"""``config``: print the schema or a complete configuration."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from pathlib import Path
 
 import typer
 
+from daemon.cli.workflow_config import workflow_of
 from daemon.config import Config
 from ptychopinn.config import legacy, params
-from ptychopinn.config.manager import ConfigManager
-
-RUN = "mlflow:"
-"""Begins the name of a tracked run in place of a configuration file."""
 
 
 def show_schema() -> None:
@@ -22,21 +19,12 @@ def show_schema() -> None:
 
 
 def show_config(config: Config) -> None:
-    """Print a whole configuration."""
+    """Print the complete configuration."""
     typer.echo(config.model_dump_json(indent=2))
 
 
-def workflow_of(path: Path | None, store: str | None) -> ConfigManager:
-    """Return the workflow's configuration of a file, or of a tracked run ``mlflow:RUN``; defaults for None."""
-    if path is None:
-        return ConfigManager()
-    if str(path).startswith(RUN):
-        return ConfigManager.from_mlflow(str(path).removeprefix(RUN), store)
-    return ConfigManager.from_file(path)
-
-
 def show_workflow(path: Path | None, settings: Sequence[str], store: str | None, *, is_legacy: bool) -> None:
-    """Print a whole configuration of the workflow, or what the older code's dictionary makes of it."""
+    """Print the complete workflow configuration or, if ``is_legacy``, the ``params.cfg`` of the older PtychoPINN."""
     configs = workflow_of(path, store).update(settings)
     legacy.tell(configs)
     typer.echo(json.dumps(params.cfg if is_legacy else configs.to_dict(), indent=2))

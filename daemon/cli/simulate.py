@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 import typer
 
-from daemon.cli.config import workflow_of
 from daemon.cli.progress import progress
+from daemon.cli.workflow_config import workflow_of
 from daemon.errors import ConfigError
 from daemon.files import read_probe
 from ptychopinn.contract.training_export import write_training_file

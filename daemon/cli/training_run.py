@@ -18,9 +18,9 @@ import numpy as np
 import typer
 
 from daemon.cli.batch import at_file
-from daemon.cli.config import RUN, workflow_of
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.scan_input import positions_of, probe_of, read_data, say_doubts
+from daemon.cli.workflow_config import RUN, workflow_of
 from daemon.errors import ConfigError
 from daemon.files import ScanFile, read_probe
 from daemon.files.npz import SeveralScansError

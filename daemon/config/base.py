@@ -1,0 +1,64 @@
+"""Types that several sections of the configuration share."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from streams.sockets.keys import CurveKeys, KeyFiles, read_keys
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+_ENDPOINT = re.compile(r"@?(tcp://[^\s/]+:(\d{1,5}|\*)|ipc://.+)|pva://\S+")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a host name or address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _checked_endpoint(endpoint: str) -> str:
+    if not _ENDPOINT.fullmatch(endpoint):
+        raise ValueError(f"'{endpoint}' is no endpoint; it looks like tcp://127.0.0.1:9999 or ipc:///run/stream")
+    return endpoint
+
+
+Endpoint = Annotated[str, AfterValidator(_checked_endpoint)]
+
+
+class Section(BaseModel):
+    """One table of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Encrypted(Section):
+    """CURVE keys of a socket, in files. The end that binds is the server, the one that connects is a client."""
+
+    curve_public_file: Path | None = Field(None, description="This end's public CURVE key.")
+    curve_secret_file: Path | None = Field(
+        None, description="This end's secret CURVE key; other users must not be able to read it."
+    )
+    curve_server_file: Path | None = Field(None, description="If this end connects: the other end's public key.")
+    curve_allowed_file: Path | None = Field(
+        None, description="If this end binds: file or directory with the public keys of admitted clients."
+    )
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether any file of keys is named."""
+        return any(getattr(self, name) is not None for name in Encrypted.model_fields)
+
+    def curve(self, where: str, *, is_server: bool) -> CurveKeys | None:
+        """Return the keys, read. Raises :class:`streams.errors.KeyFileError` naming ``where``."""
+        files = KeyFiles(
+            self.curve_public_file, self.curve_secret_file, self.curve_server_file, self.curve_allowed_file
+        )
+        return read_keys(files, is_server, where)

@@ -1,0 +1,29 @@
+"""The whole configuration."""
+
+from __future__ import annotations
+
+from daemon.config.base import Section
+from daemon.config.input import Detector, Frames, Metadata, Positions
+from daemon.config.optics import Optics
+from daemon.config.output import Http, Limits, Log, Output, Publish
+from daemon.config.processing import Diagnosis, Finetune, ModelOptions, MosaicOptions, Refine
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    frames: Frames
+    detector: Detector
+    positions: Positions = Positions()
+    metadata: Metadata = Metadata()
+    optics: Optics
+    model: ModelOptions = ModelOptions()
+    mosaic: MosaicOptions = MosaicOptions()
+    diagnosis: Diagnosis = Diagnosis()
+    finetune: Finetune = Finetune()
+    refine: Refine = Refine()
+    publish: Publish = Publish()
+    http: Http = Http()
+    log: Log = Log()
+    output: Output = Output()
+    limits: Limits = Limits()
