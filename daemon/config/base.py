@@ -26,7 +26,7 @@ def is_loopback(host: str) -> bool:
 
 def _checked_endpoint(endpoint: str) -> str:
     if not _ENDPOINT.fullmatch(endpoint):
-        raise ValueError(f"'{endpoint}' is no endpoint; it looks like tcp://127.0.0.1:9999 or ipc:///run/stream")
+        raise ValueError(f"'{endpoint}' is not a valid endpoint. Example: tcp://127.0.0.1:9999 or ipc:///run/stream")
     return endpoint
 
 
@@ -40,7 +40,7 @@ class Section(BaseModel):
 
 
 class Encrypted(Section):
-    """CURVE keys of a socket, in files. The end that binds is the server, the one that connects is a client."""
+    """Files with the CURVE keys of a socket. The end that binds is the server; the end that connects is a client."""
 
     curve_public_file: Path | None = Field(None, description="This end's public CURVE key.")
     curve_secret_file: Path | None = Field(
@@ -53,11 +53,11 @@ class Encrypted(Section):
 
     @property
     def has_keys(self) -> bool:
-        """Whether any file of keys is named."""
+        """Whether any key file is given."""
         return any(getattr(self, name) is not None for name in Encrypted.model_fields)
 
     def curve(self, where: str, *, is_server: bool) -> CurveKeys | None:
-        """Return the keys, read. Raises :class:`streams.errors.KeyFileError` naming ``where``."""
+        """Read and return the keys. Raises :class:`streams.errors.KeyFileError`, which names the section ``where``."""
         files = KeyFiles(
             self.curve_public_file, self.curve_secret_file, self.curve_server_file, self.curve_allowed_file
         )

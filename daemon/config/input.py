@@ -28,7 +28,7 @@ _POSITION_NEEDS: dict[str, tuple[str, ...]] = {
 
 def _checked_format(name: str) -> str:
     if name not in CODECS:
-        raise ValueError(f"'{name}' is none of {', '.join(CODECS)}")
+        raise ValueError(f"'{name}' is not a known format; choose one of {', '.join(CODECS)}")
     return name
 
 
@@ -39,12 +39,12 @@ class Frames(Encrypted):
     """The detector's stream."""
 
     endpoint: Endpoint = Field(
-        description="ZeroMQ address to connect to; a leading @ binds instead. For pva: pva://NAME; for merlin: its data port."
+        description="ZeroMQ address to connect to; a leading @ binds instead. pva: pva://NAME; merlin: its data port."
     )
     socket: Literal["pull", "sub"] = Field("pull", description="Socket type.")
     format: FormatName = Field("native", description="Wire format.")
     channel: str | None = Field(None, description="Image channel. Default: the first in the header.")
-    max_message_bytes: Count = Field(128 << 20, description="Larger messages are refused, bytes.")
+    max_message_bytes: Count = Field(128 << 20, description="Largest message, bytes; larger ones are refused.")
     check_hash: bool = Field(False, description="Check pixels against the md5 hash that dectris-v1 sends.")
     expected_frames: Annotated[int, Field(ge=1, le=2**31)] | None = Field(
         None, description="For array-1.0 and pva: number of frames in a scan."
@@ -57,67 +57,77 @@ class Frames(Encrypted):
     @model_validator(mode="after")
     def _has_an_endpoint_of_its_format(self) -> Frames:
         if self.endpoint.startswith("pva://") != (self.format == "pva"):
-            raise ValueError('format = "pva" goes with endpoint = "pva://NAME" and no other; correct one of them')
+            raise ValueError('format = "pva" and endpoint = "pva://NAME" require each other; change one of them')
         if self.format == "merlin" and not self.endpoint.startswith("tcp://"):
-            raise ValueError('format = "merlin" goes with the endpoint of its data port, as tcp://merlin:6342')
+            raise ValueError('format = "merlin" requires the endpoint of its data port. Example: tcp://merlin:6342')
         if self.has_keys and self.format in ("pva", "merlin"):
-            raise ValueError(f'format = "{self.format}" knows no CURVE keys; leave them out')
+            raise ValueError(f'format = "{self.format}" does not support CURVE keys; remove them')
         return self
 
 
 class Detector(Section):
-    """From the detector's frame to the pattern."""
+    """Steps from the detector frame to the pattern."""
 
     orientation: Orientation = Field("identity", description="Orientation applied to the whole frame before the crop.")
     center_px: tuple[int, int] | Literal["auto"] = Field(
-        "auto", description="Row and column of the beam in the oriented frame; auto finds it in the first frames."
+        "auto",
+        description="Row and column of the beam centre in the oriented frame; auto finds it in the first frames.",
     )
     size_px: Annotated[int, Field(ge=16, le=2048, multiple_of=2)] = Field(128, description="Side of the pattern, px.")
     binning: Literal[1, 2, 4] = Field(
-        1, description="Detector pixels along one side of a pattern pixel; their counts are summed."
+        1, description="Detector pixels along each side of a pattern pixel; their counts are summed."
     )
     mask_file: Path | None = Field(
-        None, description="NPY file of the pattern or the oriented frame; non-zero marks a bad pixel."
+        None, description="NPY file in the form of the pattern or of the oriented frame; non-zero marks a bad pixel."
     )
-    flatfield_file: Path | None = Field(None, description="NPY file of the oriented frame with factors on the counts.")
+    flatfield_file: Path | None = Field(
+        None, description="NPY file in the form of the oriented frame with factors for the counts."
+    )
     saturation: Positive | None = Field(None, description="Largest valid count. Default: from the stream.")
 
 
 class Positions(Encrypted):
-    """Where the scan positions come from."""
+    """Source of the scan positions."""
 
     source: PositionKind = Field("frame", description="Type of position source.")
     endpoint: Endpoint | None = Field(
-        None, description="For a stream: address; a leading @ binds. pandablocks: tcp://HOST:8889."
+        None,
+        description="For a stream: address to connect to; a leading @ binds instead. pandablocks: tcp://HOST:8889.",
     )
-    socket: Literal["pull", "sub"] = Field("pull", description="Socket type; for panda and bluesky sub by default.")
+    socket: Literal["pull", "sub"] = Field("pull", description="Socket type. Default for panda and bluesky: sub.")
     channels: tuple[str, str] | None = Field(
-        None, description="Names of the y and the x channel or data key, in this order."
+        None,
+        description="For panda, pandablocks, bluesky: names of the channels or data keys of y and x, in this order.",
     )
     event_stream: Annotated[str, Field(min_length=1)] = Field(
         "primary", description="For bluesky: name of the stream of events that holds the positions."
     )
     resource_folders: list[Path] = Field(
-        [], description="For bluesky: folders from which the daemon may read a run's HDF5 files."
+        [], description="For bluesky: folders from which the daemon may read the HDF5 files of a run."
     )
     time_channel: str | None = Field(
-        None, description="For panda and pandablocks: channel with the sample times, s, to check against frame times."
+        None,
+        description="For panda and pandablocks: channel with the time of each sample, s; it is compared with the frame times.",
     )
     samples_per_frame: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        1, description="Samples averaged for each frame."
+        1, description="Number of samples per frame; they are averaged."
     )
     first_sample: Annotated[int, Field(ge=0)] = Field(0, description="Index of the first sample of frame 0.")
-    unit: Literal["m", "mm", "um", "nm", "pm"] = Field("m", description="Unit of the source's values.")
+    unit: Literal["m", "mm", "um", "nm", "pm"] = Field("m", description="Unit of the values from the source.")
     file: Path | None = Field(None, description="For file: NPZ with position_m (n, 2), CSV, or a product.")
-    shape: tuple[Count, Count] | None = Field(None, description="For raster: rows, columns.")
-    count: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(None, description="For spiral: positions.")
-    step_m: tuple[float, float] | None = Field(None, description="For raster, spiral: steps dy, dx, m.")
+    shape: tuple[Count, Count] | None = Field(None, description="For raster: number of rows and of columns.")
+    count: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        None, description="For spiral: number of positions."
+    )
+    step_m: tuple[float, float] | None = Field(None, description="For raster and spiral: steps in y and x, m.")
     snake: bool = Field(False, description="For raster: every second row runs in reverse.")
     scale: Positive | tuple[Positive, Positive] = Field(
-        1.0, description="Factor on all positions, or one factor each for y and x."
+        1.0, description="Factor for all positions, or one factor each for y and x."
     )
-    flips: list[Literal["y", "x"]] = Field([], description="Axes to negate.")
-    timeout_s: Positive = Field(5.0, description="Time that frames wait for positions after the scan's end, s.")
+    flips: list[Literal["y", "x"]] = Field([], description="Axes whose positions are negated.")
+    timeout_s: Positive = Field(
+        5.0, description="Longest time that frames wait for positions after the end of a scan, s."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -130,9 +140,9 @@ class Positions(Encrypted):
     def _has_what_the_source_needs(self) -> Positions:
         missing = [key for key in _POSITION_NEEDS.get(self.source, ()) if getattr(self, key) is None]
         if missing:
-            raise ValueError(f'source = "{self.source}" needs {" and ".join(missing)}')
+            raise ValueError(f'source = "{self.source}" requires {" and ".join(missing)}')
         if self.has_keys and self.source not in ("native", "panda", "bluesky"):
-            raise ValueError(f'source = "{self.source}" knows no CURVE keys; leave them out')
+            raise ValueError(f'source = "{self.source}" does not support CURVE keys; remove them')
         return self
 
     @property
@@ -147,10 +157,14 @@ class Positions(Encrypted):
 
 
 class Metadata(Encrypted):
-    """Documents of the control system about its runs, beside the streams."""
+    """Documents of the control system about its runs."""
 
-    source: Literal["bluesky"] = Field("bluesky", description="Bluesky documents, JSON or msgpack.")
-    endpoint: Endpoint | None = Field(None, description="ZeroMQ address of the documents. Default: none.")
+    source: Literal["bluesky"] = Field("bluesky", description="Type of the documents: Bluesky, as JSON or msgpack.")
+    endpoint: Endpoint | None = Field(
+        None, description="ZeroMQ address of the documents. Default: no documents are read."
+    )
     socket: Literal["pull", "sub"] = Field("sub", description="Socket type.")
-    energy_key: str | None = Field(None, description="Key of the photon energy in a run's start document, to compare.")
+    energy_key: str | None = Field(
+        None, description="Key of the photon energy in the start document of a run; it is compared with [optics]."
+    )
     energy_unit: Literal["eV", "keV"] = Field("keV", description="Unit of that energy.")

@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from daemon.config.base import Encrypted
+from daemon.config.faults import keys_at, sentence_of
 from daemon.config.sections import Config
 from daemon.errors import ConfigError
 
@@ -21,39 +21,53 @@ ENVIRONMENT_PREFIX = "PTYCHOLIVE_"
 
 
 def load_config(path: Path, settings: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Config:
-    """Return the configuration of a TOML file, changed by the environment and by ``section.key=value`` settings.
+    """Return the configuration of a TOML file, overridden by the environment and by ``section.key=value`` settings.
 
-    A relative input file is looked for where the program runs, then beside the configuration.
+    A relative path of an input file is looked for in the working directory, then beside the configuration.
 
     Raises
     ------
     ConfigError
         With one sentence: the file, the key, and what to do.
     """
+    tree = _read_tree(path)
+    _apply_environment(tree, environment or {})
+    _apply_settings(tree, settings)
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        config = Config.model_validate(tree)
+    except ValidationError as fault:
+        raise ConfigError(f"{path}: {sentence_of(fault)}") from fault
+    return _with_found_files(config, path.parent)
+
+
+def _read_tree(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as fault:
-        raise ConfigError(f"{path} cannot be read ({fault.strerror}); give the configuration's path") from fault
+        raise ConfigError(f"{path} cannot be read ({fault.strerror}); give the path of the configuration") from fault
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise ConfigError(f"{path} is not TOML: {fault}") from fault
-    for name, text in sorted((environment or {}).items()):
+        raise ConfigError(f"{path} is not valid TOML: {fault}") from fault
+
+
+def _apply_environment(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
+    for name, text in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
             section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).partition("__")
-            _put(tree, section.lower(), _field_name(section.lower(), key), text, f"the environment's {name}")
+            where = f"environment variable {name}"
+            _set_value(tree, section.lower(), _field_name(section.lower(), key), text, where)
+
+
+def _apply_settings(tree: dict[str, Any], settings: Sequence[str]) -> None:
     for setting in settings:
         name, equals, text = setting.partition("=")
         section, dot, key = name.strip().partition(".")
         if not (equals and dot and key):
-            raise ConfigError(f'--set "{setting}" is not section.key=value')
-        _put(tree, section, key, text, f'--set "{setting}"')
-    try:
-        config = Config.model_validate(tree)
-    except ValidationError as fault:
-        raise ConfigError(f"{path}: {_sentence(fault)}") from fault
-    return _with_found_files(config, path.parent)
+            raise ConfigError(f'--set "{setting}" must have the form section.key=value')
+        _set_value(tree, section, key, text, f'--set "{setting}"')
 
 
-def _put(tree: dict[str, Any], section: str, key: str, text: str, where: str) -> None:
+def _set_value(tree: dict[str, Any], section: str, key: str, text: str, where: str) -> None:
+    """Set a value, parsed as TOML if it can be; ``where`` names its origin in the error."""
     table = tree.setdefault(section, {})
     if not isinstance(table, dict):
         raise ConfigError(f"{where}: {section} is not a section of the configuration")
@@ -64,49 +78,36 @@ def _put(tree: dict[str, Any], section: str, key: str, text: str, where: str) ->
 
 
 def _field_name(section: str, key: str) -> str:
-    """Return the field that an environment variable means, whatever its case."""
-    names = _keys((section,))
+    """Return the key that an environment variable means; case is ignored."""
+    names = keys_at((section,))
     return next((name for name in names if name.lower() == key.lower()), key.lower())
 
 
-def _keys(place: Sequence[str | int]) -> list[str]:
-    model: Any = Config
-    for part in place:
-        field = model.model_fields.get(str(part))
-        model = None if field is None else field.annotation
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return []
-    return list(model.model_fields)
-
-
-def _sentence(fault: ValidationError) -> str:
-    parts = []
-    for error in fault.errors():
-        place = [str(part) for part in error["loc"] if not isinstance(part, int)]
-        name = f"[{place[0]}] {'.'.join(place[1:])}".rstrip() if place else "configuration"
-        if error["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(place[-1], _keys(place[:-1]), 1)
-            parts.append(f"{name} is not a known key" + (f"; did you mean {near[0]}?" if near else ""))
-        elif error["type"] == "missing":
-            parts.append(f"{name} is missing")
-        else:
-            parts.append(f"{name}: {error['msg'].removeprefix('Value error, ')}")
-    return "; ".join(dict.fromkeys(parts))
+INPUT_FILES = (
+    ("optics", "probe_file"),
+    ("positions", "file"),
+    ("detector", "mask_file"),
+    ("detector", "flatfield_file"),
+    ("http", "token_file"),
+    ("http", "certificate_file"),
+    ("http", "key_file"),
+    *((section, key) for section in ("frames", "positions", "metadata", "publish") for key in Encrypted.model_fields),
+)
+"""Section and key of every input file."""
 
 
 def _with_found_files(config: Config, beside: Path) -> Config:
+    """Return the configuration with the paths of the input files as found. Raises :class:`ConfigError` for a missing one."""
     changes: dict[str, Any] = {}
-    places: list[tuple[str, str]] = [("optics", "probe_file"), ("positions", "file"), ("detector", "mask_file")]
-    places.append(("detector", "flatfield_file"))
-    places += [("http", "token_file"), ("http", "certificate_file"), ("http", "key_file")]
-    places += [(part, key) for part in ("frames", "positions", "metadata", "publish") for key in Encrypted.model_fields]
-    for section, key in places:
+    for section, key in INPUT_FILES:
         part = changes.get(section, getattr(config, section))
         value = getattr(part, key)
         if value is None or value.exists():
             continue
         if not (beside / value).exists():
-            raise ConfigError(f"[{section}] {key}: there is no file {value} here or beside the configuration")
+            raise ConfigError(
+                f"[{section}] {key}: the file {value} does not exist in the working directory or beside the configuration"
+            )
         changes[section] = part.model_copy(update={key: beside / value})
     bundle = config.model.bundle
     if not Path(bundle).is_file() and (beside / bundle).is_file():

@@ -17,13 +17,16 @@ class ModelOptions(Section):
     device: str = Field("auto", description="Device: auto, cpu, cuda or cuda:N.")
     threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads of the engine; 0: all cores but one.")
     batch_frames: Count = Field(32, description="Largest number of frames in a batch.")
-    batch_timeout_s: Positive = Field(0.05, description="Longest time that the engine waits for frames, s.")
+    batch_timeout_s: Positive = Field(
+        0.05,
+        description="Longest time that an idle engine waits for the next frame before it checks for other work, s.",
+    )
     gridsize: Literal[1, 2] = Field(1, description="Number of frames in a group is gridsize squared.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Number type of the lift's network; auto selects bfloat16 on a GPU that supports it."
     )
     projections: Annotated[int, Field(ge=1, le=16)] = Field(
-        2, description="Projections of the lift without a network; a bundle has its own number."
+        2, description="Number of projections of the lift without a network; a bundle defines its own."
     )
 
 
@@ -31,17 +34,17 @@ class MosaicOptions(Section):
     """The stitched object."""
 
     weighting: Literal["probe"] = Field("probe", description="Weight of the patches: the probe's intensity.")
-    max_side_px: Count = Field(16384, description="Largest side of the mosaic, px; frames beyond it are refused.")
+    max_side_px: Count = Field(16384, description="Largest side of the mosaic, px; frames outside it are refused.")
     keep_patch_bytes: Annotated[int, Field(ge=0)] = Field(
-        256 << 20, description="Memory for patches that later looks can replace, all open scans together, bytes."
+        256 << 20, description="Memory for patches of all open scans that later looks can replace, bytes."
     )
 
 
 class Diagnosis(Section):
-    """Test of patterns, positions and probe on a scan's first frames."""
+    """Test whether patterns, positions and probe of a scan fit together."""
 
-    enabled: bool = Field(True, description="Test whether data and probe fit, and report misfits with numbers.")
-    auto_fix: bool = Field(False, description="Also correct misfits, in this scan and in later ones.")
+    enabled: bool = Field(True, description="Test the first frames of each scan and report misfits with numbers.")
+    auto_fix: bool = Field(False, description="Also correct misfits, in the scan and in later ones.")
     frames: Annotated[int, Field(ge=16, le=1000)] = Field(50, description="Number of frames for the first test.")
 
 
@@ -51,10 +54,10 @@ class Finetune(Section):
     enabled: bool = Field(True, description="Fine-tune the model on the frames of running scans in a separate process.")
     buffer_frames: Annotated[int, Field(ge=64)] = Field(2000, description="Number of frames kept for training.")
     device_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.5, description="Largest share of the device time; on a CPU at the lowest priority."
+        0.5, description="Largest share of the device time; on a CPU, training runs at the lowest priority."
     )
     promote_if: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.002, description="Promote a candidate if its R on held-out frames is lower by this share."
+        0.002, description="Promote a candidate if its R-factor on held-out frames is lower by this relative amount."
     )
     rate: Positive = Field(3e-4, description="Initial learning rate; halved after each discarded candidate.")
 
@@ -65,27 +68,29 @@ class Refine(Section):
     enabled: bool = Field(True, description="Compute the refined layer during the scan.")
     buffer_bytes: Count = Field(
         512 << 20,
-        description="Memory for the patterns of the refined layers, all open scans, bytes; the oldest are dropped first.",
+        description="Memory for patterns of the refined layers of all open scans, bytes; the oldest are dropped first.",
     )
     update_probe: bool = Field(True, description="Refine the probe too.")
-    subpixel: bool = Field(False, description="Use positions between pixels; otherwise positions are rounded.")
+    subpixel: bool = Field(False, description="Use subpixel positions; otherwise positions are rounded to pixels.")
     position_bound_px: Annotated[float, Field(ge=0, le=16)] = Field(
-        0.0, description="Largest position correction, px; 0 disables it, more implies subpixel."
+        0.0, description="Largest position correction, px; 0 disables it, other values imply subpixel."
     )
     finish_s: Annotated[float, Field(ge=0)] = Field(
-        1.5, description="Longest time for refinement after the scan's end, before the product, s."
+        1.5, description="Longest time for refinement between the end of a scan and its product, s."
     )
     improve_s: Annotated[float, Field(ge=0)] = Field(
-        10.0, description="Longest time for further refinement after the product, which is then replaced, s."
+        10.0, description="Longest time for further refinement after that, s; a better product then replaces the first."
     )
     engine: Literal["own", "pty-chi"] = Field(
-        "own", description="pty-chi: also reconstruct each finished scan with its LSQML."
+        "own", description="pty-chi: also reconstruct each finished scan with LSQML of pty-chi."
     )
     engine_python: Path | None = Field(None, description="Python executable of the environment with pty-chi.")
-    engine_epochs: Count = Field(100, description="Epochs of that reconstruction.")
+    engine_epochs: Count = Field(100, description="Number of epochs of pty-chi.")
 
     @model_validator(mode="after")
     def _has_a_python_for_the_engine(self) -> Refine:
         if self.engine != "own" and self.engine_python is None:
-            raise ValueError(f'engine = "{self.engine}" runs in an environment of its own; give engine_python')
+            raise ValueError(
+                f'engine = "{self.engine}" requires engine_python, the Python of the environment with pty-chi'
+            )
         return self

@@ -28,13 +28,16 @@ def load(folder: Path, *settings: str) -> Config:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (['frames.format="pva"'], 'format = "pva" goes with endpoint = "pva://NAME"'),
-        (['frames.endpoint="pva://X"'], 'format = "pva" goes with endpoint = "pva://NAME"'),
-        (['frames.endpoint="pva://"', 'frames.format="pva"'], "is no endpoint"),
-        (['frames.endpoint="@tcp://127.0.0.1:1"', 'frames.format="merlin"'], "goes with the endpoint of its data port"),
-        (['frames.format="merlin"', 'frames.curve_public_file="own.key"'], "knows no CURVE keys"),
-        (['positions.curve_public_file="own.key"'], 'source = "frame" knows no CURVE keys'),
-        (['frames.curve_public_file="gone.key"'], "there is no file gone.key here or beside the configuration"),
+        (['frames.format="pva"'], 'format = "pva" and endpoint = "pva://NAME" require each other'),
+        (['frames.endpoint="pva://X"'], 'format = "pva" and endpoint = "pva://NAME" require each other'),
+        (['frames.endpoint="pva://"', 'frames.format="pva"'], "is not a valid endpoint"),
+        (['frames.endpoint="@tcp://127.0.0.1:1"', 'frames.format="merlin"'], "requires the endpoint of its data port"),
+        (['frames.format="merlin"', 'frames.curve_public_file="own.key"'], "does not support CURVE keys"),
+        (['positions.curve_public_file="own.key"'], 'source = "frame" does not support CURVE keys'),
+        (
+            ['frames.curve_public_file="gone.key"'],
+            "[frames] curve_public_file: the file gone.key does not exist",
+        ),
     ],
 )
 def test_what_does_not_go_together(tmp_path: Path, settings: list[str], words: str):

@@ -23,8 +23,8 @@ PLATE = {"outermost_zone_width_m": 100e-9, "diameter_m": 180e-6, "defocus_m": 1e
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "none of them is given"),
-        ({"probe_file": "a.npz", "pinhole": {"diameter_m": 1e-6}}, "probe_file and pinhole is given"),
+        ({}, "given: none"),
+        ({"probe_file": "a.npz", "pinhole": {"diameter_m": 1e-6}}, "given: probe_file and pinhole"),
     ],
 )
 def test_the_probe_has_one_source(options: dict[str, object], words: str) -> None:

@@ -40,10 +40,10 @@ def test_energy(about: dict[str, Any] | None, options: Metadata, used: float | N
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"source": "panda"}, 'source = "panda" needs endpoint'),
-        ({"source": "pandablocks", "endpoint": AT}, "needs channels"),
-        ({"source": "bluesky"}, "needs endpoint and channels"),
-        ({"source": "spiral"}, "needs count and step_m"),
+        ({"source": "panda"}, 'source = "panda" requires endpoint'),
+        ({"source": "pandablocks", "endpoint": AT}, "requires channels"),
+        ({"source": "bluesky"}, "requires endpoint and channels"),
+        ({"source": "spiral"}, "requires count and step_m"),
         ({"source": "panda", "endpoint": AT, "channels": ["a"]}, "channels"),
         ({"source": "panda", "endpoint": AT, "samples_per_frame": 0}, "samples_per_frame"),
         ({"source": "panda", "endpoint": AT, "scale": [1.0, -1.0]}, "scale"),

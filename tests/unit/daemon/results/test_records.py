@@ -56,3 +56,11 @@ def test_a_record_of_a_newer_version_is_read_as_far_as_it_is_known(tmp_path: Pat
     (tmp_path / "odd" / "scan.json").write_text(record(newer_field={"a": 1}, rfactor=0.1))
     (scan,) = ScanBook(tmp_path).listing(lambda _: {})
     assert (scan["id"], scan["rfactor"]) == ("odd", 0.1)
+
+
+def test_records_are_written_whole(tmp_path: Path) -> None:
+    book = ScanBook(tmp_path)
+    book.change("one", state="complete")
+    folder = tmp_path / "one"
+    assert [path.name for path in folder.iterdir()] == ["scan.json"]
+    assert json.loads((folder / "scan.json").read_text())["state"] == "complete"
