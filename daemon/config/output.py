@@ -85,7 +85,7 @@ class Output(Section):
 
 
 class Limits(Section):
-    """Limits on memory, disk and time."""
+    """Bounds on memory, disk and time."""
 
     queue_bytes: Count = Field(
         256 << 20, description="Size of the queue before the decoders and of the queue before the engine, bytes each."
