@@ -1,4 +1,4 @@
-"""Files one after the other: one that cannot be done costs itself alone, one sentence, and the exit code at the end."""
+"""Runs a verb on several files. A file that fails is skipped with one sentence; the exit code tells it at the end."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ptychopinn.errors import ConfigurationError, FileFormatError, Reconstructio
 
 T = TypeVar("T")
 UNFORESEEN = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
-"""Faults of a library or of this program at a file that no check has caught."""
+"""Errors of a library or of this program that no check of the file has foreseen."""
 
 
 @contextmanager
 def at_file(path: Path) -> Iterator[None]:
-    """Have every fault name the file; an unforeseen one becomes one sentence."""
+    """Add the name of the file to every error; an unforeseen error becomes one sentence."""
     try:
         yield
     except ReconstructionError as fault:
@@ -30,35 +30,35 @@ def at_file(path: Path) -> Iterator[None]:
     except UNFORESEEN as fault:
         words = " ".join(str(fault).split())[:200]
         if isinstance(fault, MemoryError):
-            raise FileFormatError(f"{path}: does not fit into memory ({words}); split the scan") from fault
+            raise FileFormatError(f"{path}: the scan does not fit into memory ({words}); split it") from fault
         raise FileFormatError(
-            f"{path}: cannot be used ({type(fault).__name__}: {words}); please report this with the file"
+            f"{path}: cannot be used ({type(fault).__name__}: {words}); please report this and attach the file"
         ) from fault
 
 
 class Batch:
-    """Counts the faults of a verb's files."""
+    """Collects the exit codes of the files of a verb."""
 
     def __init__(self) -> None:
         self._codes: list[ExitCode] = []
 
     def attempt(self, path: Path, do: Callable[[Path], T]) -> T | None:
-        """Return what ``do`` returns for a file; ``None`` after a fault, which is said on stderr."""
+        """Return the result of ``do`` for a file; ``None`` after an error, which is printed on stderr."""
         try:
             with at_file(path):
                 return do(path)
         except (ConfigError, ConfigurationError):
-            raise  # the command is wrong, for every file alike
+            raise  # the command is wrong for every file
         except (ReconstructionError, DaemonError) as fault:
             typer.echo(f"ptycholive: {fault}", err=True)
             self._codes.append(exit_code(fault))
         return None
 
     def refuse(self) -> None:
-        """Have the verb end as if a file had been refused."""
+        """Let the verb end as if a file had been refused."""
         self._codes.append(ExitCode.REFUSED)
 
     def end(self) -> None:
-        """Leave with the greatest exit code, if there is any."""
+        """Exit with the largest exit code, if there is any."""
         if self._codes:
             raise typer.Exit(max(self._codes))

@@ -1,4 +1,4 @@
-"""``check``: what would stop a scan from being seen, found before beam time."""
+"""``check``: test the setup before beam time."""
 
 from __future__ import annotations
 
@@ -25,15 +25,19 @@ from streams.errors import StreamError
 from streams.sockets.receiver import OnMessage, Source
 
 FEW = 4
+"""Messages that the socket may hold: the rest stays with the sender, for the daemon."""
 GOOD = ("OK", "WARN")
 LEAST_FREE_BYTES = 1 << 30
+"""Free disk space below which a scan may not fit, bytes."""
+SILENT_S = 10.0
+"""A daemon's stream without a message for longer is reported as silent, s."""
 Findings = dict[str, Finding]
 Make = Callable[[OnMessage], Source]
 Describe = Callable[[Config, Heard], Finding]
 
 
 def run_check(config: Config, wait_s: float, as_json: bool) -> None:
-    """Print OK, WARN, SILENT or ERROR for each part; exit 0, 4 for an endpoint, 2 or 3 for the configuration or a file."""
+    """Print OK, WARN, SILENT or ERROR for each part. The exit code is that of the first error, or 4 for an endpoint."""
     found, code = _check_parts(config)
     status = daemon_status(config)
     if status is None:
@@ -59,7 +63,7 @@ def _plain(finding: Finding) -> dict[str, Any]:
 
 
 def _check_parts(config: Config) -> tuple[Findings, ExitCode]:
-    """Return the findings on keys and files, and the exit code that the first fault gives."""
+    """Return the findings on keys and files, and the exit code of the first error."""
     found: Findings = {}
     code = ExitCode.GOOD
     keys = {
@@ -75,7 +79,9 @@ def _check_parts(config: Config) -> tuple[Findings, ExitCode]:
             code = code or exit_code(fault)
         else:
             if curve is not None:
-                found[f"keys of {name}"] = Finding("OK", f"complete; this end's public key is {curve.public.decode()}")
+                found[f"keys of {name}"] = Finding(
+                    "OK", f"complete; the public key of this end is {curve.public.decode()}"
+                )
     try:
         setup = Setup(config)
     except (DaemonError, ReconstructionError, StreamError) as fault:
@@ -86,15 +92,15 @@ def _check_parts(config: Config) -> tuple[Findings, ExitCode]:
 
 
 def _probe_words(config: Config) -> str:
-    """Return where the probe comes from."""
-    source = config.optics.probe_file or "a guess from the optics"
-    return f"{source}, to be retrieved from the first frames" if config.optics.is_retrieved else str(source)
+    """Return the source of the probe."""
+    source = config.optics.probe_file or "initial probe from the optics"
+    return f"{source}, refined by retrieval from the first frames" if config.optics.is_retrieved else str(source)
 
 
 def _describe(config: Config, setup: Setup) -> Findings:
     modes, side = setup.first_model.probe.shape[0], setup.first_model.probe.shape[-1]
     pixel_m = setup.optics_of().object_pixel_size_m
-    pixel = "known when the stream tells its optics" if pixel_m is None else f"{pixel_m * 1e9:.3f} nm"
+    pixel = "known when the stream sends its geometry" if pixel_m is None else f"{pixel_m * 1e9:.3f} nm"
     directory = config.output.directory
     free = shutil.disk_usage(directory).free
     is_full = free < LEAST_FREE_BYTES
@@ -106,23 +112,24 @@ def _describe(config: Config, setup: Setup) -> Findings:
         "device": Finding("OK", f"{setup.device}, {setup.threads} thread(s)"),
         "output": Finding(
             "ERROR" if is_full else "OK",
-            f"{directory} can be written to, {free / 1e9:.1f} GB free" + ("; that is too little" if is_full else ""),
+            f"{directory} is writable, {free / 1e9:.1f} GB free" + ("; free at least 1 GB" if is_full else ""),
             {"free_bytes": free},
         ),
     }
 
 
 def _free_port(endpoint: str) -> Finding:
-    """Say whether an endpoint could be bound."""
+    """Report whether an endpoint could be bound."""
     if endpoint.startswith("ipc:"):
-        return Finding("OK", f"{endpoint} is a file")
+        return Finding("OK", f"{endpoint} is a local socket")
     host, _, port = endpoint.rpartition("//")[2].rpartition(":")
     host = {"*": ""}.get(host, host.strip("[]"))
     try:
         with sockets.create_server((host, int(port.replace("*", "0"))), family=_family(host)):
             return Finding("OK", f"{host}:{port} is free")
     except OSError as fault:
-        return Finding("ERROR", f"{host}:{port} cannot be bound ({fault.strerror}); stop who has it, or choose another")
+        advice = "stop the program that uses it, or choose another"
+        return Finding("ERROR", f"{host}:{port} cannot be bound ({fault.strerror}); {advice}")
 
 
 def _family(host: str) -> sockets.AddressFamily:
@@ -130,7 +137,7 @@ def _family(host: str) -> sockets.AddressFamily:
 
 
 def _listen(config: Config, wait_s: float) -> Findings:
-    """Listen at all streams at the same time, since a sender may wait for all its receivers."""
+    """Listen at all streams at the same time, because a sender may wait for all its receivers."""
     found: Findings = {}
     shared = shared_streams(config)
     try:
@@ -152,15 +159,15 @@ def _listen(config: Config, wait_s: float) -> Findings:
 def _make_positions_receiver(config: Config, on_message: OnMessage) -> Source:
     receiver = make_positions_receiver(config, on_message, FEW)
     if receiver is None:
-        raise StreamError("positions come in no stream")
+        raise StreamError("the configuration has no stream of positions")
     return receiver
 
 
 def _ask(config: Config, status: dict[str, Any]) -> Findings:
-    """Say what the daemon that runs has seen; nothing is taken from its streams."""
+    """Report what the running daemon has received; no message is taken from its streams."""
     found = {
-        "publish": Finding("OK", f"served by the daemon, {status['subscribers']} viewers"),
-        "http": Finding("OK", f"a daemon runs at {daemon_url(config)}: {status['sentence']}"),
+        "publish": Finding("OK", f"served by the running daemon, {status['subscribers']} viewers"),
+        "http": Finding("OK", f"a daemon is running at {daemon_url(config)}: {status['sentence']}"),
     }
     for stream in status["streams"]:
         seen = {key: stream[key] for key in ("messages", "bytes", "silent_s", "refused")}
@@ -171,8 +178,10 @@ def _ask(config: Config, status: dict[str, Any]) -> Findings:
         if fault:
             is_wrong = stream["connected"] or stream["handshake_failures"]
             found[stream["name"]] = Finding("ERROR" if is_wrong else "SILENT", f"{fault} ({words})", seen)
-        elif not stream["messages"] or (stream["silent_s"] or 0) > 10:
-            found[stream["name"]] = Finding("SILENT", f"{words}, none lately; without a scan that is normal", seen)
+        elif not stream["messages"] or (stream["silent_s"] or 0) > SILENT_S:
+            found[stream["name"]] = Finding(
+                "SILENT", f"{words}, none in the last seconds; without a scan that is normal", seen
+            )
         else:
             found[stream["name"]] = Finding("OK", words, seen)
     return found

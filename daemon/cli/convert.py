@@ -1,4 +1,4 @@
-"""``convert``: a file of one kind to one of another."""
+"""``convert``: write a data file or product in another format."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ def run_convert(
     pixel_size_m: float | None = None,
     as_json: bool,
 ) -> None:
-    """Read ``data``, whatever it is, and write it as ``kind``, or as what the name of ``output`` asks for."""
+    """Read ``data`` and write it in the format ``kind``, or in that of the extension of ``output``."""
     chosen = kind or SUFFIXES.get(output.suffix.lower())
     if chosen not in KINDS:
-        said = f"--to {kind}" if kind else f"the name {output.name} does not say the kind; --to"
-        raise ConfigError(f"{said}: choose one of {', '.join(KINDS)}")
+        known = ", ".join(KINDS)
+        if kind:
+            raise ConfigError(f"--to {kind} is not a known format; choose one of {known}")
+        raise ConfigError(
+            f"the extension of {output.name} does not determine the format; give --to with one of {known}"
+        )
     with at_file(data):
         content = read_any(data)
         if not isinstance(content, Product):
@@ -37,7 +41,7 @@ def run_convert(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
-        raise ConfigError(f"{output.parent} cannot be made ({fault.strerror}); choose another place") from fault
+        raise ConfigError(f"{output.parent} cannot be created ({fault.strerror}); choose another place") from fault
     with at_file(data):
         write_kind(output, content, chosen)
     frames = len(content.indexes)

@@ -1,8 +1,8 @@
-"""``demo``: a sender and a daemon in processes of their own, and this process as their viewer.
+"""``demo``: a sender and a daemon in separate processes, with this process as viewer.
 
-The shipped scan goes over TCP in DECTRIS V2 form, bslz4 frames with their positions in them; the daemon knows the optics
-and the probe (made by ``ptycholive refine``, see demo_data/README.md), nothing of the sample. Its model was trained on
-simulated scans alone.
+The sender streams the shipped scan over TCP as DECTRIS V2: frames compressed with bslz4, positions inside them. The daemon
+is given the optics and the probe (made by ``ptycholive refine``, see demo_data/README.md), nothing about the sample. Its
+model was trained only on simulated scans.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from daemon.status.sentences import verdict_sentence
 DATA = Path(__file__).parents[1] / "demo_data"
 SCAN, PROBE = DATA / "siemens-star.cxi", DATA / "siemens-star-probe.npz"
 SILENCE_S = 60.0
+"""The demo fails after this time without an update, s; a slow machine loads torch for twenty."""
 
 TEMPLATE = """\
 [frames]
@@ -38,7 +39,7 @@ format = "dectris-v2"
 [detector]
 center_px = [64, 64]
 size_px = 128
-[optics]  # assumed: the scan's file states none
+[optics]  # assumed: the data file does not state them
 photon_energy_eV = 8800.0
 detector_distance_m = 1.92
 detector_pixel_size_m = 75e-6
@@ -73,7 +74,7 @@ class DemoOptions:
 
 @dataclass(slots=True)
 class Seen:
-    """What the viewer saw of the scan; wall clock, ns."""
+    """Times at which the viewer received the first picture and the end of the scan, wall clock, ns; the end message."""
 
     first_image_ns: int = 0
     ended_ns: int = 0
@@ -83,7 +84,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class RunningDemo:
-    """A daemon as the demonstration has it: its process, its addresses, and where frames are sent to."""
+    """A running daemon: its process, its addresses, and the address to send frames to."""
 
     process: subprocess.Popen[str]
     addresses: dict[str, Any]
@@ -92,7 +93,7 @@ class RunningDemo:
 
 @contextmanager
 def demo_daemon(folder: Path, bundle: str, *, refine: bool, finetune: bool, port: int = 0) -> Iterator[RunningDemo]:
-    """Yield a daemon that is ready; its files lie in ``folder``."""
+    """Yield a daemon that is ready; its files are in ``folder``."""
     config, frames, log = folder / "demo.toml", f"tcp://127.0.0.1:{free_port()}", folder / "daemon.log"
     config.write_text(
         TEMPLATE.format(
@@ -110,7 +111,7 @@ def demo_daemon(folder: Path, bundle: str, *, refine: bool, finetune: bool, port
 
 
 def run_demo(options: DemoOptions) -> None:
-    """Run the demonstration; headless it prints one JSON object and exits, else the page stays until Ctrl-C."""
+    """Run the demo. Headless, it prints one JSON object and exits; otherwise the page stays until Ctrl-C."""
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="ptycholive-demo-") as name,
@@ -125,14 +126,14 @@ def run_demo(options: DemoOptions) -> None:
         else:
             typer.echo(
                 f"{summary['frames_stitched']} of {summary['frames_sent']} frames stitched, R {summary['rfactor']:.4f}; "
-                f"product: {options.output}. The page stays until Ctrl-C.",
+                f"product: {options.output}. The page stays until you press Ctrl-C.",
                 err=True,
             )
             _wait_for_interrupt(daemon.process)
 
 
 def _watch_scan(options: DemoOptions, addresses: dict[str, Any], frames: str, folder: Path) -> dict[str, Any]:
-    """Start the sender, follow the scan as a viewer, keep the product, and return the summary."""
+    """Start the sender, follow the scan as a viewer, copy the product, return the summary."""
     command = [str(SCAN), "--format", "dectris-v2", "--bind", frames, "--rate", str(options.rate_hz), "--json"]
     command += ["--fault", options.fault, "--scan-id", "siemens-star"]
     with (
@@ -143,13 +144,13 @@ def _watch_scan(options: DemoOptions, addresses: dict[str, Any], frames: str, fo
         sent = json.loads(first_line(sender, folder / "sender.log"))
     ended = seen.ended
     if ended is None:
-        raise DaemonError("the daemon ended before the scan did")
+        raise DaemonError("the daemon stopped before the end of the scan")
     verdict, rfactors = ended["verdict"], ended["rfactors"]
     if ended["product"] is None:
-        raise IncompleteScanError(f"the scan gave no product: {verdict_sentence(verdict)}")
+        raise IncompleteScanError(f"the scan has no product: {verdict_sentence(verdict)}")
     shutil.copyfile(ended["product"], options.output)
     if ended["result"] != ScanState.COMPLETE and not options.fault:
-        raise IncompleteScanError(f"the scan ended {ended['result']}: {verdict_sentence(verdict)}")
+        raise IncompleteScanError(f"the scan ended as {ended['result']}: {verdict_sentence(verdict)}")
     return {
         "frames_sent": sent["sent"],
         "frames_stitched": verdict["stitched"],

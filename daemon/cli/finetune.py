@@ -1,4 +1,4 @@
-"""``finetune``: a model's decoders trained on scans, its encoder as it is."""
+"""``finetune``: train the decoders of a model on scans; the encoder stays as it is."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ LIFT: dict[str, dict[str, Any]] = {
         "gradient_clip_val": 1.0,
     },
 }
-"""What suits the lift's network, which comes trained."""
+"""Defaults for the network of the lift, which is already trained."""
 
 
 def run_finetune(bundle: str, data: Sequence[Path], output: Path, options: TrainingOptions, as_json: bool) -> None:
-    """Fine-tune a bundle on scans, to another bundle."""
+    """Fine-tune a bundle on scans and write a new one."""
     path = find_bundle(bundle)
     if path is None:
-        raise ConfigError('"none" is the lift without a network, which cannot be trained; name a bundle')
+        raise ConfigError('"none" is the lift without a network, which cannot be trained; give a bundle')
     model = PtychoModel.load(path)
     paths = scan_paths(data or stated_data(options))
     configs = configured(options, _base(model), first_side_px(paths, options))
@@ -46,7 +46,7 @@ def run_finetune(bundle: str, data: Sequence[Path], output: Path, options: Train
 
 
 def _base(model: PtychoModel) -> dict[str, dict[str, Any]]:
-    """Return the configurations that a model was made with, or those that fit it."""
+    """Return the configuration that a model was trained with, or one that suits it."""
     if model.size_px is None:
         return {name: dict(values) for name, values in LIFT.items()}
     stated = model.stated_configs()

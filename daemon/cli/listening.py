@@ -1,4 +1,4 @@
-"""Listening at an endpoint for a short while, and saying what was heard."""
+"""Listens at an endpoint for a short time and describes the messages."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from streams.frame import Position, PositionNews, ScanStart
 from streams.sockets.receiver import OnMessage, Source
 
 MOST_MESSAGES = 100
+"""Messages of a stream that are enough to describe it."""
 MOST_BYTES = 64 << 20
+"""Size of messages that is enough, bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``word`` is OK, WARN (it works), SILENT or ERROR; ``seen`` is plain data for programs."""
+    """One line of the report. ``word`` is OK, WARN (it works), SILENT or ERROR; ``seen`` holds the values for JSON."""
 
     word: str
     detail: str
@@ -31,9 +33,9 @@ class Finding:
 
 @dataclass(slots=True)
 class Heard:
-    """The first messages of a stream, copied, with their arrival, ns; more than enough are not taken.
+    """The first messages of a stream, copied, with their arrival times, ns.
 
-    ``refused`` is what was wrong with those that the receiver could not hand on.
+    ``refused`` holds the errors of messages that the receiver refused.
     """
 
     most: int
@@ -44,7 +46,7 @@ class Heard:
     may_go_on: threading.Event = field(default_factory=threading.Event)
 
     def __call__(self, parts: list[memoryview], received_ns: int) -> None:
-        """Take one message (receive thread); once there are enough, hold the stream back until listening ends."""
+        """Take one message (receive thread). When there are enough, hold the stream back until listening ends."""
         if self.is_enough.is_set():
             self.may_go_on.wait()
             return
@@ -54,7 +56,7 @@ class Heard:
             self.is_enough.set()
 
     def refuse(self, fault: CodecError) -> None:
-        """Take word of a message that the receiver could not hand on (receive thread)."""
+        """Note the error of a message that the receiver refused (receive thread)."""
         if len(self.refused) < self.most:
             self.refused.append(str(fault))
         if len(self.messages) + len(self.refused) >= self.most:
@@ -64,9 +66,9 @@ class Heard:
 def listen(
     make: Callable[[OnMessage], Source], is_shared: bool, wait_s: float, describe: Callable[[Heard], Finding]
 ) -> Finding:
-    """Return what is heard at an endpoint within ``wait_s``, in ``describe``'s words.
+    """Return the finding of ``describe`` on the messages that arrive at an endpoint within ``wait_s``.
 
-    ``is_shared`` if what is heard here is lost to others.
+    ``is_shared``: a message received here does not reach other receivers.
     """
     heard = Heard(MOST_MESSAGES)
     try:
@@ -88,14 +90,16 @@ def listen(
         return Finding("ERROR", f"{place}: {_refused_words(heard)}", {"refused": len(heard.refused)})
     if not heard.messages:
         if not is_connected:
-            return Finding("SILENT", fault_words or f"{place}: nobody has connected within {wait_s:g} s")
-        return Finding("SILENT", f"{place}: connected, but silent for {wait_s:g} s; without a scan that is normal")
+            return Finding("SILENT", fault_words or f"{place}: no sender connected within {wait_s:g} s")
+        return Finding(
+            "SILENT", f"{place}: connected, but no message within {wait_s:g} s; without a scan that is normal"
+        )
     found = describe(heard)
     if heard.refused:
         found = Finding(
             "ERROR", f"{found.detail}; {_refused_words(heard)}", found.seen | {"refused": len(heard.refused)}
         )
-    share = f"; {len(heard.messages)} messages were taken off the stream for this" if is_shared else ""
+    share = f"; this test took {len(heard.messages)} messages from the stream" if is_shared else ""
     return Finding(found.word, f"{place}: {found.detail}{share}", found.seen)
 
 
@@ -108,7 +112,7 @@ def _without_name(receiver: Source) -> str | None:
 
 
 def describe_frames(config: Config, heard: Heard) -> Finding:
-    """Say what a frame stream sends, or what is wrong with it."""
+    """Describe the messages of a frame stream, or their error."""
     wanted = config.frames.format
     items, faults = _parsed(wanted, config, heard)
     frames = [item for item in items if isinstance(item, EncodedFrame)]
@@ -116,14 +120,16 @@ def describe_frames(config: Config, heard: Heard) -> Finding:
     if not items:
         looks = _looks_like(config, heard)
         if looks is not None:
-            return Finding("ERROR", f"it looks like {looks} but [frames] format is {wanted}", {"format": looks})
-        return Finding("ERROR", f"{len(heard.messages)} messages came and none is {wanted}: {faults[0]}")
+            return Finding(
+                "ERROR", f"the messages look like {looks}, but [frames] format is {wanted}", {"format": looks}
+            )
+        return Finding("ERROR", f"none of {len(heard.messages)} messages is {wanted}: {faults[0]}")
     seen: dict[str, Any] = {"format": wanted, "messages": len(heard.messages)}
     words = [f"{wanted}"]
     if frames:
         seen |= _form(frames)
         words.append("{shape[0]} x {shape[1]} {dtype}".format(**seen))
-        words.append(f"{seen['encoding'] or 'plain'}, {seen['compression']:.1f} times smaller")
+        words.append(f"{seen['encoding'] or 'not compressed'}, compression ratio {seen['compression']:.1f}")
         if seen["rate_hz"] is not None:
             words.append(f"{seen['rate_hz']:.0f} frames/s")
     for start in starts[-1:]:
@@ -138,7 +144,7 @@ def describe_frames(config: Config, heard: Heard) -> Finding:
 
 
 def describe_positions(config: Config, heard: Heard) -> Finding:
-    """Say what a position stream sends, or what is wrong with it."""
+    """Describe the messages of a position stream, or their error."""
     reader = make_position_reader(config.positions)
     positions: list[Position] = []
     fault: str | None = None
@@ -157,7 +163,7 @@ def describe_positions(config: Config, heard: Heard) -> Finding:
     if fault is not None:
         return Finding("ERROR", fault, seen)
     if not positions:
-        return Finding("OK", f"{source}, no position in {len(heard.messages)} messages yet", seen)
+        return Finding("OK", f"{source}, no position in {len(heard.messages)} messages so far", seen)
     spans = []
     for axis in ("y", "x"):
         values = [getattr(each.position_m, axis) * 1e6 for each in positions]
@@ -166,7 +172,7 @@ def describe_positions(config: Config, heard: Heard) -> Finding:
 
 
 def _parsed(name: str, config: Config, heard: Heard) -> tuple[list[StreamItem], list[str]]:
-    """Return what a format makes of the messages, and what it refuses."""
+    """Return the items that a format reads from the messages, and its errors."""
     frames = config.frames
     codec = CODECS[name](channel=frames.channel, max_frame_bytes=frames.max_message_bytes)
     items: list[StreamItem] = []
@@ -212,7 +218,7 @@ def _fault_of(
         except CodecError as fault:
             return str(fault)
         if min(frames[0].shape) < side:
-            return f"that is too small for [detector] size_px {detector.size_px}"
+            return f"the frames are too small for [detector] size_px = {detector.size_px}"
     for start in starts[-1:]:
         for note in scan_optics(config.optics, side, None, start.geometry).notes:
             return note

@@ -61,8 +61,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-config_app = typer.Typer(help="Print the JSON schema of the configuration, or a complete configuration.")
-model_app = typer.Typer(help="Manage model bundles on this machine and the model of a running daemon.")
+config_app = typer.Typer(help="Print the schema or the complete configuration.")
+model_app = typer.Typer(help="Manage the models on this machine and in a running daemon.")
 app.add_typer(config_app, name="config")
 app.add_typer(model_app, name="model")
 for _verb in VERBS:
@@ -80,7 +80,9 @@ def _print_version(is_asked: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """Live ptychography: reconstruct a picture of the sample during the scan."""
 

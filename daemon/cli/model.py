@@ -1,4 +1,4 @@
-"""``model``: bundles on this machine, and the model of a running daemon."""
+"""``model``: manage the bundles on this machine and the model of a running daemon."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ptychopinn.model.ptycho_model import PtychoModel
 
 
 def list_models(as_json: bool) -> None:
-    """Print the bundles that have a name here; one that cannot be read is said."""
+    """Print the bundles on this machine; one that cannot be read becomes one sentence on stderr."""
     found = []
     for name, path in bundle_files().items():
         try:
@@ -62,12 +62,14 @@ def export_model(name: str, target: Path) -> None:
 
 
 def import_model(source: Path, name: str | None, store: str | None) -> None:
-    """Take a bundle, a checkpoint of PtychoPINN, or a tracked run's model, checked, into the user's directory."""
+    """Check a bundle, a PtychoPINN checkpoint or the model of a tracked run, and copy it to the user's directory."""
     bundle = read_model(source) if store is None else PtychoModel.from_mlflow(str(source), store).bundle
     build_network(bundle, source)
     chosen = name or source.stem
     if chosen in ("none", "shipped") or not chosen.replace("-", "").replace("_", "").replace(".", "").isalnum():
-        raise ConfigError(f"--name {chosen}: a model's name has letters, digits, - and _; choose another")
+        raise ConfigError(
+            f"--name {chosen}: the name of a model may contain letters, digits, -, _ and . and may not be none or shipped"
+        )
     directory = user_directory()
     directory.mkdir(parents=True, exist_ok=True)
     digest = write_bundle(directory / f"{chosen}.zip", replace(bundle, name=chosen))
@@ -75,9 +77,9 @@ def import_model(source: Path, name: str | None, store: str | None) -> None:
 
 
 def set_model(name: str, url: str, token_file: Path | None) -> None:
-    """Swap a running daemon's model between two batches."""
+    """Switch a running daemon to another model, between two batches."""
     answer = fetch(url, "/api/v1/models/active", token_file, {"name": name})
-    typer.echo(f"the daemon uses {answer['name']} now, generation {answer['generation']}")
+    typer.echo(f"the daemon now uses {answer['name']}, generation {answer['generation']}")
 
 
 def roll_back(url: str, token_file: Path | None) -> None:
@@ -89,7 +91,7 @@ def roll_back(url: str, token_file: Path | None) -> None:
 def _path(name: str) -> Path:
     path = find_bundle(name)
     if path is None:
-        raise ConfigError('"none" is the lift without a network, which has no bundle')
+        raise ConfigError('"none" is the lift without a network, which has no bundle; give another name')
     return path
 
 

@@ -1,4 +1,4 @@
-"""Verbs in processes of their own, for the demo and the benchmark."""
+"""Runs verbs in separate processes, for the demo and the benchmark."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from daemon.errors import DaemonError
 from streams.errors import EndpointError
 
 STOP_S = 20.0
+"""Longest time for a process to end after SIGTERM, s; then it is killed. As [limits] stop_s."""
 
 
 @contextmanager
 def verb_process(*verb: str, log: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run a verb in a process of its own, its stderr in ``log``; ended by SIGTERM at the latest when the block ends."""
+    """Run a verb in a separate process with stderr in ``log``; it is ended with SIGTERM at the end of the block."""
     with log.open("w") as stderr:
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "daemon.cli", *verb], stdout=subprocess.PIPE, stderr=stderr, text=True
@@ -40,7 +41,7 @@ def verb_process(*verb: str, log: Path) -> Iterator[subprocess.Popen[str]]:
 
 def _pipe(process: subprocess.Popen[str]) -> IO[str]:
     if process.stdout is None:
-        raise DaemonError("a process was started without a pipe")
+        raise DaemonError("the process has no stdout pipe")
     return process.stdout
 
 
@@ -50,14 +51,14 @@ def first_line(process: subprocess.Popen[str], log: Path) -> str:
     Raises
     ------
     EndpointError, DaemonError
-        With what it said in ``log`` instead, if it ended without a line.
+        If it ended without a line; the message is the last line in ``log``.
     """
     line = _pipe(process).readline()
     if line:
         return line
     code = process.wait(STOP_S)
     words = log.read_text().strip().splitlines()
-    sentence = words[-1].removeprefix("ptycholive: ") if words else f"a process ended with exit code {code}"
+    sentence = words[-1].removeprefix("ptycholive: ") if words else f"the process ended with exit code {code}"
     raise EndpointError(sentence) if code == ExitCode.ENDPOINT else DaemonError(sentence)
 
 

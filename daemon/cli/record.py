@@ -1,10 +1,9 @@
-"""``record``: every message of a configuration's streams to a file, as it came."""
+"""``record``: write every message of the configured streams to a file, unchanged."""
 
 from __future__ import annotations
 
 import json
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import typer
-from tqdm import tqdm
 
+from daemon.cli.progress import progress
 from daemon.cli.running import daemon_status, daemon_url
 from daemon.config import Config
 from daemon.errors import ConfigError, DaemonError
@@ -26,8 +25,11 @@ from streams.replay.recording import RecordingWriter
 from streams.sockets.receiver import OnMessage, Source
 
 TAKE_MESSAGES = 256
+"""Messages written at a time, between two looks at the stop signal."""
 TAKE_S = 0.2
+"""Longest time to wait for a message, s: the delay of Ctrl-C."""
 SYNC_S = 1.0
+"""Time between syncs to the disk, s: a power cut loses no more."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Tapped = tuple[str, int, Sequence[memoryview]]
@@ -35,7 +37,7 @@ Tapped = tuple[str, int, Sequence[memoryview]]
 
 @dataclass(frozen=True, slots=True)
 class RecordOptions:
-    """When to stop, and whether to take messages from a daemon that runs."""
+    """The options of the verb."""
 
     seconds: float | None
     messages: int | None
@@ -43,7 +45,7 @@ class RecordOptions:
 
 
 def run_record(config: Config, output: Path, options: RecordOptions, as_json: bool) -> None:
-    """Record until told to stop; print what was recorded."""
+    """Record until stopped; print the number of messages."""
     _check_daemon(config, options)
     queue: ByteQueue[Tapped] = ByteQueue(config.limits.queue_bytes)
     begun_ns = time.monotonic_ns()
@@ -59,16 +61,16 @@ def run_record(config: Config, output: Path, options: RecordOptions, as_json: bo
     try:
         with _writer(config, output, receivers) as writer, _stop_signal() as is_stopping:
             with _running(receivers, queue):
-                _say_where(config, receivers)
+                _print_endpoints(config, receivers)
                 _write_until(queue, writer, options, is_stopping)
             for name, time_ns, parts in queue.take(len(queue), 0):
                 writer.write(name, time_ns, parts)
             writer.end(time.monotonic_ns() - begun_ns, {"faults": _faults(receivers)})
     except OSError as fault:
         raise DaemonError(
-            f"{output} cannot be written further ({fault.strerror}); what it holds up to here can be replayed"
+            f"{output} cannot be written further ({fault.strerror}); the messages before this can be replayed"
         ) from fault
-    _say_result(output, writer, receivers, as_json)
+    _print_result(output, writer, receivers, as_json)
 
 
 def _writer(config: Config, output: Path, receivers: Sequence[Source]) -> RecordingWriter:
@@ -84,17 +86,17 @@ def _writer(config: Config, output: Path, receivers: Sequence[Source]) -> Record
 
 
 def _check_daemon(config: Config, options: RecordOptions) -> None:
-    """Refuse to take messages from a daemon that runs, unless told to."""
+    """Refuse to take messages from a running daemon, unless ``beside_daemon`` is set."""
     if not options.beside_daemon and shared_streams(config) and daemon_status(config) is not None:
         raise ConfigError(
-            f"a daemon runs at {daemon_url(config)}, and a message that is pulled goes to one receiver alone; stop it, "
-            "record from a PUB socket, or give --beside-daemon to take a share of its messages"
+            f"a daemon is running at {daemon_url(config)}, and each message of a PUSH socket reaches only one receiver; "
+            "stop the daemon, record from a PUB socket, or give --beside-daemon to take a part of its messages"
         )
 
 
 @contextmanager
 def _stop_signal() -> Iterator[Callable[[], bool]]:
-    """Yield whether SIGINT or SIGTERM has come."""
+    """Yield a function that tells whether SIGINT or SIGTERM was received."""
     asked = threading.Event()
     before = {number: signal.signal(number, lambda *_: asked.set()) for number in SIGNALS}
     try:
@@ -106,7 +108,7 @@ def _stop_signal() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def _running(receivers: Sequence[Source], queue: ByteQueue[Tapped]) -> Iterator[None]:
-    """Start the receivers; stop them in the end, with nothing of what they took left behind."""
+    """Start the receivers; at the end, stop them after their last message is queued."""
     started: list[Source] = []
     try:
         for receiver in receivers:
@@ -127,7 +129,7 @@ def _write_until(
 ) -> None:
     synced = time.monotonic()
     until = None if options.seconds is None else synced + options.seconds
-    with tqdm(unit=" messages", disable=not sys.stderr.isatty(), leave=False) as bar:
+    with progress(None, "recording", " messages") as bar:
         while not is_stopping() and (until is None or time.monotonic() < until):
             taken = queue.take(TAKE_MESSAGES, TAKE_S)
             for name, time_ns, parts in taken:
@@ -144,16 +146,17 @@ def _faults(receivers: Sequence[Source]) -> dict[str, dict[str, int]]:
     return {each.name: {"refused": each.refused, "handshake_failures": each.handshake_failures} for each in receivers}
 
 
-def _say_where(config: Config, receivers: Sequence[Source]) -> None:
+def _print_endpoints(config: Config, receivers: Sequence[Source]) -> None:
     for each in receivers:
-        typer.echo(f"recording {each.name} from {each.bound_endpoint}; Ctrl-C ends it", err=True)
+        typer.echo(f"recording {each.name} from {each.bound_endpoint}; press Ctrl-C to stop", err=True)
     if config.frames.socket == "pull":
         typer.echo(
-            "messages that are pulled go to this recording alone, or are shared with whoever pulls too", err=True
+            "each message of a PUSH socket reaches only one receiver: other receivers miss the recorded messages",
+            err=True,
         )
 
 
-def _say_result(output: Path, writer: RecordingWriter, receivers: Sequence[Source], as_json: bool) -> None:
+def _print_result(output: Path, writer: RecordingWriter, receivers: Sequence[Source], as_json: bool) -> None:
     refused = {each.name: each.refused for each in receivers if each.refused}
     if as_json:
         typer.echo(
@@ -165,7 +168,7 @@ def _say_result(output: Path, writer: RecordingWriter, receivers: Sequence[Sourc
     for each in receivers:
         if each.refused:
             typer.echo(
-                f"{each.refused} messages of {each.name} could not be recorded, the first: {each.first_refusal}",
+                f"{each.refused} messages of {each.name} were refused and not recorded, the first: {each.first_refusal}",
                 err=True,
             )
         if not each.messages and each.fault:

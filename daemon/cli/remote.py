@@ -1,4 +1,4 @@
-"""``scans``, ``status`` and ``stop``: words from a running daemon over HTTP."""
+"""``scans``, ``status`` and ``stop``: ask a running daemon over HTTP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from ptychopinn.diagnosis.plausibility import SUMMARY_BEGINNINGS
 from streams.errors import EndpointError
 
 TIMEOUT_S = 10.0
-OPENER = build_opener(ProxyHandler({}))  # a daemon is asked directly, whatever http_proxy says
+"""Longest time to wait for an answer, s: a busy daemon answers within one."""
+OPENER = build_opener(ProxyHandler({}))
+"""Ignores http_proxy: a daemon is asked directly."""
 
 
 def fetch(url: str, path: str, token_file: Path | None = None, body: dict[str, Any] | None = None) -> Any:
@@ -28,14 +30,14 @@ def fetch(url: str, path: str, token_file: Path | None = None, body: dict[str, A
     Raises
     ------
     EndpointError
-        If nothing answers, or not as a daemon does.
+        If nothing answers, or something other than a daemon.
     ConfigError
-        If the daemon does not know the token, or what was asked for.
+        If the daemon refuses the token, or does not know the scan or model.
     RefusedError
-        If it cannot do now what was asked for.
+        If the daemon cannot do this now.
     """
     if not url.startswith(("http://", "https://")):
-        raise ConfigError(f'--url "{url}" is not an HTTP address; it looks like http://127.0.0.1:8080')
+        raise ConfigError(f'--url "{url}" is not an HTTP address. Example: http://127.0.0.1:8080')
     headers = {"Content-Type": "application/json", **_authorization(token_file)}
     content = None if body is None else json.dumps(body).encode()
     try:
@@ -48,14 +50,14 @@ def fetch(url: str, path: str, token_file: Path | None = None, body: dict[str, A
         reason = getattr(fault, "reason", fault)
         if isinstance(reason, ssl.SSLError):
             raise EndpointError(
-                f"{url} cannot be trusted ({reason.reason or reason}); name the file of its certificate's authority "
-                "in the environment's SSL_CERT_FILE"
+                f"the certificate of {url} is not trusted ({reason.reason or reason}); set the environment variable "
+                "SSL_CERT_FILE to the file of its certificate authority"
             ) from fault
         raise EndpointError(
             f"no daemon answers at {url} ({reason}); start one, or give its address with --url"
         ) from fault
     except ValueError as fault:
-        raise EndpointError(f"{url} does not answer as a daemon does; give the daemon's address with --url") from fault
+        raise EndpointError(f"{url} is not a ptycholive daemon; give the address of the daemon with --url") from fault
 
 
 def _authorization(token_file: Path | None) -> dict[str, str]:
@@ -64,19 +66,19 @@ def _authorization(token_file: Path | None) -> dict[str, str]:
     try:
         token = token_file.read_text(encoding="ascii").split("\n", 1)[0].strip()
     except (OSError, UnicodeDecodeError) as fault:
-        reason = getattr(fault, "strerror", None) or "its token is not plain ASCII"
-        raise ConfigError(f"--token-file {token_file} cannot be used ({reason})") from fault
+        reason = getattr(fault, "strerror", None) or "the token is not plain ASCII"
+        raise ConfigError(f"--token-file {token_file} cannot be read ({reason})") from fault
     return {"Authorization": f"Bearer {token}"}
 
 
 def _refusal(url: str, fault: HTTPError) -> DaemonError:
-    """Return what a refusal is for a user: a wrong token or name is the user's, the rest is the daemon's."""
+    """Return the error for a refusal: a wrong token or name is a usage error, anything else an error of the daemon."""
     detail = _detail(fault)
     if fault.code == 401:
-        return ConfigError(f"the daemon at {url} wants its token; give the file that holds it with --token-file")
+        return ConfigError(f"the daemon at {url} requires its token; give the file of the token with --token-file")
     if fault.code in (400, 403, 404, 422):
-        return ConfigError(f"the daemon at {url} refuses: {detail}")
-    return RefusedError(f"the daemon at {url} answers {fault.code}: {detail}")
+        return ConfigError(f"the daemon at {url} refused this: {detail}")
+    return RefusedError(f"the daemon at {url} answered with status {fault.code}: {detail}")
 
 
 def _detail(fault: HTTPError) -> str:
@@ -87,7 +89,7 @@ def _detail(fault: HTTPError) -> str:
 
 
 def show_status(url: str, token_file: Path | None, as_json: bool) -> None:
-    """Print what the daemon is doing."""
+    """Print the state of the daemon."""
     status = fetch(url, "/api/v1/status", token_file)
     if as_json:
         typer.echo(json.dumps(status))
@@ -99,9 +101,9 @@ def show_status(url: str, token_file: Path | None, as_json: bool) -> None:
         if value is not None:
             typer.echo(f"R-factor of the {layer} layer: {value:.4f}")
     if status["expected_correlation"] is not None:
-        typer.echo(f"Phase correlation with the truth to expect: {status['expected_correlation']:.2f}")
+        typer.echo(f"Expected phase correlation with the true object: {status['expected_correlation']:.2f}")
     if masked := status.get("masked_pixels"):
-        typer.echo(f"{masked:,} of the detector's pixels in the pattern hold no data")
+        typer.echo(f"{masked:,} detector pixels in the pattern hold no data")
     for stream in status["streams"]:
         words = "connected" if stream["connected"] else "not connected"
         typer.echo(f"{stream['name']} {stream['endpoint']}: {words}, {stream['messages']} messages")
@@ -123,6 +125,6 @@ def show_scans(url: str, token_file: Path | None, as_json: bool) -> None:
 
 
 def stop_scan(scan_id: str, url: str, token_file: Path | None) -> None:
-    """Have a scan finished with the frames it has."""
+    """Finish a scan with the frames received so far."""
     answer = fetch(url, f"/api/v1/scans/{quote(scan_id, safe='')}/stop", token_file, {})
-    typer.echo(f"scan {answer['id']} finishes with the frames it has")
+    typer.echo(f"scan {answer['id']} is being finished with the frames received so far")

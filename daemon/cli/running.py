@@ -1,4 +1,4 @@
-"""Whether the daemon of a configuration runs on this machine already, and what it says."""
+"""Finds the running daemon of a configuration."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from daemon.errors import ConfigError
 from streams.errors import EndpointError
 
 ANY_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Addresses that bind all interfaces, and the address to reach them from this machine."""
 
 
 def daemon_url(config: Config) -> str:
-    """Return the address of the configuration's page, as this machine reaches it."""
+    """Return the address of the page under which this machine reaches it."""
     http = config.http
     host = ANY_HOSTS.get(http.host, http.host)
     scheme = "http" if http.certificate_file is None else "https"
@@ -21,7 +22,7 @@ def daemon_url(config: Config) -> str:
 
 
 def daemon_status(config: Config) -> dict[str, Any] | None:
-    """Return the status of the daemon that serves the configuration's page, or ``None`` if there is none."""
+    """Return the status of the running daemon of a configuration; ``None`` if none is running."""
     if config.http.port == 0:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What ``refine``, ``predict`` and ``replay`` need of a scan's file, or one sentence on what it lacks."""
+"""Reads scan, probe and positions from a data file; one sentence says what is missing."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ptychopinn.errors import FileFormatError, ProbeMismatchError
 
 
 def read_data(path: Path) -> ScanFile:
-    """Return the scan in a file, or in the journal of a daemon. Raises :class:`FileFormatError`."""
+    """Return the scan in a file or in a journal. Raises :class:`FileFormatError`."""
     return read_journal(path) if is_journal(path) else read_scan(path)
 
 
 def say_doubts(scan: ScanFile, path: Path) -> None:
-    """Say on stderr what is doubtful about a scan's file, for verbs that end with no verdict of their own."""
+    """Print doubts about a data file on stderr, for verbs without a verdict of their own."""
     for one in scan.doubts:
         if one.severity is not Severity.NOTE:
             typer.echo(f"{path}: {one.text}", err=True)
 
 
 def probe_of(scan: ScanFile, data: Path, path: Path | None) -> ProbeFile:
-    """Return the probe in ``path``, or else the scan's own; it has the patterns' size."""
+    """Return the probe in ``path`` or, without it, the one in the data file. Its size is that of the patterns."""
     if path is None and scan.probe is None:
-        raise FileFormatError(f"{data} holds no probe; give one with --probe")
+        raise FileFormatError(f"{data} contains no probe; give one with --probe")
     if path is not None:
         found = read_probe(path)
     else:
@@ -36,19 +36,19 @@ def probe_of(scan: ScanFile, data: Path, path: Path | None) -> ProbeFile:
     side, pattern = found.probe.shape[-1], scan.counts.shape[-2:]
     if pattern != (side, side):
         raise ProbeMismatchError(
-            f"the probe of {path or data} is {side} px but the patterns are {pattern[0]} x {pattern[1]} px; "
-            "crop one to the other"
+            f"the probe in {path or data} has {side} x {side} px but the patterns have {pattern[0]} x {pattern[1]} px; "
+            "crop one to the size of the other"
         )
     return found
 
 
 def positions_of(scan: ScanFile, data: Path, pixel_size_m: float | None) -> tuple[NDArray[np.float64], float]:
-    """Return positions ``(n, 2)`` in pixels, and the object pixel in metres."""
+    """Return positions ``(n, 2)``, pixels, and the size of the object pixel, m."""
     size_m = pixel_size_m or scan.object_pixel_size_m
     if size_m is None:
-        raise FileFormatError(f"{data} does not give the object pixel; give it with --pixel-size")
+        raise FileFormatError(f"{data} does not state the size of the object pixel; give it with --pixel-size")
     if scan.positions_m is not None:
         return scan.positions_m / size_m, size_m
     if scan.positions_px is None:
-        raise FileFormatError(f"{data} holds no positions; one for each frame is needed")
+        raise FileFormatError(f"{data} contains no positions; one for each frame is required")
     return scan.positions_px, size_m

@@ -1,4 +1,4 @@
-"""``scans --journal``: what a journal holds, whether or not the daemon runs."""
+"""``scans --journal``: list the scans in a journal; no daemon is needed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from daemon.journal.reading import journals, summary
 def show_journal(folder: Path, as_json: bool) -> None:
     """Print the scans of a journal, oldest first."""
     if not folder.is_dir():
-        raise ConfigError(f"--journal {folder}: there is no such folder; give [output] journal of the configuration")
+        raise ConfigError(f"--journal {folder}: this folder does not exist; give [output] journal of the configuration")
     found = [summary(path) for path in journals(folder)]
     if as_json:
         typer.echo(json.dumps([asdict(scan) for scan in found]))
         return
     for scan in found:
         due = "" if scan.expected is None else f" of {scan.expected}"
-        words = "closed" if scan.is_closed else "goes on at the next start"
+        words = "closed" if scan.is_closed else "open, resumes at the next start"
         refused = f", {scan.refused} refused" if scan.refused else ""
         size = f"{scan.bytes / 1e6:.1f} MB"
         typer.echo(f"{scan.scan_id}  {scan.started}  {scan.frames}{due} frames{refused}  {size}  {words}")

@@ -1,4 +1,4 @@
-"""``serve``: the daemon in the foreground."""
+"""``serve``: run the daemon in the foreground."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from daemon.service.descriptors import raise_limit
 from daemon.service.logs import start_logging
 
 LOOK_S = 1.0
+"""Time between checks for a hanging thread while the daemon stops, s."""
 
 log = logging.getLogger(__name__)
 
 
 def run_daemon(config: Config, as_json: bool) -> None:
-    """Run until SIGTERM, SIGINT or the end of the terminal, then finish what came and stop."""
+    """Run until SIGTERM, SIGINT or the end of the terminal; then finish the received frames and stop."""
     start_logging(config.log)
     raise_limit()
     asked = threading.Event()
@@ -35,7 +36,7 @@ def run_daemon(config: Config, as_json: bool) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else nohup has seen to it
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
         signal.signal(signal.SIGHUP, ask)
     daemon = Daemon(config)
     daemon.start()
@@ -50,11 +51,11 @@ def run_daemon(config: Config, as_json: bool) -> None:
 
 
 def end_if_it_hangs(hanging: Callable[[], list[str]], is_done: threading.Event, look_s: float = LOOK_S) -> None:
-    """End the process where a thread hangs that the orderly end waits for; the journal has what is not done."""
+    """End the process if a thread hangs while the daemon stops; the journal keeps unfinished scans."""
     while not is_done.wait(look_s):
         if names := hanging():
             log.critical(
-                "%s: hung for more than a minute; the daemon ends without it; unfinished scans go on at the next start",
+                "%s: hung for more than a minute; the daemon exits now; unfinished scans resume at the next start",
                 " and ".join(names),
             )
             os._exit(1)

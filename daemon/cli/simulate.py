@@ -1,4 +1,4 @@
-"""``simulate``: synthetic scans as NPZ files that ``replay``, ``refine`` and other programs read."""
+"""``simulate``: write simulated scans as NPZ files that ``replay``, ``refine`` and other programs read."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ from ptychopinn.simulate import PROBES, TEXTURES, TRACKS, Recipe, simulate_scan
 from ptychopinn.workflow.datagen import Datagen, training_scan
 
 PIXEL_SIZE_M = 2.8e-8
+"""Size of the object pixel, m, unless a probe file gives it: about that of the demo scan."""
 
 
 def run_simulate(output: Path, recipe: Recipe, probe_file: Path | None, count: int, as_json: bool) -> None:
-    """Write one scan, or ``count`` of consecutive seeds to numbered files."""
+    """Write one scan, or ``count`` scans with consecutive seeds to numbered files."""
     for name, value, known in (
         ("--probe", recipe.probe_kind, PROBES),
         ("--object", recipe.texture, TEXTURES),
         ("--track", recipe.track, TRACKS),
     ):
         if value not in known:
-            raise ConfigError(f"{name} {value}: there is no such kind; choose one of {', '.join(known)}")
+            raise ConfigError(f"{name} {value} is not a known kind; choose one of {', '.join(known)}")
     probe, pixel_size_m = None, PIXEL_SIZE_M
     if probe_file is not None:
         found = read_probe(probe_file)
-        if found.probe.shape[-1] != recipe.size_px:
+        side_px = found.probe.shape[-1]
+        if side_px != recipe.size_px:
             raise ProbeMismatchError(
-                f"the probe in {probe_file} is {found.probe.shape[-1]} px but --size is {recipe.size_px}; give that size"
+                f"the probe in {probe_file} has {side_px} px but --size is {recipe.size_px}; give --size {side_px}"
             )
         probe, pixel_size_m = torch.from_numpy(found.probe), found.pixel_size_m or PIXEL_SIZE_M
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +57,7 @@ def run_simulate(output: Path, recipe: Recipe, probe_file: Path | None, count: i
 
 
 def run_datagen(output: Path, config: Path, as_json: bool) -> None:
-    """Write the scans that a workflow's configuration asks for into a directory."""
+    """Write the scans of a workflow configuration to a directory."""
     datagen = Datagen(workflow_of(config, None))
     written = []
     with progress(len(datagen), "simulating", "scans") as bar:

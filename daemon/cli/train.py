@@ -1,4 +1,4 @@
-"""``train``: a new model from scans, or the lift's network from simulated ones."""
+"""``train``: train a new model on scans."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "training_config": {"framework": "Default", "batch_size": 1, "optimizer": "adamw", "gradient_clip_val": 1.0}
     },
 }
-"""What differs from the configuration's defaults, by architecture."""
+"""Defaults of each architecture that differ from those of the configuration."""
 
 
 def run_train(

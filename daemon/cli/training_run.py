@@ -54,37 +54,39 @@ class TrainingOptions:
 
 
 def scan_paths(data: Sequence[Path]) -> list[Path]:
-    """Return the files among paths and in directories among them; a journal stays a directory."""
+    """Return the given files and the files in the given directories; a journal stays a directory."""
     found: list[Path] = []
     for path in data:
         if path.is_dir() and not is_journal(path):
             inside = sorted(one for one in path.iterdir() if one.suffix in SUFFIXES)
             if not inside:
-                raise FileFormatError(f"{path}: holds no file of {', '.join(SUFFIXES)}; give training data")
+                raise FileFormatError(
+                    f"{path} contains no file with the ending {', '.join(SUFFIXES)}; give training data"
+                )
             found += inside
         elif path.exists():
             found.append(path)
         else:
-            raise FileFormatError(f"{path}: there is no such file or directory; give training data")
+            raise FileFormatError(f"{path} does not exist; give training data")
     return found
 
 
 def stated_data(options: TrainingOptions) -> list[Path]:
-    """Return what the configuration names as data, where the command names none.
+    """Return the data that the configuration names.
 
     Raises
     ------
     ConfigError
-        If it names none either.
+        If it names no data.
     """
     named = ConfigManager.from_dict(_stated(options)).update(options.settings).training_config.stated_data
     if not named:
-        raise ConfigError("no data to train on; give files or directories of scans, or training.train_data_file")
+        raise ConfigError("there is no training data; give files or directories of scans, or training.train_data_file")
     return [Path(name) for name in named]
 
 
 def reader(options: TrainingOptions, nphotons: float, *, is_silent: bool = False) -> Callable[[Path], Experiment]:
-    """Return what reads a file of any known format as training takes it, and says what is doubtful about it."""
+    """Return a function that reads a data file for training and prints doubts about it, unless ``is_silent``."""
     probe = None if options.probe is None else read_probe(options.probe).probe
 
     def read(path: Path) -> Experiment:
@@ -118,14 +120,14 @@ def reader(options: TrainingOptions, nphotons: float, *, is_silent: bool = False
 
 
 def _refuse_nonsense(scan: ScanFile) -> None:
-    """Refuse a scan from which nothing right can be learnt; patterns alone teach too where patches do not overlap."""
+    """Refuse a scan that would train wrongly. A missing overlap is allowed: single patterns train too."""
     fatal = next((one.text for one in scan.doubts if one.is_fatal and one.topic != "overlap"), None)
     if fatal is not None:
         raise FileFormatError(fatal)
 
 
 def _is_training_file(path: Path) -> bool:
-    """Whether a file that could be read is one of PtychoPINN's."""
+    """Whether a readable file is a training file of PtychoPINN."""
     if path.suffix != ".npz":
         return False
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
@@ -133,20 +135,20 @@ def _is_training_file(path: Path) -> bool:
 
 
 def configured(options: TrainingOptions, base: Mapping[str, Mapping[str, Any]], side_px: int) -> ConfigManager:
-    """Return the configurations: ``base``, changed by the file, changed by the settings; N follows the patterns."""
+    """Return ``base``, overridden by the file, then by the settings. N is the side of the patterns."""
     configs = ConfigManager.from_dict(_merged({"data_config": {"N": side_px}}, base, _stated(options)))
     if options.devices > 1:
         configs.update(training_config={"n_devices": options.devices, "framework": "Lightning"})
     configs.update(options.settings)
     if side_px != configs.data_config.N:
         raise ConfigurationError(
-            f"data.N is {configs.data_config.N} but the patterns are {side_px} px; leave it out, or crop them"
+            f"data.N is {configs.data_config.N} but the patterns have {side_px} px; remove data.N, or crop the patterns"
         )
     return configs
 
 
 def _stated(options: TrainingOptions) -> dict[str, Mapping[str, Any]]:
-    """Return the sections that a file or a tracked run states, checked, by their whole names."""
+    """Check and return the sections in a file or a tracked run, by their full names."""
     path = options.config
     if path is None:
         return {}
@@ -256,7 +258,7 @@ def _print_summary(
 
 
 def first_side_px(paths: Sequence[Path], options: TrainingOptions) -> int:
-    """Return the side of the patterns in the first file that can be read."""
+    """Return the side of the patterns in the first readable file."""
     read = reader(options, DataConfig().nphotons, is_silent=True)
     faults: list[ReconstructionError] = []
     for path in paths:
@@ -266,12 +268,12 @@ def first_side_px(paths: Sequence[Path], options: TrainingOptions) -> int:
             faults.append(fault)
     if len(faults) == 1:
         raise faults[0]
-    raise FileFormatError(f"none of {len(paths)} files can be trained on: {'; '.join(map(str, faults))}")
+    raise FileFormatError(f"none of the {len(paths)} files is usable for training: {'; '.join(map(str, faults))}")
 
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[Callable[[], bool]]:
-    """Give a question whether SIGINT or SIGTERM has come; a second one acts at once."""
+    """Yield a function that tells whether SIGINT or SIGTERM was received; a second signal acts at once."""
     asked: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 

@@ -1,4 +1,4 @@
-"""``validate``: files against the data contract, and read as all verbs read them; good are those that they use without doubt."""
+"""``validate``: check files against the data contract, and read them as all verbs do."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ptychopinn.errors import ReconstructionError
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Everything found in a file.
+    """The result for one file.
 
-    ``violations`` break the contract; ``refusal`` is why every verb refuses the file, empty if none does; ``doubts`` are for
-    a person to look at, ``wrong`` is what cannot be; ``notes`` say what had to be assumed or is still needed.
+    ``violations`` of the contract; ``refusal``: reason why every verb refuses the file, or empty; ``wrong``: impossible
+    content; ``doubts``: content that a person should check; ``notes``: assumptions and missing parts.
     """
 
     kind: str | None
@@ -38,7 +38,7 @@ class Finding:
 
     @property
     def verdict(self) -> Literal["good", "doubtful", "bad", "refused"]:
-        """``refused`` by all verbs; ``bad``: breaks the contract or cannot be; ``doubtful``; ``good``: used without doubt."""
+        """``refused`` by all verbs; ``bad``: violates the contract or is impossible; ``doubtful``; ``good``."""
         if self.refusal:
             return "refused"
         if self.violations or self.wrong:
@@ -47,7 +47,7 @@ class Finding:
 
 
 def run_validate(data: list[Path], as_json: bool) -> None:
-    """Print what is found in each file; exit 3 if one is bad or refused."""
+    """Print the result for each file; the exit code is 3 if one is bad or refused."""
     batch = Batch()
     said = []
     for path in data:
@@ -65,7 +65,7 @@ def run_validate(data: list[Path], as_json: bool) -> None:
 
 
 def examine(path: Path) -> Finding:
-    """Return what is found in a file."""
+    """Return the result for one file."""
     contract: Contract | None = None
     broken: list[str] = []
     try:
@@ -79,7 +79,7 @@ def examine(path: Path) -> Finding:
 
 
 def _contract(path: Path) -> tuple[Contract | None, list[str]]:
-    """Return the contract that a file is under, and what breaks it."""
+    """Return the contract for a file, and the violations of it."""
     with open_arrays(path) as file:
         entries = inventory(file)
         contract = contract_of(entries)
@@ -102,14 +102,14 @@ def _read(path: Path, contract: Contract | None, broken: list[str]) -> Finding:
 
 
 def _lacks(scan: ScanFile) -> list[str]:
-    """Say what a scan may lack by the contract and a reconstruction needs."""
+    """Return notes on parts that the contract allows to be missing and a reconstruction needs."""
     lacks = []
     if scan.probe is None:
-        lacks.append("there is no probe; a reconstruction needs one beside it")
+        lacks.append("the file has no probe; a reconstruction needs one from another file")
     if scan.positions_m is None and scan.positions_px is None:
-        lacks.append("there are no positions; a reconstruction needs them beside it")
+        lacks.append("the file has no positions; a reconstruction needs them from another file")
     elif scan.object_pixel_size_m is None:
-        lacks.append("the object pixel is not known; give it with --pixel-size")
+        lacks.append("the file does not state the size of the object pixel; give it with --pixel-size")
     return lacks
 
 

@@ -1,4 +1,4 @@
-"""The last line of a verb: what is doubtful about a picture, from its scan's file and from its own figures."""
+"""The verdict on a picture: doubts from its data file and from its figures."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ptychopinn.diagnosis.figures import figures_of
 from ptychopinn.diagnosis.plausibility import Doubt, as_plain, doubts
 
 SAID_BY_FILE = {"positions": Doubt.ONE_PLACE, "mask": Doubt.MASKED, "missing": Doubt.EMPTY, "patterns": Doubt.EMPTY}
-"""Topics of a reader's doubts, which know the cause, and the doubt of the figures that says the same."""
+"""Doubt of the figures that repeats a doubt of the reader, by the topic of the latter, which knows the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is doubtful, as JSON has it: ``doubt``, ``sentence`` and ``is_nonsense`` of each, the worst first."""
+    """Doubts in the form for JSON: ``doubt``, ``sentence`` and ``is_nonsense`` of each, the worst first."""
 
     doubts: list[dict[str, Any]]
 
     @property
     def is_nonsense(self) -> bool:
-        """Whether the picture cannot be one of the sample: the verb leaves with exit code 3."""
+        """Whether the picture cannot show the sample; the exit code is then 3."""
         return any(one["is_nonsense"] for one in self.doubts)
 
     @property
@@ -39,7 +39,7 @@ class Verdict:
 
     @property
     def line(self) -> str:
-        """One line for the screen and for the product's comments; empty where nothing is doubtful."""
+        """One line for the screen and the comments of the product; empty without doubts."""
         if not self.doubts:
             return ""
         said = "; ".join(one["sentence"] for one in self.doubts)
@@ -59,7 +59,7 @@ def verdict_on(
     is_refined: bool = True,
     passes: int | None = None,
 ) -> Verdict:
-    """Return the verdict on a picture of a scan; ``said`` are doubts of the verb itself, ``passes`` the sweeps from a guess."""
+    """Return the verdict on a picture. ``said``: doubts of the verb; ``passes``: sweeps from an initial guess."""
     of_file = [one for one in scan.doubts if one.severity is not Severity.NOTE]
     arrays = (torch.from_numpy(array) for array in (picture, weight))
     figures = figures_of(
@@ -75,7 +75,7 @@ def verdict_on(
 
 
 def finite(value: float) -> float | None:
-    """Return a number for JSON; ``None`` where it is none."""
+    """Return a number for JSON; ``None`` if it is not finite."""
     return value if math.isfinite(value) else None
 
 

@@ -1,4 +1,4 @@
-"""``watch``: a viewer in the terminal: a line for each update, or the picture itself in half blocks."""
+"""``watch``: a viewer in the terminal that prints a line for each update, or draws the picture in half blocks."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ from daemon.status.sentences import verdict_sentence
 from streams.sockets.keys import KeyFiles, read_keys
 
 PICTURE_PERIOD_S = 0.25
+"""Shortest time between two drawings, s: terminals are slow."""
 UPPER_HALF = "▀"
 HOME, CLEAR, PLAIN = "\x1b[H", "\x1b[2J", "\x1b[0m"
 OTHERS_LINES = 2
+"""Lines of the terminal that the picture leaves free, for the status and the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def _lines(events: Iterator[ViewerEvent], as_json: bool) -> Iterator[tuple[str, 
 
 
 def _frames(viewer: Viewer, view: View, layer: LayerName) -> Iterator[tuple[str, ViewerEvent]]:
-    """The picture with a line of words above, redrawn in place a few times a second and at the end."""
+    """Yield the picture below a status line, redrawn in place a few times a second and at the end."""
     words, next_at = "", 0.0
     typer.echo(CLEAR if sys.stdout.isatty() else "", nl=False)
     for event in viewer.events():
@@ -94,14 +96,14 @@ def _shown(viewer: Viewer, scan_id: str | None, layer: LayerName) -> LayerCanvas
 
 
 def half_blocks(colours: NDArray[np.uint8], columns: int, lines: int) -> str:
-    """A picture as text, two pixels a character, in 24-bit colours.
+    """Return a picture as text in 24-bit colours, two pixels for each character.
 
     Parameters
     ----------
     colours
-        (H, W, 4) RGBA; transparent pixels become the terminal's background.
+        (H, W, 4) RGBA; transparent pixels show the background of the terminal.
     columns, lines
-        Room; the picture keeps its proportions.
+        Size of the text; the picture keeps its aspect ratio.
     """
     height, width = colours.shape[:2]
     if not height or not width:
@@ -148,7 +150,7 @@ def _status_line(header: StatusHeader) -> str:
     if header["phase"] != "scanning":
         return header["sentence"]
     latency = header["latency_s"]
-    delay = "" if latency is None else f", {1000 * latency:.0f} ms late"
+    delay = "" if latency is None else f", {1000 * latency:.0f} ms latency"
     rates = f"{header['receive_rate_hz']:.1f} received/s, {header['stitch_rate_hz']:.1f} stitched/s"
     return f"{header['sentence']} {rates}{delay}."
 

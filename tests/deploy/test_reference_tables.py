@@ -63,6 +63,7 @@ def test_a_metric_has_the_name_that_is_scraped() -> None:
 
 
 def test_option_helps_list_the_kinds_of_the_code() -> None:
+    from daemon.cli.bench.stages import ASKED_FOR, MEASUREMENTS
     from daemon.files.conversion import KINDS
     from ptychopinn.simulate import TEXTURES
 
@@ -71,3 +72,8 @@ def test_option_helps_list_the_kinds_of_the_code() -> None:
     assert re.split(r", | or ", objects) == list(TEXTURES)
     (formats,) = re.findall(r"Format of the output: ([^.]*)\.", text)
     assert formats.split(", ") == list(KINDS)
+    (measurements,) = re.findall(r"Measurements to run: ([^.]*)\.", text)
+    named = re.split(r", | or ", measurements)
+    assert named[-1] == "resolution"
+    assert set(named[:-1]) == set(MEASUREMENTS)
+    assert set(named[-4:-1]) == ASKED_FOR

@@ -55,4 +55,4 @@ def test_the_same_seed_gives_the_same_scans_and_each_file_another(tmp_path: Path
 def test_an_unknown_kind_is_named(tmp_path: Path):
     done = run(tmp_path / "x.npz", "--object", "unicorn")
     assert isinstance(done.exception, ConfigError)
-    assert "--object unicorn: there is no such kind; choose one of shapes" in str(done.exception)
+    assert "--object unicorn is not a known kind; choose one of shapes" in str(done.exception)

@@ -93,7 +93,7 @@ def test_check_says_what_it_sees(place: Path, scan: ScanFile):
     )
     assert seen["photon_energy_eV"] == 8800.0
     assert seen["rate_hz"] > 0
-    assert "100 messages were taken off the stream" in found["frames"]["detail"]
+    assert "took 100 messages from the stream" in found["frames"]["detail"]
 
 
 def test_check_names_what_is_wrong(place: Path, scan: ScanFile):
@@ -105,7 +105,7 @@ def test_check_names_what_is_wrong(place: Path, scan: ScanFile):
         )
         done = run("check", "--config", "test.toml", "--wait", "30", "--json", cwd=place, settings=wanted)
     found = checked(done)
-    assert "it looks like dectris-v2 but [frames] format is native" in found["frames"]["detail"]
+    assert "the messages look like dectris-v2, but [frames] format is native" in found["frames"]["detail"]
     assert "[publish]: the keys are not complete" in found["keys of publish"]["detail"]
     assert done.returncode == 2
 
@@ -125,7 +125,7 @@ def test_check_and_record_leave_the_stream_to_a_daemon_that_runs(tmp_path: Path,
     assert found["http"]["result"] == "OK"
     assert "the daemon has received 0 messages" in found["frames"]["detail"]
     assert recording.returncode == 2
-    assert "a daemon runs at http://127.0.0.1" in recording.stderr
+    assert "a daemon is running at http://127.0.0.1" in recording.stderr
     assert not (tmp_path / "x").exists()
 
 
@@ -136,7 +136,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing_that_was_written(place: P
         done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 1
     assert (
-        "full.stream cannot be written further (File too large); what it holds up to here can be replayed"
+        "full.stream cannot be written further (File too large); the messages before this can be replayed"
         in done.stderr
     )
     assert "Traceback" not in done.stderr

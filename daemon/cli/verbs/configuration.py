@@ -29,7 +29,9 @@ def config_workflow(
     config: WorkflowPath = None,
     settings: WorkflowSettings = None,
     mlflow: MlflowUri = None,
-    legacy: Annotated[bool, typer.Option("--legacy", help="Print it as params.cfg of the older PtychoPINN.")] = False,
+    legacy: Annotated[
+        bool, typer.Option("--legacy", help="Print the params.cfg of the older PtychoPINN instead.")
+    ] = False,
 ) -> None:
     """Check a workflow configuration and print it as JSON, including defaults."""
     from daemon.cli.config import show_workflow

@@ -16,17 +16,24 @@ def refine(
     probe: Annotated[
         Path | None, typer.Option(help="File with the initial probe. Default: the probe in the data file.")
     ] = None,
-    sweeps: Annotated[int, typer.Option(min=1, help="Sweeps over all frames.")] = 40,
-    full_sweeps: Annotated[int, typer.Option(min=0, help="Sweeps with the full step, before the step decreases.")] = 12,
-    decay: Annotated[float, typer.Option(min=0.1, max=1, help="Factor on the step for each later sweep.")] = 0.9,
+    sweeps: Annotated[int, typer.Option(min=1, help="Number of sweeps over all frames.")] = 40,
+    full_sweeps: Annotated[
+        int, typer.Option(min=0, help="Number of first sweeps with the full step; then the step decreases.")
+    ] = 12,
+    decay: Annotated[float, typer.Option(min=0.1, max=1, help="Factor for the step in each later sweep.")] = 0.9,
     keep_probe: Annotated[bool, typer.Option("--keep-probe", help="Refine only the object.")] = False,
     seed: Annotated[int, typer.Option(help="Seed for the order of the frames.")] = 0,
-    pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, if the file does not give it.")] = None,
-    probe_output: Annotated[Path | None, typer.Option(help="NPZ file to write the probe to.")] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Side of an object pixel, m, if the file does not give it.")
+    ] = None,
+    probe_output: Annotated[Path | None, typer.Option(help="NPZ file for the refined probe.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Use only the first N frames.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Reconstruct probe and object of a data file iteratively and write a product."""
+    """Reconstruct object and probe of a data file iteratively.
+
+    Writes a product.
+    """
     from daemon.cli.refine import RefineOptions, run_refine
 
     options = RefineOptions(
@@ -49,10 +56,10 @@ def simulate(
     probe: Annotated[
         str, typer.Option(help="Kind of probe: zone_plate, pinhole, mirrors, gaussian, aberrated or diffuser.")
     ] = ("zone_plate"),
-    probe_file: Annotated[Path | None, typer.Option(help="File with a probe, in place of --probe.")] = None,
-    modes: Annotated[int, typer.Option(min=1, max=8, help="Incoherent modes of the probe.")] = 1,
+    probe_file: Annotated[Path | None, typer.Option(help="File with a probe; replaces --probe.")] = None,
+    modes: Annotated[int, typer.Option(min=1, max=8, help="Number of incoherent modes of the probe.")] = 1,
     footprint: Annotated[
-        float, typer.Option(min=0.05, max=0.9, help="Diameter of the probe over the side of the patterns.")
+        float, typer.Option(min=0.05, max=0.9, help="Diameter of the probe divided by the side of the patterns.")
     ] = 0.4,
     texture: Annotated[
         str,
@@ -60,29 +67,32 @@ def simulate(
             "--object", help="Kind of object: shapes, bars, lines, stars, glyphs, noise, cells, leaves or maze."
         ),
     ] = "shapes",
-    phase: Annotated[float, typer.Option(help="Phase of the thickest part, rad.")] = 0.5,
-    absorption: Annotated[float, typer.Option(min=0, help="-log of the smallest amplitude.")] = 0.1,
-    counts: Annotated[float, typer.Option(min=1, help="Photons in a frame without sample.")] = 1e5,
+    phase: Annotated[float, typer.Option(help="Phase of the thickest part of the object, rad.")] = 0.5,
+    absorption: Annotated[float, typer.Option(min=0, help="-log of the smallest amplitude of the object.")] = 0.1,
+    counts: Annotated[float, typer.Option(min=1, help="Photons in a frame without a sample.")] = 1e5,
     track: Annotated[str, typer.Option(help="Scan path: raster, snake, spiral or jitter.")] = "raster",
     overlap: Annotated[
         float, typer.Option(min=0, max=0.95, help="Overlap of neighbouring frames: 1 - step / footprint.")
     ] = 0.7,
-    frames: Annotated[int, typer.Option(min=1, help="Frames per scan.")] = 100,
+    frames: Annotated[int, typer.Option(min=1, help="Number of frames per scan.")] = 100,
     jitter: Annotated[
-        float, typer.Option(min=0, help="Random displacement of the positions, included in the recorded ones, px rms.")
+        float,
+        typer.Option(min=0, help="Random displacement of the positions, px rms; the recorded positions include it."),
     ] = 0.0,
-    count: Annotated[int, typer.Option(min=1, help="Number of scans; numbered files with consecutive seeds.")] = 1,
+    count: Annotated[
+        int, typer.Option(min=1, help="Number of scans. Several get numbered files and consecutive seeds.")
+    ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed; the same seed gives the same scan.")] = 0,
     config: Annotated[
         Path | None,
         typer.Option(
-            help="Workflow configuration; its datagen_config, N, nphotons and seed replace all other options, "
-            "OUTPUT is a directory then."
+            help="Workflow configuration. Its datagen_config, N, nphotons and seed then replace all other options, "
+            "and OUTPUT is a directory."
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Simulate scans and write them with the true object and probe."""
+    """Simulate scans and save them with the true object and probe."""
     from daemon.cli.simulate import run_datagen, run_simulate
     from ptychopinn.simulate import Recipe
 
@@ -112,7 +122,8 @@ def predict(
         list[Path], typer.Argument(help="Scans with positions: CXI, NPZ, PTYD, patterns file of a product.")
     ],
     output: Annotated[
-        Path, typer.Option(help="Product to write, or picture only (.npz); a directory for several scans.")
+        Path,
+        typer.Option(help="Product to write; with the ending .npz only the picture. For several scans: a directory."),
     ],
     bundle: Annotated[
         str, typer.Option(help="Model: a name, a file, shipped, or none (the lift without a network).")
@@ -123,13 +134,15 @@ def predict(
     device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")] = "auto",
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
-        typer.Option(help="Number type of the lift's network; auto selects bfloat16 on a GPU that supports it."),
+        typer.Option(help="Number type of the network; auto: bfloat16 on a GPU that supports it, otherwise float32."),
     ] = "auto",
     looks: Annotated[
         int, typer.Option(min=1, max=4, help="Predictions per frame; later ones start from the stitched neighbours.")
     ] = 2,
-    sweeps: Annotated[int, typer.Option(min=0, help="Sweeps of the refiner after the prediction.")] = 0,
-    pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, for files without it.")] = None,
+    sweeps: Annotated[int, typer.Option(min=0, help="Number of refinement sweeps after the prediction.")] = 0,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Side of an object pixel, m, for files that do not give it.")
+    ] = None,
     plot: Annotated[
         Literal["png", "svg"] | None, typer.Option(help="Write a plot of this type beside each product.")
     ] = None,
@@ -156,7 +169,7 @@ def validate(
     data: Annotated[list[Path], typer.Argument(help="Scan and product files.")],
     as_json: AsJson = False,
 ) -> None:
-    """Check files against the data contract; list every violation."""
+    """Check data files; list every violation of the data contract."""
     from daemon.cli.validate import run_validate
 
     run_validate(data, as_json)
@@ -174,12 +187,17 @@ def convert(
         ),
     ] = None,
     probe: Annotated[
-        Path | None, typer.Option(help="File with a probe that replaces the probe in the data file.")
+        Path | None, typer.Option(help="File with a probe that replaces the one in the data file.")
     ] = None,
-    pixel_size: Annotated[float | None, typer.Option(help="Object pixel, m, if the file does not give it.")] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Side of an object pixel, m, if the file does not give it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Convert between NPZ (two dialects), CXI, ptypy, NeXus and Ptychodus files."""
+    """Convert data files and products to other formats.
+
+    Formats: NPZ (two dialects), CXI, ptypy, NeXus and Ptychodus.
+    """
     from daemon.cli.convert import run_convert
 
     run_convert(data, output, kind, probe=probe, pixel_size_m=pixel_size, as_json=as_json)

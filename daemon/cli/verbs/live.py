@@ -23,16 +23,19 @@ from daemon.cli.verbs.options import (
 
 def demo(
     headless: Annotated[
-        bool, typer.Option("--headless", help="Run without a page, print one JSON object and exit after the scan.")
+        bool, typer.Option("--headless", help="Run without a page; print one JSON object and exit after the scan.")
     ] = False,
     output: Annotated[Path, typer.Option(help="Product file to write.")] = Path("demo.h5"),
     rate: Annotated[float, typer.Option(min=0.1, help="Frames per second.")] = 40.0,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 selects a free port.")] = 8080,
     no_finetune: Annotated[bool, typer.Option("--no-finetune", help="Do not fine-tune the model.")] = False,
     no_refine: Annotated[bool, typer.Option("--no-refine", help="Do not compute the refined layer.")] = False,
-    fault: Annotated[str, typer.Option(help="Simulated faults of the stream, as in replay.")] = "",
+    fault: Annotated[str, typer.Option(help="Simulate faults of the stream; see --fault of replay.")] = "",
 ) -> None:
-    """Stream the shipped scan of a Siemens star over TCP and reconstruct it live in the browser."""
+    """Reconstruct the shipped scan of a Siemens star live.
+
+    A simulated detector streams it over TCP; the picture grows in the browser.
+    """
     from daemon.cli.demo import DemoOptions, run_demo
 
     run_demo(
@@ -49,7 +52,10 @@ def demo(
 
 
 def serve(config: ConfigPath, settings: Settings = None, as_json: AsJson = False) -> None:
-    """Run the daemon until SIGTERM or Ctrl-C. With --json, print its addresses in one line when it is ready."""
+    """Run the daemon until SIGTERM or Ctrl-C.
+
+    With --json, it prints its addresses in one line when it is ready.
+    """
     from daemon.config import load_config
 
     loaded = load_config(config, settings or [], os.environ)
@@ -64,7 +70,10 @@ def check(
     wait: Annotated[float, typer.Option(min=0, help="Time to listen at each endpoint, s.")] = 3.0,
     as_json: AsJson = False,
 ) -> None:
-    """Test configuration, probe, output and endpoints before beam time: OK, WARN, SILENT or ERROR for each."""
+    """Test the setup before beam time.
+
+    Prints OK, WARN, SILENT or ERROR for configuration, probe, output and each endpoint.
+    """
     from daemon.config import load_config
 
     loaded = load_config(config, settings or [], os.environ)
@@ -74,15 +83,15 @@ def check(
 
 
 def watch(
-    endpoint: Annotated[str, typer.Argument(help="[publish] endpoint of the daemon.")],
+    endpoint: Annotated[str, typer.Argument(help="Address of the updates: [publish] endpoint of the daemon.")],
     save: Annotated[
-        Path | None, typer.Option(help="Directory for an NPY file of each layer at the end of each scan.")
+        Path | None, typer.Option(help="Directory for the layers of each finished scan, as NPY files.")
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Exit after this time without a message, s.")] = 30.0,
     once: Annotated[bool, typer.Option("--once", help="Exit after the first scan.")] = False,
     picture: Annotated[
         Literal["phase", "amplitude", "coverage"] | None,
-        typer.Option(help="Draw this picture in the terminal (half blocks, 24-bit colours)."),
+        typer.Option(help="Draw this picture in the terminal, which must support 24-bit colours."),
     ] = None,
     layer: Annotated[Literal["refined", "network"], typer.Option(help="Layer for --picture.")] = "refined",
     curve_public: CurvePublic = None,
@@ -90,7 +99,10 @@ def watch(
     curve_server: CurveServer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Follow the updates of a daemon: print one line for each, or draw the picture."""
+    """Follow the updates of a daemon.
+
+    Prints one line for each update, or draws the picture in the terminal.
+    """
     from daemon.cli.watch import WatchOptions, run_watch
     from streams.sockets.keys import KeyFiles
 
@@ -105,7 +117,7 @@ def scans(
     url: Url = DEFAULT_URL,
     token_file: Token = None,
     journal: Annotated[
-        Path | None, typer.Option(help="List the scans in this journal instead of those of a daemon.")
+        Path | None, typer.Option(help="List the scans in this folder of a journal instead; no daemon is needed.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -121,18 +133,21 @@ def scans(
 
 
 def status(url: Url = DEFAULT_URL, token_file: Token = None, as_json: AsJson = False) -> None:
-    """Print the state of a running daemon."""
+    """Show the state of a running daemon."""
     from daemon.cli.remote import show_status
 
     show_status(url, token_file, as_json)
 
 
 def stop(
-    scan: Annotated[str, typer.Argument(help="Id of the scan.")] = "latest",
+    scan: Annotated[str, typer.Argument(help="Id of the scan; latest: the scan that started last.")] = "latest",
     url: Url = DEFAULT_URL,
     token_file: Token = None,
 ) -> None:
-    """Tell a running daemon to finish a scan with the frames received so far."""
+    """Finish a scan of a running daemon now.
+
+    Its product is written from the frames received so far.
+    """
     from daemon.cli.remote import stop_scan
 
     stop_scan(scan, url, token_file)

@@ -13,16 +13,20 @@ from daemon.errors import ConfigError
 
 def bench(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Measurements to run, or resolution. Default: all quick ones.")
+        list[str] | None,
+        typer.Argument(
+            help="Measurements to run: decode, receive, mosaic, lift, predict, refine, chain, latency, viewers, learning, "
+            "scaling or resolution. Default: all but the last four."
+        ),
     ] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Name of a measurement; repeatable.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Name of a measurement. Repeatable.")] = None,
     engine_python: Annotated[
-        Path | None, typer.Option(help="For resolution: Python of an environment with pty-chi, for comparison.")
+        Path | None, typer.Option(help="For resolution: Python of an environment with pty-chi, to compare with.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="For resolution: plot file to write (png, svg, pdf).")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the speed of each stage and of the whole chain, or the resolution of the demo's picture."""
+    """Measure the speed of the stages, or the resolution of the demo."""
     chosen = [*(names or []), *(only or [])]
     if chosen == ["resolution"]:
         from daemon.cli.bench.resolution import run_resolution
@@ -30,7 +34,7 @@ def bench(
         run_resolution(engine_python, plot, as_json)
         return
     if engine_python is not None or plot is not None:
-        raise ConfigError("--engine-python and --plot go with `bench resolution` alone; leave them out")
+        raise ConfigError("--engine-python and --plot work only with `bench resolution`; leave them out")
     from daemon.cli.bench.stages import run_bench
 
     run_bench(chosen, as_json)

@@ -17,20 +17,31 @@ BundleOutput = Annotated[Path, typer.Option("--output", help="Bundle to write (.
 TrainingProbe = Annotated[
     Path | None, typer.Option("--probe", help="File with the probe. Default: the probe in each data file.")
 ]
-PixelSize = Annotated[float | None, typer.Option("--pixel-size", help="Object pixel, m, for files without it.")]
-Work = Annotated[Path | None, typer.Option("--work", help="Folder for checkpoints and log. Default: OUTPUT.training.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted training; the result is the same.")]
-Devices = Annotated[
-    int, typer.Option("--devices", min=1, help="Number of devices, or of processes on a CPU; needs Lightning.")
+PixelSize = Annotated[
+    float | None, typer.Option("--pixel-size", help="Side of an object pixel, m, for files that do not give it.")
 ]
-Compiled = Annotated[bool, typer.Option("--compile", help="Compile the network first; worthwhile for long trainings.")]
+Work = Annotated[Path | None, typer.Option("--work", help="Folder for checkpoints and log. Default: OUTPUT.training.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue an interrupted training; the result is as without the interruption.")
+]
+Devices = Annotated[
+    int,
+    typer.Option(
+        "--devices", min=1, help="Number of devices, or of processes on a CPU; more than one needs Lightning."
+    ),
+]
+Compiled = Annotated[
+    bool, typer.Option("--compile", help="Compile the network first; this pays off in long trainings.")
+]
 ModelName = Annotated[str, typer.Argument(help="Name of a model, or bundle file.")]
 
 
 def train(
     output: BundleOutput,
     data: TrainingData = None,
-    model: Annotated[Literal["cnn", "lift"] | None, typer.Option(help="Model family. Default: as configured.")] = None,
+    model: Annotated[
+        Literal["cnn", "lift"] | None, typer.Option(help="Architecture of the model. Default: as configured.")
+    ] = None,
     config: WorkflowPath = None,
     settings: WorkflowSettings = None,
     probe: TrainingProbe = None,
@@ -42,7 +53,10 @@ def train(
     compiled: Compiled = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a new model on scans and write a bundle."""
+    """Train a new model on scans.
+
+    Writes a bundle.
+    """
     from daemon.cli.train import run_train
     from daemon.cli.training_run import TrainingOptions
 
@@ -75,7 +89,10 @@ def finetune(
     compiled: Compiled = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fine-tune the decoders of a model on scans, with a fixed encoder, and write a new bundle."""
+    """Fine-tune the decoders of a model on scans.
+
+    The encoder stays as it is. Writes a new bundle.
+    """
     from daemon.cli.finetune import run_finetune
     from daemon.cli.training_run import TrainingOptions
 
@@ -115,9 +132,9 @@ def model_export(name: ModelName, target: Annotated[Path, typer.Argument(help="F
 
 
 def model_import(
-    source: Annotated[Path, typer.Argument(help="Bundle or PtychoPINN checkpoint; with --mlflow the id of a run.")],
+    source: Annotated[Path, typer.Argument(help="Bundle or PtychoPINN checkpoint; with --mlflow: id of a run.")],
     name: Annotated[str | None, typer.Option(help="Name for the model. Default: the name of the file.")] = None,
-    mlflow: Annotated[str | None, typer.Option(help="MLflow store; import the model of the run SOURCE.")] = None,
+    mlflow: Annotated[str | None, typer.Option(help="MLflow store; the model of the run SOURCE is imported.")] = None,
 ) -> None:
     """Import a bundle or a PtychoPINN checkpoint under a name."""
     from daemon.cli.model import import_model
@@ -126,7 +143,7 @@ def model_import(
 
 
 def model_set(name: ModelName, url: Url = DEFAULT_URL, token_file: Token = None) -> None:
-    """Swap the model of a running daemon."""
+    """Switch a running daemon to another model."""
     from daemon.cli.model import set_model
 
     set_model(name, url, token_file)

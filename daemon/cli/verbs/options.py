@@ -16,16 +16,19 @@ Settings = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
 Url = Annotated[str, typer.Option("--url", help="HTTP address of the daemon.")]
-Token = Annotated[Path | None, typer.Option("--token-file", help="File with the token of the daemon.")]
+Token = Annotated[Path | None, typer.Option("--token-file", help="File with the access token of the daemon.")]
 
-CurvePublic = Annotated[Path | None, typer.Option("--curve-public-file", help="This end's public CURVE key.")]
-CurveSecret = Annotated[Path | None, typer.Option("--curve-secret-file", help="This end's secret CURVE key.")]
+CurvePublic = Annotated[Path | None, typer.Option("--curve-public-file", help="File with this end's public CURVE key.")]
+CurveSecret = Annotated[Path | None, typer.Option("--curve-secret-file", help="File with this end's secret CURVE key.")]
 CurveServer = Annotated[
-    Path | None, typer.Option("--curve-server-file", help="If this end connects: public key of the end that binds.")
+    Path | None,
+    typer.Option("--curve-server-file", help="If this end connects: file with the public key of the other end."),
 ]
 CurveAllowed = Annotated[
     Path | None,
-    typer.Option("--curve-allowed-file", help="If this end binds: public keys of the clients that it admits."),
+    typer.Option(
+        "--curve-allowed-file", help="If this end binds: file or directory with the public keys of admitted clients."
+    ),
 ]
 
 WorkflowPath = Annotated[
@@ -37,5 +40,5 @@ WorkflowSettings = Annotated[
     typer.Option("--set", help="Override a value: section.name=value, for example training.epochs=20. Repeatable."),
 ]
 MlflowUri = Annotated[
-    str | None, typer.Option("--mlflow", help="MLflow store for tracking the run and for mlflow:RUN.")
+    str | None, typer.Option("--mlflow", help="MLflow store that tracks the run, and that holds the run of mlflow:RUN.")
 ]

@@ -27,11 +27,17 @@ def record(
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after this many seconds.")] = None,
     messages: Annotated[int | None, typer.Option(min=1, help="Stop after this many messages.")] = None,
     beside_daemon: Annotated[
-        bool, typer.Option("--beside-daemon", help="Record beside a running daemon; each gets a share of the messages.")
+        bool,
+        typer.Option(
+            "--beside-daemon", help="Record although the daemon is running; each gets a part of the messages."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Record every message of the configured streams byte for byte until Ctrl-C; `replay` plays it back."""
+    """Record every message of the configured streams.
+
+    Records byte for byte until Ctrl-C; `replay` plays the recording back.
+    """
     from daemon.cli.record import RecordOptions, run_record
     from daemon.config import load_config
 
@@ -41,25 +47,27 @@ def record(
 
 def replay(
     data: Annotated[Path, typer.Argument(help="Scan (CXI, NPZ, PTYD, patterns file of a product) or recording.")],
-    bind: Annotated[str, typer.Option(help="Address to bind for frames; with a leading > the address to connect to.")],
+    bind: Annotated[str, typer.Option(help="Address to bind for frames; with a leading >: address to connect to.")],
     stream_format: Annotated[
         str | None,
-        typer.Option("--format", help="native, dectris-v1, dectris-v2 or array-1.0. A recording has its own format."),
+        typer.Option(
+            "--format", help="Wire format: native, dectris-v1, dectris-v2 or array-1.0. A recording has its own."
+        ),
     ] = None,
     positions: Annotated[
-        str | None, typer.Option(help="Address to bind for positions. Default: send them inside the frames.")
+        str | None, typer.Option(help="Address to bind for positions. Default: the frames carry them.")
     ] = None,
     positions_format: Annotated[
         Literal["native", "panda"], typer.Option(help="Format of the position messages.")
     ] = "native",
     positions_socket: Annotated[
         Literal["push", "pub"] | None,
-        typer.Option(help="Socket type for positions. Default: pub for panda, that of the frames for native."),
+        typer.Option(help="Socket type for positions. Default: pub for panda, otherwise that of the frames."),
     ] = None,
-    samples_per_frame: Annotated[int, typer.Option(min=1, help="For panda: samples per frame.")] = 1,
+    samples_per_frame: Annotated[int, typer.Option(min=1, help="For panda: number of samples per frame.")] = 1,
     socket: Annotated[Literal["push", "pub"], typer.Option(help="Socket type for frames.")] = "push",
     flatten: Annotated[
-        bool, typer.Option("--flatten", help="Send each part as a separate message, as some relays do.")
+        bool, typer.Option("--flatten", help="Send each part of a message as a separate message, as some relays do.")
     ] = False,
     rate: Annotated[
         float | None,
@@ -68,22 +76,25 @@ def replay(
         ),
     ] = None,
     fault: Annotated[
-        str, typer.Option(help="Simulated faults: drop=P,duplicate=P,reorder=FRAMES,corrupt=P,late-positions=SECONDS.")
+        str,
+        typer.Option(
+            help="Simulate faults: drop=P,duplicate=P,reorder=FRAMES,corrupt=P,late-positions=SECONDS (P: probability)."
+        ),
     ] = "",
-    scan_id: Annotated[str, typer.Option(help="Name of the scan.")] = "",
+    scan_id: Annotated[str, typer.Option(help="Id of the scan. Default: the name of the data with the time.")] = "",
     encoding: Annotated[
         Literal["bslz4", "lz4", "none"], typer.Option(help="Compression of the pixels; lz4 requires dectris-v1.")
     ] = "bslz4",
     repeat: Annotated[int, typer.Option(min=1, help="Send the frames this many times within one scan.")] = 1,
-    seed: Annotated[int, typer.Option(help="Seed of the faults.")] = 0,
-    wait: Annotated[float, typer.Option(min=0, help="Longest wait for a receiver, s.")] = 60.0,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated faults.")] = 0,
+    wait: Annotated[float, typer.Option(min=0, help="Longest time to wait for a receiver, s.")] = 60.0,
     curve_public: CurvePublic = None,
     curve_secret: CurveSecret = None,
     curve_server: CurveServer = None,
     curve_allowed: CurveAllowed = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a data file as a detector and a position source would, or play back a recording."""
+    """Send a data file as a detector would, or play back a recording."""
     from daemon.cli.playback import PlaybackOptions, run_playback
     from daemon.cli.replay import ReplayOptions, run_replay
     from streams.replay.recording import is_recording
@@ -95,7 +106,7 @@ def replay(
         run_playback(data, playback, as_json)
         return
     if stream_format is None:
-        raise ConfigError(f"--format is missing; {data} is no recording, so say in which format to send it")
+        raise ConfigError(f"--format is missing; {data} is not a recording, so give the wire format to send it in")
     options = ReplayOptions(
         format=stream_format,
         bind=bind,

@@ -142,4 +142,4 @@ def test_the_verb_convert(tmp_path: Path) -> None:
     assert examine(target).violations == []
     wrong = CliRunner().invoke(app, ["convert", str(tmp_path / "s.cxi"), str(tmp_path / "s.xyz")])
     assert isinstance(wrong.exception, ConfigError)
-    assert "does not say the kind" in str(wrong.exception)
+    assert "does not determine the format" in str(wrong.exception)
