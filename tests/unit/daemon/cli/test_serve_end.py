@@ -22,7 +22,7 @@ def test_the_process_ends_where_a_thread_hangs(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(Exited, match="1"):
         serve.end_if_it_hangs(lambda: next(answers), threading.Event(), look_s=0.0)
     assert "engine and intake: hung" in caplog.text
-    assert "go on at the next start" in caplog.text
+    assert "resume at the next start" in caplog.text
 
 
 def test_an_end_in_order_is_left_alone():
