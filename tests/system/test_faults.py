@@ -97,7 +97,11 @@ def test_other_verbs_refuse(place: Path, taken: int):
             2,
             "fault 'drip=1'",
         ),
-        (("replay", SCAN, "--format", "native", "--bind", "tcp://127.0.0.1:0", "--wait", "0.1"), 4, "no receiver connected"),
+        (
+            ("replay", SCAN, "--format", "native", "--bind", "tcp://127.0.0.1:0", "--wait", "0.1"),
+            4,
+            "no receiver connected",
+        ),
         (("watch", f"tcp://127.0.0.1:{taken}", "--timeout", "0.2"), 4, "nothing came from"),
         (("status", "--url", f"http://127.0.0.1:{free_port()}"), 4, "no daemon answers"),
         (("refine", "damaged.h5", "--output", "x.h5"), 3, "is cut short"),

@@ -106,7 +106,7 @@ def replay(
         run_playback(data, playback, as_json)
         return
     if stream_format is None:
-        raise ConfigError(f"--format is missing; {data} is not a recording, so give the wire format to send it in")
+        raise ConfigError(f"--format is missing; {data} is not a recording, so name the format in which to send it")
     options = ReplayOptions(
         format=stream_format,
         bind=bind,
