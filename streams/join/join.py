@@ -27,7 +27,7 @@ from streams.join.known_scans import KnownScans
 from streams.join.opening import ScanOpener
 from streams.join.pairing import Pairing
 from streams.join.position_router import PositionRouter
-from streams.join.scan_diagnostics import findings
+from streams.join.scan_diagnostics import warnings_about
 from streams.refusal_reasons import RefusalReason
 
 __all__ = ["Join", "Verdict"]
@@ -201,11 +201,11 @@ class Join:
     def findings(self, scan_id: str) -> list[str]:
         """Return the faults noticed in a scan, one sentence each."""
         scan = self._scans.find(scan_id)
-        return [] if scan is None else findings(scan)
+        return [] if scan is None else warnings_about(scan)
 
     def recent_findings(self, within_s: float) -> dict[str, list[str]]:
         """Return the findings of scans that are open or ended within this time, by name, newest first."""
-        found = {scan.scan_id: findings(scan) for scan in self._scans.recent(self._clock() - within_s)}
+        found = {scan.scan_id: warnings_about(scan) for scan in self._scans.recent(self._clock() - within_s)}
         return {scan_id: sentences for scan_id, sentences in found.items() if sentences}
 
     def about(self, scan_id: str) -> dict[str, Any] | None:

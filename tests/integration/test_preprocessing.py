@@ -17,6 +17,7 @@ from daemon.app import Daemon
 from daemon.client import Viewer
 from daemon.config import load_config
 from daemon.files import ScanFile, read_probe, read_product
+from streams.join.scan_warnings import ScanWarning
 from tests.support.daemon_tools import CONFIG, PATIENCE_S, PROBE, adds_up, follow, on_common_ground, real_scan, send
 
 CORNER, FRAMES, DARK = (201, 97), 240, 64
@@ -92,7 +93,7 @@ def test_a_centre_that_is_found_gives_the_picture_of_a_known_one_bit_for_bit(lar
     assert record["center_px"] == status["center_px"] == [CORNER[0] + 64, CORNER[1] + 64]
     assert record["center_from"] == status["center_from"] == "probe"
     dark, doubt = record["notes"]
-    assert dark.startswith("64 frames are dark,")
+    assert dark == ScanWarning.DARK.text(count=64)
     assert doubt == "doubtful: 21% of the frames hold no count: check shutter, beam and mask"
     np.testing.assert_array_equal(*on_common_ground(found["network"], known["network"]))
     assert np.abs(found["network"].object).max() > 0.5

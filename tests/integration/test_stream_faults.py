@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from streams.compression import HEADER
+from streams.join.scan_warnings import ScanWarning
 from tests.support.daemon_tools import adds_up
 from tests.support.stream_rig import CODEC, COUNTS, FRAMES, Message, Rig, end, images, run, running_rig, start, whole
 
@@ -77,7 +78,7 @@ def late_positions(series: int) -> Row:
 def lost_panda_message(series: int) -> Row:
     positions = run()
     del positions[2]
-    notes = ("10 of 48 position samples never came",)
+    notes = (ScanWarning.SAMPLES_LOST.text(lost=10, samples=48),)
     return Row(whole(series), positions, [Expected({"stitched": 19, "without_position": 5}, "incomplete", notes)])
 
 
@@ -86,19 +87,22 @@ def position_source_restart(series: int) -> Row:
         rig.send([], run(shift=3.0))
         rig.send([*images(series)[10:], end(series)])
 
-    notes = ("the position source began anew in mid-scan",)
+    notes = (ScanWarning.SOURCE_RESTARTED.text(),)
     expected = Expected({"stitched": 10, "without_position": 14}, "incomplete", notes)
     return Row([start(series), *images(series)[:10]], run()[:3], [expected], stitched=10, then=then)
 
 
 def receiver_starts_late(series: int) -> Row:
-    notes = ("its start message was not heard; the first frame heard was 10", "20 of 48 position samples never came")
+    notes = (
+        ScanWarning.NO_START.text(first="; the first frame received was 10"),
+        ScanWarning.SAMPLES_LOST.text(lost=20, samples=48),
+    )
     expected = Expected({"expected": None, "stitched": 14, "missing": 10}, "incomplete", notes)
     return Row(whole(series)[11:], run()[3:], [expected])
 
 
 def header_lost(series: int) -> Row:
-    notes = ("its start message was not heard",)
+    notes = (ScanWarning.NO_START.text(first=""),)
     return Row(whole(series)[1:], run(), [Expected({"stitched": 24, "missing": 0}, "complete", notes)])
 
 
@@ -106,14 +110,14 @@ def series_change_mid_scan(series: int) -> Row:
     def then(rig: Rig) -> None:
         rig.send(whole(rig.next_series()), run())
 
-    notes = ("a new scan began before its end",)
+    notes = (ScanWarning.END_NEW_SCAN.text(),)
     old = Expected({"stitched": 10, "missing": 14}, "incomplete", notes)
     frames = [start(series), *images(series)[:10]]
     return Row(frames, run()[:4], [Expected({"stitched": 24}, name="next"), old], stitched=10, then=then)
 
 
 def end_lost(series: int) -> Row:
-    notes = ("all its frames came, but its end message did not",)
+    notes = (ScanWarning.END_ALL_THERE.text(),)
     return Row(whole(series)[:-1], run(), [Expected({"stitched": 24}, "complete", notes)])
 
 
@@ -129,7 +133,7 @@ def end_early(series: int) -> Row:
 
 def more_frames_than_planned(series: int) -> Row:
     frames = [start(series, 20), *images(series), end(series)]
-    notes = ("frames up to 23 came where 20 were announced",)
+    notes = (ScanWarning.BEYOND_EXPECTED.text(last=23, expected=20),)
     return Row(frames, run(), [Expected({"expected": 20, "stitched": 24}, "complete", notes)])
 
 
@@ -194,7 +198,7 @@ def all_zero_frames(series: int) -> Row:
     frames = whole(series)
     for k in (3, 4):
         frames[1 + k] = CODEC.encode_frame(str(series), k, np.zeros_like(COUNTS[k]))
-    notes = ("2 frames are dark, without a single count",)
+    notes = (ScanWarning.DARK.text(count=2),)
     return Row(frames, run(), [Expected({"stitched": 24}, "complete", notes)])
 
 
@@ -262,4 +266,4 @@ def test_records_keep_what_was_said(rig: Rig) -> None:
     header = rig.ended(str(series))
     path = Path(rig.daemon.book.folder(str(series))) / "scan.json"
     assert json.loads(path.read_text())["notes"] == header["notes"]
-    assert "its start message was not heard" in header["notes"][0]
+    assert header["notes"][0] == ScanWarning.NO_START.text(first="")

@@ -16,6 +16,7 @@ import msgpack
 import numpy as np
 import pytest
 
+from streams.join.scan_warnings import ScanWarning
 from streams.sockets.transport import Sender
 from tests.support.daemon_tools import PATIENCE_S
 from tests.support.position_tools import panda_data, panda_run, panda_start, sampled
@@ -171,14 +172,12 @@ def test_wrong_samples_per_frame(rig: Rig, sent: int, outcome: str) -> None:
     rig.send([], panda_run(sampled(PLACES_UM[:24], sent), 10))
     rig.send(whole(series))
     header = rig.ended(str(series))
-    words = (
-        f"{24 * sent} position samples came for 24 frames, so {sent} a frame, but [positions] samples_per_frame is 2"
-    )
-    assert any(f"{words}; set it to {sent}" in note for note in header["notes"])
+    words = ScanWarning.WRONG_SAMPLES_PER_FRAME.text(samples=24 * sent, frames=24, found=sent, configured=2)
+    assert words in header["notes"]
     assert header["result"] == outcome
     said_soon(rig, words)
     record = json.loads((rig.daemon.book.folder(str(series)) / "scan.json").read_text())
-    assert any(words in note for note in record["notes"])
+    assert words in record["notes"]
     rig.clean_scan()
 
 
@@ -192,7 +191,7 @@ def test_lost_triggers_are_seen_by_the_clocks(rig: Rig) -> None:
         frames.append([head, about, blob, config])
     rig.send([*frames, end(series)], panda_run(sampled(PLACES_UM[:count], PER_FRAME), 40, period_s=0.005))
     (note,) = rig.ended(str(series))["notes"]
-    assert "from about frame 80 on, frames and positions are +3 frames apart by their clocks" in note
+    assert note == ScanWarning.LOST_TRIGGERS.text(index=80, frames=3)
     rig.clean_scan()
 
 
@@ -203,7 +202,7 @@ def test_positions_that_are_no_places(rig: Rig) -> None:
     rig.send(whole(series), panda_run(samples, 10))
     header = rig.ended(str(series))
     assert header["verdict"]["refused"] == {"bad_position": 3}
-    assert "3 frames have a position that is no number" in header["notes"][0]
+    assert header["notes"][0] == ScanWarning.BAD_POSITIONS.text(count=3)
     assert header["verdict"]["stitched"] == 21
     rig.clean_scan()
 
@@ -237,7 +236,7 @@ def test_a_flood_of_series_is_one_refused_scan(tmp_path: Path) -> None:
     with running_rig(tmp_path) as rig:
         for series in range(1000, 1400):
             rig.send([images(series, 1)[0]] if series % 2 else [start(series)])
-        said_soon(rig, "scans open faster than any of them gives a picture")
+        said_soon(rig, ScanWarning.TOO_MANY_SCANS.text())
         names = [record["id"] for record in rig.daemon.book.listing(lambda _: {})]
         assert "too-many-scans" in names
         assert len(names) < 200

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from string import Formatter
 from typing import Any
 
 import pytest
 
 from streams.frame import Frame, Position, PositionM, PositionNews, ScanStart
 from streams.join.join import Join
+from streams.join.scan_warnings import ScanWarning
 from streams.refusal_reasons import RefusalReason
 from tests.support.stream_tools import Clock, frame, place
 
@@ -49,9 +51,9 @@ def test_a_scan_that_nobody_started(join: Join) -> None:
     join.start_scan(ScanStart("a"), was_heard=False)
     assert said(join) == ""
     join.add_frame(frame(0, (0, 0)))
-    assert said(join).startswith("its start message was not heard: ")
+    assert said(join) == ScanWarning.NO_START.text(first="")
     join.add_frame(frame(7, (0, 0), "b"))
-    assert said(join, "b").startswith("its start message was not heard; the first frame heard was 7: ")
+    assert said(join, "b") == ScanWarning.NO_START.text(first="; the first frame received was 7")
 
 
 @pytest.mark.parametrize(("per_frame", "configured"), [(10, 1), (1, 10), (3, 2)])
@@ -59,19 +61,20 @@ def test_a_scan_that_nobody_started(join: Join) -> None:
 def test_wrong_samples_per_frame(join: Join, per_frame: int, configured: int, has_ended: bool) -> None:
     run(join, 100, 100, samples=100 * per_frame - 1, samples_per_frame=configured, ends=has_ended)
     join.end_scan("a")
-    words = f"{100 * per_frame - 1} position samples came for 100 frames, so {per_frame} a frame"
-    assert f"{words}, but [positions] samples_per_frame is {configured}; set it to {per_frame}" in said(join)
+    numbers = {"samples": 100 * per_frame - 1, "frames": 100, "found": per_frame, "configured": configured}
+    assert said(join) == ScanWarning.WRONG_SAMPLES_PER_FRAME.text(**numbers)
+    assert f"[positions] samples_per_frame is {configured}; set it to {per_frame}" in said(join)
 
 
 def test_too_many_samples_are_said_before_the_end(join: Join) -> None:
     run(join, 20, 20, samples=40)
-    assert said(join).startswith("40 position samples have come for 20 frames, but [positions] samples_per_frame is 1")
+    assert said(join) == ScanWarning.TOO_MANY_SAMPLES.text(samples=40, frames=20, configured=1)
 
 
 def test_a_ratio_that_is_no_whole_number(join: Join) -> None:
     run(join, 100, 100, samples=250, ends=True)
     join.end_scan("a")
-    assert "250 position samples came for 100 frames, 2.50 a frame where" in said(join)
+    assert said(join) == ScanWarning.UNEVEN_SAMPLES.text(samples=250, frames=100, found=2.5, configured=1)
 
 
 @pytest.mark.parametrize("ended_by", ["silence", "operator", "new_scan"])
@@ -83,20 +86,20 @@ def test_a_scan_that_broke_off_says_nothing_of_the_ratio(join: Join, ended_by: A
 
 def test_samples_that_were_lost(join: Join) -> None:
     run(join, 20, 20, samples=20, samples_lost=3)
-    assert said(join) == "3 of 20 position samples never came; their frames have no position"
+    assert said(join) == ScanWarning.SAMPLES_LOST.text(lost=3, samples=20)
 
 
 def test_frames_that_come_twice(join: Join) -> None:
     run(join, 20, 20, samples=20)
     for _ in range(10):
         join.add_frame(frame(3))
-    assert said(join) == "10 frames came twice; check that only one sender feeds the frame stream"
+    assert said(join) == ScanWarning.DUPLICATES.text(count=10)
 
 
 def test_positions_that_contradict_each_other(join: Join) -> None:
     join.start_scan(ScanStart("a"))
     join.add_positions([place(0, 1.0), place(0, 1.0), place(0, 2.0), place(1, 1.0)])
-    assert said(join).startswith("1 positions came again with other values")
+    assert said(join) == ScanWarning.POSITION_CONFLICTS.text(count=1)
 
 
 def test_dark_frames_and_wrong_shapes(join: Join) -> None:
@@ -105,7 +108,7 @@ def test_dark_frames_and_wrong_shapes(join: Join) -> None:
     for index in (1, 2):
         join.refuse("a", index, RefusalReason.SHAPE, received=True, words=f"scan a, frame {index} is 4 x 6 uint16")
     join.refuse("a", 3, RefusalReason.DTYPE, received=True, words="scan a, frame 3: the pixels' type 'R64' is unknown")
-    assert "1 frames are dark" in said(join)
+    assert ScanWarning.DARK.text(count=1) in said(join)
     assert "2 frames were refused (shape); the first: frame 1 is 4 x 6 uint16" in said(join)
     assert "1 frames were refused (dtype); the first: frame 3: the pixels' type 'R64' is unknown" in said(join)
 
@@ -141,7 +144,7 @@ def test_all_frames_there_and_no_end(join: Join, clock: Clock) -> None:
     assert join.overdue("a", 1.0) is None
     assert join.overdue("a", 2.5) == "all_there"
     join.end_scan("a", exactly=True, ended_by="all_there")
-    assert said(join) == "all its frames came, but its end message did not"
+    assert said(join) == ScanWarning.END_ALL_THERE.text()
     assert not join.was_cut_short("a")
     assert join.overdue("a", 99.0) is None
     clock.now = 70
@@ -202,7 +205,7 @@ def test_a_crowd_of_open_scans(join: Join) -> None:
     for name in "abc":
         join.start_scan(ScanStart(name))
     join.add_frame(frame(0, (0, 0), "a"))
-    assert said(join).startswith("too many scans were open at once")
+    assert said(join) == ScanWarning.END_CROWD.text()
 
 
 def test_a_flood_of_scans_is_one_that_refuses_all(join: Join, clock: Clock) -> None:
@@ -214,7 +217,7 @@ def test_a_flood_of_scans_is_one_that_refuses_all(join: Join, clock: Clock) -> N
     verdict = join.account("too-many-scans")
     assert verdict.refused == {"scan_flood": 20}
     assert verdict.received == 20
-    assert "scans open faster than any of them gives a picture" in said(join, "too-many-scans")
+    assert ScanWarning.TOO_MANY_SCANS.text() in said(join, "too-many-scans")
     clock.now = 1.5
     assert join.start_scan(ScanStart("good")) == "good"
     assert len(join.add_frame(frame(0, (0, 0), "good"))) == 1
@@ -227,3 +230,16 @@ def test_scans_that_give_a_picture_are_no_flood(join: Join) -> None:
         join.mark_stitched(name, [0])
         join.end_scan(name)
         assert join.account(name).is_complete
+
+
+def test_an_account_that_does_not_add_up_is_reported(join: Join) -> None:
+    run(join, 20, 20, samples=20)
+    join._scans.live["a"]._duplicate += 1
+    assert said(join) == ScanWarning.ACCOUNT.text()
+
+
+def test_every_warning_has_a_sentence_for_its_numbers() -> None:
+    for warning in ScanWarning:
+        names = [name for _, name, _, _ in Formatter().parse(warning.sentence) if name]
+        assert "{" not in warning.text(**dict.fromkeys(names, 1))
+        assert warning.name == warning.value.upper()

@@ -6,6 +6,7 @@ import pytest
 
 from streams.frame import Position, PositionM, PositionNews, ScanPoint, ScanStart
 from streams.join.join import Join
+from streams.join.scan_warnings import ScanWarning
 from tests.support.stream_tools import Clock, frame
 
 
@@ -65,7 +66,7 @@ def test_a_source_that_starts_over_in_mid_scan_gives_that_scan_nothing_more(join
     start(join, "a", 4)
     join.add_news(news(0, 2, begins=True))
     assert join.add_news(news(0, 4, 9.0, begins=True)) == []
-    assert join.findings("a") == ["the position source began anew in mid-scan; frames after that have no position"]
+    assert join.findings("a") == [ScanWarning.SOURCE_RESTARTED.text()]
     clock.now = 2
     join.end_scan("a")
     join.start_scan(ScanStart("b", 1))
