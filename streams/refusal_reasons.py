@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from streams.sentence_enum import SentenceEnum
 
 __all__ = ["RefusalReason"]
 
 
-class RefusalReason(StrEnum):
+class RefusalReason(SentenceEnum):
     """A reason and its ``sentence``; the value is the word on the wire, in the journal and in metric labels.
 
     The run book (``deploy/docs/how-to/run-book.md``) has the remedy of each.
     """
-
-    sentence: str
-
-    def __new__(cls, value: str, sentence: str) -> RefusalReason:
-        """Make a member that has a sentence."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.sentence = sentence
-        return member
 
     # The message could not be read.
     MALFORMED = "malformed", "The message does not have the structure of the configured format."

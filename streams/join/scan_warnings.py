@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from streams.sentence_enum import SentenceEnum
 
 __all__ = ["ScanWarning"]
 
 
-class ScanWarning(StrEnum):
+class ScanWarning(SentenceEnum):
     """A warning; the value is its name, ``sentence`` says what happened and what to do, with places for numbers."""
-
-    sentence: str
-
-    def __new__(cls, value: str, sentence: str) -> ScanWarning:
-        """Make a member that has a sentence."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.sentence = sentence
-        return member
 
     ACCOUNT = "account", "the account of its frames does not add up; this is an internal error: report it with the log"
     TOO_MANY_SCANS = (
