@@ -189,7 +189,9 @@ class Metrics:
 
     def value(self, sample: str, **labels: str) -> float | None:
         """Return a sample's value, or None before it has one."""
-        return self.registry.get_sample_value(sample, labels)
+        known = self.registry.restricted_registry([sample])  # only the metric of that name is collected
+        found = (one for metric in known.collect() for one in metric.samples)
+        return next((one.value for one in found if one.name == sample and one.labels == labels), None)
 
     def text(self) -> tuple[bytes, str]:
         """Return the exposition and its content type."""

@@ -1,4 +1,4 @@
-"""Writes the tables of the reference pages, and the index, from the code: ``make docs``."""
+"""Writes the tables of the reference pages, the index and the types of the page from the code: ``make docs``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 from daemon_tables import cli_help, configuration_tables, header_tables, metrics_table, rest_tables
 from page_index import index_lists
+from page_types import PATH as PAGE_TYPES
+from page_types import page_types
 from schema_words import default_of, values_of
 
 from ptychopinn.config.manager import SECTIONS
@@ -76,10 +78,11 @@ def with_tables(page: str, table: str) -> str:
 
 
 def main() -> None:
-    """Write all pages."""
+    """Write all."""
     for name, make in TABLES.items():
         path = DOCS / name
         path.write_text(with_tables(path.read_text(encoding="utf-8"), make()), encoding="utf-8")
+    PAGE_TYPES.write_text(page_types(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import daemon_tables
 import make_tables
+import page_types
 import pytest
 
 DOCS = Path(__file__).parents[2] / "deploy" / "docs"
@@ -30,6 +31,10 @@ def test_tables_are_not_stale(name: str) -> None:
     assert written == made, "run: make docs"
     mark, least = LEAST_ROWS[name]
     assert made.count(mark) >= least
+
+
+def test_the_types_of_the_page_are_not_stale() -> None:
+    assert page_types.PATH.read_text(encoding="utf-8") == page_types.page_types(), "run: make docs"
 
 
 @pytest.mark.parametrize("name", [name for name in make_tables.TABLES if name != "reference/cli.md"])
