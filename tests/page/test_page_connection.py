@@ -52,7 +52,7 @@ def test_says_when_the_daemon_falls_silent(browser: Any, server: HttpServer, hub
     viewer = PageViewer(page, server.url)
     viewer.until("document.querySelector('#state').textContent === 'scanning'")
     page.clock.fast_forward(5000)
-    viewer.until("document.querySelector('#banner').textContent.startsWith('No news from the daemon')")
+    viewer.until("document.querySelector('#banner').textContent.startsWith('No message from the daemon')")
     assert viewer.text("#stitch-rate") == "–"
     hub.publish_status({**FULL_STATUS, "streams": []})
     viewer.until("document.querySelector('#banner').hidden")
@@ -81,7 +81,7 @@ def test_asks_for_a_token_when_refused(browser: Any, source: FakeDaemon, hub: Up
     server.stop()
     guarded = HttpServer(create_app(source, hub), "127.0.0.1", server.port, token="secret")
     guarded.start()
-    viewer.until("document.querySelector('#banner').textContent.startsWith('The daemon asks for a token')")
+    viewer.until("document.querySelector('#banner').textContent.startsWith('The daemon requires a token')")
     context.close()
     guarded.stop()
 

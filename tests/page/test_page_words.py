@@ -74,7 +74,7 @@ def test_status_without_anything_does_no_harm(
     ("verdict", "has_ended", "words"),
     [
         ({"received": 3, "stitched": 3}, True, "3 received = 3 stitched"),
-        ({"received": 5, "stitched": 2, "pending": 3}, False, "5 received = 2 stitched + 3 waiting"),
+        ({"received": 5, "stitched": 2, "pending": 3}, False, "5 received = 2 stitched + 3 pending"),
         (
             {
                 "expected": 9,
@@ -85,9 +85,9 @@ def test_status_without_anything_does_no_harm(
                 "missing": 2,
             },
             True,
-            "7 received = 4 stitched + 1 without position + 2 refused (not finite); 2 of 9 expected never came",
+            "7 received = 4 stitched + 1 without position + 2 refused (not finite); 2 of 9 expected missing",
         ),
-        ({"received": 5, "stitched": 2}, True, "5 received = 2 stitched + 3 unaccounted for"),
+        ({"received": 5, "stitched": 2}, True, "5 received = 2 stitched + 3 not accounted for"),
         ({}, True, ""),
     ],
 )

@@ -1,13 +1,14 @@
 // @ts-check
-// The viewer page: messages in, picture and words out.
+// The viewer page: takes messages, shows picture and text.
 
 import { Stage } from "./canvas.js";
 import { Connection } from "./connection.js";
+import { byId } from "./elements.js";
 import { Gestures } from "./gestures.js";
 import { bindKeys } from "./keys.js";
 import { pauseOrResume } from "./learn.js";
 import { showBar, showCursor, showPastTag, showScale, showTag } from "./overlay.js";
-import { byId, showBanner, showExtent, showStatus } from "./panels.js";
+import { showBanner, showExtent, showStatus } from "./panels.js";
 import { Past } from "./past.js";
 import { Path } from "./path.js";
 import { Pattern } from "./pattern.js";
@@ -21,8 +22,23 @@ const STALE_SECONDS = 3;
 const KEY_PAN = 0.15;
 const WORDS_PAUSE_MS = 200;
 
-const chosen = { view: "phase", layer: "refined", half: null, colours: null, isFlat: false, isHeld: false };
-Object.assign(chosen, { hasPath: false, scan: null, moment: null, other: "" });
+/** The user's choices.
+ * @type {{
+ *   view: string, layer: import("./session.js").Layer, half: number | null, colours: string | null,
+ *   isFlat: boolean, isHeld: boolean, hasPath: boolean, scan: string | null, moment: number | null, other: string,
+ * }} */
+const chosen = {
+  view: "phase",
+  layer: "refined",
+  half: null,
+  colours: null,
+  isFlat: false,
+  isHeld: false,
+  hasPath: false,
+  scan: null,
+  moment: null,
+  other: "",
+};
 const session = new Session(() => newScan());
 const stage = new Stage(byId("canvas"), () => drawn());
 const second = new Stage(byId("canvas-second"), () => drawnSecond());
@@ -33,19 +49,21 @@ const past = new Past(session, chosen, () => {
   refresh();
 });
 const path = new Path(byId("path"), () => (chosen.hasPath && !document.hidden ? past.scanId : null), () => drawPath());
+/** @type {[number, number] | null} */
 let place = null;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let refreshTimer;
 let refreshedAt = 0;
 let patternAsked = "";
 
+/** @param {ArrayBuffer} data */
 function received(data) {
   try {
     const message = decodeMessage(data);
     session.take(message);
     if (message.topic === "scan") past.refreshScans();
   } catch (fault) {
-    console.error(`a message was not understood: ${fault.message}`);
+    console.error(`a message was ignored: ${fault.message}`);
     return;
   }
   showPicture();
@@ -73,16 +91,16 @@ function isLive() {
 }
 
 function isPatternWanted() {
-  const { scan_id: scanId, frames_received: frames } = session.status ?? {};
-  const key = `${scanId} ${frames}`;
-  if (!isLive() || document.hidden || !(frames > 0) || key === patternAsked) return false;
+  const { scan_id: scanId = null, frames_received: received = null } = session.status ?? {};
+  const key = `${scanId} ${received}`;
+  if (!isLive() || document.hidden || (received ?? 0) <= 0 || key === patternAsked) return false;
   patternAsked = key;
   return true;
 }
 
-/** The picture of the main half and its layer's name. */
+/** The picture of the main half and its layer. */
 function mainPicture() {
-  if (!past.isLive) return { picture: past.main, layer: past.main?.header.layer ?? null };
+  if (!past.isLive) return { picture: past.main, layer: past.main?.header?.layer ?? null };
   const layer = session.layerFor(chosen.layer);
   return { picture: layer === null ? null : session.pictures[layer], layer };
 }
@@ -120,7 +138,7 @@ function drawPath() {
   path.draw(stage.camera, chosen.hasPath, past.isLive && session.isRunning);
 }
 
-/** Words follow a few times a second, however many messages come. */
+/** Update the text at most a few times a second. */
 function refreshSoon() {
   refreshTimer ??= setTimeout(refresh, Math.max(0, refreshedAt + WORDS_PAUSE_MS - performance.now()));
 }
@@ -146,32 +164,35 @@ function refresh() {
   document.title = titleWords(warning);
 }
 
+/** @param {import("./session.js").Layer | null} layer */
 function showTags(layer) {
   if (past.isLive) showTag(session, layer, chosen.layer);
   else showPastTag(byId("tag"), past.main, chosen.scan === null ? "earlier" : `past scan ${chosen.scan}`);
   byId("empty").textContent = past.isLive ? emptyWords() : past.note || "Loading";
   byId("empty").hidden = mainPicture().picture !== null;
   const { other } = chosen;
-  const what = other.startsWith("scan:") ? `scan ${other.slice(5)}` : other === "iterative" ? "iterative result" : "beside";
+  const what = other.startsWith("scan:") ? `scan ${other.slice(5)}` : other === "iterative" ? "iterative result" : "other layer";
   showPastTag(byId("tag-second"), second.picture, what);
-  byId("empty-second").textContent = second.picture === null ? past.note || "No such picture yet" : "";
+  byId("empty-second").textContent = second.picture === null ? past.note || "This picture is not available yet" : "";
 }
 
 function emptyWords() {
   if (connection.state !== "open") return "Waiting for the daemon";
-  return session.isRunning ? "Waiting for the first frames" : "No picture yet: it grows here when a scan starts";
+  return session.isRunning ? "Waiting for the first frames" : "No picture yet. It appears here when a scan starts.";
 }
 
+/** @param {import("./picture.js").Picture | null} picture @param {import("./session.js").Layer | null} layer */
 function pictureWords(picture, layer) {
-  if (picture === null) return "No picture yet";
+  if (!picture?.header) return "No picture yet";
   const what = past.isLive ? "" : "not live, ";
   return `${what}${chosen.view} of the ${layer} layer, ${frames(picture.header.frames_stitched)}, scan ${past.scanId}`;
 }
 
+/** @param {import("./words.js").Warning | null} warning */
 function titleWords(warning) {
   if (warning?.kind === "error") return "⚠ PtychoLive";
-  const { frames_stitched: stitched, expected_frames: expected } = session.status ?? {};
-  const share = session.isRunning && expected > 0 ? `${Math.floor((100 * (stitched ?? 0)) / expected)} % · ` : "";
+  const [stitched, expected] = [session.status?.frames_stitched ?? 0, session.status?.expected_frames ?? 0];
+  const share = session.isRunning && expected > 0 ? `${Math.floor((100 * stitched) / expected)} % · ` : "";
   return session.scanId === null ? "PtychoLive" : `${share}${session.scanId} · PtychoLive`;
 }
 

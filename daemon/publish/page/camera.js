@@ -1,5 +1,5 @@
 // @ts-check
-// Where the screen looks: the object pixel in its middle and device pixels per object pixel.
+// The view: the object pixel in the middle of the screen, and device pixels per object pixel.
 
 const MARGIN = 0.05;
 const MAX_SCALE = 96;
@@ -22,7 +22,7 @@ export class Camera {
     if (this.follows) this.#fitNow();
   }
 
-  /** Tell which box holds the picture; while following, the view widens when the box leaves it or fills little of it. */
+  /** Set the box around the picture; while following, the view changes when the box leaves it or fills little of it. */
   setContent(box) {
     const isFirst = this.content === null;
     this.content = box;
@@ -43,7 +43,7 @@ export class Camera {
     this.#jump();
   }
 
-  /** Zoom and keep the object pixel under the screen point where it is. */
+  /** Zoom; the object pixel under the screen point stays there. */
   zoomBy(factor, screenY = this.height / 2, screenX = this.width / 2, isSmooth = false) {
     this.follows = false;
     const { y, x, scale } = this.goal;
@@ -53,7 +53,7 @@ export class Camera {
     if (!isSmooth) this.#jump();
   }
 
-  /** Move on towards the goal; true when the view changed. */
+  /** Move towards the goal; true if the view has changed. */
   advance(seconds) {
     const { now, goal } = this;
     if (now.y === goal.y && now.x === goal.x && now.scale === goal.scale) return false;

@@ -1,5 +1,5 @@
 // @ts-check
-// Draws a picture: each tile has a canvas in native pixels, of which only what changed is coloured and drawn again.
+// Draws a picture: each tile has a canvas in native pixels; only its changed parts are coloured and drawn again.
 
 import { Camera } from "./camera.js";
 import { intersection, TILE, union } from "./picture.js";
@@ -11,15 +11,18 @@ const MEASURE_SHARE = 0.05;
 const SMOOTH_BELOW_SCALE = 2;
 
 export class Stage {
-  /** `onDrawn` is called after each frame in which something changed. */
+  /** `onDrawn` is called after each animation frame that changed the picture. */
   constructor(canvas, onDrawn) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
     this.camera = new Camera();
     this.onDrawn = onDrawn;
+    /** @type {import("./picture.js").Picture | null} */
     this.picture = null;
     this.look = { view: "phase", half: null, colours: null, isFlat: false, isHeld: false };
+    /** @type {any} */
     this.range = null;
+    /** @type {ReturnType<typeof measure> | null} */
     this.measured = null;
     this.measuredChange = -1;
     this.measureAgainAt = 0;
@@ -33,8 +36,8 @@ export class Stage {
   }
 
   /**
-   * Show a picture (or null): `look` is {view, half, colours, isFlat, isHeld}, where half (of the phase's range) and colours
-   * may be null to fit, isFlat takes the phase's slope off, and isHeld keeps the colours' range as it is.
+   * Show a picture (or null): `look` is {view, half, colours, isFlat, isHeld}. Half (of the phase's range) and colours
+   * may be null to fit the picture, isFlat removes the phase ramp, and isHeld keeps the colour range.
    */
   show(picture, look) {
     const isOther = picture !== this.picture;
@@ -46,7 +49,7 @@ export class Stage {
     this.request();
   }
 
-  /** Look where another stage looks. */
+  /** Take the view of another stage. */
   follow(camera) {
     const own = this.camera;
     own.follows = false;
@@ -57,7 +60,7 @@ export class Stage {
     this.request();
   }
 
-  /** Forget the picture and follow the next one. */
+  /** Drop the picture and follow the next one. */
   clear() {
     this.show(null, this.look);
     this.range = null;
@@ -65,7 +68,7 @@ export class Stage {
     this.camera.follows = true;
   }
 
-  /** Change the camera by `act` and draw all again. */
+  /** Change the camera with `act` and redraw. */
   move(act) {
     act(this.camera);
     this.invalid = "all";
@@ -128,7 +131,7 @@ export class Stage {
     this.measureAgainAt = now + Math.max(MEASURE_MS, (performance.now() - startedAt) / MEASURE_SHARE);
   }
 
-  /** Colour what changed, what can be seen first, until the time is over; true when nothing is left. */
+  /** Colour the changed tiles, visible ones first, until the deadline; true when all are done. */
   #paint(deadline) {
     if (this.picture === null || this.range === null) return true;
     const stale = [...this.picture.tiles.values()].filter((tile) => tile.dirty !== null || tile.style !== this.styleNumber);
@@ -187,7 +190,7 @@ export class Stage {
   }
 }
 
-/** A box with the pixels around it that smoothing blends it with. */
+/** A box with a margin for the smoothing. */
 function grown({ y, x, h, w }, by) {
   return { y: y - by, x: x - by, h: h + 2 * by, w: w + 2 * by };
 }

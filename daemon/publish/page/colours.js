@@ -34,7 +34,7 @@ export const sequential = table((i) => {
   return oklchToSrgb(0.17 + 0.75 * t, 0.085 - 0.1 * t * (1 - t) + 0.06 * t, ((285 - 180 * t) * Math.PI) / 180);
 });
 
-/** 256 colours of equal lightness whose ends meet. */
+/** 256 colours of equal lightness, cyclic. */
 export const cyclic = table((i) => oklchToSrgb(0.72, 0.125, (2 * Math.PI * i) / STEPS + (75 * Math.PI) / 180));
 
 /** 256 greys. */

@@ -1,5 +1,5 @@
 // @ts-check
-// The WebSocket of updates: opens itself again when it is lost, rests while nobody looks.
+// The WebSocket of updates: it reconnects after a loss and closes while the page is hidden.
 
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 10_000;
@@ -67,13 +67,13 @@ export class Connection {
     if (this.failures > 1) this.#askWhy();
   }
 
-  /** A browser does not say why a WebSocket was refused, so ask for the status instead. */
+  /** A browser does not tell why a WebSocket was refused, so request the status instead. */
   async #askWhy() {
     try {
       const { status } = await fetch("/api/v1/status");
       if (this.socket === null && this.state !== "resting") this.#become(status === 401 ? "refused" : "lost");
     } catch {
-      this.state = this.state === "refused" ? "lost" : this.state; // nobody answers
+      this.state = this.state === "refused" ? "lost" : this.state; // no answer
     }
   }
 

@@ -1,10 +1,10 @@
 // @ts-check
-// Mouse, touch and pen on the stage: drag pans, wheel and pinch zoom, double click fits; hovering reports the place.
+// Mouse, touch and pen on the stage: drag pans, wheel and pinch zoom, double click fits; hovering reports the position.
 
 const DRAG_PX = 4;
 
 export class Gestures {
-  /** `onPlace` gets [screenY, screenX] in device pixels, or null when the pointer left. */
+  /** `onPlace` gets [screenY, screenX] in device pixels, or null when the pointer has left. */
   constructor(stage, onPlace) {
     this.stage = stage;
     this.onPlace = onPlace;

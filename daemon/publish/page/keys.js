@@ -1,11 +1,11 @@
 // @ts-check
-// The keyboard: one key for each thing that the page does often.
+// The keyboard: one key for each frequent action.
 
-import { byId } from "./panels.js";
+import { byId } from "./elements.js";
 
 const VIEWS = ["phase", "amplitude", "coverage", "complex", "weight", "generation"];
 
-/** Listen for keys; `page` holds what they act on. */
+/** Listen for keys; `page` holds the parts that they change. */
 export function bindKeys(page) {
   const { choose, chosen, toggle, zoom, pan, stage, past, chooseMoment, backToLive } = page;
   const moment = () => chosen.moment ?? past.moments.length;

@@ -1,8 +1,9 @@
 // @ts-check
-// What lies on the picture: tag, cursor read-out, scale bar, colour bar.
+// Everything drawn over the picture: tag, cursor read-out, scale bar, colour bar.
 
+import { byId } from "./elements.js";
+import { strideOf } from "./picture.js";
 import { TABLES, wrapped } from "./ranges.js";
-import { byId } from "./panels.js";
 import * as words from "./words.js";
 
 const TITLES = {
@@ -17,33 +18,41 @@ const OLD_SECONDS = 5;
 const SCALE_SHARE = 0.22;
 let barColours = null;
 
-/** Say which picture the live one is and how new. */
+/** Show layer, frames and age of the live picture.
+ * @param {import("./session.js").Session} session
+ * @param {import("./session.js").Layer | null} layer
+ * @param {string} wanted */
 export function showTag(session, layer, wanted) {
-  const header = layer === null ? null : session.pictures[layer].header;
+  const header = layer === null ? null : (session.pictures[layer]?.header ?? null);
   byId("empty").hidden = header !== null;
   byId("tag").hidden = header === null;
   if (header === null) return;
-  const age = (Date.now() - session.pictureAt) / 1000;
+  const age = session.pictureAt === null ? 0 : (Date.now() - session.pictureAt.getTime()) / 1000;
   const ago = session.isRunning && age > OLD_SECONDS ? ` (${words.seconds(age)} ago)` : "";
-  const parts = [layer, words.frames(header.frames_stitched), words.clock(session.pictureAt) + ago];
+  const parts = [String(layer), words.frames(header.frames_stitched), words.clock(session.pictureAt) + ago];
   if (layer !== wanted) parts[0] = `${layer} (no ${wanted} picture yet)`;
   if (header.complete) parts.push("complete");
   byId("tag").textContent = parts.join(" · ");
 }
 
-/** Say which picture an element shows that is not live. */
+/** Describe a picture that is not live.
+ * @param {HTMLElement} element
+ * @param {import("./picture.js").Picture | null} picture
+ * @param {string} what */
 export function showPastTag(element, picture, what) {
-  element.hidden = picture === null;
-  if (picture === null) return;
-  const { header } = picture;
+  const header = picture?.header ?? null;
+  element.hidden = header === null;
+  if (header === null) return;
   const parts = [what, header.layer, words.frames(header.frames_stitched)];
   if (header.time_ns > 0) parts.push(words.clock(new Date(header.time_ns / 1e6)));
-  if (header.rfactor > 0) parts.push(`R ${words.rfactor(header.rfactor)}`);
-  if (header.stride > 1) parts.push(`reduced ${header.stride}-fold`);
+  if ((header.rfactor ?? 0) > 0) parts.push(`R ${words.rfactor(header.rfactor)}`);
+  if (strideOf(header) > 1) parts.push(`reduced ${strideOf(header)}-fold`);
   element.textContent = parts.join(" · ");
 }
 
-/** Read the picture of a stage under the pointer; `place` is in device pixels, or null. */
+/** Show the value of a stage's picture under the pointer; `place` is in device pixels, or null.
+ * @param {import("./canvas.js").Stage} stage
+ * @param {[number, number] | null} place */
 export function showCursor(stage, place, cursor = byId("cursor")) {
   const { picture, camera } = stage;
   if (place === null || picture === null) {
@@ -52,10 +61,10 @@ export function showCursor(stage, place, cursor = byId("cursor")) {
   }
   const [y, x] = camera.toObject(...place).map(Math.floor);
   const value = picture.valueAt(y, x);
-  const size = picture.header.pixel_size_m;
+  const size = picture.header?.pixel_size_m ?? 0;
   const where = size > 0 ? `x ${micrometres(x * size)}  y ${micrometres(y * size)} µm` : `x ${x}  y ${y} px`;
   cursor.hidden = false;
-  cursor.textContent = value.weight > 0 ? `${valueWords(stage, value, y, x)}   ${where}` : `not seen   ${where}`;
+  cursor.textContent = value.weight > 0 ? `${valueWords(stage, value, y, x)}   ${where}` : `no data   ${where}`;
 }
 
 function valueWords({ measured, look }, { re, im, weight, generation }, y, x) {
@@ -73,9 +82,10 @@ function signed(value, digits) {
   return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
 }
 
-/** Draw a length that is about a fifth of the stage. */
+/** Draw a scale bar of about a fifth of the stage.
+ * @param {import("./canvas.js").Stage} stage */
 export function showScale({ picture, camera, canvas }) {
-  const size = picture?.header.pixel_size_m;
+  const size = picture?.header?.pixel_size_m ?? 0;
   byId("scale").hidden = !(size > 0);
   if (!(size > 0)) return;
   const devicePerCss = canvas.width / Math.max(1, canvas.clientWidth);
@@ -85,7 +95,7 @@ export function showScale({ picture, camera, canvas }) {
   byId("scale-text").textContent = words.length(length);
 }
 
-/** Draw the colours of a range with its ends in numbers. */
+/** Draw the colour bar of a range, with numbers. */
 export function showBar(range) {
   byId("bar").hidden = range === null;
   if (range === null) return;

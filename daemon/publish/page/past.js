@@ -1,29 +1,38 @@
 // @ts-check
-// Which picture each half of the stage shows: the live one, an earlier moment, a past scan, or an iterative result.
+// The choice of pictures for both halves of the stage: live, an earlier moment, a past scan, or an iterative result.
 
 import { Archive, moments, scanList } from "./archive.js";
-import { byId } from "./panels.js";
+import { byId } from "./elements.js";
 import { clock, plain } from "./words.js";
+
+/** @typedef {import("./picture.js").Picture} Picture */
+/** @typedef {import("./session.js").Layer} Layer */
 
 const MOMENTS_PAUSE_MS = 4000;
 const SCANS_IN_LIST = 50;
 
 export class Past {
-  /** `session` and `chosen` (scan, moment, other, layer) are read; `onChange` is called when another picture came. */
+  /** `session` and `chosen` (scan, moment, other, layer) are read; `onChange` is called after another picture has arrived.
+   * @param {import("./session.js").Session} session
+   * @param {{ scan: string | null, moment: number | null, other: string, layer: Layer }} chosen
+   * @param {() => void} onChange */
   constructor(session, chosen, onChange) {
     this.session = session;
     this.chosen = chosen;
     this.onChange = onChange;
     this.archive = new Archive();
+    /** @type {Picture | null} */
     this.main = null;
+    /** @type {Picture | null} */
     this.second = null;
+    /** @type {Wire.PictureFields[]} */
     this.moments = [];
     this.note = "";
     this.turn = 0;
     setInterval(() => this.#followMoments(), MOMENTS_PAUSE_MS);
   }
 
-  /** Whether the main half shows what comes in. */
+  /** Whether the main half shows the live picture. */
   get isLive() {
     return this.chosen.scan === null && this.chosen.moment === null;
   }
@@ -32,7 +41,7 @@ export class Past {
     return this.chosen.scan ?? this.session.scanId;
   }
 
-  /** Fetch what is chosen; what is shown stays until it is there. */
+  /** Fetch the chosen pictures; the old ones stay until the new ones arrive. */
   async update() {
     this.turn += 1;
     const turn = this.turn;
@@ -57,6 +66,7 @@ export class Past {
     return this.#get(other.slice("scan:".length), layer, null);
   }
 
+  /** @param {string} scanId @param {Layer | "iterative"} layer @param {number | null} at */
   async #get(scanId, layer, at) {
     try {
       return await this.archive.picture(scanId, layer, at);
@@ -66,25 +76,26 @@ export class Past {
     }
   }
 
-  /** The picture of the second half: of the stream where that has it. */
+  /** The picture of the second half; the live one if there is one. */
   secondPicture() {
     const { other, layer } = this.chosen;
     if (other !== "layer" || !this.isLive) return this.second;
     return this.session.pictures[layer === "refined" ? "network" : "refined"] ?? null;
   }
 
-  /** Bring the list of scans up to date. */
+  /** Update the list of scans. */
   async refreshScans() {
     this.archive.clear();
+    /** @type {Wire.ScanFields[]} */
     let scans;
     try {
       scans = (await scanList()).slice(0, SCANS_IN_LIST);
     } catch {
-      return; // the connection says what is wrong
+      return; // the banner of the connection shows the fault
     }
     const named = scans.map(({ id, started }) => [id, started ? `${id} · ${clock(new Date(started))}` : id]);
     fill(byId("scan-choice"), [["", "Live"], ...named], this.chosen.scan ?? "");
-    const others = [["", "nothing"], ["layer", "the other layer"], ["iterative", "iterative result"]];
+    const others = [["", "none"], ["layer", "other layer"], ["iterative", "iterative result"]];
     fill(byId("other-choice"), [...others, ...named.map(([id, name]) => [`scan:${id}`, name])], this.chosen.other);
   }
 
@@ -93,7 +104,7 @@ export class Past {
     await this.refreshMoments();
   }
 
-  /** Bring the slider up to date with the moments that the daemon keeps. */
+  /** Update the slider with the moments that the daemon keeps. */
   async refreshMoments() {
     const { scanId } = this;
     if (scanId === null) return;
@@ -106,9 +117,9 @@ export class Past {
     if (scanId !== this.scanId) return;
     const shown = this.chosen.moment === null ? null : this.moments[this.chosen.moment]?.time_ns;
     this.moments = found;
-    if (shown !== null) {
+    if (shown !== null && shown !== undefined) {
       const at = found.findIndex(({ time_ns: time }) => time >= shown);
-      this.chosen.moment = at < 0 ? null : at; // moments are thinned out while a scan goes on
+      this.chosen.moment = at < 0 ? null : at; // the daemon drops every second moment from time to time
     }
     this.showSlider();
   }

@@ -1,5 +1,5 @@
 // @ts-check
-// The scan's path over the picture: where the beam was, and where it is.
+// The path of the beam over the picture, and its current position.
 
 import { base } from "./archive.js";
 
@@ -7,17 +7,23 @@ const PAUSE_MS = 1000;
 const DRAWN_POINTS = 20_000;
 
 export class Path {
-  /** `wantedScan` gives the scan whose path is to be shown, or null; `onChange` is called when there is more of it. */
+  /** `wantedScan` returns the scan whose path is shown, or null; `onChange` is called after the path has grown.
+   * @param {HTMLCanvasElement} canvas
+   * @param {() => string | null} wantedScan
+   * @param {() => void} onChange */
   constructor(canvas, wantedScan, onChange) {
     this.canvas = canvas;
     this.wantedScan = wantedScan;
     this.onChange = onChange;
+    /** @type {string | null} */
     this.scanId = null;
+    /** @type {Wire.ScanPath["positions_px"]} */
     this.points = [];
+    this.isAsking = false;
     setInterval(() => this.fetch(), PAUSE_MS);
   }
 
-  /** Ask for what is new. */
+  /** Fetch new positions. */
   async fetch() {
     const scanId = this.wantedScan();
     if (scanId === null || this.isAsking) return;
@@ -26,29 +32,31 @@ export class Path {
     try {
       const answer = await fetch(`${base(scanId)}/path?after=${this.points.length}`);
       if (!answer.ok) return;
+      /** @type {Wire.ScanPath} */
       const { after, positions_px: more } = await answer.json();
       if (scanId !== this.scanId || after !== this.points.length || more.length === 0) return;
       for (const point of more) this.points.push(point);
       this.onChange();
     } catch {
-      // the connection says what is wrong
+      // the banner of the connection shows the fault
     } finally {
       this.isAsking = false;
     }
   }
 
-  /** Draw as a camera sees it; `isRunning` marks the last place as the present one. */
+  /** Draw the path as a camera sees it; `isRunning` marks the last position as the current one. */
   draw(camera, isShown, isRunning) {
     const { canvas } = this;
     canvas.hidden = !isShown;
     if (!isShown) return;
     if (canvas.width !== camera.width || canvas.height !== camera.height) [canvas.width, canvas.height] = [camera.width, camera.height];
-    const context = canvas.getContext("2d");
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (this.points.length === 0 || this.scanId !== this.wantedScan()) return;
     const ratio = (window.devicePixelRatio * parseFloat(getComputedStyle(canvas).fontSize)) / 14; // grows with the text
     this.#line(context, camera, ratio);
-    if (isRunning) mark(context, camera.toScreen(...this.points.at(-1).map((value) => value + 0.5)), ratio);
+    const [y, x] = this.points[this.points.length - 1];
+    if (isRunning) mark(context, camera.toScreen(y + 0.5, x + 0.5), ratio);
   }
 
   #line(context, camera, ratio) {

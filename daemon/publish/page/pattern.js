@@ -1,11 +1,11 @@
 // @ts-check
-// The last diffraction pattern: asked for once a second while frames come.
+// The last diffraction pattern, fetched once a second while frames arrive.
 
 const PAUSE_MS = 1000;
 const PAUSE_AFTER_FAULT_MS = 5000;
 
 export class Pattern {
-  /** `isWanted` says whether a newer one can be expected now. */
+  /** `isWanted` returns whether a newer pattern can exist. */
   constructor(image, caption, isWanted) {
     this.image = image;
     this.caption = caption;
@@ -33,7 +33,7 @@ export class Pattern {
       if (!answer.ok) return this.#later(PAUSE_AFTER_FAULT_MS);
       this.#show(await answer.blob(), answer.headers.get("X-Frame-Index"));
     } catch {
-      return this.#later(PAUSE_AFTER_FAULT_MS); // the connection says what is wrong
+      return this.#later(PAUSE_AFTER_FAULT_MS); // the banner of the connection shows the fault
     }
     return this.#later(PAUSE_MS);
   }

@@ -6,9 +6,9 @@ import { floats } from "./wire.js";
 /** @typedef {{ y: number, x: number, h: number, w: number }} Box */
 
 export const TILE = 512;
-const DATED = 32; // side of the squares whose model generation a snapshot tells
+const DATED = 32; // side of the squares, pixels, for which a snapshot has the generation of the model
 
-/** TILE x TILE pixels; ``dirty`` is what its canvas does not show yet, ``summary`` what was last counted in it. */
+/** TILE x TILE pixels; ``dirty`` is the box that its canvas does not show yet, ``summary`` holds sums over its pixels. */
 class Tile {
   constructor(y, x) {
     this.y = y;
@@ -53,15 +53,19 @@ class Tile {
 
 export class Picture {
   constructor() {
+    /** @type {Wire.PictureHeader | null} */
     this.header = null;
+    /** @type {Map<string, Tile>} */
     this.tiles = new Map();
     this.changes = 0;
   }
 
-  /** Take a decoded ``snapshot`` or ``delta``; with ``stride`` n in its header each pixel stands for n x n. */
-  apply({ topic, header, buffers }) {
+  /** Take a decoded ``snapshot`` or ``delta``; with ``stride`` n in its header each pixel stands for n x n.
+   * @param {Wire.PictureMessage} message */
+  apply(message) {
+    const { topic, header, buffers } = message;
     const [height, width] = header.shape;
-    const [y, x, h, w] = topic === "snapshot" ? [0, 0, height, width] : header.region;
+    const [y, x, h, w] = message.topic === "snapshot" ? [0, 0, height, width] : message.header.region;
     if (buffers.length !== 2 || buffers[0].length !== 8 * h * w || buffers[1].length !== 4 * h * w) {
       throw new Error(`the buffers of a ${topic} do not fill its region of ${h} x ${w}`);
     }
@@ -69,11 +73,11 @@ export class Picture {
     this.header = header;
     this.changes += 1;
     if (h * w === 0) return;
-    const n = header.stride ?? 1;
+    const n = strideOf(header);
     const box = { y: header.origin_px[0] + y, x: header.origin_px[1] + x, h: h * n, w: w * n };
     const [object, weight] = [floats(buffers[0]), floats(buffers[1])];
     this.#write(box, n === 1 ? object : spread(object, h, w, n, 2), n === 1 ? weight : spread(weight, h, w, n, 1));
-    if (header.generations) this.#date(box, header.generations);
+    if (message.topic === "snapshot" && message.header.generations) this.#date(box, message.header.generations);
   }
 
   /** Note the generation of each square of a whole picture; squares lie in one tile, since mosaics grow by them. */
@@ -99,7 +103,7 @@ export class Picture {
           const to = (row - tile.y) * TILE + part.x - tile.x;
           tile.object.set(object.subarray(2 * from, 2 * (from + part.w)), 2 * to);
           tile.weight.set(weight.subarray(from, from + part.w), to);
-          tile.generation.fill(this.header.model_generation ?? 0, to, to + part.w);
+          tile.generation.fill(this.header?.model_generation ?? 0, to, to + part.w);
         }
         tile.touch(part);
       }
@@ -116,13 +120,19 @@ export class Picture {
     return tile;
   }
 
-  /** {re, im, weight, generation} of a pixel of the object's frame; zeros where nothing was seen. */
+  /** {re, im, weight, generation} of a pixel of the object's frame; zeros where nothing is covered. */
   valueAt(y, x) {
     const tile = this.tiles.get(`${Math.floor(y / TILE)},${Math.floor(x / TILE)}`);
     if (tile === undefined) return { re: 0, im: 0, weight: 0, generation: 0 };
     const at = (y - tile.y) * TILE + x - tile.x;
     return { re: tile.object[2 * at], im: tile.object[2 * at + 1], weight: tile.weight[at], generation: tile.generation[at] };
   }
+}
+
+/** Side of the square that each pixel of a picture stands for.
+ * @param {Wire.PictureHeader} header */
+export function strideOf(header) {
+  return "stride" in header ? (header.stride ?? 1) : 1;
 }
 
 /** Each pixel of `parts` values as n x n pixels. */

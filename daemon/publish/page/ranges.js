@@ -1,5 +1,5 @@
 // @ts-check
-// Which value gets which colour: measured from the covered pixels, and held still while the picture changes little.
+// The colour range: measured from the covered pixels, and kept while the picture changes little.
 
 import { complexTable, cyclic, grey, packed, sequential } from "./colours.js";
 import { TILE } from "./picture.js";
@@ -11,9 +11,9 @@ const COLOURS = { sequential: packed(sequential), cyclic: packed(cyclic), grey: 
 export const TABLES = { sequential, cyclic, grey };
 
 /**
- * What a picture holds: mean phase (weighted), reach of the phase around it (98 %), amplitudes (1 and 99 %), greatest
- * weight, the weight below which a pixel is faint (seen by the rim of the probe only: noise), the box of the rest and the
- * share of it that is not faint. With `isFlat` the mean slope of the phase, [rad/row, rad/column], is taken off first.
+ * Statistics of a picture: mean phase (weighted), reach of the phase around it (98 %), amplitudes (1 and 99 %), greatest
+ * weight, the weight below which a pixel is faint (covered by the rim of the probe only: noise), the box of the other
+ * pixels and their share of it. With `isFlat` the mean phase ramp, [rad/row, rad/column], is removed first.
  */
 export function measure(picture, isFlat = false) {
   const sum = { re: 0, im: 0, count: 0, greatest: 0, oldest: Infinity, newest: 0 };
@@ -62,7 +62,7 @@ function rampOf(picture) {
 
 /** @returns {{ weights: Float32Array, phases: Float32Array, amplitudes: Float32Array, rows: Int32Array, columns: Int32Array, step: number, mean: number }} */
 function sampled(picture, count, ramp) {
-  const step = Math.ceil(count / SAMPLES) | 1; // odd, so that it does not walk down one column
+  const step = Math.ceil(count / SAMPLES) | 1; // odd, so that the samples do not all lie in one column
   const room = { weights: Float32Array, phases: Float32Array, amplitudes: Float32Array, rows: Int32Array, columns: Int32Array };
   const found = Object.fromEntries(Object.entries(room).map(([name, Kind]) => [name, new Kind(2 * SAMPLES)]));
   const [perRow, perColumn] = ramp ?? [0, 0];
@@ -118,7 +118,7 @@ export function roundUp(value) {
 
 const WEIGHT_DECADES = 4;
 
-/** Colour range of a view: ``half`` fixes the half-range of the phase in radians, ``colours`` the table; null lets them fit. */
+/** Colour range of a view: ``half`` fixes the half-range of the phase in radians, ``colours`` the table; null fits them to the picture. */
 export function rangeOf(view, measured, half = null, colours = null) {
   const { faint, mean, ramp } = measured;
   const side = measured.content === null ? 0 : Math.max(measured.content.h, measured.content.w);
@@ -138,7 +138,7 @@ export function rangeOf(view, measured, half = null, colours = null) {
   return isPart ? range(-reach, reach, "sequential", { faint, mean, ramp }) : range(-Math.PI, Math.PI, "cyclic", { faint, mean, ramp });
 }
 
-/** Whether colours by `one` are so near those by `two` that what is drawn may stay. */
+/** Whether two ranges are so similar that the picture need not be redrawn. */
 export function isNear(one, two) {
   if (one === null || one.view !== two.view || one.colours !== two.colours) return false;
   const slack = 0.02 * (two.high - two.low);

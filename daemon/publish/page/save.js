@@ -1,30 +1,33 @@
 // @ts-check
-// Files of what is shown, through the REST routes; looks that those do not draw are drawn here.
+// Files of the picture, through the REST routes; views that those do not offer are drawn here.
 
 import { base } from "./archive.js";
-import { byId } from "./panels.js";
-import { intersection } from "./picture.js";
+import { byId } from "./elements.js";
+import { intersection, strideOf } from "./picture.js";
 import { paint } from "./ranges.js";
 
 const SERVED = { phase: ["sequential", "cyclic"], amplitude: ["grey"], coverage: ["sequential"] };
-/** @type {{ picture: any, range: any } | null} */
+/** @typedef {import("./picture.js").Picture} Picture */
+/** @type {{ picture: Picture, range: any } | null} */
 let own = null;
 
-/** Point the links at the picture shown: {scanId, layer, range, picture, isServed}; `isServed` unless it is an earlier moment. */
+/** Set the links to the picture shown; `isServed` is false for an earlier moment.
+ * @param {{ scanId: string | null, layer: string | null, range: any, picture: Picture | null, isServed: boolean }} shown
+ * @param {boolean} isLive */
 export function showSave({ scanId, layer, range, picture, isServed }, isLive) {
   const isReady = isLive && scanId !== null && layer !== null && range !== null;
   const name = scanId === null ? "" : scanId.replaceAll(/[^\w.-]+/g, "_");
   // biome-ignore lint/suspicious/noApproximativeNumericConstant: the route takes no more than pi, so it is rounded down
   const span = range?.view === "phase" ? `&span=${Math.min(range.high, 3.14159)}` : "";
   const isPlain = isServed && range?.ramp === null && SERVED[range?.view]?.includes(range?.colours);
-  own = isReady && !isPlain ? { picture, range } : null;
-  const address = () => (isPlain ? `${base(scanId)}/snapshot.png?view=${range.view}&layer=${layer}${span}` : "#");
+  own = isReady && !isPlain && picture !== null ? { picture, range } : null;
+  const address = () => (isPlain ? `${base(scanId ?? "")}/snapshot.png?view=${range.view}&layer=${layer}${span}` : "#");
   offer("save-png", isReady, address, () => `${name}_${layer}_${range.view}.png`);
-  offer("save-npy", isReady && isServed, () => `${base(scanId)}/snapshot.npy?layer=${layer}`, () => `${name}_${layer}.npy`);
+  offer("save-npy", isReady && isServed, () => `${base(scanId ?? "")}/snapshot.npy?layer=${layer}`, () => `${name}_${layer}.npy`);
   byId("save-product").disabled = !(isLive && scanId !== null);
 }
 
-/** Where the daemon does not draw such a look, draw it here and save that. */
+/** Save a view that the daemon does not draw. */
 export async function savePng(event) {
   const link = byId("save-png");
   if (own === null || event.target !== link) return;
@@ -37,8 +40,11 @@ export async function savePng(event) {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
+/** @param {{ picture: Picture, range: any }} shown */
 function drawnHere({ picture, range }) {
-  const { shape, origin_px: origin, stride = 1 } = picture.header;
+  const header = /** @type {Wire.PictureHeader} */ (picture.header);
+  const { shape, origin_px: origin } = header;
+  const stride = strideOf(header);
   const whole = { y: origin[0], x: origin[1], h: shape[0] * stride, w: shape[1] * stride };
   const canvas = new OffscreenCanvas(whole.w, whole.h);
   const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
@@ -63,7 +69,7 @@ function offer(id, isReady, address, name) {
   link.setAttribute("download", name());
 }
 
-/** Fetch the product, or say why there is none. */
+/** Download the product, or show why there is none. */
 export async function saveProduct(scanId) {
   const address = `${base(scanId)}/product.h5`;
   const stop = new AbortController();
@@ -71,7 +77,7 @@ export async function saveProduct(scanId) {
   try {
     const answer = await fetch(address, { signal: stop.signal });
     if (!answer.ok) {
-      note.textContent = (await answer.json()).detail ?? `the daemon answered ${answer.status}`;
+      note.textContent = (await answer.json()).detail ?? `the daemon answered with status ${answer.status}`;
       return;
     }
     stop.abort();

@@ -1,8 +1,11 @@
 // @ts-check
-// What the page knows of the daemon: the current scan, its pictures, the last status, the R-factors so far.
+// The current scan, its pictures, the last status and the R-factors so far.
 
 import { Picture } from "./picture.js";
 
+/** @typedef {Wire.PictureHeader["layer"]} Layer */
+
+/** @type {Layer[]} */
 export const LAYERS = ["refined", "network"];
 const HISTORY_POINTS = 480;
 
@@ -13,19 +16,27 @@ export class Session {
   history = [];
   historyPause = 0;
 
-  /** `onScan` is called when another scan becomes the current one. */
+  /** `onScan` is called when another scan becomes the current one.
+   * @param {(scanId: string) => void} onScan */
   constructor(onScan) {
     this.onScan = onScan;
+    /** @type {Set<string>} */
     this.known = new Set();
+    /** @type {Wire.StatusHeader | null} */
     this.status = null;
     this.reset(null);
   }
 
+  /** @param {string | null} scanId */
   reset(scanId) {
+    /** @type {string | null} */
     this.scanId = scanId;
+    /** @type {Wire.ScanHeader["state"] | null} */
     this.scanState = null;
+    /** @type {Wire.VerdictFields | null} */
     this.verdict = null;
     this.pictures = {};
+    /** @type {Date | null} */
     this.pictureAt = null;
     this.isConfirmed = true;
     this.history = [];
@@ -33,34 +44,38 @@ export class Session {
     if (scanId !== null) this.known.add(scanId);
   }
 
-  /** After the connection was lost: another scan may be current, and the pictures are old until sent again. */
+  /** After a lost connection: another scan may be current, and the pictures are old until they are sent again. */
   doubt() {
-    this.known = new Set(this.scanId === null ? [] : [this.scanId]);
+    this.known = new Set(this.scanId ? [this.scanId] : []);
     this.isConfirmed = Object.keys(this.pictures).length === 0;
   }
 
+  /** @param {Wire.Message} message */
   take(message) {
-    const { topic, header } = message;
-    if (topic === "status") this.#takeStatus(header);
-    else if (topic === "scan") this.#takeScan(header);
+    if (message.topic === "status") this.#takeStatus(message.header);
+    else if (message.topic === "scan") this.#takeScan(message.header);
     else this.#takePicture(message);
   }
 
-  /** The layer to show when `wanted` is asked for, or null while there is none. */
+  /** The layer to show if `wanted` is chosen, or null if there is none yet.
+   * @param {Layer} wanted */
   layerFor(wanted) {
     return [wanted, ...LAYERS].find((layer) => layer in this.pictures) ?? null;
   }
 
-  /** Whether the scan still takes frames, as far as anybody said. */
+  /** Whether the current scan has not ended. */
   get isRunning() {
-    return ["scanning", "finishing"].includes(this.status?.phase ?? this.status?.state) && this.scanState !== "ended";
+    const phase = this.status?.phase ?? this.status?.state;
+    return (phase === "scanning" || phase === "finishing") && this.scanState !== "ended";
   }
 
+  /** @param {string} scanId */
   #begin(scanId) {
     this.reset(scanId);
     this.onScan(scanId);
   }
 
+  /** @param {Wire.StatusHeader} status */
   #takeStatus(status) {
     this.status = status;
     if (status.scan_id !== this.scanId || !status.rfactor) return;
@@ -76,15 +91,18 @@ export class Session {
     }
   }
 
-  #takeScan({ scan_id: scanId, state, verdict = null }) {
+  /** @param {Wire.ScanHeader} header */
+  #takeScan(header) {
+    const { scan_id: scanId, state } = header;
     const isNew = !this.known.has(scanId) && (state === "started" || this.scanId === null);
     const isAgain = scanId === this.scanId && state === "started" && this.scanState === "ended";
     if (isNew || isAgain) this.#begin(scanId);
     if (scanId !== this.scanId) return;
     this.scanState = state;
-    this.verdict = verdict;
+    this.verdict = header.state === "ended" ? (header.verdict ?? null) : null;
   }
 
+  /** @param {Wire.PictureMessage} message */
   #takePicture(message) {
     const { scan_id: scanId, layer } = message.header;
     if (!LAYERS.includes(layer)) return;

@@ -4,7 +4,7 @@
 import { percentile } from "./ranges.js";
 import { rfactor } from "./words.js";
 
-/** Draw [{time, network, refined}] (or other `keys`) on a canvas; returns the words that describe it. */
+/** Draw [{time, network, refined}] (or other `keys`) on a canvas; returns a description. */
 export function drawHistory(canvas, history, keys = ["network", "refined"]) {
   const ratio = window.devicePixelRatio;
   const [width, height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
@@ -25,7 +25,7 @@ export function drawHistory(canvas, history, keys = ["network", "refined"]) {
 
 function frameOf(history, values, width, height, font) {
   const sorted = Float64Array.from(values).sort();
-  const [low, high] = [sorted[0], percentile(sorted, 97)]; // the first few may be far off
+  const [low, high] = [sorted[0], percentile(sorted, 97)]; // the first few may be outliers
   const room = Math.max(high - low, 0.01);
   const right = width - 3.2 * font;
   const [from, to] = [history[0].time, history.at(-1).time];

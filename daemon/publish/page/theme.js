@@ -1,5 +1,5 @@
 // @ts-check
-// Dark or light: as the system says, or as chosen here and remembered.
+// Dark or light theme: that of the system, or a choice that is stored.
 
 const CHOICES = ["auto", "dark", "light"];
 const KEY = "ptycholive-theme";
@@ -25,7 +25,7 @@ export function nextTheme() {
   try {
     window.localStorage.setItem(KEY, choice);
   } catch {
-    // it lasts as long as the page
+    // the choice lasts until the page is closed
   }
   apply();
   return choice;

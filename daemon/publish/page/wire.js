@@ -5,14 +5,16 @@ const SCHEMA_VERSION = 1;
 const TOPICS = ["scan", "status", "snapshot", "delta"];
 const text = new TextDecoder();
 
-/** {topic, header, buffers: [Uint8Array]} of an ArrayBuffer; throws an Error that says what is wrong. */
+/** The message in an ArrayBuffer; throws an Error with a sentence. Only topic and version are checked.
+ * @param {ArrayBuffer} data
+ * @returns {Wire.Message} */
 export function decodeMessage(data) {
   const content = unpack(data);
-  if (!Array.isArray(content) || content.length < 2) throw new Error("a message is an array of topic, header and buffers");
+  if (!Array.isArray(content) || content.length < 2) throw new Error("the message is not an array of topic, header and buffers");
   const [topic, header, ...buffers] = content;
-  if (!TOPICS.includes(topic)) throw new Error(`topic ${String(topic)} is not known`);
-  if (header?.schema_version !== SCHEMA_VERSION) throw new Error(`a ${topic} header is not of schema version ${SCHEMA_VERSION}`);
-  return { topic, header, buffers };
+  if (!TOPICS.includes(topic)) throw new Error(`the topic ${String(topic)} is unknown`);
+  if (/** @type {Wire.Message["header"] | undefined} */ (header)?.schema_version !== SCHEMA_VERSION) throw new Error(`the header of a ${topic} message does not have schema version ${SCHEMA_VERSION}`);
+  return /** @type {Wire.Message} */ ({ topic, header, buffers });
 }
 
 /** The value in an ArrayBuffer of msgpack; maps become objects without a prototype, binaries views. */

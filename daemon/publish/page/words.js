@@ -1,9 +1,13 @@
 // @ts-check
-// Numbers and states as a tired person reads them. Text only: nothing here touches the page.
+// Numbers, states and warnings as text. Nothing here changes the page.
+
+/** @typedef {{ kind: "error" | "warning", text: string }} Warning */
 
 const NONE = "–";
+/** @type {Wire.DaemonState[]} */
 const STATES = ["starting", "ready", "idle", "scanning", "finishing", "stopping", "degraded"];
 
+/** @param {unknown} value @returns {value is number} */
 function isNumber(value) {
   return typeof value === "number" && Number.isFinite(value);
 }
@@ -71,35 +75,50 @@ export function roundDown(value) {
   return ([5, 2, 1].find((step) => step * power <= value * 1.0001) ?? 1) * power;
 }
 
+/** @param {Wire.StatusHeader | null} status */
 export function stateWord(status) {
   if (status === null) return "connected";
   return STATES.includes(status.state) ? status.state : "unknown";
 }
 
-/** "516 received = 490 stitched + 26 duplicate", and what never came; it says so when that does not add up. */
+/** "516 received = 490 stitched + 26 duplicate", and the missing frames; a difference is shown as "not accounted for".
+ * @param {Wire.VerdictFields | null | undefined} verdict
+ * @param {boolean} hasEnded */
 export function verdictWords(verdict, hasEnded) {
-  if (!isNumber(verdict?.received)) return "";
-  const refused = Object.entries(verdict.refused ?? {}).map(([reason, number]) => [number, `refused (${reason.replaceAll("_", " ")})`]);
-  const parts = [
-    [verdict.stitched, "stitched"],
-    [verdict.pending, "waiting"],
-    [verdict.duplicate, "duplicate"],
-    [verdict.without_position, "without position"],
-    ...refused,
-  ].filter(([number], i) => isNumber(number) && (number > 0 || i === 0));
+  if (!verdict || !isNumber(verdict.received)) return "";
+  const parts = accountParts(verdict).filter(([number], i) => isNumber(number) && (number > 0 || i === 0));
   const rest = verdict.received - parts.reduce((sum, [number]) => sum + number, 0);
-  if (rest !== 0) parts.push([rest, "unaccounted for"]);
+  if (rest !== 0) parts.push([rest, "not accounted for"]);
   const words = `${count(verdict.received)} received = ${parts.map(([number, word]) => `${count(number)} ${word}`).join(" + ")}`;
   if (!hasEnded || !(verdict.missing > 0)) return words;
   const expected = isNumber(verdict.expected) ? ` of ${count(verdict.expected)} expected` : "";
-  return `${words}; ${count(verdict.missing)}${expected} never came`;
+  return `${words}; ${count(verdict.missing)}${expected} missing`;
 }
 
-/** What is wrong now, most urgent first: {kind: "error" | "warning", text}, or null when all is well. */
+/** @param {Wire.VerdictFields} verdict @returns {[number, string][]} */
+function accountParts(verdict) {
+  const refused = Object.entries(verdict.refused ?? {});
+  return [
+    [verdict.stitched, "stitched"],
+    [verdict.pending, "pending"],
+    [verdict.duplicate, "duplicate"],
+    [verdict.without_position, "without position"],
+    .../** @type {[number, string][]} */ (refused.map(([reason, number]) => [number, `refused (${reason.replaceAll("_", " ")})`])),
+  ];
+}
+
+/** The most urgent warning, or null.
+ * @param {{
+ *   connection: Pick<import("./connection.js").Connection, "state" | "retryAt">,
+ *   session: Pick<import("./session.js").Session, "status" | "pictureAt" | "isConfirmed">,
+ *   staleSeconds: number,
+ *   now: number,
+ * }} known
+ * @returns {Warning | null} */
 export function warningOf({ connection, session, staleSeconds, now }) {
-  const asOf = session.pictureAt === null ? "" : ` The picture is as of ${clock(session.pictureAt)}.`;
+  const asOf = session.pictureAt === null ? "" : ` The picture is from ${clock(session.pictureAt)}.`;
   if (connection.state === "refused") {
-    return { kind: "error", text: "The daemon asks for a token. Open this page once with ?token=… behind its address." };
+    return { kind: "error", text: "The daemon requires a token. Open this page once with ?token=… at the end of its address." };
   }
   if (connection.state === "lost") {
     const wait = Math.max(0, Math.ceil((connection.retryAt - now) / 1000));
@@ -108,7 +127,7 @@ export function warningOf({ connection, session, staleSeconds, now }) {
   }
   if (connection.state === "resting") return { kind: "warning", text: `Paused while this page was hidden.${asOf}` };
   if (connection.state === "open" && staleSeconds > 0) {
-    return { kind: "error", text: `No news from the daemon for ${seconds(staleSeconds)}.${asOf}` };
+    return { kind: "error", text: `No message from the daemon for ${seconds(staleSeconds)}.${asOf}` };
   }
   if (!session.isConfirmed) {
     return { kind: "warning", text: `Connected again, but the daemon has no picture of this scan.${asOf}` };
@@ -116,9 +135,11 @@ export function warningOf({ connection, session, staleSeconds, now }) {
   return warningOfStatus(session);
 }
 
+/** @param {Pick<import("./session.js").Session, "status">} session
+ * @returns {Warning | null} */
 function warningOfStatus({ status }) {
   if (status?.state === "degraded") return { kind: "warning", text: plain(status.sentence ?? "The daemon is degraded.") };
   const gone = (status?.streams ?? []).filter((stream) => stream.connected === false).map((stream) => plain(stream.name));
-  if (gone.length > 0 && (status.phase ?? status.state) === "scanning") return { kind: "warning", text: `Not connected: ${gone.join(", ")}.` };
+  if (gone.length > 0 && (status?.phase ?? status?.state) === "scanning") return { kind: "warning", text: `Not connected: ${gone.join(", ")}.` };
   return null;
 }

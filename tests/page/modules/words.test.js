@@ -31,8 +31,8 @@ test("the account adds up, or says by how much it does not", () => {
   const verdict = { received: 516, stitched: 480, pending: 0, duplicate: 26, refused: { bad_shape: 10 }, expected: 520, missing: 4 };
   const account = "516 received = 480 stitched + 26 duplicate + 10 refused (bad shape)";
   assert.equal(words.verdictWords(verdict, false), account);
-  assert.equal(words.verdictWords(verdict, true), `${account}; 4 of 520 expected never came`);
-  assert.equal(words.verdictWords({ received: 3, stitched: 1 }, false), "3 received = 1 stitched + 2 unaccounted for");
+  assert.equal(words.verdictWords(verdict, true), `${account}; 4 of 520 expected missing`);
+  assert.equal(words.verdictWords({ received: 3, stitched: 1 }, false), "3 received = 1 stitched + 2 not accounted for");
   assert.equal(words.verdictWords({}, true), "");
 });
 
@@ -44,7 +44,7 @@ test("the most urgent warning comes first", () => {
   assert.match(say({ state: "lost", retryAt: 2500 }).text, /Trying again in 3 s/);
   assert.match(say({ state: "lost", retryAt: 0 }).text, /Trying again now/);
   assert.equal(say({ state: "resting" }).kind, "warning");
-  assert.match(say({ state: "open" }, 5).text, /No news from the daemon for 5\.0 s/);
+  assert.match(say({ state: "open" }, 5).text, /No message from the daemon for 5\.0 s/);
   assert.match(say({ state: "open" }).text, /no picture of this scan/);
   assert.equal(say({ state: "open" }, 0, { isConfirmed: true }).text, "The disk is full.");
   const streams = [{ name: "frames", connected: false }, { name: "positions", connected: true }];
