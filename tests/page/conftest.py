@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from daemon.publish.http.interface import HttpServer, create_app
@@ -31,7 +32,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def source() -> FakeDaemon:
-    return FakeDaemon()
+    return FakeDaemon(pattern=("scan-1", 1, np.ones((16, 16))))  # the page fetches one while a scan runs
 
 
 @pytest.fixture
