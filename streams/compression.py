@@ -1,9 +1,9 @@
 """Pixel payloads and arrays: plain, bit-shuffled LZ4 or Zstandard (``bslz4``, ``bszstd``), LZ4 as ``lz4`` and as one block.
 
-``lz4`` is HDF5's filter framing. These compressed forms start with the same 12 bytes, big-endian: uncompressed length
-(64 bit), block size in bytes (32 bit). The length is compared with the one that the shape demands before a single byte is
-unpacked, so a hostile header cannot make the decoder allocate more than the caller has already agreed to. One bare block of
-LZ4 (``lz4-block``) has no header; its output is bounded by the shape.
+``lz4`` is HDF5's filter framing. It, ``bslz4`` and ``bszstd`` start with the same 12 bytes, big-endian: uncompressed length
+(64 bit), block size in bytes (32 bit). The length is compared with that of the expected shape before any byte is unpacked, so
+a hostile header cannot make the decoder allocate more memory. A single LZ4 block (``lz4-block``) has no header; the expected
+shape bounds its output.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ __all__ = [
 
 HEADER = struct.Struct(">QI")
 _BLOCK_BYTES = 8192
+"""Block size of encoded payloads, and of payloads whose header is zero: the default of HDF5's bitshuffle filter."""
 _NO_HEADER = bytes(HEADER.size)
 _ELEMENT_SIZES = (1, 2, 4, 8)
 
@@ -53,8 +54,8 @@ def encode_bslz4(array: NDArray[Any]) -> bytes:
 def decode_bslz4(payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_size: int | None = None) -> NDArray[Any]:
     """Unpack a ``bslz4`` payload to ``shape`` and ``dtype``, read-only.
 
-    ``elem_size`` is the bit-shuffle's element size in bytes; it need not be the dtype's. A header of zeros, as some
-    senders leave it, stands for the length of ``shape`` in blocks of 8192 bytes. Raises :class:`CodecError` ``corrupt``
+    ``elem_size`` is the bit-shuffle's element size in bytes; it need not be the dtype's. A header of zeros, which some
+    senders send, stands for the length of ``shape`` in blocks of 8192 bytes. Raises :class:`CodecError` ``corrupt``
     for any payload that does not unpack to exactly ``shape``.
     """
     wanted = np.dtype(dtype)
@@ -67,14 +68,14 @@ def decode_bslz4(payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_s
 def decode_bszstd(
     payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_size: int | None = None
 ) -> NDArray[Any]:
-    """Unpack bit-shuffled Zstandard blocks to ``shape`` and ``dtype``, read-only; arguments, errors as :func:`decode_bslz4`."""
+    """Unpack bit-shuffled Zstandard blocks to ``shape`` and ``dtype``, read-only; arguments as :func:`decode_bslz4`."""
     wanted = np.dtype(dtype)
     return _decompress(payload, "bszstd", wanted, shape, _element_size("bszstd", wanted, elem_size))
 
 
 def decode_lz4(payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_size: int | None = None) -> NDArray[Any]:
     """Unpack LZ4 in HDF5 filter framing to ``shape`` and ``dtype``, read-only; errors as :func:`decode_bslz4`."""
-    del elem_size  # one signature for every encoding
+    del elem_size  # all encodings have the same signature
     wanted = np.dtype(dtype)
     return _decompress(payload, "lz4", wanted, shape, wanted.itemsize)
 
@@ -94,7 +95,7 @@ def decode_lz4_block(
     try:
         pixels = lz4.block.decompress(payload, uncompressed_size=expected)
     except (lz4.block.LZ4BlockError, ValueError, OverflowError, MemoryError) as error:
-        raise CodecError(RefusalReason.CORRUPT, f"the LZ4 block does not unpack: {str(error)[:80]}") from error
+        raise CodecError(RefusalReason.CORRUPT, f"the LZ4 block cannot be unpacked: {str(error)[:80]}") from error
     return decode_plain(pixels, wanted, shape)
 
 
@@ -104,7 +105,7 @@ def decode_plain(payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_s
     wanted = np.dtype(dtype)
     expected = math.prod(shape) * wanted.itemsize
     if len(payload) != expected:
-        raise CodecError(RefusalReason.CORRUPT, f"{len(payload)} bytes of pixels where {expected} are due")
+        raise CodecError(RefusalReason.CORRUPT, f"{len(payload)} bytes of pixels, but {expected} are expected")
     return np.frombuffer(payload, wanted).reshape(tuple(shape))
 
 
@@ -120,17 +121,17 @@ ENCODINGS: dict[str, Callable[[Buffer, DTypeLike, Sequence[int], int | None], ND
 def decode(
     encoding: str, payload: Buffer, dtype: DTypeLike, shape: Sequence[int], elem_size: int | None = None
 ) -> NDArray[Any]:
-    """Unpack a payload of the named encoding; an unknown name raises :class:`CodecError` ``encoding``."""
+    """Unpack a payload of the named encoding. Raises :class:`CodecError` ``encoding`` for an unknown name."""
     decoder = ENCODINGS.get(encoding)
     if decoder is None:
-        raise CodecError(RefusalReason.ENCODING, f"encoding {encoding[:40]!r} is none of {sorted(ENCODINGS)}")
+        raise CodecError(RefusalReason.ENCODING, f"encoding {encoding[:40]!r} is not one of {sorted(ENCODINGS)}")
     return decoder(payload, dtype, shape, elem_size)
 
 
 def _element_size(algorithm: str, dtype: np.dtype[Any], elem_size: int | None) -> int:
     size = dtype.itemsize if elem_size is None else elem_size
     if size not in _ELEMENT_SIZES:
-        raise CodecError(RefusalReason.CORRUPT, f"{algorithm} element size {size} is none of 1, 2, 4, 8")
+        raise CodecError(RefusalReason.CORRUPT, f"{algorithm} element size {size} is not one of 1, 2, 4, 8")
     return size
 
 
@@ -142,13 +143,15 @@ def _decompress(
         raise CodecError(RefusalReason.CORRUPT, f"{len(payload)} bytes are too few for a {algorithm} payload")
     length, _ = HEADER.unpack_from(payload)
     if length != expected:
-        raise CodecError(RefusalReason.CORRUPT, f"{algorithm} header announces {length} bytes where {expected} are due")
+        raise CodecError(
+            RefusalReason.CORRUPT, f"{algorithm} header announces {length} bytes, but {expected} are expected"
+        )
     try:
         pixels = decompress(payload, algorithm, elem_size=elem_size)
     except (Exception, MemoryError) as error:
-        raise CodecError(RefusalReason.CORRUPT, f"{algorithm} payload does not unpack: {error}") from error
+        raise CodecError(RefusalReason.CORRUPT, f"{algorithm} payload cannot be unpacked: {error}") from error
     if len(pixels) != expected:
         raise CodecError(
-            RefusalReason.CORRUPT, f"{algorithm} payload unpacks to {len(pixels)} bytes where {expected} are due"
+            RefusalReason.CORRUPT, f"{algorithm} payload unpacks to {len(pixels)} bytes, but {expected} are expected"
         )
     return np.frombuffer(pixels, dtype).reshape(tuple(shape))

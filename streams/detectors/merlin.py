@@ -1,9 +1,9 @@
 """Frames from the data port of a Quantum Detectors Merlin (TCP 6342).
 
-A message is ``MPX,``, ten digits, a comma, and as many bytes less one: ``HDR,`` and text where an acquisition begins, or
-``MQ1,``, the number of the frame from 1, the length of its head, chips, columns, rows, the pixels' type (U08, U16, U32, U64),
-more, and the pixels, big-endian. Each becomes a message of ``array-1.0`` (:mod:`streams.codecs.array1`), whose codec also
-refuses the types that it does not know, such as R64, the raw counters.
+A message is ``MPX,``, ten digits, a comma, and that number of bytes less one. It holds ``HDR,`` and text at the start of an
+acquisition, or ``MQ1,``, the frame's number from 1, the length of its header, chips, columns, rows, the pixel type (U08, U16,
+U32, U64), other fields, and the pixels, big-endian. Each frame becomes a message of ``array-1.0``
+(:mod:`streams.codecs.array1`), whose codec refuses unknown types such as R64, the raw counters.
 """
 
 from __future__ import annotations
@@ -21,15 +21,21 @@ from streams.sockets.tcp import TcpSource
 __all__ = ["MerlinSource"]
 
 _HEAD_BYTES = 15
+"""Length of ``MPX,``, ten digits and a comma."""
 _HEAD = re.compile(rb"MPX,(\d{10}),")
 _MOST_HEADER_BYTES = 1 << 20
+"""Bytes of an acquisition's header that are searched; a real one has some kilobytes."""
 _MOST_IMAGE_HEAD = 4096
+"""Bytes of an image message that are searched for its header; a quad chip's header has 768."""
 _TYPES = {b"U08": "uint8", b"U16": "uint16", b"U32": "uint32", b"U64": "uint64"}
 _EXPECTED = re.compile(rb"Frames in Acquisition \(Number\):\s*(\d{1,9})")
 
 
 class MerlinSource(TcpSource):
-    """Receives the data port's messages. A scan is an acquisition; where no ``HDR`` came, one begins as numbers fall."""
+    """Receives the messages of the data port.
+
+    A scan is an acquisition; without an ``HDR`` message a scan begins when the frame number falls.
+    """
 
     def __init__(
         self, name: str, endpoint: str, on_message: OnMessage, *, max_message_bytes: int = 128 * 2**20
@@ -47,7 +53,7 @@ class MerlinSource(TcpSource):
             head = _HEAD.fullmatch(_read(connection, _HEAD_BYTES))
             if head is None:
                 raise self._refused(
-                    RefusalReason.MALFORMED, "what came is no message of a Merlin's data port; check the port"
+                    RefusalReason.MALFORMED, "the message is not one of a Merlin's data port; check the port"
                 )
             length = int(head[1]) - 1
             if not 4 <= length <= self.max_message_bytes:
@@ -66,7 +72,7 @@ class MerlinSource(TcpSource):
             parts = self._message(body)
         except (ValueError, IndexError):
             self._refused(
-                RefusalReason.MALFORMED, f"a Merlin's message is neither HDR nor a frame: {bytes(body[:40])!r}"
+                RefusalReason.MALFORMED, f"the Merlin's message is neither HDR nor a frame: {bytes(body[:40])!r}"
             )
             return
         self._has_frames = True
@@ -108,7 +114,7 @@ class MerlinSource(TcpSource):
 
 
 def _read(connection: sockets.socket, length: int) -> bytearray:
-    """Return exactly so many bytes."""
+    """Return exactly ``length`` bytes."""
     content = bytearray(length)
     rest = memoryview(content)
     while rest:

@@ -1,4 +1,4 @@
-"""The client of a PandA's capture port (PandABlocks, TCP 8889): connects, and connects again for ever."""
+"""The client of a PandA's capture port (PandABlocks, TCP 8889); it reconnects for ever."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from streams.sockets.tcp import TcpSource
 __all__ = ["CaptureReceiver"]
 
 _OPTIONS = b"XML FRAMED SCALED\n"
-_CHUNK = 65_536
+_CHUNK_BYTES = 65_536
+"""Bytes read at once; the port sends blocks of some kilobytes."""
 
 
 class CaptureReceiver(TcpSource):
@@ -27,7 +28,7 @@ class CaptureReceiver(TcpSource):
         connection.sendall(_OPTIONS)
         splitter = Splitter()
         while not self._stopping.is_set():
-            chunk = connection.recv(_CHUNK)
+            chunk = connection.recv(_CHUNK_BYTES)
             received_ns = time.monotonic_ns()
             if not chunk:
                 raise OSError("the PandA closed the connection")

@@ -1,6 +1,6 @@
-"""What both ends of a stream share: endpoints, keys on sockets, the door that an allow-list keeps, closing.
+"""Shared by senders and receivers: endpoints, keys on sockets, the allow-list of clients, closing.
 
-An endpoint is ``tcp://host:port`` or ``ipc://path``; a mark before it tells binding from connecting.
+An endpoint is ``tcp://host:port`` or ``ipc://path``; a mark before it selects binding or connecting.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from zmq.auth.thread import ThreadAuthenticator
 from streams.errors import EndpointError, KeyFileError
 from streams.sockets.keys import AllowList, CurveKeys
 
-__all__ = ["Door", "attach", "close", "guard", "kind_of", "set_curve"]
+__all__ = ["ClientGate", "attach", "close", "guard", "kind_of", "set_curve"]
 
 log = logging.getLogger(__name__)
 
 _ENDPOINT = re.compile(r"tcp://[^\s/]+:(?P<port>\d{1,5}|\*)|ipc://.+")
 _RECONNECT_MS, _RECONNECT_MOST_MS = 100, 1000
+"""First and longest pause between attempts to connect, ms: a restarted sender is found within a second."""
+_KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S = 20, 5
+"""TCP keep-alive: a peer that vanished without a word is noticed within about a minute."""
 
 
-class Door:
-    """Lets clients whose key is in the allow-list into every CURVE server of a context (ZAP, any domain)."""
+class ClientGate:
+    """Admits the clients in the allow-list to every CURVE server of a context (ZAP, any domain)."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], allowed: AllowList) -> None:
         self._allowed = allowed
@@ -33,15 +36,15 @@ class Door:
         self._authenticator.configure_curve_callback("*", self)
 
     def callback(self, domain: str, key: bytes) -> bool:
-        """Whether a client with this public key may come in (its thread)."""
+        """Whether a client with this public key is admitted (called in the authenticator's thread)."""
         del domain
         try:
-            is_allowed = key in self._allowed.keys()  # noqa: SIM118 - no mapping
+            is_allowed = key in self._allowed.keys()  # noqa: SIM118 - not a mapping
         except KeyFileError as fault:
-            log.warning("nobody is let in: %s", fault)
+            log.warning("no client is admitted: %s", fault)
             return False
         if not is_allowed:
-            log.warning("a client with the key %s was turned away; it is not in %s", key.decode(), self._allowed.path)
+            log.warning("a client with the key %s was rejected; it is not in %s", key.decode(), self._allowed.path)
         return is_allowed
 
     def close(self) -> None:
@@ -49,15 +52,15 @@ class Door:
         self._authenticator.stop()
 
 
-def guard(context: zmq.Context[zmq.Socket[bytes]], curve: CurveKeys | None) -> Door | None:
-    """Return a door before the context's sockets if the keys have an allow-list."""
-    return None if curve is None or curve.allowed is None else Door(context, curve.allowed)
+def guard(context: zmq.Context[zmq.Socket[bytes]], curve: CurveKeys | None) -> ClientGate | None:
+    """Return the gate of a context's sockets if the keys have an allow-list."""
+    return None if curve is None or curve.allowed is None else ClientGate(context, curve.allowed)
 
 
 def kind_of(kinds: Mapping[str, zmq.SocketType], name: str) -> zmq.SocketType:
-    """Return the socket type of a name; raise :class:`EndpointError` for another."""
+    """Return the socket type of a name; raise :class:`EndpointError` for an unknown name."""
     if name not in kinds:
-        raise EndpointError(f"socket {name!r} is none of {', '.join(kinds)}; choose one of these")
+        raise EndpointError(f"socket {name!r} is not one of {', '.join(kinds)}; choose one of these")
     return kinds[name]
 
 
@@ -68,13 +71,13 @@ def attach(socket: zmq.Socket[bytes], endpoint: str, who: str, mark: str, is_bou
     is_bound = is_marked == is_bound_if_marked
     if not _is_endpoint(address):
         raise EndpointError(
-            f"{who}: {endpoint!r} is no endpoint; it looks like {mark}tcp://127.0.0.1:9999, or without {mark}"
+            f"{who}: {endpoint!r} is not a valid endpoint. Example: {mark}tcp://127.0.0.1:9999, or without {mark}"
         )
     socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MOST_MS)
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 20)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 5)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, _KEEPALIVE_IDLE_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, _KEEPALIVE_INTERVAL_S)
     try:
         (socket.bind if is_bound else socket.connect)(address)
     except zmq.ZMQError as fault:
@@ -88,7 +91,7 @@ def attach(socket: zmq.Socket[bytes], endpoint: str, who: str, mark: str, is_bou
 
 
 def set_curve(socket: zmq.Socket[bytes], curve: CurveKeys | None) -> None:
-    """Give a socket its keys before it is attached. Raises :class:`EndpointError` for what is no key."""
+    """Give a socket its keys before it is attached. Raises :class:`EndpointError` for an invalid key."""
     if curve is None:
         return
     try:
@@ -109,14 +112,14 @@ def close(
     socket: zmq.Socket[bytes],
     monitor: zmq.Socket[bytes],
     linger_ms: int,
-    door: Door | None = None,
+    gate: ClientGate | None = None,
 ) -> None:
-    """Close both sockets and end the context, sending what is queued for up to ``linger_ms``; -1 for ever."""
+    """Close both sockets and end the context; queued messages are sent for up to ``linger_ms``, -1: without limit."""
     socket.disable_monitor()
     monitor.close(0)
     socket.close(linger_ms)
-    if door is not None:
-        door.close()
+    if gate is not None:
+        gate.close()
     context.term()
 
 

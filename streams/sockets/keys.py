@@ -1,9 +1,9 @@
-"""CURVE keys of a stream's end, from files alone: never from a command line, an environment or a configuration.
+"""CURVE keys, read from files only: never from a command line, an environment variable or a configuration.
 
-A key is 40 characters of Z85. A file holds it bare in its first line, or in a line ``public-key = "..."`` or
+A key is 40 characters of Z85. A file holds it alone in its first line, or in a line ``public-key = "..."`` or
 ``secret-key = "..."`` as the certificates ``NAME.key`` and ``NAME.key_secret`` of CZMQ and PyZMQ do. The end that binds is
-the server: it needs its own pair, and may name the clients that it lets in. The end that connects is a client: it needs
-its own pair and the server's public key.
+the server: it needs its own pair, and may list the clients that it admits. The end that connects is a client: it needs its
+own pair and the server's public key.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ _KEY = rb"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}"
 _BARE = re.compile(rb"(?m)^\s*(" + _KEY + rb")(?=\s|$)")
 _LINE = re.compile(rb"(?m)^\s*(public|secret)-key\s*=\s*[\"']?(" + _KEY + rb")[\"']?\s*$")
 _MOST_BYTES = 1 << 20
+"""Bytes read of a key file: about 20,000 keys, and a bound for a wrong path."""
 
 
 class AllowList:
-    """The public keys that a server lets in: a directory of ``*.key`` files, or a file with a key a line.
+    """The public keys that a server admits: a directory of ``*.key`` files, or a file with one key per line.
 
-    It is read at every handshake, so a key that is added or taken away counts from the next connection on.
+    It is read at every handshake, so an added or removed key counts from the next connection on.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def keys(self) -> set[bytes]:
-        """Return the keys. Raises :class:`KeyFileError` if there is none to be read."""
+        """Return the keys. Raises :class:`KeyFileError` if there is none."""
         if self.path.is_dir():
             found = {_key(file, "public") for file in self.path.glob("*.key")}
         else:
@@ -44,7 +45,7 @@ class AllowList:
             found = {match[1] for match in _BARE.finditer(content)}
             found |= {match[2] for match in _LINE.finditer(content) if match[1] == b"public"}
         if not found:
-            raise KeyFileError(f"{self.path} allows nobody: it holds no public key; put the clients' public keys there")
+            raise KeyFileError(f"{self.path} admits no client: it contains no public key; add the clients' public keys")
         return found
 
 
@@ -52,7 +53,7 @@ class AllowList:
 class CurveKeys:
     """Keys of one end: its own pair, and the other end's public key unless this end is the server.
 
-    ``allowed`` is for a server; without it every client that knows the server's public key is let in.
+    ``allowed`` is for a server; without it every client that knows the server's public key is admitted.
     """
 
     public: bytes
@@ -63,7 +64,7 @@ class CurveKeys:
 
 @dataclass(frozen=True, slots=True)
 class KeyFiles:
-    """Where the keys of one end are; all ``None`` means no encryption."""
+    """The key files of one end; all ``None`` means no encryption."""
 
     public: Path | None = None
     secret: Path | None = None
@@ -77,7 +78,7 @@ def read_keys(files: KeyFiles, is_server: bool, where: str) -> CurveKeys | None:
     Raises
     ------
     KeyFileError
-        For half a set of keys, files that are no keys, a pair that does not fit, a secret that all users can read.
+        For an incomplete set of keys, a file without a key, keys that are not a pair, a secret that all users can read.
     """
     given = [name for name in ("public", "secret", "server", "allowed") if getattr(files, name) is not None]
     if not given:
@@ -86,7 +87,7 @@ def read_keys(files: KeyFiles, is_server: bool, where: str) -> CurveKeys | None:
     if missing:
         words = " and ".join(f"curve_{name}_file" for name in missing)
         end = "binds" if is_server else "connects"
-        raise KeyFileError(f"{where}: the keys are not complete; an end that {end} also needs {words}")
+        raise KeyFileError(f"{where}: the keys are incomplete; an end that {end} also needs {words}")
     if is_server and "server" in given:
         raise KeyFileError(f"{where}: curve_server_file is for an end that connects, but this one binds; leave it out")
     if not is_server and "allowed" in given:
@@ -100,7 +101,9 @@ def _read(files: KeyFiles) -> CurveKeys | None:
     _check_private(files.secret)
     public, secret = _key(files.public, "public"), _key(files.secret, "secret")
     if _public_of(secret) != public:
-        raise KeyFileError(f"{files.public} and {files.secret} are no pair; take the two files that were made together")
+        raise KeyFileError(
+            f"{files.public} and {files.secret} are not a pair; use the two files that were made together"
+        )
     allowed = None if files.allowed is None else AllowList(files.allowed)
     if allowed is not None:
         allowed.keys()
@@ -115,9 +118,9 @@ def _public_of(secret: bytes) -> bytes | None:
 
 
 def make_keys(directory: Path, name: str) -> tuple[Path, Path]:
-    """Make a pair: ``NAME.key``, to be given away, and ``NAME.key_secret``, readable by its owner alone.
+    """Make a pair: ``NAME.key``, for the other end, and ``NAME.key_secret``, readable by its owner only.
 
-    Raises :class:`KeyFileError` rather than replace a file.
+    Raises :class:`KeyFileError` if a file exists already.
     """
     public, secret = zmq.curve_keypair()
     paths = directory / f"{name}.key", directory / f"{name}.key_secret"
@@ -131,14 +134,14 @@ def make_keys(directory: Path, name: str) -> tuple[Path, Path]:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
                 file.write(text)
         except FileExistsError as fault:
-            raise KeyFileError(f"{path} exists and is not replaced; move it away, or choose another name") from fault
+            raise KeyFileError(f"{path} exists already; move it away, or choose another name") from fault
         except OSError as fault:
             raise KeyFileError(f"{path} cannot be written ({fault.strerror}); choose another directory") from fault
     return paths
 
 
 def _key(path: Path, kind: str) -> bytes:
-    """Return the key of a kind, ``public`` or ``secret``, in a file."""
+    """Return the ``public`` or ``secret`` key in a file."""
     content = _content(path)
     for found in _LINE.finditer(content):
         if found[1].decode() == kind:
@@ -146,7 +149,7 @@ def _key(path: Path, kind: str) -> bytes:
     bare = _BARE.match(content)
     if bare is not None:
         return bare[1]
-    raise KeyFileError(f"{path} holds no {kind} key, 40 characters of Z85; make keys with deploy/keys/make_keys.py")
+    raise KeyFileError(f"{path} contains no {kind} key (40 characters of Z85); make keys with deploy/keys/make_keys.py")
 
 
 def _content(path: Path) -> bytes:
@@ -154,13 +157,13 @@ def _content(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(_MOST_BYTES)
     except OSError as fault:
-        raise KeyFileError(f"key file {path} cannot be read ({fault.strerror}); check path and rights") from fault
+        raise KeyFileError(f"key file {path} cannot be read ({fault.strerror}); check path and permissions") from fault
 
 
 def _check_private(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as fault:
-        raise KeyFileError(f"key file {path} cannot be read ({fault.strerror}); check path and rights") from fault
+        raise KeyFileError(f"key file {path} cannot be read ({fault.strerror}); check path and permissions") from fault
     if stat.S_IMODE(mode) & stat.S_IRWXO:
-        raise KeyFileError(f"secret key {path} is open to every user of this machine; run: chmod 600 {path}")
+        raise KeyFileError(f"secret key {path} can be read by every user of this machine; run: chmod 600 {path}")

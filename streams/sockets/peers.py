@@ -1,4 +1,4 @@
-"""What a socket's monitor tells of the other ends: who is connected, and in words what is wrong."""
+"""The state of a socket's connections, from the events of its monitor: their number, and the fault as a sentence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ __all__ = ["EVENTS", "Peers", "drain", "has_input"]
 
 log = logging.getLogger(__name__)
 
-_REVIVE_S = 2.0
+_RECONNECT_AFTER_S = 2.0
+"""After a lost connection: libzmq itself reconnects within a second, unless it ended the connection for a fault."""
 EVENTS = (
     zmq.EVENT_CONNECTED
     | zmq.EVENT_CONNECT_DELAYED
@@ -31,16 +32,16 @@ _TRYING = (zmq.EVENT_CONNECTED, zmq.EVENT_CONNECT_DELAYED, zmq.EVENT_CONNECT_RET
 
 
 class Peers:
-    """Live connections, failed handshakes, and when connecting has to be begun anew.
+    """Live connections, failed handshakes, and the time at which this program has to connect again.
 
-    ``curve`` are this end's own keys, which say what a failed handshake means.
+    ``curve`` holds this end's own keys, which tell the cause of a failed handshake.
     """
 
     def __init__(self, place: str, curve: CurveKeys | None = None) -> None:
         self.connections = 0
         self.handshake_failures = 0
         self.fault: str | None = None
-        self.revive_at: float | None = None
+        self.reconnect_at: float | None = None
         self._place = place
         self._curve = curve
         self._failing = 0
@@ -62,13 +63,13 @@ class Peers:
             self._failed(event, value)
 
     def _try(self, event: int) -> None:
-        self.revive_at = None
+        self.reconnect_at = None
         if event == zmq.EVENT_CONNECTED:
             self._has_answered = True
         elif event == zmq.EVENT_CONNECT_RETRIED:
             if not self._has_answered and self.connections == 0:
                 lost = "the connection was lost and " if self._was_connected else ""
-                self._say(f"{lost}nobody answers; still trying, check that the sender runs there")
+                self._say(f"{lost}no answer; still trying. Check that the sender is running at this address")
                 self._is_vague = True
             self._has_answered = False
 
@@ -84,41 +85,39 @@ class Peers:
         curve = self._curve
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             if curve is not None and curve.server is None:
-                return (
-                    "a client whose key is not in the allow-list was turned away; add its public key if it may come in"
-                )
+                return "a client whose key is not in the allow-list was rejected; add its public key if it may connect"
             own = "" if curve is None else f" ({curve.public.decode()})"
-            return f"the other end does not let this end's public key{own} in; have it added to the allow-list there"
+            return f"the other end rejects this end's public key{own}; have it added to the allow-list there"
         if value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH or curve is None:
             own = "no CURVE keys" if curve is None else "CURVE keys"
-            return f"this end has {own} and the other end {'wants some' if curve is None else 'has none'}"
+            return f"this end has {own} and the other end {'requires them' if curve is None else 'has none'}"
         if curve.server is None:
-            return "a client has another public key for this end than this end's own; give it the right one"
+            return "a client uses a wrong public key of this end; give it the right one"
         return "wrong key: check that the server's public key is the one of the other end"
 
     def _say(self, words: str) -> None:
         self.fault = f"{self._place}: {words}"
 
     def _disconnected(self) -> None:
-        # After a fault of protocol, such as a message over the limit, libzmq does not try again by itself.
-        self.revive_at = time.monotonic() + _REVIVE_S
+        # After a protocol fault, such as a message over the limit, libzmq does not reconnect by itself.
+        self.reconnect_at = time.monotonic() + _RECONNECT_AFTER_S
         if self._failing:
             self._failing -= 1
             return
         log.warning("%s: a connection was lost", self._place)
         self._say("the connection was lost; the sender stopped, or sent more than the limit allows")
-        self.connections = max(0, self.connections - 1)  # last: who sees it sees why
+        self.connections = max(0, self.connections - 1)  # last, so that a reader who sees the loss sees its cause
 
 
 def has_input(socket: zmq.Socket[bytes]) -> bool:
-    """Whether a message is there to read."""
+    """Whether a message is waiting."""
     return bool(cast(int, socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 
 def drain(
     monitor: zmq.Socket[bytes], peers: Peers, on_accepted: Callable[[int], None] = lambda descriptor: None
 ) -> bool:
-    """Take in all monitor events; whether there were any. ``on_accepted`` gets the descriptors of new connections."""
+    """Read all monitor events; return whether there were any. ``on_accepted`` gets the descriptors of new connections."""
     count = 0
     while has_input(monitor):
         event = recv_monitor_message(monitor)

@@ -1,4 +1,4 @@
-"""What every receiver is: a named stream of messages, counted, delivered from a thread of its own."""
+"""Base of every receiver: it counts the messages of one stream and delivers them from its own thread."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ __all__ = ["OnMessage", "OnRefused", "Source"]
 log = logging.getLogger(__name__)
 
 _MOST_PARTS = 64
+"""Parts of one message; the longest known format has nine."""
 OnMessage = Callable[[list[memoryview], int], None]
 OnRefused = Callable[[CodecError], None]
 
@@ -22,17 +23,17 @@ OnRefused = Callable[[CodecError], None]
 class Source(ABC):
     """Receives one stream.
 
-    ``on_message(parts, received_ns)`` gets views into the message, not copies, and ``time.monotonic_ns``. It may block:
-    then the sender is held back where its protocol allows that. An exception of it is logged and counted.
+    ``on_message(parts, received_ns)`` gets views into the message, not copies, and ``time.monotonic_ns``. It may block;
+    the sender then has to wait if its protocol allows that. Its exceptions are logged and counted.
 
     Parameters
     ----------
     name
         The stream's name in faults.
     max_message_bytes
-        A message with more, in all its parts, is refused and counted.
+        A larger message, all its parts together, is refused and counted.
 
-    What cannot be handed on at all is told to ``on_refused``, whose owner counts it; set it before the start.
+    ``on_refused`` is called for each message that cannot be delivered; set it before the start.
     """
 
     def __init__(self, name: str, endpoint: str, on_message: OnMessage, max_message_bytes: int) -> None:
@@ -57,34 +58,34 @@ class Source(ABC):
     @property
     @abstractmethod
     def fault(self) -> str | None:
-        """What is wrong with the connection, in words; ``None`` while it is good or still young."""
+        """The fault of the connection, as a sentence; ``None`` while it is good or has just been opened."""
 
     @property
     def handshake_failures(self) -> int:
-        """Handshakes that failed so far: wrong keys, or only one end encrypts."""
+        """Handshakes that failed so far: wrong keys, or encryption at one end only."""
         return 0
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs, connected or trying to connect."""
+        """Whether the thread is running, connected or not."""
         return self._thread.is_alive()
 
     @abstractmethod
     def start(self) -> None:
-        """Open what is needed and start the thread. Raises :class:`streams.errors.EndpointError`."""
+        """Open the endpoint and start the thread. Raises :class:`streams.errors.EndpointError`."""
 
     @abstractmethod
     def stop(self) -> None:
-        """End the thread, once a running ``on_message`` returns, and free the endpoint."""
+        """End the thread after a running ``on_message`` returns, and free the endpoint."""
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait until a condition holds, looked at when the connection changes or its first message comes."""
+        """Wait until a condition holds; it is checked when the connection changes and when the first message arrives."""
         with self._changed:
             return self._changed.wait_for(condition, timeout_s)
 
     @abstractmethod
     def _run(self) -> None:
-        """Receive until told to stop."""
+        """Receive until :meth:`stop` is called."""
 
     def _tell(self) -> None:
         with self._changed:
@@ -109,11 +110,11 @@ class Source(ABC):
                 log.exception("%s stream: a message was lost", self.name)
             self.failed += 1
             self.on_refused(
-                CodecError(RefusalReason.RECEIVE_ERROR, f"a message was lost to a fault of this program: {fault}")
+                CodecError(RefusalReason.RECEIVE_ERROR, f"a message was lost because of an internal error: {fault}")
             )
 
     def _refuse(self, fault: CodecError) -> None:
-        """Enter a message as refused."""
+        """Count a message as refused and report it."""
         self.refused += 1
         self.first_refusal = self.first_refusal or str(fault)
         self.on_refused(fault)

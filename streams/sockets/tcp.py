@@ -1,4 +1,4 @@
-"""Base of the receivers that are plain TCP clients: connect, and connect again for ever."""
+"""Base of the receivers that are plain TCP clients; they reconnect for ever."""
 
 from __future__ import annotations
 
@@ -15,22 +15,29 @@ __all__ = ["TcpSource"]
 
 log = logging.getLogger(__name__)
 
-_CONNECT_S, _RETRY_S, _MOST_RETRY_S = 5.0, 0.2, 1.0
+_CONNECT_S = 5.0
+"""Time for one attempt to connect, s."""
+_RETRY_S, _MOST_RETRY_S = 0.2, 1.0
+"""First and longest pause between attempts, s: a restarted device is found within a second."""
 _ENDPOINT = re.compile(r"tcp://(?P<host>[^\s/:]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
-_KEEPALIVE = ((sockets.TCP_KEEPIDLE, 20), (sockets.TCP_KEEPINTVL, 5), (sockets.TCP_KEEPCNT, 3))
+_KEEPALIVE = (  # s, s, probes: a device that vanished is noticed after 35 s
+    (sockets.TCP_KEEPIDLE, 20),
+    (sockets.TCP_KEEPINTVL, 5),
+    (sockets.TCP_KEEPCNT, 3),
+)
 
 
 class TcpSource(Source):
-    """A TCP client; what it reads is up to :meth:`_listen`.
+    """A TCP client; a subclass reads from it in :meth:`_listen`.
 
-    Raises :class:`EndpointError` for what is no ``tcp://host:port``; ``example`` is one that is.
+    Raises :class:`EndpointError` for an endpoint that is not ``tcp://host:port``; ``example`` is a valid one.
     """
 
     def __init__(self, name: str, endpoint: str, on_message: OnMessage, max_message_bytes: int, example: str) -> None:
         super().__init__(name, endpoint, on_message, max_message_bytes)
         found = _ENDPOINT.fullmatch(endpoint)
         if found is None or not 0 < int(found["port"]) < 65536:
-            raise EndpointError(f"{name} stream: {endpoint!r} is no endpoint; it looks like {example}")
+            raise EndpointError(f"{name} stream: {endpoint!r} is not a valid endpoint. Example: {example}")
         self._address = (found["host"].strip("[]"), int(found["port"]))
         self._is_connected = False
         self._fault: str | None = None
@@ -38,12 +45,12 @@ class TcpSource(Source):
 
     @property
     def connected(self) -> bool:
-        """Whether the other end has taken the connection and answered."""
+        """Whether the other end has accepted the connection and answered."""
         return self._is_connected
 
     @property
     def fault(self) -> str | None:
-        """What is wrong with the connection, in words."""
+        """The fault of the connection, as a sentence; ``None`` while it is good."""
         return None if self._is_connected else self._fault
 
     def start(self) -> None:
@@ -63,10 +70,10 @@ class TcpSource(Source):
 
     @abstractmethod
     def _listen(self, connection: sockets.socket) -> None:
-        """Read until the connection ends or makes no sense: ``OSError`` or ``StreamError``."""
+        """Read until the connection ends (``OSError``) or sends something invalid (``StreamError``)."""
 
     def _answered(self) -> None:
-        """Say that the connection is good."""
+        """Mark the connection as good."""
         if not self._is_connected:
             self._is_connected = True
             self._tell()
@@ -92,7 +99,7 @@ class TcpSource(Source):
                 connection.setsockopt(sockets.IPPROTO_TCP, option, value)
             connection.settimeout(None)
             try:
-                if not self._stopping.is_set():  # else nobody shuts this connection down
+                if not self._stopping.is_set():  # otherwise stop() does not know this connection
                     self._listen(connection)
             finally:
                 self._socket = None

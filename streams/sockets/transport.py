@@ -1,7 +1,7 @@
 """ZeroMQ ends of a stream: a receiver whose thread only receives, and a sender.
 
-An endpoint is ``tcp://host:port`` or ``ipc://path``. A receiver connects to it, or binds where it begins with ``@``; a
-sender binds, or connects where it begins with ``>``. Port 0 binds a free one, see ``bound_endpoint``.
+An endpoint is ``tcp://host:port`` or ``ipc://path``. A receiver connects to it, or binds if it begins with ``@``; a sender
+binds, or connects if it begins with ``>``. Port 0 binds a free port; ``bound_endpoint`` names it.
 """
 
 from __future__ import annotations
@@ -25,27 +25,30 @@ __all__ = ["CurveKeys", "OnMessage", "Receiver", "Sender"]
 _RECEIVING = {"pull": zmq.PULL, "sub": zmq.SUB}
 _SENDING = {"push": zmq.PUSH, "pub": zmq.XPUB}
 _BURST = 128
+"""Messages received before the thread looks at the connection again."""
 _FEW, _REST_S = 4, 0.004
+"""After fewer messages the thread rests, s: waking up for each message would take the interpreter from other threads."""
 _LEAST_QUEUED = 2
+"""Messages that ZeroMQ may queue even if they are the largest: one to read and one that arrives meanwhile."""
 _MOST_QUEUED_BYTES = 2**30
+"""Memory of ZeroMQ's queue in bytes; the daemon has its own bound behind it."""
 
 
 class Receiver(Source):
-    """Receives one ZeroMQ stream in a thread of its own, and reconnects for ever.
+    """Receives one ZeroMQ stream in its own thread, and reconnects for ever.
 
-    While ``on_message`` blocks, a pushing sender is held back, and a publishing one drops.
+    While ``on_message`` blocks, a pushing sender waits and a publishing one drops messages.
 
     Parameters
     ----------
     socket
         ``pull`` or ``sub``.
     max_message_bytes
-        Bound on a message; a sender of more is disconnected, or, if only its parts together exceed it, the message is
-        refused.
+        Bound on a message. A sender of a larger part is disconnected; a message whose parts exceed it together is refused.
     receive_limit
-        Most messages that ZeroMQ may hold for this end and one sender. It counts messages alone, so it holds no more
-        than 1 GiB of the largest ones; few are enough, since the kernel holds some megabytes too. The limit must not be
-        changed on a live socket: libzmq can then wait for ever for a reader who tells of its progress too seldom.
+        Messages that ZeroMQ may queue for one sender; lowered so that the largest ones fill at most 1 GiB. A few are
+        enough, since the kernel queues some megabytes too. The limit must not be changed on a live socket: libzmq can
+        then wait for ever for a reader that reports its progress too rarely.
     """
 
     def __init__(
@@ -72,12 +75,12 @@ class Receiver(Source):
 
     @property
     def handshake_failures(self) -> int:
-        """Handshakes that failed so far: wrong keys, or only one end encrypts."""
+        """Handshakes that failed so far: wrong keys, or encryption at one end only."""
         return self._peers.handshake_failures
 
     @property
     def fault(self) -> str | None:
-        """What is wrong with the connection, in words; ``None`` while it is good or still young."""
+        """The fault of the connection, as a sentence; ``None`` while it is good or has just been opened."""
         if self._peers.connections > 1:
             return (
                 f"{self.name} stream {self.bound_endpoint}: {self._peers.connections} senders are connected and their "
@@ -90,18 +93,18 @@ class Receiver(Source):
         self._context = zmq.Context()
         self._socket = self._context.socket(self._kind)
         self._monitor = self._socket.get_monitor_socket(EVENTS)
-        self._door = guard(self._context, self._curve)
+        self._gate = guard(self._context, self._curve)
         try:
             self._set_options()
             self._address, self.bound_endpoint = attach(self._socket, self.endpoint, f"{self.name} stream", "@", True)
         except BaseException:
-            close(self._context, self._socket, self._monitor, 0, self._door)
+            close(self._context, self._socket, self._monitor, 0, self._gate)
             raise
         self._awake, self._waker = sockets.socketpair()
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, once a running ``on_message`` returns, and free the endpoint."""
+        """End the thread after a running ``on_message`` returns, and free the endpoint."""
         if self._thread.ident is None or self._stopping.is_set():
             return
         self._stopping.set()
@@ -123,30 +126,30 @@ class Receiver(Source):
             poller.register(source, zmq.POLLIN)
         try:
             while not self._stopping.is_set():
-                poller.poll(self._revive_in_ms())
+                poller.poll(self._reconnect_in_ms())
                 self._watch()
-                if self._receive() < _FEW:  # a waking for each message would take the interpreter from who computes
+                if self._receive() < _FEW:
                     self._stopping.wait(_REST_S)
         finally:
-            close(self._context, self._socket, self._monitor, 0, self._door)
+            close(self._context, self._socket, self._monitor, 0, self._gate)
 
-    def _revive_in_ms(self) -> int | None:
-        at = self._peers.revive_at
+    def _reconnect_in_ms(self) -> int | None:
+        at = self._peers.reconnect_at
         return None if at is None else max(0, round(1000 * (at - time.monotonic())))
 
     def _watch(self) -> None:
         if drain(self._monitor, self._peers):
             self._tell()
-        at = self._peers.revive_at
+        at = self._peers.reconnect_at
         if at is not None and time.monotonic() >= at:
-            self._peers.revive_at = None
+            self._peers.reconnect_at = None
             if not self.endpoint.startswith("@"):
                 with suppress(zmq.ZMQError):
                     self._socket.disconnect(self._address)
                 self._socket.connect(self._address)
 
     def _receive(self) -> int:
-        """Take what is there, up to a burst; return how many messages that were."""
+        """Receive the waiting messages, up to a burst; return their number."""
         for number in range(_BURST):
             try:
                 frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
@@ -161,14 +164,14 @@ class Receiver(Source):
 
 
 class Sender:
-    """Sends a stream, for use in one thread. ``push`` and ``pub`` both wait for a receiver that is slow.
+    """Sends a stream, for use in one thread. Both ``push`` and ``pub`` wait for a slow receiver.
 
     Parameters
     ----------
     socket
         ``push`` or ``pub``.
     send_limit
-        Messages that ZeroMQ may hold for each receiver.
+        Messages that ZeroMQ may queue for each receiver.
     """
 
     def __init__(
@@ -182,7 +185,7 @@ class Sender:
         self._context = zmq.Context()
         self._socket = self._context.socket(self._kind)
         self._monitor = self._socket.get_monitor_socket(EVENTS)
-        self._door = guard(self._context, curve)
+        self._gate = guard(self._context, curve)
         try:
             self._socket.setsockopt(zmq.SNDHWM, send_limit)
             set_curve(self._socket, curve)
@@ -191,7 +194,7 @@ class Sender:
                 self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
             _, self.bound_endpoint = attach(self._socket, endpoint, "sender", ">", False)
         except BaseException:
-            close(self._context, self._socket, self._monitor, 0, self._door)
+            close(self._context, self._socket, self._monitor, 0, self._gate)
             raise
 
     def __enter__(self) -> Sender:
@@ -207,11 +210,11 @@ class Sender:
 
     @property
     def handshake_fault(self) -> str | None:
-        """Why receivers that came were not let in, in words; ``None`` if none was turned away."""
+        """Why receivers were rejected, as a sentence; ``None`` if none was."""
         return self._peers.fault if self._peers.handshake_failures else None
 
     def wait_for_peer(self, timeout_s: float) -> bool:
-        """Wait until a receiver is connected (``pub``: has subscribed); whether one is."""
+        """Wait until a receiver is connected (``pub``: has subscribed); return whether one is."""
         end = time.monotonic() + timeout_s
         source = self._socket if self._kind == zmq.XPUB else self._monitor
         while not self._has_peer():
@@ -222,7 +225,7 @@ class Sender:
         return True
 
     def send(self, parts: Sequence[bytes | memoryview], timeout_s: float | None = None) -> None:
-        """Send one message, waiting for room. Raises :class:`EndpointError` if none comes within ``timeout_s``."""
+        """Send one message, waiting for room. Raises :class:`EndpointError` if there is none within ``timeout_s``."""
         self._has_peer()
         timeout_ms = -1 if timeout_s is None else max(0, round(1000 * timeout_s))
         if timeout_ms != self._send_timeout_ms:
@@ -231,16 +234,16 @@ class Sender:
         try:
             self._socket.send_multipart(parts, copy=False)
         except zmq.Again as fault:
-            message = f"{self.endpoint}: no receiver took a message for {timeout_s:g} s; check that one runs"
+            message = f"{self.endpoint}: no receiver accepted a message for {timeout_s:g} s; check that one is running"
             raise EndpointError(message) from fault
 
     def close(self, linger_s: float = 60.0) -> None:
-        """Free the endpoint once all is sent, or after ``linger_s``."""
+        """Free the endpoint when all messages are sent, or after ``linger_s``."""
         if not self._socket.closed:
-            close(self._context, self._socket, self._monitor, round(1000 * linger_s), self._door)
+            close(self._context, self._socket, self._monitor, round(1000 * linger_s), self._gate)
 
     def _has_peer(self) -> bool:
-        """Whether there is a receiver, after a look at the news."""
+        """Whether there is a receiver now."""
         drain(self._monitor, self._peers)
         if self._kind != zmq.XPUB:
             return self._peers.connections > 0

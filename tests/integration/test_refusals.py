@@ -70,7 +70,7 @@ def test_check_says_what_is_refused(tmp_path: Path) -> None:
         (raw_counters(3), "3 messages were refused, the first: scan merlin-"),
         (
             message(b"WHAT" * 20) * 3,
-            "3 messages were refused, the first: a Merlin's message is neither HDR nor a frame",
+            "3 messages were refused, the first: the Merlin's message is neither HDR nor a frame",
         ),
     ):
         port = DataPort([stream])

@@ -107,7 +107,7 @@ def test_every_socket_encrypted(tmp_path: Path, keys: Path, scan: ScanFile):
             assert handshake_failures(daemon, "frames") == 0
             again = Viewer(daemon.publisher.bound_endpoint, PATIENCE_S, curve=client(keys, "viewer", "daemon"))
             with Sender(place, curve=client(keys, "stranger", "daemon")), again:
-                said = until_said(again, lambda sentence: "turned away" in sentence)
+                said = until_said(again, lambda sentence: "was rejected" in sentence)
             assert "The positions stream" in said
             assert handshake_failures(daemon, "positions") > 0
 
@@ -133,7 +133,7 @@ def test_a_detector_that_is_late_and_one_that_is_restarted(tmp_path: Path, scan:
         endpoint = reserved.bound_endpoint
     codec = CODECS["native"]()
     with running_daemon(tmp_path, f'frames.endpoint="{endpoint}"', "frames.scan_timeout_s=1.0") as daemon:
-        status_says(daemon, lambda sentence: "nobody answers; still trying" in sentence)
+        status_says(daemon, lambda sentence: "no answer; still trying" in sentence)
         with Viewer(daemon.publisher.bound_endpoint, PATIENCE_S) as viewer:
             with Sender(endpoint) as first:
                 first.send(codec.encode_start(ScanStart("cut", FRAMES), scan.counts.shape[1:], scan.counts.dtype))

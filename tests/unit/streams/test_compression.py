@@ -124,11 +124,11 @@ def test_plain_pixels_are_a_view() -> None:
 
 @pytest.mark.parametrize("size", [0, 7, 9])
 def test_plain_pixels_of_another_size_are_refused(size: int) -> None:
-    with pytest.raises(CodecError, match=f"{size} bytes of pixels where 8 are due"):
+    with pytest.raises(CodecError, match=f"{size} bytes of pixels, but 8 are expected"):
         decode("", bytes(size), "<u2", (2, 2))
 
 
 def test_unknown_encoding() -> None:
-    with pytest.raises(CodecError, match="encoding 'zip' is none of") as refused:
+    with pytest.raises(CodecError, match="encoding 'zip' is not one of") as refused:
         decode("zip", b"", "<u2", (2, 2))
     assert refused.value.reason == "encoding"

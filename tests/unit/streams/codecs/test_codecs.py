@@ -375,7 +375,7 @@ def test_dectris_messages_of_another_form(change: Callable[[list[bytes]], list[b
 
 def test_faults_carry_no_pixels(codec: Codec) -> None:
     encoded = encoded_frame(codec, codec.encode_frame("7", 1, patterns(1, 8)[0], encoding=""))
-    with pytest.raises(CodecError, match=r"scan 7, frame 1: 3 bytes of pixels where 128 are due"):
+    with pytest.raises(CodecError, match=r"scan 7, frame 1: 3 bytes of pixels, but 128 are expected"):
         replace(encoded, payload=b"abc").decode()
 
 

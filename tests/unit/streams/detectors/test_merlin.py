@@ -155,5 +155,5 @@ def test_nobody_there(listener: Listener) -> None:
 
 @pytest.mark.parametrize("endpoint", ["@tcp://127.0.0.1:1", "tcp://host", "ipc://x", "tcp://host:0"])
 def test_what_is_no_endpoint(endpoint: str, listener: Listener) -> None:
-    with pytest.raises(EndpointError, match="is no endpoint; it looks like tcp://merlin:6342"):
+    with pytest.raises(EndpointError, match="is not a valid endpoint. Example: tcp://merlin:6342"):
         MerlinSource("frames", endpoint, listener)

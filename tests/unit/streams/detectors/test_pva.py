@@ -92,7 +92,7 @@ def test_it_waits_for_the_variable_and_for_its_return(detector: Detector) -> Non
     source = PvaSource("frames", f"pva://{NAME}", listener)
     source.start()
     assert not source.connected
-    assert "no server has this variable; still looking" in str(source.fault)
+    assert "no server has this variable; still trying" in str(source.fault)
     detector.open(5)
     assert source.wait_for(lambda: source.connected, WAIT_S)
     assert source.fault is None
@@ -187,5 +187,5 @@ def test_one_image_in_three_dimensions(detector: Detector) -> None:
 
 def test_what_is_no_variable() -> None:
     for endpoint in ("tcp://127.0.0.1:1", "pva://"):
-        with pytest.raises(EndpointError, match="is no process variable; it looks like pva://"):
+        with pytest.raises(EndpointError, match="is not a valid process variable. Example: pva://"):
             PvaSource("frames", endpoint, Listener())

@@ -84,14 +84,20 @@ def test_what_is_no_key_is_named(place: Path) -> None:
     (place / "open.key_secret").write_bytes((place / "own.key_secret").read_bytes())
     (place / "open.key_secret").chmod(0o644)
     cases = [
-        (KeyFiles(place / "other.key", place / "own.key_secret"), "are no pair"),
+        (KeyFiles(place / "other.key", place / "own.key_secret"), "are not a pair"),
         (KeyFiles(place / "none", place / "own.key_secret"), "none cannot be read"),
         (KeyFiles(place / "own.key", place / "none"), "none cannot be read"),
-        (KeyFiles(place / "own.key", bare(place / "x", b"base64==")), "x holds no secret key, 40 characters of Z85"),
-        (KeyFiles(place / "own.key", bare(place / "y", b"#" * 40)), "are no pair"),
-        (KeyFiles(place / "own.key", place / "own.key"), "open to every user"),
-        (KeyFiles(place / "own.key", place / "open.key_secret"), "open to every user of this machine; run: chmod 600"),
-        (pair(place, allowed=bare(place / "empty", b"\n")), "allows nobody"),
+        (
+            KeyFiles(place / "own.key", bare(place / "x", b"base64==")),
+            r"x contains no secret key \(40 characters",
+        ),
+        (KeyFiles(place / "own.key", bare(place / "y", b"#" * 40)), "are not a pair"),
+        (KeyFiles(place / "own.key", place / "own.key"), "can be read by every user"),
+        (
+            KeyFiles(place / "own.key", place / "open.key_secret"),
+            "can be read by every user of this machine; run: chmod 600",
+        ),
+        (pair(place, allowed=bare(place / "empty", b"\n")), "admits no client"),
         (pair(place, allowed=place / "none"), "none cannot be read"),
     ]
     for files, words in cases:
@@ -117,7 +123,7 @@ def test_allow_lists_are_directories_or_files_and_read_anew(place: Path) -> None
 
 
 def test_keys_are_never_replaced(place: Path) -> None:
-    with pytest.raises(KeyFileError, match="own.key exists and is not replaced"):
+    with pytest.raises(KeyFileError, match="own.key exists already"):
         make_keys(place, "own")
     with pytest.raises(KeyFileError, match="cannot be written"):
         make_keys(place / "none", "own")
@@ -130,5 +136,5 @@ def test_the_script_makes_pairs(tmp_path: Path) -> None:
     assert read_keys(pair(tmp_path / "keys", "daemon"), True, "x") is not None
     again = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert again.returncode == 2
-    assert "exists and is not replaced" in again.stderr
+    assert "exists already" in again.stderr
     assert "Traceback" not in again.stderr
