@@ -169,7 +169,7 @@ class Predictor:
             return Lift(probe)
         model, refused = with_dtype(self._model.for_probe(probe), self._options.dtype)
         if refused:
-            typer.echo(f"{path}: the model runs in float32: {refused}", err=True)
+            typer.echo(f"{path}: the model stays in float32: {refused}", err=True)
         return model
 
     @property

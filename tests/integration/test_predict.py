@@ -63,7 +63,7 @@ def test_where_a_product_cannot_be(short_scan: Path, tmp_path: Path):
     (tmp_path / "file.h5").touch()
     several = plain(short_scan, SCAN, output=tmp_path / "file.h5")
     assert isinstance(several.exception, ConfigError)
-    assert "need a directory" in str(several.exception)
+    assert "for several files, give a directory" in str(several.exception)
     assert isinstance(plain(short_scan, output=tmp_path / "file.h5" / "x.h5").exception, ConfigError)
     (tmp_path / "x.h5" / "in").mkdir(parents=True)
     (tmp_path / "out" / "short.h5" / "in").mkdir(parents=True)
@@ -108,8 +108,8 @@ def test_a_probe_in_other_units_gives_the_same_picture(short_scan: Path, tmp_pat
     np.savez(tmp_path / "weak.npz", probe=found.probe / 1000, object_pixel_size_m=found.pixel_size_m)
     want = plain(short_scan, output=tmp_path / "want.h5")
     got = plain(short_scan, output=tmp_path / "got.h5", probe=tmp_path / "weak.npz")
-    assert "the probe was set to that" in got.stderr
-    assert "the probe was set to that" not in want.stderr
+    assert "the probe was scaled to the brightest frame" in got.stderr
+    assert "the probe was scaled to the brightest frame" not in want.stderr
     one, other = (read_product(tmp_path / name) for name in ("want.h5", "got.h5"))
     seen = one.live.network_weight > 0.3
     ratio = np.abs(other.object[seen]).mean() / np.abs(one.object[seen]).mean()
@@ -122,7 +122,7 @@ def test_what_does_not_fit_is_refused_by_file(short_scan: Path, tmp_path: Path):
     np.savez(tmp_path / "coarse.npz", probe=found.probe, object_pixel_size_m=2 * found.pixel_size_m)
     np.savez(tmp_path / "unscaled.npz", probe=found.probe)
     for options, words in (
-        ({"probe": tmp_path / "coarse.npz"}, "take a probe of this geometry"),
+        ({"probe": tmp_path / "coarse.npz"}, "give a probe with the same pixel size"),
         ({"pixel-size": 1e-14, "probe": tmp_path / "unscaled.npz"}, "check the positions' unit"),
     ):
         done = plain(short_scan, output=tmp_path / "x.h5", **options)

@@ -29,4 +29,4 @@ def test_its_options_go_with_no_other_measurement(tmp_path: Path) -> None:
         [*BENCH, "mosaic", "--plot", str(tmp_path / "x.svg")], capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 2
-    assert "go with `bench resolution` alone" in done.stderr
+    assert "work only with `bench resolution`" in done.stderr
