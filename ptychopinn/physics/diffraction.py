@@ -19,6 +19,11 @@ def propagate(exit_waves: Tensor) -> Tensor:
     return far
 
 
+def intensity(field: Tensor) -> Tensor:
+    """Return |field|^2 of a complex field, a few times as fast as by its modulus."""
+    return torch.addcmul(field.real.square(), field.imag, field.imag)
+
+
 def expected_counts(probe: Tensor, patches: Tensor) -> Tensor:
     """Return the expected counts ``(..., N, N)`` of patches ``(..., N, N)`` under a probe ``(modes, N, N)``."""
     return propagate(probe * patches.unsqueeze(-3)).abs().square().sum(-3)
@@ -36,7 +41,7 @@ def rfactor_parts(probe: Tensor, patches: Tensor, amplitude: Tensor) -> tuple[fl
     amplitude : (B, N, N) float, sqrt(counts), :data:`NO_DATA` where invalid
     """
     valid = amplitude >= 0
-    model = expected_counts(probe, patches).sqrt()
+    model = intensity(propagate(probe * patches.unsqueeze(-3))).sum(-3).sqrt()
     misfit = torch.where(valid, (model - amplitude).abs(), 0.0)
     return float(misfit.sum()), float(torch.where(valid, amplitude, 0.0).sum())
 

@@ -36,6 +36,7 @@ from torch import Tensor
 
 from ptychopinn.errors import ReconstructionError
 from ptychopinn.mosaic.canvas import Box, Canvas
+from ptychopinn.physics.diffraction import intensity
 from ptychopinn.refine.certainty import Certainty, certainty
 from ptychopinn.refine.frame_blocks import Block, Kept, bend, steepness
 from ptychopinn.refine.position_offsets import LEAST_VISITS, OffsetPulls
@@ -320,16 +321,16 @@ class Refiner:
         probes = self._probes.stack(shifts)
         far = torch.fft.fft2(patches[:, None] * probes, norm="ortho")
         magnitude = _magnitude(far)
-        excess = torch.where(amplitude < 0, 0.0, magnitude - amplitude)
+        excess = (magnitude - amplitude).mul_(amplitude.sign().clamp_max_(0.0).add_(1.0))  # 0 where there is no data
         back = torch.fft.ifft2(far * (excess / magnitude.clamp_min(1e-6))[:, None], norm="ortho")
-        descents = (back * probes.conj()).sum(1)
+        descents = _over_modes(back * probes.conj())
         for shift, window, descent in zip(shifts, windows, descents, strict=True):
             block.descent[window] += descent
             block.curvature[window] += self._probes.intensity_at(shift)
         learns_probe = self._learns_probe(block)
         felt = [i for i, frame in enumerate(frames) if self._bound_px > 0 and frame.visits >= LEAST_VISITS]
         if learns_probe or felt:
-            parts, lit = back * patches.conj()[:, None], patches.abs().square()
+            parts, lit = back * patches.conj()[:, None], intensity(patches)
             if learns_probe:
                 block.add_probe_descent(shifts, parts, lit)
             for i in felt:
@@ -364,7 +365,7 @@ class Refiner:
             self._look(block, len(block.unseen))
             self._slow.settle()
             step += self._slow.longer(block, curvature)
-        if not bool(torch.isfinite(step.abs().sum())):
+        if not bool(torch.isfinite(step.sum())):
             raise ReconstructionError(
                 "a pass of the refinement gave values that are not finite; the picture is left as it was"
             )
@@ -465,7 +466,7 @@ class Refiner:
 
     def _move_probe(self, descent: Tensor, curvature: Tensor) -> None:
         change = -PROBE_STEP * descent / (curvature + FLOOR * curvature.max())
-        if bool(torch.isfinite(change.abs().sum())):
+        if bool(torch.isfinite(change.sum())):
             self._probes = ShiftedProbes(self.probe + self._gauge.without_free(change))
 
     @property
@@ -539,7 +540,12 @@ def _around(corners: list[tuple[int, int]], size_px: int) -> Box:
 
 def _magnitude(far: Tensor) -> Tensor:
     """Return the amplitudes ``(B, N, N)`` of far fields ``(B, modes, N, N)``."""
-    return far[:, 0].abs() if far.shape[1] == 1 else far.abs().square().sum(1).sqrt()
+    return _over_modes(intensity(far)).sqrt()
+
+
+def _over_modes(parts: Tensor) -> Tensor:
+    """Return the sum ``(B, N, N)`` over the modes ``(B, modes, N, N)``."""
+    return parts[:, 0] if parts.shape[1] == 1 else parts.sum(1)
 
 
 def _some_of(frames: list[Kept], most: int) -> list[Kept]:

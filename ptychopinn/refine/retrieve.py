@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.errors import ReconstructionError
-from ptychopinn.physics.diffraction import centroid_px, vacuum_counts
+from ptychopinn.physics.diffraction import centroid_px, intensity, vacuum_counts
 from ptychopinn.physics.scan_check import check_extent, check_light, check_positions
 
 
@@ -43,7 +43,8 @@ class ProjectionStep:
         """
         exits = self.probe * patch
         far = torch.fft.fft2(exits, norm="ortho")
-        magnitude = far[0].abs() if len(far) == 1 else far.abs().square().sum(0).sqrt()
+        counts = intensity(far)
+        magnitude = (counts[0] if len(counts) == 1 else counts.sum(0)).sqrt()
         target = torch.where(amplitude < 0, magnitude, amplitude)
         misfit = float((magnitude - target).abs_().sum())
         difference = torch.fft.ifft2(far.mul_(target.div_(magnitude.clamp_min_(1e-6))), norm="ortho").sub_(exits)

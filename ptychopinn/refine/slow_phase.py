@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ptychopinn.physics.diffraction import intensity
 from ptychopinn.refine.frame_blocks import Block
 
 LONGEST = 20.0
@@ -55,7 +56,7 @@ class SlowPhase:
         reach = min(REACH, n // 4)
         around = torch.arange(-reach, n + reach, device=far.device) % n
         wide = far[..., around[:, None], around]  # views of it are the far fields moved, without a copy
-        magnitude = far.abs().square().sum(1, keepdim=True).sqrt()
+        magnitude = intensity(far).sum(1, keepdim=True).sqrt()
         unit = (far / magnitude.clamp_min(DARK_AMPLITUDE)).conj() * (amplitude >= 0)[:, None]
         whole = 4 * magnitude.square().sum((1, 2, 3)).clamp_min(1e-12)
         found = torch.zeros(len(far), 2 * reach + 1, 2 * reach + 1, device=far.device)
