@@ -117,21 +117,23 @@ def _cleaned(value: Any, depth: int) -> Any:
     return value
 
 
+_MSGPACK: dict[str, Any] = {
+    "unicode_errors": "replace",
+    "strict_map_key": False,
+    "ext_hook": lambda _code, _data: None,
+}
+
+
 def read_msgpack(part: Buffer) -> Any:
     """Return what a part of msgpack holds; raise ``ValueError`` where it is none.
 
     Text that is not UTF-8 gets U+FFFD; an extension type, or a key that is a list or a map, is read as ``None``.
     """
-    options: dict[str, Any] = {
-        "unicode_errors": "replace",
-        "strict_map_key": False,
-        "ext_hook": lambda _code, _data: None,
-    }
     try:
         try:
-            return msgpack.unpackb(part, **options)
+            return msgpack.unpackb(part, **_MSGPACK)
         except TypeError:  # a key that no map can have
-            return msgpack.unpackb(part, object_pairs_hook=_hashable, **options)
+            return msgpack.unpackb(part, object_pairs_hook=_hashable, **_MSGPACK)
     except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
         raise ValueError(shown(str(error), 80) or type(error).__name__) from error
 

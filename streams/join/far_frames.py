@@ -38,6 +38,8 @@ class FarFrames:
         self._reach_m = reach_m
         self._top = self._left = math.inf
         self._bottom = self._right = -math.inf
+        self._near_top = self._near_left = math.inf
+        self._near_bottom = self._near_right = -math.inf
         self._passed = 0
         self._held: dict[int, Placed] = {}
         self._last: dict[int, Placed] = {}
@@ -55,14 +57,18 @@ class FarFrames:
         """Whether to decide: no more frames come, or the first one has waited ``waited_s`` for the second."""
         return len(self._held) > 0 and (has_ended or (not self._passed and waited_s > FIRST_WAITS_S))
 
+    def lets_through(self, position_m: PositionM) -> bool:
+        """Whether a frame is let through, and it alone; if so it counts as such, else it has to be taken."""
+        if self._held or not self._is_near(position_m):
+            return False
+        self._include(position_m)
+        self._passed += 1
+        return True
+
     def take(self, frame: Frame, position_m: PositionM) -> list[Placed]:
         """Take a frame; return those that are let through with it, itself perhaps."""
         if self._is_near(position_m):
-            if self._held:
-                return self._let_through([(frame, position_m)])
-            self._include(position_m)
-            self._passed += 1
-            return [(frame, position_m)]
+            return self._let_through([(frame, position_m)])
         company = [placed for placed in self._held.values() if self._are_near(placed[1], position_m)]
         self._held[frame.index] = self._last[frame.index] = (frame, position_m)
         together = [*company, (frame, position_m)]
@@ -115,19 +121,17 @@ class FarFrames:
 
     def _include(self, position_m: PositionM) -> None:
         y, x = position_m
-        if y < self._top:
-            self._top = y
-        if y > self._bottom:
-            self._bottom = y
-        if x < self._left:
-            self._left = x
-        if x > self._right:
-            self._right = x
+        if self._top <= y <= self._bottom and self._left <= x <= self._right:
+            return
+        reach_m = self._reach_m
+        self._top, self._bottom = min(y, self._top), max(y, self._bottom)
+        self._left, self._right = min(x, self._left), max(x, self._right)
+        self._near_top, self._near_bottom = self._top - reach_m, self._bottom + reach_m
+        self._near_left, self._near_right = self._left - reach_m, self._right + reach_m
 
     def _is_near(self, position_m: PositionM) -> bool:
         y, x = position_m
-        reach_m = self._reach_m
-        return self._top - reach_m <= y <= self._bottom + reach_m and self._left - reach_m <= x <= self._right + reach_m
+        return self._near_top <= y <= self._near_bottom and self._near_left <= x <= self._near_right
 
     def _are_near(self, one: PositionM, other: PositionM) -> bool:
         return max(abs(one.y - other.y), abs(one.x - other.x)) <= self._reach_m

@@ -71,8 +71,8 @@ class Pairing:
 
     def pair_waiting(self, scan: ScanAccount, index: int) -> list[ScanPoint]:
         """Pair a frame that waits, if it does and its position is known; return the scan points that are ready."""
-        position_m = scan.positions.table.get(index)
-        if position_m is None or index not in scan.waiting:
+        position_m = scan.positions.table.get(index) if index in scan.waiting else None
+        if position_m is None:
             return []
         frame = scan.end_wait(index)
         self._pending_bytes -= frame.counts.nbytes
@@ -137,7 +137,7 @@ class Pairing:
         far = scan.far
         if far is None:
             far = self._start_far_frames(scan)
-        if far is None:
+        if far is None or far.lets_through(position_m):
             return [ScanPoint(scan.scan_id, frame.index, frame.counts, position_m, frame.received_ns)]
         points = _scan_points(scan, far.take(frame, position_m))
         if (dropped := far.drop_oldest()) is not None:

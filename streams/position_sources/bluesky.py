@@ -12,6 +12,7 @@ and :meth:`BlueskyReader.fill` takes them.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -250,9 +251,9 @@ class BlueskyReader:
         if y.shape != x.shape:
             raise PositionError(f"Bluesky event: {' and '.join(options.channels)} are not of one length")
         first = first_number(document.get("seq_num"), len(y), is_page)
-        size = run.size_of_event(int(np.prod(y.shape[1:])))
+        size = run.size_of_event(math.prod(y.shape[1:]))
         before = run.sampler.repeated
-        positions = run.sampler.add((first - 1) * size, np.stack([y.reshape(-1), x.reshape(-1)], axis=-1), None)
+        positions = run.sampler.add((first - 1) * size, np.array((y.reshape(-1), x.reshape(-1))).T, None)
         fault = None
         if run.sampler.repeated > before:
             fault = (

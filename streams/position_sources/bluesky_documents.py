@@ -23,6 +23,7 @@ _MAX_RUN_KEYS = 64
 _MAX_RUN_BYTES = 16_384
 _NAMES = ("start", "descriptor", "event", "event_page", "bulk_events", "resource", "datum", "datum_page",
           "stream_resource", "stream_datum", "stop")  # fmt: skip
+_NUMBERS = frozenset((int, float))
 _UNUSED = ("resource", "datum", "datum_page")
 
 
@@ -66,10 +67,11 @@ def column(value: object, is_page: bool, name: str) -> NDArray[np.float64]:
         rows = [rows]
     if not isinstance(rows, list) or len(rows) > MAX_SAMPLES:
         raise PositionError(f"Bluesky {name} is not a list of at most {MAX_SAMPLES} events")
-    rows = [_plain_rows(row) for row in rows]
-    flat = [item for row in rows for item in (row if isinstance(row, list) else [row])]
-    if len(flat) > MAX_SAMPLES or not all(type(item) in (int, float) for item in flat):
-        raise PositionError(f"Bluesky {name} holds something else than numbers; take another of the event's keys")
+    if not _NUMBERS.issuperset(map(type, rows)):
+        rows = [_plain_rows(row) for row in rows]
+        flat = [item for row in rows for item in (row if isinstance(row, list) else [row])]
+        if len(flat) > MAX_SAMPLES or not _NUMBERS.issuperset(map(type, flat)):
+            raise PositionError(f"Bluesky {name} holds something else than numbers; take another of the event's keys")
     try:
         return np.array(rows, np.float64)
     except (ValueError, OverflowError) as error:
@@ -94,7 +96,7 @@ def first_number(numbers: object, count: int, is_page: bool) -> int:
     first = found[0] if isinstance(found, list) and found else None
     if not isinstance(first, int) or isinstance(first, bool) or first < 1 or not isinstance(found, list):
         raise PositionError("Bluesky event without a seq_num from 1")
-    if count != len(found) or any(number != first + k for k, number in enumerate(found)):
+    if count != len(found) or found != list(range(first, first + count)):
         raise PositionError("Bluesky event_page whose seq_num do not follow one another")
     return first
 
