@@ -41,7 +41,7 @@ from daemon.service.systemd import Systemd
 from daemon.setup import Setup
 from daemon.sinks import Sinks
 from daemon.status.health import Health
-from daemon.status.report import View
+from daemon.status.report import StatusReport
 from daemon.status.sentences import verdict_sentence
 from daemon.takeover import FolderLocks, close_recorded
 from daemon.version import VERSION
@@ -127,7 +127,7 @@ class Daemon:
         self._receivers = setup.make_receivers(
             intake.on_frame_message, intake.on_position_message, intake.on_metadata_message, intake.on_refused
         )
-        self._view = View(
+        self._view = StatusReport(
             setup,
             self.metrics,
             self.book,
@@ -225,8 +225,8 @@ class Daemon:
         self._locks.release()
 
     @property
-    def view(self) -> View:
-        """What the daemon tells the outside."""
+    def view(self) -> StatusReport:
+        """The status report and the orders that HTTP can give."""
         return self._view
 
     def hanging(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Every Prometheus metric of the daemon, in one place; names and labels are the contract's."""
+"""Every Prometheus metric of the daemon; users rely on names and labels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import shutil
 import threading
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -24,20 +25,34 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from daemon.messages import Phase, ScanState, VerdictFields
 from streams.refusal_reasons import RefusalReason
 
+# Upper bounds of histograms: stages and latency in s, batches in frames
 STAGE_BUCKETS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
 LATENCY_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 Loss = Literal["missing", "without_position", "pending", "refused"]
 STAGES = ("decode", "join", "journal", "group", "predict", "stitch", "publish")
 LOSSES: tuple[Loss, ...] = ("missing", "without_position", "pending", "refused")
-HTTP_REFUSALS = ("token", "origin", "host", "headers", "body", "busy", "connections", "slow", "stuck")
+
+
+class HttpRefusal(StrEnum):
+    """Why the HTTP server refused a request or ended a connection."""
+
+    TOKEN = "token"
+    ORIGIN = "origin"
+    HOST = "host"
+    HEADERS = "headers"
+    BODY = "body"
+    BUSY = "busy"
+    CONNECTIONS = "connections"
+    SLOW = "slow"
+    STUCK = "stuck"
 
 
 class Metrics:
-    """One registry, so that several daemons can live in one process (tests do that)."""
+    """The metrics of one daemon, in a registry of its own: tests run several daemons in one process."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter, of which nobody asks
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each counter, which is not needed
         registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)  # memory, time and open files of the process
         self._lock = threading.Lock()
@@ -115,17 +130,19 @@ class Metrics:
         self.phase = gauge("phase", "1 for the current phase of the daemon, 0 for the others.", "phase")
         self.degraded = gauge("degraded", "1 while a lasting fault exists; the status names it.")
         self.disk_size = gauge("disk_size_bytes", "Size of the disk that holds a folder of the daemon.", "folder")
-        self.disk_free = gauge("disk_free_bytes", "Free space on that disk for the daemon.", "folder")
+        self.disk_free = gauge(
+            "disk_free_bytes", "Free space for the daemon on the disk that holds a folder of it.", "folder"
+        )
         self.products_waiting = gauge("products_waiting", "Products of ended scans that could not be written yet.")
         self.build = Info("ptycholive_build", "Version, torch, device.", registry=registry)
         self._make_known_labels()
 
     def _make_known_labels(self) -> None:
-        """Let each counter begin at 0: the rise from none to 1 is one that no query of Prometheus sees."""
+        """Start each counter at 0: Prometheus does not count the step from no series to 1."""
         known: tuple[tuple[Counter | Gauge | Histogram, tuple[str, ...]], ...] = (
             (self.frames_refused, tuple(RefusalReason)),
             (self.frames_lost, LOSSES),
-            (self.http_refused, HTTP_REFUSALS),
+            (self.http_refused, tuple(HttpRefusal)),
             (self.scans, (ScanState.COMPLETE, ScanState.INCOMPLETE, ScanState.STOPPED)),
             (self.stage_failures, ("intake", "engine", "status", "finetune")),
             (self.finetune_promotions, ("promoted", "kept", "worse", "diverged")),
@@ -153,18 +170,18 @@ class Metrics:
             self.frames_lost.labels(why).inc(sum(lost.values()) if isinstance(lost, dict) else lost)
 
     def watch_disk(self, name: str, folder: Path) -> None:
-        """Measure the disk of a folder at each scrape; not a number while it cannot be asked."""
+        """Measure the disk of a folder at each scrape; NaN if that fails."""
         self.disk_size.labels(name).set_function(_disk_bytes(folder, "total"))
         self.disk_free.labels(name).set_function(_disk_bytes(folder, "free"))
 
     def set_stream(self, name: str, is_connected: bool, total_bytes: int, handshake_failures: int) -> None:
-        """Bring a stream's metrics to the totals that its receiver has counted."""
+        """Set the metrics of a stream to the totals of its receiver."""
         self.stream_connected.labels(name).set(is_connected)
         self._raise_to(self.stream_bytes, name, total_bytes)
         self.set_handshake_failures(name, handshake_failures)
 
     def set_handshake_failures(self, name: str, total: int) -> None:
-        """Bring a socket's count of failed handshakes to its total."""
+        """Set the number of failed handshakes of a socket to its total."""
         self._raise_to(self.handshake_failures, name, total)
 
     def _raise_to(self, counter: Counter, name: str, total: int) -> None:
@@ -174,17 +191,17 @@ class Metrics:
             self._totals[id(counter), name] = max(total, known)
 
     def set_journal(self, size_bytes: int, skipped: int, is_behind: bool) -> None:
-        """Bring the journal's metrics to what it says."""
+        """Set the metrics of the journal."""
         self.journal_bytes.set(size_bytes)
         self.journal_behind.set(is_behind)
         self._raise_to(self.journal_skipped, "", skipped)
 
-    def count_http_refused(self, reason: str) -> None:
+    def count_http_refused(self, reason: HttpRefusal) -> None:
         """Count a request or connection that was refused or ended."""
         self.http_refused.labels(reason).inc()
 
     def count_sink(self, kind: str, result: str) -> None:
-        """Count what went to a sink."""
+        """Count a delivery to a sink."""
         self.sink_deliveries.labels(kind, result).inc()
 
     def value(self, sample: str, **labels: str) -> float | None:

@@ -1,1 +1,1 @@
-"""Work beside the scan: fine-tuning, diagnosis, external programs."""
+"""Background work: fine-tuning, diagnosis, external programs."""

@@ -46,9 +46,11 @@ from daemon.messages.scan import (
 )
 from daemon.messages.status import (
     DaemonState,
+    DiagnosisState,
     DiagnosisStatus,
     JournalStatus,
     LayerRfactors,
+    LearningState,
     LearningStatus,
     ModelStatus,
     Phase,
@@ -62,6 +64,7 @@ __all__ = [
     "DaemonState",
     "DeltaFields",
     "DeltaHeader",
+    "DiagnosisState",
     "DiagnosisStatus",
     "DoubtFields",
     "EngineResult",
@@ -71,6 +74,7 @@ __all__ = [
     "JournalStatus",
     "LayerName",
     "LayerRfactors",
+    "LearningState",
     "LearningStatus",
     "ModelEntry",
     "ModelStatus",

@@ -31,6 +31,25 @@ class DaemonState(StrEnum):
     DEGRADED = "degraded"
 
 
+class LearningState(StrEnum):
+    """What fine-tuning does. After a failure of its process the state is a sentence instead."""
+
+    OFF = "off"
+    WAITING = "waiting for frames"
+    LEARNING = "learning"
+    PAUSED = "paused"
+    RESTING = "resting: the model has no network to teach"
+
+
+class DiagnosisState(StrEnum):
+    """What the diagnosis does."""
+
+    OFF = "off"
+    WAITING = "waiting for frames"
+    RETRIEVING = "retrieving the probe"
+    LOOKING = "looking"
+
+
 class JournalStatus(TypedDict):
     """The journal of frames on disk."""
 
@@ -106,7 +125,7 @@ class LearningStatus(TypedDict):
     """Fine-tuning. If it is off, only ``state`` is present."""
 
     state: str
-    """What fine-tuning does: off, waiting for frames, learning, paused, or why it does not run."""
+    """What fine-tuning does: off, waiting for frames, learning, paused, resting, or a sentence after a failure."""
     steps: NotRequired[int]
     """Training steps."""
     loss: NotRequired[float | None]
@@ -126,7 +145,7 @@ class LearningStatus(TypedDict):
 class DiagnosisStatus(TypedDict):
     """The diagnosis of a scan's first frames."""
 
-    state: str
+    state: DiagnosisState
     """What the diagnosis does."""
     finding: str | None
     """What it found last."""

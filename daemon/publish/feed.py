@@ -1,7 +1,7 @@
 """From hub events to the messages of one viewer (or one socket of many viewers), in bounded memory.
 
-A viewer that lags loses its queued deltas and gets a snapshot instead, so what it shows is late but never wrong. It lags
-where more is queued of a picture than the whole picture is.
+A viewer that lags loses its queued deltas and gets a snapshot instead, so its picture may be late but is never wrong. It
+lags if the queued deltas of a picture are larger than the picture.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ class Feed:
 
     @property
     def is_behind(self) -> bool:
-        """Whether whole pictures are due, which take longer to make than deltas."""
+        """Whether whole pictures are due; they take longer to make than deltas."""
         return bool(self._stale)
 
     def close(self) -> None:
-        """Leave the hub, and let go of what waits."""
+        """Leave the hub and drop all queued events."""
         self._hub.unsubscribe(self._put)
         with self._lock:
             self._events.clear()
 
     def greeting(self) -> Iterator[Message]:
-        """What a new viewer gets: last scan, last status, and the whole picture of the current scan."""
+        """Yield the messages for a new viewer: last news of a scan, last status, whole picture of the current scan."""
         known = [event for event in (self._hub.last_scan, self._hub.last_status) if event is not None]
         self._greeted = {event.version for event in known}
         for event in known:
@@ -68,7 +68,7 @@ class Feed:
             yield from self._snapshots(self._layers_of(scan_id))
 
     def messages(self) -> Iterator[Message]:
-        """All messages that are due, oldest first; snapshots last."""
+        """Yield all messages that are due, oldest first, snapshots last."""
         events, due = self._take()
         for event in events:
             if event.update is None:
@@ -122,7 +122,7 @@ class Feed:
             self._drop_deltas(key)
 
     def _drop_deltas(self, key: LayerKey) -> None:
-        """Have a snapshot in place of a layer's deltas."""
+        """Replace the deltas of a layer by a snapshot."""
         is_kept = [event.update is None or (event.scan_id, event.update.layer) != key for event in self._events]
         self.coalesced += is_kept.count(False)
         self._events = deque(compress(self._events, is_kept))
@@ -130,7 +130,7 @@ class Feed:
         self._stale[key] = None
 
     def _coalesce(self) -> None:
-        """Drop all deltas, and all but the newest status and scans."""
+        """Drop all deltas, and all but the newest status and news of scans."""
         for key in list(self._layer_bytes):
             self._drop_deltas(key)
         scans = deque([event for event in self._events if event.topic == "scan"], max(1, self._max_events // 2))
@@ -146,6 +146,6 @@ class Feed:
         return events, stale
 
     def _forget(self) -> None:
-        """Keep the note of what was sent from growing with the number of scans."""
+        """Drop the versions of old scans."""
         while len(self._sent) > 64:
             del self._sent[next(iter(self._sent))]

@@ -1,6 +1,6 @@
-"""How the pictures of recent scans grew: reduced copies of each layer, ever further apart, in bounded memory.
+"""Earlier pictures of recent scans: reduced copies of each layer at growing intervals, in bounded memory.
 
-Every ``stride``-th pixel is kept, in half precision, so that a copy costs little and a whole scan a few megabytes.
+Every ``stride``-th pixel is kept in half precision: a copy is cheap, and a whole scan takes a few megabytes.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class _Layer:
 
 
 class History:
-    """Looks at the newest scan whenever ``look`` is called and it is time; safe from any thread."""
+    """Keeps a picture of the newest scan each time ``look`` is called and a pause is over; safe from any thread."""
 
     def __init__(self, hub: UpdateHub) -> None:
         self._hub = hub
         self._scans: OrderedDict[str, dict[str, _Layer]] = OrderedDict()
 
     def look(self) -> None:
-        """Keep a copy of each layer of the newest scan that has changed since its pause began."""
+        """Keep a copy of each layer of the newest scan that has changed and whose pause is over."""
         scan_id = self._hub.latest_scan_id
         if scan_id is None:
             return
@@ -69,11 +69,11 @@ class History:
                 _keep(layer, _look(*canvas))
 
     def listing(self, scan_id: str, layer: str) -> list[PictureFields]:
-        """Headers of what is kept, oldest first; of the other layer where there is only that."""
+        """Return the headers of the kept pictures, oldest first; of the other layer if only that exists."""
         return [look.header for look in self._looks(scan_id, layer)]
 
     def message(self, scan_id: str, layer: str, number: int) -> Message | None:
-        """The ``snapshot`` of one look, its header with ``stride``; None where there is none of that number."""
+        """Return the ``snapshot`` of one kept picture, its header with ``stride``; None if the number is unknown."""
         looks = self._looks(scan_id, layer)
         if not 0 <= number < len(looks):
             return None

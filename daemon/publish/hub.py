@@ -1,8 +1,8 @@
-"""The one place where pictures and words about a scan meet everybody who shows them.
+"""The hub: takes pictures, status and news of scans, and passes them to all publishers.
 
 The engine calls ``publish_*`` and returns at once: an event is numbered, handed to the listeners (which only queue it)
-and noted; the host copy of the canvas is brought up to date by whoever has the time. ``LayerCanvas.version`` is the
-number of the newest event in it, so a viewer that was given a canvas skips the older deltas that are still queued.
+and noted. The host copy of the canvas is updated later, by the next thread that needs it. ``LayerCanvas.version`` is the
+number of the newest event in it, so a viewer that got a canvas skips older deltas that are still queued.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class HubEvent:
 
     @cached_property
     def messages(self) -> tuple[wire.Message, ...]:
-        """The event as messages for viewers, made once however many viewers there are."""
+        """The event as messages for viewers, made once for all of them."""
         if self.update is not None:
             return tuple(wire.delta_messages(self.update))
         if self.scan is not None:
@@ -44,7 +44,7 @@ class HubEvent:
 
     @property
     def nbytes(self) -> int:
-        """Size of the arrays it carries."""
+        """Size of its arrays."""
         return 0 if self.update is None else self.update.nbytes
 
 
@@ -57,9 +57,9 @@ class UpdateHub:
     Parameters
     ----------
     keep_scans
-        How many scans are kept, the newest included.
+        Number of scans kept, the newest included.
     keep_bytes
-        Older scans are dropped earlier when all canvases together are larger than this.
+        Older scans are dropped earlier if all canvases together exceed this size.
     """
 
     def __init__(self, keep_scans: int = 4, keep_bytes: int = 2 << 30) -> None:
@@ -94,7 +94,7 @@ class UpdateHub:
         return self._last_status
 
     def publish_layer(self, update: LayerUpdate) -> None:
-        """Take an update of a picture; its arrays belong to the hub from now on."""
+        """Publish an update of a picture; its arrays belong to the hub from now on."""
         self._publish(lambda version: HubEvent("layer", version, update.scan_id, update=update))
         if self._canvases.acquire(blocking=False):
             try:
@@ -103,19 +103,19 @@ class UpdateHub:
                 self._canvases.release()
 
     def publish_scan(self, news: ScanNews) -> None:
-        """Tell viewers that a scan started or ended."""
+        """Publish the start or the end of a scan."""
         scan_id = str(news.get("scan_id") or "")
         body = _timed(news, scan_id)
         self._publish(lambda version: HubEvent("scan", version, scan_id, scan=body))
 
     def publish_status(self, status: Status) -> None:
-        """Tell viewers the status of the daemon."""
+        """Publish the status of the daemon."""
         scan_id = str(status.get("scan_id") or self._latest_scan_id or "")
         body = _timed(status, scan_id)
         self._publish(lambda version: HubEvent("status", version, scan_id, status=body))
 
     def canvas(self, scan_id: str, layer: str) -> LayerCanvas | None:
-        """Copy of a picture as it is now, or None when the scan or layer is not (or no longer) known."""
+        """Return a copy of the current picture, or None if scan or layer is unknown."""
         with self._canvases:
             self._settle()
             scan = self._scans.get(scan_id)
@@ -125,7 +125,7 @@ class UpdateHub:
             return copied(kept)
 
     def snapshot(self, scan_id: str, layer: str) -> tuple[int, wire.Message] | None:
-        """Version and ``snapshot`` of a picture as it is now, made once however many viewers ask; None if not known."""
+        """Return version and ``snapshot`` of the current picture, made once for all viewers; None if unknown."""
         with self._canvases:
             self._settle()
             kept = self._scans.get(scan_id, {}).get(layer)
@@ -138,7 +138,7 @@ class UpdateHub:
             return kept.version, last[1]
 
     def reduced(self, scan_id: str, layer: str, side_px: int) -> tuple[LayerCanvas, int] | None:
-        """Every n-th pixel of a picture, and n, the least that makes no side longer than `side_px`; None if unknown."""
+        """Return every n-th pixel of a picture, and the least n for which no side exceeds `side_px`; None if unknown."""
         with self._canvases:
             self._settle()
             kept = self._scans.get(scan_id, {}).get(layer)
@@ -151,7 +151,7 @@ class UpdateHub:
             return part, n
 
     def layer_version(self, scan_id: str, layer: str) -> int:
-        """Number of the newest event in a picture, 0 where there is none."""
+        """Return the number of the newest event in a picture; 0 if there is no picture."""
         with self._canvases:
             self._settle()
             kept = self._scans.get(scan_id, {}).get(layer)
@@ -176,7 +176,7 @@ class UpdateHub:
             return sorted(self._scans.get(scan_id, ()))
 
     def subscribe(self, listener: Listener) -> None:
-        """Call `listener` with every event from now on, in order, from the publishing thread; it must not wait."""
+        """Call `listener` with every event from now on, in order, in the publishing thread; it must not wait."""
         with self._order:
             self._listeners = [*self._listeners, listener]
 
@@ -202,7 +202,7 @@ class UpdateHub:
                 listener(event)
 
     def _settle(self) -> None:
-        """Bring the canvases up to date; the caller holds ``_canvases``."""
+        """Update the canvases; the caller holds ``_canvases``."""
         while self._pending:
             event = self._pending.popleft()
             if event.update is None or event.scan_id in self._forgotten:

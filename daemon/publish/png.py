@@ -50,7 +50,7 @@ def sequential_map() -> NDArray[np.uint8]:
 
 
 def cyclic_map() -> NDArray[np.uint8]:
-    """(256, 3) colours of equal lightness whose ends meet."""
+    """Return (256, 3) colours of equal lightness, cyclic."""
     t = np.arange(256) / 256
     return oklch_to_srgb(np.full(256, 0.72), np.full(256, 0.125), 2 * np.pi * t + np.deg2rad(75))
 
@@ -74,13 +74,13 @@ def phase_span(phase: NDArray[np.float32]) -> float:
 
 
 def draw_layer(canvas: LayerCanvas, view: View, span: float | None = None) -> tuple[bytes, float | None]:
-    """PNG of a layer, transparent where nothing was seen, and the half-range of the phase if that is what it shows."""
+    """Return a PNG of a layer, transparent where nothing is covered, and the half-range of the phase, None for other views."""
     colours, half = layer_colours(canvas, view, span)
     return _png(colours), half
 
 
 def layer_colours(canvas: LayerCanvas, view: View, span: float | None = None) -> tuple[NDArray[np.uint8], float | None]:
-    """(H, W, 4) RGBA of a layer, transparent where nothing was seen, and the half-range of the phase or None."""
+    """Return (H, W, 4) RGBA of a layer, transparent where nothing is covered, and the half-range of the phase or None."""
     covered = canvas.weight > 0
     if view == "coverage":
         values = _colours(canvas.weight, 0.0, float(canvas.weight.max(initial=0)), sequential_map())

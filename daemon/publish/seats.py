@@ -1,4 +1,4 @@
-"""A bound on the connections to a ZeroMQ endpoint, which the library itself does not have: further ones are closed."""
+"""A limit of connections to a ZeroMQ endpoint, which the library itself lacks: further ones are closed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ log = logging.getLogger(__name__)
 
 
 class Seats:
-    """Those who are connected to a TCP port of this process; used by one thread.
+    """The connections to a TCP port of this process; used by one thread.
 
-    The library tells which descriptor it has taken and may have closed it since: so its port is looked at, and it is
-    shut, not closed, whereupon the library closes it.
+    The library reports the descriptor of a connection, which it may have closed since. So the port of the descriptor is
+    checked first, and the descriptor is shut down, not closed: the library then closes it.
     """
 
     def __init__(self, place: str, most: int) -> None:
@@ -22,7 +22,7 @@ class Seats:
         self.turned_away = 0
 
     def take(self, descriptor: int, port: int) -> None:
-        """Note a connection; shut it where too many are there."""
+        """Enter a connection; shut it down if there are too many."""
         self._taken.pop(descriptor, None)
         self._taken[descriptor] = None
         if len(self._taken) <= self._most:
@@ -32,7 +32,7 @@ class Seats:
             del self._taken[descriptor]
             self.turned_away += 1
             if self.turned_away == 1:
-                log.warning("%s: %d are connected; further ones are turned away", self._place, self._most)
+                log.warning("%s: %d viewers are connected; further ones are refused", self._place, self._most)
             _shut(descriptor)
 
 
@@ -54,7 +54,7 @@ def _port(descriptor: int) -> int | None:
 def _shut(descriptor: int) -> None:
     try:
         known = socket.socket(fileno=descriptor)
-    except OSError:  # it has gone meanwhile
+    except OSError:  # closed meanwhile
         return
     try:
         known.shutdown(socket.SHUT_RDWR)

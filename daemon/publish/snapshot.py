@@ -1,4 +1,4 @@
-"""What changed in a picture (``LayerUpdate``) and the picture itself (``LayerCanvas``).
+"""A picture (``LayerCanvas``) and a change of it (``LayerUpdate``).
 
 Arrays are indexed (y, x), row 0 at the top. ``origin_px`` is where pixel (0, 0) of a canvas lies in the object's own
 frame, so two canvases of different size are compared by origin: pixel p of one is pixel p + origin - origin' of the other.
@@ -15,7 +15,7 @@ from daemon.messages import LayerName
 
 __all__ = ["LayerCanvas", "LayerName", "LayerUpdate", "Region", "apply_update", "copied", "regrow"]
 
-TILE_PX = 32  # mosaics grow, and tell what changed, by whole tiles of this side
+TILE_PX = 32  # side of a tile, pixels: mosaics grow and report changes by whole tiles
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,10 +63,10 @@ class LayerUpdate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerCanvas:
-    """A whole layer: ``object`` (H, W) complex64 and ``weight`` (H, W) float32, zero where nothing was seen.
+    """A whole layer: ``object`` (H, W) complex64 and ``weight`` (H, W) float32, zero where nothing is covered.
 
     ``generations`` (H / 32, W / 32, rounded up) uint16 is the model's generation that last changed each tile of 32 x 32
-    pixels; None where that is not known.
+    pixels; None if unknown.
     """
 
     scan_id: str

@@ -1,4 +1,4 @@
-"""Messages for viewers: what is sent, over ZeroMQ and WebSocket alike.
+"""Messages for viewers, over ZeroMQ and WebSocket.
 
 A message is a topic (``scan``, ``status``, ``snapshot``, ``delta``), a header map and buffers. Over ZeroMQ each is a
 part: topic, msgpack header, buffers. Over WebSocket the message is one msgpack array [topic, header, buffer, ...].
@@ -28,12 +28,12 @@ TOPICS: tuple[Topic, ...] = ("scan", "status", "snapshot", "delta")
 
 
 class WireError(ValueError):
-    """A message is not what section 4 of the contract says."""
+    """A message does not have the documented form."""
 
 
 @dataclass(frozen=True, eq=False)
 class Message:
-    """One message; its header has a sequence number only where it was received."""
+    """One message; only the header of a received one has a sequence number."""
 
     topic: Topic
     header: Fields
@@ -69,7 +69,7 @@ def encode(topic: Topic, header: Fields, buffers: Sequence[bytes] = ()) -> list[
 def decode(parts: Sequence[bytes]) -> Message:
     """The message in the parts of a ZeroMQ message; the header has its sequence."""
     if len(parts) < 2:
-        raise WireError(f"a message has at least topic and header, this one has {len(parts)} part(s)")
+        raise WireError(f"a message needs a topic and a header; this one has {len(parts)} part(s)")
     try:
         header = msgpack.unpackb(parts[1])
     except (ValueError, msgpack.UnpackException) as fault:
@@ -92,7 +92,7 @@ def decode_ws(data: bytes) -> Message:
     except (ValueError, msgpack.UnpackException) as fault:
         raise WireError(f"not a msgpack array: {fault}") from fault
     if not isinstance(content, list) or len(content) < 2:
-        raise WireError("a message is an array of topic, header and buffers")
+        raise WireError("the message is not an array of topic, header and buffers")
     return _checked(str(content[0]), content[1], tuple(content[2:]))
 
 
@@ -115,9 +115,9 @@ def layer_header(source: LayerUpdate | LayerCanvas) -> PictureFields:
 
 
 def delta_messages(update: LayerUpdate) -> Iterator[Message]:
-    """One ``delta`` for each region; one with an empty region when only the numbers changed.
+    """Yield one ``delta`` for each region, or one with an empty region if only the numbers have changed.
 
-    Only the last is ``complete``: before it the picture is not.
+    Only the last can be ``complete``: the picture is not complete before it.
     """
     header = layer_header(update)
     for region in update.regions:
@@ -154,7 +154,7 @@ def apply_delta(
     state
         Canvas before; None is an empty one.
     in_place
-        Reuse the arrays of `state` where they fit; otherwise `state` is left as it was.
+        Reuse the arrays of `state` if they fit; otherwise `state` does not change.
     """
     if state is not None and not in_place:
         state = copied(state)
@@ -162,7 +162,7 @@ def apply_delta(
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON and msgpack know it: text keys, no numpy, no NaN, no paths."""
+    """Return `value` as plain data for JSON and msgpack: text keys, no numpy, no NaN, no paths."""
     if isinstance(value, Mapping):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -184,7 +184,7 @@ def plain(value: Any) -> Any:
 
 def _read_update(header: PictureFields, place: Sequence[int], buffers: Sequence[bytes]) -> LayerUpdate:
     if len(buffers) != 2:
-        raise WireError(f"a picture has two buffers, object and weight, this one has {len(buffers)}")
+        raise WireError(f"a picture needs two buffers, object and weight; this one has {len(buffers)}")
     y, x, h, w = (int(part) for part in place)
     height, width = (int(side) for side in header["shape"])
     if min(y, x, h, w) < 0 or y + h > height or x + w > width:
@@ -216,7 +216,7 @@ def _read_generations(rows: Any, canvas: LayerCanvas) -> NDArray[np.uint16] | No
         tiles = np.array(rows, dtype=np.uint16)
     except (ValueError, TypeError, OverflowError) as fault:
         raise WireError(f"the generations of a picture are not rows of numbers: {fault}") from fault
-    if tiles.size == canvas.generations.size == 0:  # rows cannot tell the shape of an empty picture
+    if tiles.size == canvas.generations.size == 0:  # an empty picture has no rows
         return canvas.generations
     if tiles.shape != canvas.generations.shape:
         raise WireError(f"{tiles.shape} generations do not fill a picture of {list(canvas.shape)}")

@@ -24,23 +24,23 @@ LINGER_MS = 500
 MOST_REQUEST_BYTES = 4096
 MOST_CONNECTIONS = 256
 HANDSHAKE_MS = 5_000
-"""Who connects and says nothing goes after this time."""
+"""A connection that does not complete its handshake is closed after this time, ms."""
 
 
 class ZmqPublisher:
-    """Sends every hub event to all subscribers, and the whole picture whenever somebody subscribes.
+    """Sends every hub event to all subscribers, and the whole picture after each new subscription.
 
-    A subscriber that does not read costs at most `send_limit` messages of memory; then it loses messages, sees the
-    gap in ``sequence`` and subscribes again.
+    A subscriber that does not read costs at most `send_limit` messages of memory. After that it loses messages, detects
+    the gap in ``sequence`` and subscribes again.
 
     Parameters
     ----------
     endpoint
-        Where to bind, ``tcp://127.0.0.1:5556``; port 0 takes a free one, see ``bound_endpoint``.
+        Address to bind, ``tcp://127.0.0.1:5556``; port 0 takes a free port, see ``bound_endpoint``.
     curve
-        Keys of the server, to encrypt; with an allow-list, other viewers are turned away.
+        Keys of the server, for encryption; with an allow-list, other viewers are refused.
     most_connections
-        Bound over TCP; further ones are closed.
+        Limit over TCP; further connections are closed.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ZmqPublisher:
 
     @property
     def handshake_failures(self) -> int:
-        """Viewers that came with a wrong key, none, or one that is not let in."""
+        """Viewers with a wrong key, without a key, or with one that is not allowed."""
         return self._peers.handshake_failures
 
     @property
@@ -86,7 +86,7 @@ class ZmqPublisher:
         return self._feed.coalesced
 
     def close(self) -> None:
-        """Send what is queued, then stop; returns when the port is free."""
+        """Send all queued messages, then stop; returns when the port is free."""
         if self._stopping.is_set():
             return
         self._stopping.set()
@@ -117,7 +117,7 @@ class ZmqPublisher:
         return publisher
 
     def _wake(self) -> None:
-        with suppress(OSError):  # full: it is awake already; closed: it is gone
+        with suppress(OSError):  # full: the thread is awake already; closed: it has ended
             self._waker.send(b"\0")
 
     def _run(self) -> None:
@@ -130,7 +130,7 @@ class ZmqPublisher:
             try:
                 self._step()
             except Exception:
-                log.exception("a message for viewers was lost; going on")
+                log.exception("a message for viewers was lost; the publisher continues")
         with suppress(Exception):
             self._step()
         close(self._context, self._socket, self._monitor, LINGER_MS, self._door)
@@ -151,7 +151,7 @@ class ZmqPublisher:
             self._seats.take(descriptor, int(self._bound_endpoint.rpartition(":")[2]))
 
     def _subscriptions(self) -> bool:
-        """Whether anybody subscribed since last time."""
+        """Whether a viewer has subscribed since the last call."""
         arrived = False
         with suppress(zmq.Again):
             while True:

@@ -1,4 +1,4 @@
-"""Whether the parts work: what is wrong for as long as it lasts, and whether the threads still turn."""
+"""Health of the parts: lasting faults, and whether the threads respond."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from daemon.journal import Journal
 from daemon.results.records import ScanBook
 from daemon.results.writer import ProductWriter
 from daemon.service import descriptors
+from daemon.status.status_warnings import StatusWarning
 from streams.sockets.receiver import Source
 
 HANGS_S = 60.0
+"""A thread that has not finished a round for this time, s, hangs; the longest round, a model's load, takes seconds."""
 
 
 class Health:
-    """Looks at the parts; quick and safe from any thread.
+    """Examines the parts; quick and safe from any thread.
 
     Parameters
     ----------
     receivers
-        Gives those that should run.
+        Returns the receivers that should run.
     """
 
     def __init__(
@@ -52,15 +54,15 @@ class Health:
         return names + [f"{receiver.name} receiver" for receiver in self._receivers() if not receiver.is_alive]
 
     def hanging(self) -> list[str]:
-        """Return the names of threads that have not come round for a minute."""
+        """Return the names of threads that have not responded for a minute."""
         limit = time.monotonic() - HANGS_S
         parts = (("engine", self._engine), ("intake", self._intake))
         return [name for name, part in parts if part.is_alive and part.beat < limit]
 
     def troubles(self) -> list[str]:
-        """Return what is wrong now, the worst first, one sentence each without its stop; empty while all is well."""
-        found = [f"the {name} has ended; restart the daemon" for name in self.dead()]
-        found += [f"the {name} has hung for more than a minute" for name in self.hanging()]
+        """Return all lasting faults, the worst first, one sentence each without its full stop."""
+        found = [StatusWarning.THREAD_ENDED.sentence.format(name=name) for name in self.dead()]
+        found += [StatusWarning.THREAD_HANGS.sentence.format(name=name) for name in self.hanging()]
         if (few := descriptors.trouble()) is not None:
             found.append(few)
         if self._journal is not None and self._journal.trouble is not None:
@@ -70,5 +72,5 @@ class Health:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the watchdog may be told so: every thread runs and turns."""
+        """Whether every thread runs and responds; only then is the watchdog fed."""
         return not self.dead() and not self.hanging()

@@ -1,4 +1,4 @@
-"""What the daemon says of itself over HTTP and in ``status`` messages: the ``DaemonView`` of the publisher."""
+"""The status report, over HTTP and in ``status`` messages: the ``DaemonView`` of the publisher."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from streams.join.join import Join, Verdict
 from streams.sockets.receiver import Source
 
 
-class View:
+class StatusReport:
     """Reads the parts; every call is quick and safe from any thread. ``current`` is the scan that started last."""
 
     def __init__(
@@ -101,7 +101,7 @@ class View:
         return parts
 
     def status(self) -> Status:
-        """Return what the daemon does, in numbers and one sentence."""
+        """Return the status of the daemon and of the newest scan."""
         scan_id = self.current
         record = None if scan_id is None else self._book.get(scan_id)
         verdict = record.verdict if record is not None else None
@@ -161,7 +161,7 @@ class View:
         return self._metrics.value("ptycholive_rfactor", layer=layer)
 
     def _notes(self, record: ScanRecord | None) -> list[str]:
-        """Return the troubles of the newest scan, then those of others that run or ended a short while ago."""
+        """Return the warnings of the newest scan, then those of other recent scans."""
         notes = [] if record is None else list(record.notes)
         for scan_id, found in self._ledger.recent_findings().items():
             is_newest = record is not None and scan_id == record.id
@@ -169,7 +169,7 @@ class View:
         return list(dict.fromkeys(notes))
 
     def tick(self) -> None:
-        """Bring rates and the metrics that nobody else sets up to date."""
+        """Update the rates, and the metrics that no other part sets."""
         stitched = self._metrics.value("ptycholive_frames_stitched_total") or 0
         self._rates.update(self._ledger.received, round(stitched))
         self._metrics.subscribers.set(self.viewers())
@@ -196,17 +196,17 @@ class View:
         return verdict_fields(self._verdict_of(scan_id))
 
     def stop_scan(self, scan_id: str) -> bool:
-        """Finish a running scan with what it has."""
+        """Finish a running scan with the frames received so far."""
         return self._ledger.stop_scan(scan_id)
 
     def product_path(self, scan_id: str) -> Path | None:
-        """Return the product file, once written; not one that a link in its place leads to."""
+        """Return the product file once it is written; None if a link leads out of the scan's folder."""
         record = self._book.get(scan_id)
         path = Path(record.product) if record is not None and record.product else None
         return path if path is not None and is_inside(path, self._book.folder(scan_id)) else None
 
     def path_px(self, scan_id: str, after: int, most: int) -> list[tuple[float, float]] | None:
-        """Return positions of stitched frames in pixels, as they came; None for a scan that is not at work."""
+        """Return positions of stitched frames in pixels, in order of stitching; None for a scan that does not run."""
         return self._engine.path_px(scan_id, after, most)
 
     def last_pattern(self) -> tuple[str, int, NDArray[np.floating]] | None:
@@ -214,7 +214,7 @@ class View:
         return self._engine.last_pattern
 
     def models(self) -> list[ModelEntry]:
-        """Return the models that have a name here, the active one marked."""
+        """Return the models that can be activated by name, the active one marked."""
         model = self._engine.active
         active = None if model.bundle is None else model.bundle.sha256
         digests: dict[str, str | None] = {"none": None}
@@ -222,7 +222,7 @@ class View:
             try:
                 digests[name] = read_bundle(path).sha256
             except FileFormatError:
-                continue  # `model list` says why
+                continue  # `model list` shows the reason
         return [
             {
                 "name": name,
@@ -234,24 +234,24 @@ class View:
         ]
 
     def use_model(self, name: str) -> ModelStatus:
-        """Swap the active model for one that has a name here.
+        """Activate a model by its name.
 
         Raises
         ------
         ReconstructionError
-            If there is none of that name, its bundle is refused, or does not fit the probe.
+            If the name is unknown, or the bundle is refused or does not fit the probe.
         """
         if name not in ("none", *bundle_files()):
             known = ", ".join(("none", *bundle_files()))
-            raise FileFormatError(f"there is no model named {name[:64]}; models here are {known}")
+            raise FileFormatError(f"there is no model named {name[:64]}; known models: {known}")
         return {"name": name, "generation": self._generations.choose(name).generation}
 
     def roll_back_model(self) -> ModelStatus:
-        """Take the model's generation before the active one; raises ReconstructionError where there is none."""
+        """Activate the previous generation of the model; raises ReconstructionError if there is none."""
         return self._generations.roll_back()
 
     def set_finetune_paused(self, is_paused: bool) -> Paused:
-        """Pause or resume fine-tuning; raises ReconstructionError where it is off."""
+        """Pause or resume fine-tuning; raises ReconstructionError if it is off."""
         return self._generations.set_paused(is_paused)
 
     def _journal_status(self) -> JournalStatus | None:
@@ -296,7 +296,7 @@ class View:
 
 
 class _Rates:
-    """Frames a second since the last look."""
+    """Frames per second since the last update."""
 
     def __init__(self) -> None:
         self._last = (time.monotonic(), 0, 0)

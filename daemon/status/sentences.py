@@ -1,23 +1,26 @@
-"""Words about the daemon for a tired person."""
+"""Human-readable status sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from daemon.messages import Phase, ScanState, Status, StreamStatus, VerdictFields
+from daemon.status.status_warnings import StatusWarning
 
 SILENT_S = 3.0
+"""A running scan without a frame for this time, s, is worth a warning; detectors send at 1 Hz and more."""
 WAITING_FRAMES = 50
+"""Frames may wait for positions in normal operation; more than this many are worth a warning."""
 
 
 def verdict_sentence(verdict: VerdictFields) -> str:
-    """Return an account of frames that adds up, in words."""
+    """Return an account of frames as a sum in one sentence."""
     parts = [f"{verdict['stitched']} stitched"]
     parts += [f"{verdict['duplicate']} duplicate"] * bool(verdict["duplicate"])
     parts += [f"{count} refused ({reason.replace('_', ' ')})" for reason, count in verdict["refused"].items()]
     parts += [f"{verdict['without_position']} without position"] * bool(verdict["without_position"])
-    parts += [f"{verdict['pending']} waiting"] * bool(verdict["pending"])
-    missing = f"; {verdict['missing']} never came" if verdict["missing"] else ""
+    parts += [f"{verdict['pending']} pending"] * bool(verdict["pending"])
+    missing = f"; {verdict['missing']} missing" if verdict["missing"] else ""
     return f"{verdict['received']} received = {' + '.join(parts)}{missing}"
 
 
@@ -26,46 +29,63 @@ def _stream_trouble(stream: StreamStatus, phase: Phase) -> list[str]:
         return [f"the {stream['fault']}"]
     if stream["connected"] or phase == Phase.FINISHING:
         return []
-    return [f"the {stream['name']} stream {stream['endpoint']} is not connected"]
+    return [StatusWarning.NOT_CONNECTED.sentence.format(name=stream["name"], endpoint=stream["endpoint"])]
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Return up to three names, and how many more."""
+    """Return up to three names and the number of further ones."""
     more = [f"{len(names) - 3} more"] if len(names) > 3 else []
     *some, last = [*names[:3], *more]
     return f"{', '.join(some)} and {last}" if some else last
 
 
 def situation(status: Status) -> str:
-    """Return one sentence on what the daemon does, and the worst that is wrong."""
+    """Return the status in words: the phase, then all warnings."""
+    phase, words = status["phase"], _phase_words(status)
+    if phase == Phase.STARTING or (phase == Phase.STOPPING and not status["scans_unfinished"]):
+        return words
+    warnings = _warnings(status)
+    return " ".join([words, *(f"{one[:1].upper()}{one[1:]}." for one in dict.fromkeys(warnings))])
+
+
+def _phase_words(status: Status) -> str:
     phase = status["phase"]
-    troubles = [*status["degraded"], *([str(status["failure"])] if status["failure"] else [])]
-    if status["is_behind"]:
-        troubles.append(
-            f"the device is slower than the detector: {status['backlog_frames']} frames wait, the oldest for "
-            f"{status['backlog_age_s']:.0f} s; none is lost"
-        )
-    troubles += [sink["trouble"] for sink in status["sinks"] if sink["trouble"]]
-    troubles += status["notes"]
-    if held := status["waiting_for_center"]:
-        troubles.append(f"{held} frames wait until the beam's centre is found")
-    troubles += [trouble for stream in status["streams"] for trouble in _stream_trouble(stream, phase)]
     if phase == Phase.STARTING:
         return "Starting."
     if phase == Phase.STOPPING and not status["scans_unfinished"]:
         return "Stopping."
     if phase in (Phase.READY, Phase.IDLE):
-        words = "Waiting for a scan."
-    elif phase == Phase.FINISHING and status["scan_state"] != ScanState.FINISHING:
-        words = f"Finishing {_listed(status['scans_unfinished'])}; a later scan is done."
-    else:
-        due = status["expected_frames"]
-        of = f" of {due}" if due is not None else ""
-        verb = "Scanning" if phase == Phase.SCANNING else "Finishing"
-        words = f"{verb} {status['scan_id']}: {status['frames_stitched']}{of} frames stitched."
-        frames = status["streams"][0]
-        if phase == Phase.SCANNING and frames["silent_s"] is not None and frames["silent_s"] > SILENT_S:
-            troubles.append(f"no frame has come for {frames['silent_s']:.0f} s")
-        if status["waiting_for_positions"] > WAITING_FRAMES:
-            troubles.append(f"{status['waiting_for_positions']} frames wait for their positions")
-    return " ".join([words, *(f"{t[:1].upper()}{t[1:]}." for t in dict.fromkeys(troubles))])
+        return "Waiting for a scan."
+    if phase == Phase.FINISHING and status["scan_state"] != ScanState.FINISHING:
+        return f"Finishing {_listed(status['scans_unfinished'])}; a later scan has ended."
+    due = status["expected_frames"]
+    of = f" of {due}" if due is not None else ""
+    verb = "Scanning" if phase == Phase.SCANNING else "Finishing"
+    return f"{verb} {status['scan_id']}: {status['frames_stitched']}{of} frames stitched."
+
+
+def _warnings(status: Status) -> list[str]:
+    found = [*status["degraded"], *([status["failure"]] if status["failure"] else [])]
+    if status["is_behind"]:
+        backlog = {"frames": status["backlog_frames"], "age_s": status["backlog_age_s"]}
+        found.append(StatusWarning.SLOW_DEVICE.sentence.format(**backlog))
+    found += [sink["trouble"] for sink in status["sinks"] if sink["trouble"]]
+    found += status["notes"]
+    if held := status["waiting_for_center"]:
+        found.append(StatusWarning.NO_CENTER.sentence.format(frames=held))
+    found += [trouble for stream in status["streams"] for trouble in _stream_trouble(stream, status["phase"])]
+    return found + _warnings_of_the_scan(status)
+
+
+def _warnings_of_the_scan(status: Status) -> list[str]:
+    """Return the warnings that only a scan at work can have."""
+    phase, found = status["phase"], list[str]()
+    is_earlier = phase == Phase.FINISHING and status["scan_state"] != ScanState.FINISHING
+    if phase in (Phase.READY, Phase.IDLE) or is_earlier:
+        return found
+    silent_s = status["streams"][0]["silent_s"]
+    if phase == Phase.SCANNING and silent_s is not None and silent_s > SILENT_S:
+        found.append(StatusWarning.NO_FRAMES.sentence.format(silent_s=silent_s))
+    if status["waiting_for_positions"] > WAITING_FRAMES:
+        found.append(StatusWarning.NO_POSITIONS.sentence.format(frames=status["waiting_for_positions"]))
+    return found

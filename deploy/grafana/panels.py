@@ -114,7 +114,7 @@ OPERATOR = (
     ),
     Panel(
         "Oldest frame that waits",
-        "Yellow: the device is slower than the detector; none is lost.",
+        "Yellow: the device is slower than the detector; no frame is lost.",
         ((metric("_backlog_age_seconds"), ""),),
         "stat",
         "s",

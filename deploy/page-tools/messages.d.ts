@@ -36,9 +36,10 @@ declare namespace Wire {
     sequence: number;
   }
 
+  type DiagnosisState = "off" | "waiting for frames" | "retrieving the probe" | "looking";
+
   interface DiagnosisStatus {
-    /** What the diagnosis does. */
-    state: string;
+    state: DiagnosisState;
     /** What it found last. */
     finding: string | null;
     /** Number of diagnoses made. */
@@ -94,7 +95,7 @@ declare namespace Wire {
   }
 
   interface LearningStatus {
-    /** What fine-tuning does: off, waiting for frames, learning, paused, or why it does not run. */
+    /** What fine-tuning does: off, waiting for frames, learning, paused, resting, or a sentence after a failure. */
     state: string;
     /** Training steps. */
     steps?: number;

@@ -77,7 +77,7 @@ def test_a_fault_is_set_right_in_this_scan_and_in_the_next(scan: ScanFile, tmp_p
             found.append((ended, pictures["network"]))
         notes = [get(daemon, f"scans/{name}")["notes"] for name in ("one", "two")]
     assert "the x positions look negated" in notes[0][0]
-    assert "it is set right from here on" in notes[0][0]
+    assert "the daemon corrects this from now on" in notes[0][0]
     assert notes[1] == []
     for ended, picture in found:
         np.testing.assert_array_equal(*on_common_ground(right["network"], picture))

@@ -81,7 +81,7 @@ def test_while_an_earlier_scan_waits_the_daemon_is_not_idle(scan: ScanFile, tmp_
         goes_on.set()
         said = status_when(viewer, lambda s: s["scan_state"] == "complete")
         assert (said["scan_id"], said["phase"], said["scans_unfinished"]) == ("later", "finishing", ["earlier"])
-        assert said["sentence"].startswith("Finishing earlier; a later scan is done.")
+        assert said["sentence"].startswith("Finishing earlier; a later scan has ended.")
         was_seen.set()
         idle = status_when(viewer, lambda s: s["phase"] == "idle")
         assert (idle["scans_unfinished"], idle["backlog_age_s"]) == ([], 0.0)

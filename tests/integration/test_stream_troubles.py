@@ -16,6 +16,7 @@ import msgpack
 import numpy as np
 import pytest
 
+from daemon.status.status_warnings import StatusWarning
 from streams.join.scan_warnings import ScanWarning
 from streams.sockets.transport import Sender
 from tests.support.daemon_tools import PATIENCE_S
@@ -76,7 +77,7 @@ def test_a_detector_that_goes_silent_and_then_starts_anew(rig: Rig) -> None:
     old = rig.next_series()
     rig.send([start(old), *images(old, 10)], run()[:4])
     rig.stitched(old, 10)
-    said_soon(rig, "no frame has come for")
+    said_soon(rig, StatusWarning.NO_FRAMES.sentence.partition("{")[0])
     rig.clean_scan()
     assert rig.ended(str(old))["result"] == "incomplete"
 

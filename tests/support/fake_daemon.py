@@ -61,7 +61,7 @@ class FakeDaemon:
 
     def use_model(self, name: str) -> ModelStatus:
         if name != "lift":
-            raise FileFormatError(f"there is no model named {name}; models here are lift")
+            raise FileFormatError(f"there is no model named {name}; known models: lift")
         return {"name": name, "generation": 1}
 
 

@@ -1,1 +1,1 @@
-"""Diagnosis of a scan's first frames, and the probe retrieved from them, beside the scan."""
+"""Diagnosis of a scan's first frames and retrieval of the probe from them, in the background."""

@@ -1,4 +1,4 @@
-"""Which key of the configuration sets right what a diagnosis found."""
+"""Advice: the configuration keys that correct what a diagnosis has found."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from ptychopinn.diagnosis.fit_test import Diagnosis
 
 
 def advice(found: Diagnosis, config: Config, center_px: tuple[int, int] | None) -> list[str]:
-    """Return what to write into the configuration, one clause each.
+    """Return the configuration changes, one clause each.
 
-    ``center_px`` is where the patterns were cut, in the oriented frame.
+    ``center_px`` is the centre of the cut-out, in the oriented frame.
     """
     correction, words = found.correction, []
     if correction.pattern_turn != "identity":
@@ -25,12 +25,12 @@ def advice(found: Diagnosis, config: Config, center_px: tuple[int, int] | None) 
     if correction.position_scale != 1.0:
         words.append(f"correct the pixel size by {1 / correction.position_scale:.3f} in [optics], or [positions] scale")
     if correction.is_conjugate or correction.counts_ratio != 1.0 or (found.is_probe_poor and correction.is_nothing):
-        words.append("take the right [optics] probe_file" + " or set retrieve_probe = true" * found.is_probe_poor)
+        words.append("give the correct [optics] probe_file" + " or set retrieve_probe = true" * found.is_probe_poor)
     return words
 
 
 def _positions_words(config: Config, correction: Correction) -> str:
-    """Return how to turn positions: the axes swapped at their source, then the signs."""
+    """Return how to turn positions: swap the axes at their source, then the signs."""
     flips = _negated(config, correction)
     named = ", ".join(f'"{axis}"' for axis in flips)
     swapped = "swap the axes of the positions at their source and " if TURNS[correction.position_turn][0] else ""
@@ -38,7 +38,7 @@ def _positions_words(config: Config, correction: Correction) -> str:
 
 
 def _negated(config: Config, correction: Correction) -> list[str]:
-    """Return the axes whose sign is to be turned, what the configuration turns already among them."""
+    """Return the axes to flip, including those that the configuration flips already."""
     before = [-1.0 if axis in config.positions.flips else 1.0 for axis in "yx"]
     signs = (turn_matrix(correction.position_turn) * before).sum(axis=1)
     return [axis for axis, sign in zip("yx", signs.tolist(), strict=True) if sign < 0]

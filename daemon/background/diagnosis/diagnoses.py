@@ -1,4 +1,4 @@
-"""What is done with what the examiner finds: the scan's record, the log, the engine, a file."""
+"""Handling of diagnoses: the record of the scan, the log, the engine, a file of the retrieved probe."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Diagnoses:
         self.examiner = Examiner(options, events)
 
     def _is_busy(self) -> bool:
-        """Whether the engine needs the machine more: frames wait, or a scan that waits for nothing has its last seconds."""
+        """Whether the engine needs the processor: frames wait, or a scan finishes that does not wait for the diagnosis."""
         is_waited_for = self._config.diagnosis.auto_fix or self._config.optics.is_retrieved
         return self._engine.backlog[0] > 0 or (self._engine.is_finishing and not is_waited_for)
 
@@ -72,7 +72,7 @@ class Diagnoses:
         record = self._book.get(scan_id)
         words = advice(found, self._config, None if record is None else record.center_px)
         if self._config.diagnosis.auto_fix:
-            words = ["it is set right from here on"]
+            words = ["the daemon corrects this from now on"]
         self._say(scan_id, "; ".join([found.sentence or "", *words]))
 
     def _take(self, scan_id: str, probe: NDArray[np.complex64], change: Correction, is_new: bool) -> None:
@@ -86,7 +86,7 @@ class Diagnoses:
             self._write(scan_id, probe, self._engine.pixel_size_m(scan_id) or pixel_size_m)
 
     def _write(self, scan_id: str, probe: NDArray[np.complex64], pixel_size_m: float) -> None:
-        """Keep a retrieved probe beside the product, for later daemons."""
+        """Write a retrieved probe beside the product, for later use."""
         path = self._book.folder(scan_id) / PROBE_NAME
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""The examiner: looks at a scan's first frames in a thread of its own, has the probe retrieved where it is a guess.
+"""The examiner: diagnoses a scan's first frames in a separate thread; if the probe is a guess, retrieves it first.
 
-The engine asks whether a look is due and hands over patterns; the look itself gives way while frames wait for the engine.
-A scan is looked at after ``frames`` frames and, where nothing was found, once more after LATER times as many. Where the
-probe is a guess, that is retrieved first, from ``retrieve_frames`` frames, in a process of its own.
+The engine asks whether a diagnosis is due and hands over patterns. The diagnosis pauses while frames wait for the engine.
+It runs after ``frames`` frames and, if it finds nothing, again after LATER times as many. A probe is retrieved from
+``retrieve_frames`` frames in a separate process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from daemon.background.external.side_process import SideProcess
 from daemon.errors import DaemonError
-from daemon.messages import DiagnosisStatus
+from daemon.messages import DiagnosisState, DiagnosisStatus
 from ptychopinn.diagnosis.correction import Correction, turn_matrix
 from ptychopinn.diagnosis.fit_test import (
     LEAST_FRAMES,
@@ -34,14 +34,14 @@ from ptychopinn.diagnosis.fit_test import (
     scaled_to_counts,
 )
 
-LATER = 8
-MOST_JOBS = 2  # that wait; each holds frames, and on a busy machine scans come faster than they are looked at
-KEPT_SCANS = 16
-RETRIEVE_S = 600.0
-HOLD_S = 120.0
-MOST_REST_S = 20.0
-REST_S = 0.02
-BUSY_S, BUSY_SHARE, MOST_PAUSE_S = 1.0, 0.2, 0.5  # so long after frames waited it works so much of the time
+LATER = 8  # the second diagnosis uses this many times the frames of the first
+MOST_JOBS = 2  # waiting jobs; each holds frames, and on a busy machine scans arrive faster than they are diagnosed
+KEPT_SCANS = 16  # scans whose diagnosis is remembered; older ones have ended
+RETRIEVE_S = 600.0  # longest retrieval of a probe, s; the usual one takes 20 to 60 s
+HOLD_S = 120.0  # longest time that an ended scan waits for a diagnosis, s
+MOST_REST_S = 20.0  # longest pause of one diagnosis while frames wait, s
+REST_S = 0.02  # step of that pause, s
+BUSY_S, BUSY_SHARE, MOST_PAUSE_S = 1.0, 0.2, 0.5  # for BUSY_S after frames waited it works BUSY_SHARE of the time
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ Frames = list[tuple[torch.Tensor, tuple[float, float]]]
 
 @dataclass(frozen=True, slots=True)
 class ExaminerOptions:
-    """What to look for, and after how many frames."""
+    """Options: which diagnoses run, and after how many frames."""
 
     is_enabled: bool = True
     is_fixed: bool = False
@@ -61,11 +61,11 @@ class ExaminerOptions:
 
 @dataclass(frozen=True, slots=True)
 class ExaminerEvents:
-    """Whom the examiner asks and tells (its thread).
+    """Callbacks of the examiner, called in its thread.
 
-    ``probe()`` gives the probe as it is, ``is_busy()`` whether frames wait; ``on_said(scan_id, sentence)`` and
-    ``on_diagnosis(scan_id, diagnosis)`` tell what was found, ``on_probe(scan_id, probe, change, is_new)`` asks for a
-    probe and a further correction; ``is_new`` where the probe was retrieved.
+    ``probe()`` returns the current probe, ``is_busy()`` whether frames wait; ``on_said(scan_id, sentence)`` and
+    ``on_diagnosis(scan_id, diagnosis)`` report results; ``on_probe(scan_id, probe, change, is_new)`` requests another probe
+    and a further correction; ``is_new`` is true for a retrieved probe.
     """
 
     probe: Callable[[], torch.Tensor]
@@ -85,9 +85,9 @@ class _Scan:
 
 @dataclass(slots=True)
 class _State:
-    """What the examiner does, for the status."""
+    """The state of the examiner, for the status."""
 
-    doing: str = "waiting for frames"
+    doing: DiagnosisState = DiagnosisState.WAITING
     finding: str | None = None
     looks: int = 0
     last_s: float | None = None
@@ -102,7 +102,7 @@ class Examiner:
         self._events = events
         self._state = _State()
         self._jobs: queue.SimpleQueue[tuple[str, Frames, int] | None] = queue.SimpleQueue()
-        self._changes = 0  # of probe and correction: frames that were taken before one are of no use
+        self._changes = 0  # changes of probe and correction; frames taken before a change are not used
         self._stopping = threading.Event()
         command = [sys.executable, "-m", "daemon.background.external.retrieval_side"]
         self._process = SideProcess(command, "the retrieval of the probe", RETRIEVE_S)
@@ -114,7 +114,7 @@ class Examiner:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, and the process if one runs."""
+        """End the thread, and the process if it runs."""
         self._stopping.set()
         self._process.stop()
         self._jobs.put(None)
@@ -122,15 +122,15 @@ class Examiner:
             self._thread.join()
 
     def status(self) -> DiagnosisStatus:
-        """Return what it does and what it found last."""
+        """Return its state and its last finding."""
         state = self._state
-        doing = state.doing if self._options.is_enabled or self._options.is_guess else "off"
+        doing = state.doing if self._options.is_enabled or self._options.is_guess else DiagnosisState.OFF
         return {"state": doing, "finding": state.finding, "looks": state.looks, "last_s": state.last_s}
 
     # the engine's thread
 
     def wants(self, scan_id: str, frames: int, *, has_ended: bool) -> bool:
-        """Whether a look at a scan is due."""
+        """Whether a diagnosis of a scan is due."""
         is_on = self._options.is_enabled or self._needs_probe
         if not is_on or self._stopping.is_set() or self._jobs.qsize() >= MOST_JOBS:
             return False
@@ -139,7 +139,7 @@ class Examiner:
         return not scan.is_pending and (frames >= scan.next_look or is_last_chance)
 
     def examine(self, scan_id: str, frames: Frames) -> None:
-        """Queue a look."""
+        """Queue a diagnosis."""
         scan = self._scan(scan_id)
         scan.is_pending, scan.held_since = True, time.monotonic()
         scan.looks += 1
@@ -147,7 +147,7 @@ class Examiner:
         self._jobs.put((scan_id, frames, self._changes))
 
     def holds(self, scan_id: str) -> bool:
-        """Whether a look is under way that may change the pictures of a scan."""
+        """Whether a diagnosis runs that may change the pictures of a scan."""
         scan = self._state.scans.get(scan_id)
         if scan is None or not scan.is_pending or not (self._needs_probe or self._options.is_fixed):
             return False
@@ -167,7 +167,7 @@ class Examiner:
     def _run(self) -> None:
         torch.set_num_threads(1)
         while self._examine_next():
-            pass  # nothing of a job is held while the next one is waited for
+            pass  # a finished job is released before the wait for the next one
 
     def _examine_next(self) -> bool:
         job = self._jobs.get()
@@ -182,11 +182,11 @@ class Examiner:
             return True
         try:
             self._look(scan_id, frames)
-        except Exception as fault:  # the scan goes on without a diagnosis
+        except Exception as fault:  # the scan continues without a diagnosis
             if not self._stopping.is_set():
                 log.warning("scan %s was not examined: %s", scan_id, fault, exc_info=not isinstance(fault, DaemonError))
                 self._events.on_said(scan_id, f"the first frames could not be examined: {fault}")
-        self._state.doing, self._state.last_s = "waiting for frames", time.monotonic() - begun
+        self._state.doing, self._state.last_s = DiagnosisState.WAITING, time.monotonic() - begun
         self._state.looks += 1
         if scan is not None:
             scan.is_pending = False
@@ -195,7 +195,7 @@ class Examiner:
     def _look(self, scan_id: str, frames: Frames) -> None:
         amplitude = torch.stack([pattern for pattern, _ in frames]).cpu()
         positions_px = np.array([place for _, place in frames], dtype=np.float64)
-        lit = lit_frames(amplitude)  # a closed shutter says nothing of the probe
+        lit = lit_frames(amplitude)  # frames of a closed shutter carry no information
         amplitude, positions_px = amplitude[lit.tolist()], positions_px[lit]
         probe, is_own = self._events.probe().cpu(), False
         if self._needs_probe:
@@ -209,12 +209,12 @@ class Examiner:
     def _retrieve(
         self, scan_id: str, amplitude: torch.Tensor, positions_px: NDArray[np.float64], guess: torch.Tensor
     ) -> torch.Tensor | None:
-        """Have the probe retrieved; None where that gives nothing better than the guess."""
-        self._state.doing = "retrieving the probe"
+        """Retrieve the probe; return None if the result is no better than the guess."""
+        self._state.doing = DiagnosisState.RETRIEVING
         chosen = choose_frames(positions_px, guess, self._options.retrieve_frames)
         if len(chosen) < LEAST_FRAMES:
             self._events.on_said(
-                scan_id, f"only {len(chosen)} of the first frames overlap, too few to retrieve the probe"
+                scan_id, f"the probe was not retrieved: only {len(chosen)} of the first frames overlap"
             )
             return None
         guess = scaled_to_counts(guess, amplitude)
@@ -245,7 +245,7 @@ class Examiner:
         *,
         is_own_probe: bool,
     ) -> None:
-        self._state.doing = "looking"
+        self._state.doing = DiagnosisState.LOOKING
         found = diagnose(amplitude, positions_px, probe, self._rest(), is_own_probe=is_own_probe)
         if found is None or found.sentence is None:
             return
@@ -274,7 +274,7 @@ class Examiner:
 
 
 class _Rest:
-    """Gives way to the engine: waits while frames wait for it, MOST_REST_S in all; then works a share of the time."""
+    """Yields to the engine: waits while frames wait for it, MOST_REST_S in all; then works a share of the time."""
 
     def __init__(self, is_busy: Callable[[], bool], stopping: threading.Event) -> None:
         self._is_busy = is_busy
@@ -286,7 +286,7 @@ class _Rest:
     def __call__(self) -> None:
         """Wait."""
         if self._stopping.is_set():
-            raise DaemonError("the daemon stops")
+            raise DaemonError("the daemon is stopping")
         now = time.monotonic()
         if self._is_busy():
             self._busy_until = now + BUSY_S

@@ -1,1 +1,1 @@
-"""Engines that work on finished or first frames in processes of their own."""
+"""Programs in separate processes: pty-chi for finished scans, probe retrieval from first frames."""

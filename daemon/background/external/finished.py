@@ -1,7 +1,7 @@
-"""Finished scans handed to pty-chi's LSQML: its product lies beside ours, its figures stand in the scan's record.
+"""Reconstruction of finished scans by pty-chi's LSQML; its product is written beside ours, its result into the record.
 
-Patterns come from the scan's journal, positions and probe from our product. One scan at a time, in a process of an
-environment of its own; scans that wait are few numbers.
+Patterns come from the scan's journal, positions and probe from our product. One scan at a time runs, in a process with its
+own environment.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from ptychopinn.errors import ReconstructionError
 NAME = "pty-chi"
 PRODUCT_NAME = "iterative.h5"
 SIDE = Path(__file__).with_name("ptychi_side.py")
-TIMEOUT_S = 24 * 3600.0
-MOST_BYTES = 8 << 30
+TIMEOUT_S = 24 * 3600.0  # longest reconstruction of one scan, s
+MOST_BYTES = 8 << 30  # patterns of one scan as float32; they are held in memory twice
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class FinishedScans:
     Raises
     ------
     ConfigError
-        If there is no such Python, or no journal to read the patterns from.
+        If the Python cannot be run, or there is no journal with patterns.
     """
 
     def __init__(self, config: Config, book: ScanBook) -> None:
@@ -76,14 +76,14 @@ class FinishedScans:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the process and the thread; what waits is left."""
+        """End the process and the thread; waiting scans are dropped."""
         self._process.stop()
         self._jobs.put(None)
         if self._thread.is_alive():
             self._thread.join()
 
     def submit(self, scan_id: str, product: Path, correction: Correction) -> None:
-        """Queue a scan whose product is written and whose patterns are corrected like this."""
+        """Queue a scan whose product is written; ``correction`` is applied to its patterns."""
         job = _Job(scan_id, product, correction)
         self._note(job, {"name": NAME, "state": EngineState.WAITING})
         self._jobs.put(job)
@@ -93,7 +93,7 @@ class FinishedScans:
             self._note(job, {"name": NAME, "state": EngineState.RUNNING})
             try:
                 self._note(job, self._reconstruct(job))
-            except Exception as fault:  # the daemon goes on without this result
+            except Exception as fault:  # the daemon continues without this result
                 is_own = isinstance(fault, DaemonError | ReconstructionError | OSError)
                 log.warning("scan %s has no result of %s: %s", job.scan_id, NAME, fault, exc_info=not is_own)
                 self._note(job, {"name": NAME, "state": EngineState.FAILED, "fault": str(fault)})
@@ -102,7 +102,7 @@ class FinishedScans:
         self._book.change(job.scan_id, engine=result)
 
     def _reconstruct(self, job: _Job) -> EngineResult:
-        """Run the engine, write its product; return the figures for the record."""
+        """Run the engine and write its product; return the result for the record."""
         ours = read_product(job.product)
         patterns, places = self._patterns(job, ours)
         positions_px = ours.positions_m[places] / ours.pixel_size_m
@@ -124,17 +124,17 @@ class FinishedScans:
         }
 
     def _patterns(self, job: _Job, ours: Product) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return patterns ``(n, N, N)`` from the journal, and their places in the product.
+        """Return patterns ``(n, N, N)`` from the journal, and their rows in the product.
 
         Raises
         ------
         DaemonError
-            If they are not there any more, or are more than can be handed over.
+            If they are deleted already, or too large.
         """
         size = ours.probe.shape[-1]
         if 4 * size**2 * len(ours.indexes) > MOST_BYTES:
             raise DaemonError(
-                f"{len(ours.indexes)} frames of {size} px are more than {MOST_BYTES >> 30} GiB; too many for it"
+                f"{len(ours.indexes)} frames of {size} px exceed {MOST_BYTES >> 30} GiB, the limit for {NAME}"
             )
         place_of = {index: place for place, index in enumerate(ours.indexes.tolist())}
         amplitude = np.empty((len(place_of), size, size), dtype=np.float32)

@@ -1,7 +1,7 @@
 """The process that runs pty-chi's LSQML: ``PYTHON daemon/background/external/ptychi_side.py IN.npz OUT.npz``.
 
-PYTHON is that of an environment of its own, since pty-chi brings another torch; so this file imports
-nothing of ours but the file beside it.
+PYTHON belongs to a separate environment, since pty-chi needs another torch; so this file imports only the file beside
+it.
 Its patches begin at ``position + origin - (N - 1) / 2``, ours at ``position - N / 2``, hence the half pixel below; its
 transforms have no factor, ours 1 / N, hence the N.
 """

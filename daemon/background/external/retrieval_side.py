@@ -1,6 +1,6 @@
 """The process that retrieves a probe: ``python -m daemon.background.external.retrieval_side IN.npz OUT.npz``.
 
-It has one thread and a low priority, so that it takes what the engine leaves of the machine.
+It has one thread and a low priority, so it uses only processor time that the engine does not need.
 """
 
 from __future__ import annotations

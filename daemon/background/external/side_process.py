@@ -1,4 +1,4 @@
-"""A program in a process of its own that reads one file and writes another; it ends when the daemon ends."""
+"""A program in a separate process that reads one file and writes another; it ends when the daemon ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Arrays = Mapping[str, NDArray[Any]]
 class SideProcess:
     """Runs ``[*command, IN.npz, OUT.npz]``, one at a time; :meth:`stop` ends it from another thread.
 
-    The program is not trusted to behave: it may end with a fault, or not at all.
+    The program may end with a fault, or not at all.
     """
 
     def __init__(self, command: Sequence[str], what: str, timeout_s: float) -> None:
@@ -39,7 +39,7 @@ class SideProcess:
         self._stop = threading.Event()
 
     def stop(self) -> None:
-        """End what runs, and start nothing more."""
+        """End the running program; no further one starts."""
         self._stop.set()
 
     @property
@@ -53,7 +53,7 @@ class SideProcess:
         Raises
         ------
         DaemonError
-            If it cannot be started, ends with a fault, takes too long, or is stopped.
+            If the program cannot be started, ends with a fault, takes too long, or is stopped.
         """
         with working_folder() as folder:
             given, made, said = (folder / name for name in ("in.npz", "out.npz", "said"))
@@ -87,13 +87,14 @@ class SideProcess:
                 process.kill()
                 process.wait()
                 raise DaemonError(
-                    f"{self._what} was stopped" + ("" if self._stop.is_set() else f" after {waited_s:.0f} s: too slow")
+                    f"{self._what} was stopped"
+                    + ("" if self._stop.is_set() else f" after {waited_s:.0f} s: it took too long")
                 )
 
 
 @contextmanager
 def working_folder() -> Iterator[Path]:
-    """Yield a temporary folder, locked while it is used; those that a killed daemon has left are deleted first."""
+    """Yield a temporary folder, locked while in use; folders left by a killed daemon are deleted first."""
     _sweep(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
         descriptor = os.open(Path(name) / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -121,4 +122,4 @@ def _sweep(temporary: Path) -> None:
 
 def _last_words(path: Path) -> str:
     lines = path.read_text(errors="replace").strip().splitlines()
-    return lines[-1][:300] if lines else "it said nothing"
+    return lines[-1][:300] if lines else "without a message"

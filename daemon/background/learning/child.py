@@ -1,7 +1,7 @@
-"""The process that fine-tunes: it takes frames and orders from a pipe, and sends back what it found.
+"""The process that fine-tunes: it takes frames and commands from a pipe, and sends progress and promoted weights.
 
-It learns in one thread and, on a CPU, at the lowest priority, so it uses what the engine leaves; on a GPU it works
-``device_share`` of the time. Messages are tuples of a kind and plain data, between our own two ends alone.
+It trains in one thread and, on a CPU, at the lowest priority, so it uses only processor time that the engine does not
+need. On a GPU it works ``device_share`` of the time. Messages are tuples of a kind and plain data.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REPORT_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ChildOptions:
-    """What the process needs to begin; ``model`` is the bundle without its weights."""
+    """The first message to the process; ``model`` is the bundle without its weights."""
 
     device: str
     device_share: float
@@ -59,7 +59,7 @@ def run(pipe: Connection) -> None:
 
 
 class _Inbox:
-    """Takes messages off the pipe as they come: two ends that both only write would wait for each other for ever."""
+    """Reads messages from the pipe as they arrive; if both ends only wrote, they would block each other."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -67,7 +67,7 @@ class _Inbox:
         threading.Thread(target=self._run, name="inbox", daemon=True).start()
 
     def take(self, wait_s: float | None) -> tuple[Any, ...] | None:
-        """Return the next message, or None if none comes; ``wait_s`` None waits for ever. Raises EOFError at the end."""
+        """Return the next message, or None if none arrives; ``wait_s`` None waits for ever. Raises EOFError at the end."""
         try:
             message = (
                 self._messages.get(timeout=wait_s) if wait_s is None or wait_s > 0 else self._messages.get_nowait()
@@ -116,7 +116,7 @@ class _Work:
         while True:
             while message := self._inbox.take(rest_s if self._can_learn else None):
                 rest_s = 0.0
-                self._obey(*message)
+                self._execute(*message)
             begun = time.monotonic()
             self._learn()
             share = self._options.device_share
@@ -124,11 +124,11 @@ class _Work:
 
     @property
     def _can_learn(self) -> bool:
-        """Whether there is something to learn: enough frames, some of them held out, and not only those already well known."""
+        """Whether training can run: enough frames are there, some of them held out."""
         has_enough = len(self._buffer) >= LEAST_FRAMES and len(self._buffer.held_out) >= LEAST_HELD_OUT
         return has_enough and not self._is_paused
 
-    def _obey(self, kind: str, *what: Any) -> None:
+    def _execute(self, kind: str, *what: Any) -> None:
         if kind == "frames":
             for key, amplitude, position_px in what[0]:
                 self._buffer.add(key, KeptFrame(amplitude, position_px))

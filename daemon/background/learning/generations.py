@@ -1,7 +1,8 @@
-"""Generations of the model: what fine-tuning promotes is taken in between two batches, kept in files, and can be undone.
+"""Generations of the model: promoted networks become active between two batches, are kept in files, and can be undone.
 
-The files lie under ``DIRECTORY/models``: one bundle a generation, whose manifest tells its lineage, and ``active.json``, which
-names the newest and the model that it came from; a daemon that starts with that same model goes on with it.
+The files are in ``DIRECTORY/models``: one bundle for each generation, with its lineage in the manifest, and
+``active.json``, which names the newest generation and the base model. A daemon that starts with the same base model
+continues with the newest generation.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from daemon.background.learning.learner import Learner, Scores
 from daemon.config import Config
 from daemon.engine.loop import Engine
 from daemon.engine.models import ActiveModel
-from daemon.messages import LearningStatus, ModelStatus, Paused
+from daemon.messages import LearningState, LearningStatus, ModelStatus, Paused
 from daemon.metrics import Metrics
 from daemon.setup import Setup
 from ptychopinn.atomic import write_atomically
@@ -32,16 +33,16 @@ from ptychopinn.errors import FileFormatError, ReconstructionError
 from ptychopinn.model.bundle import Bundle, write_bundle
 from ptychopinn.training.tuner import FinetuneOptions
 
-KEPT_GENERATIONS = 8
-OFF: LearningStatus = {"state": "off"}
+KEPT_GENERATIONS = 8  # bundles on disk, and steps that can be undone
+OFF: LearningStatus = {"state": LearningState.OFF}
 
 log = logging.getLogger(__name__)
 
 
 class Generations:
-    """Owns the learner, and asks the engine for other models; safe from any thread.
+    """Owns the learner, and gives the engine other models; safe from any thread.
 
-    A call that asks for another model waits until the engine has taken it, and changes nothing where that fails.
+    A call for another model returns when the engine uses it, and changes nothing if that fails.
     """
 
     def __init__(self, setup: Setup, config: Config, metrics: Metrics, engine: Engine) -> None:
@@ -55,7 +56,7 @@ class Generations:
         self._metrics, self._config = metrics, config
         self._has_probe = not config.optics.is_retrieved
         self._is_started = False
-        self._lessons = 0  # counts the learners; another probe needs another
+        self._lessons = 0  # number of learners so far; another probe needs another learner
         self._ending: list[threading.Thread] = []
         self.learner: Learner | None = None
         self._taught: Bundle | None = None  # whose network the learner was made for
@@ -64,7 +65,7 @@ class Generations:
             self._begin(self._active())
 
     def _can_learn(self, bundle: Bundle) -> bool:
-        """Whether a network can be fine-tuned here: the lift's in groups of one, a cnn if physics is known for its output."""
+        """Whether a network can be fine-tuned: that of the lift in groups of one, a cnn if its output is a complex object."""
         if bundle.architecture != "cnn":
             return self._config.model.gridsize == 1
         return bundle.options.get("output") == "cartesian" or not bundle.options.get("takes_counts")
@@ -86,11 +87,11 @@ class Generations:
     def _active(self) -> Bundle:
         bundle = self._engine.active.bundle
         if bundle is None:
-            raise ReconstructionError("the model has no network; choose one that has with `ptycholive model set`")
+            raise ReconstructionError("the model has no network; choose another with `ptycholive model set`")
         return bundle
 
     def _go_on(self) -> None:
-        """Take up the generation that an earlier run ended with, if it came from the same model."""
+        """Continue with the last generation of an earlier run, if it has the same base model."""
         note = self._folder / "active.json"
         try:
             known = json.loads(note.read_text(encoding="utf-8"))
@@ -101,14 +102,14 @@ class Generations:
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, RecursionError, FileFormatError) as fault:
-            log.warning("the fine-tuned model of an earlier run is left out: %s", fault)
+            log.warning("the fine-tuned model of an earlier run is not used: %s", fault)
             return
         self._promoted = paths
         self._engine.begin_with(model)
-        log.info("going on with the fine-tuned model %s", paths[-1].name)
+        log.info("continuing with the fine-tuned model %s", paths[-1].name)
 
     def start(self) -> None:
-        """Start learning, or, where the probe is a guess, when it is known."""
+        """Start learning; if the probe is a guess, learning starts once it is retrieved."""
         with self._lock:
             self._is_started = True
             if self.learner is not None and self._has_probe:
@@ -122,7 +123,7 @@ class Generations:
             thread.join()
 
     def use_probe(self, probe: NDArray[Any], change: Correction) -> None:
-        """Take another probe ``(modes, N, N)``, and correct frames further; what is learnt from now on is for these."""
+        """Use another probe ``(modes, N, N)`` and a further correction of frames; fine-tuning starts again for them."""
         with self._lock:
             active = self._engine.use(self._setup.with_probe(self._engine.active, probe), change)
             self._has_probe = True
@@ -137,9 +138,9 @@ class Generations:
             self.learner.start()
 
     def _begin_again(self, old: Learner, bundle: Bundle) -> None:
-        """Put another learner in the place of one that has learnt for another probe or another kind of network."""
+        """Replace a learner of another probe or another kind of network."""
         self._begin(bundle, is_paused=old.is_paused)
-        end = threading.Thread(target=old.stop, name="learner-end", daemon=True)  # its process may take its time
+        end = threading.Thread(target=old.stop, name="learner-end", daemon=True)  # its process may end slowly
         self._ending.append(end)
         end.start()
 
@@ -149,7 +150,7 @@ class Generations:
         return Learner(self._options(self._config, bundle), self._metrics, partial(self._take, self._lessons))
 
     def status(self) -> LearningStatus:
-        """Return what fine-tuning does."""
+        """Return the status of fine-tuning."""
         if self.learner is None:
             return OFF.copy()
         status = self.learner.state.as_dict()
@@ -157,14 +158,14 @@ class Generations:
         return status
 
     def set_paused(self, is_paused: bool) -> Paused:
-        """Pause or resume learning. Raises :class:`ReconstructionError` where it is off."""
+        """Pause or resume fine-tuning. Raises :class:`ReconstructionError` if it is off."""
         if self.learner is None:
             raise ReconstructionError("fine-tuning is off; set [finetune] enabled = true and a model with a network")
         (self.learner.pause if is_paused else self.learner.resume)()
         return {"paused": is_paused}
 
     def _take(self, lessons: int, weights: Mapping[str, NDArray[Any]], about: Scores) -> None:
-        """Make a promoted network the active one (learner's thread), unless probe or model have changed meanwhile."""
+        """Activate a promoted network (learner's thread), unless probe or model have changed meanwhile."""
         with self._lock:
             if lessons == self._lessons and self._engine.active.bundle is not None:
                 self._promote(weights, about)
@@ -185,12 +186,12 @@ class Generations:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_bundle(path, bundle)
         except OSError as fault:
-            log.warning("a better model is not taken, since %s cannot be written (%s)", path, fault.strerror)
+            log.warning("a better model is not used, since %s cannot be written (%s)", path, fault.strerror)
             return
         try:
             self._engine.use(self._load(str(path)))
         except ReconstructionError as fault:
-            log.warning("a better model is not taken: %s", fault)
+            log.warning("a better model is not used: %s", fault)
             path.unlink(missing_ok=True)
             self._tell_learner(parent)
             return
@@ -204,7 +205,7 @@ class Generations:
         return self._setup.load_model(name, self._engine.active.probe)
 
     def choose(self, name: str) -> ActiveModel:
-        """Make a named model the active one, on an operator's word; learning goes on from it."""
+        """Activate a named model; fine-tuning continues from it."""
         with self._lock:
             active = self._engine.use(self._load(name))
             self._base_sha256 = None if active.bundle is None else active.bundle.sha256
@@ -214,10 +215,10 @@ class Generations:
         return active
 
     def roll_back(self) -> ModelStatus:
-        """Take the generation before the active one. Raises :class:`ReconstructionError` where there is none."""
+        """Activate the previous generation. Raises :class:`ReconstructionError` if there is none."""
         with self._lock:
             if not self._promoted:
-                raise ReconstructionError("the model is the one that was chosen; there is no earlier generation")
+                raise ReconstructionError("the active model has no earlier generation")
             earlier = self._promoted[:-1]
             active = self._engine.use(self._load(str(earlier[-1]) if earlier else self._base_name))
             self._promoted = earlier
@@ -229,7 +230,7 @@ class Generations:
         old = self.learner
         if bundle is None or not self._can_learn(bundle):
             if old is not None:
-                old.rest()  # there is nothing to learn in the lift alone
+                old.rest()  # the lift alone has nothing to train
         elif old is None:
             if self._config.finetune.enabled:
                 self._begin(bundle)
@@ -246,7 +247,7 @@ class Generations:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self._folder / "active.json", json.dumps(note).encode())
         except OSError as fault:
-            log.warning("which model is active cannot be noted (%s)", fault.strerror)
+            log.warning("the name of the active model cannot be written (%s)", fault.strerror)
 
 
 def _number(path: Path) -> int:
@@ -254,7 +255,7 @@ def _number(path: Path) -> int:
 
 
 def _kind(bundle: Bundle) -> tuple[Any, ...]:
-    """Return what a learner's network is but for its weights."""
+    """Return all properties of a network but its weights."""
     return bundle.architecture, bundle.options, bundle.configs, bundle.scaling, bundle.projections
 
 

@@ -1,7 +1,7 @@
-"""The daemon's side of fine-tuning: hands frames over without ever waiting, and takes promoted networks in.
+"""The daemon's side of fine-tuning: passes frames to the process without waiting, and takes promoted networks.
 
-The process starts when there are enough frames to learn from, and is started again, at most a few times, if it dies. The
-engine only appends to a bounded queue; when the learner is behind, the oldest of it are dropped: they teach no less later.
+The process starts when there are enough frames, and is restarted a few times if it dies. The engine only appends to a
+bounded queue. If the learner lags, it drops the oldest queued frames; this does not hurt training.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from daemon.background.external.parent import run_child
 from daemon.background.learning import child
 from daemon.background.learning.child import LEAST_FRAMES, ChildOptions
-from daemon.messages import LearningStatus
+from daemon.messages import LearningState, LearningStatus
 from daemon.metrics import Metrics
 
-QUEUED_FRAMES = 256
-MOST_STARTS = 5
-TICK_S = 0.1
-STOP_S = 2.0
+QUEUED_FRAMES = 256  # frames that wait for the process
+MOST_STARTS = 5  # starts of the process before fine-tuning stays off
+TICK_S = 0.1  # time between two exchanges with the process, s
+STOP_S = 2.0  # time for the process to end by itself, s
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +46,9 @@ class Scores(TypedDict):
 
 @dataclass(slots=True)
 class LearnerState:
-    """What fine-tuning has done; R of the active network and of the last candidate on held-out frames."""
+    """Progress of fine-tuning; R of the active network and of the last candidate on held-out frames."""
 
-    state: str = "waiting for frames"
+    state: str = LearningState.WAITING
     steps: int = 0
     loss: float | None = None
     frames: int = 0
@@ -103,35 +103,35 @@ class Learner:
             self._thread.join(STOP_S)
             process = self._process
             if self._thread.is_alive() and process is not None and process.is_alive():
-                process.kill()  # what the thread waits for
+                process.kill()  # the thread waits for it
         self._end_process()
 
     def offer(self, scan_id: str, index: int, amplitude: NDArray[np.float32], position_px: tuple[float, float]) -> None:
-        """Take a stitched frame (engine thread)."""
+        """Queue a stitched frame (engine thread)."""
         self._frames.append(((scan_id, index), amplitude, position_px))
 
     def label(self, scan_id: str, index: int, patch: NDArray[np.complex64]) -> None:
-        """Take the refined object ``(N, N)`` at a frame's place (engine thread)."""
+        """Queue the refined object ``(N, N)`` at a frame's position (engine thread)."""
         self._labels.append(((scan_id, index), patch))
 
     def use(self, weights: Weights) -> None:
-        """Go on from other weights."""
+        """Continue from other weights."""
         self._weights = weights
         self._is_resting = False
         self._orders += [("use", dict(weights)), self._pace()]
 
     def rest(self) -> None:
-        """Stop learning until :meth:`use`: the active model has nothing to learn."""
+        """Stop learning until :meth:`use`: the active model has no network."""
         self._is_resting = True
         self._orders.append(self._pace())
 
     def pause(self) -> None:
-        """Stop learning until :meth:`resume`; frames are still taken."""
+        """Stop learning until :meth:`resume`; frames are still queued."""
         self.is_paused = True
         self._orders.append(self._pace())
 
     def resume(self) -> None:
-        """Go on learning."""
+        """Continue learning."""
         self.is_paused = False
         self._orders.append(self._pace())
 
@@ -167,10 +167,10 @@ class Learner:
 
     def _state(self) -> str:
         if self.is_paused:
-            return "paused"
+            return LearningState.PAUSED
         if self._is_resting:
-            return "resting: the model has no network to teach"
-        return "learning" if self.state.steps else "waiting for frames"
+            return LearningState.RESTING
+        return LearningState.LEARNING if self.state.steps else LearningState.WAITING
 
     def _begin_process(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -183,7 +183,7 @@ class Learner:
         self._starts += 1
         self._pipe.send(
             self._options
-        )  # as an argument it would hold this thread until the process has loaded all it needs
+        )  # as an argument it would block this thread until the process has loaded its libraries
         self._counted_steps = 0
         self._orders.appendleft(("use", dict(self._weights)))
         self._orders.append(self._pace())
@@ -203,9 +203,7 @@ class Learner:
         self._end_process()
         if self._stop.is_set():
             return
-        again = (
-            "it is started again" if self._starts < MOST_STARTS else "it stays off until the daemon is started again"
-        )
+        again = "it is restarted" if self._starts < MOST_STARTS else "it stays off until the daemon is restarted"
         self.state.state = f"failed ({type(fault).__name__}); {again}"
         log.warning("the fine-tuning process ended; %s", again)
         self._metrics.stage_failures.labels("finetune").inc()

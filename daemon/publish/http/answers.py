@@ -1,4 +1,4 @@
-"""What the REST interface answers with: pictures, arrays, files, and sentences about what is wrong."""
+"""Answers of the REST interface: pictures, arrays, files, and refusals in one sentence."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from starlette.types import Receive, Scope, Send
 
 
 class Problem(BaseModel):
-    """What is wrong with a request, in one sentence."""
+    """A refusal in one sentence: what is wrong with the request, and what to do."""
 
     detail: str
 
 
 def problems(words: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
-    """Return refusals by status, as OpenAPI is told of them."""
+    """Return refusals by status for OpenAPI."""
     return {status: {"description": text, "model": Problem} for status, text in words.items()}
 
 
 PROBLEMS = problems(
     {
-        400: "The body is not what its headers say.",
-        401: "Without the token, where one is needed.",
-        403: "From a page of another origin, or by a foreign name of this machine.",
-        413: "Too long a body.",
+        400: "The body does not match its headers.",
+        401: "The token is missing or wrong.",
+        403: "The request comes from a page of another origin, or uses a host name that is not allowed.",
+        413: "The body is too long.",
         422: "A parameter or the body is not valid.",
         431: "Too many headers.",
     }
 )
 NOT_KNOWN = problems({404: "There is no such scan, model or picture."})
-NOT_NOW = problems({409: "The scan does not run."})
-BUSY = problems({503: "Too many pictures are asked for at once."})
+NOT_NOW = problems({409: "The scan does not run, or the operation is not possible now."})
+BUSY = problems({503: "Too many pictures are requested at once."})
 
 
 class Png(Response):
@@ -52,7 +52,7 @@ class Binary(Response):
 
 
 class Npy(Binary):
-    """An array, sent in pieces, so that a slow receiver does not make the server hold a second copy of it.
+    """An array, sent in pieces, so that the server holds no second copy of it for a slow receiver.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The page at /docs: the OpenAPI description as plain HTML, without anything from other hosts."""
+"""The page at /docs: the OpenAPI description as plain HTML, without content from other hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask, and what every answer carries: token, same origin, content security policy."""
+"""Access control and security headers: token, same origin, content security policy."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.config import is_loopback
+from daemon.metrics import HttpRefusal
 from daemon.publish.http.limits import OnRefused, answer, refuse
 
 COOKIE = "ptycholive"
@@ -20,7 +21,7 @@ MAX_FORM_BYTES = 4096
 LOGIN_PAGE = (
     b'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Ptycholive</title>'
     b'<meta name="viewport" content="width=device-width, initial-scale=1"></head><body><h1>Ptycholive</h1>'
-    b'<form method="post" action="/login"><p><label>This daemon asks for its token: '
+    b'<form method="post" action="/login"><p><label>Token of this daemon: '
     b'<input type="password" name="token" autocomplete="current-password" required autofocus></label> '
     b"<button>Open</button></p></form></body></html>"
 )
@@ -42,13 +43,13 @@ log = logging.getLogger(__name__)
 
 
 class SecurityHeaders:
-    """Adds the headers that keep a page from loading or being loaded by anything foreign."""
+    """Adds the headers that forbid foreign content in a page, and the page in foreign ones."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, add headers to its answer."""
+        """Pass the request on and add headers to its answer."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -61,12 +62,12 @@ class SecurityHeaders:
 
 
 class Guard:
-    """Refuses strangers: a wrong or missing token, foreign names of this machine, and pages of other origins.
+    """Refuses requests with a wrong or missing token, with a foreign host name, or from pages of other origins.
 
     The token comes as ``Authorization: Bearer …``. A browser cannot send that with a page or a WebSocket, so
-    ``POST /login`` and ``GET /?token=…`` once exchange it for a cookie that holds only a digest of it. Without a token
-    only requests to a loopback name, or to one of ``hosts``, are answered: a foreign page whose name was made to mean
-    this machine asks by that name. ``/healthz`` is open to all.
+    ``POST /login`` and ``GET /?token=…`` exchange it once for a cookie that holds only a digest of it. If no token is set,
+    only requests to a loopback name or to one of ``hosts`` are answered; this stops DNS rebinding, in which a foreign page
+    uses a name that resolves to this machine. ``/healthz`` is open to all.
     """
 
     def __init__(self, app: ASGIApp, token: str | None, hosts: Sequence[str], on_refused: OnRefused) -> None:
@@ -85,24 +86,26 @@ class Guard:
         if scope["path"] == "/healthz" and scope["type"] == "http":
             await self._app(scope, receive, send)
         elif _is_foreign(scope, headers):
-            await self._refuse(scope, send, 403, "origin", "requests from pages of another origin are refused")
+            await self._refuse(
+                scope, send, 403, HttpRefusal.ORIGIN, "requests from pages of another origin are refused"
+            )
         elif self._token is None:
             if self._is_own_name(headers.get("host", "localhost")):
                 await self._app(scope, receive, send)
             else:
-                sentence = "this name is not a loopback name; set [http] token_file, or list it in [http] hosts"
-                await self._refuse(scope, send, 403, "host", sentence)
+                sentence = "the host name of this request is not allowed; set [http] token_file, or add the name to [http] hosts"
+                await self._refuse(scope, send, 403, HttpRefusal.HOST, sentence)
         elif self._is_known(headers):
             await self._app(scope, receive, send)
         elif scope["type"] == "http" and (given := await _given_token(scope, receive)) is not None:
             await self._let_in(scope, send, given)
         else:
-            sentence = "a token is needed: send the header 'Authorization: Bearer TOKEN', or open / in a browser"
-            await self._refuse(scope, send, 401, "token", sentence, _wants_page(scope, headers))
+            sentence = "a token is required: send the header 'Authorization: Bearer TOKEN', or open / in a browser"
+            await self._refuse(scope, send, 401, HttpRefusal.TOKEN, sentence, _wants_page(scope, headers))
 
     async def _let_in(self, scope: Scope, send: Send, given: str) -> None:
         if not _same(given, self._token or ""):
-            await self._refuse(scope, send, 401, "token", "this is not the token", scope["path"] == "/login")
+            await self._refuse(scope, send, 401, HttpRefusal.TOKEN, "the token is wrong", scope["path"] == "/login")
             return
         secure = "; Secure" if scope.get("scheme") == "https" else ""
         cookie = f"{COOKIE}={self._pass}; HttpOnly; SameSite=Strict; Path=/{secure}"
@@ -124,7 +127,7 @@ class Guard:
         return morsel is not None and _same(morsel.value, self._pass)
 
     async def _refuse(
-        self, scope: Scope, send: Send, status: int, reason: str, sentence: str, as_page: bool = False
+        self, scope: Scope, send: Send, status: int, reason: HttpRefusal, sentence: str, as_page: bool = False
     ) -> None:
         peer = scope["client"][0] if scope.get("client") else "a local program"
         log.warning("a request from %s was refused: %s", peer, sentence)
@@ -139,7 +142,7 @@ class Guard:
 
 
 def _before_handshake(send: Send) -> Send:
-    """Answer the request for a WebSocket as any other one, instead of opening it (ASGI's ``websocket.http.response``)."""
+    """Answer a WebSocket request with an HTTP answer instead of opening it (ASGI's ``websocket.http.response``)."""
 
     async def send_answer(message: Message) -> None:
         await send({**message, "type": f"websocket.{message['type']}"})
@@ -152,7 +155,7 @@ def _wants_page(scope: Scope, headers: Headers) -> bool:
 
 
 async def _given_token(scope: Scope, receive: Receive) -> str | None:
-    """Return the token of the login form or of the page's address, or None."""
+    """Return the token from the login form or from the page's address, or None."""
     if scope["path"] == "/" and scope["method"] == "GET":
         text = scope.get("query_string", b"").decode("latin-1")
     elif scope["path"] == "/login" and scope["method"] == "POST":
@@ -177,7 +180,7 @@ def _same(given: str, wanted: str) -> bool:
 
 
 def _is_foreign(scope: Scope, headers: Headers) -> bool:
-    """Whether a page of another origin asks for something that CORS does not keep from it."""
+    """Whether a page of another origin sends a request that CORS does not block."""
     origin = headers.get("origin")
     if origin is None or (scope["type"] == "http" and scope["method"] in ("GET", "HEAD", "OPTIONS")):
         return False

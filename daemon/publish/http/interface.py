@@ -34,7 +34,9 @@ __all__ = ["DaemonView", "HttpServer", "create_app", "open_server", "tls_context
 View = Literal["phase", "amplitude", "coverage"]
 Layer = Literal["refined", "network"]
 ViewQuery = Annotated[View, Query(description="Quantity to draw.")]
-LayerQuery = Annotated[Layer, Query(description="Falls back to the other layer; the header X-Layer says which.")]
+LayerQuery = Annotated[
+    Layer, Query(description="If it has no picture, the other layer is sent; the header X-Layer names it.")
+]
 SpanQuery = Annotated[
     float | None,
     Query(ge=1e-6, le=math.pi, description="Half-range of the phase in radians. Default: fits the picture."),
@@ -50,7 +52,7 @@ class ModelChoice(BaseModel):
 
 
 class DaemonView(Protocol):
-    """What the daemon tells the outside; every call is quick and safe from any thread."""
+    """The part of the daemon that HTTP serves; every call is quick and safe from any thread."""
 
     def status(self) -> Status:
         """State, streams, current scan, rates, latency, R-factors and a sentence."""
@@ -68,7 +70,7 @@ class DaemonView(Protocol):
         """One scan, or None."""
 
     def stop_scan(self, scan_id: str) -> bool:
-        """Ask a running scan to finish with what it has; False when it does not run."""
+        """Finish a running scan with the frames received so far; False if it does not run."""
 
     def product_path(self, scan_id: str) -> Path | None:
         """The product file, or None until it is written."""
@@ -83,13 +85,13 @@ class DaemonView(Protocol):
         """The model bundles."""
 
     def use_model(self, name: str) -> ModelStatus:
-        """Swap the active model; raises ReconstructionError, with a sentence, for one that does not do."""
+        """Activate a model; raises ReconstructionError, with a sentence, if that is not possible."""
 
     def roll_back_model(self) -> ModelStatus:
-        """Take the model's generation before the active one; raises ReconstructionError where there is none."""
+        """Activate the previous generation of the model; raises ReconstructionError if there is none."""
 
     def set_finetune_paused(self, is_paused: bool) -> Paused:
-        """Pause or resume fine-tuning; raises ReconstructionError where it is off."""
+        """Pause or resume fine-tuning; raises ReconstructionError if it is off."""
 
 
 def create_app(
@@ -100,7 +102,7 @@ def create_app(
     *,
     history: History | None = None,
 ) -> FastAPI:
-    """The application; ``app.state.viewers.count`` is the number of WebSocket viewers, at most ``max_viewers``."""
+    """Return the application; ``app.state.viewers.count`` is the number of WebSocket viewers, at most ``max_viewers``."""
     app = FastAPI(
         title="PtychoLive",
         version=VERSION,
@@ -204,7 +206,7 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
         responses=NOT_KNOWN,
     )
     def use_model(choice: ModelChoice) -> Response:
-        """By a name that GET models lists. Answers once the engine uses it; 404 when there is none, or it cannot be run."""
+        """Takes a name from GET models. Answers once the engine uses the model; 404 if it is unknown or cannot be run."""
         try:
             return JSONResponse(plain(source.use_model(choice.name)), status_code=202)
         except ReconstructionError as fault:
@@ -218,21 +220,21 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
         responses=NOT_NOW,
     )
     def roll_back_model() -> Response:
-        """409 when the active model is the one that was chosen."""
+        """409 if the active model is not a fine-tuned one."""
         return _done(source.roll_back_model)
 
     @router.post(
         "/finetune/pause", summary="Pause fine-tuning", status_code=202, response_model=Paused, responses=NOT_NOW
     )
     def pause() -> Response:
-        """Frames are still taken; 409 when it is off."""
+        """Frames are still collected. 409 if fine-tuning is off."""
         return _done(lambda: source.set_finetune_paused(True))
 
     @router.post(
         "/finetune/resume", summary="Resume fine-tuning", status_code=202, response_model=Paused, responses=NOT_NOW
     )
     def resume() -> Response:
-        """409 when it is off."""
+        """409 if fine-tuning is off."""
         return _done(lambda: source.set_finetune_paused(False))
 
     @router.get("/scans", summary="All scans, newest first", response_model=list[ScanFields])
@@ -241,7 +243,7 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
 
     @router.get("/scans/{id}", summary="One scan", response_model=ScanFields, responses=NOT_KNOWN)
     def scan(id: str) -> Response:
-        """The id "latest" means the scan that started last, here and below."""
+        """The id "latest" is the scan that started last, here and below."""
         return JSONResponse(plain(_known_scan(source, hub, id)[1]))
 
     @router.post(
@@ -252,7 +254,7 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
         responses={**NOT_KNOWN, **NOT_NOW},
     )
     def stop(id: str) -> Response:
-        """409 when it does not run."""
+        """409 if the scan does not run."""
         scan_id, _ = _known_scan(source, hub, id)
         if not source.stop_scan(scan_id):
             raise HTTPException(409, f"scan {scan_id} is not running, so there is nothing to stop")
@@ -265,7 +267,9 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
         scan_id, _ = _known_scan(source, hub, id)
         path = source.product_path(scan_id)
         if path is None or not path.is_file():
-            raise HTTPException(404, f"the product of scan {scan_id} is not written yet; ask again when it has ended")
+            raise HTTPException(
+                404, f"the product of scan {scan_id} is not written yet; try again when the scan has ended"
+            )
         return Hdf5(path, filename=f"{scan_id}.h5")
 
     return router
@@ -278,7 +282,7 @@ def _pictures(source: DaemonView, hub: UpdateHub) -> APIRouter:
     def snapshot_png(
         id: str, view: ViewQuery = "phase", layer: LayerQuery = "refined", span: SpanQuery = None
     ) -> Response:
-        """Transparent where nothing was seen; X-Phase-Span is the half-range of the colours in radians."""
+        """Transparent where nothing is covered; X-Phase-Span is the half-range of the colours in radians."""
         canvas = canvas_of(source, hub, resolved(source, hub, id), layer)
         body, half = draw_layer(canvas, view, span)
         extra = {} if half is None else {"X-Phase-Span": f"{half:.6f}"}
@@ -291,7 +295,7 @@ def _pictures(source: DaemonView, hub: UpdateHub) -> APIRouter:
 
     @router.get("/scans/{id}/pattern.png", summary="The newest diffraction pattern", response_class=Png)
     def pattern_png(id: str) -> Response:
-        """Logarithmic scale; X-Frame-Index says which frame."""
+        """Logarithmic scale; X-Frame-Index is the index of the frame."""
         scan_id = resolved(source, hub, id)
         last = source.last_pattern()
         if last is None or last[0] != scan_id:
@@ -333,9 +337,11 @@ async def _say_what_is_invalid(request: Request, fault: Exception) -> Response:
 async def _say_what_is_wrong(request: Request, fault: Exception) -> Response:
     status = fault.status_code if isinstance(fault, AnyHTTPException) else 500
     detail = (
-        str(fault.detail) if isinstance(fault, AnyHTTPException) else "the daemon could not answer; its log says why"
+        str(fault.detail)
+        if isinstance(fault, AnyHTTPException)
+        else "internal error; the log of the daemon has the details"
     )
     if detail == "Not Found":
-        detail = f"there is nothing at {request.url.path}; /docs lists what there is"
+        detail = f"there is no route {request.url.path}; /docs lists all routes"
     headers = fault.headers if isinstance(fault, AnyHTTPException) else None
     return JSONResponse({"detail": detail}, status_code=status, headers=headers)

@@ -1,4 +1,4 @@
-"""Bounds on what strangers can make the HTTP server hold: connections, headers, bodies, large answers, patience."""
+"""Limits of the HTTP server: connections, headers, bodies, large answers, time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-OnRefused = Callable[[str], None]
+from daemon.metrics import HttpRefusal
+
+OnRefused = Callable[[HttpRefusal], None]
 LARGE = (".npy", ".png", "/picture", "/path")
 
 log = logging.getLogger(__name__)
@@ -24,8 +26,8 @@ log = logging.getLogger(__name__)
 class HttpLimits:
     """Sizes in bytes, times in seconds.
 
-    ``request_s`` is the time for sending a whole request; ``stuck_s`` the time in which a receiver must take something;
-    ``large_at_once`` pictures are made and sent at once, a further one waits ``large_wait_s`` for its turn.
+    A client must send a whole request within ``request_s``, and accept some data every ``stuck_s``. At most
+    ``large_at_once`` pictures are made and sent at once; a further request waits up to ``large_wait_s``.
     """
 
     max_connections: int = 256
@@ -52,7 +54,7 @@ async def answer(send: Send, status: int, body: bytes, extra: dict[str, str] | N
 
 
 class RequestLimits:
-    """Refuses requests with too many headers or too long a body, and has large answers take turns."""
+    """Refuses requests with too many headers or a long body, and limits large answers at a time."""
 
     def __init__(self, app: ASGIApp, limits: HttpLimits, on_refused: OnRefused) -> None:
         self._app = app
@@ -65,9 +67,9 @@ class RequestLimits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif self._has_too_many_headers(scope):
-            self._on_refused("headers")
+            self._on_refused(HttpRefusal.HEADERS)
             most, most_bytes = self._limits.max_headers, self._limits.max_header_bytes
-            await refuse(send, 431, f"a request has at most {most} headers and {most_bytes} bytes of them")
+            await refuse(send, 431, f"too many headers: the limits are {most} headers and {most_bytes} bytes in all")
         elif scope["path"].endswith(LARGE):
             await self._in_turn(scope, receive, send)
         else:
@@ -82,8 +84,8 @@ class RequestLimits:
         try:
             await asyncio.wait_for(self._large.acquire(), self._limits.large_wait_s)
         except TimeoutError:
-            self._on_refused("busy")
-            await refuse(send, 503, "too many pictures are asked for at once; ask again", {"Retry-After": "2"})
+            self._on_refused(HttpRefusal.BUSY)
+            await refuse(send, 503, "too many pictures are requested at once; try again", {"Retry-After": "2"})
             return
         try:
             await self._with_bounded_body(scope, receive, send)
@@ -111,22 +113,22 @@ class RequestLimits:
         if not is_too_long:
             await self._app(scope, receive_bounded, send_unless_refused)
         if is_too_long and not has_started:
-            self._on_refused("body")
-            await refuse(send, 413, f"a request's body has at most {most} bytes", {"Connection": "close"})
+            self._on_refused(HttpRefusal.BODY)
+            await refuse(send, 413, f"the body is too long: the limit is {most} bytes", {"Connection": "close"})
 
 
 def protocol_class(limits: HttpLimits, on_refused: OnRefused) -> type[asyncio.Protocol]:
-    """Return uvicorn's protocol with a bound on connections (``limit_concurrency`` would keep further ones open)."""
+    """Return uvicorn's protocol with a limit of connections (``limit_concurrency`` would keep further ones open)."""
 
     class BoundedProtocol(H11Protocol):
         quiet_since = 0.0
-        """Since when it is open and has not asked, or has had its answer, monotonic s."""
+        """Time since which it has been open without a request, or after its answer, monotonic s."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self.quiet_since = time.monotonic()
             if len(self.connections) > limits.max_connections:
-                on_refused("connections")
+                on_refused(HttpRefusal.CONNECTIONS)
                 _least_needed(self, self.connections).abort()
 
         def on_response_complete(self) -> None:
@@ -137,10 +139,10 @@ def protocol_class(limits: HttpLimits, on_refused: OnRefused) -> type[asyncio.Pr
 
 
 def _least_needed(newest: Any, connections: Iterable[Any]) -> asyncio.Transport:
-    """Return which connection has to go for the newest.
+    """Return the connection to close in favour of the newest.
 
-    That is the oldest that has never sent a request, else the one that has had its answer for the longest time, else
-    the newest: nobody is kept out by strangers who say nothing, or who asked once and stay.
+    That is the oldest that has never sent a request, else the one that was answered longest ago, else the newest. So
+    idle connections cannot keep new clients out.
     """
     others: list[Any] = [
         c for c in connections if c is not newest and isinstance(c, H11Protocol) and not c.transport.is_closing()
@@ -165,7 +167,7 @@ class _Watched:
 
 
 class Patience:
-    """Ends connections that take too long to send a request, or do not take what is sent to them."""
+    """Ends connections that are slow to send a request, or do not accept data."""
 
     def __init__(self, limits: HttpLimits, on_refused: OnRefused) -> None:
         self._limits = limits
@@ -173,7 +175,7 @@ class Patience:
         self._watched: dict[Any, _Watched] = {}
 
     def look(self, connections: Iterable[Any], now: float) -> None:
-        """Look at all connections; call it about once a second."""
+        """Check all connections; call it about once a second."""
         earlier, self._watched = self._watched, {}
         for connection in list(connections):
             if connection.transport is None:
@@ -188,11 +190,11 @@ class Patience:
             seen.cycle, seen.unsent_bytes = cycle, unsent_bytes
             self._watched[connection] = seen
             if now - seen.asking_since > self._limits.request_s:
-                self._end(connection, "slow", "did not send a whole request")
+                self._end(connection, HttpRefusal.SLOW, "did not send a whole request")
             elif now - seen.stuck_since > self._limits.stuck_s:
-                self._end(connection, "stuck", "does not take what is sent to it")
+                self._end(connection, HttpRefusal.STUCK, "does not accept data")
 
-    def _end(self, connection: Any, reason: str, words: str) -> None:
+    def _end(self, connection: Any, reason: HttpRefusal, words: str) -> None:
         peer = connection.client[0] if connection.client else "a local program"
         log.warning("a connection from %s was ended: it %s", peer, words)
         self._on_refused(reason)
@@ -200,7 +202,7 @@ class Patience:
 
 
 def _is_asking(connection: Any, cycle: Any) -> bool:
-    """Whether an HTTP connection still has to send a request, or the rest of one; a WebSocket never has."""
+    """Whether an HTTP connection still has to send a request, or the rest of one; false for a WebSocket."""
     if not isinstance(connection, H11Protocol):
         return False
     return cycle is None or bool(cycle.more_body) or bool(cycle.response_complete)

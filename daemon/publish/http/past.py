@@ -1,4 +1,4 @@
-"""Pictures that are not on the stream: of past scans, of earlier moments, of an iterative result; and the scan's path."""
+"""Pictures that are not live: of past scans, of earlier moments, of an iterative result; and the path of a scan."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ AfterQuery = Annotated[int, Query(ge=0, description="Number of positions already
 ITERATIVE_NAME = "iterative.h5"
 MOST_POSITIONS = 20_000
 PICTURE_LIMITS = Limits(answer_bytes=2 << 30)
-"""A product is read for a picture in a process apart, its links to other files are not followed, and it fits into memory."""
+"""A product is read in a separate process, without following links to other files, up to this size of its arrays."""
 
 
 class PastView(Protocol):
-    """What of the daemon is needed here."""
+    """The part of the daemon that is needed here."""
 
     def scans(self) -> list[ScanFields]:
         """All scans known, newest first."""
@@ -53,7 +53,7 @@ def past_router(source: PastView, hub: UpdateHub, history: History) -> APIRouter
 
     @router.get("/scans/{id}/picture", summary="A whole picture as one update message", response_class=Binary)
     def picture(id: str, layer: LayerOf = "refined", at: AtQuery = None) -> Response:
-        """A ``snapshot``; its ``stride`` says that only every n-th pixel is kept (earlier moments of large pictures)."""
+        """A ``snapshot``; with ``stride`` n only every n-th pixel is kept (earlier moments of large pictures)."""
         scan_id = resolved(source, hub, id)
         message = None if at is None else history.message(scan_id, layer, at)
         if message is None:
@@ -63,10 +63,10 @@ def past_router(source: PastView, hub: UpdateHub, history: History) -> APIRouter
         return Binary(encode_ws(message, 0))
 
     @router.get(
-        "/scans/{id}/path", summary="Path of the beam, in pixels of the object's frame", response_model=ScanPath
+        "/scans/{id}/path", summary="Path of the beam, in pixels of the object's own frame", response_model=ScanPath
     )
     def path(id: str, after: AfterQuery = 0) -> Response:
-        """Positions [y, x] in the order of stitching (of a past scan: of frame index), at most 20,000 an answer."""
+        """Positions [y, x] in order of stitching (past scans: of frame index), at most 20,000 per answer."""
         scan_id = resolved(source, hub, id)
         places = source.path_px(scan_id, after, MOST_POSITIONS)
         if places is None:
@@ -79,7 +79,7 @@ def past_router(source: PastView, hub: UpdateHub, history: History) -> APIRouter
 
 
 def resolved(source: PastView, hub: UpdateHub, scan_id: str) -> str:
-    """The scan that an id means; "latest" is the one that started last."""
+    """Return the scan of an id; "latest" is the one that started last."""
     if scan_id != "latest":
         return scan_id
     if hub.latest_scan_id is not None:
@@ -91,7 +91,7 @@ def resolved(source: PastView, hub: UpdateHub, scan_id: str) -> str:
 
 
 def canvas_of(source: PastView, hub: UpdateHub, scan_id: str, layer: AnyLayer) -> LayerCanvas:
-    """A picture from memory or from the scan's product; the other layer where there is only that."""
+    """Return a picture from memory or from the scan's product; the other layer if only that exists."""
     if layer == "iterative":
         found = _iterative(source, scan_id)
     else:
@@ -102,7 +102,7 @@ def canvas_of(source: PastView, hub: UpdateHub, scan_id: str, layer: AnyLayer) -
         if layer == "iterative":
             words = f"save one with `ptycholive refine … --output …/{scan_id}/{ITERATIVE_NAME}`"
             raise HTTPException(404, f"there is no iterative result beside scan {scan_id}'s product; {words}")
-        raise HTTPException(404, f"no picture of scan {scan_id} is in memory; its product has it, once written")
+        raise HTTPException(404, f"scan {scan_id} has no picture in memory and no product yet")
     return found
 
 
@@ -110,7 +110,7 @@ def _iterative(source: PastView, scan_id: str) -> LayerCanvas | None:
     path = source.product_path(scan_id)
     beside = None if path is None else path.with_name(ITERATIVE_NAME)
     if beside is not None and beside.is_symlink():
-        raise HTTPException(404, f"{beside} is a link to another file, which is not followed here; copy the file there")
+        raise HTTPException(404, f"{beside} is a link, and links are not followed; copy the file there")
     return _from_product(beside, scan_id, "refined")
 
 
@@ -142,7 +142,7 @@ def _from_product(path: Path | None, scan_id: str, layer: LayerName) -> LayerCan
 
 
 def _visits(product: Product) -> np.ndarray:
-    """How often the probe's middle lay over each pixel, for a file that has no weights."""
+    """Return how often the middle of the probe covered each pixel, for a file without weights."""
     weight = np.zeros(product.object.shape, dtype=np.float32)
     n = product.probe.shape[-1]
     corners = np.round(product.positions_m / product.pixel_size_m - np.array(product.object_origin_px) - n / 2)

@@ -15,15 +15,16 @@ from starlette.types import ASGIApp
 
 from daemon.config import Http, is_loopback
 from daemon.errors import ConfigError
+from daemon.metrics import HttpRefusal
 from daemon.publish.http.guard import Guard
 from daemon.publish.http.limits import HttpLimits, OnRefused, Patience, RequestLimits, protocol_class
 from streams.errors import EndpointError
 
-VIEWER_MESSAGE_BYTES = 4096  # viewers have nothing to say
+VIEWER_MESSAGE_BYTES = 4096  # viewers send nothing
 LOOK_EVERY_TICKS = 10
 
 
-def _count_nothing(reason: str) -> None:
+def _count_nothing(reason: HttpRefusal) -> None:
     del reason
 
 
@@ -35,11 +36,11 @@ class HttpServer:
     token
         Bearer token that every request must carry; required off loopback.
     hosts
-        Further names of this machine that may be asked by without a token.
+        Further host names that are allowed without a token.
     tls
         Certificate and key, for HTTPS; see :func:`tls_context`.
     on_refused
-        Called with a word for every request or connection that was refused or ended.
+        Called with the reason for every request or connection that was refused or ended.
 
     Raises
     ------
@@ -61,7 +62,7 @@ class HttpServer:
     ) -> None:
         if not token and not is_loopback(host):
             raise EndpointError(
-                f"http host {host} can be reached by others, so a token is needed; "
+                f"[http] host {host} can be reached from other machines, so a token is required; "
                 "set [http] token_file, or use host 127.0.0.1"
             )
         limits = limits or HttpLimits()
@@ -94,14 +95,14 @@ class HttpServer:
         return f"{self._scheme}://{host}:{self.port}"
 
     def start(self) -> None:
-        """Return when requests are answered."""
+        """Start; return when requests are answered."""
         self._thread.start()
         self._server.settled.wait()
         if not self._server.started:
-            raise EndpointError(f"the HTTP server at {self.url} did not start; the log says why")
+            raise EndpointError(f"the HTTP server at {self.url} did not start; the log has the reason")
 
     def stop(self) -> None:
-        """Close all connections and the port; WebSockets are told that the server restarts (1012)."""
+        """Close all connections and the port; WebSockets get the code 1012 (service restart)."""
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(timeout=10)
@@ -122,7 +123,7 @@ def open_server(
     on_refused: OnRefused,
     max_connections: int | None = None,
 ) -> HttpServer:
-    """Return the server that a configuration asks for; ``max_connections`` where there can be fewer than it says."""
+    """Return the server of a configuration; ``max_connections`` replaces the configured limit if it is lower."""
     limits = HttpLimits(max_connections=max_connections or options.max_connections)
     return HttpServer(
         app, options.host, options.port, token=token, hosts=options.hosts, tls=tls, limits=limits, on_refused=on_refused
@@ -146,7 +147,7 @@ class _Server(uvicorn.Server):
 
 
 def tls_context(certificate_file: Path | None, key_file: Path | None) -> ssl.SSLContext | None:
-    """Return what HTTPS needs, from PEM files: the chain and, unless its file holds that too, the key; None for HTTP.
+    """Return the context for HTTPS from PEM files: the chain and, unless it is in the same file, the key; None for HTTP.
 
     Raises
     ------

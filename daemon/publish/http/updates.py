@@ -1,7 +1,7 @@
 """The WebSocket of updates: section 4 of the contract as binary messages, each viewer with its own bounded inbox.
 
-All viewers together get ``bytes_per_s`` at most: what they cost the daemon is bounded, however many look. Beyond that each
-sees newer pictures less often, never old ones.
+All viewers together get at most ``bytes_per_s``, so their cost is bounded. Beyond that, each viewer gets new pictures less
+often, but never old ones.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from daemon.publish.feed import Feed
 from daemon.publish.hub import UpdateHub
 from daemon.publish.wire import Message, encode_ws
 
-AGAIN_S = 10
-MESSAGE_BYTES = 20_000  # a message costs as much as so many bytes besides its own
-BURST_S = 0.5  # so much may go out at once, then the pace holds
+AGAIN_S = 10  # a refused viewer should wait this time, s
+MESSAGE_BYTES = 20_000  # the cost of one message, expressed in bytes, besides its own size
+BURST_S = 0.5  # data for this time may be sent at once, s
 
 
 class WebSocketViewers:
-    """Serves each WebSocket until it leaves; ``count`` of them are here now, at most ``max_viewers``."""
+    """Serves each WebSocket until it closes; ``count`` are connected now, at most ``max_viewers``."""
 
     def __init__(
         self,
@@ -42,13 +42,15 @@ class WebSocketViewers:
         self.count = 0
 
     async def serve(self, websocket: WebSocket) -> None:
-        """Greet, then send what comes, until the viewer or the server goes."""
+        """Send the current state, then all updates, until the viewer or the server closes."""
         if self.count >= self._max_viewers:
-            sentence = f"{self._max_viewers} viewers are here already; come again later, or raise [http] max_viewers"
+            sentence = (
+                f"{self._max_viewers} viewers are connected already; try again later, or raise [http] max_viewers"
+            )
             busy = JSONResponse({"detail": sentence}, 503, {"Retry-After": str(AGAIN_S)})
             await websocket.send_denial_response(busy)
             return
-        self.count += 1  # before anything is waited for
+        self.count += 1  # before the first await
         try:
             await websocket.accept()
             await self._send_until_gone(websocket)
@@ -85,14 +87,14 @@ async def _until_gone(websocket: WebSocket) -> None:
 
 
 class _Pace:
-    """What all viewers share."""
+    """The rate that all viewers share."""
 
     def __init__(self, bytes_per_s: float, burst_s: float) -> None:
         self._bytes_per_s, self._burst_s = bytes_per_s, burst_s
         self._paid_until = 0.0
 
     async def keep(self, sent_bytes: int) -> None:
-        """Wait as long as what was sent has to last."""
+        """Wait until the rate allows the next message."""
         now = time.monotonic()
         self._paid_until = max(now, self._paid_until) + sent_bytes / self._bytes_per_s
         if self._paid_until > now + self._burst_s:

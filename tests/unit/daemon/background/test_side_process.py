@@ -47,7 +47,7 @@ def test_a_program_that_is_not_there_is_named() -> None:
 
 def test_one_that_does_not_end_is_ended(tmp_path: Path) -> None:
     endless = program(tmp_path, "import threading; threading.Event().wait()")
-    with pytest.raises(DaemonError, match="too slow"):
+    with pytest.raises(DaemonError, match="it took too long"):
         SideProcess(endless, "doubling", 0.3).run({})
     process = SideProcess(endless, "doubling", 600)
     faults: list[str] = []

@@ -49,7 +49,7 @@ def test_off_loopback_only_health_is_open() -> None:
         with pytest.raises(InvalidStatus) as caught:
             connect(url.replace("http", "ws") + "/api/v1/updates").__enter__()
         assert caught.value.response.status_code == 401
-        assert b"a token is needed" in caught.value.response.body
+        assert b"a token is required" in caught.value.response.body
         with connect(url.replace("http", "ws") + "/api/v1/updates", additional_headers=BEARER):
             pass
     assert set(refused) == {"token"}

@@ -81,14 +81,17 @@ def test_long_bodies_and_many_headers_are_refused() -> None:
         url = "/api/v1/models/active"
         long = b'{"name": "' + b"x" * 2000 + b'"}'
         declared = client.post(url, content=long)
-        assert (declared.status_code, declared.json()["detail"]) == (413, "a request's body has at most 1000 bytes")
+        assert (declared.status_code, declared.json()["detail"]) == (
+            413,
+            "the body is too long: the limit is 1000 bytes",
+        )
         chunked = client.post(url, content=iter([long[:100]] + [long[100:200]] * 30))
         assert chunked.status_code == 413
         assert client.post(url, json={"name": "lift"}).status_code == 202
         many = client.get("/api/v1/status", headers={f"X-{k}": "1" for k in range(200)})
         assert (many.status_code, many.json()["detail"]) == (
             431,
-            "a request has at most 100 headers and 16384 bytes of them",
+            "too many headers: the limits are 100 headers and 16384 bytes in all",
         )
         assert client.get("/api/v1/status", headers={"X-Long": "y" * 20_000}).status_code == 431
         with dial(server) as endless:
@@ -215,7 +218,7 @@ def test_viewers_beyond_the_bound_are_sent_away() -> None:
         with pytest.raises(InvalidStatus) as caught:
             connect(updates_url(server))
         assert caught.value.response.status_code == 503
-        assert caught.value.response.body.startswith(b'{"detail":"2 viewers are here already')
+        assert caught.value.response.body.startswith(b'{"detail":"2 viewers are connected already')
         here.pop().close()
         viewers.enter_context(connect_when_free(server))
 

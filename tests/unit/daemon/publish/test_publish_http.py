@@ -71,7 +71,7 @@ def test_words_about_scans(client: httpx.Client, source: FakeDaemon) -> None:
     chosen = client.post(f"{api}/models/active", json={"name": "lift"})
     assert (chosen.status_code, chosen.json()) == (202, {"name": "lift", "generation": 1})
     unknown = client.post(f"{api}/models/active", json={"name": "owl"})
-    assert (unknown.status_code, unknown.json()["detail"]) == (404, "there is no model named owl; models here are lift")
+    assert (unknown.status_code, unknown.json()["detail"]) == (404, "there is no model named owl; known models: lift")
     assert client.post(f"{api}/models/active", json={"name": "x" * 65}).status_code == 422
     assert client.get(f"{api}/scans/other").json() == {"detail": "there is no scan other"}
     assert client.post(f"{api}/scans/latest/stop").status_code == 202
@@ -143,7 +143,7 @@ def test_pattern(client: httpx.Client, source: FakeDaemon) -> None:
 
 def test_faults_are_sentences(client: httpx.Client) -> None:
     assert "no picture" in client.get("/api/v1/scans/latest/snapshot.png").json()["detail"]
-    assert "nothing at /nowhere" in client.get("/nowhere").json()["detail"]
+    assert "no route /nowhere" in client.get("/nowhere").json()["detail"]
     invalid = client.get("/api/v1/scans/latest/snapshot.png?view=other")
     assert invalid.status_code == 422
     assert invalid.json()["detail"].startswith("view: ")
