@@ -57,5 +57,5 @@ def test_the_centre_moves_against_the_patterns_shift_in_pixels_of_the_detector()
 
 def test_probe_and_pixel_have_their_own_words() -> None:
     assert "by 1.053 in [optics]" in asked(Correction(position_scale=0.95))[0]
-    assert asked(Correction(is_conjugate=True)) == ["take the right [optics] probe_file"]
+    assert asked(Correction(is_conjugate=True)) == ["give the correct [optics] probe_file"]
     assert "or set retrieve_probe = true" in asked(Correction(), is_probe_poor=True)[0]

@@ -107,7 +107,7 @@ def test_pictures_of_a_past_scan_come_from_its_product(
     assert missing.status_code == 404
     assert "iterative.h5" in missing.json()["detail"]
     (tmp_path / "iterative.h5").symlink_to(source.product)
-    assert "is a link to another file" in client.get("old/picture?layer=iterative").json()["detail"]
+    assert "is a link, and links are not followed" in client.get("old/picture?layer=iterative").json()["detail"]
     (tmp_path / "iterative.h5").unlink()
     os.mkfifo(tmp_path / "iterative.h5")
     assert client.get("old/picture?layer=iterative").status_code == 404
