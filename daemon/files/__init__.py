@@ -1,4 +1,4 @@
-"""Files of the field: scans and probes read from what others write, products written so that others read them."""
+"""Scan, probe and product files: reads the formats of other programs and writes products that they can read."""
 
 from daemon.files.doubts import Doubt, Severity
 from daemon.files.live_group import LiveGroup

@@ -1,4 +1,4 @@
-"""Opening files: by content, never by name; a damaged file is refused in one sentence; writing is atomic."""
+"""Opens files by their content, not their name; refuses a damaged file with one sentence."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from ptychopinn.hdf5_file import atomic_hdf5 as atomic_hdf5
 ZIP_MAGIC = b"PK\x03\x04"
 BZ2_MAGIC = b"BZh"
 MAX_UNPACKED_BYTES = 16 << 30
+"""A bzip2 file may unpack to at most 16 GiB in memory; a crafted one could unpack to any size."""
 UNREADABLE = (
     ArithmeticError,
     EOFError,
@@ -44,24 +45,25 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What h5py, numpy and the decompressors raise when a file is not what it says."""
+"""Exceptions of h5py, numpy and the decompressors for a damaged file."""
 KEPT_EXAMINED = 64
+"""Files that are remembered as examined; a verb opens a few, several times each."""
 
 MAY_FOLLOW = ContextVar("MAY_FOLLOW", default=True)
-"""Whether a file may have other files read: not where somebody else put it into the daemon's folders."""
+"""Whether links to other files are followed; not for files that others put into the daemon's folders."""
 IS_APART = ContextVar("IS_APART", default=False)
-"""Whether this is the process that may hang and end with a damaged file."""
+"""Whether this is the separate process, which may hang or crash on a damaged file."""
 
 _examined: OrderedDict[tuple[int, ...], None] = OrderedDict()
 
 
 @contextmanager
 def refusing(path: Path) -> Iterator[None]:
-    """Turn what libraries raise about an unreadable file into :class:`FileFormatError`."""
+    """Turn the libraries' exceptions for an unreadable file into :class:`FileFormatError`."""
     try:
         yield
     except FileNotFoundError:
-        raise FileFormatError(f"{path}: there is no such file; give the path of one") from None
+        raise FileFormatError(f"{path}: there is no such file; check the path") from None
     except (IsADirectoryError, PermissionError) as fault:
         raise FileFormatError(f"{path}: cannot be opened ({fault.strerror}); give a readable file") from None
     except UNREADABLE as fault:
@@ -72,12 +74,12 @@ def refusing(path: Path) -> Iterator[None]:
 def open_arrays(path: Path) -> Iterator[h5py.File | NpzFile]:
     """Open an HDF5 file or an NPZ archive (plain or in bzip2) for reading.
 
-    An HDF5 file is first examined in a process apart, since a damaged one can hang or end the process that reads it.
+    An HDF5 file is first examined in a separate process, since a damaged one can hang or crash the process that reads it.
 
     Raises
     ------
     FileFormatError
-        If it is neither, if it hangs or ends the process that examines it, or if reading it inside the block fails.
+        If it is neither, if it hangs or crashes the process that examines it, or if reading it inside the block fails.
     """
     with refusing(path):
         if path.exists() and not (path.is_file() or path.is_dir()):
@@ -122,14 +124,14 @@ def _unpacked(path: Path) -> IO[bytes]:
     with bz2.open(path) as packed:
         content = packed.read(MAX_UNPACKED_BYTES + 1)
     if len(content) > MAX_UNPACKED_BYTES:
-        raise FileFormatError(f"{path}: unpacks to over {MAX_UNPACKED_BYTES >> 30} GiB; unpack it to a file")
+        raise FileFormatError(f"{path}: unpacks to over {MAX_UNPACKED_BYTES >> 30} GiB; unpack it to a file first")
     if not content.startswith(ZIP_MAGIC):
         raise FileFormatError(f"{path}: the bzip2 file does not hold an NPZ archive; pack one")
     return io.BytesIO(content)
 
 
 def first_of(group: h5py.Group, keys: tuple[str, ...]) -> h5py.Dataset | None:
-    """Return the first dataset of ``keys`` that is there."""
+    """Return the first of ``keys`` that is a dataset."""
     return next((found for key in keys if isinstance(found := item_at(group, key), h5py.Dataset)), None)
 
 
@@ -137,7 +139,7 @@ def array_of(group: h5py.Group, key: str) -> NDArray[Any]:
     """Return the array at ``key``."""
     dataset = group.get(key)
     if not isinstance(dataset, h5py.Dataset):
-        raise FileFormatError(f"{group.file.filename}: lacks the dataset {key}; write it again with all of its parts")
+        raise FileFormatError(f"{group.file.filename}: lacks the dataset {key}; write the file again with all datasets")
     array: NDArray[Any] = np.asarray(dataset[()])
     return array
 

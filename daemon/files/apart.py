@@ -1,6 +1,6 @@
-"""Reading files in a process apart, with a time and a memory limit: a damaged HDF5 file may hang or end whoever reads it.
+"""Reads files in a separate process with limits of time and memory: a damaged HDF5 file can hang or crash its reader.
 
-A process that has answered is kept for the next file; one that hangs is ended. See the decision on files of others.
+A process that has answered is kept for the next file; one that hangs is killed. See decision 14.
 """
 
 from __future__ import annotations
@@ -28,23 +28,27 @@ import numpy as np
 from ptychopinn.errors import FileFormatError
 
 TIMEOUT_S = 20.0
+"""Time for a small file, including the start of the process on a busy machine."""
 SLOWEST_BYTES_PER_S = 20e6
-"""A slow network disk; a file may take as long as this needs for its size, beside the time above."""
+"""Rate of a slow network disk, 20 MB/s; each file may take its size over this rate in addition."""
 MEMORY_BYTES = 8 << 30
+"""Address space of the process, 8 GiB; a crafted file must not use up the machine's memory."""
 PIECE_BYTES, PIPE_BYTES = 16 << 20, 1 << 20
+"""Bytes of one read, and of the pipe (Linux's limit for unprivileged processes): few system calls for large arrays."""
 GRACE_S, ENDING_S = 5.0, 0.1
+"""Time for a killed process to end; time for one to end by itself before it is killed."""
 REFUSED_S = 60.0
-"""For so long a file that hung is not tried again, unless it changes; a slow disk may have been the reason."""
+"""Time for which a file that hung is not tried again unless it changes; a slow disk may have been the reason."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one reading may take.
+    """Limits of one reading.
 
-    ``timeout_s`` None: by the file's size. ``answer_bytes``: of what comes back, as against all that is needed for it.
-    ``may_follow``: whether other files that it points to are read too.
+    ``timeout_s`` None: by the file's size. ``memory_bytes``: of the process; ``answer_bytes``: of the answer.
+    ``may_follow``: whether links to other files are followed.
     """
 
     timeout_s: float | None = None
@@ -57,26 +61,26 @@ DEFAULTS = Limits()
 FOLLOWING = Limits(may_follow=True)
 
 
-class _Ended(Exception):
+class _EndedError(Exception):
     """The process ended before it answered."""
 
 
 class _Unpickler(pickle.Unpickler):
-    """Takes arrays, plain values and the records of this package; nothing that a damaged process could have called."""
+    """Accepts arrays, plain values and this package's dataclasses, but no callables that a damaged process may have named."""
 
     _NUMPY = frozenset({"_frombuffer", "_reconstruct", "scalar", "ndarray", "dtype"})
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return a class that answers are made of."""
+        """Return a class that may occur in answers."""
         is_numpy = module.split(".")[0] == "numpy" and (name in self._NUMPY or module == "numpy.dtypes")
         is_ours = module.startswith("daemon.files.") and name[:1].isupper() and name.isidentifier()
         if is_numpy or is_ours or (module, name) in (("builtins", "complex"), ("builtins", "set")):
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} is no part of an answer")
+        raise pickle.UnpicklingError(f"{module}.{name} must not occur in an answer")
 
 
 class _Reader:
-    """One process that reads, and the pipes to it."""
+    """One reading process and its pipes."""
 
     def __init__(self) -> None:
         root = str(Path(__file__).resolve().parents[2])
@@ -89,29 +93,29 @@ class _Reader:
             stderr=subprocess.DEVNULL,
             bufsize=0,
             env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(paths)},
-            start_new_session=True,  # Ctrl-C is for us, who then end it
+            start_new_session=True,  # Ctrl-C goes to this process, which then ends it
         )
         if self._process.stdout is not None:
-            with suppress(OSError):  # less than asked for is only slower
+            with suppress(OSError):  # a smaller pipe is only slower
                 fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self.has_answered = False
 
     def ask(self, request: dict[str, Any], deadline: float) -> tuple[str, Any]:
-        """Return the answer.
+        """Send a request; return kind and value of the answer.
 
         Raises
         ------
         TimeoutError
-            If none has come at ``deadline`` (monotonic).
-        _Ended
-            If the process is no more.
+            If it has not come at ``deadline`` (monotonic).
+        _EndedError
+            If the process has ended.
         """
         requests = self._process.stdin
         try:
             if requests is None or requests.write(json.dumps(request).encode() + b"\n") is None:
-                raise _Ended
+                raise _EndedError
         except OSError:
-            raise _Ended from None
+            raise _EndedError from None
         head = bytearray()
         while not head.endswith(b"\n"):
             head += self._read(1, deadline)
@@ -130,7 +134,7 @@ class _Reader:
     def _fill(self, part: memoryview, deadline: float) -> None:
         answers = self._process.stdout
         if answers is None:
-            raise _Ended
+            raise _EndedError
         descriptor = answers.fileno()
         waiting = select.poll()
         waiting.register(descriptor, select.POLLIN)
@@ -139,11 +143,11 @@ class _Reader:
                 raise TimeoutError
             count = os.readv(descriptor, [part[:PIECE_BYTES]])
             if not count:
-                raise _Ended
+                raise _EndedError
             part = part[count:]
 
     def end(self) -> str:
-        """End the process; return how it ended, in words."""
+        """End the process; return the way it ended as part of a sentence."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -153,13 +157,13 @@ class _Reader:
             self._process.kill()
             try:
                 code = self._process.wait(GRACE_S)
-            except subprocess.TimeoutExpired:  # it waits for a disk that does not answer
+            except subprocess.TimeoutExpired:  # it waits for a disk that does not respond
                 return "is stuck on its disk"
         return f"ended with {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
 class _Readers:
-    """Processes that wait for the next file; safe from any thread."""
+    """Idle reading processes. Safe from any thread."""
 
     def __init__(self, most_idle: int = 2) -> None:
         self._most_idle = most_idle
@@ -186,32 +190,32 @@ class _Readers:
             reader.end()
 
     def forget(self) -> None:
-        """After a fork: the processes are those of the other process."""
+        """Forget the processes after a fork: they belong to the parent."""
         self._lock, self._idle = threading.Lock(), []
 
 
 class _Refused:
-    """Files that hung or ended a process a moment ago: who looks again is told so at once. Safe from any thread."""
+    """Files that recently hung or crashed a process; reading them again fails at once. Safe from any thread."""
 
     def __init__(self) -> None:
         self._until: dict[tuple[int, ...], tuple[float, str]] = {}
 
     def add(self, path: Path, words: str) -> FileFormatError:
-        """Note a file; return the fault to raise."""
+        """Remember a file; return the exception to raise."""
         now = time.monotonic()
         self._until = {stamp: kept for stamp, kept in self._until.copy().items() if kept[0] > now}
         self._until[stamp_of(path)] = now + REFUSED_S, words
         return FileFormatError(words)
 
     def check(self, path: Path) -> None:
-        """Refuse a file that is noted and has not changed."""
+        """Refuse a remembered file that has not changed."""
         until, words = self._until.get(stamp_of(path), (0.0, ""))
         if time.monotonic() < until:
             raise FileFormatError(words)
 
 
 def stamp_of(path: Path) -> tuple[int, ...]:
-    """Return what changes when a file changes; empty where there is none."""
+    """Return numbers that change when a file changes; empty if it does not exist."""
     try:
         about = path.stat()
     except OSError:
@@ -226,12 +230,12 @@ os.register_at_fork(after_in_child=_readers.forget)
 
 
 def read_apart(reader: Callable[..., Result], path: Path, limits: Limits = DEFAULTS, **options: Any) -> Result:
-    """Return ``reader(path, **options)``, called in a process apart; ``reader`` is a function of a module of ``daemon.files``.
+    """Return ``reader(path, **options)``, called in a separate process; ``reader`` is a function of a module of ``daemon.files``.
 
     Raises
     ------
     FileFormatError
-        With the reader's own words, or if the file hangs or ends that process or needs more than ``limits``.
+        With the reader's own message, or if the file hangs or crashes that process or exceeds ``limits``.
     """
     _refused.check(path)
     timeout_s = _timeout_s(path) if limits.timeout_s is None else limits.timeout_s
@@ -262,15 +266,15 @@ def _asked(request: dict[str, Any], path: Path, timeout_s: float) -> tuple[str, 
             process.end()
             raise _refused.add(
                 path,
-                f"{path}: reading it did not come to an end in {timeout_s:.0f} s; it is damaged, or its disk does not "
-                "answer: copy or write it again",
+                f"{path}: reading took over {timeout_s:.0f} s; the file is damaged, or its disk does not "
+                "respond: copy or write it again",
             ) from None
-        except _Ended:
+        except _EndedError:
             how = process.end()
-            if was_kept:  # it had waited too long for a file and went, perhaps
+            if was_kept:  # it may have ended because it was idle for too long
                 continue
             raise _refused.add(
-                path, f"{path}: is damaged so that the process that read it {how}; copy or write it again"
+                path, f"{path}: is damaged: the process that read it {how}; copy or write it again"
             ) from None
         except BaseException:
             process.end()
@@ -280,5 +284,5 @@ def _asked(request: dict[str, Any], path: Path, timeout_s: float) -> tuple[str, 
 
 
 def _timeout_s(path: Path) -> float:
-    size = stamp_of(path)[2:3]  # the reader has words for a file that is not there
+    size = stamp_of(path)[2:3]  # the reader reports a missing file itself
     return TIMEOUT_S + sum(size) / SLOWEST_BYTES_PER_S

@@ -20,7 +20,7 @@ from ptychopinn.errors import FileFormatError
 
 
 def completed(scan: ScanFile, path: Path) -> ScanFile:
-    """Return ``scan`` checked, with square patterns, without frames that lack a position or data, and with what can be derived.
+    """Return ``scan`` checked, with square patterns, without frames that lack a position or data, and with derived values.
 
     Raises
     ------
@@ -30,10 +30,12 @@ def completed(scan: ScanFile, path: Path) -> ScanFile:
     _check_counts(path, scan.counts)
     frames = len(scan.counts)
     if scan.indexes.shape != (frames,) or len(np.unique(scan.indexes)) != frames:
-        raise FileFormatError(f"{path}: the frame indexes are not {frames} different numbers; number each frame once")
+        raise FileFormatError(
+            f"{path}: the frame indexes are not {frames} different numbers; give each frame its own index"
+        )
     if scan.mask is not None and scan.mask.shape != scan.counts.shape[1:]:
         raise FileFormatError(
-            f"{path}: the mask is {scan.mask.shape} but frames are {scan.counts.shape[1:]}; write one mask of a frame's shape"
+            f"{path}: the mask is {scan.mask.shape} but frames are {scan.counts.shape[1:]}; write a mask of the same shape"
         )
     scan = _as_many(squared(scan), path)
     native = scan.counts.dtype.newbyteorder("=")
@@ -50,7 +52,7 @@ def _check_counts(path: Path, counts: NDArray[Any]) -> None:
 
 
 def in_both_units(scan: ScanFile) -> ScanFile:
-    """Return ``scan`` with the object pixel and with positions in metres and pixels, as far as they can be derived."""
+    """Return ``scan`` with the object pixel, and with positions in metres and pixels, if they can be derived."""
     energy, distance, pixel = scan.photon_energy_eV, scan.detector_distance_m, scan.detector_pixel_size_m
     rows, columns = scan.counts.shape[1:]
     size = scan.object_pixel_size_m
@@ -65,7 +67,7 @@ def in_both_units(scan: ScanFile) -> ScanFile:
 
 
 def _as_many(scan: ScanFile, path: Path) -> ScanFile:
-    """Return ``scan`` with as many positions as frames: what there is more of is left out, and that is said."""
+    """Return ``scan`` with one position for each frame; further ones are left out with a doubt."""
     frames = len(scan.counts)
     metres, pixels = (_fitted(path, one, frames) for one in (scan.positions_m, scan.positions_px))
     stated = scan.positions_px if scan.positions_m is None else scan.positions_m

@@ -1,4 +1,4 @@
-"""From a file of one kind to one of another: scans and results, read by content, written by kind."""
+"""Converts files of scans and results: reads by content, writes the kind that was asked for."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SUFFIXES = {
     ".h5": "product",
     ".hdf5": "product",
 }
-"""The kind that a name asks for."""
+"""Kind by the suffix of the name."""
 
 
 def _write_with_product(path: Path, scan: ScanFile) -> None:
@@ -46,14 +46,14 @@ def _write_with_product(path: Path, scan: ScanFile) -> None:
 
 
 def _with_optics(write: Callable[[Path, ScanFile], None], what: str) -> Callable[[Path, ScanFile], None]:
-    """Return a writer that refuses scans without what the contract of its format asks for."""
+    """Return a writer that refuses scans without the optics that its format requires."""
 
     def checked(path: Path, scan: ScanFile) -> None:
         wanted = ("photon_energy_eV", "detector_distance_m", "detector_pixel_size_m")
         missing = [name for name in wanted if getattr(scan, name) is None]
         if missing:
             raise FileFormatError(
-                f"{path}: {what} needs what {scan.name} does not state: {', '.join(missing)}; take npz"
+                f"{path}: {what} requires {', '.join(missing)}, which {scan.name} does not state; convert to npz instead"
             )
         write(path, scan)
 
@@ -89,14 +89,14 @@ def write_kind(path: Path, content: ScanFile | Product, kind: str) -> None:
     Raises
     ------
     FileFormatError
-        If the content lacks what that kind needs.
+        If the content lacks data that this kind requires.
     """
     try:
         if kind in RESULT_WRITERS:
             RESULT_WRITERS[kind](path, content if isinstance(content, Product) else product_of(content, path))
         elif isinstance(content, Product):
             raise FileFormatError(
-                f"{path}: {content.name} is a result and holds no patterns; convert the scan, or to {', '.join(RESULT_WRITERS)}"
+                f"{path}: {content.name} is a result without patterns; convert its scan, or write {', '.join(RESULT_WRITERS)}"
             )
         else:
             SCAN_WRITERS[kind](path, content)
@@ -114,7 +114,7 @@ def with_more(scan: ScanFile, *, probe: NDArray[np.complex64] | None, pixel_size
 
 
 def product_of(scan: ScanFile, path: Path) -> Product:
-    """Return a product with a scan's positions and probe; the object is its truth or guess, else ones.
+    """Return a product with a scan's positions and probe; the object is the scan's truth or guess, else ones.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def product_of(scan: ScanFile, path: Path) -> Product:
     wanted = {"probe": scan.probe, "positions in metres": scan.positions_m, "object pixel": scan.object_pixel_size_m}
     missing = [name for name, value in wanted.items() if value is None]
     if missing or scan.probe is None or scan.positions_m is None or scan.object_pixel_size_m is None:
-        raise FileFormatError(f"{path}: a product needs what {scan.name} lacks: {', '.join(missing)}; give it")
+        raise FileFormatError(f"{path}: a product requires {', '.join(missing)}, which {scan.name} lacks; give it")
     picture, origin = scan.object, scan.object_origin_px
     if picture is None:
         side = scan.probe.shape[-1]

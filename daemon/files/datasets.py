@@ -1,4 +1,4 @@
-"""Datasets of an HDF5 file that somebody else wrote, by name, for the daemon."""
+"""Reads datasets by name from an HDF5 file of another program."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ptychopinn.errors import FileFormatError
 
 
 def read_datasets(path: Path, names: Sequence[str], limits: Limits = DEFAULTS) -> dict[str, NDArray[Any]]:
-    """Return the datasets ``names`` of an HDF5 file, read in a process apart; those that it lacks are left out.
+    """Return the datasets ``names`` of an HDF5 file, read in a separate process; missing ones are left out.
 
     Raises
     ------
     FileFormatError
-        If it is no HDF5 file, is damaged, points to other files (unless ``limits`` lets it), or takes too long.
+        If it is not HDF5, is damaged, links to other files (unless ``limits`` allows that), or takes too long.
     """
     return read_apart(datasets_of, path, limits, names=list(names))
 
@@ -30,5 +30,5 @@ def datasets_of(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Return the same, read in this process."""
     with open_arrays(path) as file:
         if not isinstance(file, h5py.File):
-            raise FileFormatError(f"{path}: is no HDF5 file; give one")
+            raise FileFormatError(f"{path}: is not an HDF5 file; give one")
         return {name: np.asarray(file[name][()]) for name in names if isinstance(file.get(name), h5py.Dataset)}

@@ -1,4 +1,4 @@
-"""Doubts about a file: sentences that every verb shows, with how much they weigh."""
+"""Doubts about a file: sentences that every verb shows, with their severity."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How much a doubt weighs."""
+    """Severity of a doubt."""
 
     NOTE = "note"
-    """Something was assumed or done; nothing is lost."""
+    """An assumption or a conversion; nothing is lost."""
     DOUBT = "doubt"
-    """It may be right, and a person should look."""
+    """Possibly right; a person should check."""
     WRONG = "wrong"
-    """The file contradicts itself or lacks data: ``validate`` does not call it good."""
+    """The file contradicts itself or lacks data; ``validate`` fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Doubt:
 
     @property
     def is_fatal(self) -> bool:
-        """Whether no picture of such a file can be right; of frames that are there it can, whatever others are missing."""
+        """Whether no picture of the file can be right. Missing frames do not make the others wrong."""
         return self.severity is Severity.WRONG and self.topic not in ("missing", "links")
 
     def __str__(self) -> str:
@@ -39,15 +39,15 @@ class Doubt:
 
 
 def note(topic: str, text: str) -> Doubt:
-    """Return a finding that only tells."""
+    """Return a finding that needs no check."""
     return Doubt(Severity.NOTE, topic, text)
 
 
 def doubt(topic: str, text: str) -> Doubt:
-    """Return a finding that a person should look at."""
+    """Return a finding that a person should check."""
     return Doubt(Severity.DOUBT, topic, text)
 
 
 def wrong(topic: str, text: str) -> Doubt:
-    """Return a finding after which a file is not good."""
+    """Return a finding that makes a file invalid."""
     return Doubt(Severity.WRONG, topic, text)

@@ -1,4 +1,4 @@
-"""The group ``ptycholive`` of a scan's file: what the format has no place for and other programs skip."""
+"""The group ``ptycholive`` of a scan's file: data for which the format has no place; other programs skip it."""
 
 from __future__ import annotations
 

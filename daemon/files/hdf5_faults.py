@@ -1,4 +1,4 @@
-"""Why an HDF5 file cannot be read, in a person's words; and the compression filters that it may need."""
+"""Explains why an HDF5 file cannot be read, and finds missing compression filters."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ FILTERS = {
     32026: "Blosc2",
     32028: "SPERR",
 }
-"""Registered filters that hdf5plugin brings."""
+"""Registered filters that hdf5plugin provides."""
 
 
 def use_filter_plugins() -> None:
-    """Let HDF5 find the filters of hdf5plugin, where it is installed; none is loaded before a file needs it."""
+    """Let HDF5 find the filters of hdf5plugin if it is installed; each is loaded when a file needs it."""
     spec = importlib.util.find_spec("hdf5plugin")
     if spec is not None and spec.origin is not None:
         h5py.h5pl.append(str(Path(spec.origin).parent / "plugins").encode())
 
 
 def cause(fault: Exception) -> str:
-    """Return what is wrong with a file that a library could not read."""
+    """Return the cause, as part of a sentence, why a library could not read a file."""
     words = " ".join(str(fault).split())
     if isinstance(fault, MemoryError):
         return f"does not fit into memory ({words}); split the scan"
     if "allow_pickle" in words:
-        return "holds pickled Python objects, which are never loaded; write plain arrays"
+        return "contains pickled Python objects, which are never loaded; write plain arrays"
     if LEFT_OPEN in words:
         return (
-            "was not closed by the program that wrote it: it was killed, or is still writing; "
+            "was not closed by the program that wrote it, which was killed or still writes; "
             "once it has ended, mark the file as closed with h5clear -s and try again"
         )
     if isinstance(fault, BlockingIOError) or "unable to lock file" in words:
-        return "is locked by the program that writes it; wait until it has closed it"
+        return "is locked by the program that writes it; wait until that has closed it"
     cut = CUT_SHORT.search(words)
     if cut is not None:
-        return f"is cut short: {int(cut[1]):,} of {int(cut[2]):,} bytes are there; copy it again"
-    return f"is damaged or not what it says ({words or type(fault).__name__}); copy or write it again"
+        return f"is cut short: it has {int(cut[1]):,} of {int(cut[2]):,} bytes; copy it again"
+    return f"is damaged or of another format ({words or type(fault).__name__}); copy or write it again"
 
 
 def missing_parts(file: h5py.File) -> str:
-    """Return which filter or file of raw data an open file needs and does not have, or empty."""
+    """Return a sentence about a missing filter or file of raw data that an open file needs; empty if there is none."""
     for name, item in walk(file):
         if isinstance(item, h5py.Dataset):
             said = _lacking_filter(item) or _lacking_raw_file(item) or _lacking_source(item)
@@ -72,7 +72,7 @@ def _lacking_filter(dataset: h5py.Dataset) -> str:
     for at in range(plist.get_nfilters()):
         code, _, _, own_name = plist.get_filter(at)
         if not h5py.h5z.filter_avail(code):
-            name = FILTERS.get(code) or own_name.decode("utf-8", "replace") or "of a name unknown here"
+            name = FILTERS.get(code) or own_name.decode("utf-8", "replace") or "unknown name"
             remedy = "pip install hdf5plugin" if code in FILTERS else "write the file with gzip"
             return f"is compressed with filter {code} ({name}), which is not installed: {remedy}"
     return ""
@@ -80,7 +80,7 @@ def _lacking_filter(dataset: h5py.Dataset) -> str:
 
 def _lacking_raw_file(dataset: h5py.Dataset) -> str:
     gone = next((place for place in raw_files(dataset) if not place.exists()), None)
-    return "" if gone is None else f"has its values in {gone}, and there is no such file; copy it there"
+    return "" if gone is None else f"has its values in {gone}, which does not exist; copy it there"
 
 
 def _lacking_source(dataset: h5py.Dataset) -> str:

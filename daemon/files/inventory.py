@@ -1,6 +1,6 @@
-"""What is in a file, as the data contract wants to see it: arrays and attributes by name, read when asked for.
+"""Lists a file's arrays and attributes by name for the data contract; they are read on demand.
 
-HDF5 attributes are ``place@name``. In NeXus files a group is named by its class, ``{NXdetector}/data``: names are free.
+HDF5 attributes are ``place@name``. In NeXus files a group has the name of its class, ``{NXdetector}/data``: its own is free.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def inventory(file: h5py.File | NpzFile) -> dict[str, Entry]:
 
 
 def _npz_entries(archive: NpzFile) -> dict[str, Entry]:
-    """Return the arrays of an archive; members that are none, as a note in JSON, do not count."""
+    """Return the arrays of an archive; other members, such as a note in JSON, are left out."""
     found = {}
     for name in archive.files:
         form = _npy_form(archive, name)
@@ -38,7 +38,7 @@ def _npz_entries(archive: NpzFile) -> dict[str, Entry]:
 
 
 def _npy_form(archive: NpzFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]] | None:
-    """Return shape and dtype of a member from its first bytes; ``None`` if it is no array."""
+    """Return shape and dtype of a member from its first bytes; ``None`` if it is not an array."""
     if archive.zip is None:
         return None
     members = archive.zip.namelist()
@@ -62,7 +62,7 @@ def _hdf5_entries(file: h5py.File) -> dict[str, Entry]:
 
 
 def _nexus_entries(entry: h5py.Group) -> dict[str, Entry]:
-    """Return what stands in groups of a class, by class and name; the first of several."""
+    """Return the datasets of NeXus groups by class and name; the first of several."""
     found: dict[str, Entry] = {}
     for _, group in groups_under(entry):
         nexus_class = text_of(group.attrs.get("NX_class"))
@@ -86,7 +86,7 @@ def _attributes(place: str, attributes: h5py.AttributeManager) -> dict[str, Entr
     for name in attributes:
         try:
             value = attributes[name]
-        except (OSError, TypeError, ValueError, RuntimeError):  # of a type that h5py does not know
+        except (OSError, TypeError, ValueError, RuntimeError):  # a type that h5py does not support
             continue
         array = np.asarray("" if isinstance(value, h5py.Empty) else value)
         is_text = array.dtype.kind in "SUO"

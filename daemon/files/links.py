@@ -1,6 +1,6 @@
-"""Links in HDF5 files: every name that a reader may see, links that lead nowhere, and other files that are read.
+"""Links in HDF5 files: all names that a reader sees, links that lead nowhere, and other files that are read.
 
-Hard, soft and external links are all followed, as readers follow them; a group that holds itself is entered once.
+Hard, soft and external links are followed as readers follow them; a group that contains itself is entered once.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from typing import TypeAlias
 import h5py
 
 MAX_NAMES = 20_000
-"""Names after which a file is looked at no further: links can make any number of them out of a few groups."""
+"""Names of a file that are visited at most: links can make any number of names from a few groups."""
 SHOWN = 3
+"""Names that a sentence lists."""
 
 Item: TypeAlias = h5py.Group | h5py.Dataset
 
 
 def walk(group: h5py.Group) -> Iterator[tuple[str, Item]]:
-    """Yield the names under a group, relative to it, and what each leads to; the group's own order, depth first."""
+    """Yield the names under a group, relative to it, and the item of each; in the group's own order, depth first."""
     waiting: list[tuple[str, Item, frozenset[tuple[int, int]]]] = [("", group, frozenset())]
     for _ in range(MAX_NAMES):
         if not waiting:
@@ -35,7 +36,7 @@ def walk(group: h5py.Group) -> Iterator[tuple[str, Item]]:
 
 
 def item_at(group: h5py.Group, key: str) -> Item | None:
-    """Return the group or dataset at a name, ``None`` if there is nothing or its link leads nowhere."""
+    """Return the group or dataset at a name, ``None`` if it does not exist or its link leads nowhere."""
     try:
         found = group.get(key)
     except (OSError, RuntimeError, ValueError):
@@ -54,12 +55,12 @@ def broken_links(group: h5py.Group) -> list[str]:
 
 
 def groups_under(group: h5py.Group) -> list[tuple[str, h5py.Group]]:
-    """Return a group, under the name of nothing, and all groups under it."""
+    """Return a group, with an empty name, and all groups under it."""
     return [("", group), *((name, item) for name, item in walk(group) if isinstance(item, h5py.Group))]
 
 
 def why_missing(group: h5py.Group, name: str, seen: frozenset[str] = frozenset()) -> str:
-    """Return why a name leads nowhere, if that is for a link on the way: ``points to a.h5, and there is no …``; else empty."""
+    """Return the reason why a name leads nowhere if a link is at fault: ``points to a.h5, which …``; else empty."""
     for key in filter(None, name.split("/")):
         item = item_at(group, key)
         if item is None:
@@ -72,7 +73,7 @@ def why_missing(group: h5py.Group, name: str, seen: frozenset[str] = frozenset()
 
 
 def linked_files(group: h5py.Group) -> list[str]:
-    """Return the other files that are read under a group: by external links, raw storage, or virtual data sets."""
+    """Return the other files that are read under a group, through external links, raw storage or virtual data sets."""
     own = Path(group.file.filename).absolute()
     found: dict[Path, None] = {}
     for _, item in walk(group):
@@ -83,19 +84,19 @@ def linked_files(group: h5py.Group) -> list[str]:
 
 
 def listed(names: list[str]) -> str:
-    """Return the first few of some names, and how many more there are."""
+    """Return the first few of some names and the number of the others."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 
 
 def beside(file: h5py.File, name: str) -> Path:
-    """Return the place of a file that another one links to, as HDF5 looks for it: beside that file, else where we are."""
+    """Return the path of a linked file as HDF5 searches for it: beside the linking file, else in the working directory."""
     place = Path(file.filename).absolute().parent / name
     return place if place.exists() or not Path(name).exists() else Path(name).absolute()
 
 
 def raw_files(dataset: h5py.Dataset) -> list[Path]:
-    """Return the files that hold a data set's values outside its own, as HDF5 looks for them: from where we are."""
+    """Return the external files with a data set's values, as HDF5 searches for them: from the working directory."""
     return [Path(name).absolute() for name, *_ in dataset.external or ()]
 
 
@@ -114,11 +115,11 @@ def _reason(group: h5py.Group, link: object, seen: frozenset[str]) -> str:
     if isinstance(link, h5py.ExternalLink):
         place = beside(group.file, link.filename)
         if not place.exists():
-            return f"points to {link.filename}, and there is no such file in {place.parent}"
-        return f"points to {link.path} in {link.filename}, which does not hold it or cannot be opened"
+            return f"points to {link.filename}, which does not exist in {place.parent}"
+        return f"points to {link.path} in {link.filename}, which lacks it or cannot be opened"
     if not isinstance(link, h5py.SoftLink):
         return ""
     if link.path in seen:
         return f"points to {link.path}, which runs in a circle"
     start = group.file if link.path.startswith("/") else group
-    return f"points to {link.path}, which {why_missing(start, link.path, seen | {link.path}) or 'is not there'}"
+    return f"points to {link.path}, which {why_missing(start, link.path, seen | {link.path}) or 'does not exist'}"

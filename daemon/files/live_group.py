@@ -1,4 +1,4 @@
-"""The group ``live`` of a product: what the live reconstruction knows and ptychodus skips."""
+"""The group ``live`` of a product: data of the live reconstruction that ptychodus does not read."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from daemon.files.access import text_of
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LiveGroup:
-    """What the live reconstruction knows beside the product's object.
+    """Data of the live reconstruction besides the product's object.
 
-    ``network`` ``(H, W)`` complex64 and its ``network_weight`` float32 with their own origin, ``None`` where no network was
+    ``network`` ``(H, W)`` complex64 and its ``network_weight`` float32 with their own origin, ``None`` if no network was
     used; ``refined_weight`` of the object's shape where the object is the refined layer. ``position_corrections_m``
-    ``(n, 2)`` [y, x]: what has been added to the measured positions, in the product's order; ``None`` where nothing may
-    be. ``verdict`` maps expected, received, duplicate, ... to counts (``None``: unknown) and ``refused`` to a map of
-    reasons. ``started`` and ``ended`` are ISO times, ``configuration`` is text; ``doubts`` is one line of what is doubtful
-    about the picture, empty where nothing is.
-    ``masked_pixels`` of the detector hold no data in any frame (``None``: not known).
-    ``certainty`` has the numbers of :class:`ptychopinn.refine.certainty.Certainty`, where known.
+    ``(n, 2)`` [y, x] were added to the measured positions, in the product's order; ``None`` if positions are not
+    refined. ``verdict`` maps expected, received, duplicate, ... to counts (``None``: unknown) and ``refused`` to a map of
+    reasons. ``started`` and ``ended`` are ISO times, ``configuration`` is text; ``doubts`` is one line about the picture,
+    possibly empty.
+    ``masked_pixels`` of the detector hold no data in any frame (``None``: unknown).
+    ``certainty`` has the numbers of :class:`ptychopinn.refine.certainty.Certainty`, if known.
     """
 
     network: NDArray[np.complex64] | None = None

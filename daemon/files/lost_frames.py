@@ -1,4 +1,4 @@
-"""Frames that cannot be used are left out of a scan, each kind said in one sentence."""
+"""Leaves unusable frames out of a scan, with one sentence for each reason."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ptychopinn.detector.invalid_pixels import holds_mark
 from ptychopinn.errors import FileFormatError
 
 ENOUGH_PHOTONS = 20.0
-"""Photons of the other frames from which a frame without any is no chance: e^-20."""
+"""Median photons of the other frames from which a frame without photons is not chance (probability e^-20)."""
 
 
 def without_lost_frames(scan: ScanFile, path: Path) -> ScanFile:
-    """Return ``scan`` without frames that the file lacks, that hold no photon, or that have no finite position.
+    """Return ``scan`` without frames that are missing in the file, hold no photons, or have no finite position.
 
     Raises
     ------
@@ -46,15 +46,15 @@ def without_lost_frames(scan: ScanFile, path: Path) -> ScanFile:
 
 
 def lit_frames(scan: ScanFile) -> ScanFile:
-    """Return ``scan`` without its frames that hold no photon, where the others tell that this is no chance."""
+    """Return ``scan`` without frames that hold no photons, unless the other frames are so weak that this may be chance."""
     held = np.array([_photons(frame, scan.mask) for frame in scan.counts])
     lit: NDArray[np.bool_] = held > 0
     if lit.all():
         return scan
     if not lit.any():
-        none = wrong("patterns", "no frame holds a photon; check file and mask")
+        none = wrong("patterns", "no frame holds any photons; check file and mask")
         return scan if none in scan.doubts else replace(scan, doubts=(*scan.doubts, none))
-    said = f"{int((~lit).sum())} of {len(lit)} frames hold no photon ({ranges(~lit)})"
+    said = f"{int((~lit).sum())} of {len(lit)} frames hold no photons ({ranges(~lit)})"
     if not float(np.median(held[lit])) >= ENOUGH_PHOTONS:
         return replace(scan, doubts=(*scan.doubts, doubt("patterns", said)))
     return _only(replace(scan, doubts=(*scan.doubts, doubt("missing", f"{said} and were left out"))), lit)

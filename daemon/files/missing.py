@@ -1,4 +1,4 @@
-"""Frames that a file should hold and does not: sources of a virtual data set that are gone, frames never written."""
+"""Finds missing frames: absent sources of a virtual data set, and frames that were never written."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from daemon.files.links import beside
 
 MAX_DEPTH = 4
-"""Virtual data sets of virtual data sets are looked into this far."""
+"""Nesting of virtual data sets that is followed; real files have one or two levels."""
 MAX_CHUNKS = 1_000_000
-"""Chunks up to which they are looked at one by one, about a second."""
+"""Largest number of chunks that are inspected one by one, which takes about a second."""
 
 
 @dataclass(slots=True)
 class Gaps:
-    """What a data set of frames lacks: ``frames`` ``(n,)``, ``pixels`` ``(H, W)``, True = not there, and why."""
+    """Missing data of a data set: ``frames`` ``(n,)``, ``pixels`` ``(H, W)``, True = missing, and the reasons."""
 
     frames: NDArray[np.bool_]
     pixels: NDArray[np.bool_]
@@ -26,7 +26,7 @@ class Gaps:
 
 
 def gaps(dataset: h5py.Dataset, depth: int = 0) -> Gaps:
-    """Return what is missing of a data set whose last two axes are a frame's; leading axes count as one."""
+    """Return the missing data of a data set whose last two axes are a frame's; its leading axes are joined."""
     lead, sides = dataset.shape[:-2], dataset.shape[-2:]
     found = Gaps(np.zeros(int(np.prod(lead)), bool), np.zeros(sides, bool))
     if dataset.is_virtual:
@@ -37,7 +37,7 @@ def gaps(dataset: h5py.Dataset, depth: int = 0) -> Gaps:
 
 
 def _sources(dataset: h5py.Dataset, found: Gaps, depth: int) -> None:
-    """Mark what sources that are gone, and no source at all, should have filled."""
+    """Mark the regions without a source, and those whose source is missing."""
     held, whole = np.zeros(dataset.shape[:-2], bool), True
     for source in dataset.virtual_sources():
         place = _region(source.vspace, dataset.shape)
@@ -63,7 +63,7 @@ def _mark(found: Gaps, place: tuple[slice, ...], shape: tuple[int, ...]) -> None
 
 
 def _region(space: h5py.h5s.SpaceID, shape: tuple[int, ...]) -> tuple[slice, ...] | None:
-    """Return the box that a selection fills; ``None`` where it has no end."""
+    """Return the box around a selection; ``None`` if it is unlimited."""
     try:
         low, high = space.get_select_bounds()
     except (ValueError, RuntimeError, OSError):
@@ -74,7 +74,7 @@ def _region(space: h5py.h5s.SpaceID, shape: tuple[int, ...]) -> tuple[slice, ...
 
 
 def _fault(dataset: h5py.Dataset, source: h5py.h5d.VDSmap, depth: int) -> str:
-    """Return why a source gives no data, or empty."""
+    """Return the reason why a source gives no data; empty if it does."""
     asked = int(source.vspace.get_select_npoints())
     if source.file_name == ".":
         return _inner_fault(dataset.file, source.dset_name, "this file", asked, depth)
@@ -82,7 +82,7 @@ def _fault(dataset: h5py.Dataset, source: h5py.h5d.VDSmap, depth: int) -> str:
     if "%b" in source.file_name:
         return ""
     if not place.exists():
-        return f"there is no {source.file_name}"
+        return f"{source.file_name} does not exist"
     try:
         with h5py.File(place, "r") as file:
             return _inner_fault(file, source.dset_name, source.file_name, asked, depth)
@@ -96,18 +96,18 @@ def _inner_fault(file: h5py.File, name: str, said: str, asked: int, depth: int) 
     except (OSError, RuntimeError, ValueError):
         inner = None
     if not isinstance(inner, h5py.Dataset):
-        return f"{said} holds no {name}"
+        return f"{said} does not hold {name}"
     if inner.size < asked:
-        return f"{said} holds {name} of shape {inner.shape}, less than is asked of it"
+        return f"{said} holds {name} of shape {inner.shape}, which is too small"
     if depth < MAX_DEPTH and inner.is_virtual and inner.ndim >= 2:
         deeper = gaps(inner, depth + 1)
         if deeper.frames.all() and deeper.frames.size:
-            return next(iter(deeper.reasons), f"{said} holds no frame in {name}")
+            return next(iter(deeper.reasons), f"{name} in {said} holds no frames")
     return ""
 
 
 def _chunks(dataset: h5py.Dataset, found: Gaps) -> None:
-    """Mark frames none of whose chunks was ever written."""
+    """Mark frames of which no chunk was written."""
     frames_each, total = dataset.chunks[0], dataset.id.get_num_chunks()
     in_all = int(np.prod([-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True)]))
     if total >= in_all or total > MAX_CHUNKS:

@@ -1,8 +1,8 @@
-"""Whether a scan looks as if it had been taken in the near field, which CXI and NeXus do not say.
+"""Detects near-field scans, which CXI and NeXus do not mark.
 
-In the near field a pattern is a shadow: it moves over the detector as the sample moves, by a ratio that the geometry gives.
-A far field of a curved beam holds such a shadow too; then it tells how wide the light is at the sample, and that fits into a
-pattern's window. Where it is wider, no far field can have made the patterns.
+A near-field pattern is a shadow: it moves over the detector with the sample, by a ratio that the geometry gives. A far-field
+pattern of a curved beam contains such a shadow too, but then the beam at the sample, whose width follows from the ratio, fits
+into a pattern's window. A wider beam cannot have made far-field patterns.
 """
 
 from __future__ import annotations
@@ -21,22 +21,25 @@ from ptychopinn.detector.invalid_pixels import holds_mark
 
 NEAR_FIELD = "only the far field is reconstructed here"
 LOOKED_AT = 16
-"""Places of the scan at which frames are compared with the one after, and the third after."""
+"""Places of the scan at which a frame is compared with later ones."""
 STEPS = (1, 3)
+"""The next frame and the third after it: for small and large steps of the scan."""
 LARGEST_PX = 256
-"""Larger patterns are binned to at most so many pixels: enough to see a shadow move."""
+"""Larger patterns are binned to at most this side; that is enough to see a shadow move."""
 LEAST_PAIRS = 8
+"""Fewer pairs of frames are too few for a median."""
 LEAST_SHIFT_PX = 3.0
-"""Pairs whose shadow should move by less tell nothing: correlations peak by chance near 0."""
+"""Pairs whose shadow moves by less are not used: correlations have a random peak near 0."""
 TOLERANCE_PX = 2.0
+"""Error of a measured shift that still agrees with the ratio."""
 LEAST_AGREEING = 0.6
-"""Share of the pairs whose patterns move as one ratio says; patterns of the far field agree by chance in a tenth."""
+"""Least share of pairs that agree with one ratio; a tenth of far-field pairs agree by chance."""
 WIDEST = 1.5
-"""Width of the light at the sample over the window, from which no far field is possible; it should be 0.5."""
+"""Ratio of beam width to window above which a scan cannot be far-field; usually it is 0.5."""
 
 
 def near_field(scan: ScanFile) -> Iterator[Doubt]:
-    """Say whether a completed scan looks like one of the near field."""
+    """Yield a doubt if a completed scan looks like a near-field scan."""
     positions, side = scan.positions_px, min(scan.counts.shape[1:])
     if positions is None or len(positions) <= LEAST_PAIRS:
         return
@@ -47,16 +50,16 @@ def near_field(scan: ScanFile) -> Iterator[Doubt]:
     if width_px > WIDEST * side:
         yield doubt(
             "near_field",
-            f"the patterns move over the detector with the sample, as shadows do, by {abs(ratio):.2g} px for each px of the "
-            f"object, so the light is {width_px:.0f} px wide there and a pattern's window holds {side}: it looks like a "
-            f"near-field scan, and {NEAR_FIELD}",
+            f"the patterns move over the detector with the sample, as near-field shadows do, by {abs(ratio):.2g} px for each "
+            f"px of the object, so the beam is {width_px:.0f} px wide at the sample but a pattern's window only {side} px: "
+            f"it looks like a near-field scan, and {NEAR_FIELD}",
         )
 
 
 def shadow_ratio(
     counts: NDArray[Any], mask: NDArray[np.bool_] | None, positions_px: NDArray[np.float64]
 ) -> float | None:
-    """Return by how many pixels patterns move for each pixel that the sample moves; ``None`` if they do not move so."""
+    """Return the pixels that patterns move for each pixel that the sample moves; ``None`` if they do not move with it."""
     pairs = _pairs(len(counts))
     needed = np.unique(pairs)
     images, bin_px = _binned(counts[needed], mask)
@@ -106,7 +109,7 @@ def _peak(correlations: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _light_px(counts: NDArray[Any], mask: NDArray[np.bool_] | None) -> float:
-    """Return the diameter of the disc that the light covers on the detector."""
+    """Return the diameter of the illuminated disc on the detector."""
     some = counts[np.linspace(0, len(counts) - 1, LOOKED_AT).astype(int)]
     images, bin_px = _binned(some, mask)
     mean = images.mean(axis=0)

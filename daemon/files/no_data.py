@@ -1,7 +1,7 @@
-"""Pixels without data, in one form for every file: bad in all frames, in the mask; bad in some, marked in the counts.
+"""Pixels without data in one form for every file: those bad in all frames in the mask, the others marked in the counts.
 
-The mark of a number type is one that every part of this program knows by itself: the greatest value of unsigned integers,
--1 of signed ones, not a number of floats. Which pixels these are says :mod:`ptychopinn.detector.invalid_pixels`.
+The mark depends on the number type: the greatest value of unsigned integers, -1 of signed ones, NaN of floats.
+:mod:`ptychopinn.detector.invalid_pixels` finds the pixels.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from ptychopinn.contract.no_data import in_any_frame, mark
 from ptychopinn.detector.invalid_pixels import find_invalid, holds_mark, mask_doubt, some_frames
 
 FEW = 3
-"""Pixels that are named one by one."""
+"""Up to this many pixels are listed one by one."""
 
 
 def with_one_form(scan: ScanFile) -> ScanFile:
-    """Return ``scan`` with its pixels without data in the one form, and with what is to be said of them.
+    """Return ``scan`` with its pixels without data in the one form, and with remarks on them.
 
-    Marks hide that a frame holds no photon, so that is looked at once more where there were any.
+    Marks can hide that a frame holds no photons, so frames are checked for that again after marking.
     """
     looked_at = scan.counts[some_frames(len(scan.counts))]
     found = find_invalid(looked_at, scan.mask, _vacuum(scan))
@@ -43,7 +43,7 @@ def with_one_form(scan: ScanFile) -> ScanFile:
 
 
 def marked(counts: NDArray[Any], lost: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[Any]:
-    """Return counts ``(n, H, W)`` with the mark where data are lost, and 0 where a mask says so for all frames."""
+    """Return counts ``(n, H, W)`` with the mark at lost pixels, and 0 at pixels that are masked in all frames."""
     out = counts.copy()
     out[lost & ~mask] = mark(counts.dtype)
     out[lost & mask] = 0
@@ -51,7 +51,7 @@ def marked(counts: NDArray[Any], lost: NDArray[np.bool_], mask: NDArray[np.bool_
 
 
 def with_frame_mask(counts: NDArray[Any], bad: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return counts and one mask ``(H, W)`` from a mask ``(H, W)`` or one a frame, whose other pixels are marked."""
+    """Return counts and one mask ``(H, W)``; a mask for each frame is turned into marks where it differs between frames."""
     if bad.ndim <= 2:
         return counts, bad
     each = bad.reshape(-1, *bad.shape[-2:])
@@ -63,7 +63,7 @@ def with_frame_mask(counts: NDArray[Any], bad: NDArray[np.bool_]) -> tuple[NDArr
 
 
 def lost_pixels(scan: ScanFile) -> NDArray[np.bool_] | None:
-    """Return which counts ``(n, H, W)`` of a completed scan are lost beside its mask, ``None`` if none are."""
+    """Return the lost counts ``(n, H, W)`` of a completed scan outside its mask, ``None`` if there are none."""
     lost = holds_mark(scan.counts)
     if scan.mask is not None:
         lost &= ~scan.mask
@@ -71,15 +71,17 @@ def lost_pixels(scan: ScanFile) -> NDArray[np.bool_] | None:
 
 
 def _shares(scan: ScanFile, lost: NDArray[np.bool_]) -> list[str]:
-    """Return how many pixels are lost in all frames and in some, where that is more than a few or not for all."""
+    """Return sentences with the numbers of pixels lost in all frames, if more than a few, and in some frames."""
     known = np.zeros(lost.shape[1:], dtype=bool) if scan.mask is None else scan.mask
     always = int((lost.all(axis=0) & ~known).sum())
     some = lost & ~known & ~lost.all(axis=0)
     said = []
     if always > FEW:
-        said.append(f"{always:,} of {known.size:,} pixels hold no data in any frame: gaps, or a full counter")
+        said.append(
+            f"{always:,} of {known.size:,} pixels have no data in any frame: detector gaps or saturated counters"
+        )
     if some.any():
-        said.append(f"{int(some.sum()):,} counts in {int(some.any(axis=(1, 2)).sum()):,} frames are no data")
+        said.append(f"{int(some.sum()):,} counts in {int(some.any(axis=(1, 2)).sum()):,} frames have no data")
     return said
 
 

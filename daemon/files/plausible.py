@@ -1,4 +1,4 @@
-"""Whether the numbers of a scan can be true together: optics within what exists, positions that make patches overlap."""
+"""Checks whether the numbers of a scan are plausible: optics of real instruments, and positions at which patches overlap."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ LIMITS = {
     "detector_pixel_size_m": ("detector pixel", "m", 1e-7, 1e-2),
     "object_pixel_size_m": ("object pixel", "m", 1e-12, 1e-3),
 }
-"""Name, unit, and what the instruments of this field stay within."""
+"""Name, unit, and the range of instruments of this field."""
 RARE_EV = (4.5, 20.0)
-"""Between visible light and the extreme ultraviolet there is no such instrument; there are many of as many keV."""
+"""No instrument works between visible light and the extreme ultraviolet, but many at the same number of keV."""
 SMALLEST_SPAN_PX = 1.0
+"""A scan moves by more than one object pixel."""
 OTHER_UNITS = ((1e-3, "mm"), (1e-6, "um"), (1e-9, "nm"))
 MOST_POSITIONS = 4096
-"""Positions that are looked at, spread over the scan, for the distance of neighbours."""
+"""Positions whose nearest neighbour is measured, spread over the scan."""
 
 
 def implausible(scan: ScanFile) -> list[Doubt]:
-    """Return what of a completed scan cannot be, or can hardly be."""
+    """Return doubts about impossible or unlikely values of a completed scan."""
     return [*_optics(scan), *_positions(scan), *near_field(scan)]
 
 
@@ -36,7 +37,7 @@ def _optics(scan: ScanFile) -> Iterator[Doubt]:
     for key, (name, unit, low, high) in LIMITS.items():
         value = getattr(scan, key)
         if value is not None and not low <= value <= high:
-            yield wrong("units", f"the {name} is {value:g} {unit}, which cannot be; check its unit")
+            yield wrong("units", f"the {name} is {value:g} {unit}, which is impossible; check its unit")
     energy = scan.photon_energy_eV
     if energy is not None and RARE_EV[0] < energy < RARE_EV[1]:
         yield doubt("units", f"the photon energy is {energy:g} eV; if that is in keV, write {energy:g}e3")
@@ -54,7 +55,7 @@ def _positions(scan: ScanFile) -> Iterator[Doubt]:
         return
     step, side = _neighbour_px(positions), min(scan.counts.shape[1:])
     if step > side:
-        looks = next((f"; they look as if they were in {name}" for f, name in OTHER_UNITS if 1 <= step * f <= side), "")
+        looks = next((f"; they seem to be in {name}" for f, name in OTHER_UNITS if 1 <= step * f <= side), "")
         yield wrong(
             "overlap",
             f"neighbouring positions lie {step:.3g} px apart and a pattern has {side} px, so patches do not overlap"
@@ -63,7 +64,7 @@ def _positions(scan: ScanFile) -> Iterator[Doubt]:
 
 
 def _suspects(scan: ScanFile) -> str:
-    """Return what the distance of two positions in pixels depends on, with its value."""
+    """Return the quantities that determine the distance of two positions in pixels, with their values."""
     known = [
         f"{name} ({value:g} {unit})"
         for key, (name, unit, *_) in LIMITS.items()
@@ -73,7 +74,7 @@ def _suspects(scan: ScanFile) -> str:
 
 
 def _neighbour_px(positions: NDArray[np.float64]) -> float:
-    """Return the median distance of a position from the nearest other one; places visited again count once."""
+    """Return the median distance from a position to its nearest neighbour; repeated places count once."""
     places = np.unique(positions.round(6), axis=0)
     if len(places) < 2:
         return 0.0

@@ -1,7 +1,7 @@
-"""The process that opens files for another one: ``python -m daemon.files.reading_side``, asked on stdin, answers on stdout.
+"""The separate process that opens files for another one: ``python -m daemon.files.reading_side``.
 
-A damaged file may have HDF5's library hang or end its process: then it is this one. A request is a line of JSON; the
-answer is a pickle whose arrays follow it, after a line of JSON with the sizes of all.
+If the HDF5 library hangs or crashes on a damaged file, only this process is lost. A request is a line of JSON on stdin; the
+answer on stdout is a line of JSON with the sizes of its parts, then a pickle, then the pickle's arrays.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from typing import Any
 from daemon.files import access
 
 IDLE_S = 60.0
+"""Time without requests after which the process ends: a daemon looks at files in bursts."""
 PACKAGE = "daemon.files."
 
 
 def serve(requests: int, answers: int) -> None:
-    """Answer requests until there are no more, or none for a minute."""
+    """Answer requests until stdin is closed or idle for a minute."""
     with os.fdopen(requests, "rb", buffering=0) as asked:
         while select.select([asked], [], [], IDLE_S)[0] and (line := asked.readline()):
             request = json.loads(line)
@@ -38,9 +39,9 @@ def serve(requests: int, answers: int) -> None:
 
 @contextmanager
 def _ended_with_parent(requests: int) -> Iterator[None]:
-    """End this process as soon as the pipe of requests is closed, also inside C: SIGIO comes, which ends it.
+    """End this process as soon as the pipe of requests is closed, also inside C code: SIGIO does that.
 
-    The signal of the kernel that tells the end of a parent would come with the thread that asked first.
+    The kernel's signal for the death of a parent would come when the thread ends that started this process.
     """
     flags = fcntl.fcntl(requests, fcntl.F_GETFL)
     fcntl.fcntl(requests, fcntl.F_SETOWN, os.getpid())
@@ -60,14 +61,14 @@ def _poll_now(descriptor: int) -> list[tuple[int, int]]:
 
 
 def _answered(request: dict[str, Any]) -> tuple[str, Any]:
-    signal.setitimer(signal.ITIMER_REAL, request["timeout_s"])  # its default action ends this process, also inside C
+    signal.setitimer(signal.ITIMER_REAL, request["timeout_s"])  # SIGALRM ends this process, also inside C code
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (request["memory_bytes"], hard))
     access.MAY_FOLLOW.set(request["may_follow"])
     try:
         return "value", _reader(request["reader"])(Path(request["path"]), **request["options"])
     except MemoryError:
-        return "fault", f"{request['path']}: needs more memory than it may; give a smaller file"
+        return "fault", f"{request['path']}: needs more memory than is allowed; give a smaller file"
     except Exception as fault:
         return "fault", str(fault) or type(fault).__name__
     finally:
@@ -78,7 +79,7 @@ def _answered(request: dict[str, Any]) -> tuple[str, Any]:
 def _reader(name: str) -> Callable[..., Any]:
     module, _, function = name.partition(":")
     if not module.startswith(PACKAGE):
-        raise ValueError(f"{name} is not one of the readers of {PACKAGE[:-1]}")
+        raise ValueError(f"{name} is not a reader of {PACKAGE[:-1]}")
     reader: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return reader
 
@@ -89,7 +90,7 @@ def _send(descriptor: int, kind: str, value: Any, request: dict[str, Any]) -> No
     parts = [memoryview(packed), *(array.raw() for array in arrays)]
     size = sum(part.nbytes for part in parts)
     if size > request["answer_bytes"]:
-        words = f"{request['path']}: holds {size / 1e9:.1f} GB, which is too much here; open the file itself"
+        words = f"{request['path']}: the answer of {size / 1e9:.1f} GB is too large; open the file itself"
         parts = [memoryview(pickle.dumps(("fault", words)))]
     _write(descriptor, memoryview(json.dumps([part.nbytes for part in parts]).encode() + b"\n"))
     for part in parts:
@@ -103,7 +104,7 @@ def _write(descriptor: int, part: memoryview) -> None:
 
 if __name__ == "__main__":
     answers = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library's words must not come between the answers
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library's output must not come between the answers
     for number in (signal.SIGALRM, signal.SIGIO):
         signal.signal(number, signal.SIG_DFL)
     access.IS_APART.set(True)

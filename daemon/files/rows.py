@@ -1,4 +1,4 @@
-"""Some rows of a dataset that another program is still writing, read in a process apart."""
+"""Reads rows of a dataset that another program still writes, in a separate process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ptychopinn.errors import FileFormatError
 
 __all__ = ["read_rows", "rows_of"]
 
-LIMITS = Limits(timeout_s=10.0)
+LIMITS = Limits(timeout_s=10.0)  # s; a few rows, and the next message tries again
 
 
 def read_rows(path: Path, *, dataset: str, start: int, stop: int) -> NDArray[np.float64]:
@@ -23,7 +23,7 @@ def read_rows(path: Path, *, dataset: str, start: int, stop: int) -> NDArray[np.
     Raises
     ------
     FileFormatError
-        If they are not there, not yet or not at all.
+        If the rows do not exist (yet).
     """
     return read_apart(rows_of, path, LIMITS, dataset=dataset, start=start, stop=stop)
 
@@ -35,18 +35,18 @@ def rows_of(path: Path, *, dataset: str, start: int, stop: int) -> NDArray[np.fl
             refuse_links(file, path)
             found = file.get(dataset)
             if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "iuf":
-                raise FileFormatError(f"{path} holds no numbers {dataset}")
+                raise FileFormatError(f"{path} has no numeric dataset {dataset}")
             if not found.shape or np.prod(found.shape[1:], dtype=np.int64) != 1:
-                raise FileFormatError(f"{path}: {dataset} has shape {found.shape}, not one number a row")
+                raise FileFormatError(f"{path}: {dataset} has shape {found.shape}, not one number for each row")
             if len(found) < stop:
-                raise FileFormatError(f"{path}: {dataset} has {len(found)} rows where {stop} are due")
+                raise FileFormatError(f"{path}: {dataset} has {len(found)} rows; {stop} are needed")
             return np.asarray(found[start:stop], np.float64).reshape(-1)
     except (OSError, RuntimeError, ValueError, KeyError) as fault:
         raise FileFormatError(f"{path}: {dataset} cannot be read ({str(fault)[:120]})") from fault
 
 
 def _open(path: Path) -> h5py.File:
-    """Open a file that may be written at the same time, or be finished."""
+    """Open a file that is finished or still being written."""
     if not path.is_file():
         raise FileFormatError(f"{path}: there is no such file")
     try:

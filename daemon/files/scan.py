@@ -17,16 +17,16 @@ from daemon.files.doubts import Doubt
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScanFile:
-    """What a file says about one scan.
+    """The contents of a scan's file.
 
     ``counts`` ``(n, H, W)`` in the file's integer or float dtype, photons, with the mark of :mod:`daemon.files.no_data`
     where one frame has no data; ``indexes`` ``(n,)`` frame indexes;
     ``positions_m`` and ``positions_px`` ``(n, 2)`` [y, x], both where the object pixel is known, one or neither where
     it is not; ``object_pixel_size_m`` as stated, or derived from optics and square frames; ``probe``
     ``(modes, N, N)``; ``mask`` ``(H, W)``, True = bad; ``object`` a truth or guess ``(H, W)`` whose pixel (0, 0) lies at
-    ``object_origin_px`` [y, x]. ``notes`` say in words what had to be assumed; ``doubts`` what a person should look at,
-    or what makes the file not good, by its severity. ``absent`` ``(n,)``, True = the file should hold that frame and
-    does not, is between a reader and :func:`completed` alone.
+    ``object_origin_px`` [y, x]. ``notes`` are sentences about assumptions; ``doubts`` are findings that a person
+    should check or that make the file invalid, by severity. ``absent`` ``(n,)``, True = a frame that the file should hold and
+    does not, is used only between a reader and :func:`daemon.files.completion.completed`.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""Reading a scan: the one entry, which tells formats apart by content.
+"""Reads a scan from a file of any supported format, recognised by its content.
 
-Read are CXI, NXptycho, ptypy's ptyd, ptychodus' patterns beside a product, and NPZ of three kinds (also in bzip2).
+Supported are CXI, NXptycho, ptypy's ptyd, ptychodus' patterns beside a product, and NPZ of three kinds (also in bzip2).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def read_scan(path: Path | str) -> ScanFile:
     Raises
     ------
     FileFormatError
-        If the file is of no known kind, is damaged, or lacks what a scan needs.
+        If the format is not supported, the file is damaged, or data that a scan needs are missing.
     """
     path = Path(path)
     with open_arrays(path) as opened:
@@ -42,13 +42,18 @@ def read_scan(path: Path | str) -> ScanFile:
 
 
 def _with_links(scan: ScanFile, file: h5py.File) -> ScanFile:
-    """Return ``scan`` with what is to be said of links: those that lead nowhere, and other files that were read."""
+    """Return ``scan`` with remarks on links: those that lead nowhere, and other files that were read."""
     said = [doubt("links", sentence) for sentence in broken_links(file)]
     others = linked_files(file)
     if others:
-        said.append(note("links", f"{len(others)} other files belong to it: {listed(others)}"))
+        said.append(note("links", f"{len(others)} other files were read with it: {listed(others)}"))
     if file.swmr_mode:
-        said.append(doubt("missing", "its writer did not close it (killed, or still writing); read as far as written"))
+        said.append(
+            doubt(
+                "missing",
+                "the program that wrote it did not close it (it was killed, or still writes); it was read as far as written",
+            )
+        )
     return replace(scan, doubts=(*scan.doubts, *said))
 
 
@@ -66,5 +71,5 @@ def _read_hdf5(file: h5py.File, path: Path) -> ScanFile:
         raise FileFormatError(f"{path}: is a product and holds no patterns; give the scan it was made from")
     broken = broken_links(file)
     if broken:
-        raise FileFormatError(f"{path}: is HDF5 of no known kind, and its links lead nowhere: {listed(broken)}")
-    raise FileFormatError(f"{path}: is HDF5 of no known kind; give CXI, NXptycho, ptyd or ptychodus patterns")
+        raise FileFormatError(f"{path}: is HDF5 of an unknown layout, and its links lead nowhere: {listed(broken)}")
+    raise FileFormatError(f"{path}: is HDF5 of an unknown layout; give CXI, NXptycho, ptyd or ptychodus patterns")

@@ -1,4 +1,4 @@
-"""Oblong patterns are made square, as a far field needs: around the beam, where necessary with pixels without data."""
+"""Makes rectangular patterns square around the beam, as the far field requires; added pixels have no data."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from daemon.files.scan import ScanFile
 from ptychopinn.detector.invalid_pixels import holds_mark, some_frames
 
 MOST_OFF_CENTRE = 1 / 8
-"""Up to so much of a side the beam counts as in the middle of the patterns, where square ones are taken to have it."""
+"""Distance of the beam from the middle, as a share of the side, up to which the middle is used, as for square patterns."""
 
 
 def squared(scan: ScanFile) -> ScanFile:
-    """Return a scan with square patterns: as large as its probe where that fits, else as the shorter side."""
+    """Return a scan with square patterns: with the side of its probe if that fits, else with the shorter side."""
     rows, columns = scan.counts.shape[1:]
     if rows == columns:
         return scan
@@ -27,7 +27,7 @@ def squared(scan: ScanFile) -> ScanFile:
     mask = np.zeros((rows, columns), dtype=bool) if scan.mask is None else scan.mask
     mask = _cut(mask[None], low, side, fill=True)[0]
     added = int((_cut(np.zeros((1, rows, columns), dtype=bool), low, side, fill=True)).sum())
-    padding = f"; {added:,} pixels beyond the detector hold no data" if added else ""
+    padding = f"; {added:,} pixels beyond the detector have no data" if added else ""
     said = (
         f"the patterns of {rows} x {columns} px were made {side} x {side} px around the beam at row {centres[0]}, "
         f"column {centres[1]}{padding}"
@@ -47,7 +47,7 @@ def _side_px(scan: ScanFile) -> int:
 
 
 def _beam(scan: ScanFile) -> tuple[int, int]:
-    """Return the beam's pixel [row, column]: the middle, or the centroid of the light where that lies far from it."""
+    """Return the beam's pixel [row, column]: the middle, or the centroid of the counts if that is far from the middle."""
     some = scan.counts[some_frames(len(scan.counts))]
     light = np.where(holds_mark(some), 0, some).astype(np.float64).mean(axis=0)
     if scan.mask is not None:
@@ -62,7 +62,7 @@ def _beam(scan: ScanFile) -> tuple[int, int]:
 
 
 def _cut(images: NDArray[Any], low: tuple[int, ...], side: int, fill: Any) -> NDArray[Any]:
-    """Return a square of images ``(n, H, W)`` that begins at ``low`` [row, column]; ``fill`` stands beyond their edges."""
+    """Return a square of images ``(n, H, W)`` that begins at ``low`` [row, column], with ``fill`` beyond their edges."""
     here, there = [], []
     for begin, length in zip(low, images.shape[1:], strict=True):
         first, last = max(begin, 0), min(begin + side, length)

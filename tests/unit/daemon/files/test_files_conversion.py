@@ -130,12 +130,14 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     bare = replace(scan, probe=None)
     with pytest.raises(FileFormatError, match="has no probe, which training files need; give one with --probe"):
         write_kind(tmp_path / "s.npz", bare, "npz-diffraction")
-    with pytest.raises(FileFormatError, match="a product needs what made lacks: probe"):
+    with pytest.raises(FileFormatError, match="a product requires probe, which made lacks"):
         write_kind(tmp_path / "p.h5", bare, "product")
-    with pytest.raises(FileFormatError, match="is a result and holds no patterns"):
+    with pytest.raises(FileFormatError, match="is a result without patterns"):
         write_kind(tmp_path / "s.cxi", product_of(scan, tmp_path), "cxi")
     for kind in ("ptyd", "cxi", "nexus"):
-        with pytest.raises(FileFormatError, match="needs what made does not state: photon_energy_eV; take npz"):
+        with pytest.raises(
+            FileFormatError, match="requires photon_energy_eV, which made does not state; convert to npz"
+        ):
             write_kind(tmp_path / "s", replace(scan, photon_energy_eV=None), kind)
     with pytest.raises(FileFormatError, match="cannot be written"):
         write_kind(tmp_path / "none" / "s.cxi", scan, "cxi")

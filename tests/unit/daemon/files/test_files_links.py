@@ -52,7 +52,9 @@ def test_a_file_with_links_is_read_and_fulfils_the_contract(
     scan = read_scan(path)
     assert scan.object_pixel_size_m == pytest.approx(PIXEL_M)
     np.testing.assert_array_equal(scan.counts, counts())
-    assert [str(one) for one in scan.doubts] == (["1 other files belong to it: raw.h5"] if change is external else [])
+    assert [str(one) for one in scan.doubts] == (
+        ["1 other files were read with it: raw.h5"] if change is external else []
+    )
     with open_arrays(path) as opened:
         entries = inventory(opened)
         contract = contract_of(entries)
@@ -77,9 +79,9 @@ def test_nexus_by_hard_and_soft_links(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "link", "words"),
     [
-        (PATTERNS, h5py.ExternalLink("gone.h5", "/d"), r"points to gone\.h5, and there is no such file in"),
-        (PATTERNS, h5py.ExternalLink("here.h5", "/none"), r"points to /none in here\.h5, which does not hold it"),
-        (PATTERNS, h5py.SoftLink("/nowhere"), "points to /nowhere, which is not there"),
+        (PATTERNS, h5py.ExternalLink("gone.h5", "/d"), r"points to gone\.h5, which does not exist in"),
+        (PATTERNS, h5py.ExternalLink("here.h5", "/none"), r"points to /none in here\.h5, which lacks it"),
+        (PATTERNS, h5py.SoftLink("/nowhere"), "points to /nowhere, which does not exist"),
         ("entry_1/data_1", h5py.SoftLink("/entry_1/data_1"), "runs in a circle"),
     ],
 )
@@ -102,7 +104,7 @@ def test_a_lost_link_beside_the_scan_is_told_and_costs_nothing(tmp_path: Path) -
     scan = read_scan(path)
     assert (scan.probe, len(scan.counts)) == (None, len(counts()))
     assert [(one.severity, one.topic) for one in scan.doubts] == [(Severity.DOUBT, "links")]
-    assert "there is no such file" in str(scan.doubts[0])
+    assert "does not exist" in str(scan.doubts[0])
     with pytest.raises(FileFormatError, match=r"holds no probe; a link leads nowhere: .*probe\.h5"):
         read_probe(path)
 
@@ -120,7 +122,7 @@ def test_raw_values_in_a_file_that_is_gone(tmp_path: Path, monkeypatch: pytest.M
     path = write_cxi(tmp_path / "s.cxi", **{PATTERNS: None})
     with h5py.File(path, "a") as file:
         file.create_dataset(PATTERNS, (2, N, N), "u2", external=[("frames.raw", 0, 2 * N * N * 2)])
-    with pytest.raises(FileFormatError, match=r"has its values in /.*/frames\.raw, and there is no such file"):
+    with pytest.raises(FileFormatError, match=r"has its values in /.*/frames\.raw, which does not exist"):
         read_scan(path)
     (tmp_path / "frames.raw").write_bytes(np.arange(2 * N * N, dtype="u2").tobytes())
     assert "frames.raw" in str(read_scan(path).doubts[0])

@@ -72,8 +72,8 @@ def test_a_full_counter_in_the_middle_is_named(tmp_path: Path) -> None:
     full = np.minimum(counts().astype(np.int64) * 400, 65535).astype("u2")
     scan = read_scan(write_cxi(tmp_path / "s.cxi", **{PATTERNS: full}))
     np.testing.assert_array_equal(lost(scan), full >= 65534)
-    assert any("hold no data in any frame: gaps, or a full counter" in one for one in scan.remarks)
-    assert any("counts in 16 frames are no data" in one for one in scan.remarks)
+    assert any("have no data in any frame: detector gaps or saturated counters" in one for one in scan.remarks)
+    assert any("counts in 16 frames have no data" in one for one in scan.remarks)
 
 
 def test_masks_of_each_frame(tmp_path: Path) -> None:
@@ -105,5 +105,5 @@ def test_marks_do_not_count_as_light(tmp_path: Path) -> None:
     dark[(slice(None), *AT)] = 2.0**32 - 1
     scan = read_scan(write_cxi(tmp_path / "s.cxi", **{PATTERNS: dark}))
     assert len(scan.counts) == 12
-    assert any("4 of 16 frames hold no photon (12 to 15)" in str(one) for one in scan.doubts)
+    assert any("4 of 16 frames hold no photons (12 to 15)" in str(one) for one in scan.doubts)
     assert lost_pixels(scan) is None

@@ -213,7 +213,7 @@ def test_ptyd(tmp_path: Path) -> None:
     assert_content(scan, made)
     np.testing.assert_array_equal(scan.mask, made.mask)
     assert scan.name == "s"
-    link = f"11 points to not-there.part011, and there is no such file in {tmp_path}"
+    link = f"11 points to not-there.part011, which does not exist in {tmp_path}"
     assert scan.remarks == (f"1 of 4 chunks are missing: {link}", "6 of 8 frames are there", f"chunks/{link}")
     with h5py.File(tmp_path / "s.ptyd", "a") as file:
         file["meta/propagation"] = "nearfield"
@@ -275,7 +275,7 @@ def test_what_is_no_scan_is_refused_in_one_sentence(tmp_path: Path) -> None:
             read_scan(path)
     with h5py.File(path, "w") as file:
         file["something"] = 1
-    with pytest.raises(FileFormatError, match="of no known kind"):
+    with pytest.raises(FileFormatError, match="of an unknown layout"):
         read_scan(path)
 
 
@@ -285,7 +285,7 @@ def test_what_is_no_scan_is_refused_in_one_sentence(tmp_path: Path) -> None:
         ({"counts": np.zeros((6, N, N), np.complex64)}, "write photon counts"),
         ({"counts": np.zeros((6, N), np.float32)}, "write them as"),
         ({"counts": np.zeros((0, N, N), np.float32)}, "write them as"),
-        ({"indexes": np.array([0, 1, 2, 3, 4, 4])}, "number each frame once"),
+        ({"indexes": np.array([0, 1, 2, 3, 4, 4])}, "give each frame its own index"),
         ({"positions_m": np.zeros((5, 3))}, r"one \[y, x\] a frame"),
         ({"positions_m": np.full((6, 2), np.nan)}, "no frame has a position"),
         ({"mask": np.zeros((N, N + 1), bool)}, "mask"),

@@ -27,7 +27,7 @@ def test_a_strip_of_the_detector_is_padded_to_the_probe() -> None:
     assert int(found.mask.sum()) == 4 * SIDE
     assert [str(one) for one in found.doubts] == [
         "the patterns of 28 x 32 px were made 32 x 32 px around the beam at row 14, column 16; 128 pixels beyond the detector "
-        "hold no data"
+        "have no data"
     ]
 
 

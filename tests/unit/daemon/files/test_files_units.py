@@ -90,7 +90,7 @@ def test_a_unit_of_something_else_is_refused(tmp_path: Path) -> None:
     [
         ({f"{SOURCE}/energy": 8.8}, Severity.DOUBT, "energy 8.8 cannot be in J and is taken as keV"),
         ({f"{SOURCE}/energy": 8800.0}, Severity.DOUBT, "energy 8800 cannot be in J and is taken as eV"),
-        ({f"{DETECTOR}/distance": 1920.0}, Severity.WRONG, "detector distance is 1920 m, which cannot be"),
+        ({f"{DETECTOR}/distance": 1920.0}, Severity.WRONG, "detector distance is 1920 m, which is impossible"),
         (
             {f"{DETECTOR}/x_pixel_size": 75.0, f"{DETECTOR}/y_pixel_size": 75.0},
             Severity.WRONG,
@@ -102,7 +102,7 @@ def test_a_unit_of_something_else_is_refused(tmp_path: Path) -> None:
             "positions span 0.009 px, so all frames lie on one",
         ),
         ({TRANSLATION: places_m()[:, ::-1] * 1e3}, Severity.WRONG, "neighbouring positions lie 3e+03 px apart"),
-        ({TRANSLATION: places_m()[:, ::-1] * 1e6}, Severity.WRONG, "they look as if they were in um"),
+        ({TRANSLATION: places_m()[:, ::-1] * 1e6}, Severity.WRONG, "they seem to be in um"),
     ],
 )
 def test_numbers_that_cannot_be_are_named(

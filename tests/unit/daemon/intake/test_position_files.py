@@ -52,7 +52,7 @@ def test_positions_of_both_axes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"), [(None, "there is no such file"), (2, "/y has 2 rows where 3 are due"), (0, "/y has 0 rows")]
+    ("rows", "words"), [(None, "there is no such file"), (2, "/y has 2 rows; 3 are needed"), (0, "/y has 0 rows")]
 )
 def test_what_never_comes_is_given_up_and_said(tmp_path: Path, rows: int | None, words: str) -> None:
     if rows is not None:
@@ -80,9 +80,9 @@ def test_rows_that_are_no_numbers_or_elsewhere(tmp_path: Path) -> None:
         file["y"] = h5py.ExternalLink(str(tmp_path / "a.h5"), "/y")
     (tmp_path / "d.h5").write_bytes(b"not HDF5")
     for name, dataset, words in (
-        ("b.h5", "text", "holds no numbers text"),
-        ("b.h5", "image", "not one number a row"),
-        ("b.h5", "gone", "holds no numbers gone"),
+        ("b.h5", "text", "has no numeric dataset text"),
+        ("b.h5", "image", "not one number for each row"),
+        ("b.h5", "gone", "has no numeric dataset gone"),
         ("c.h5", "y", "c.h5"),
         ("d.h5", "y", "d.h5"),
     ):
