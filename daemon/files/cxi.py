@@ -1,11 +1,11 @@
 """CXI files: scans read and written, probes read.
 
-Positions. ``translation`` holds [x, y, z] in metres. Its meaning differs between programs: by the CXI standard it is
-where the SAMPLE is, in axes that look against the rows and columns of the detector; ptychodus reads it as where the
-PROBE is, x along columns and y along rows. With the usual detector both give the same positions (two signs cancel),
-so that is what is read; a file with ``basis_vectors`` (cdtools) says its own axes, which are then used.
+Positions. ``translation`` is [x, y, z] in metres. Its meaning differs between programs: in the CXI standard it is the
+place of the SAMPLE, in axes opposite to the rows and columns of the detector; ptychodus reads it as the place of the
+PROBE, x along columns and y along rows. With the usual detector both give the same positions (two signs cancel), which
+this program reads; if a file has ``basis_vectors`` (cdtools), these axes are used.
 
-The energy is in joules unless units stand beside it; mask bits other than 0x1000 ("has signal") mark bad pixels.
+The energy is in joules unless units are stated; mask bits other than 0x1000 ("has signal") mark bad pixels.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PTYCHODUS = "entry_1/ptychodus"
 
 
 def is_cxi(file: h5py.File) -> bool:
-    """Whether the file has the patterns or the illumination of a CXI file, or a link where they should be."""
+    """Whether the file has the patterns or the illumination of a CXI file, or a link in their place."""
     names = (*PATTERNS, *ILLUMINATIONS)
     return first_of(file, names) is not None or any(why_missing(file, name) for name in names)
 
@@ -86,7 +86,7 @@ def read_cxi_scan(file: h5py.File, path: Path) -> ScanFile:
 
 
 def _why(file: h5py.File) -> str:
-    """Return why the patterns are not there, where a link leads nowhere."""
+    """Return the reason why the patterns are missing if a link leads nowhere."""
     reason = next((said for name in PATTERNS if (said := why_missing(file, name))), "")
     return f", which {reason}" if reason else ""
 
@@ -116,10 +116,10 @@ def write_cxi(path: Path, scan: ScanFile) -> None:
     Raises
     ------
     FileFormatError
-        If the scan has positions in pixels only: CXI knows metres.
+        If the scan has positions in pixels only: CXI requires metres.
     """
     if scan.positions_m is None and scan.positions_px is not None:
-        raise FileFormatError(f"{path}: CXI holds positions in metres; state the object pixel size of {scan.name}")
+        raise FileFormatError(f"{path}: CXI requires positions in metres; give the object pixel size of {scan.name}")
     with atomic_hdf5(path) as file:
         file["cxi_version"], file["number_of_entries"] = CXI_VERSION, 1
         file["entry_1/title"] = scan.name
@@ -194,9 +194,9 @@ def _mask(file: h5py.File) -> NDArray[np.bool_] | None:
 
 
 def _scan_probe(file: h5py.File, path: Path, shape: tuple[int, ...]) -> NDArray[np.complex64] | None:
-    """Return the illumination if it is a wave field of the frames' shape, or for oblong ones a square within their sides.
+    """Return the illumination if it is a wave field with the frames' shape, or for rectangular frames a square of a side between.
 
-    Scans often hold other images there.
+    Scans often have other images there.
     """
     illumination = first_of(file, ILLUMINATIONS)
     if illumination is None or illumination.dtype.kind != "c" or illumination.ndim < 2:

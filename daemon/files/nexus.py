@@ -1,4 +1,4 @@
-"""NeXus scans of the definition NXptycho: units stand beside each value, positions are translation axes of the sample.
+"""NeXus scans of the definition NXptycho: each value has its units, positions are translation axes of the sample.
 
 The laboratory's y points up and x against the columns, and the axes move the SAMPLE; the two signs cancel, so the sum
 along vector x is the column, and along vector y the row, of the probe on the sample.
@@ -81,7 +81,7 @@ def _detector(entry: h5py.Group, path: Path) -> tuple[h5py.Group, h5py.Dataset]:
     broken = "; ".join(broken_links(entry))
     if not detectors:
         raise FileFormatError(f"{path}: {entry.name} has no NXdetector; {broken or 'write the scan with its detector'}")
-    raise FileFormatError(f"{path}: {detectors[0].name} holds no data; {broken or 'write the patterns there'}")
+    raise FileFormatError(f"{path}: {detectors[0].name} has no data; {broken or 'write the patterns there'}")
 
 
 def write_nexus(path: Path, scan: ScanFile) -> None:
@@ -90,10 +90,10 @@ def write_nexus(path: Path, scan: ScanFile) -> None:
     Raises
     ------
     FileFormatError
-        If the scan has positions in pixels only: NeXus knows metres.
+        If the scan has positions in pixels only: NeXus requires metres.
     """
     if scan.positions_m is None and scan.positions_px is not None:
-        raise FileFormatError(f"{path}: NeXus holds positions in metres; state the object pixel size of {scan.name}")
+        raise FileFormatError(f"{path}: NeXus requires positions in metres; give the object pixel size of {scan.name}")
     with atomic_hdf5(path) as file:
         file.attrs["default"] = "entry_1"
         entry = _group(file, "entry_1", "NXentry", default="data_1")
@@ -149,13 +149,13 @@ def _mask(detector: h5py.Group) -> NDArray[np.bool_] | None:
 
 
 def _of_class(group: h5py.Group, nexus_class: str) -> list[h5py.Group]:
-    """Return the groups of a class, each once, also those that links lead to."""
+    """Return the groups of a class, each once, also linked ones."""
     found = [one for name, one in groups_under(group) if name and text_of(one.attrs.get("NX_class")) == nexus_class]
     return list(dict.fromkeys(found))
 
 
 def _positions(entry: h5py.Group, path: Path, frames: Frames) -> NDArray[np.float64] | None:
-    """Return [y, x] summed over the translation axes that have one value a frame; the others are fixed offsets."""
+    """Return [y, x] summed over the translation axes with one value for each frame; the others are fixed offsets."""
     count = len(frames.counts)
     total = np.zeros((count, 3))
     moving = False
@@ -171,7 +171,7 @@ def _positions(entry: h5py.Group, path: Path, frames: Frames) -> NDArray[np.floa
 
 
 def _vector(axis: h5py.Dataset, doubts: list[Doubt]) -> NDArray[np.float64] | None:
-    """Return the direction of an axis, by its name where the file states none, ``None`` where that does not tell either."""
+    """Return the direction of an axis, by its name if the file states none; ``None`` if both are unknown."""
     if "vector" in axis.attrs:
         vector = np.asarray(axis.attrs["vector"], dtype=np.float64).ravel()
         if vector.shape == (3,):
@@ -180,7 +180,7 @@ def _vector(axis: h5py.Dataset, doubts: list[Doubt]) -> NDArray[np.float64] | No
     if direction is None:
         return None
     doubts.append(
-        note("positions", f"{axis.name} states no vector and is taken by its name as {axis.name[-1].lower()}")
+        note("positions", f"{axis.name} states no vector; by its name it is taken as {axis.name[-1].lower()}")
     )
     return np.array(direction)
 

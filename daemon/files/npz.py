@@ -1,10 +1,10 @@
-"""NPZ scans, told apart by their keys.
+"""NPZ scans of three kinds, recognised by their keys.
 
 * ``diff3d`` ``(n, N, N)``: photon counts (ptychodus). ``diffraction``: normalised amplitude (PtychoPINN); either is
-  understood as the other where the values or ``measurement_domain`` say so. Amplitude is
-  squared and brought back to photons: by ``photon_scale`` where the file states it, exactly where the values betray the
+  read as the other if the values or ``measurement_domain`` say so. Amplitude is
+  squared and scaled to photons: by ``photon_scale`` if the file states it, exactly if the values show the
   quantum, else to an assumed dose. Positions ``xcoords, ycoords`` in object pixels, x along columns, from the object's
-  pixel (0, 0), which lies at ``object_origin_px`` if that is stated. Frames last, ``(N, N, n)``, is understood.
+  pixel (0, 0), which lies at ``object_origin_px`` if that is stated. Frames may be last, ``(N, N, n)``.
 * ``data``, ``scan``, ``probe`` (tike): counts with the zero frequency at the corner; ``scan`` is the [row, column]
   of a patch's top-left pixel.
 * ``position_m`` ``(n, 2)`` [y, x] and any of ``photon_energy_eV``, ``detector_distance_m``,
@@ -33,11 +33,11 @@ from ptychopinn.contract.training_rules import domain_of, quantum_of_roots, scan
 from ptychopinn.errors import FileFormatError, GeometryError
 
 ASSUMED_PHOTONS = 1e5
-"""Mean photons a frame given to normalised patterns that do not tell their own scale."""
+"""Mean photons per frame assumed for normalised patterns without a known scale."""
 
 
 class SeveralScansError(FileFormatError):
-    """The file holds several scans, which training alone takes."""
+    """The file holds several scans; only training accepts that."""
 
 
 def read_npz(archive: NpzFile, path: Path) -> ScanFile:
@@ -48,13 +48,13 @@ def read_npz(archive: NpzFile, path: Path) -> ScanFile:
     if {"data", "scan"} <= keys:
         return _read_tike(archive, path, keys)
     raise FileFormatError(
-        f"{path}: holds {', '.join(sorted(keys)) or 'nothing'}; a scan has diff3d or diffraction with xcoords and "
+        f"{path}: has {', '.join(sorted(keys)) or 'nothing'}; a scan has diff3d or diffraction with xcoords and "
         "ycoords, or data with scan"
     )
 
 
 def photons_from_amplitude(amplitude: NDArray[Any]) -> tuple[NDArray[np.float32], str]:
-    """Return counts float32 from normalised amplitude, and a note on the scale; not a number where there are no data.
+    """Return counts float32 from normalised amplitude, and a note on the scale; NaN where there are no data.
 
     If the smallest value above zero is one photon, the squares of all small values over its square are whole numbers.
     """
@@ -62,15 +62,13 @@ def photons_from_amplitude(amplitude: NDArray[Any]) -> tuple[NDArray[np.float32]
     has_data = np.isfinite(intensity) & (amplitude >= 0)
     intensity[~has_data] = np.nan
     if not (intensity > 0).any():
-        return intensity.astype(np.float32), "patterns are amplitudes and all zero"
+        return intensity.astype(np.float32), "the patterns are amplitudes and all zero"
     quantum = quantum_of_roots(amplitude)
     if quantum is not None:
         counts = np.rint(intensity / quantum)
-        return counts.astype(np.float32), "patterns are amplitudes; their squares are whole multiples of one photon"
+        return counts.astype(np.float32), "the patterns are amplitudes; their squares are whole multiples of one photon"
     counts = intensity * (ASSUMED_PHOTONS * len(intensity) / np.nansum(intensity))
-    said = (
-        f"patterns are normalised amplitudes; squared and scaled to {ASSUMED_PHOTONS:g} photons a frame, an assumption"
-    )
+    said = f"the patterns are normalised amplitudes; squared, then scaled to an assumed {ASSUMED_PHOTONS:g} photons per frame"
     return counts.astype(np.float32), said
 
 
@@ -87,7 +85,7 @@ def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
     notes = []
     if positions is not None and _are_last(values.shape, len(positions)):
         values = np.moveaxis(values, -1, 0)
-        notes.append("frames stood last and were moved first")
+        notes.append("the axis of frames was last and was moved to the front")
     frames = frames_in_line(path, values)
     _refuse_several_scans(archive, path, keys, len(frames.counts))
     counts = _photons(archive, path, keys, key, frames, notes)
@@ -117,7 +115,7 @@ def _are_last(shape: tuple[int, ...], positions: int) -> bool:
 
 
 def _photons(archive: NpzFile, path: Path, keys: set[str], key: str, frames: Frames, notes: list[str]) -> NDArray[Any]:
-    """Return photons, whatever the patterns hold."""
+    """Return photons, from counts or amplitudes."""
     counts = frames.counts
     if key == "diffraction" and "photon_scale" in keys:
         return _stated_photons(archive, counts, keys)
@@ -132,7 +130,7 @@ def _photons(archive: NpzFile, path: Path, keys: set[str], key: str, frames: Fra
         counts, scale = photons_from_amplitude(counts)
         notes.append(scale)
     elif counts.dtype.kind == "f" and (counts[0] != np.rint(counts[0])).any() and not stated:
-        frames.doubts.append(doubt("patterns", f"{key} is taken as photon counts, though it holds fractions"))
+        frames.doubts.append(doubt("patterns", f"{key} is taken as photon counts although it has fractions"))
     return counts
 
 
@@ -140,7 +138,7 @@ _OPTICS = ("photon_energy_eV", "detector_distance_m", "detector_pixel_size_m", "
 
 
 def _stated_photons(archive: NpzFile, amplitude: NDArray[Any], keys: set[str]) -> NDArray[Any]:
-    """Return photons in the number type that they had before their roots were taken."""
+    """Return photons in the number type they had before their square roots were taken."""
     dtype = np.dtype(str(archive["photons_dtype"])) if "photons_dtype" in keys else np.dtype(np.float32)
     no_data = archive["no_data"].astype(bool) if "no_data" in keys else None
     return photons(amplitude, float(archive["photon_scale"]), dtype, no_data)
@@ -151,14 +149,14 @@ def _indexes(archive: NpzFile, keys: set[str], frames: int) -> NDArray[np.int64]
 
 
 def _object(archive: NpzFile, keys: set[str]) -> NDArray[np.complex64] | None:
-    """Return the object, unless it is the ones that stand for an unknown one."""
+    """Return the object; ``None`` if it is all ones, which mean unknown."""
     picture = archive["objectGuess"] if "objectGuess" in keys else np.ones((1, 1))
     picture = picture[0] if picture.ndim == 3 and len(picture) == 1 else picture
     return None if picture.ndim != 2 or bool((picture == 1).all()) else picture.astype(np.complex64)
 
 
 def write_npz(path: Path, scan: ScanFile, dialect: Dialect) -> None:
-    """Write ``scan`` as a training file (:mod:`ptychopinn.contract.training_export`), which reads back as it is.
+    """Write ``scan`` as a training file (:mod:`ptychopinn.contract.training_export`), which is read back unchanged.
 
     Raises
     ------
@@ -167,7 +165,7 @@ def write_npz(path: Path, scan: ScanFile, dialect: Dialect) -> None:
     """
     if scan.probe is None or scan.positions_px is None:
         lack = "probe" if scan.probe is None else "positions in pixels"
-        raise FileFormatError(f"{path}: {scan.name} has no {lack}, which training files need; {_REMEDIES[lack]}")
+        raise FileFormatError(f"{path}: {scan.name} has no {lack}, which training files require; {_REMEDIES[lack]}")
     extras: dict[str, Any] = {key: getattr(scan, key) for key in _OPTICS if getattr(scan, key) is not None}
     extras["frame_index"] = scan.indexes
     if scan.positions_m is not None:
@@ -195,7 +193,7 @@ def _pixel_positions(archive: NpzFile, path: Path, keys: set[str]) -> NDArray[np
         return None
     x, y = (np.asarray(archive[key], dtype=np.float64).ravel() for key in ("xcoords", "ycoords"))
     if len(x) != len(y):
-        raise FileFormatError(f"{path}: has {len(x)} xcoords and {len(y)} ycoords; write one of each a frame")
+        raise FileFormatError(f"{path}: has {len(x)} xcoords and {len(y)} ycoords; write one of each for every frame")
     return np.stack([y, x], axis=1)
 
 
@@ -203,7 +201,7 @@ def _refuse_several_scans(archive: NpzFile, path: Path, keys: set[str], frames: 
     of_scan = scans_in(archive["scan_index"], frames) if "scan_index" in keys else None
     if of_scan is not None:
         raise SeveralScansError(
-            f"{path}: holds {len(np.unique(of_scan))} scans (scan_index); write one file a scan, or train on it as it is"
+            f"{path}: holds {len(np.unique(of_scan))} scans (scan_index); write one file for each scan, or train on it as it is"
         )
 
 
@@ -220,5 +218,5 @@ def _read_tike(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
         positions_px=corners.astype(np.float64) + half,
         probe=probe_modes(path, archive["probe"]) if "probe" in keys else None,
         doubts=tuple(frames.doubts),
-        notes=("zero frequency moved from the corner to the middle; positions moved from patch corners to centres",),
+        notes=("the zero frequency was moved from the corner to the middle, positions from patch corners to centres",),
     )

@@ -44,7 +44,7 @@ def read_patterns(file: h5py.File, path: Path) -> ScanFile:
     )
     beside = path.with_name(PRODUCT_NAME)
     if not beside.exists():
-        return replace(scan, notes=(f"no {PRODUCT_NAME} beside the patterns: positions are unknown",))
+        return replace(scan, notes=(f"there is no {PRODUCT_NAME} beside the patterns: positions are unknown",))
     product = read_product(beside)
     if not product.is_far_field:
         raise FileFormatError(f"{path}: is a near-field scan, as {PRODUCT_NAME} says; {NEAR_FIELD}")
@@ -70,7 +70,9 @@ def write_patterns(path: Path, scan: ScanFile) -> None:
         If the scan does not state the detector pixel, which ptychodus needs.
     """
     if scan.detector_pixel_size_m is None:
-        raise FileFormatError(f"{path}: {scan.name} does not state the detector pixel, which ptychodus needs; give it")
+        raise FileFormatError(
+            f"{path}: ptychodus requires the detector pixel, which {scan.name} does not state; give it"
+        )
     order = np.argsort(scan.indexes)
     rows, columns = scan.counts.shape[1:]
     with atomic_hdf5(path) as file:

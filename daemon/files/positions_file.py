@@ -1,4 +1,4 @@
-"""Scan positions from a file of their own: a product, NPZ with ``position_m``, or CSV."""
+"""Reads scan positions from a separate file: a product, NPZ with ``position_m``, or CSV."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from streams.position_sources.positions import read_position_table
 
 
 def read_positions(path: Path) -> NDArray[np.float64]:
-    """Return positions ``(n, 2)`` [y, x], metres; row k is frame k, not finite where the file has none for it.
+    """Return positions ``(n, 2)`` [y, x], metres; row k is frame k, NaN if the file has no position for it.
 
     Raises
     ------
     FileFormatError
-        If the file is none of the three or damaged.
+        If the file is of another format or damaged.
     """
     try:
         with path.open("rb") as stream:
@@ -39,10 +39,8 @@ def read_positions(path: Path) -> NDArray[np.float64]:
             positions_m[product.indexes] = product.positions_m
             return positions_m
         if "position_m" not in file:
-            raise FileFormatError(
-                f"{path}: lacks the array position_m (n, 2) [y, x] in metres; write it with numpy.savez"
-            )
+            raise FileFormatError(f"{path}: has no array position_m (n, 2) [y, x] in metres; write it with numpy.savez")
         positions_m = np.asarray(file["position_m"], dtype=np.float64)
     if positions_m.ndim != 2 or positions_m.shape[1] != 2:
-        raise FileFormatError(f"{path}: position_m has the shape {positions_m.shape}, not (n, 2)")
+        raise FileFormatError(f"{path}: position_m has shape {positions_m.shape}; write it as (n, 2)")
     return positions_m

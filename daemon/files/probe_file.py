@@ -1,4 +1,4 @@
-"""Reading a probe from a product, a result of ptypy, a scan or an NPZ archive, told apart by content."""
+"""Reads a probe from a product, a result of ptypy, a scan or an NPZ archive, recognised by its content."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NPZ_PIXEL_KEYS = ("probe_pixel_width_m", "object_pixel_size_m")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProbeFile:
-    """A probe ``(modes, N, N)`` complex64 as it stands in its file, its pixel size in metres if stated."""
+    """A probe ``(modes, N, N)`` complex64 as in its file, and its pixel size in metres if stated."""
 
     probe: NDArray[np.complex64]
     pixel_size_m: float | None
@@ -39,7 +39,7 @@ def read_probe(path: Path | str) -> ProbeFile:
     Raises
     ------
     FileFormatError
-        If the file is damaged, of no known kind, or holds no complex square probe.
+        If the file is damaged, of an unknown format, or has no complex square probe.
     """
     path = Path(path)
     with open_arrays(path) as opened:
@@ -62,7 +62,7 @@ def _from_hdf5(file: h5py.File, path: Path) -> ProbeFile:
         return ProbeFile(probe_modes(path, own["probe"]), own.get("object_pixel_size_m"), stem)
     broken = broken_links(file)
     raise FileFormatError(
-        f"{path}: holds no probe; "
+        f"{path}: has no probe; "
         + (
             f"a link leads nowhere: {listed(broken)}"
             if broken
@@ -74,7 +74,7 @@ def _from_hdf5(file: h5py.File, path: Path) -> ProbeFile:
 def _from_npz(archive: NpzFile, path: Path) -> ProbeFile:
     key = next((key for key in NPZ_KEYS if key in archive.files), None)
     if key is None:
-        raise FileFormatError(f"{path}: holds neither probeGuess nor probe; give a file with a probe")
+        raise FileFormatError(f"{path}: has neither probeGuess nor probe; give a file with a probe")
     width = next((positive(archive[k]) for k in NPZ_PIXEL_KEYS if k in archive.files), None)
     height = positive(archive["probe_pixel_height_m"]) if "probe_pixel_height_m" in archive.files else None
     name = text_of(archive["name"][()]) if "name" in archive.files else path.name.split(".")[0]

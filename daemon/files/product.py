@@ -1,11 +1,11 @@
-"""Products: HDF5 in the layout of ptychodus 1.7.0, which it opens, plus the group ``live`` that only this program knows.
+"""Products: HDF5 in the layout of ptychodus 1.7.0, which can open them, plus the group ``live`` for this program.
 
 * Position rule. A frame at ``q`` pixels (metres / pixel size) lies on canvas pixel ``q - origin``. ptychodus puts it on
   ``(x_m - center_x_m) / pixel + (width - 1) / 2``, so ``center = (origin + (size - 1) / 2) * pixel``, y alike: the
   same pixel for both.
 * ``probe_position_indexes`` are frame indexes, ascending, each once.
 * Names that changed between ptychodus' versions (energy, mass attenuation) are written in both spellings and read in
-  either. Unknown optics are written as 0.0, since ptychodus requires them, and said in the comments.
+  either. Unknown optics are written as 0.0, since ptychodus requires them, and mentioned in the comments.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ptychopinn.errors import FileFormatError, GeometryError
 
 FORMAT_VERSION = 1
 CHUNK_PX = 256
+"""Side of a chunk of the object, 0.5 MiB: parts of a large picture are read alone."""
 UNKNOWN_OPTICS = "Photon energy or detector distance were not known and are written as 0."
 ENERGY_KEYS = ("photon_energy_eV", "probe_energy_eV")
 ZERO_KEYS = (
@@ -59,7 +60,7 @@ class Product:
 
 
 def write_product(path: Path | str, product: Product) -> None:
-    """Write ``product``; ``path`` holds the whole new file or what it held before, never a part.
+    """Write ``product``; ``path`` is the complete new file or the former one, never a partial file.
 
     Raises
     ------
@@ -94,12 +95,12 @@ def read_product(path: Path | str) -> Product:
     Raises
     ------
     FileFormatError
-        If the file is damaged, is no product, or holds several layers or oblong pixels.
+        If the file is damaged, is not a product, or has several layers or rectangular pixels.
     """
     path = Path(path)
     with open_arrays(path) as file:
         if not isinstance(file, h5py.File) or not is_product(file):
-            raise FileFormatError(f"{path}: is no product; give an HDF5 file with probe_position_indexes and object")
+            raise FileFormatError(f"{path}: is not a product; give an HDF5 file with probe_position_indexes and object")
         return _read(file, path)
 
 
@@ -136,7 +137,7 @@ def _checked_order(product: Product) -> NDArray[np.intp]:
         pairs = [(live.network_weight, live.network), (live.refined_weight, product.object)]
         shapes = [[None if array is None else array.shape for array in pair] for pair in pairs]
         if any(weight not in (None, picture) for weight, picture in shapes):
-            raise GeometryError(f"product {product.name}: a weight has not the shape of its layer")
+            raise GeometryError(f"product {product.name}: a weight does not have the shape of its layer")
     if len(np.unique(product.indexes)) != frames:
         raise GeometryError(f"product {product.name}: a frame index occurs twice")
     return np.argsort(product.indexes)
@@ -168,7 +169,7 @@ def _read(file: h5py.File, path: Path) -> Product:
     picture = dataset[()]
     picture = picture[0] if picture.ndim == 3 and len(picture) == 1 else picture
     if picture.ndim != 2 or not np.iscomplexobj(picture):
-        raise FileFormatError(f"{path}: the object is {picture.dtype} {picture.shape}; one complex layer is understood")
+        raise FileFormatError(f"{path}: the object is {picture.dtype} {picture.shape}; write one complex layer")
     missing = [k for k in ("pixel_width_m", "pixel_height_m", "center_x_m", "center_y_m") if k not in dataset.attrs]
     pixel = one_side(path, "object", *(positive(dataset.attrs.get(f"pixel_{s}_m", 0.0)) for s in ("width", "height")))
     if missing or pixel is None:

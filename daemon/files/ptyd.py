@@ -1,4 +1,4 @@
-"""ptypy's prepared data (``.ptyd``): ``meta`` and ``chunks``; keV, positions (row, column) in metres, weight 0 = bad."""
+"""ptypy's prepared data (``.ptyd``): ``meta`` and ``chunks``; energies in keV, positions (row, column) in m, weight 0 = bad."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read_ptyd(file: h5py.File, path: Path) -> ScanFile:
     present = [chunk for chunk in chunks if isinstance(chunk, h5py.Group)]
     if not present:
         gone = "; ".join(broken_links(file["chunks"])) or "keep the .part files beside it"
-        raise FileFormatError(f"{path}: holds no chunk of data; {gone}")
+        raise FileFormatError(f"{path}: has no chunks of data; {gone}")
     counts = np.concatenate([frames_in_line(path, array_of(chunk, "data")).counts for chunk in present])
     counts, mask = _masked(meta, present, counts)
     sides = [positive(side) for side in np.ravel(_meta(meta, "psize"))[:2]]
@@ -49,7 +49,7 @@ def read_ptyd(file: h5py.File, path: Path) -> ScanFile:
         doubts.append(wrong("missing", f"{len(chunks) - len(present)} of {len(chunks)} chunks are missing: {gone}"))
     expected = positive(_meta(meta, "num_frames"))
     if expected is not None and expected > len(counts):
-        doubts.append(doubt("missing", f"{len(counts)} of {expected:.0f} frames are there"))
+        doubts.append(doubt("missing", f"{len(counts)} of {expected:.0f} frames exist"))
     found = ScanFile(
         name=_label(meta) or path.name.split(".")[0],
         counts=counts,
@@ -65,18 +65,18 @@ def read_ptyd(file: h5py.File, path: Path) -> ScanFile:
 
 
 def write_ptyd(path: Path, scan: ScanFile) -> None:
-    """Write ``scan`` as ptypy's own writer does, in one chunk, values marked with the types that its reader looks for.
+    """Write ``scan`` as ptypy's own writer does, in one chunk, values with the type attributes that its reader requires.
 
     Raises
     ------
     FileFormatError
-        If the scan lacks what ptypy needs: positions in metres and the optics.
+        If the scan lacks positions in metres or the optics.
     """
     positions_m = scan.positions_m
     optics = (scan.photon_energy_eV, scan.detector_distance_m, scan.detector_pixel_size_m)
     if positions_m is None or None in optics:
         raise FileFormatError(
-            f"{path}: ptyd holds positions in metres, energy, distance and detector pixel; {scan.name} lacks some of them"
+            f"{path}: ptyd requires positions in metres, energy, distance and detector pixel; {scan.name} lacks some of them"
         )
     energy_eV, distance_m, pixel_m = (float(value) for value in optics if value is not None)
     rows, columns = scan.counts.shape[1:]
@@ -104,7 +104,7 @@ def write_ptyd(path: Path, scan: ScanFile) -> None:
 
 
 def put_typed(parent: h5py.Group, key: str, value: Any) -> None:
-    """Write a map, an array, a number, a text or None with the attribute by which ptypy reads it back."""
+    """Write a map, an array, a number, a text or None with the attribute that ptypy's reader requires."""
     if isinstance(value, dict):
         group = parent.create_group(key)
         group.attrs["type"] = "dict"
@@ -128,7 +128,7 @@ def _meta(meta: h5py.Group, key: str) -> Any:
 
 
 def _there(meta: h5py.Group, key: str) -> h5py.Dataset | None:
-    """Return a value's data set, unless it stands for ptypy's None."""
+    """Return the data set of a value; ``None`` if it is missing or is ptypy's None."""
     dataset = meta.get(key)
     is_there = isinstance(dataset, h5py.Dataset) and text_of(dataset.attrs.get("type")) != "None"
     return dataset if is_there else None
@@ -148,7 +148,7 @@ def _indexes(chunks: list[h5py.Group], frames: int) -> NDArray[np.int64]:
 def _masked(
     meta: h5py.Group, chunks: list[h5py.Group], counts: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Return counts and mask: weight 0 in the common ``weight2d`` and in chunks, where one frame's weights may stand for all."""
+    """Return counts and mask: weight 0 in the common ``weight2d`` or in chunks, which may have one mask for all frames."""
     weights = [np.asarray(chunk["weights"][()]) if "weights" in chunk else np.zeros(0) for chunk in chunks]
     common = np.asarray(_meta(meta, "weight2d"))
     bad: NDArray[np.bool_] = common == 0 if common.shape == counts.shape[1:] else np.zeros(counts.shape[1:], bool)

@@ -1,7 +1,7 @@
 """ptypy's results (``.ptyr``): ``content`` with ``obj``, ``probe`` and ``positions``, storages under names like Sscan00G00.
 
-A storage has ``data (layers, H, W)``, ``_psize`` and ``_origin`` [y, x] in metres: the place of its first pixel.
-Positions are (row, column), metres, where a view's pixel N/2 lies, as in this program.
+A storage has ``data (layers, H, W)``, ``_psize`` and ``_origin`` [y, x] in metres, the place of its first pixel.
+Positions are those of a view's pixel N/2 (row, column), metres, as in this program.
 """
 
 from __future__ import annotations
@@ -29,21 +29,19 @@ def is_ptyr(file: h5py.File) -> bool:
 
 
 def read_ptyr(file: h5py.File, path: Path) -> Product:
-    """Return the first object of an open file, with its probe; positions where the file has them.
+    """Return the first object of an open file, with its probe; and positions if the file has them.
 
     Raises
     ------
     FileFormatError
-        If there is no storage, or it holds several layers or oblong pixels.
+        If there is no storage, or it has several layers or rectangular pixels.
     """
     content = file["content"]
     name, storage = _first(content["obj"], path)
     picture = array_of(storage, "data")
     picture = picture[0] if picture.ndim == 3 and len(picture) == 1 else picture
     if picture.ndim != 2 or not np.iscomplexobj(picture):
-        raise FileFormatError(
-            f"{path}: the object is {picture.dtype} {picture.shape}; only single layers are read here"
-        )
+        raise FileFormatError(f"{path}: the object is {picture.dtype} {picture.shape}; write one complex layer")
     sides = [positive(side) for side in np.ravel(array_of(storage, "_psize"))[:2]]
     pixel = one_side(path, "object", sides[-1], sides[0]) if sides else None
     if pixel is None:
@@ -82,7 +80,7 @@ def read_ptyr_probe(file: h5py.File, path: Path) -> tuple[NDArray[np.complex64],
 
 
 def _parameter(content: h5py.Group, key: str, factor: float) -> float | None:
-    """Return a number of ptypy's own parameters of the first scan that has it, times a factor."""
+    """Return a parameter of ptypy from the first scan that has it, times a factor."""
     scans = content.get("pars/scans")
     names = list(scans) if isinstance(scans, h5py.Group) else []
     numbers = (number_of(content, f"pars/scans/{name}/data/{key}") for name in names)
@@ -124,4 +122,4 @@ def _first(group: h5py.Group, path: Path) -> tuple[str, h5py.Group]:
     for name, storage in group.items():
         if isinstance(storage, h5py.Group) and "data" in storage:
             return name, storage
-    raise FileFormatError(f"{path}: {group.name} holds no storage; give a result that ptypy has finished")
+    raise FileFormatError(f"{path}: {group.name} has no storage; give a finished result of ptypy")

@@ -1,4 +1,4 @@
-"""Shapes of patterns and positions: a raster is laid out in a line, axes of length 1 do not count."""
+"""Shapes of patterns and positions: the axes of a raster are joined, axes of length 1 removed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VECTORS = (2, 3)
 
 @dataclass(slots=True, eq=False)
 class Frames:
-    """Patterns ``(n, H, W)`` as read; ``raster`` the leading axes that they had; frames and pixels that are not there."""
+    """Patterns ``(n, H, W)`` as read; ``raster`` their leading axes; ``absent`` frames and ``bad`` pixels are missing."""
 
     counts: NDArray[Any]
     raster: tuple[int, ...]
@@ -30,7 +30,7 @@ class Frames:
 
 
 def frames_in_line(path: Path, array: NDArray[Any]) -> Frames:
-    """Return patterns of any leading axes as ``(n, H, W)``, a raster row by row."""
+    """Return patterns with any leading axes as ``(n, H, W)``, a raster row by row."""
     if array.ndim < 2 or array.size == 0:
         raise FileFormatError(f"{path}: patterns have shape {array.shape}; write them as (frames, rows, columns)")
     raster = tuple(length for length in array.shape[:-2] if length > 1)
@@ -41,12 +41,12 @@ def frames_in_line(path: Path, array: NDArray[Any]) -> Frames:
 
 
 def read_frames(dataset: h5py.Dataset, path: Path) -> Frames:
-    """Return the patterns of a data set, and which of them it should hold and does not."""
+    """Return the patterns of a data set, and the missing frames and pixels."""
     found = frames_in_line(path, whole(dataset))
     lost = gaps(dataset) if dataset.ndim >= 2 else None
     if lost is None or not (lost.frames.any() or lost.pixels.any()):
         return found
-    why = ", ".join(lost.reasons) or "no source is named for them"
+    why = ", ".join(lost.reasons) or "the file names no source for them"
     weigh = doubt if list(lost.reasons) == ["never written"] else wrong
     if lost.frames.any():
         said = f"{int(lost.frames.sum())} of {len(lost.frames)} frames are missing ({ranges(lost.frames)}): {why}"
@@ -59,7 +59,7 @@ def read_frames(dataset: h5py.Dataset, path: Path) -> Frames:
 
 
 def vectors(path: Path, array: NDArray[Any], what: str) -> NDArray[np.float64]:
-    """Return positions of any leading axes as ``(n, 2)`` or ``(n, 3)``."""
+    """Return positions with any leading axes as ``(n, 2)`` or ``(n, 3)``."""
     values = np.asarray(array, dtype=np.float64)
     while values.ndim > 2 and values.shape[-1] == 1:
         values = values[..., 0]
@@ -71,7 +71,7 @@ def vectors(path: Path, array: NDArray[Any], what: str) -> NDArray[np.float64]:
 def along_raster(
     values: NDArray[Any], frames: int, raster: tuple[int, ...], is_fast: bool
 ) -> NDArray[np.float64] | None:
-    """Return one value a frame: as it is, or one axis of the raster repeated along the other; ``None`` if neither fits."""
+    """Return one value for each frame: as given, or one axis of the raster repeated along the other; ``None`` if neither fits."""
     line = np.asarray(values, dtype=np.float64).ravel()
     if line.size == frames:
         return line
@@ -81,7 +81,7 @@ def along_raster(
 
 
 def ranges(flags: NDArray[np.bool_], shown: int = 4) -> str:
-    """Return the places of what is true, as numbers and ranges: ``3, 7 to 9``."""
+    """Return the places of true flags as numbers and ranges: ``3, 7 to 9``."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
     runs = [f"{low}" if low == high - 1 else f"{low} to {high - 1}" for low, high in edges.reshape(-1, 2)]
     return ", ".join(runs[:shown]) + (f" and {len(runs) - shown} more ranges" if len(runs) > shown else "")

@@ -1,4 +1,4 @@
-"""Walking through everything that an HDF5 file holds, and finding what points to other files."""
+"""Visits everything in an HDF5 file, and finds links to other files."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from daemon.files.links import beside
 from ptychopinn.errors import FileFormatError
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
-MOST_OBJECTS, MOST_FILES = 100_000, 1000
+MAX_OBJECTS, MAX_FILES = 100_000, 1000
+"""Objects and linked files that are visited at most: more than real files have; crafted ones have any number."""
 WHOLE_BYTES = 64 << 20
-"""A dataset up to this size is read whole when a file is examined; of a larger one the first and the last piece are."""
+"""A dataset up to 64 MiB is read whole when a file is examined; of a larger one only the first and last rows."""
 ALL_WHOLE_BYTES = 256 << 20
-"""So much is read whole of one file; of what is left, pieces."""
+"""Bytes of one file that are read whole, 256 MiB; of further datasets only the first and last rows."""
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether the file has HDF5's signature where one may stand, told without the library."""
+    """Whether the file has HDF5's signature at a valid place; checked without the library."""
     with path.open("rb") as stream:
         size, place = path.stat().st_size, 0
         while place < size:
@@ -34,7 +35,7 @@ def is_hdf5(path: Path) -> bool:
 
 
 def open_hdf5(path: Path) -> h5py.File:
-    """Open an HDF5 file; one that its SWMR writer never closed is read as far as it was written."""
+    """Open an HDF5 file; one that its SWMR writer did not close is read as far as it was written."""
     try:
         return h5py.File(path, "r")
     except OSError as fault:
@@ -47,9 +48,9 @@ def open_hdf5(path: Path) -> h5py.File:
 
 
 def examine(path: Path) -> None:
-    """Touch all that a reader may touch: every link, object and attribute, and the data of each dataset at both ends.
+    """Read everything that a reader may read: every link, object and attribute, and both ends of each dataset.
 
-    What raises is left to the reader, which has words for it: asked here is only whether the library comes back at all.
+    Exceptions are ignored: the reader reports them. This only tests whether the library returns at all.
     """
     files, seen = [path], {path}
     left = ALL_WHOLE_BYTES
@@ -63,11 +64,11 @@ def examine(path: Path) -> None:
                         left -= _touch(item, min(left, WHOLE_BYTES))
                     sources = _sources(item) - seen
                     seen |= sources
-                    files += [] if len(seen) > MOST_FILES else sorted(sources)
+                    files += [] if len(seen) > MAX_FILES else sorted(sources)
 
 
 def _sources(dataset: h5py.Dataset) -> set[Path]:
-    """Return the files that a virtual dataset takes its data from."""
+    """Return the source files of a virtual dataset."""
     with suppress(Exception):
         if dataset.is_virtual:
             return {beside(dataset.file, one.file_name) for one in dataset.virtual_sources() if one.file_name != "."}
@@ -75,10 +76,10 @@ def _sources(dataset: h5py.Dataset) -> set[Path]:
 
 
 def objects(file: h5py.File) -> Iterator[h5py.Group | h5py.Dataset]:
-    """Yield every group and dataset once, with what links lead to, those into other files too."""
+    """Yield every group and dataset once, also those behind links into other files."""
     waiting: list[h5py.Group | h5py.Dataset] = [file]
     seen: set[tuple[int, int]] = set()
-    while waiting and len(seen) < MOST_OBJECTS:
+    while waiting and len(seen) < MAX_OBJECTS:
         item = waiting.pop()
         about = h5py.h5o.get_info(item.id)
         if (about.fileno, about.addr) in seen:
@@ -101,7 +102,7 @@ def _members(group: h5py.Group) -> list[h5py.Group | h5py.Dataset]:
 
 
 def _touch(dataset: h5py.Dataset, most_bytes: int) -> int:
-    """Read a dataset, or its first and last row where it is over ``most_bytes``; return the bytes read whole."""
+    """Read a dataset, or its first and last row where it is over ``most_bytes``; return the bytes of a whole dataset, else 0."""
     if dataset.shape is None or not dataset.size:
         return 0
     if dataset.nbytes <= most_bytes or not dataset.ndim:
@@ -116,7 +117,7 @@ def _touch(dataset: h5py.Dataset, most_bytes: int) -> int:
 
 
 def refuse_links(file: h5py.File, path: Path) -> None:
-    """Refuse a file with anything in it that would have the library open another file.
+    """Refuse a file with a link, storage or virtual dataset that would make the library open another file.
 
     Raises
     ------
@@ -131,14 +132,14 @@ def refuse_links(file: h5py.File, path: Path) -> None:
         if address in seen:
             continue
         seen.add(address)
-        if len(seen) > MOST_OBJECTS:
-            raise FileFormatError(f"{path}: holds over {MOST_OBJECTS} groups; give a product")
+        if len(seen) > MAX_OBJECTS:
+            raise FileFormatError(f"{path}: has over {MAX_OBJECTS} groups; give a product")
         for name in group:
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink):
                 raise _points_elsewhere(path, f"{group.name.rstrip('/')}/{name}")
             if not isinstance(link, h5py.HardLink):
-                continue  # a soft link leads to what is met on its own way, or to nothing
+                continue  # the target of a soft link is visited by itself, if it exists
             member = group[name]
             if isinstance(member, h5py.Group):
                 waiting.append(member)
@@ -147,4 +148,6 @@ def refuse_links(file: h5py.File, path: Path) -> None:
 
 
 def _points_elsewhere(path: Path, name: str) -> FileFormatError:
-    return FileFormatError(f"{path}: {name} points to another file, which is not followed here; write it into this one")
+    return FileFormatError(
+        f"{path}: {name} points to another file, which is not followed here; write the data into this one"
+    )

@@ -1,7 +1,7 @@
-"""Units of lengths and energies: the one table, and the one rule for numbers without a unit.
+"""Units of lengths and energies: the table of units and the rule for numbers without a unit.
 
-A unit is a symbol or a word in any common spelling (m, metre, micron, keV, kiloelectronvolts), with a factor before it
-if need be (1e-6 m, 10^-6 m). Capital letters count only where they tell units apart (meV, MeV).
+A unit is a symbol or a word in any common spelling (m, metre, micron, keV, kiloelectronvolts), possibly with a factor
+(1e-6 m, 10^-6 m). Capital letters matter only where they distinguish units (meV, MeV).
 """
 
 from __future__ import annotations
@@ -49,22 +49,23 @@ ELECTRONVOLTS = {
 }
 SCALED = re.compile(r"(?:10(?:\^|\*\*)\(?([+-]?\d+)\)?|([0-9.]+(?:[eE][+-]?\d+)?))\s*[*·]?\s*(\D.*)")
 HIGHEST_J, HIGHEST_KEV, LEAST_EV = 1.0, 1000.0, 100.0
-"""No photon of a microscope has more than a joule or a megaelectronvolt; numbers from 100 are too many for keV."""
+"""No photon of a microscope has over 1 J or 1 MeV; numbers from 100 are taken as eV, not keV."""
 LONGEST_M = 1e-4
-"""No wavelength here is longer, metres."""
+"""Longest plausible wavelength, metres."""
 WAVE_TOLERANCE = 0.01
+"""Relative difference of energy and wavelength that is reported; files round both."""
 UNIT_KEYS = ("units", "unit")
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A kind of number: its units with their factors, and the names to suggest."""
+    """A kind of number: its units with their factors, and the suggested names."""
 
     factors: dict[str, float]
     suggested: str
 
     def factor(self, unit: str) -> float | None:
-        """Return the factor of a unit; ``None`` if it is not known, or means two units without its capitals."""
+        """Return the factor of a unit; ``None`` if it is unknown, or ambiguous because of its capitals."""
         text = " ".join(unit.split())
         if text in self.factors:
             return self.factors[text]
@@ -83,24 +84,26 @@ ENERGY = Quantity(ELECTRONVOLTS, "eV, keV or J")
 
 
 def unit_of(dataset: h5py.Dataset) -> str:
-    """Return the unit that stands beside a dataset; empty if none does."""
+    """Return the unit in a dataset's attributes; empty if there is none."""
     return next((text for key in UNIT_KEYS if (text := text_of(dataset.attrs.get(key)).strip())), "")
 
 
 def stated_factor(dataset: h5py.Dataset, quantity: Quantity, path: Path) -> float | None:
-    """Return the factor of the unit beside a dataset, ``None`` where no unit stands there.
+    """Return the factor of a dataset's unit, ``None`` if it has no unit.
 
     Raises
     ------
     FileFormatError
-        If the unit is none of this quantity.
+        If it is not a unit of this quantity.
     """
     unit = unit_of(dataset)
     if not unit:
         return None
     factor = quantity.factor(unit)
     if factor is None:
-        raise FileFormatError(f'{path}: {dataset.name} is in "{unit}"; write one of {quantity.suggested}')
+        raise FileFormatError(
+            f'{path}: {dataset.name} is in "{unit}"; write one of {quantity.suggested}'
+        )
     return factor
 
 
@@ -120,9 +123,9 @@ def lengths_m(dataset: h5py.Dataset, path: Path) -> NDArray[np.float64]:
 
 
 def energy_ev(dataset: Any, path: Path, default: str, doubts: list[Doubt]) -> float | None:
-    """Return an energy above zero in electronvolts; ``default`` is the unit of the format where none is stated.
+    """Return an energy above zero in electronvolts; ``default`` is the unit of the format if none is stated.
 
-    A number that the format's own unit makes impossible is taken in the unit that makes it possible, and that is said.
+    A number that is impossible in the format's unit is taken in a unit in which it is possible, with a doubt.
     """
     number = positive(dataset[()]) if isinstance(dataset, h5py.Dataset) else None
     if number is None:
@@ -131,7 +134,7 @@ def energy_ev(dataset: Any, path: Path, default: str, doubts: list[Doubt]) -> fl
     unit = _likely_unit(number, default) if factor is None else default
     if factor is None and unit != default:
         doubts.append(
-            doubt("units", f"energy {number:g} cannot be in {default} and is taken as {unit}; write its units")
+            doubt("units", f"energy {number:g} is impossible in {default} and is taken as {unit}; write its units")
         )
     return number * (ENERGY.factors[unit] if factor is None else factor)
 
@@ -145,20 +148,20 @@ def _likely_unit(number: float, default: str) -> str:
 def photon_energy_ev(
     path: Path, energies: Iterable[Any], wavelengths: Iterable[Any], default: str, doubts: list[Doubt]
 ) -> float | None:
-    """Return the photon energy from the first energy that is there, else from the first wavelength."""
+    """Return the photon energy from the first energy in the file, else from the first wavelength."""
     stated = next((e for e in (energy_ev(one, path, default, doubts) for one in energies) if e), None)
     lengths = (wavelength_m(one, path) for one in wavelengths)
     by_wave = next((METRE_EV / length for length in lengths if length), None)
     if stated and by_wave and abs(by_wave / stated - 1) > WAVE_TOLERANCE:
-        said = f"the energy is {stated:g} eV but the wavelength {METRE_EV / by_wave:g} m is that of {by_wave:g} eV"
-        doubts.append(wrong("units", f"{said}; the energy was taken"))
+        said = f"the energy is {stated:g} eV but the wavelength {METRE_EV / by_wave:g} m corresponds to {by_wave:g} eV"
+        doubts.append(wrong("units", f"{said}; the energy is used"))
     if not stated and by_wave:
-        doubts.append(note("units", f"the energy, {by_wave:.6g} eV, is from the wavelength"))
+        doubts.append(note("units", f"the energy, {by_wave:.6g} eV, was computed from the wavelength"))
     return stated or by_wave
 
 
 def wavelength_m(dataset: Any, path: Path) -> float | None:
-    """Return a wavelength in metres; without a unit, numbers too great for metres are angstroms, as NeXus has them."""
+    """Return a wavelength in metres; without a unit, numbers too large for metres are angstroms, as in NeXus."""
     number = positive(dataset[()]) if isinstance(dataset, h5py.Dataset) else None
     if number is None:
         return None

@@ -1,4 +1,4 @@
-"""Reading a data set whole, if it fits into memory."""
+"""Reads a whole data set if it fits into memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ptychopinn.physics.scan_check import free_memory_bytes
 
 
 def whole(dataset: h5py.Dataset) -> NDArray[Any]:
-    """Return the array; the system may end whoever asks for more memory than there is, so that is refused beforehand.
+    """Return the array. One larger than the free memory is refused, since the system could kill the process.
 
     Raises
     ------
@@ -23,7 +23,7 @@ def whole(dataset: h5py.Dataset) -> NDArray[Any]:
     needed = (dataset.size or 0) * dataset.dtype.itemsize
     if needed > free_memory_bytes():
         raise FileFormatError(
-            f"{dataset.file.filename}: an array of {' x '.join(map(str, dataset.shape))} {dataset.dtype} takes "
+            f"{dataset.file.filename}: an array of {' x '.join(map(str, dataset.shape))} {dataset.dtype} needs "
             f"{needed / 1e9:.1f} GB, more than the free memory; split the scan"
         )
     return np.asarray(dataset[()])

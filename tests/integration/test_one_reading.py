@@ -151,7 +151,7 @@ def test_several_files_are_all_done(predictor: Predictor, tmp_path: Path) -> Non
 def test_what_is_doubtful_stands_in_the_product(predictor: Predictor, tmp_path: Path) -> None:
     path, out = tmp_path / "kev.cxi", tmp_path / "out.h5"
     FILES[path.name][1](path)
-    line = "doubtful: energy 8.8 cannot be in J and is taken as keV; write its units"
+    line = "doubtful: energy 8.8 is impossible in J and is taken as keV; write its units"
     for verb in ("predict", "refine"):
         outcome(verb, path, predictor)
         live = read_product(out).live

@@ -65,7 +65,7 @@ def test_every_violation_is_listed(tmp_path: Path) -> None:
     ):
         assert expected in said
     assert len(said.splitlines()) == 7
-    assert examine(tmp_path / "bad.npz").refusal == "has 6 xcoords and 5 ycoords; write one of each a frame"
+    assert examine(tmp_path / "bad.npz").refusal == "has 6 xcoords and 5 ycoords; write one of each for every frame"
 
 
 def test_missing_keys_are_listed_with_their_form(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_no_file_no_kind_no_sense(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("hello")
     assert "neither HDF5 nor NPZ" in examine(tmp_path / "text.npz").refusal
     np.savez(tmp_path / "x.npz", a=np.ones(3))
-    assert "holds a; a scan has diff3d or diffraction" in examine(tmp_path / "x.npz").refusal
+    assert "has a; a scan has diff3d or diffraction" in examine(tmp_path / "x.npz").refusal
 
 
 def test_the_verb_prints_all_and_exits_3(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_unknown_object_is_ones_over_all_patches(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     scan = a_scan()
     bare = replace(scan, probe=None)
-    with pytest.raises(FileFormatError, match="has no probe, which training files need; give one with --probe"):
+    with pytest.raises(FileFormatError, match="has no probe, which training files require; give one with --probe"):
         write_kind(tmp_path / "s.npz", bare, "npz-diffraction")
     with pytest.raises(FileFormatError, match="a product requires probe, which made lacks"):
         write_kind(tmp_path / "p.h5", bare, "product")

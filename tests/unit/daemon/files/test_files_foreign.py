@@ -56,7 +56,7 @@ def test_scans_as_diamond_wrote_them(tmp_path: Path) -> None:
     scan = read_scan(first)
     np.testing.assert_array_equal(scan.counts, data)
     np.testing.assert_allclose(scan.positions_m, np.stack([x[::-1], x], axis=1))  # type: ignore[arg-type]
-    assert "x states no vector and is taken by its name as x" in str(scan.doubts[0])
+    assert "x states no vector; by its name it is taken as x" in str(scan.doubts[0])
     assert any("the photon energy is 0.00938" in str(one) for one in scan.doubts)
     raster = write_like(
         tmp_path / "b.nxs",

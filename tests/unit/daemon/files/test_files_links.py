@@ -105,7 +105,7 @@ def test_a_lost_link_beside_the_scan_is_told_and_costs_nothing(tmp_path: Path) -
     assert (scan.probe, len(scan.counts)) == (None, len(counts()))
     assert [(one.severity, one.topic) for one in scan.doubts] == [(Severity.DOUBT, "links")]
     assert "does not exist" in str(scan.doubts[0])
-    with pytest.raises(FileFormatError, match=r"holds no probe; a link leads nowhere: .*probe\.h5"):
+    with pytest.raises(FileFormatError, match=r"has no probe; a link leads nowhere: .*probe\.h5"):
         read_probe(path)
 
 

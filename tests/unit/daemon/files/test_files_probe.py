@@ -74,9 +74,9 @@ def test_files_without_a_probe_are_refused(tmp_path: Path) -> None:
         read_probe(tmp_path / "p.npz")
     with h5py.File(tmp_path / "p.h5", "w") as file:
         file["a"] = 1
-    with pytest.raises(FileFormatError, match="holds no probe"):
+    with pytest.raises(FileFormatError, match="has no probe"):
         read_probe(tmp_path / "p.h5")
     with h5py.File(tmp_path / "p.h5", "a") as file:
         file["entry_1/data_1/data"] = np.ones((2, 8, 8))
-    with pytest.raises(FileFormatError, match="holds no probe"):
+    with pytest.raises(FileFormatError, match="has no probe"):
         read_probe(tmp_path / "p.h5")

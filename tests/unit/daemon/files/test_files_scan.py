@@ -214,7 +214,7 @@ def test_ptyd(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scan.mask, made.mask)
     assert scan.name == "s"
     link = f"11 points to not-there.part011, which does not exist in {tmp_path}"
-    assert scan.remarks == (f"1 of 4 chunks are missing: {link}", "6 of 8 frames are there", f"chunks/{link}")
+    assert scan.remarks == (f"1 of 4 chunks are missing: {link}", "6 of 8 frames exist", f"chunks/{link}")
     with h5py.File(tmp_path / "s.ptyd", "a") as file:
         file["meta/propagation"] = "nearfield"
     with pytest.raises(FileFormatError, match="near-field"):

@@ -88,8 +88,8 @@ def test_a_unit_of_something_else_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "severity", "words"),
     [
-        ({f"{SOURCE}/energy": 8.8}, Severity.DOUBT, "energy 8.8 cannot be in J and is taken as keV"),
-        ({f"{SOURCE}/energy": 8800.0}, Severity.DOUBT, "energy 8800 cannot be in J and is taken as eV"),
+        ({f"{SOURCE}/energy": 8.8}, Severity.DOUBT, "energy 8.8 is impossible in J and is taken as keV"),
+        ({f"{SOURCE}/energy": 8800.0}, Severity.DOUBT, "energy 8800 is impossible in J and is taken as eV"),
         ({f"{DETECTOR}/distance": 1920.0}, Severity.WRONG, "detector distance is 1920 m, which is impossible"),
         (
             {f"{DETECTOR}/x_pixel_size": 75.0, f"{DETECTOR}/y_pixel_size": 75.0},
@@ -137,7 +137,7 @@ def test_energy_and_wavelength_that_differ(tmp_path: Path) -> None:
     beam["incident_wavelength"] = (1.0, "Å")
     scan = read_scan(write_nexus(tmp_path / "bad.nxs", counts(), axes, **beam))
     assert scan.photon_energy_eV == 8800.0
-    assert "the energy is 8800 eV but the wavelength 1e-10 m is that of 12398.4 eV" in str(scan.doubts[0])
+    assert "the energy is 8800 eV but the wavelength 1e-10 m corresponds to 12398.4 eV" in str(scan.doubts[0])
 
 
 def test_ptyd_states_kiloelectronvolts(tmp_path: Path) -> None:
