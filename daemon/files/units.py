@@ -101,9 +101,7 @@ def stated_factor(dataset: h5py.Dataset, quantity: Quantity, path: Path) -> floa
         return None
     factor = quantity.factor(unit)
     if factor is None:
-        raise FileFormatError(
-            f'{path}: {dataset.name} is in "{unit}"; write one of {quantity.suggested}'
-        )
+        raise FileFormatError(f'{path}: {dataset.name} is in "{unit}"; write one of {quantity.suggested}')
     return factor
 
 
