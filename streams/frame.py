@@ -83,7 +83,7 @@ class ScanStart:
 
     scan_id: str
     expected_frames: int | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, object] = field(default_factory=dict)
     geometry: StreamGeometry = field(default=NO_GEOMETRY, compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
 
@@ -187,9 +187,9 @@ class PositionNews:
     samples_lost: int = 0
     samples_per_frame: int = 1
     fault: str | None = None
-    run: dict[str, Any] | None = None
+    run: dict[str, object] | None = None
     run_id: str | None = None
-    to_keep: dict[str, Any] | None = None
+    to_keep: dict[str, object] | None = None
     wanted: list[FileSamples] = field(default_factory=list)
     is_silent: bool = False
 

@@ -196,8 +196,8 @@ class _Storable:
     def _list(self, items: list[Any] | tuple[Any, ...], name: str, depth: int) -> list[Any]:
         return [self.value(item, f"{name}[{number}]", depth + 1) for number, item in enumerate(items)]
 
-    def _map(self, found: dict[Any, Any], name: str, depth: int) -> dict[str, Any]:
-        kept: dict[str, Any] = {}
+    def _map(self, found: dict[Any, Any], name: str, depth: int) -> dict[str, object]:
+        kept: dict[str, object] = {}
         for key, item in found.items():
             if not isinstance(key, str):
                 self._leave(f"{name}.{shown(key)}".lstrip("."), "its key is not a text")

@@ -1,4 +1,4 @@
-"""Wire formats by name, each in a file of its own; how to add one: ``deploy/docs/how-to/detectors.md``.
+"""Wire formats by name, one file each; how to add one: ``deploy/docs/how-to/detectors.md``.
 
 An entry makes a codec for one stream from the fields of :class:`CodecOptions`: ``CODECS["native"](check_hash=True)``.
 """
@@ -29,6 +29,6 @@ CODECS: dict[str, Callable[..., Codec]] = {
     "dectris-v1": _maker(DectrisV1Codec),
     "dectris-v2": _maker(DectrisV2Codec),
     "array-1.0": _maker(Array1Codec),
-    "pva": _maker(Array1Codec),  # its receiver makes such messages of what comes; see streams.detectors.pva
-    "merlin": _maker(Array1Codec),  # as well, streams.detectors.merlin
+    "pva": _maker(Array1Codec),  # streams.detectors.pva turns updates into such messages
+    "merlin": _maker(Array1Codec),  # so does streams.detectors.merlin
 }

@@ -1,4 +1,4 @@
-"""What every wire format shares: the codec interface, the still encoded frame, and the checks on untrusted headers."""
+"""Shared by all wire formats: the codec interface, the encoded frame, and checks of untrusted headers."""
 
 from __future__ import annotations
 
@@ -36,11 +36,15 @@ __all__ = [
 ]
 
 DEFAULT_MAX_FRAME_BYTES = 256 * 2**20
+"""Decoded bytes of one frame; the largest detectors send about 70 MB."""
 WIRE_DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(name).newbyteorder("<")
     for name in ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64")
 }
 _MAX_ID_LENGTH = 64
+"""Characters of a scan id, which is also the name of a folder and a label."""
+_ID_DIGEST_CHARS = 12
+"""Hexadecimal digits at the end of a shortened id: two of 10^6 ids agree with a probability of 0.2 %."""
 _FORBIDDEN_IN_ID = re.compile(r"[^A-Za-z0-9._-]")
 
 Part = memoryview | bytes
@@ -49,20 +53,20 @@ Shape = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class CodecOptions:
-    """What a codec is told; each takes what its format has.
+    """Options of a codec; each codec uses those that its format needs.
 
     Attributes
     ----------
     channel
-        Image channel to take, such as ``threshold_1``.
+        Image channel to use, such as ``threshold_1``.
     max_frame_bytes
-        Greatest decoded size of a frame.
+        Largest decoded size of a frame.
     check_hash
-        Compare pixels with the digest that comes with them, where one does.
+        Compare pixels with the hash in the message, if it has one.
     expected_frames
-        Frames of a scan, for a format whose stream does not say it.
+        Frames of a scan, for a format that does not announce them.
     silence_s
-        After so long without a frame the next one opens a new scan, in a format whose stream does not say it.
+        After this time without a frame the next one opens a new scan, for a format without scans.
     """
 
     channel: str | None = None
@@ -77,10 +81,10 @@ DEFAULT_OPTIONS = CodecOptions()
 
 @dataclass(frozen=True, slots=True)
 class EncodedFrame:
-    """One frame as it came: header read and checked, pixels still packed in ``payload``.
+    """One received frame: header read and checked, pixels still packed in ``payload``.
 
-    ``shape`` is (rows, columns); ``elem_size`` is the bit-shuffle element in bytes where the message names one;
-    ``column_major`` pixels run down the columns first; ``digest`` is the md5 that ``payload`` must have, in hex;
+    ``shape`` is (rows, columns); ``elem_size`` is the bit-shuffle element in bytes if the message gives it;
+    ``column_major`` pixels run down the columns first; ``digest`` is the MD5 that ``payload`` must have, in hex;
     ``exposed_s`` as in :class:`Frame`.
     """
 
@@ -99,12 +103,12 @@ class EncodedFrame:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the packed payload holds in memory."""
+        """Size of the packed payload in memory, bytes."""
         return len(self.payload)
 
     @property
     def decoded_nbytes(self) -> int:
-        """Bytes that the pixels take once decoded."""
+        """Size of the decoded pixels, bytes."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
 
     def decode(self) -> Frame:
@@ -128,9 +132,7 @@ class EncodedFrame:
 
     def _check_digest(self) -> None:
         if self.digest is not None and hashlib.md5(self.payload, usedforsecurity=False).hexdigest() != self.digest:
-            raise CodecError(
-                RefusalReason.HASH, "the pixels are not those that the sender hashed; the stream damages data"
-            )
+            raise CodecError(RefusalReason.HASH, "the pixels do not match the sender's hash; the stream damages data")
 
 
 StreamItem = ScanStart | EncodedFrame | ScanEnd | Position | CodecError
@@ -139,14 +141,14 @@ StreamItem = ScanStart | EncodedFrame | ScanEnd | Position | CodecError
 class Codec(Protocol):
     """One wire format: reads a receiver's messages and writes a sender's.
 
-    An object serves one stream, since it may remember the running series. ``parse`` is cheap and belongs to the
-    receiving thread; :meth:`EncodedFrame.decode` does the work in others.
+    An object serves one stream, since it may remember the running series. ``parse`` is cheap and runs in the receiving
+    thread; :meth:`EncodedFrame.decode` does the work in other threads.
     """
 
     def parse(self, parts: Sequence[Part], received_ns: int) -> list[StreamItem]:
-        """Read one message; return what it makes known, in order: mostly one item, refusals of single frames among them.
+        """Read one message; return its items in order, mostly one; an item may be the refusal of a single frame.
 
-        Raises :class:`CodecError` for a message that is refused whole.
+        Raises :class:`CodecError` for a message that is refused as a whole.
         """
 
     def encode_start(self, start: ScanStart, shape: Shape, dtype: DTypeLike) -> list[bytes]:
@@ -167,21 +169,21 @@ class Codec(Protocol):
 
 
 class SeriesForms:
-    """Shape and dtype of the latest series, so that a frame of another form is refused, not stitched."""
+    """Shape and dtype of the latest series; a frame with another shape or dtype is refused."""
 
     def __init__(self, capacity: int = 16) -> None:
         self._capacity = capacity
         self._forms: OrderedDict[str, tuple[Shape | None, np.dtype[Any] | None]] = OrderedDict()
 
     def announce(self, scan_id: str, shape: Shape | None, dtype: np.dtype[Any] | None = None) -> None:
-        """Note what a scan's start says of its frames; what it leaves open is taken from the first frame."""
+        """Note the shape and dtype that a scan's start announces; the first frame gives the missing ones."""
         self._forms[scan_id] = (shape, dtype)
         self._forms.move_to_end(scan_id)
         while len(self._forms) > self._capacity:
             self._forms.popitem(last=False)
 
     def check(self, scan_id: str, index: int, shape: Shape, dtype: np.dtype[Any]) -> None:
-        """Raise :class:`CodecError` ``shape`` for a frame unlike the others of its scan."""
+        """Raise :class:`CodecError` ``shape`` for a frame that differs from the others of its scan."""
         known = self._forms.get(scan_id, (None, None))
         wanted = (known[0] or shape, known[1] or dtype)
         if wanted != (shape, dtype):
@@ -197,13 +199,13 @@ class SeriesForms:
 def sanitise_scan_id(text: str) -> str:
     """Return an id of 1 to 64 characters ``[A-Za-z0-9._-]``, fit for paths and labels.
 
-    Other characters become ``_``, a leading dot too, since such names are this program's own and hidden. A longer id keeps
-    its beginning and ends in a digest, so two long ids stay two.
+    Other characters become ``_``; so does a leading dot, since this program uses such names for its own hidden files. A
+    longer id keeps its beginning and gets a digest as its end, so that two long ids stay different.
     """
     clean = _FORBIDDEN_IN_ID.sub("_", text)
     if len(clean) > _MAX_ID_LENGTH:
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-        clean = f"{clean[: _MAX_ID_LENGTH - 13]}-{digest}"
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_ID_DIGEST_CHARS]
+        clean = f"{clean[: _MAX_ID_LENGTH - _ID_DIGEST_CHARS - 1]}-{digest}"
     name = clean.lstrip(".")
     return "_" * (len(clean) - len(name)) + name or "_"
 
@@ -223,10 +225,13 @@ def check_index(value: object, scan_id: str) -> int:
 
 
 def check_shape(value: object, dtype: np.dtype[Any], max_frame_bytes: int, scan_id: str, index: int) -> Shape:
-    """Return (rows, columns) once both are positive and the decoded frame keeps within ``max_frame_bytes``."""
+    """Return (rows, columns) if both are positive and the decoded frame has at most ``max_frame_bytes``.
+
+    Raises :class:`CodecError` ``shape`` or ``too_large`` otherwise.
+    """
     if not (isinstance(value, list | tuple) and len(value) == 2 and all(is_count(side) and side for side in value)):
         sides = f"[{', '.join(map(shown, value[:6]))}]" if isinstance(value, list | tuple) else shown(value)
-        message = f"scan {scan_id}, frame {index}: the shape {sides} is not rows and columns of one grey image"
+        message = f"scan {scan_id}, frame {index}: the shape {sides} is not [rows, columns] of one grey image"
         raise CodecError(RefusalReason.SHAPE, message, scan_id, index)
     rows, columns = int(value[0]), int(value[1])
     if rows * columns * dtype.itemsize > max_frame_bytes:
@@ -236,9 +241,9 @@ def check_shape(value: object, dtype: np.dtype[Any], max_frame_bytes: int, scan_
 
 
 def read_position(value: object, scan_id: str | None = None, index: int | None = None) -> PositionM:
-    """Return the position ``[y, x]``, metres; finite or not is judged at the join. Raises ``CodecError`` ``position``.
+    """Return the position ``[y, x]``, metres, which need not be finite: the join checks that.
 
-    ``None`` stands for a coordinate that is no number, as JSON has it.
+    ``None`` stands for NaN, which JSON does not have. Raises :class:`CodecError` ``position`` for anything else.
     """
     if isinstance(value, list | tuple) and len(value) == 2:
         y, x = (math.nan if coordinate is None else coordinate for coordinate in value)

@@ -1,9 +1,8 @@
-"""A CBOR reader (RFC 8949) for hostile input: views in place of copies, everything bounded, unknown things passed over.
+"""A CBOR reader (RFC 8949) for untrusted input: views instead of copies, all sizes bounded, unknown values skipped.
 
-Byte strings come back as views into the message, so pixels are not copied; tags as :class:`Tagged`, uninterpreted, but
-for the one that says "this is CBOR", which stands for nothing. What is of no use is ``SKIPPED`` and costs no memory: lists
-and maps that are long or nested deep, and simple values without a meaning. Each value of the message's own map has
-``MAX_VALUES`` of its own, so that a long one takes nothing from the next.
+Byte strings are returned as views into the message, so pixels are not copied. Tags are returned as :class:`Tagged`; the tag
+"this is CBOR" is removed. Long or deeply nested lists and maps, and unknown simple values, become ``SKIPPED`` and use no
+memory. ``MAX_VALUES`` applies to each value of the message's map separately, so a long one does not shorten the next.
 """
 
 from __future__ import annotations
@@ -18,30 +17,34 @@ __all__ = ["MAX_VALUES", "SELF_DESCRIBED", "SKIPPED", "CborError", "Skipped", "T
 SELF_DESCRIBED: Final = b"\xd9\xd9\xf7"
 """Tag 55799, with which every message of a real detector begins."""
 MAX_VALUES = 4096
-"""Values that are read of one value of the message; pixels and tables are one byte string each."""
+"""Values that are read within one value of the message; pixels and tables are one byte string each."""
 _MAX_KEYS = 1024
+"""Keys of the message's map; a detector's start message has about 50."""
 _MAX_DEPTH = 16
+"""Levels of nesting that are read; an image has six."""
 _MAX_SKIPPED = 1_000_000
-"""Values that are passed over in one message, about a second's work; a value of a long plain list counts a tenth."""
+"""Values skipped in one message, about a second of work; a value in a long plain list counts as a tenth."""
 _MAX_LEVELS_SKIPPED = 10_000
+"""Levels of nesting in a skipped value; each takes 8 bytes of memory."""
 _SELF_DESCRIBED_TAG = 55799
 _BREAK = object()
 _SIMPLE: dict[int, Any] = {20: False, 21: True, 22: None, 23: None}
 _FLOATS = {25: struct.Struct(">e"), 26: struct.Struct(">f"), 27: struct.Struct(">d")}
-_RUN = 1024
+_SKIPPED_AT_ONCE = 1024
+"""Values that one regular expression skips."""
 _NUMBER = r"[\x00-\x17\x20-\x37\xe0-\xf7]|[\x18\x38\xf8].|[\x19\x39\xf9]..|[\x1a\x3a\xfa].{4}|[\x1b\x3b\xfb].{8}"
 _STRING = "|".join(rf"[\x{0x40 + size:02x}\x{0x60 + size:02x}].{{{size}}}" for size in range(24))
 _ROW = "|".join(rf"\x{0x80 + size:02x}(?:{_NUMBER}){{{size}}}" for size in range(1, 5))
-_VALUES = re.compile(f"(?s:{_NUMBER}|{_STRING}|{_ROW}){{{_RUN}}}+".encode())
-"""So many numbers, short strings and short rows of numbers, which is what long lists are made of."""
+_VALUES = re.compile(f"(?s:{_NUMBER}|{_STRING}|{_ROW}){{{_SKIPPED_AT_ONCE}}}+".encode())
+"""That number of numbers, short strings or short rows of numbers: the content of long lists."""
 
 
 class CborError(ValueError):
-    """The bytes are no CBOR that this reader takes."""
+    """The bytes are not CBOR that this reader accepts."""
 
 
 class Skipped(Enum):
-    """The type of ``SKIPPED``, which stands for a value, or a key, that was passed over."""
+    """The type of ``SKIPPED``, which replaces a skipped value or key."""
 
     SKIPPED = "skipped"
 
@@ -50,14 +53,14 @@ SKIPPED: Final = Skipped.SKIPPED
 
 
 class Tagged(NamedTuple):
-    """A tag and what it stands on."""
+    """A tag and its value."""
 
     tag: int
     value: Any
 
 
 def loads(data: bytes | memoryview) -> Any:
-    """Return the one item that ``data`` holds; raise :class:`CborError` for damage and for what exceeds every bound."""
+    """Return the one item in ``data``. Raises :class:`CborError` for damaged data and for data beyond all bounds."""
     reader = _Reader(memoryview(data).cast("B"))
     value = reader.item(0)
     if reader.offset != len(reader.data):
@@ -76,13 +79,13 @@ class _Reader:
         self._values += 1
         offset = self.offset
         if offset >= len(self.data):
-            raise CborError("the message breaks off")
+            raise CborError("the message is cut off")
         initial = self.data[offset]
         self.offset = offset + 1
         if initial == 0xFF:
             if may_break:
                 return _BREAK
-            raise CborError("a break without a beginning")
+            raise CborError("a break outside of a list or map")
         major, low = initial >> 5, initial & 31
         if major == 7:
             return self._simple(low)
@@ -99,19 +102,19 @@ class _Reader:
         return piece if major == 2 else str(piece, "utf-8", "replace")
 
     def _compound(self, major: int, argument: int | None, depth: int) -> Any:
-        """Return a list, a map or what a tag stands on."""
+        """Return a list, a map or a tagged value."""
         if major == 6:
             if argument is None:
                 raise CborError("a tag has no indefinite length")
             if depth >= _MAX_DEPTH:
-                return self._pass_over(1)
+                return self._skip(1)
             value = self.item(depth + 1)
             return value if argument == _SELF_DESCRIBED_TAG else Tagged(argument, value)
         count = None if argument is None else argument * (major - 3)
         if count is not None and count > len(self.data) - self.offset:
-            raise CborError("the message breaks off")
+            raise CborError("the message is cut off")
         if depth >= _MAX_DEPTH or self._values + (count or 0) > MAX_VALUES:
-            return self._pass_over(count)
+            return self._skip(count)
         return self._list(count, depth) if major == 4 else self._map(argument, depth)
 
     def _list(self, count: int | None, depth: int) -> Any:
@@ -122,7 +125,7 @@ class _Reader:
             items.append(value)
             if self._values > MAX_VALUES:
                 self._values = before
-                return self._pass_over(None)
+                return self._skip(None)
         return items
 
     def _map(self, count: int | None, depth: int) -> Any:
@@ -142,11 +145,11 @@ class _Reader:
                 raise CborError(f"more than {_MAX_KEYS} keys")
             if count is None and depth and self._values > MAX_VALUES:
                 self._values = before
-                return self._pass_over(None)
+                return self._skip(None)
         return result
 
     def _pieces(self, major: int) -> Any:
-        """Return a string in pieces, put together."""
+        """Return a string that was sent in pieces."""
         if major < 2:
             raise CborError(f"major type {major} has no indefinite length")
         pieces: list[memoryview] = []
@@ -167,7 +170,7 @@ class _Reader:
         layout = _FLOATS.get(low)
         if layout is not None:
             return layout.unpack(self._take(layout.size))[0]
-        self._argument(low)  # of what this reader gives no meaning
+        self._argument(low)  # a value without a meaning here
         return SKIPPED
 
     def _argument(self, low: int) -> int | None:
@@ -182,39 +185,39 @@ class _Reader:
     def _take(self, count: int) -> memoryview:
         start, stop = self.offset, self.offset + count
         if stop > len(self.data):
-            raise CborError("the message breaks off")
+            raise CborError("the message is cut off")
         self.offset = stop
         return self.data[start:stop]
 
-    def _pass_over(self, count: int | None) -> Skipped:
-        """Pass over so many values, or up to the break, however deep they are, without keeping any."""
-        due: list[int] = [-1 if count is None else count]  # of each level that is open; below 0: up to its break
+    def _skip(self, count: int | None) -> Skipped:
+        """Skip ``count`` values, or up to the break, at any depth, without keeping any."""
+        due: list[int] = [-1 if count is None else count]  # values left in each open level; negative: up to its break
         while due:
             if due[-1] == 0:
                 due.pop()
-            elif not self._pass_run(due):
-                self._pass_one(due)
+            elif not self._skip_many(due):
+                self._skip_one(due)
         return SKIPPED
 
-    def _pass_run(self, due: list[int]) -> bool:
-        """Pass over many simple values at once, where that many come."""
-        if 0 <= due[-1] < _RUN or (found := _VALUES.match(self.data, self.offset)) is None:
+    def _skip_many(self, due: list[int]) -> bool:
+        """Skip many simple values at once, if that many follow."""
+        if 0 <= due[-1] < _SKIPPED_AT_ONCE or (found := _VALUES.match(self.data, self.offset)) is None:
             return False
         self.offset = found.end()
-        self._spend(_RUN // 10)
+        self._spend(_SKIPPED_AT_ONCE // 10)
         if due[-1] > 0:
-            due[-1] -= _RUN
+            due[-1] -= _SKIPPED_AT_ONCE
         return True
 
-    def _pass_one(self, due: list[int]) -> None:
-        """Pass over the beginning of one value; what is in it is due next."""
+    def _skip_one(self, due: list[int]) -> None:
+        """Skip the head of one value; its content is skipped next."""
         self._spend(1)
         if len(due) > _MAX_LEVELS_SKIPPED:
             raise CborError(f"more than {_MAX_LEVELS_SKIPPED} levels")
         initial = self._take(1)[0]
         if initial == 0xFF:
             if due.pop() >= 0:
-                raise CborError("a break without a beginning")
+                raise CborError("a break outside of a list or map")
             return
         major, low = initial >> 5, initial & 31
         argument = self._argument(low)
@@ -232,4 +235,4 @@ class _Reader:
     def _spend(self, values: int) -> None:
         self._skipped += values
         if self._skipped > _MAX_SKIPPED:
-            raise CborError(f"more than {_MAX_SKIPPED} values without a use")
+            raise CborError(f"more than {_MAX_SKIPPED} values to skip")

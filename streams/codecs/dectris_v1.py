@@ -1,18 +1,18 @@
-"""The DECTRIS stream, version 1: JSON and binary parts, one message for the header, each image and the end.
+"""The DECTRIS stream, version 1: JSON and binary parts; one message for the header, each image and the end.
 
 ======== ===================================================================================================
 header   ``dheader-1.0``; detector configuration (no htype; missing with ``header_detail`` none); with ``all`` a
-         description and a blob each of ``dflatfield-1.0``, ``dpixelmask-1.0``, ``dcountrate_table-1.0``; appendix
+         description and a blob of each ``dflatfield-1.0``, ``dpixelmask-1.0``, ``dcountrate_table-1.0``; appendix
 image    ``dimage-1.0``; ``dimage_d-1.0`` with shape [columns, rows], type, encoding; blob; ``dconfig-1.0``; appendix
 end      ``dseries_end-1.0``
 ======== ===================================================================================================
 
-Relays exist that send each part as a message of its own and lose some, so parts are read one by one, each for what it is;
-the beginning of the next header, image or end sets a broken reading right. The boundary of a message of several parts
-shows at once what is missing. A header whose parts came singly is complete when something else follows.
+Some relays send each part as its own message and lose some, so the parts are read one by one; the first part of the next
+header, image or end ends an incomplete one. The end of a message of several parts shows at once which part is missing. A
+header whose parts arrived as single messages is complete when another kind of part follows.
 
-A scan's name is the ``series`` number, or ``scan_id`` of a header appendix that is a JSON map. An image appendix that is
-one may hold ``position_m`` [y, x].
+A scan's name is the ``series`` number, or ``scan_id`` in a header appendix that is a JSON map. An image appendix that is a
+JSON map may hold ``position_m`` [y, x].
 """
 
 from __future__ import annotations
@@ -61,28 +61,29 @@ _PACK: dict[str, Callable[[NDArray[Any]], bytes]] = {
 }
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
 _KEPT_SERIES = 16
+"""Series whose name is remembered for their images; late images come from the series before."""
 
 
 class _Image:
-    """One image while its parts come in."""
+    """One image while its parts arrive."""
 
-    def __init__(self, head: dict[str, Any], scan_id: str, received_ns: int) -> None:
+    def __init__(self, head: dict[str, object], scan_id: str, received_ns: int) -> None:
         self.scan_id = scan_id
         self.index = check_index(head.get("frame"), scan_id)
         self.hash = head.get("hash")
         self.received_ns = received_ns
-        self.description: dict[str, Any] | None = None
+        self.description: dict[str, object] | None = None
         self.blob: Part | None = None
         self.exposed_s: float | None = None
         self.position_m: PositionM | None = None
 
     def incomplete(self, missing: str) -> CodecError:
-        """Return the refusal for a part that did not come."""
-        message = f"scan {self.scan_id}, frame {self.index}: {missing} did not come"
+        """Return the refusal for a missing part."""
+        message = f"scan {self.scan_id}, frame {self.index}: {missing} did not arrive"
         return CodecError(RefusalReason.INCOMPLETE, message, self.scan_id, self.index)
 
-    def take(self, part: Part, message: dict[str, Any] | None) -> None:
-        """Take the part that follows. Raises :class:`CodecError` if it is not the one that is due."""
+    def take(self, part: Part, message: dict[str, object] | None) -> None:
+        """Take the next part. Raises :class:`CodecError` if another part is expected."""
         htype = None if message is None else message.get("htype")
         if self.description is None:
             if message is None or htype != "dimage_d-1.0":
@@ -128,14 +129,14 @@ class DectrisV1Codec:
                     break
         if is_whole:
             if not items and self._image is None and self._header is None:
-                raise CodecError(RefusalReason.INCOMPLETE, "a DECTRIS V1 message without its first part")
+                raise CodecError(RefusalReason.INCOMPLETE, "the first part of a DECTRIS V1 message is missing")
             self._finish_message(items)
         if len(items) == 1 and isinstance(items[0], CodecError):
             raise items[0]
         return items
 
     def encode_start(self, start: ScanStart, shape: Shape, dtype: DTypeLike) -> list[bytes]:
-        """Write the header, with the detector's tables where the geometry has any."""
+        """Write the header, with the detector's tables if the geometry has any."""
         return header_parts(start, _series(start.scan_id), shape, dtype)
 
     def encode_frame(
@@ -146,11 +147,13 @@ class DectrisV1Codec:
         position_m: PositionM | None = None,
         encoding: str = "bslz4",
     ) -> list[bytes]:
-        """Write an image, encoding "", "bslz4" or "lz4"; what the format lacks raises ``CodecError``."""
+        """Write an image, encoding "", "bslz4" or "lz4"; an unsupported encoding or dtype raises ``CodecError``."""
         name = counts.dtype.name
         if name not in WIRE_DTYPES or encoding not in _PACK:
             raise CodecError(
-                RefusalReason.ENCODING, f"DECTRIS V1 has no {name} with encoding {encoding!r} here", scan_id
+                RefusalReason.ENCODING,
+                f"DECTRIS V1 images cannot be written as {name} with encoding {encoding!r}",
+                scan_id,
             )
         pixels = np.ascontiguousarray(counts, WIRE_DTYPES[name])
         blob = _PACK[encoding](pixels)
@@ -174,7 +177,7 @@ class DectrisV1Codec:
         return [_json({"htype": "dseries_end-1.0", "series": _series(scan_id)})]
 
     def _take(self, part: Part, received_ns: int, items: list[StreamItem]) -> None:
-        """Take one part; what it makes known goes to ``items``."""
+        """Take one part; append the items that it completes."""
         message = read_json_map(part)
         htype = None if message is None else message.get("htype")
         if message is not None and htype in ("dheader-1.0", "dimage-1.0", "dseries_end-1.0"):
@@ -188,10 +191,10 @@ class DectrisV1Codec:
             items.append(Position(scan_id, index, read_position(message["position_m"], scan_id, index)))
         elif not self._is_known:
             raise CodecError(
-                RefusalReason.MALFORMED, "a part that is no header, image or end of DECTRIS V1; check [frames] format"
+                RefusalReason.MALFORMED, "the part is not a header, image or end of DECTRIS V1; check [frames] format"
             )
 
-    def _begin(self, htype: str, message: dict[str, Any], received_ns: int, items: list[StreamItem]) -> None:
+    def _begin(self, htype: str, message: dict[str, object], received_ns: int, items: list[StreamItem]) -> None:
         if self._image is not None:
             items.append(self._image.incomplete("the rest"))
             self._image = None
@@ -199,10 +202,10 @@ class DectrisV1Codec:
         self._last = None
         series = message.get("series")
         if type(series) is not int and not (isinstance(series, str) and series):
-            raise CodecError(RefusalReason.MALFORMED, f"a DECTRIS V1 part {htype} names no series")
+            raise CodecError(RefusalReason.MALFORMED, f"the DECTRIS V1 part {htype} has no series")
         self._is_known = True
         if htype == "dheader-1.0":
-            self._header = HeaderParts(message)
+            self._header = HeaderParts(message, series)
         elif htype == "dimage-1.0":
             self._image = _Image(message, self._scan_id(series), received_ns)
         else:
@@ -210,7 +213,7 @@ class DectrisV1Codec:
             self._is_known = False
 
     def _finish_message(self, items: list[StreamItem]) -> None:
-        """Close what the boundary of a message of several parts completes."""
+        """Complete the header or image at the end of a message of several parts."""
         self._open_scan(items)
         if self._image is None:
             return
@@ -241,7 +244,7 @@ class DectrisV1Codec:
         name = image.description.get("type")
         dtype = WIRE_DTYPES.get(name) if isinstance(name, str) else None
         if dtype is None:
-            raise CodecError(RefusalReason.DTYPE, f"scan {scan_id}, frame {index}: type is none of {list(WIRE_DTYPES)}",
+            raise CodecError(RefusalReason.DTYPE, f"scan {scan_id}, frame {index}: type is not one of {list(WIRE_DTYPES)}",
                              scan_id, index)  # fmt: skip
         if order == ">":
             dtype = dtype.newbyteorder(">")
@@ -289,15 +292,15 @@ def _encoding(label: object, scan_id: str, index: int) -> tuple[str, int | None,
     known = _known_encoding(label) if isinstance(label, str) and len(label) < 16 else None
     if known is None:
         names = "<, lz4<, bs8-lz4<, bs16-lz4<, bs32-lz4<"
-        message = f"scan {scan_id}, frame {index}: encoding {shown(label)!r} is none of {names}"
+        message = f"scan {scan_id}, frame {index}: encoding {shown(label)!r} is not one of {names}"
         raise CodecError(RefusalReason.ENCODING, message, scan_id, index)
     return known
 
 
 def _series(scan_id: str) -> int:
-    """Return the number that stands for a scan: its name where that is one, else a digest of it."""
+    """Return the series number of a scan: its name if that is a number, otherwise a digest of it."""
     return int(scan_id) if re.fullmatch(r"[1-9]\d{0,8}|0", scan_id) else zlib.crc32(scan_id.encode())
 
 
-def _json(value: dict[str, Any]) -> bytes:
+def _json(value: dict[str, object]) -> bytes:
     return json.dumps(value).encode()

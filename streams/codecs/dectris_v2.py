@@ -1,9 +1,9 @@
 """The DECTRIS stream, version 2: one message is one CBOR map, ``start``, ``image`` or ``end``.
 
-Every message of a detector begins with the tag that says "this is CBOR", bytes D9 D9 F7; one without is taken too.
+Every message of a detector begins with the tag "this is CBOR", bytes D9 D9 F7; a message without it is accepted too.
 Images are CBOR multi-dimensional arrays (tag 40 rows first, tag 1040 columns first; dimensions [rows, columns]) over
 typed arrays (tags 64 to 87), whose byte string may be packed by DECTRIS' own tag 56500 = [algorithm, element size,
-bytes]. Pixels stay packed, and uncopied, until a worker decodes them. A scan's name is ``series_unique_id``, or else
+bytes]. Pixels stay packed, without a copy, until a worker decodes them. A scan's name is ``series_unique_id``, or otherwise
 ``series_id``. A sender that knows the position of an image may add it as ``user_data`` ``{"position_m": [y, x]}``.
 """
 
@@ -44,6 +44,7 @@ from streams.untrusted import frame_count, left_out_note, shown, storable
 __all__ = ["DectrisV2Codec"]
 
 _KEPT_SERIES = 16
+"""Series whose name is remembered for their images; late images come from the series before."""
 _METADATA = (
     "arm_date", "beam_center_x", "beam_center_y", "channels", "count_time", "countrate_correction_enabled",
     "detector_description", "detector_serial_number", "detector_translation", "flatfield_enabled", "frame_time", "goniometer",
@@ -56,8 +57,7 @@ _METADATA = (
 class DectrisV2Codec:
     """Reads and writes the format.
 
-    Without a ``channel`` it takes the first that the start announces, or, where the images do not carry that one, the
-    first that is sent.
+    Without a ``channel`` it uses the first announced one, or the first in the image if the image does not contain that.
     """
 
     def __init__(self, options: CodecOptions = DEFAULT_OPTIONS) -> None:
@@ -68,14 +68,14 @@ class DectrisV2Codec:
         self._announced_channel: str | None = None
 
     def parse(self, parts: Sequence[Part], received_ns: int) -> list[StreamItem]:
-        """Read one message; unknown kinds give nothing. Raises :class:`CodecError` with scan and index if known."""
+        """Read one message; unknown kinds are ignored. Raises :class:`CodecError` with scan and index if known."""
         if len(parts) != 1:
             raise CodecError(RefusalReason.MALFORMED, f"a DECTRIS V2 message has one part, not {len(parts)}")
         try:
             message = loads(parts[0])
         except CborError as error:
             raise CodecError(
-                RefusalReason.MALFORMED, f"the message is not CBOR as DECTRIS V2 has it: {error}"
+                RefusalReason.MALFORMED, f"the message is not valid CBOR of DECTRIS V2: {error}"
             ) from error
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
             raise CodecError(RefusalReason.MALFORMED, "the message is not a map with a type")
@@ -88,9 +88,11 @@ class DectrisV2Codec:
         return [self._start(message, scan_id) if kind == "start" else ScanEnd(scan_id)]
 
     def encode_start(self, start: ScanStart, shape: Shape, dtype: DTypeLike) -> list[bytes]:
-        """Write ``start``; metadata under the format's own names goes there, the rest into ``user_data``."""
+        """Write ``start``; metadata that the format does not name goes into ``user_data``."""
         message = _message("start", start.scan_id)
-        message |= {key: value for key, value in start.metadata.items() if key in _METADATA} | _said(start.geometry)
+        message |= {key: value for key, value in start.metadata.items() if key in _METADATA} | _metadata_of(
+            start.geometry
+        )
         message |= {"image_size_x": shape[1], "image_size_y": shape[0], "image_dtype": np.dtype(dtype).name}
         message.setdefault("channels", [self._channel or "threshold_1"])
         if start.expected_frames is not None:
@@ -108,11 +110,13 @@ class DectrisV2Codec:
         position_m: PositionM | None = None,
         encoding: str = "bslz4",
     ) -> list[bytes]:
-        """Write ``image``, ``counts`` (rows, columns); an encoding or dtype the format lacks raises ``CodecError``."""
+        """Write ``image``, ``counts`` (rows, columns); an unsupported encoding or dtype raises ``CodecError``."""
         little = counts.dtype.newbyteorder("<")
         if little not in TAG_OF or encoding not in ("", "bslz4"):
             raise CodecError(
-                RefusalReason.ENCODING, f"DECTRIS V2 has no {counts.dtype} with encoding {encoding!r} here", scan_id
+                RefusalReason.ENCODING,
+                f"DECTRIS V2 images cannot be written as {counts.dtype} with encoding {encoding!r}",
+                scan_id,
             )
         array = tagged(np.ascontiguousarray(counts, little), encoding)
         message = _message("image", scan_id) | {"image_id": index, "data": {self._channel or "threshold_1": array}}
@@ -132,7 +136,7 @@ class DectrisV2Codec:
         elif number is not None:
             return self._scan_of_series.get(number) or sanitise_scan_id(str(number))
         else:
-            raise CodecError(RefusalReason.MALFORMED, "the message names no series")
+            raise CodecError(RefusalReason.MALFORMED, "the message has no series")
         if number is not None and message["type"] == "start":
             self._scan_of_series[number] = scan_id
             if len(self._scan_of_series) > _KEPT_SERIES:
@@ -140,7 +144,7 @@ class DectrisV2Codec:
         return scan_id
 
     def _start(self, message: dict[Any, Any], scan_id: str) -> ScanStart:
-        found = {key: _bare(message[key]) for key in _METADATA if message.get(key) is not None}
+        found = {key: _without_date_tag(message[key]) for key in _METADATA if message.get(key) is not None}
         metadata, left_out = storable(found)
         notes = [left_out_note(left_out)] if left_out else []
         channels = metadata.get("channels")
@@ -172,7 +176,7 @@ class DectrisV2Codec:
         )
 
     def _table(self, name: str, message: dict[Any, Any], notes: list[str]) -> NDArray[Any] | None:
-        """Return this channel's array ``(rows, columns)`` of a map of tables, or the only one; ``None`` if it is odd."""
+        """Return the channel's array ``(rows, columns)`` of a map of tables, or the only one; ``None`` if it is invalid."""
         tables = message.get(name)
         if not isinstance(tables, dict) or not tables:
             return None
@@ -183,12 +187,12 @@ class DectrisV2Codec:
         try:
             return unpacked(array, self._max_frame_bytes)
         except CodecError as fault:
-            notes.append(f"the {name} of the stream's header cannot be read, and is not used: {fault}")
+            notes.append(f"the {name} of the stream's header cannot be read and is not used: {fault}")
             return None
 
     def _image(self, message: dict[Any, Any], scan_id: str, received_ns: int) -> EncodedFrame:
         index = check_index(message.get("image_id"), scan_id)
-        array = self._chosen(message.get("data"), scan_id, index)
+        array = self._channel_of(message.get("data"), scan_id, index)
         try:
             column_major, dimensions, typed = array_parts(array)
             dtype, encoding, elem_size, payload = typed_parts(typed)
@@ -213,7 +217,7 @@ class DectrisV2Codec:
             _exposed_s(message),
         )
 
-    def _chosen(self, data: object, scan_id: str, index: int) -> object:
+    def _channel_of(self, data: object, scan_id: str, index: int) -> object:
         if not isinstance(data, dict) or not data:
             raise CodecError(RefusalReason.MALFORMED, f"scan {scan_id}, frame {index} has no data", scan_id, index)
         if self._channel is None:
@@ -226,18 +230,18 @@ class DectrisV2Codec:
         return data[self._channel]
 
 
-def _message(kind: str, scan_id: str) -> dict[str, Any]:
+def _message(kind: str, scan_id: str) -> dict[str, object]:
     return {"type": kind, "series_id": zlib.crc32(scan_id.encode()), "series_unique_id": scan_id}
 
 
-def _packed(message: dict[str, Any]) -> bytes:
+def _packed(message: dict[str, object]) -> bytes:
     return SELF_DESCRIBED + cbor2.dumps(message)
 
 
-def _said(known: StreamGeometry) -> dict[str, Any]:
-    """Return a geometry under the format's own names."""
+def _metadata_of(known: StreamGeometry) -> dict[str, object]:
+    """Return a geometry under the names of the format."""
     centre, pixel = known.beam_center_px or (None, None), known.detector_pixel_size_m or (None, None)
-    said = {
+    metadata = {
         "incident_energy": known.photon_energy_eV,
         "detector_translation": None if known.detector_distance_m is None else [0.0, 0.0, known.detector_distance_m],
         "saturation_value": None if known.saturation is None else int(known.saturation),
@@ -250,11 +254,11 @@ def _said(known: StreamGeometry) -> dict[str, Any]:
         "flatfield": None if known.flatfield is None else {"threshold_1": tagged(known.flatfield.astype("<f4"))},
         "flatfield_enabled": known.flatfield is None,
     }
-    return {key: value for key, value in said.items() if value is not None}
+    return {key: value for key, value in metadata.items() if value is not None}
 
 
 def _exposed_s(message: dict[Any, Any]) -> float | None:
-    """Return the start of an exposure, seconds on the detector's clock: numerator and denominator."""
+    """Return the start of an exposure, seconds on the detector's clock, from numerator and denominator."""
     time = message.get("start_time")
     if isinstance(time, list) and len(time) == 2 and all(map(is_count, time)) and time[1]:
         numerator, denominator = (float(min(number, 2**63)) for number in time)
@@ -262,5 +266,5 @@ def _exposed_s(message: dict[Any, Any]) -> float | None:
     return None
 
 
-def _bare(value: object) -> object:
+def _without_date_tag(value: object) -> object:
     return value.value if isinstance(value, Tagged) and value.tag == DATE_TAG else value

@@ -1,4 +1,4 @@
-"""Arrays as the DECTRIS stream, version 2, has them: tags over tags over bytes, packed or not.
+"""Arrays of the DECTRIS stream, version 2: nested CBOR tags around bytes, packed or not.
 
 Tag 40 (rows first) or 1040 (columns first) holds [dimensions, contents]; contents is a typed array, tags 64 to 87, whose
 byte string may be packed by tag 56500 = [algorithm, element size, bytes].
@@ -36,7 +36,7 @@ _ENCODINGS = (*_SHUFFLED, "lz4")
 
 
 def tagged(array: NDArray[Any], encoding: str = "bslz4") -> cbor2.CBORTag:
-    """Return an array, little-endian, as the format has it."""
+    """Return a little-endian array in the form of the stream."""
     body: Any = array.tobytes()
     if encoding:
         body = cbor2.CBORTag(_PACKED, [encoding, array.itemsize, encode_bslz4(array)])
@@ -58,7 +58,7 @@ def typed_parts(value: object) -> tuple[np.dtype[Any], str, int | None, Part]:
         raise CodecError(RefusalReason.MALFORMED, "the image's pixels are not a typed array")
     dtype = _TYPED_ARRAYS.get(value.tag)
     if dtype is None:
-        raise CodecError(RefusalReason.DTYPE, f"pixels of tag {value.tag} cannot be read")
+        raise CodecError(RefusalReason.DTYPE, f"pixels with the CBOR tag {value.tag} are not supported")
     body = value.value
     if isinstance(body, memoryview):
         return dtype, "", None, body
@@ -68,14 +68,16 @@ def typed_parts(value: object) -> tuple[np.dtype[Any], str, int | None, Part]:
     if not isinstance(payload, memoryview) or not is_count(modifier):
         raise CodecError(RefusalReason.MALFORMED, "the packed pixels are not [algorithm, number, bytes]")
     if algorithm not in _ENCODINGS:
-        raise CodecError(RefusalReason.ENCODING, f"compression {shown(algorithm)} is none of {', '.join(_ENCODINGS)}")
+        raise CodecError(
+            RefusalReason.ENCODING, f"compression {shown(algorithm)} is not one of {', '.join(_ENCODINGS)}"
+        )
     if algorithm in _SHUFFLED and modifier not in (1, 2, 4, 8):
-        raise CodecError(RefusalReason.ENCODING, f"{algorithm} element size {modifier} is none of 1, 2, 4, 8")
+        raise CodecError(RefusalReason.ENCODING, f"{algorithm} element size {modifier} is not one of 1, 2, 4, 8")
     return dtype, algorithm, modifier if algorithm in _SHUFFLED else None, payload
 
 
 def unpacked(value: object, max_bytes: int) -> NDArray[Any]:
-    """Return a tagged array, unpacked, rows first."""
+    """Return a tagged array as (rows, columns)."""
     column_major, dimensions, typed = array_parts(value)
     dtype, encoding, elem_size, payload = typed_parts(typed)
     shape = check_shape(dimensions, dtype, max_bytes, "start", 0)

@@ -1,4 +1,4 @@
-"""Fields of headers that anybody may have written: JSON of bounded size, numbers that mean something, detector tables."""
+"""Fields of untrusted headers: JSON of bounded size, plausible numbers, detector tables."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from streams.untrusted import is_finite_number, read_json, shown
 __all__ = ["bad_pixels", "flat_factors", "make_geometry", "read_json_map", "size_2d"]
 
 _MAX_JSON_BYTES = 4 * 2**20
+"""Size of one JSON part; a detector's configuration has some kilobytes."""
 _MAX_SIDE_PX = 2**20
+"""Rows or columns of a frame; the largest detectors have some thousands."""
 _MAX_FACTOR = 1e3
-"""A pixel of a flat field that needs more counts nothing of use."""
+"""Largest useful factor of a flat field; a pixel that needs more measures nothing."""
 _HC_EV_ANGSTROM = 12398.419843320026
+"""Energy in eV times wavelength in angstrom: h c / e."""
 _PLAUSIBLE: dict[str, tuple[float, float, str]] = {
     "photon_energy_eV": (1.0, 1e7, "eV"),  # from extreme ultraviolet to hard gamma rays, electrons too
     "detector_distance_m": (1e-6, 1e4, "m"),
@@ -26,11 +29,11 @@ _PLAUSIBLE: dict[str, tuple[float, float, str]] = {
     "frame_time_s": (1e-9, 1e6, "s"),
     "beam_center_px": (1e-6, float(_MAX_SIDE_PX), "px"),
 }
-"""Between which bounds a header's numbers can mean something at any beamline; others would only shear the picture."""
+"""Bounds within which a header's number can be true at any beamline; others are not used."""
 
 
-def read_json_map(part: Part) -> dict[str, Any] | None:
-    """Return the map that a part holds as JSON; ``None`` for anything else, or more than 4 MiB."""
+def read_json_map(part: Part) -> dict[str, object] | None:
+    """Return the JSON map in a part; ``None`` for anything else, or more than 4 MiB."""
     if not 2 <= len(part) <= _MAX_JSON_BYTES or part[0] != 0x7B:
         return None
     try:
@@ -48,12 +51,12 @@ def size_2d(rows: object, columns: object) -> Shape | None:
 
 
 def bad_pixels(mask: NDArray[Any] | None) -> NDArray[np.bool_] | None:
-    """Return where a detector's pixel mask is not 0."""
+    """Return True where a detector's pixel mask is not 0."""
     return None if mask is None else np.asarray(mask != 0)
 
 
 def flat_factors(flatfield: NDArray[Any] | None, notes: list[str]) -> NDArray[np.float32] | None:
-    """Return a flat field's factors, NaN (no data) where one is not positive or would blow a count up beyond use."""
+    """Return a flat field's factors; NaN (no data) where one is not positive or too large to be useful."""
     if flatfield is None:
         return None
     with np.errstate(over="ignore"):
@@ -63,8 +66,8 @@ def flat_factors(flatfield: NDArray[Any] | None, notes: list[str]) -> NDArray[np
     huge = int((is_odd & (flatfield != 0)).sum())
     if huge:
         notes.append(
-            f"{huge} factors of the flat field in the stream's header are not from 0 to {_MAX_FACTOR:g}; their pixels count "
-            "as no data"
+            f"{huge} factors of the flat field in the stream's header are not from 0 to {_MAX_FACTOR:g}; their pixels are "
+            "treated as no data"
         )
     return factors
 
@@ -82,10 +85,10 @@ def make_geometry(
     frame_shape: Shape | None = None,
     **others: Any,
 ) -> StreamGeometry:
-    """Return what a header says; a number that cannot be true is left out, and ``notes`` say so.
+    """Return the geometry in a header. A number that cannot be true is left out, with a sentence in ``notes``.
 
-    ``wavelength_angstrom`` serves where there is no energy; pairs are (y, x); ``others`` are fields of
-    :class:`StreamGeometry`, checked.
+    ``wavelength_angstrom`` is used if there is no energy; pairs are (y, x); ``others`` are fields of
+    :class:`StreamGeometry` that are checked already.
     """
     energy = _plausible("photon_energy_eV", energy_eV, notes)
     if energy is None and is_finite_number(wavelength_angstrom) and wavelength_angstrom:
@@ -103,14 +106,14 @@ def make_geometry(
 
 
 def _plausible(name: str, value: object, notes: list[str]) -> float | None:
-    """Return a number of a header; ``None`` where it is not set, or, with a note, where it can mean nothing."""
+    """Return a number of a header; ``None`` if it is not set, or, with a note, if it cannot be true."""
     if value is None or (isinstance(value, int | float) and value == 0):
         return None
     least, greatest, unit = _PLAUSIBLE[name]
     if is_finite_number(value) and least <= value <= greatest:  # type: ignore[operator]
         return float(value)  # type: ignore[arg-type]
     notes.append(
-        f"the stream's header says that {name} is {shown(value)}, which is no number from {least:g} to {greatest:g} {unit}; "
+        f"the stream's header says that {name} is {shown(value)}, which is not a number from {least:g} to {greatest:g} {unit}; "
         "it is not used"
     )
     return None

@@ -1,4 +1,4 @@
-"""The native wire format: multipart, a kind, a msgpack header, and for frames the pixels.
+"""The native wire format, in parts: a kind, a msgpack header, and for frames the pixels.
 
 ======== =========================================================================================
 part 1   header (msgpack map), further parts
@@ -11,7 +11,7 @@ part 1   header (msgpack map), further parts
 
 ``metadata`` may hold ``photon_energy_eV``, ``detector_distance_m``, ``detector_pixel_size_m`` (a number, or [y, x]),
 ``beam_center_px`` [row, column], ``saturation``, ``frame_time_s``.
-Unknown keys are passed over; another schema version is refused, since its meaning is unknown.
+Unknown keys are ignored; another schema version is refused.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ __all__ = ["SCHEMA_VERSION", "NativeCodec", "read_map"]
 
 SCHEMA_VERSION = 1
 _MAX_KIND_BYTES = 16
+"""Length of the first part; the longest kind is ``positions``."""
 _MAX_HEADER_BYTES = 2**20
+"""Size of a header: metadata of a start, or some 30,000 positions."""
 _ENCODINGS = ("", "bslz4")
 
 
@@ -60,10 +62,11 @@ class NativeCodec:
         self._forms = SeriesForms()
 
     def parse(self, parts: Sequence[Part], received_ns: int) -> list[StreamItem]:
-        """Read one message; raise :class:`CodecError` with a reason, and scan and index where they could be read."""
+        """Read one message. Raises :class:`CodecError` with scan and index if they could be read."""
         if len(parts) not in (2, 3) or len(parts[0]) > _MAX_KIND_BYTES:
             raise CodecError(
-                RefusalReason.MALFORMED, f"a native message has a kind and a header, not {len(parts)} such parts"
+                RefusalReason.MALFORMED,
+                f"a native message has a kind, a header and for frames the pixels, not {len(parts)} such parts",
             )
         kind = bytes(parts[0])
         header = read_map(parts[1])
@@ -78,10 +81,10 @@ class NativeCodec:
 
     def encode_start(self, start: ScanStart, shape: Shape, dtype: DTypeLike) -> list[bytes]:
         """Write the start of a scan."""
-        header: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "scan_id": start.scan_id}
+        header: dict[str, object] = {"schema_version": SCHEMA_VERSION, "scan_id": start.scan_id}
         if start.expected_frames is not None:
             header["expected_frames"] = start.expected_frames
-        metadata = _said(start.geometry) | start.metadata
+        metadata = _metadata_of(start.geometry) | start.metadata
         if metadata:
             header["metadata"] = metadata
         return [b"start", msgpack.packb(header | {"shape": list(shape), "dtype": np.dtype(dtype).name})]
@@ -94,13 +97,13 @@ class NativeCodec:
         position_m: PositionM | None = None,
         encoding: str = "bslz4",
     ) -> list[bytes]:
-        """Write one frame, ``counts`` (rows, columns); an encoding or dtype the format lacks raises ``CodecError``."""
+        """Write one frame, ``counts`` (rows, columns); an unsupported encoding or dtype raises ``CodecError``."""
         name = counts.dtype.name
         if name not in WIRE_DTYPES or encoding not in _ENCODINGS:
             raise CodecError(
                 RefusalReason.ENCODING, f"the native format has no dtype {name} with encoding {encoding!r}", scan_id
             )
-        header: dict[str, Any] = {
+        header: dict[str, object] = {
             "schema_version": SCHEMA_VERSION,
             "scan_id": scan_id,
             "index": index,
@@ -117,7 +120,7 @@ class NativeCodec:
         """Write the end of a scan."""
         return [b"end", msgpack.packb({"schema_version": SCHEMA_VERSION, "scan_id": scan_id})]
 
-    def _start(self, header: dict[str, Any], scan_id: str) -> ScanStart:
+    def _start(self, header: dict[str, object], scan_id: str) -> ScanStart:
         found = header.get("metadata")
         metadata, left_out = storable(found if isinstance(found, dict) else {"metadata": found} if found else {})
         notes = [left_out_note(left_out)] if left_out else []
@@ -126,17 +129,17 @@ class NativeCodec:
         geometry = _geometry(found if isinstance(found, dict) else {}, shape, dtype, notes)
         return ScanStart(scan_id, frame_count(header.get("expected_frames"), notes), metadata, geometry, tuple(notes))
 
-    def _announced_shape(self, header: dict[str, Any]) -> Shape | None:
+    def _announced_shape(self, header: dict[str, object]) -> Shape | None:
         shape = header.get("shape")
         return size_2d(*shape) if isinstance(shape, list) and len(shape) == 2 else None
 
-    def _frame(self, header: dict[str, Any], scan_id: str, pixels: Part, received_ns: int) -> EncodedFrame:
+    def _frame(self, header: dict[str, object], scan_id: str, pixels: Part, received_ns: int) -> EncodedFrame:
         index = check_index(header.get("index"), scan_id)
         dtype = _known_dtype(header.get("dtype"))
         if dtype is None:
             raise CodecError(
                 RefusalReason.DTYPE,
-                f"scan {scan_id}, frame {index}: dtype is none of {list(WIRE_DTYPES)}",
+                f"scan {scan_id}, frame {index}: dtype is not one of {list(WIRE_DTYPES)}",
                 scan_id,
                 index,
             )
@@ -152,7 +155,7 @@ class NativeCodec:
         return EncodedFrame(scan_id, index, shape, dtype, pixels, encoding, received_ns, position_m)
 
 
-def read_map(part: Part) -> dict[str, Any]:
+def read_map(part: Part) -> dict[str, object]:
     """Return a msgpack header of schema version 1; raise :class:`CodecError` ``malformed`` or ``schema_version``."""
     if len(part) > _MAX_HEADER_BYTES:
         raise CodecError(RefusalReason.TOO_LARGE, f"a header of {len(part)} bytes exceeds {_MAX_HEADER_BYTES}")
@@ -190,9 +193,9 @@ def _pair(value: object) -> tuple[object, object]:
     return (value[0], value[1]) if isinstance(value, list) and len(value) == 2 else (None, None)
 
 
-def _said(known: StreamGeometry) -> dict[str, Any]:
-    """Return the numbers of a geometry under the names of this format's metadata."""
-    said = {
+def _metadata_of(known: StreamGeometry) -> dict[str, object]:
+    """Return a geometry as metadata of this format."""
+    metadata = {
         "photon_energy_eV": known.photon_energy_eV,
         "detector_distance_m": known.detector_distance_m,
         "detector_pixel_size_m": known.detector_pixel_size_m and list(known.detector_pixel_size_m),
@@ -200,13 +203,13 @@ def _said(known: StreamGeometry) -> dict[str, Any]:
         "saturation": known.saturation,
         "frame_time_s": known.frame_time_s,
     }
-    return {key: value for key, value in said.items() if value is not None}
+    return {key: value for key, value in metadata.items() if value is not None}
 
 
-def _scan_id(header: dict[str, Any]) -> str:
+def _scan_id(header: dict[str, object]) -> str:
     scan_id = header.get("scan_id")
     if not isinstance(scan_id, str) or not scan_id:
-        raise CodecError(RefusalReason.MALFORMED, "the header's scan_id is not a text")
+        raise CodecError(RefusalReason.MALFORMED, "the header's scan_id is not a string")
     return sanitise_scan_id(scan_id)
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from streams.frame import Frame, PositionM
 from streams.join.far_frames import FarFrames
@@ -63,7 +63,7 @@ class AccountSnapshot:
             return self.missing == 0 and self.pending == 0 and self.stitched >= self.expected
         return not (self.missing or self.pending or self.without_position or self.refused)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the account as plain data."""
         return {
             "expected": self.expected,

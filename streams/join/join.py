@@ -189,12 +189,12 @@ class Join:
         if not news.is_silent:
             self._router.announce(news)
 
-    def runs_of(self, scan_id: str) -> dict[str, Any]:
+    def runs_of(self, scan_id: str) -> dict[str, object]:
         """Return the facts about a scan's named runs that :meth:`resume_runs` needs after a restart."""
         scan = self._scans.live.get(scan_id)
         return {} if scan is None else dict(scan.positions.named_runs())
 
-    def resume_runs(self, scan_id: str, kept: Mapping[str, Any]) -> dict[str, Any] | None:
+    def resume_runs(self, scan_id: str, kept: Mapping[str, Any]) -> dict[str, object] | None:
         """Give a scan that continues its runs; return the facts that the reader of its positions needs, if any."""
         return self._router.resume(scan_id, kept)
 
@@ -208,7 +208,7 @@ class Join:
         found = {scan.scan_id: warnings_about(scan) for scan in self._scans.recent(self._clock() - within_s)}
         return {scan_id: sentences for scan_id, sentences in found.items() if sentences}
 
-    def about(self, scan_id: str) -> dict[str, Any] | None:
+    def about(self, scan_id: str) -> dict[str, object] | None:
         """Return the control system's description of the run that a scan belongs to; ``None`` if there is none."""
         scan = self._scans.find(scan_id)
         return None if scan is None else scan.positions.about

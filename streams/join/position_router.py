@@ -111,7 +111,7 @@ class PositionRouter:
         """Enter a message of the control system about its runs."""
         self._announced.take(news, self._scans.live, self._clock())
 
-    def resume(self, scan_id: str, kept: Mapping[str, Any]) -> dict[str, Any] | None:
+    def resume(self, scan_id: str, kept: Mapping[str, Any]) -> dict[str, object] | None:
         """Give a scan that continues its runs; return the facts that the reader of its positions needs, if any."""
         scan, now, runs = self._scans.live.get(scan_id), self._clock(), cast(KeptRuns, kept)
         if (announced := runs.get("announced")) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from streams.frame import Position
 from streams.join.index_tables import PositionTable
@@ -84,7 +84,7 @@ class ScanPositions:
         return self._first_refusal
 
     @property
-    def about(self) -> dict[str, Any] | None:
+    def about(self) -> dict[str, object] | None:
         """The control system's description of the run; ``None`` if there is none."""
         runs = (self._announced, self._source)
         return next((run.about for run in runs if run is not None and run.about is not None), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from streams.frame import PositionNews
 from streams.join.timing import TimeCheck
@@ -24,8 +24,8 @@ class KeptRun(TypedDict):
     was_seen_beginning: bool
     has_ended: bool
     samples: int
-    about: dict[str, Any] | None
-    to_keep: dict[str, Any] | None
+    about: dict[str, object] | None
+    to_keep: dict[str, object] | None
 
 
 class KeptRuns(TypedDict, total=False):
@@ -52,9 +52,9 @@ class SourceRun:
     samples_per_frame: int = 1
     has_ended: bool = False
     run_id: str | None = None
-    to_keep: dict[str, Any] | None = None
+    to_keep: dict[str, object] | None = None
     fault: str | None = None
-    about: dict[str, Any] | None = None
+    about: dict[str, object] | None = None
     timing: TimeCheck = field(default_factory=TimeCheck)
 
     @classmethod

@@ -44,7 +44,7 @@ _MAX_HELD_BYTES = 4 * 2**20
 _FEW_HELD = 8
 _SILENT = PositionNews(is_silent=True)
 
-Held = list[tuple[str, dict[str, Any]]]
+Held = list[tuple[str, dict[str, object]]]
 
 
 class BlueskyReader:
@@ -55,7 +55,7 @@ class BlueskyReader:
 
     def __init__(self, options: SourceOptions | None, *, may_resume: bool = False) -> None:
         self._options = options
-        self._early_stops: list[dict[str, Any]] | None = [] if may_resume else None
+        self._early_stops: list[dict[str, object]] | None = [] if may_resume else None
         self._lock = threading.Lock()
         self._runs: Bounded[Run] = Bounded(_MAX_RUNS)
         self._streams: Bounded[Stream] = Bounded(_MAX_DESCRIPTORS)
@@ -131,7 +131,7 @@ class BlueskyReader:
             run = self._runs.get(wanted.run)
             return _SILENT if run is None else self._told(run, fault=why, ends=run.has_stopped)
 
-    def _start(self, document: dict[str, Any]) -> PositionNews:
+    def _start(self, document: dict[str, object]) -> PositionNews:
         run = self._run_of(document.get("uid"))
         run.about = about_run(document)
         is_within = any(other.has_positions and not other.has_stopped for other in self._runs.values())
@@ -140,7 +140,7 @@ class BlueskyReader:
         run.is_told = True
         return self._news(run, begins=True, run=run.about)
 
-    def _stop(self, document: dict[str, Any]) -> PositionNews:
+    def _stop(self, document: dict[str, object]) -> PositionNews:
         stops = self._early_stops
         if stops is not None and str(document.get("run_start")) not in self._runs and len(stops) < _MAX_RUNS:
             stops.append(document)
@@ -160,7 +160,7 @@ class BlueskyReader:
             return None
         return _unheard(held) if held else run.lacks(self._options.event_stream, self._options.channels)
 
-    def _descriptor(self, document: dict[str, Any], options: SourceOptions) -> PositionNews:
+    def _descriptor(self, document: dict[str, object], options: SourceOptions) -> PositionNews:
         uid, name, keys = document.get("uid"), document.get("name"), document.get("data_keys")
         if not isinstance(uid, str) or not isinstance(name, str):
             raise PositionError("a Bluesky descriptor without uid or name")
@@ -186,7 +186,7 @@ class BlueskyReader:
         self._held_events = max(0, self._held_events - len(held))
         return _joined([self._take(kind, each, stream, options) for kind, each in held])
 
-    def _resource(self, document: dict[str, Any], options: SourceOptions) -> PositionNews:
+    def _resource(self, document: dict[str, object], options: SourceOptions) -> PositionNews:
         """Note a file; why it cannot be read is said when positions are in it."""
         try:
             found: FileDataset | PositionError = read_resource(document)
@@ -203,12 +203,12 @@ class BlueskyReader:
                 return self._news(run, to_keep=to_keep) if to_keep else _SILENT
         return _SILENT
 
-    def _bulk(self, document: dict[str, Any]) -> PositionNews:
+    def _bulk(self, document: dict[str, object]) -> PositionNews:
         """Take lists of events by descriptor, as older versions send them."""
         rows = [row for some in document.values() if isinstance(some, list) for row in some if isinstance(row, dict)]
         return _joined([self._hold_or_take("event", row, 1024) for row in rows])
 
-    def _hold_or_take(self, name: str, document: dict[str, Any], size: int) -> PositionNews:
+    def _hold_or_take(self, name: str, document: dict[str, object], size: int) -> PositionNews:
         options, uid = self._options, document.get("descriptor")
         if options is None:
             return _SILENT
@@ -222,7 +222,7 @@ class BlueskyReader:
             return _SILENT
         return self._hold(uid, name, document, size)
 
-    def _hold(self, uid: str, name: str, document: dict[str, Any], size: int) -> PositionNews:
+    def _hold(self, uid: str, name: str, document: dict[str, object], size: int) -> PositionNews:
         """Keep an event until its descriptor comes."""
         self._held_events += 1
         self._held_bytes += size
@@ -232,7 +232,7 @@ class BlueskyReader:
             return _SILENT
         return PositionNews(fault=_unheard(self._held_events), samples_per_frame=self._per_frame)
 
-    def _take(self, name: str, document: dict[str, Any], stream: Stream, options: SourceOptions) -> PositionNews:
+    def _take(self, name: str, document: dict[str, object], stream: Stream, options: SourceOptions) -> PositionNews:
         """Read what belongs to a stream; one of another name than the configured one holds no positions."""
         if stream.name != options.event_stream:
             return _SILENT
@@ -240,7 +240,9 @@ class BlueskyReader:
             return self._datum(document, stream, options)
         return _SILENT if stream.is_external else self._event(document, stream, options, name == "event_page")
 
-    def _event(self, document: dict[str, Any], stream: Stream, options: SourceOptions, is_page: bool) -> PositionNews:
+    def _event(
+        self, document: dict[str, object], stream: Stream, options: SourceOptions, is_page: bool
+    ) -> PositionNews:
         data, run = document.get("data"), stream.run
         if not isinstance(data, dict):
             raise PositionError("Bluesky event without data")
@@ -262,7 +264,7 @@ class BlueskyReader:
             )
         return self._told(run, positions=positions, fault=fault)
 
-    def _datum(self, document: dict[str, Any], stream: Stream, options: SourceOptions) -> PositionNews:
+    def _datum(self, document: dict[str, object], stream: Stream, options: SourceOptions) -> PositionNews:
         """Say which samples are to be read from a file."""
         uid = str(document.get("stream_resource"))
         resource = self._resources.get(uid)
@@ -320,7 +322,7 @@ def _joined(news: list[PositionNews]) -> PositionNews:
     return news[0].joined(news[1:]) if news else _SILENT
 
 
-def _rows(key: dict[str, Any]) -> int:
+def _rows(key: dict[str, object]) -> int:
     """Return the rows of a file for each event: the first side of the data key's shape."""
     shape = key.get("shape")
     first = shape[0] if isinstance(shape, list) and shape else 1
@@ -335,7 +337,7 @@ def _span(value: object, least: int) -> tuple[int, int]:
     return start, stop
 
 
-def _misfit(channels: tuple[str, str], keys: dict[str, Any], external: list[Any]) -> str | None:
+def _misfit(channels: tuple[str, str], keys: dict[str, object], external: list[Any]) -> str | None:
     """Return what is wrong with the data keys of the stream that should hold the positions."""
     missing = [name for name in channels if name not in keys]
     if len(missing) == 1:

@@ -27,7 +27,7 @@ _NUMBERS = frozenset((int, float))
 _UNUSED = ("resource", "datum", "datum_page")
 
 
-def split_document(part: Part) -> tuple[str, dict[str, Any]]:
+def split_document(part: Part) -> tuple[str, dict[str, object]]:
     """Return name and document of a message; ``{}`` for kinds that mean nothing here. Raises :class:`PositionError`."""
     if len(part) > _MAX_MESSAGE_BYTES:
         raise PositionError(f"Bluesky message of {len(part)} bytes exceeds {_MAX_MESSAGE_BYTES}")
@@ -101,9 +101,9 @@ def first_number(numbers: object, count: int, is_page: bool) -> int:
     return first
 
 
-def about_run(document: dict[str, Any]) -> dict[str, Any]:
+def about_run(document: dict[str, object]) -> dict[str, object]:
     """Return what a start says, as plain data of bounded size."""
-    run: dict[str, Any] = {}
+    run: dict[str, object] = {}
     room = _MAX_RUN_BYTES
     for key, value in list(document.items())[:_MAX_RUN_KEYS]:
         kept, _ = storable(value)
@@ -114,7 +114,7 @@ def about_run(document: dict[str, Any]) -> dict[str, Any]:
     return run
 
 
-def stop_fault(document: dict[str, Any]) -> str | None:
+def stop_fault(document: dict[str, object]) -> str | None:
     """Return what a stop says of a run that failed."""
     status = document.get("exit_status")
     if status in (None, "success"):

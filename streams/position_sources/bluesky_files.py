@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -39,7 +38,7 @@ class Columns:
         return found
 
 
-def read_resource(document: dict[str, Any]) -> FileDataset:
+def read_resource(document: dict[str, object]) -> FileDataset:
     """Return what a ``stream_resource`` says. Raises :class:`PositionError` for one that cannot be read here."""
     key = document.get("data_key")
     parameters = document.get("parameters", document.get("resource_kwargs"))
@@ -53,7 +52,7 @@ def read_resource(document: dict[str, Any]) -> FileDataset:
     return FileDataset(key, _path(document), dataset)
 
 
-def _path(document: dict[str, Any]) -> str:
+def _path(document: dict[str, object]) -> str:
     """Return the path of the file on this machine."""
     uri = document.get("uri")
     if uri is None:

@@ -45,7 +45,7 @@ class Run:
 
     uid: str
     sampler: Sampler
-    about: dict[str, Any] | None = None
+    about: dict[str, object] | None = None
     is_told: bool = False
     has_positions: bool = False
     has_stopped: bool = False
@@ -68,7 +68,7 @@ class Run:
             self.resources[uid] = resource
             self.has_more_to_keep = True
 
-    def to_keep(self) -> dict[str, Any] | None:
+    def to_keep(self) -> dict[str, object] | None:
         """Return what is needed to go on after a restart, as plain data; ``None`` where nothing is new."""
         if not self.has_more_to_keep:
             return None

@@ -82,7 +82,7 @@ class PandaReader:
         self._messages = 0
         self._repeats = []
 
-    def _data(self, message: dict[str, Any]) -> PositionNews:
+    def _data(self, message: dict[str, object]) -> PositionNews:
         datasets = message.get("datasets")
         if not isinstance(datasets, dict):
             raise PositionError("PandA data message without datasets")
@@ -119,7 +119,7 @@ class PandaReader:
         self._messages = len(repeats)
         return [position for samples in repeats for position in self._sampler.add(*samples)]
 
-    def _samples(self, datasets: dict[str, Any]) -> _Samples:
+    def _samples(self, datasets: dict[str, object]) -> _Samples:
         (first, y), (other, x) = (self._channel(datasets, name) for name in self._options.channels)
         if first != other or len(y) != len(x):
             raise PositionError(
@@ -133,7 +133,7 @@ class PandaReader:
             times_s = times if start == first and len(times) == len(y) else None
         return _Samples(first, np.stack([y, x], axis=-1), times_s)
 
-    def _channel(self, datasets: dict[str, Any], name: str) -> tuple[int, NDArray[np.float64]]:
+    def _channel(self, datasets: dict[str, object], name: str) -> tuple[int, NDArray[np.float64]]:
         dataset = datasets.get(name)
         if not isinstance(dataset, dict):
             there = ", ".join(shown(key) for key in list(datasets)[:12])
@@ -152,7 +152,7 @@ class PandaReader:
         except OverflowError as error:
             raise PositionError(f"channel {name}: a sample is too large for a number") from error
 
-    def _stop(self, message: dict[str, Any]) -> PositionNews:
+    def _stop(self, message: dict[str, object]) -> PositionNews:
         emitted = message.get("emitted_frames")
         is_theirs = bool(self._repeats) and emitted == len(self._repeats)  # a short run whose start was not heard
         positions = self._begin_with_repeats() if is_theirs else []
@@ -173,7 +173,7 @@ class PandaReader:
         )
 
 
-def read_json_map(part: Part, what: str, max_bytes: int = _MAX_MESSAGE_BYTES) -> dict[str, Any]:
+def read_json_map(part: Part, what: str, max_bytes: int = _MAX_MESSAGE_BYTES) -> dict[str, object]:
     """Return the JSON object in a message part; raise :class:`PositionError` for anything else."""
     if len(part) > max_bytes:
         raise PositionError(f"{what} of {len(part)} bytes exceeds {max_bytes}")

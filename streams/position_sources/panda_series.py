@@ -6,8 +6,6 @@ number of the first sample, and a list of samples for each channel under its nam
 
 from __future__ import annotations
 
-from typing import Any
-
 __all__ = ["SeriesForm"]
 
 _KINDS = {"series-start": "start", "data": "data", "series-end": "stop"}
@@ -19,7 +17,7 @@ class SeriesForm:
     def __init__(self) -> None:
         self._start_id: int | None = None
 
-    def __call__(self, message: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, message: dict[str, object]) -> dict[str, object]:
         """Return the message in the other form; of a type that is not known, as it is."""
         kind = message.get("message_type")
         if "msg_type" in message or not isinstance(kind, str) or kind not in _KINDS:

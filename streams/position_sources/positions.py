@@ -64,7 +64,7 @@ def encode_positions(
     scan_id: str | None = None,
 ) -> list[bytes]:
     """Write positions ``(n, 2)``, metres, of indexes ``first`` onwards, or of ``indexes`` where given."""
-    header: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+    header: dict[str, object] = {"schema_version": SCHEMA_VERSION}
     if scan_id is not None:
         header["scan_id"] = scan_id
     if indexes is None:
@@ -121,7 +121,7 @@ def read_position_table(path: str | Path) -> NDArray[np.float64]:
         raise PositionError(f"position file {path} cannot be read: {error}") from error
 
 
-def _scan_id(header: dict[str, Any]) -> str | None:
+def _scan_id(header: dict[str, object]) -> str | None:
     scan_id = header.get("scan_id")
     if scan_id is None:
         return None
@@ -130,7 +130,7 @@ def _scan_id(header: dict[str, Any]) -> str | None:
     return sanitise_scan_id(scan_id)
 
 
-def _indexes(header: dict[str, Any], count: int) -> Sequence[Any]:
+def _indexes(header: dict[str, object], count: int) -> Sequence[Any]:
     indexes = header.get("indexes")
     if indexes is None:
         first = check_index(header.get("first"), str(header.get("scan_id", "")))

@@ -83,7 +83,7 @@ def test_colour_images_of_pvapy_are_refused_by_name(
     fault = items[-1]
     assert isinstance(fault, CodecError)
     assert (fault.reason, fault.index) == ("shape", 0)
-    assert "is not rows and columns of one grey image" in str(fault)
+    assert "is not [rows, columns] of one grey image" in str(fault)
 
 
 @pytest.mark.parametrize("packing", ["json", "msgpack", "pickle"])

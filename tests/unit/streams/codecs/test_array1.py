@@ -114,7 +114,7 @@ def test_heads_that_lie(changes: dict[str, Any], reason: str) -> None:
 def test_bad_frames_are_refused_by_name_and_the_scan_goes_on() -> None:
     reader = codec(expected_frames=3)
     assert story(reader, [0]) == "SF"
-    with pytest.raises(CodecError, match="scan array, frame 1: the detector says it is not good"):
+    with pytest.raises(CodecError, match="scan array, frame 1: the detector marked it as bad"):
         reader.parse(message(1, is_good_frame=False), 0)
     assert story(reader, [2]) == "FE"
 
@@ -130,7 +130,7 @@ def test_parts_in_messages_of_their_own_and_one_lost() -> None:
             refused.append((fault.reason, fault.scan_id, fault.index))
     assert found == [0, 2, 3]
     assert refused == [("incomplete", "array", 1)]
-    with pytest.raises(CodecError, match="neither the head nor the pixels"):
+    with pytest.raises(CodecError, match="neither the header nor the pixels"):
         reader.parse([parts[1]], 0)
 
 

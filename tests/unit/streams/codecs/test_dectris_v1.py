@@ -300,7 +300,7 @@ def test_the_digest_is_looked_at_when_asked_and_only_if_it_is_one() -> None:
     good, bad = hashlib.md5(blob).hexdigest(), hashlib.md5(b"").hexdigest()
     for digest in (good, good.upper(), "", "junk", None):
         assert np.array_equal(one(codec(check_hash=True), image(0, hash=digest)), COUNTS[0])
-    with pytest.raises(CodecError, match="scan 3, frame 0: the pixels are not those that the sender hashed") as refused:
+    with pytest.raises(CodecError, match="scan 3, frame 0: the pixels do not match the sender's hash") as refused:
         one(codec(check_hash=True), image(0, hash=bad))
     assert refused.value.reason == "hash"
     assert np.array_equal(one(codec(), image(0, hash=bad)), COUNTS[0])

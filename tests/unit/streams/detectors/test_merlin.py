@@ -121,7 +121,7 @@ def test_raw_counters_are_refused_by_name_with_scan_and_frame(serve: Serve, list
     assert [(fault.reason, fault.scan_id, fault.index) for fault in faults] == [
         ("dtype", start.scan_id, k) for k in range(3)
     ]
-    assert "the pixels' type 'R64' is a Merlin's raw counters; turn its raw mode off" in str(faults[0])
+    assert "the pixels' type 'R64' is a Merlin's raw counters; switch off its raw mode" in str(faults[0])
 
 
 def test_what_cannot_be_handed_on_is_told(serve: Serve, listener: Listener) -> None:

@@ -117,7 +117,7 @@ def test_a_codec_that_is_unknown_is_refused_by_name(detector: Detector) -> None:
     (message,) = listener.wait(1)
     source.stop()
     fault = CODECS["pva"]().parse(message, 1)[-1]
-    assert "encoding 'jpeg' is none of" in str(fault)
+    assert "encoding 'jpeg' is not one of" in str(fault)
 
 
 def other_than_an_image(**changes: Any) -> Value:
@@ -131,17 +131,17 @@ def other_than_an_image(**changes: Any) -> Value:
         (
             other_than_an_image(codec={"name": "bslz4", "parameters": 14}),
             "dtype",
-            "type 'codec.parameters 14' is none of",
+            "type 'codec.parameters 14' is not one of",
         ),
         (
             other_than_an_image(codec={"name": "lz4", "parameters": -1}),
             "dtype",
-            "type 'codec.parameters -1' is none of",
+            "type 'codec.parameters -1' is not one of",
         ),
         (
             other_than_an_image(codec={"name": "bslz4", "parameters": "5"}),
             "dtype",
-            "type 'codec.parameters 5' is none of",
+            "type 'codec.parameters 5' is not one of",
         ),
         (
             other_than_an_image(dimension=[{"size": 3}, {"size": 6}, {"size": 4}]),
@@ -153,8 +153,8 @@ def other_than_an_image(**changes: Any) -> Value:
             "shape",
             "shape [2, 4, 6] is not rows",
         ),
-        (other_than_an_image(dimension=[{"size": 6}]), "shape", "shape [6] is not rows and columns of one grey image"),
-        (other_than_an_image(value=("booleanValue", np.zeros(24, bool))), "dtype", "type 'bool' is none of"),
+        (other_than_an_image(dimension=[{"size": 6}]), "shape", "shape [6] is not [rows, columns] of one grey image"),
+        (other_than_an_image(value=("booleanValue", np.zeros(24, bool))), "dtype", "type 'bool' is not one of"),
     ],
 )
 def test_what_is_no_grey_image_is_refused_by_the_codec_with_scan_and_frame(

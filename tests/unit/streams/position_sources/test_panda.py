@@ -299,7 +299,7 @@ def faults_of(news: list[PositionNews]) -> list[str]:
         (series("data", 2, energy=[1.0], triggernumber=[1.0]), "is None, not a count"),
         (series("data", 2, frame_number=0, energy=[1.0], current=[1.0]), "channels to two of energy, current"),
         (series("data", 2, frame_number=0, energy=["a"], triggernumber=[1.0]), "a sample is not a number"),
-        (series("heartbeat", 2), "of type 'heartbeat' is none of start, data, stop, series-start, series-end"),
+        (series("heartbeat", 2), "of type 'heartbeat' is not one of start, data, stop, series-start, series-end"),
         (b'{"message_type": ["data"]}', "is none of"),
     ],
 )
