@@ -146,12 +146,12 @@ def other_than_an_image(**changes: Any) -> Value:
         (
             other_than_an_image(dimension=[{"size": 3}, {"size": 6}, {"size": 4}]),
             "shape",
-            "shape [4, 6, 3] is not rows",
+            "shape [4, 6, 3] is not [rows",
         ),
         (
             other_than_an_image(dimension=[{"size": 6}, {"size": 4}, {"size": 2}]),
             "shape",
-            "shape [2, 4, 6] is not rows",
+            "shape [2, 4, 6] is not [rows",
         ),
         (other_than_an_image(dimension=[{"size": 6}]), "shape", "shape [6] is not [rows, columns] of one grey image"),
         (other_than_an_image(value=("booleanValue", np.zeros(24, bool))), "dtype", "type 'bool' is not one of"),
