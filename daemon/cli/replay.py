@@ -18,7 +18,7 @@ from daemon.cli.scan_input import read_data, say_doubts
 from daemon.cli.sending import open_sender, wait_for_receiver
 from daemon.errors import ConfigError
 from daemon.files import ScanFile
-from streams.codecs import CODECS, sanitise_scan_id
+from streams.codecs import CODECS, OTHER_TRANSPORTS, sanitise_scan_id
 from streams.errors import StreamError
 from streams.frame import StreamGeometry
 from streams.position_sources.panda_messages import PandaMessages
@@ -28,8 +28,8 @@ from streams.sockets.transport import Sender
 
 PREPARED_BYTES = 2 << 30
 """Frames up to this size are encoded before sending, so that the encoding does not limit the rate."""
-FORMATS = [name for name in CODECS if name not in ("pva", "merlin")]
-"""Formats over ZeroMQ; pva and merlin use other protocols."""
+FORMATS = [name for name in CODECS if name not in OTHER_TRANSPORTS]
+"""Formats that can be sent over ZeroMQ."""
 
 
 @dataclass(frozen=True, slots=True)

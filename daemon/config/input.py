@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from daemon.config.base import Count, Encrypted, Endpoint, Positive, Section
-from streams.codecs import CODECS
+from streams.codecs import CODECS, OTHER_TRANSPORTS
 from streams.position_sources.samples import UNITS_M
 
 Orientation = Literal[
     "identity", "fliplr", "flipud", "rot180", "transpose", "antitranspose", "rot90_cw", "rot90_ccw"
 ]  # fmt: skip
 PositionKind = Literal["frame", "native", "panda", "pandablocks", "bluesky", "file", "raster", "spiral"]
+_ZEROMQ_SOURCES = ("native", "panda", "bluesky")
 _POSITION_NEEDS: dict[str, tuple[str, ...]] = {
     "native": ("endpoint",),
     "panda": ("endpoint",),
@@ -24,6 +25,7 @@ _POSITION_NEEDS: dict[str, tuple[str, ...]] = {
     "raster": ("shape", "step_m"),
     "spiral": ("count", "step_m"),
 }
+"""Keys that a position source requires."""
 
 
 def _checked_format(name: str) -> str:
@@ -60,7 +62,7 @@ class Frames(Encrypted):
             raise ValueError('format = "pva" and endpoint = "pva://NAME" require each other; change one of them')
         if self.format == "merlin" and not self.endpoint.startswith("tcp://"):
             raise ValueError('format = "merlin" requires the endpoint of its data port. Example: tcp://merlin:6342')
-        if self.has_keys and self.format in ("pva", "merlin"):
+        if self.has_keys and self.format in OTHER_TRANSPORTS:
             raise ValueError(f'format = "{self.format}" does not support CURVE keys; remove them')
         return self
 
@@ -141,9 +143,14 @@ class Positions(Encrypted):
         missing = [key for key in _POSITION_NEEDS.get(self.source, ()) if getattr(self, key) is None]
         if missing:
             raise ValueError(f'source = "{self.source}" requires {" and ".join(missing)}')
-        if self.has_keys and self.source not in ("native", "panda", "bluesky"):
+        if self.has_keys and not self.uses_zeromq:
             raise ValueError(f'source = "{self.source}" does not support CURVE keys; remove them')
         return self
+
+    @property
+    def uses_zeromq(self) -> bool:
+        """Whether the source sends messages over ZeroMQ."""
+        return self.source in _ZEROMQ_SOURCES
 
     @property
     def factors_m(self) -> tuple[float, float]:

@@ -1,10 +1,11 @@
-"""From a configuration to the receivers of its streams, for the daemon, ``check`` and ``record`` alike."""
+"""Makes the receivers of a configuration's streams, for the daemon, ``check`` and ``record``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from daemon.config import Config, Encrypted, Positions
+from streams.codecs import OTHER_TRANSPORTS
 from streams.codecs.base import Part
 from streams.detectors.merlin import MerlinSource
 from streams.detectors.pva import PvaSource
@@ -20,6 +21,7 @@ from streams.sockets.receiver import OnMessage, Source
 from streams.sockets.transport import Receiver
 
 RECEIVE_LIMIT = 16
+"""Messages that ZeroMQ queues for each sender."""
 PositionReader = Callable[[Sequence[Part]], list[Position] | PositionNews]
 
 
@@ -65,7 +67,7 @@ def make_receiver(
 
 
 def make_positions_receiver(config: Config, on_message: OnMessage, receive_limit: int = RECEIVE_LIMIT) -> Source | None:
-    """Return the receiver of the position stream, not started; ``None`` where positions come in no stream.
+    """Return the receiver of the position stream, not started; ``None`` if the source sends no messages.
 
     Raises :class:`streams.errors.EndpointError` or :class:`streams.errors.KeyFileError`.
     """
@@ -79,7 +81,7 @@ def make_positions_receiver(config: Config, on_message: OnMessage, receive_limit
 
 
 def make_metadata_receiver(config: Config, on_message: OnMessage) -> Source | None:
-    """Return the receiver of the control system's documents, not started; ``None`` where there are none."""
+    """Return the receiver of the control system's documents, not started; ``None`` without an endpoint."""
     metadata = config.metadata
     if metadata.endpoint is None:
         return None
@@ -87,7 +89,7 @@ def make_metadata_receiver(config: Config, on_message: OnMessage) -> Source | No
 
 
 def make_position_reader(positions: Positions) -> PositionReader | None:
-    """Return what reads the messages of the position stream, in order; it raises :class:`streams.errors.StreamError`."""
+    """Return the reader of the position messages, which raises :class:`streams.errors.StreamError`; ``None`` without a stream."""
     if positions.source == "native":
         return parse_positions
     if positions.source == "bluesky":
@@ -102,13 +104,13 @@ def make_position_reader(positions: Positions) -> PositionReader | None:
 
 
 def make_bluesky_reader(positions: Positions, *, may_resume: bool = False) -> BlueskyReader | None:
-    """Return what reads Bluesky documents; ``None`` where positions come from elsewhere."""
+    """Return the reader of Bluesky documents; ``None`` for other sources."""
     options = _source_options(positions)
     return None if options is None or positions.source != "bluesky" else BlueskyReader(options, may_resume=may_resume)
 
 
 def _source_options(positions: Positions) -> SourceOptions | None:
-    """Return how to read a source that numbers its samples; ``None`` where no channels are known."""
+    """Return the options of a source that numbers its samples; ``None`` without channels."""
     is_panda = positions.source == "panda"
     channels = positions.channels or (DEFAULT_CHANNELS if is_panda else None)
     if channels is None:
@@ -124,12 +126,12 @@ def _source_options(positions: Positions) -> SourceOptions | None:
 
 
 def shared_streams(config: Config) -> list[str]:
-    """Return the streams whose messages go to one of their receivers alone: those that are pulled from a sender."""
+    """Return the streams whose sender gives each message to one receiver only (PUSH)."""
     frames, positions = config.frames, config.positions
     shared = []
-    if frames.socket == "pull" and frames.format not in ("pva", "merlin") and not frames.endpoint.startswith("@"):
+    if frames.socket == "pull" and frames.format not in OTHER_TRANSPORTS and not frames.endpoint.startswith("@"):
         shared.append("frames")
-    is_stream = positions.source in ("native", "panda", "bluesky") and positions.endpoint is not None
+    is_stream = positions.uses_zeromq and positions.endpoint is not None
     if is_stream and positions.socket == "pull" and not str(positions.endpoint).startswith("@"):
         shared.append("positions")
     return shared

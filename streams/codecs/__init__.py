@@ -14,7 +14,7 @@ from streams.codecs.dectris_v1 import DectrisV1Codec
 from streams.codecs.dectris_v2 import DectrisV2Codec
 from streams.codecs.native import NativeCodec
 
-__all__ = ["CODECS", "Codec", "CodecOptions", "EncodedFrame", "StreamItem", "sanitise_scan_id"]
+__all__ = ["CODECS", "OTHER_TRANSPORTS", "Codec", "CodecOptions", "EncodedFrame", "StreamItem", "sanitise_scan_id"]
 
 
 def _maker(codec: Callable[[CodecOptions], Codec]) -> Callable[..., Codec]:
@@ -32,3 +32,5 @@ CODECS: dict[str, Callable[..., Codec]] = {
     "pva": _maker(Array1Codec),  # streams.detectors.pva turns updates into such messages
     "merlin": _maker(Array1Codec),  # so does streams.detectors.merlin
 }
+OTHER_TRANSPORTS = frozenset({"pva", "merlin"})
+"""Formats that do not come over ZeroMQ; each has its own receiver."""
