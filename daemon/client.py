@@ -178,7 +178,7 @@ class Viewer:
             self.close()
             if isinstance(fault, EndpointError):
                 raise
-            sentence = f"{self.endpoint!r} is not an endpoint ({fault}); it looks like tcp://127.0.0.1:5556"
+            sentence = f"{self.endpoint!r} is not a valid endpoint ({fault.strerror}). Example: tcp://127.0.0.1:5556"
             raise EndpointError(sentence) from fault
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
 

@@ -54,10 +54,15 @@ def fetch(url: str, path: str, token_file: Path | None = None, body: dict[str, A
                 "SSL_CERT_FILE to the file of its certificate authority"
             ) from fault
         raise EndpointError(
-            f"no daemon answers at {url} ({reason}); start one, or give its address with --url"
+            f"no daemon answers at {url} ({_words(reason)}); start one, or give its address with --url"
         ) from fault
     except ValueError as fault:
         raise EndpointError(f"{url} is not a ptycholive daemon; give the address of the daemon with --url") from fault
+
+
+def _words(reason: object) -> str:
+    """Return the text of an error without its number."""
+    return str(getattr(reason, "strerror", None) or reason)
 
 
 def _authorization(token_file: Path | None) -> dict[str, str]:

@@ -35,7 +35,9 @@ class Faults:
         for part in filter(None, (piece.strip() for piece in text.split(","))):
             name, _, number = part.partition("=")
             if name not in (*_RATIOS, "reorder", "late-positions"):
-                raise StreamError(f"fault {part!r} is none of drop, duplicate, reorder, corrupt, late-positions")
+                raise StreamError(
+                    f"fault {part!r} is not known; choose from drop, duplicate, reorder, corrupt, late-positions"
+                )
             values[name] = _number(part, name, number)
         return cls(
             **{name: values[name] for name in _RATIOS if name in values},

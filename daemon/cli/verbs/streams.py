@@ -106,6 +106,8 @@ def replay(
         run_playback(data, playback, as_json)
         return
     if stream_format is None:
+        if not data.exists():
+            raise ConfigError(f"{data} does not exist; give a scan or a recording")
         raise ConfigError(f"--format is missing; {data} is not a recording, so name the format in which to send it")
     options = ReplayOptions(
         format=stream_format,

@@ -142,7 +142,7 @@ def test_silence_is_one_sentence(publisher: ZmqPublisher) -> None:
         pytest.raises(TimeoutError, match="nothing came from"),
     ):
         next(viewer.events())
-    with pytest.raises(EndpointError, match="not an endpoint"):
+    with pytest.raises(EndpointError, match="not a valid endpoint"):
         Viewer("nonsense")
 
 

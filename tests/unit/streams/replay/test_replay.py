@@ -328,7 +328,7 @@ def test_faults_as_text() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("lose=0.1", "fault 'lose=0.1' is none of drop, duplicate, reorder, corrupt, late-positions"),
+        ("lose=0.1", "fault 'lose=0.1' is not known; choose from drop, duplicate, reorder, corrupt, late-positions"),
         ("drop", "fault 'drop': after '=' comes a ratio from 0 to 1"),
         ("drop=1.1", "a ratio from 0 to 1"),
         ("corrupt=-0.1", "a ratio from 0 to 1"),
