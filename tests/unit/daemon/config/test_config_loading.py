@@ -46,6 +46,7 @@ def path(tmp_path: Path) -> Path:
         ),
         ("positions.scale=-1", "[positions] scale must be greater than 0 or a list"),
         ("positions.channels=['a']", "[positions] channels has too few values"),
+        ("frames.endpoint='http://x:1'", "[frames] endpoint: 'http://x:1' is not a valid endpoint. Example: tcp://"),
         ("frames.format='jpeg'", "[frames] format: 'jpeg' is not a known format; choose one of native, "),
         ("http.host='0.0.0.0'", "[http]: host 0.0.0.0 is reachable from other machines, which requires a token"),
     ],
@@ -55,6 +56,11 @@ def test_a_wrong_value_is_one_sentence(path: Path, setting: str, sentence: str) 
         load_config(path, [setting])
     assert str(fault.value).startswith(f"{path}: {sentence}")
     assert "\n" not in str(fault.value)
+
+
+def test_a_missing_input_file_is_named(path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^\[optics\] probe_file: the file none.npz does not exist in the working"):
+        load_config(path, ["optics.probe_file=none.npz"])
 
 
 def test_every_wrong_key_is_named(path: Path) -> None:
