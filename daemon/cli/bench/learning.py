@@ -1,7 +1,7 @@
-"""``bench --only learning``: what fine-tuning in the background costs inference, in frames a second.
+"""``bench --only learning``: measure how much background fine-tuning slows down inference.
 
-Each pair runs the same scan twice on one daemon with the shipped network, fine-tuning paused and at work, in turn which
-goes first. Frames come as fast as they are taken, so nothing is idle for it to use.
+Each pair runs the same scan twice on one daemon with the shipped network, with fine-tuning paused and running, alternating
+which comes first. Frames are sent as fast as the daemon accepts, so there is no idle time for fine-tuning.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from urllib.request import Request, urlopen
 from daemon.cli.bench.live import LiveDaemon, live_daemon, paired_rates
 
 PAIRS = 5
+"""Pairs of scans; the median is over them."""
 REPEAT = 4
+"""Repetitions of the demo scan in each."""
 
 
 def measure_learning(pairs: int = PAIRS, repeat: int = REPEAT) -> dict[str, Any]:
-    """Frames a second with fine-tuning paused and at work; ``loss_ratio`` is the median over the pairs."""
+    """Return frames/s with fine-tuning paused and running; ``loss_ratio`` is the median over the pairs."""
     steps = 0
     with live_daemon("shipped", refine=False, finetune=True) as daemon:
         daemon.rate("warm-up", 1)

@@ -1,4 +1,4 @@
-"""What the benchmarks of the whole chain share: a daemon of the demo's kind, and a scan sent to it as fast as it is taken."""
+"""Runs a daemon for the benchmarks of the whole chain, and sends it the demo scan as fast as it accepts."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from daemon.cli.processes import first_line, verb_process
 from daemon.client import Viewer
 
 SILENCE_S = 120.0
+"""A benchmark fails after this time without an update, s."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveDaemon:
-    """A running daemon: its addresses, as ``serve --json`` says them, and where frames are sent to."""
+    """A running daemon: its addresses as printed by ``serve --json``, and the address to send frames to."""
 
     addresses: dict[str, Any]
     frames: str
     folder: Path
 
     def send(self, scan_id: str, *options: str) -> tuple[int, float]:
-        """Send the demo's scan; return how many frames were stitched, and s from the first sent to the last one's update."""
+        """Send the demo scan; return the number of stitched frames, and the time from the first frame to the last update, s."""
         log = self.folder / "sender.log"
         command = [str(SCAN), "--format", "dectris-v2", "--bind", self.frames, "--json", "--scan-id", scan_id, *options]
         stitched = shown_ns = 0
@@ -42,7 +43,7 @@ class LiveDaemon:
         return stitched, (shown_ns - int(sent["first_sent_ns"])) / 1e9
 
     def rate(self, scan_id: str, repeat: int) -> float:
-        """Frames a second, sent as fast as they are taken, the scan so many times on end."""
+        """Return frames/s for ``repeat`` repetitions of the scan, sent as fast as the daemon accepts."""
         stitched, seconds = self.send(scan_id, "--repeat", str(repeat))
         return stitched / seconds
 
@@ -59,13 +60,13 @@ def live_daemon(bundle: str, *, refine: bool, finetune: bool) -> Iterator[LiveDa
 
 @dataclass(frozen=True, slots=True)
 class PairedRates:
-    """Frames a second of scans in pairs, without and with a load."""
+    """Frames/s of pairs of scans, without and with a load."""
 
     alone: list[float]
     loaded: list[float]
 
     def figures(self, loaded: str, alone: str) -> dict[str, float]:
-        """Return the medians, named as given, and the loss, a share: its median over the pairs, least and most."""
+        """Return the median rates, under the given names, and the relative loss: median, least and most over the pairs."""
         losses = [1 - ours / free for ours, free in zip(self.loaded, self.alone, strict=True)]
         return {
             f"frames_per_s_{alone}": statistics.median(self.alone),
@@ -77,7 +78,7 @@ class PairedRates:
 
 
 def paired_rates(pairs: int, rate: Callable[[str, bool], float]) -> PairedRates:
-    """Measure pairs, in turn which goes first; ``rate(scan_id, is_loaded)`` gives frames a second."""
+    """Measure pairs, alternating which comes first; ``rate(scan_id, is_loaded)`` returns frames/s."""
     rates: dict[bool, list[float]] = {False: [], True: []}
     for pair in range(pairs):
         for is_loaded in ((False, True), (True, False))[pair % 2]:

@@ -1,7 +1,7 @@
-"""``bench resolution``: Fourier ring correlation of the demo's picture from two halves of its frames, ours and pty-chi's.
+"""``bench resolution``: Fourier ring correlation of the demo's picture, for Ptycholive and pty-chi.
 
-The frames are dealt into two halves by chance (a fixed seed). Each half is reconstructed apart, from the shipped model and
-probe; each engine goes on with the probe by itself.
+The frames are divided at random (with a fixed seed) into two halves. Each half is reconstructed separately, from the
+shipped model and probe; each engine refines the probe itself.
 """
 
 from __future__ import annotations
@@ -36,12 +36,14 @@ from ptychopinn.workflow.inference import reconstruct
 
 SEED = 0
 PASSES, LOOKS = 30, 2
+"""Passes of the refiner after two looks: the refined layer has converged."""
 EPOCHS = 100
+"""Epochs of pty-chi, as [refine] engine_epochs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Half:
-    """Half of the frames: patterns ``(n, N, N)``, positions (pixels)."""
+    """Half of the frames: amplitudes ``(n, N, N)``, positions (pixels)."""
 
     amplitude: torch.Tensor
     positions_px: NDArray[np.float64]
@@ -49,7 +51,7 @@ class _Half:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Picture:
-    """A picture ``(H, W)``, its place, its R-factor."""
+    """A picture ``(H, W)``, its origin, its R-factor."""
 
     object: NDArray[np.complex64]
     origin_px: tuple[int, int]
@@ -57,7 +59,7 @@ class _Picture:
 
 
 def run_resolution(engine_python: Path | None, plot: Path | None, as_json: bool) -> None:
-    """Measure, print, and write a plot of the curves."""
+    """Measure, print, and plot the curves on request."""
     torch.set_num_threads(1)
     probe = torch.from_numpy(read_probe(PROBE).probe)
     halves, pixel_size_m = _halves()
@@ -83,13 +85,13 @@ def run_resolution(engine_python: Path | None, plot: Path | None, as_json: bool)
         return
     for name, about in found.items():
         typer.echo(
-            f"{name}: {about['half_bit_nm']:.1f} nm (half-bit), {about['seventh_nm']:.1f} nm (1/7), half a period; R of "
-            f"the halves {', '.join(f'{r:.4f}' for r in about['rfactors'])}; {about['seconds']:.0f} s"
+            f"{name}: resolution {about['half_bit_nm']:.1f} nm (half-bit), {about['seventh_nm']:.1f} nm (1/7); R of the "
+            f"halves {', '.join(f'{r:.4f}' for r in about['rfactors'])}; {about['seconds']:.0f} s"
         )
 
 
 def _halves() -> tuple[list[_Half], float]:
-    """Return the demo's frames in two halves, and the object pixel."""
+    """Return the demo's frames in two halves, and the size of the object pixel, m."""
     scan = read_scan(SCAN)
     amplitude = torch.from_numpy(to_amplitude(scan.counts, scan.mask, None))
     positions_px, pixel_size_m = positions_of(scan, SCAN, None)
@@ -102,7 +104,7 @@ def _refined(half: _Half, probe: torch.Tensor) -> _Picture:
     """Reconstruct as the daemon does: the shipped network, then the refined layer."""
     path = find_bundle("shipped")
     if path is None:
-        raise ConfigError("the shipped model is not there; install ptycholive again")
+        raise ConfigError("the shipped model is missing; install ptycholive again")
     model, _ = load_model(path, probe)
     mosaic = reconstruct(model, probe, half.amplitude, half.positions_px, looks=LOOKS).mosaic
     refiner = Refiner(probe, mosaic.picture, update_probe=True)
@@ -123,7 +125,7 @@ def _by_ptychi(half: _Half, probe: torch.Tensor, side: SideProcess) -> _Picture:
 def _on_one_canvas(
     pictures: list[_Picture], halves: list[_Half], probe: torch.Tensor
 ) -> tuple[NDArray[np.complex64], NDArray[np.complex64], NDArray[np.float32]]:
-    """Return both pictures on one canvas, and the coverage by the half that sees less."""
+    """Return both pictures on a common canvas, and the smaller coverage of the two halves."""
     size = probe.shape[-1]
     weight = probe.abs().square().sum(0).numpy()
     corners = [np.rint(half.positions_px).astype(int) - size // 2 for half in halves]
@@ -177,6 +179,6 @@ def _save_plot(path: Path, curves: dict[str, RingCorrelation], pixel_size_m: flo
     axes.legend(frameon=False)
     kind = path.suffix.removeprefix(".").lower()
     if kind not in figure.canvas.get_supported_filetypes():
-        raise ConfigurationError(f"{path}: a plot is written as png, svg or pdf; give such an ending")
+        raise ConfigurationError(f"{path}: the extension of a plot must be png, svg or pdf")
     with atomic_path(path) as part:
         figure.savefig(part, format=kind, metadata={"Date": None} if kind == "svg" else None)

@@ -1,8 +1,8 @@
-"""``bench``: the speed of every stage and of the whole chain on this machine.
+"""``bench``: measure the speed of each stage and of the whole chain on this machine.
 
-Stages run here, one thread, best of several rounds. The whole chain is a real daemon in its own process, fed by a
-``replay`` process over TCP, followed by this process as a viewer. Where something plain does the same work, it is timed
-in the same run, round by round in turn.
+Stages run in this process with one thread; the best of several rounds counts. For the whole chain a real daemon runs in a
+separate process, a ``replay`` process sends over TCP, and this process is the viewer. A plain implementation of the same
+work, if there is one, is timed in the same run, alternating with ours.
 """
 
 from __future__ import annotations
@@ -44,8 +44,11 @@ from streams.codecs import CODECS
 from streams.replay.sender import prepare
 
 ROUNDS = 5
+"""Rounds of a stage, after one to warm up."""
 BATCH = 32
+"""Frames of a batch, as [model] batch_frames."""
 CHAIN_REPEAT = 12
+"""Repetitions of the demo scan: 6,192 frames, so that start and end do not matter."""
 Measurement = dict[str, Any]
 
 
@@ -53,7 +56,7 @@ def run_bench(only: Sequence[str], as_json: bool) -> None:
     """Run the measurements and print them."""
     unknown = [name for name in only if name not in MEASUREMENTS]
     if unknown:
-        raise ConfigError(f"--only {unknown[0]}: there is no such measurement; choose from {', '.join(MEASUREMENTS)}")
+        raise ConfigError(f"{unknown[0]} is not a known measurement; choose from {', '.join(MEASUREMENTS)}, resolution")
     torch.set_num_threads(1)
     chosen = {
         name: measure for name, measure in MEASUREMENTS.items() if name in (only or MEASUREMENTS.keys() - ASKED_FOR)
@@ -82,7 +85,7 @@ def _processor() -> str:
 
 
 def best_seconds(*calls: Callable[[], object]) -> list[float]:
-    """Return the best time of each call, in rounds in which each has its turn."""
+    """Return the best time of each call, s; each round runs all calls in turn."""
     best = [float("inf")] * len(calls)
     for _ in range(ROUNDS + 1):  # the first round warms up
         for number, call in enumerate(calls):
@@ -93,10 +96,10 @@ def best_seconds(*calls: Callable[[], object]) -> list[float]:
 
 
 def _scan() -> tuple[ScanFile, torch.Tensor, np.ndarray, np.ndarray]:
-    """Return the shipped scan, its probe, amplitudes and positions in pixels."""
+    """Return the shipped scan, its probe, its amplitudes and its positions, pixels."""
     scan = read_scan(SCAN)
     if scan.positions_px is None:
-        raise ConfigError(f"{SCAN} has no positions; install the package anew")
+        raise ConfigError(f"{SCAN} has no positions; install ptycholive again")
     return scan, torch.from_numpy(read_probe(PROBE).probe), to_amplitude(scan.counts, None, None), scan.positions_px
 
 
@@ -116,7 +119,7 @@ def measure_decode() -> Measurement:
 
 
 def measure_mosaic() -> Measurement:
-    """Lay full 128 x 128 patches, exactly; beside it the plain way: scatter-add of the central 64 x 64 on float32."""
+    """Stitch full 128 x 128 patches exactly; compared with a plain scatter-add of the central 64 x 64 in float32."""
     _, probe, _, positions = _scan()
     positions = positions[:256]
     rng = np.random.default_rng(0)
@@ -133,7 +136,7 @@ def measure_mosaic() -> Measurement:
 
 
 class _PlainMosaic:
-    """Bilinear scatter-add of a batch on a fixed canvas, as a first version would be written."""
+    """Bilinear scatter-add of a batch on a fixed canvas: the plain implementation."""
 
     def __init__(self, weight: torch.Tensor, side: int = 1024) -> None:
         self._weight, self._side = weight, side
@@ -155,7 +158,7 @@ class _PlainMosaic:
 
 
 def measure_lift() -> Measurement:
-    """The lift alone, k projections."""
+    """Predict with the lift alone, with k projections."""
     _, probe, amplitude, positions = _scan()
     frames = [GroupFrame(i, amplitude[i], tuple(positions[i])) for i in range(BATCH)]
     (group,) = GroupBuilder(1, 64.0, probe.device).add(frames)
@@ -165,7 +168,7 @@ def measure_lift() -> Measurement:
 
 
 def measure_refine() -> Measurement:
-    """Updates of the refined layer, frame by frame."""
+    """Update the refined layer frame by frame."""
     _, probe, amplitude, positions = _scan()
     refiner = Refiner(probe)
     for i in range(256):
@@ -175,12 +178,12 @@ def measure_refine() -> Measurement:
 
 
 def measure_predict() -> Measurement:
-    """The lift with the shipped network, one look at each frame, in float32 and in bfloat16; beside it a cnn of
-    PtychoPINN's size (width 2).
+    """Predict with the shipped network, one look per frame, in float32 and bfloat16; compared with a cnn of the size
+    of PtychoPINN's (width 2).
     """
     path = find_bundle("shipped")
     if path is None:
-        return {"frames_per_s": None, "why": "no bundle is shipped"}
+        return {"frames_per_s": None, "why": "the shipped model is missing"}
     _, probe, amplitude, _ = _scan()
     model, _ = load_model(path, probe)
     half, refused = with_dtype(model, "bfloat16")
@@ -202,7 +205,7 @@ def measure_predict() -> Measurement:
 
 
 def measure_chain() -> Measurement:
-    """Frames a second through sender, TCP, decode, join, lift, stitch and publish, as fast as they are taken."""
+    """Measure frames/s through sender, TCP, decode, join, lift, stitch and publish, as fast as the daemon accepts."""
     found: Measurement = {}
     for name, bundle in (("", "none"), ("_with_network", "shipped")):
         seen = _stream(bundle, ["--repeat", str(CHAIN_REPEAT)])
@@ -211,7 +214,7 @@ def measure_chain() -> Measurement:
 
 
 def measure_latency() -> Measurement:
-    """From a frame's receipt to the update that shows it, at 100 frames a second."""
+    """Measure the time from the receipt of a frame to the update that shows it, at 100 frames/s."""
     found: Measurement = {}
     for name, bundle in (("", "none"), ("_with_network", "shipped")):
         seen = _stream(bundle, ["--rate", "100"])
@@ -223,7 +226,7 @@ def measure_latency() -> Measurement:
 
 
 def _stream(bundle: str, replay: Sequence[str]) -> dict[str, Any]:
-    """Run a daemon and a sender; return frames, the time until all were shown, and the latency histogram."""
+    """Run a daemon and a sender; return the frames, the time until all were shown, s, and the latency histogram."""
     with live_daemon(bundle, refine=True, finetune=bundle != "none") as daemon:
         frames, seconds = daemon.send("bench", *replay)
         with urlopen(daemon.addresses["http"] + "/metrics", timeout=10) as answer:  # noqa: S310
@@ -232,14 +235,14 @@ def _stream(bundle: str, replay: Sequence[str]) -> dict[str, Any]:
 
 
 def _buckets(text: str) -> list[tuple[float, float]]:
-    """Return (upper bound, count so far) of the latency histogram in a Prometheus exposition."""
+    """Return (upper bound, cumulative count) of the latency histogram in a Prometheus exposition."""
     start = 'ptycholive_frame_latency_seconds_bucket{le="'
     lines = [line.removeprefix(start) for line in text.splitlines() if line.startswith(start)]
     return [(float(line.split('"')[0]), float(line.split()[-1])) for line in lines]
 
 
 def _quantile(buckets: list[tuple[float, float]], share: float) -> float:
-    """Return a quantile, linear within its bucket."""
+    """Return a quantile, interpolated linearly within its bucket."""
     wanted, low, before = share * buckets[-1][1], 0.0, 0.0
     for bound, count in buckets:
         if count >= wanted:
@@ -264,4 +267,4 @@ MEASUREMENTS: dict[str, Callable[[], Measurement]] = {
     "scaling": measure_scaling,
 }
 ASKED_FOR = {"scaling", "viewers", "learning"}
-"""What takes minutes runs only where it is named."""
+"""Measurements that take minutes and run only if named."""

@@ -1,8 +1,8 @@
-"""``bench --only viewers``: what fifty viewers cost the daemon, in frames a second.
+"""``bench --only viewers``: measure how much fifty viewers slow down the daemon.
 
-Each pair runs the same scan twice, without and with viewers, in turn which goes first; one daemon serves all. The
-viewers are WebSockets, as the page opens them, in a process of their own, which reads every byte, at a low
-priority: on real machines they are elsewhere, here they share the daemon's processors.
+Each pair runs the same scan twice on one daemon, without and with viewers, alternating which comes first. The viewers are
+WebSockets like those of the page, in a separate process that reads every byte. It has a low priority, because it shares
+the daemon's processors here, while real viewers run on other machines.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from daemon.errors import DaemonError
 
 VIEWERS = 50
 PAIRS = 5
+"""Pairs of scans; the median is over them."""
 REPEAT = 2
+"""Repetitions of the demo scan in each."""
 
 
 def measure_viewers(viewers: int = VIEWERS, pairs: int = PAIRS, repeat: int = REPEAT) -> dict[str, Any]:
-    """Frames a second with nobody looking and with many; ``loss_ratio`` is the median over the pairs."""
+    """Return frames/s without and with viewers; ``loss_ratio`` is the median over the pairs."""
     seen = 0
     with live_daemon("none", refine=False, finetune=False) as daemon:
         daemon.rate("warm-up", 1)
@@ -47,14 +49,14 @@ def measure_viewers(viewers: int = VIEWERS, pairs: int = PAIRS, repeat: int = RE
 
 @contextmanager
 def _crowd(url: str, viewers: int) -> Iterator[dict[str, int]]:
-    """Viewers while the body runs; afterwards ``messages`` is how many they got, all together."""
+    """Run viewers during the block; afterwards ``messages`` is the number of messages that they received together."""
     command = [sys.executable, "-m", "daemon.cli.bench.viewers", url.replace("http", "ws", 1), str(viewers)]
     found = {"messages": 0}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         word = process.stdout.readline() if process.stdout else ""
         if word.strip() != "ready":
             process.kill()
-            raise DaemonError(f"the {viewers} viewers did not all get in; see [http] max_viewers")
+            raise DaemonError(f"the daemon did not admit all {viewers} viewers; raise [http] max_viewers")
         yield found
         out, _ = process.communicate("")
         found["messages"] = int(out)
