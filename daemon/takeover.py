@@ -11,8 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from daemon.errors import ConfigError
-from daemon.journal import Journal
-from daemon.results.records import RUNNING, ScanBook
 
 LOCK_NAME = ".daemon"
 
@@ -77,20 +75,3 @@ def _delete_parts(folder: Path, owner: str) -> None:
     for path in (*folder.glob(f".*.{found[1]}-*.part"), *folder.glob(f"*/.*.{found[1]}-*.part")):
         with suppress(OSError):
             path.unlink()
-
-
-def close_recorded(journal: Journal, book: ScanBook) -> None:
-    """Close the journals of scans whose record is written already; leave alone another scan's of the same name."""
-    for scan_id in journal.unfinished():
-        record = book.get(scan_id)
-        if record is None or record.state in RUNNING:
-            continue
-        if record.started == journal.begun(scan_id):
-            journal.close(scan_id)
-        else:
-            folder = journal.folder / scan_id
-            journal.leave_alone(
-                scan_id,
-                f"the journal folder {folder} holds another scan than the finished one of that name; "
-                f"move it elsewhere; ptycholive refine reads it",
-            )

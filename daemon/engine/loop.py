@@ -193,6 +193,7 @@ class Engine:
         """Finish what is queued, publish, and end the thread; what is not done in time is left to the next start."""
         self._stop_by = time.monotonic() + within_s
         self._stop.set()
+        log.info("the engine stops; %d frames wait, those not done within %g s are left", len(self._queue), within_s)
         self._queue.close()
         if self._thread.is_alive():
             self._thread.join()

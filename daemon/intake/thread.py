@@ -1,8 +1,8 @@
-"""Intake: from message parts to what the ledger takes.
+"""Intake: from message parts to frames with positions, in the scans of the registry.
 
 The receive thread parses headers and queues (bounded in bytes; a full queue holds the sender back). The intake thread
-takes whatever is there, has the pool decode it, keeps the order, and gives it to the ledger, which it alone feeds. At its
-start it has the ledger play unfinished scans again.
+takes whatever is there, has the pool decode it, keeps the order, and enters it into the journal and the join. At its
+start it plays unfinished scans again.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+from daemon.intake.admission import Admission, Entry, PackedFrame, SentPositions
 from daemon.intake.byte_queue import ByteQueue
 from daemon.intake.position_files import PositionFiles
 from daemon.intake.preprocess import Preprocess, RawFrame
-from daemon.intake.registry import Entry, Kept, Ledger
+from daemon.intake.refusals import Refusals
+from daemon.intake.registry import ScanRegistry
+from daemon.intake.replay import Replay, close_recorded
 from daemon.journal import pack
 from daemon.metrics import Metrics
 from streams.codecs import Codec, EncodedFrame
 from streams.errors import CodecError, PositionError
-from streams.frame import Frame, Position, PositionNews
+from streams.frame import Frame, Position, PositionNews, ScanPoint
 from streams.position_sources.bluesky import BlueskyReader
 from streams.refusal_reasons import RefusalReason
 
@@ -46,7 +49,7 @@ Item = Entry | EncodedFrame | RawFrame
 
 @dataclass(frozen=True, slots=True)
 class IntakeOptions:
-    """Bounds; ``read_positions`` reads the messages of a position stream.
+    """Bounds; ``positions`` says what is done with positions that streams send, ``read_positions`` reads their messages.
 
     ``resume_positions`` gives its reader the runs that the journal knows and returns the news of what came since;
     ``make_position_files`` makes what reads positions that lie in files and delivers the news.
@@ -54,21 +57,34 @@ class IntakeOptions:
 
     queue_bytes: int
     workers: int = 2
-    use_frame_positions: bool = True
+    positions: SentPositions = SentPositions()
     read_positions: ReadPositions | None = None
     resume_positions: Callable[[Sequence[dict[str, Any]]], list[PositionNews]] | None = None
     make_position_files: Callable[[Callable[[PositionNews], None]], PositionFiles] | None = None
 
 
 class Intake:
-    """Owns the codec, the queue and the pool."""
+    """Owns the codec, the queue and the pool; it alone feeds the registry's scans.
+
+    ``on_points`` gets frames that have found their position.
+    """
 
     def __init__(
-        self, codec: Codec, preprocess: Preprocess, ledger: Ledger, options: IntakeOptions, metrics: Metrics
+        self,
+        codec: Codec,
+        preprocess: Preprocess,
+        scans: ScanRegistry,
+        options: IntakeOptions,
+        *,
+        metrics: Metrics,
+        on_points: Callable[[list[ScanPoint]], None],
     ) -> None:
         self._codec = codec
         self._preprocess = preprocess
-        self._ledger = ledger
+        self._scans = scans
+        self._admission = Admission(scans, options.positions, metrics, on_points)
+        self._keeper = scans.keeper
+        self._beat = time.monotonic()
         self._options = options
         self._metrics = metrics
         self._incoming: ByteQueue[Item] = ByteQueue(options.queue_bytes)
@@ -88,7 +104,17 @@ class Intake:
     @property
     def beat(self) -> float:
         """When the thread last came round, monotonic, s."""
-        return self._ledger.beat
+        return self._beat
+
+    @property
+    def received(self) -> int:
+        """Frame messages taken since the start, good or not."""
+        return self._admission.received
+
+    @property
+    def refusals(self) -> Refusals:
+        """What was refused, by stream and reason."""
+        return self._admission.refusals
 
     @property
     def held_frames(self) -> int:
@@ -96,7 +122,9 @@ class Intake:
         return self._preprocess.held_frames
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread; scans of the journal that are closed in all but name are closed before."""
+        if self._keeper is not None:
+            close_recorded(self._keeper.journal, self._scans)
         self._thread.start()
         if self._position_files is not None:
             self._position_files.start()
@@ -122,7 +150,7 @@ class Intake:
         for item in without_ballast(items, sum(map(len, parts))):
             if not isinstance(item, Position):
                 self._incoming.put(item, HEADER_BYTES + (item.nbytes if isinstance(item, EncodedFrame) else 0))
-            elif self._options.use_frame_positions:
+            elif self._options.positions.are_in_frames:
                 self._incoming.put([item], HEADER_BYTES)
 
     def on_position_message(self, parts: Sequence[memoryview], _received_ns: int) -> None:
@@ -133,7 +161,7 @@ class Intake:
         try:
             item = read(parts)
         except (PositionError, CodecError) as fault:
-            self._ledger.refuse_position_message(str(fault))
+            self._refuse_position_message(str(fault))
             return
         if isinstance(item, PositionNews):
             self._take_news(item)
@@ -151,11 +179,16 @@ class Intake:
         if news.wanted and self._position_files is not None:
             self._position_files.want(news.wanted)
 
-    def _resume_positions(self) -> None:
+    def _refuse_position_message(self, words: str) -> None:
+        self.refusals.add("positions", RefusalReason.POSITION_MESSAGE, words)
+        with self._scans.lock:
+            self._scans.join.refuse_position_message(words)
+
+    def _resume_positions(self, runs: Sequence[dict[str, Any]]) -> None:
         """Have the reader of positions go on with the runs of scans that go on."""
         if self._options.resume_positions is not None:
-            found = self._options.resume_positions(self._ledger.resumed_runs)
-            self._ledger.take(found)
+            found = self._options.resume_positions(runs)
+            self._admission.take(found)
             for news in found:
                 self._want(news)
 
@@ -164,41 +197,90 @@ class Intake:
         if stream == "frames":
             self._incoming.put(fault, HEADER_BYTES)
         elif stream == "positions":
-            self._ledger.refuse_position_message(str(fault))
+            self._refuse_position_message(str(fault))
         else:
-            self._ledger.refusals.add(stream, RefusalReason.METADATA_MESSAGE, str(fault))
+            self.refusals.add(stream, RefusalReason.METADATA_MESSAGE, str(fault))
 
     def on_metadata_message(self, parts: Sequence[memoryview], _received_ns: int) -> None:
         """Take one message of the control system (its receive thread)."""
         try:
-            self._ledger.announce(self._read_run(parts))
+            news = self._read_run(parts)
         except PositionError as fault:
-            self._ledger.refusals.add("metadata", RefusalReason.METADATA_MESSAGE, str(fault))
+            self.refusals.add("metadata", RefusalReason.METADATA_MESSAGE, str(fault))
+            return
+        with self._scans.lock:
+            self._scans.join.announce(news)
+
+    def mark_stitched(self, scan_id: str, indexes: Sequence[int]) -> None:
+        """Enter frames as stitched (engine's thread)."""
+        self._scans.mark_stitched(scan_id, indexes)
+        self._metrics.frames_stitched.inc(len(indexes))
+
+    def refuse(self, scan_id: str, index: int | None, reason: RefusalReason) -> None:
+        """Enter a frame as refused (engine's thread)."""
+        self._scans.refuse(scan_id, index, reason)
+        self.refusals.add("frames", reason)
 
     def _run(self) -> None:
-        ledger, is_over = self._ledger, False
-        ledger.guard(ledger.replay_all)
-        ledger.guard(self._resume_positions)
+        guard, is_over = self._admission.guard, False
+        guard(self._replay)
         while not is_over:
             items = self._incoming.take(TAKE_FRAMES, TICK_S)
-            ledger.beat = time.monotonic()
+            self._round()
             self._metrics.queue_depth.labels("decode").set(len(self._incoming))
             self._metrics.queue_bytes.labels("decode").set(self._incoming.bytes)
             is_over = not items and self._stop.is_set()
-            ledger.guard(self._turn, items, is_over)
-            ledger.guard(ledger.tick)
+            guard(self._turn, items, is_over)
+            guard(self._tick)
             if len(self._incoming) < TAKE_FRAMES:
-                self._stop.wait(max(0.0, ledger.beat + TURN_S - time.monotonic()))
+                self._stop.wait(max(0.0, self._beat + TURN_S - time.monotonic()))
         if self._ends_scans:
-            ledger.guard(ledger.end_all)
+            guard(self._end_all)
+
+    def _round(self) -> None:
+        self._beat = time.monotonic()
+
+    def _replay(self) -> None:
+        """Play unfinished scans again; their runs of the position source go on."""
+        runs: list[dict[str, Any]] = []
+        if self._keeper is not None:
+            replay = Replay(self._scans, self._keeper, self._preprocess, self._admission)
+            self._admission.guard(replay.play_all, self._round)
+            runs = replay.resumed_runs
+        self._resume_positions(runs)
+
+    def _tick(self) -> None:
+        """Give up what waited too long, close silent scans, hand on finished ones."""
+        scans = self._scans
+        with scans.lock:
+            for wire_id in self._preprocess.waiting_scans:
+                scans.heard(wire_id)
+            scans.end_silent()
+            points = scans.join.poll()
+            scans.note_runs()
+        self._admission.hand_on(points)
+        with scans.lock:
+            self._metrics.scan_frames_pending.set(scans.hand_on_finished())
+        self._admission.flush()
+
+    def _end_all(self) -> None:
+        """End and hand on what is open: the daemon is stopped."""
+        scans = self._scans
+        with scans.lock:
+            scans.stop_all()
+            points = scans.join.poll()
+        self._admission.hand_on(points)
+        with scans.lock:
+            scans.hand_on_all()
+        self._admission.flush()
 
     def _turn(self, items: list[Item], is_last: bool) -> None:
         ready = self._preprocess.take(items) + self._preprocess.overdue(all_of_them=is_last)
         for begin in range(0, len(ready), TAKE_FRAMES):  # of a scan that waited for its centre there may be very many
             with self._metrics.stage_seconds.labels("decode").time():
                 decoded = self._decode(ready[begin : begin + TAKE_FRAMES])
-            self._ledger.take(decoded)
-            self._ledger.beat = time.monotonic()
+            self._admission.take(decoded)
+            self._round()
 
     def _decode(self, items: Sequence[Item]) -> list[Entry]:
         frames = sum(isinstance(item, RawFrame) for item in items)
@@ -213,9 +295,9 @@ class Intake:
             return item
         try:
             decoded = item.decode()
-            if not self._ledger.has_journal or not isinstance(item, RawFrame) or not isinstance(decoded, Frame):
+            if self._keeper is None or not isinstance(item, RawFrame) or not isinstance(decoded, Frame):
                 return decoded
-            return Kept(decoded, pack(decoded.counts, item.frame))
+            return PackedFrame(decoded, pack(decoded.counts, item.frame))
         except Exception as fault:  # one frame must not cost the others of its turn
             frame = item.frame if isinstance(item, RawFrame) else item
             log.exception("scan %s, frame %d", frame.scan_id, frame.index)

@@ -1,21 +1,20 @@
-"""The book of scans: what each is, was and gave; one JSON file a scan beside its product, read again at the next start."""
+"""The record of a scan: what it is, was and gave; a JSON file beside its product, read again at the next start."""
 
 from __future__ import annotations
 
 import json
 import logging
 import threading
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from pydantic import TypeAdapter
 
 from daemon.messages import DoubtFields, EngineResult, ScanFields, ScanState, VerdictFields
+from daemon.results.disk import ResultDisk
 from daemon.service.disk import fault_words
-from ptychopinn.atomic import write_atomically
 
 RUNNING: tuple[ScanState, ...] = (ScanState.SCANNING, ScanState.FINISHING)
 RECORD_NAME = "scan.json"
@@ -53,109 +52,70 @@ class ScanRecord:
     verdict: VerdictFields | None = None
     doubts: tuple[DoubtFields, ...] = ()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the scan is not at its end."""
+        return self.state in RUNNING
+
 
 _RECORDS = TypeAdapter(ScanRecord)
 
 
-class ScanBook:
-    """Scans by id, oldest first; safe from any thread."""
+class RecordFiles:
+    """The records of ended scans on the disk, each in its scan's folder; safe from any thread."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, disk: ResultDisk = ResultDisk()) -> None:
         self.directory = directory
+        self._disk = disk
         self._lock = threading.Lock()
-        self._records: dict[str, ScanRecord] = {}
-        self._unwritten: set[str] = set()
+        self._unwritten: dict[str, ScanRecord] = {}
         self.failure: str | None = None
-        found = [path for path in directory.glob(f"*/{RECORD_NAME}") if path.is_file()]
-        found.sort(key=lambda path: path.stat().st_mtime)
-        for path in found[-KEPT_RECORDS:]:
-            record = _read_record(path)
-            if record is not None:
-                self._records[record.id] = record
 
     def folder(self, scan_id: str) -> Path:
         """Return the scan's folder (ids are safe for paths)."""
         return self.directory / scan_id
 
-    def open(self, scan_id: str, started: str) -> None:
-        """Enter a scan that has started."""
-        with self._lock:
-            self._records[scan_id] = ScanRecord(scan_id, started=started)
-            for old in list(self._records)[: max(0, len(self._records) - KEPT_RECORDS)]:
-                if self._records[old].state not in RUNNING:
-                    del self._records[old]
+    def read(self) -> list[ScanRecord]:
+        """Return the newest records, oldest first; one that cannot be read is left out."""
+        found = [path for path in self.directory.glob(f"*/{RECORD_NAME}") if path.is_file()]
+        found.sort(key=lambda path: path.stat().st_mtime)
+        records = map(_read_record, found[-KEPT_RECORDS:])
+        return [record for record in records if record is not None]
 
-    def change(self, scan_id: str, **changes: Any) -> ScanRecord:
-        """Change a record; one that is at its end is written to its folder, ``failure`` says if that failed."""
+    def write(self, record: ScanRecord) -> bool:
+        """Write a record; ``failure`` says why the disk did not take it, and :meth:`retry` tries again."""
         with self._lock:
-            record = replace(self._records.get(scan_id) or ScanRecord(scan_id), **changes)
-            self._records[scan_id] = record
-        self._keep(record)
-        return record
-
-    def note(self, scan_id: str, sentence: str) -> None:
-        """Add a sentence to a scan's notes, once."""
-        with self._lock:
-            record = self._records.get(scan_id)
-            if record is None or sentence in record.notes:
-                return
-            record = self._records[scan_id] = replace(record, notes=(*record.notes, sentence))
-        self._keep(record)
+            return self._write(record)
 
     def retry(self) -> None:
-        """Write the records that the disk did not take."""
-        for scan_id in list(self._unwritten):
-            record = self.get(scan_id)
-            if record is None:
-                self._unwritten.discard(scan_id)
-            elif not self._keep(record):
-                return
+        """Write the records that the disk did not take, until it refuses one."""
+        with self._lock:
+            all(self._write(record) for record in list(self._unwritten.values()))
 
     def is_written(self, scan_id: str) -> bool:
-        """Whether the disk took the record as it stands."""
+        """Whether the disk took the newest record of a scan."""
         return scan_id not in self._unwritten
 
-    def _keep(self, record: ScanRecord) -> bool:
-        """Write a record that is at its end; ``failure`` says if that failed."""
-        scan_id = record.id
-        if record.state in RUNNING:
-            return True
+    def _write(self, record: ScanRecord) -> bool:
+        folder = self.folder(record.id)
         try:
-            _write_record(self.folder(scan_id) / RECORD_NAME, record)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._disk.write_record(folder / RECORD_NAME, json.dumps(asdict(record), indent=1).encode())
         except OSError as fault:
-            words = f"the record of scan {scan_id} is not written: {fault_words(fault, self.folder(scan_id))}"
+            words = f"the record of scan {record.id} is not written: {fault_words(fault, folder)}"
             if self.failure != words:  # said once, however often it is tried
                 log.error("%s", words)
-            self._unwritten.add(scan_id)
+            self._unwritten[record.id] = record
             self.failure = words
             return False
-        self._unwritten.discard(scan_id)
+        self._unwritten.pop(record.id, None)
         self.failure = None if not self._unwritten else self.failure
         return True
 
-    def get(self, scan_id: str) -> ScanRecord | None:
-        """Return a record."""
-        with self._lock:
-            return self._records.get(scan_id)
 
-    def running(self) -> list[str]:
-        """Return the scans that are not at their end, oldest first."""
-        with self._lock:
-            return [record.id for record in self._records.values() if record.state in RUNNING]
-
-    def listing(self, verdict_of: Callable[[str], VerdictFields]) -> list[ScanFields]:
-        """Return all records, newest first; running scans with their account as it stands."""
-        with self._lock:
-            records = list(reversed(self._records.values()))
-        return [as_public(record, verdict_of) for record in records]
-
-
-def as_public(record: ScanRecord, verdict_of: Callable[[str], VerdictFields]) -> ScanFields:
-    """Return a record as the REST interface shows it."""
-    public = cast(ScanFields, asdict(record))
-    if record.state in RUNNING:
-        public["verdict"] = verdict_of(record.id)
-    return public
+def as_public(record: ScanRecord, verdict: VerdictFields | None) -> ScanFields:
+    """Return a record as the REST interface shows it, with its account."""
+    return cast(ScanFields, {**asdict(record), "verdict": verdict})
 
 
 def _read_record(path: Path) -> ScanRecord | None:
@@ -179,8 +139,3 @@ def _inside(product: object, folder: Path) -> str | None:
 def is_inside(path: Path, folder: Path) -> bool:
     """Whether a path lies in a folder, once links are followed."""
     return path.resolve().is_relative_to(folder.resolve())
-
-
-def _write_record(path: Path, record: ScanRecord) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(asdict(record), indent=1).encode())

@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from daemon.files.product import Product, write_product
+from daemon.files.product import Product
+from daemon.results.disk import ResultDisk
 from daemon.results.records import PRODUCT_NAME
 from daemon.service.allocator import tidy
 from daemon.service.disk import fault_words, is_full
 
 CHECKPOINTS = "product.[0-9]*.h5"
-RETRY_S = 5.0
 RETRY_SHARE = 0.1
 """Of the time, for what is written again in vain."""
 WAITING_BYTES = 1 << 30
@@ -65,12 +65,12 @@ class ProductWriter:
         keep_checkpoints: int,
         make_room: MakeRoom | None = None,
         retry_others: Callable[[], None] | None = None,
-        retry_s: float = RETRY_S,
+        disk: ResultDisk = ResultDisk(),
     ) -> None:
         self._keep = keep_checkpoints
         self._make_room = make_room
         self._retry_others = retry_others
-        self._retry_s = retry_s
+        self._disk, self._retry_s = disk, disk.retry_s
         self._retry_at = 0.0
         self._jobs: OrderedDict[Path, _Job] = OrderedDict()
         self._late: OrderedDict[Path, _Job] = OrderedDict()
@@ -230,7 +230,7 @@ class ProductWriter:
         """Write; only for the first final product of a scan do raw frames of earlier ones go."""
         while True:
             try:
-                return write_product(path, product)
+                return self._disk.write_product(path, product)
             except OSError as fault:
                 if not may_make_room or not is_full(fault) or not self._has_made_room(path.parent, product):
                     raise

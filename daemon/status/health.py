@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from daemon.engine.loop import Engine
 from daemon.intake.thread import Intake
 from daemon.journal import Journal
-from daemon.results.records import ScanBook
+from daemon.results.records import RecordFiles
 from daemon.results.writer import ProductWriter
 from daemon.service import descriptors
 from daemon.status.status_warnings import StatusWarning
@@ -32,14 +32,14 @@ class Health:
         engine: Engine,
         intake: Intake,
         writer: ProductWriter,
-        book: ScanBook,
+        records: RecordFiles,
         journal: Journal | None,
         receivers: Callable[[], Sequence[Source]],
     ) -> None:
         self._engine = engine
         self._intake = intake
         self._writer = writer
-        self._book = book
+        self._records = records
         self._journal = journal
         self._receivers = receivers
 
@@ -67,7 +67,7 @@ class Health:
             found.append(few)
         if self._journal is not None and self._journal.trouble is not None:
             found.append(self._journal.trouble)
-        found += [failure for failure in (self._writer.failure, self._book.failure) if failure is not None]
+        found += [failure for failure in (self._writer.failure, self._records.failure) if failure is not None]
         return found
 
     @property

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from daemon.background.learning import Generations
 from daemon.engine.backlog import BEHIND_S
 from daemon.engine.loop import Engine
-from daemon.intake.registry import Ledger
+from daemon.intake.registry import ScanRegistry
 from daemon.intake.thread import Intake
 from daemon.journal import Journal
 from daemon.messages import (
@@ -29,55 +29,45 @@ from daemon.messages import (
     SinkStatus,
     Status,
     StreamStatus,
-    VerdictFields,
-    verdict_fields,
 )
 from daemon.metrics import Metrics
-from daemon.results.records import RUNNING, ScanBook, ScanRecord, as_public, is_inside
+from daemon.results.records import ScanRecord, is_inside
 from daemon.setup import Setup
 from daemon.status.health import Health
 from daemon.status.sentences import situation, verdict_sentence
 from daemon.version import VERSION
 from ptychopinn.errors import FileFormatError
 from ptychopinn.model.bundle import bundle_files, read_bundle
-from streams.join.join import Join, Verdict
 from streams.sockets.receiver import Source
 
 
 class StatusReport:
-    """Reads the parts; every call is quick and safe from any thread. ``current`` is the scan that started last."""
+    """Reads the parts; every call is quick and safe from any thread."""
 
     def __init__(
         self,
         setup: Setup,
         metrics: Metrics,
-        book: ScanBook,
-        join: Join,
+        scans: ScanRegistry,
         intake: Intake,
-        ledger: Ledger,
         engine: Engine,
         generations: Generations,
         receivers: Sequence[Source],
         journal: Journal | None,
         *,
-        verdict_of: Callable[[str], Verdict],
         is_stopping: Callable[[], bool],
     ) -> None:
         self._setup = setup
         self._metrics = metrics
-        self._book = book
-        self._join = join
+        self._scans = scans
         self._intake = intake
-        self._ledger = ledger
         self._engine = engine
         self._generations = generations
         self._receivers = receivers
-        self._verdict_of = verdict_of
         self._is_stopping = is_stopping
         self._journal = journal
         self._rates = _Rates()
         self.health: Health
-        self.current: str | None = None
         self.viewers: Callable[[], int] = lambda: 0
         self.sinks: Callable[[], list[SinkStatus]] = list
         self.diagnosis: Callable[[], DiagnosisStatus]
@@ -102,12 +92,10 @@ class StatusReport:
 
     def status(self) -> Status:
         """Return the status of the daemon and of the newest scan."""
-        scan_id = self.current
-        record = None if scan_id is None else self._book.get(scan_id)
-        verdict = record.verdict if record is not None else None
-        if scan_id is not None and record is not None and record.state in RUNNING:
-            verdict = verdict_fields(self._verdict_of(scan_id))
-        unfinished = self._book.running()
+        scan = self._scans.newest
+        record = None if scan is None else scan.record
+        verdict = None if scan is None else self._scans.public(scan)["verdict"]
+        unfinished = self._scans.running()
         phase, troubles = self._phase(record, unfinished), self.health.troubles()
         model = self._engine.active
         (waiting, on_disk), age_s = self._engine.backlog, self._engine.backlog_age_s
@@ -116,7 +104,7 @@ class StatusReport:
             "state": DaemonState.DEGRADED if is_degraded else DaemonState(phase),
             "phase": phase,
             "degraded": troubles,
-            "scan_id": scan_id,
+            "scan_id": None if record is None else record.id,
             "scan_state": None if record is None else record.state,
             "frames_received": None if verdict is None else verdict["received"],
             "frames_stitched": None if verdict is None else verdict["stitched"],
@@ -128,8 +116,8 @@ class StatusReport:
             "backlog_age_s": age_s,
             "is_behind": on_disk > 0 or age_s > BEHIND_S,
             "journal": self._journal_status(),
-            "waiting_for_positions": self._join.waiting_frames,
-            "positions_ignored": self._join.positions_ignored,
+            "waiting_for_positions": self._scans.join.waiting_frames,
+            "positions_ignored": self._scans.join.positions_ignored,
             "waiting_for_center": self._intake.held_frames,
             "center_px": None if record is None else record.center_px,
             "center_from": None if record is None else record.center_from,
@@ -150,7 +138,7 @@ class StatusReport:
             "refine_updates": self._metrics.value("ptycholive_refine_updates_total"),
             "subscribers": self.viewers(),
             "sinks": self.sinks(),
-            "failure": self._engine.failure or self._ledger.last_fault,
+            "failure": self._engine.failure or self._intake.refusals.last,
             "version": VERSION,
             "sentence": "",
         }
@@ -163,7 +151,7 @@ class StatusReport:
     def _notes(self, record: ScanRecord | None) -> list[str]:
         """Return the warnings of the newest scan, then those of other recent scans."""
         notes = [] if record is None else list(record.notes)
-        for scan_id, found in self._ledger.recent_findings().items():
+        for scan_id, found in self._scans.recent_findings().items():
             is_newest = record is not None and scan_id == record.id
             notes += found if is_newest else [f"scan {scan_id}: {note}" for note in found]
         return list(dict.fromkeys(notes))
@@ -171,7 +159,7 @@ class StatusReport:
     def tick(self) -> None:
         """Update the rates, and the metrics that no other part sets."""
         stitched = self._metrics.value("ptycholive_frames_stitched_total") or 0
-        self._rates.update(self._ledger.received, round(stitched))
+        self._rates.update(self._intake.received, round(stitched))
         self._metrics.subscribers.set(self.viewers())
         self._metrics.backlog_age.set(self._engine.backlog_age_s)
         self._count_streams()
@@ -185,25 +173,22 @@ class StatusReport:
 
     def scans(self) -> list[ScanFields]:
         """Return all scans, newest first."""
-        return self._book.listing(self._account)
+        return self._scans.listing()
 
     def scan(self, scan_id: str) -> ScanFields | None:
         """Return one scan."""
-        record = self._book.get(scan_id)
-        return None if record is None else as_public(record, self._account)
-
-    def _account(self, scan_id: str) -> VerdictFields:
-        return verdict_fields(self._verdict_of(scan_id))
+        scan = self._scans.get(scan_id)
+        return None if scan is None else self._scans.public(scan)
 
     def stop_scan(self, scan_id: str) -> bool:
         """Finish a running scan with the frames received so far."""
-        return self._ledger.stop_scan(scan_id)
+        return self._scans.stop(scan_id)
 
     def product_path(self, scan_id: str) -> Path | None:
         """Return the product file once it is written; None if a link leads out of the scan's folder."""
-        record = self._book.get(scan_id)
-        path = Path(record.product) if record is not None and record.product else None
-        return path if path is not None and is_inside(path, self._book.folder(scan_id)) else None
+        scan = self._scans.get(scan_id)
+        path = None if scan is None or scan.record.product is None else Path(scan.record.product)
+        return path if path is not None and is_inside(path, self._scans.records.folder(scan_id)) else None
 
     def path_px(self, scan_id: str, after: int, most: int) -> list[tuple[float, float]] | None:
         """Return positions of stitched frames in pixels, in order of stitching; None for a scan that does not run."""
@@ -271,7 +256,7 @@ class StatusReport:
             return Phase.STARTING
         if newest is None:
             return Phase.READY
-        if newest.state in RUNNING:
+        if newest.is_running:
             return Phase(newest.state)
         return Phase.FINISHING if unfinished else Phase.IDLE
 
@@ -284,7 +269,7 @@ class StatusReport:
             "fault": receiver.fault,
             "handshake_failures": receiver.handshake_failures,
             "messages": receiver.messages,
-            "refused": self._ledger.refusals.of(receiver.name),
+            "refused": self._intake.refusals.of(receiver.name),
             "bytes": receiver.bytes,
             "silent_s": None if last is None else time.monotonic() - last,
         }

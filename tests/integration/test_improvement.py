@@ -18,7 +18,7 @@ def test_the_product_is_written_anew_with_a_lower_r(tmp_path: Path) -> None:
         ended, _ = follow(viewer)
         first = read_product(Path(ended["product"]))
         for _, _, canvas in viewer.events():
-            record = daemon.book.get("star")
+            record = daemon.scans.get("star").record
             if record.rfactor < ended["rfactors"]["refined"] and canvas is None:
                 break
         product = read_product(Path(ended["product"]))

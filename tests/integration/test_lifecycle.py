@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +36,27 @@ from tests.support.daemon_tools import (
     wait_for_frames,
     write_config,
 )
+from tests.support.slow_device import SlowLift
 
 
 @pytest.fixture(scope="module")
 def scan() -> ScanFile:
     return real_scan()
+
+
+@contextmanager
+def logged(logger: str, beginning: str) -> Iterator[threading.Event]:
+    """Yield an event that is set when a line of a logger begins like this."""
+    is_logged, handler = threading.Event(), logging.Handler()
+    handler.emit = lambda record: is_logged.set() if record.getMessage().startswith(beginning) else None  # type: ignore[method-assign]
+    log, level = logging.getLogger(logger), logging.getLogger(logger).level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield is_logged
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def ends_of(viewer: Viewer, count: int) -> dict[str, dict[str, Any]]:
@@ -109,19 +128,13 @@ def wait_until_started(viewer: Viewer) -> None:
 
 
 def test_what_is_not_done_when_the_daemon_is_stopped_is_done_at_the_next_start(scan: ScanFile, tmp_path: Path):
+    model = SlowLift()
     with (
-        running_daemon(tmp_path, "limits.stop_s=1e-6", "limits.queue_bytes=1000000") as daemon,
+        logged("daemon.engine.loop", "the engine stops") as is_stopped,
+        running_daemon(tmp_path, "limits.stop_s=1e-6", "limits.queue_bytes=1000000", wrap_models=model) as daemon,
         Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
     ):
-        may_go, really_take = threading.Event(), daemon._engine._take_points
-
-        def take_points(scan_id: str, points: list[Any]) -> None:
-            may_go.wait()
-            really_take(scan_id, points)
-
-        daemon._engine._take_points = take_points
-        really_close = daemon._engine._queue.close
-        daemon._engine._queue.close = lambda: (really_close(), may_go.set())  # the daemon is being stopped
+        model.before = lambda _group: is_stopped.wait()
         send_unfinished(daemon.addresses()["streams"]["frames"], scan, 300, 300, "long")
         is_in = (h for topic, h, _ in viewer.events() if topic == "status" and (h["frames_received"] or 0) == 300)
         next(is_in)
@@ -180,7 +193,7 @@ def test_a_copy_of_a_killed_scans_folder_does_not_keep_the_scan_from_going_on(sc
         send(daemon, scan, 60, scan_id="half")
         again, _ = follow(viewer, "half-3")
         assert again["result"] == "complete"
-        assert set(daemon._view.status()["journal"]["left_alone"]) == {"half-001", "half-2", "half.bak"}
+        assert set(daemon.view.status()["journal"]["left_alone"]) == {"half-001", "half-2", "half.bak"}
     assert {path.parent.name for path in journal.glob("*/closed")} == {"half", "half-3"}
 
 
@@ -210,8 +223,9 @@ def test_what_does_not_fit_in_a_journal_costs_itself_alone(scan: ScanFile, tmp_p
 
 def test_a_start_that_fails_leaves_the_scan_for_the_next_one(scan: ScanFile, tmp_path: Path):
     half_a_scan(tmp_path / "out" / "journal", scan)
-    daemon = Daemon(load_config(write_config(tmp_path)))
-    daemon._engine._warm_up = lambda: 1 / 0
+    model = SlowLift()
+    model.before = lambda _group: 1 / 0
+    daemon = Daemon(load_config(write_config(tmp_path)), model)
     with pytest.raises(DaemonError, match="the engine cannot start"):
         daemon.start()
     with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ import torch
 from tensordict import TensorDict
 
 from daemon.client import Viewer
-from daemon.files import ScanFile, read_product
+from daemon.files import Product, ScanFile, read_product, write_product
 from daemon.journal import scan_log
-from daemon.results import records as scans
-from daemon.results import writer as output
+from daemon.publish.hub import HubEvent
+from daemon.results.disk import ResultDisk
 from tests.support.daemon_tools import (
     PATIENCE_S,
     adds_up,
@@ -69,7 +70,7 @@ def test_while_an_earlier_scan_waits_the_daemon_is_not_idle(scan: ScanFile, tmp_
         def before(_group: TensorDict) -> None:
             if not goes_on.is_set():
                 goes_on.wait()
-            elif daemon.book.get("later").state == "complete":  # it came first, and is closed
+            elif daemon.scans.get("later").record.state == "complete":  # it came first, and is closed
                 was_seen.wait()
 
         model.before = before
@@ -85,7 +86,7 @@ def test_while_an_earlier_scan_waits_the_daemon_is_not_idle(scan: ScanFile, tmp_
         was_seen.set()
         idle = status_when(viewer, lambda s: s["phase"] == "idle")
         assert (idle["scans_unfinished"], idle["backlog_age_s"]) == ([], 0.0)
-        assert daemon.book.get("earlier").verdict["stitched"] == 500
+        assert daemon.scans.get("earlier").record.verdict["stitched"] == 500
 
 
 def test_without_a_journal_the_sender_is_held_back_and_nothing_is_lost(scan: ScanFile, tmp_path: Path):
@@ -160,32 +161,36 @@ def test_the_last_pattern_is_that_of_the_last_frame_that_was_stitched(scan: Scan
         status_when(viewer, lambda s: s["frames_pending"] == 0)
         scan_id, index, pattern = daemon.view.last_pattern()
     assert scan_id == "last"
-    assert set(daemon.book.get("last").verdict["refused"]) == {"engine_error"}
+    assert set(daemon.scans.get("last").record.verdict["refused"]) == {"engine_error"}
     np.testing.assert_allclose(pattern**2, scan.counts[index], rtol=1e-5)
 
 
 def test_a_fault_in_a_stage_is_said_and_the_scan_goes_on(scan: ScanFile, tmp_path: Path):
-    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
-        faults = iter([RuntimeError("a broken viewer"), OSError("a lost library")])
-        really_publish, really_tick = daemon.hub.publish_layer, daemon._join.poll
+    slips: list[Exception] = []
+    broken = [RuntimeError("a broken viewer"), OSError("a lost library")]
 
-        def publish(update: Any) -> None:
-            for fault in faults:
-                raise fault
-            really_publish(update)
+    def clock() -> float:
+        if slips and threading.current_thread().name == "intake":
+            raise slips.pop()
+        return time.monotonic()
 
-        def poll() -> None:
-            daemon._join.poll = really_tick
-            raise RuntimeError("a slip in the join")
+    def listen(event: HubEvent) -> None:
+        if event.topic == "layer" and broken:
+            raise broken.pop(0)
 
-        daemon._join.poll = poll
-        object.__setattr__(daemon._engine._events, "on_update", publish)
+    with (
+        running_daemon(tmp_path, clock=clock) as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+    ):
+        slips.append(RuntimeError("a slip in the join"))
+        assert "a slip in the join" in status_when(viewer, lambda s: s["failure"])["failure"]
+        assert daemon.metrics.value("ptycholive_stage_failures_total", stage="intake") == 1
+        daemon.hub.subscribe(listen)
         send(daemon, scan, 100)
         ended, pictures = follow(viewer)
         assert ended["result"] == "complete"
         assert pictures["network"].complete
-        assert "a slip in the join" in daemon._ledger.last_fault
-        assert "a lost library" in daemon._engine.failure
+        assert "a lost library" in daemon.view.status()["failure"]
 
 
 def test_a_full_disk_degrades_and_does_not_stop_the_scan(
@@ -203,24 +208,21 @@ def test_a_full_disk_degrades_and_does_not_stop_the_scan(
         daemon.view.stop_scan("full")
         ended, _ = follow(viewer)
         assert ended["verdict"]["stitched"] == 100
-        assert daemon._journal.skipped == 100
+        assert daemon.view.status()["journal"]["frames_skipped"] == 100
         with urllib.request.urlopen(daemon.addresses()["http"] + "/readyz") as answer:
             assert "not kept on disk" in json.loads(answer.read())["degraded"][0]
 
 
-def test_a_disk_full_at_the_end_is_made_good_at_the_next_start(
-    scan: ScanFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    def write(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+def refuse(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
 
+
+def test_a_disk_full_at_the_end_is_made_good_at_the_next_start(scan: ScanFile, tmp_path: Path):
+    full = ResultDisk(write_product=refuse, write_record=refuse)
     with (
-        monkeypatch.context() as patched,
-        running_daemon(tmp_path) as daemon,
+        running_daemon(tmp_path, disk=full) as daemon,
         Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
     ):
-        patched.setattr(output, "write_product", write)
-        patched.setattr(scans, "write_atomically", write)
         send(daemon, scan, 50)
         ended, _ = follow(viewer)
         assert ended["result"] == "complete"
@@ -234,34 +236,35 @@ def test_a_disk_full_at_the_end_is_made_good_at_the_next_start(
         assert read_product(ended["product"]).indexes.size == 50
 
 
-def test_a_disk_full_at_the_end_is_made_good_once_there_is_room(
-    scan: ScanFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    def write(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+def test_a_disk_full_at_the_end_is_made_good_once_there_is_room(scan: ScanFile, tmp_path: Path):
+    has_room = threading.Event()
 
-    with running_daemon(tmp_path) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
-        daemon._writer._retry_s = 0.1
-        with monkeypatch.context() as patched:
-            patched.setattr(output, "write_product", write)
-            send(daemon, scan, 50)
-            assert follow(viewer)[0]["product"] is None
-            said = status_when(viewer, lambda s: s["state"] == "degraded")
-            assert "The product of star is not written: the disk of" in said["sentence"]
-            assert daemon.metrics.value("ptycholive_products_waiting") == 1
+    def write(path: Path, product: Product) -> None:
+        write_product(path, product) if has_room.is_set() else refuse()
+
+    with (
+        running_daemon(tmp_path, disk=ResultDisk(write_product=write, retry_s=0.1)) as daemon,
+        Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
+    ):
+        send(daemon, scan, 50)
+        assert follow(viewer)[0]["product"] is None
+        said = status_when(viewer, lambda s: s["state"] == "degraded")
+        assert "The product of star is not written: the disk of" in said["sentence"]
+        assert daemon.metrics.value("ptycholive_products_waiting") == 1
+        has_room.set()
         ended, _ = follow(viewer)
         assert read_product(ended["product"]).indexes.size == 50
         assert ended["result"] == "complete"
         assert ended["verdict"]["stitched"] == 50
         status_when(viewer, lambda s: s["state"] != "degraded")
         assert daemon.metrics.value("ptycholive_products_waiting") == 0
-        assert daemon.book.get("star").product == ended["product"]
+        assert daemon.scans.get("star").record.product == ended["product"]
 
 
 def test_a_dead_thread_makes_the_daemon_unready(scan: ScanFile, tmp_path: Path):
     with running_daemon(tmp_path) as daemon:
         assert daemon.view.readiness()["ready"]
-        daemon._writer.stop()
+        daemon.writer.stop()
         readiness = daemon.view.readiness()
         assert not readiness["ready"]
         assert readiness["dead"] == ["writer"]

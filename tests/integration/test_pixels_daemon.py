@@ -54,7 +54,7 @@ def test_a_dead_pixel_costs_itself_alone_whatever_its_value_and_type(scan: ScanF
             assert is_finite(ended)
             assert ended["rfactors"]["network"] == pytest.approx(good, rel=0.05)
             assert sum("1 pixel" in note for note in ended["notes"]) == 1
-            live, record = read_product(ended["product"]).live, daemon.book.get(f"dead-{dtype}-{value}")
+            live, record = read_product(ended["product"]).live, daemon.scans.get(f"dead-{dtype}-{value}").record
             assert live is not None
             assert record is not None
             assert live.masked_pixels == record.masked_pixels == daemon.view.status()["masked_pixels"] == 1
@@ -72,7 +72,7 @@ def test_frames_without_light_and_full_ones_end_as_a_scan_that_is_nonsense(
             assert beginning in capsys.readouterr().out
         assert is_finite(ended)
         assert any(note.startswith("nonsense by its own figures:") for note in ended["notes"])
-        record = daemon.book.get("s")
+        record = daemon.scans.get("s").record
         assert record is not None
         assert any(doubt["is_nonsense"] for doubt in record.doubts)
 

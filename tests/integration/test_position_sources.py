@@ -217,7 +217,7 @@ def test_run_metadata_beside_another_source(tmp_path: Path) -> None:
                 break
         documents.send([bluesky("stop", {"run_start": "u", "exit_status": "abort", "reason": "shutter"})])
         ended, _ = follow(viewer)
-        record = json.loads((daemon.book.folder("1") / "scan.json").read_text())
+        record = json.loads((daemon.scans.records.folder("1") / "scan.json").read_text())
     assert record["run"] == {"uid": "u", "scan_id": 12, "energy": 9.3}
     assert ended["result"] == "complete"
     notes = " | ".join(ended["notes"])

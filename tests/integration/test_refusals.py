@@ -15,6 +15,7 @@ from daemon.cli.listening import describe_frames, listen
 from daemon.client import Viewer
 from daemon.config import load_config
 from daemon.intake.receivers import make_frames_receiver
+from streams.codecs import CODECS
 from streams.frame import ScanStart
 from streams.position_sources.positions import encode_positions
 from streams.sockets.transport import Sender
@@ -35,7 +36,7 @@ def merlin(port: DataPort) -> tuple[str, ...]:
 
 
 def record_of(daemon: Daemon, scan_id: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((daemon.book.folder(scan_id) / "scan.json").read_text())
+    found: dict[str, Any] = json.loads((daemon.scans.records.folder(scan_id) / "scan.json").read_text())
     return found
 
 
@@ -44,7 +45,7 @@ def test_a_merlin_in_raw_mode(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     caplog.set_level(logging.WARNING)
     with running_daemon(tmp_path, *merlin(port)) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
         ended, _ = follow(viewer)
-        status = daemon._view.status()
+        status = daemon.view.status()
         record = record_of(daemon, ended["scan_id"])
         refused = {
             reason: daemon.metrics.value("ptycholive_frames_refused_total", reason=reason)
@@ -92,7 +93,7 @@ def test_position_messages_that_are_refused(tmp_path: Path) -> None:
         streams = daemon.addresses()["streams"]
         with Sender(">" + streams["frames"]) as frames, Sender(">" + streams["positions"], "pub") as positions:
             assert positions.wait_for_peer(PATIENCE_S)
-            codec = daemon._setup.make_codec()
+            codec = CODECS["native"]()
             counts = patterns(1, 128)[0]
             frames.send(codec.encode_start(ScanStart("1", 1), counts.shape, counts.dtype))
             frames.send(codec.encode_frame("1", 0, counts))
@@ -117,7 +118,7 @@ def test_position_messages_that_no_scan_can_use(tmp_path: Path) -> None:
     with running_daemon(tmp_path, *settings) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
         streams = daemon.addresses()["streams"]
         with Sender(">" + streams["frames"]) as frames, Sender(">" + streams["positions"]) as positions:
-            codec, counts = daemon._setup.make_codec(), patterns(1, 128)[0]
+            codec, counts = CODECS["native"](), patterns(1, 128)[0]
             positions.send([b"not positions"])
             wait_for_status(viewer, lambda status: status["streams"][1]["refused"] == {"position_message": 1})
             frames.send(codec.encode_start(ScanStart("1", 1), counts.shape, counts.dtype))

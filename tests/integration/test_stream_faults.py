@@ -264,6 +264,6 @@ def test_records_keep_what_was_said(rig: Rig) -> None:
     series = rig.next_series()
     rig.send(whole(series)[1:], run())
     header = rig.ended(str(series))
-    path = Path(rig.daemon.book.folder(str(series))) / "scan.json"
+    path = Path(rig.daemon.scans.records.folder(str(series))) / "scan.json"
     assert json.loads(path.read_text())["notes"] == header["notes"]
     assert header["notes"][0] == ScanWarning.NO_START.text(first="")

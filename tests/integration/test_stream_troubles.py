@@ -177,7 +177,7 @@ def test_wrong_samples_per_frame(rig: Rig, sent: int, outcome: str) -> None:
     assert words in header["notes"]
     assert header["result"] == outcome
     said_soon(rig, words)
-    record = json.loads((rig.daemon.book.folder(str(series)) / "scan.json").read_text())
+    record = json.loads((rig.daemon.scans.records.folder(str(series)) / "scan.json").read_text())
     assert words in record["notes"]
     rig.clean_scan()
 
@@ -238,10 +238,10 @@ def test_a_flood_of_series_is_one_refused_scan(tmp_path: Path) -> None:
         for series in range(1000, 1400):
             rig.send([images(series, 1)[0]] if series % 2 else [start(series)])
         said_soon(rig, ScanWarning.TOO_MANY_SCANS.text())
-        names = [record["id"] for record in rig.daemon.book.listing(lambda _: {})]
+        names = [record["id"] for record in rig.daemon.scans.listing()]
         assert "too-many-scans" in names
         assert len(names) < 200
-        rig.status(lambda status: len(rig.daemon.book.listing(lambda _: {})) >= 65)
+        rig.status(lambda status: len(rig.daemon.scans.listing()) >= 65)
 
 
 def test_a_flood_of_names_and_of_starts_leaves_the_position_stream_good(rig: Rig) -> None:

@@ -205,7 +205,7 @@ def test_a_subscriber_behind_a_relay_that_flattens_parts(tmp_path: Path) -> None
                 )
                 rfactor = watch_to_the_end(daemon, send.start)
                 send.join()
-                assert daemon.book.get("star") is not None
+                assert daemon.scans.get("star") is not None
         finally:
             relay.stop()
     assert rfactor < 0.2

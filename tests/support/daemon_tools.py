@@ -64,10 +64,10 @@ def write_config(folder: Path) -> Path:
 
 @contextmanager
 def running_daemon(
-    folder: Path, *settings: str, wrap_models: Callable[[Models], Models] = lambda models: models
+    folder: Path, *settings: str, wrap_models: Callable[[Models], Models] = lambda models: models, **replaced: Any
 ) -> Iterator[Daemon]:
-    """Yield a daemon that is ready."""
-    daemon = Daemon(load_config(write_config(folder), settings), wrap_models)
+    """Yield a daemon that is ready; ``replaced`` are its clock and disk."""
+    daemon = Daemon(load_config(write_config(folder), settings), wrap_models, **replaced)
     daemon.start()
     try:
         yield daemon

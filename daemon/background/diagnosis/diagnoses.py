@@ -13,8 +13,7 @@ from daemon.background.diagnosis.examiner import Examiner, ExaminerEvents, Exami
 from daemon.background.learning.generations import Generations
 from daemon.config import Config
 from daemon.engine.loop import Engine
-from daemon.results.records import ScanBook
-from daemon.setup import Setup
+from daemon.intake.registry import ScanRegistry
 from ptychopinn.atomic import atomic_path
 from ptychopinn.diagnosis.correction import Correction
 from ptychopinn.diagnosis.fit_test import Diagnosis
@@ -29,16 +28,14 @@ class Diagnoses:
 
     def __init__(
         self,
-        setup: Setup,
         config: Config,
-        book: ScanBook,
+        scans: ScanRegistry,
         engine: Engine,
         generations: Generations,
         count_misfit: Callable[[], None],
     ) -> None:
-        self._setup = setup
         self._config = config
-        self._book = book
+        self._scans = scans
         self._engine = engine
         self._generations = generations
         self._count_misfit = count_misfit
@@ -64,30 +61,32 @@ class Diagnoses:
         return self._engine.backlog[0] > 0 or (self._engine.is_finishing and not is_waited_for)
 
     def _say(self, scan_id: str, sentence: str) -> None:
-        self._book.note(scan_id, sentence)
+        scan = self._scans.get(scan_id)
+        if scan is not None:
+            scan.note(sentence)
         log.warning("scan %s: %s", scan_id, sentence)
 
     def _note(self, scan_id: str, found: Diagnosis) -> None:
         self._count_misfit()
-        record = self._book.get(scan_id)
-        words = advice(found, self._config, None if record is None else record.center_px)
+        scan = self._scans.get(scan_id)
+        words = advice(found, self._config, None if scan is None else scan.record.center_px)
         if self._config.diagnosis.auto_fix:
             words = ["the daemon corrects this from now on"]
         self._say(scan_id, "; ".join([found.sentence or "", *words]))
 
     def _take(self, scan_id: str, probe: NDArray[np.complex64], change: Correction, is_new: bool) -> None:
         self._generations.use_probe(probe, change)
-        pixel_size_m = self._setup.optics_of(scan_id).object_pixel_size_m
-        if pixel_size_m is None:
+        scan, pixel_size_m = self._scans.get(scan_id), self._scans.optics_of(scan_id).object_pixel_size_m
+        if scan is None or pixel_size_m is None:
             return
         if change.position_scale != 1.0:
-            self._book.change(scan_id, pixel_size_m=pixel_size_m / change.position_scale)
+            scan.change(pixel_size_m=pixel_size_m / change.position_scale)
         if is_new:
             self._write(scan_id, probe, self._engine.pixel_size_m(scan_id) or pixel_size_m)
 
     def _write(self, scan_id: str, probe: NDArray[np.complex64], pixel_size_m: float) -> None:
         """Write a retrieved probe beside the product, for later use."""
-        path = self._book.folder(scan_id) / PROBE_NAME
+        path = self._scans.records.folder(scan_id) / PROBE_NAME
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as part, part.open("wb") as file:

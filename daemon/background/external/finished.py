@@ -22,9 +22,9 @@ from daemon.background.external.side_process import SideProcess
 from daemon.config import Config
 from daemon.errors import ConfigError, DaemonError
 from daemon.files import Product, read_product, write_product
+from daemon.intake.scan import Scan
 from daemon.journal.reading import frames
 from daemon.messages import EngineResult, EngineState
-from daemon.results.records import ScanBook
 from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.diagnosis.correction import Correction
 from ptychopinn.errors import ReconstructionError
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    scan_id: str
+    scan: Scan
     product: Path
     correction: Correction
 
@@ -54,7 +54,7 @@ class FinishedScans:
         If the Python cannot be run, or there is no journal with patterns.
     """
 
-    def __init__(self, config: Config, book: ScanBook) -> None:
+    def __init__(self, config: Config) -> None:
         python, output = config.refine.engine_python, config.output
         if python is None or not os.access(python, os.X_OK):
             raise ConfigError(
@@ -66,7 +66,6 @@ class FinishedScans:
             )
         self._folder = output.journal or output.directory / "journal"
         self._epochs = config.refine.engine_epochs
-        self._book = book
         self._process = SideProcess([str(python), str(SIDE)], NAME, TIMEOUT_S)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="finished-scans", daemon=True)
@@ -82,9 +81,9 @@ class FinishedScans:
         if self._thread.is_alive():
             self._thread.join()
 
-    def submit(self, scan_id: str, product: Path, correction: Correction) -> None:
+    def submit(self, scan: Scan, product: Path, correction: Correction) -> None:
         """Queue a scan whose product is written; ``correction`` is applied to its patterns."""
-        job = _Job(scan_id, product, correction)
+        job = _Job(scan, product, correction)
         self._note(job, {"name": NAME, "state": EngineState.WAITING})
         self._jobs.put(job)
 
@@ -95,11 +94,11 @@ class FinishedScans:
                 self._note(job, self._reconstruct(job))
             except Exception as fault:  # the daemon continues without this result
                 is_own = isinstance(fault, DaemonError | ReconstructionError | OSError)
-                log.warning("scan %s has no result of %s: %s", job.scan_id, NAME, fault, exc_info=not is_own)
+                log.warning("scan %s has no result of %s: %s", job.scan.id, NAME, fault, exc_info=not is_own)
                 self._note(job, {"name": NAME, "state": EngineState.FAILED, "fault": str(fault)})
 
     def _note(self, job: _Job, result: EngineResult) -> None:
-        self._book.change(job.scan_id, engine=result)
+        job.scan.change(engine=result)
 
     def _reconstruct(self, job: _Job) -> EngineResult:
         """Run the engine and write its product; return the result for the record."""
@@ -113,7 +112,7 @@ class FinishedScans:
         path = job.product.with_name(PRODUCT_NAME)
         words = f"{NAME} LSQML, {self._epochs} epochs, R {rfactor:.4f}"
         write_product(path, _product(ours, places, found, words))
-        log.info("scan %s: %s in %.0f s", job.scan_id, words, seconds)
+        log.info("scan %s: %s in %.0f s", job.scan.id, words, seconds)
         return {
             "name": NAME,
             "state": EngineState.DONE,
@@ -139,13 +138,13 @@ class FinishedScans:
         place_of = {index: place for place, index in enumerate(ours.indexes.tolist())}
         amplitude = np.empty((len(place_of), size, size), dtype=np.float32)
         is_there = np.zeros(len(place_of), dtype=bool)
-        for frame in frames(self._folder / job.scan_id):
+        for frame in frames(self._folder / job.scan.id):
             place = place_of.get(frame.index)
             if place is not None:
                 amplitude[place] = job.correction.patterns(to_amplitude(frame.counts))
                 is_there[place] = True
         if not is_there.any():
-            raise DaemonError(f"the journal of scan {job.scan_id} is gone; raise [limits] journal_bytes")
+            raise DaemonError(f"the journal of scan {job.scan.id} is gone; raise [limits] journal_bytes")
         return amplitude[is_there], np.flatnonzero(is_there)
 
 

@@ -125,7 +125,7 @@ class Generations:
     def use_probe(self, probe: NDArray[Any], change: Correction) -> None:
         """Use another probe ``(modes, N, N)`` and a further correction of frames; fine-tuning starts again for them."""
         with self._lock:
-            active = self._engine.use(self._setup.with_probe(self._engine.active, probe), change)
+            active = self._engine.use(self._setup.models.with_probe(self._engine.active, probe), change)
             self._has_probe = True
             if self.learner is not None and active.bundle is not None and self._can_learn(active.bundle):
                 self._begin_again(self.learner, active.bundle)
@@ -202,7 +202,7 @@ class Generations:
         self._note()
 
     def _load(self, name: str) -> ActiveModel:
-        return self._setup.load_model(name, self._engine.active.probe)
+        return self._setup.models.load(name, self._engine.active.probe)
 
     def choose(self, name: str) -> ActiveModel:
         """Activate a named model; fine-tuning continues from it."""

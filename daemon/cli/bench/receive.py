@@ -23,10 +23,12 @@ import numpy as np
 from daemon.config import Limits
 from daemon.errors import DaemonError
 from daemon.intake.preprocess import Preprocess, PreprocessOptions
-from daemon.intake.registry import Ledger, LedgerEvents, LedgerOptions
+from daemon.intake.registry import RegistryOptions, ScanEvents, ScanRegistry
 from daemon.intake.thread import Intake, IntakeOptions
 from daemon.journal import Journal, Keeper, ScanNames
 from daemon.metrics import Metrics
+from daemon.optics.scan_optics import ScanOptics
+from daemon.results.records import RecordFiles
 from streams.codecs import CODECS
 from streams.frame import ScanPoint, ScanStart
 from streams.join.join import Join
@@ -36,6 +38,7 @@ FORMAT, SCAN = "dectris-v2", "bench"
 PATIENCE_S = 120.0
 MEAN_COUNTS, DISTINCT = 0.5, 16
 JOURNAL_BYTES = 4 << 30
+NO_OPTICS = ScanOptics(None, None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,46 +63,45 @@ def measure_receive() -> dict[str, Any]:
     logging.getLogger("streams").setLevel(logging.ERROR)  # the sender leaves when it is done
     found: dict[str, Any] = {}
     for name, case in CASES.items():
-        found |= {f"{key}_{name}": value for key, value in _measure(case).items()}
-        with tempfile.TemporaryDirectory(prefix="ptycholive-bench-") as folder:
-            found[f"frames_per_s_{name}_journal"] = _measure(case, Path(folder))["frames_per_s"]
+        found |= {f"{key}_{name}": value for key, value in _measure(case, has_journal=False).items()}
+        found[f"frames_per_s_{name}_journal"] = _measure(case, has_journal=True)["frames_per_s"]
     return found
 
 
-def _measure(case: Case, folder: Path | None = None) -> dict[str, float]:
-    keeper = None
-    if folder is not None:
+def _measure(case: Case, *, has_journal: bool) -> dict[str, float]:
+    with tempfile.TemporaryDirectory(prefix="ptycholive-bench-") as name:
+        folder = Path(name)
+        if not has_journal:
+            return _run(case, folder, None)
         keeper = Keeper(Journal(folder, JOURNAL_BYTES), ScanNames(folder, folder), PATIENCE_S)
         keeper.journal.start()
-    try:
-        return _run(case, keeper)
-    finally:
-        if keeper is not None:
+        try:
+            return _run(case, folder, keeper)
+        finally:
             keeper.journal.stop()
 
 
-def _run(case: Case, keeper: Keeper | None) -> dict[str, float]:
+def _run(case: Case, folder: Path, keeper: Keeper | None) -> dict[str, float]:
     done = threading.Event()
     seen = 0
 
     def on_points(points: list[ScanPoint]) -> None:
         nonlocal seen
         seen += len(points)
-        ledger.mark_stitched(points[0].scan_id, [point.index for point in points])
+        intake.mark_stitched(points[0].scan_id, [point.index for point in points])
 
     limits = Limits()
     middle = (case.shape[0] // 2, case.shape[1] // 2)
     preprocess = Preprocess(PreprocessOptions("identity", middle, case.size_px))
-    ledger = Ledger(
+    scans = ScanRegistry(
+        RecordFiles(folder),
         Join(),
-        preprocess,
-        LedgerOptions(PATIENCE_S, positions_m=np.zeros((case.frames, 2))),
-        Metrics(),
-        LedgerEvents(on_points, lambda _stored: None, lambda _scan_id: done.set()),
+        RegistryOptions(PATIENCE_S, lambda _: NO_OPTICS, np.zeros((case.frames, 2))),
+        ScanEvents(lambda _scan, _start: None, lambda _scan: done.set()),
         keeper,
     )
     options = IntakeOptions(limits.queue_bytes, workers=limits.decode_workers)
-    intake = Intake(CODECS[FORMAT](), preprocess, ledger, options, Metrics())
+    intake = Intake(CODECS[FORMAT](), preprocess, scans, options, metrics=Metrics(), on_points=on_points)
     receiver = Receiver("frames", "@tcp://127.0.0.1:0", "pull", intake.on_frame_message)
     intake.start()
     receiver.start()

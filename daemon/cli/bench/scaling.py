@@ -26,10 +26,12 @@ from daemon.engine.models import ActiveModel, Models
 from daemon.engine.ports import EngineEvents
 from daemon.engine.scan import EngineOptions
 from daemon.intake.preprocess import Preprocess, PreprocessOptions
-from daemon.intake.registry import Ledger, LedgerEvents, LedgerOptions
+from daemon.intake.registry import RegistryOptions, ScanEvents, ScanRegistry
 from daemon.intake.thread import Intake, IntakeOptions
 from daemon.journal import Journal, Keeper, ScanNames
 from daemon.metrics import Metrics
+from daemon.optics.scan_optics import ScanOptics
+from daemon.results.records import RecordFiles
 from ptychopinn.model import Lift
 from streams.codecs import CODECS
 from streams.frame import PositionM, ScanStart
@@ -93,17 +95,25 @@ def _chain(folder: Path) -> Iterator[_Chain]:
         lambda _: PIXEL_SIZE_M, batch_frames=BATCH, refine=False, max_side_px=2 * SIDE_PX, queue_bytes=1 << 28
     )
     preprocess = Preprocess(PreprocessOptions("identity", (SIZE_PX // 2, SIZE_PX // 2), SIZE_PX))
-    ledger_events = LedgerEvents(lambda points: engine.submit(points), lambda _: None, lambda _: None)
     keeper = Keeper(journal, ScanNames(folder), 10.0)
-    ledger = Ledger(Join(), preprocess, LedgerOptions(3600.0), metrics, ledger_events, keeper)
-    intake = Intake(CODECS["native"](), preprocess, ledger, IntakeOptions(64 << 20), metrics)
+    registry_options = RegistryOptions(3600.0, lambda _: ScanOptics(None, None, None, PIXEL_SIZE_M))
+    scan_events = ScanEvents(lambda _scan, _start: None, lambda _scan: None)
+    scans = ScanRegistry(RecordFiles(folder), Join(), registry_options, scan_events, keeper)
+    intake = Intake(
+        CODECS["native"](),
+        preprocess,
+        scans,
+        IntakeOptions(64 << 20),
+        metrics=metrics,
+        on_points=lambda points: engine.submit(points),
+    )
     events = EngineEvents(
         on_update=lambda _: None,
-        on_stitched=ledger.mark_stitched,
-        on_refused=ledger.refuse,
+        on_stitched=intake.mark_stitched,
+        on_refused=intake.refuse,
         on_finished=lambda _: None,
         on_checkpoint=lambda _: None,
-        frames_received=lambda scan_id: ledger.verdict(scan_id).received,
+        frames_received=lambda scan_id: scans.verdict(scan_id).received,
     )
     model = ActiveModel(None, Models(Lift(probe, projections=2), None), probe)
     engine = Engine(model, options, metrics, events, Store(journal.has, journal.read))

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 
 from daemon.errors import ConfigError
+from daemon.intake.replay import close_recorded
 from daemon.journal import Journal, Keeper, RecordBatch, ScanNames, StoredStart, pack
 from daemon.journal import start as start_module
 from daemon.journal.folder import JournalFolder
 from daemon.journal.record import Kind, frame_record, plain_record
-from daemon.results.records import ScanBook
-from daemon.takeover import FolderLocks, close_recorded
+from daemon.messages import ScanState
+from daemon.results.records import RecordFiles, ScanRecord
+from daemon.takeover import FolderLocks
 from streams.frame import Frame, PositionM, ScanStart
+from tests.support.registry_tools import make_registry
 
 COUNTS = np.arange(16, dtype=np.uint16).reshape(4, 4)
 SUFFIXES = ["-001", "-1", "-2", "-03", ".bak", " copy", "~", " (copy)", "_old"]
@@ -130,13 +133,11 @@ def test_a_copy_of_a_finished_scan_is_never_deleted_to_make_room(tmp_path: Path)
 
 def test_a_scan_whose_record_is_written_is_closed_and_another_of_its_name_left_alone(tmp_path: Path):
     write(tmp_path / "journal", ("mine", "mine"), ("other", "other"))
-    book = ScanBook(tmp_path)
     for scan_id, started in (("mine", "began mine"), ("other", "another day")):
-        book.open(scan_id, started)
-        book.change(scan_id, state="complete")
+        assert RecordFiles(tmp_path).write(ScanRecord(scan_id, ScanState.COMPLETE, started))
     journal = Journal(tmp_path / "journal", 1 << 30)
     journal.start()
-    close_recorded(journal, book)
+    close_recorded(journal, make_registry(tmp_path)[0])
     journal.stop()
     assert journal.unfinished() == []
     assert "holds another scan than the finished one" in journal.left_alone["other"]

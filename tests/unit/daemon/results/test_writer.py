@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from daemon.files import Product, read_product
+from daemon.messages import ScanState
 from daemon.results import writer as output
-from daemon.results.records import ScanBook
+from daemon.results.disk import ResultDisk
+from daemon.results.records import RecordFiles, ScanRecord
 from daemon.results.writer import ProductWriter
 
 PATIENCE_S = 30.0
@@ -76,7 +78,7 @@ def no_tidying(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def start(request: pytest.FixtureRequest) -> Callable[..., ProductWriter]:
     def started(**options: object) -> ProductWriter:
-        writer = ProductWriter(2, retry_s=0.02, **options)  # type: ignore[arg-type]
+        writer = ProductWriter(2, disk=ResultDisk(retry_s=0.02), **options)  # type: ignore[arg-type]
         request.addfinalizer(writer.stop)
         writer.start()
         return writer
@@ -161,7 +163,7 @@ def test_what_no_disk_mends_is_not_tried_again(tmp_path: Path, start) -> None:
 def test_products_that_wait_are_bounded_and_the_end_tries_them_once_more(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(output, "WAITING_BYTES", 3 * make_product().object.nbytes)
     disk, told = Disk(monkeypatch, errno.ENOSPC), [Told() for _ in range(4)]
-    writer = ProductWriter(2, retry_s=1000.0)
+    writer = ProductWriter(2, disk=ResultDisk(retry_s=1000.0))
     writer.start()
     for number, one in enumerate(told):
         writer.finish(tmp_path / str(number), make_product, one.on_written, one.on_late)
@@ -184,24 +186,22 @@ def test_end_of_the_daemon_does_not_wait_for_a_full_disk(tmp_path: Path, monkeyp
 
 def test_record_is_written_once_the_disk_takes_it(tmp_path: Path, monkeypatch, start) -> None:
     (tmp_path / "s").write_text("in the way")
-    book = ScanBook(tmp_path)
-    book.open("s", "now")
-    book.change("s", state="complete")
-    assert "the record of scan s is not written" in str(book.failure)
-    assert not book.is_written("s")
+    records = RecordFiles(tmp_path)
+    assert not records.write(ScanRecord("s", ScanState.COMPLETE, "now"))
+    assert "the record of scan s is not written" in str(records.failure)
+    assert not records.is_written("s")
     written = threading.Event()
 
     def retry() -> None:
-        book.retry()
-        if book.failure is None:
+        records.retry()
+        if records.failure is None:
             written.set()
 
     start(retry_others=retry)
     (tmp_path / "s").unlink()
     assert written.wait(PATIENCE_S)
-    assert book.is_written("s")
-    found = ScanBook(tmp_path).get("s")
-    assert found is not None
+    assert records.is_written("s")
+    (found,) = RecordFiles(tmp_path).read()
     assert found.state == "complete"
 
 
@@ -214,5 +214,5 @@ def test_record_names_no_file_outside_its_folder(tmp_path: Path) -> None:
         (out / name / "scan.json").write_text(json.dumps({"id": name, "state": "complete", "product": product}))
     (out / "b/product.h5").touch()
     (out / "a/token").symlink_to(secret)
-    book = ScanBook(out)
-    assert [book.get(name).product for name in ("a", "b")] == [None, str(out / "b/product.h5")]
+    products = {record.id: record.product for record in RecordFiles(out).read()}
+    assert products == {"a": None, "b": str(out / "b/product.h5")}

@@ -1,0 +1,66 @@
+"""One scan: all that the daemon knows of it, wherever it is worked on."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from daemon.optics.scan_optics import ScanOptics
+from daemon.results.records import RecordFiles, ScanRecord
+from streams.join.account import Verdict
+
+
+@dataclass(slots=True, eq=False)
+class Scan:
+    """A scan from its opening until its record is dropped; the registry alone opens, ends and drops it.
+
+    A scan of an earlier run has only its record. ``record`` may be read from any thread and is changed by :meth:`change`
+    and :meth:`note`; the other fields are changed under the registry's lock.
+    """
+
+    files: RecordFiles
+    record: ScanRecord
+    wire_id: str = ""
+    """The name that its sender uses; several scans may have it, one after another. That of ``too-many-scans`` is its own."""
+    optics: ScanOptics | None = None
+    is_open: bool = False
+    """Whether frames are awaited: it has not been handed on to be finished."""
+    last_message_s: float = 0.0
+    """When its last frame message came, on the registry's clock."""
+    was_stopped: bool = False
+    """Whether an operator ended it."""
+    is_prepared_by_journal: bool = False
+    """Whether it goes on after a restart with the beam centre that it had."""
+    runs: dict[str, Any] = field(default_factory=dict)
+    """The runs of the control system that it belongs to, as the journal has them."""
+    verdict: Verdict | None = None
+    """Its final account; None while frames are awaited or stitched."""
+    _changing: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def id(self) -> str:
+        """Its own name, which no other scan has."""
+        return self.record.id
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is not at its end."""
+        return self.record.is_running
+
+    def change(self, **changes: Any) -> ScanRecord:
+        """Change the record; that of an ended scan is written to its folder."""
+        with self._changing:
+            return self._change(**changes)
+
+    def note(self, sentence: str) -> None:
+        """Add a sentence to the record's notes, once."""
+        with self._changing:
+            if sentence not in self.record.notes:
+                self._change(notes=(*self.record.notes, sentence))
+
+    def _change(self, **changes: Any) -> ScanRecord:
+        self.record = replace(self.record, **changes)
+        if not self.is_running:
+            self.files.write(self.record)
+        return self.record

@@ -1,0 +1,22 @@
+"""How products and records are written; a test gives a disk that is full or slow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.files.product import Product, write_product
+from ptychopinn.atomic import write_atomically
+
+RETRY_S = 5.0
+"""What the disk did not take is tried again after this time: someone who makes room sees soon that it worked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultDisk:
+    """Where results go: each file is there whole, or as it was before."""
+
+    write_product: Callable[[Path, Product], None] = write_product
+    write_record: Callable[[Path, bytes], None] = write_atomically
+    retry_s: float = RETRY_S
