@@ -109,6 +109,12 @@ class Preprocess:
         self._count_held()
         return ready
 
+    def forget(self, wire_id: str) -> None:
+        """Let go of what makes the patterns of a scan that gets no more frames; late ones are refused whatever they show."""
+        scan = self._scans.get(wire_id)
+        if scan is not None and not scan.held:
+            del self._scans[wire_id]
+
     def _begin(self, start: ScanStart) -> _Scan:
         scan = self._scans[start.scan_id] = _Scan(start.scan_id, self._options, start.geometry)
         self._scans.move_to_end(start.scan_id)

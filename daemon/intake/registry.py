@@ -237,14 +237,19 @@ class ScanRegistry:
             if ended_by is not None:
                 self.end(scan, ended_by)
 
-    def hand_on_finished(self) -> int:
-        """Hand on the scans that have all their frames; return how many frames are pending in all."""
-        pending = 0
+    def hand_on_finished(self) -> tuple[int, list[str]]:
+        """Hand on the scans that have all their frames.
+
+        Return how many frames are pending in all, and the sender's names that mean no scan any more that awaits frames.
+        """
+        pending, ended = 0, []
         for scan in list(self._open):
             pending += self.join.account(scan.id).pending
             if self.join.is_finished(scan.id):
                 self.hand_on(scan)
-        return pending
+                if self.known(scan.wire_id) is scan:
+                    ended.append(scan.wire_id)
+        return pending, ended
 
     def stop_all(self) -> None:
         """End all open scans: the daemon is stopped."""

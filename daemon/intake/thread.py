@@ -260,7 +260,10 @@ class Intake:
             scans.note_runs()
         self._admission.hand_on(points)
         with scans.lock:
-            self._metrics.scan_frames_pending.set(scans.hand_on_finished())
+            pending, ended = scans.hand_on_finished()
+        self._metrics.scan_frames_pending.set(pending)
+        for wire_id in ended:
+            self._preprocess.forget(wire_id)
         self._admission.flush()
 
     def _end_all(self) -> None:
