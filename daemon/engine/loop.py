@@ -28,7 +28,7 @@ from tensordict import TensorDict
 from daemon.engine.backlog import BEHIND_S, Backlog, Finish, Lost, Store
 from daemon.engine.cadence import Publishing
 from daemon.engine.models import ActiveModel, Swap
-from daemon.engine.ports import EngineEvents, Examiner, Pupil
+from daemon.engine.ports import EngineEvents, ExaminerPort, Pupil
 from daemon.engine.scan import Again, EngineOptions, ScanResult, ScanWork, product_rfactor
 from daemon.engine.scan_memory import ScanMemory
 from daemon.engine.stage_faults import MOST_FAULTS, StageFaults
@@ -94,7 +94,7 @@ class Engine:
         self.beat = time.monotonic()
         self.failure: str | None = None
         self.last_pattern: tuple[str, int, NDArray[np.float32]] | None = None
-        self.examiner: Examiner | None = None
+        self.examiner: ExaminerPort | None = None
         self.correction = Correction()  # of patterns and positions, in this scan and in later ones
 
     @property
@@ -420,8 +420,8 @@ class Engine:
             return
 
         def examine() -> None:
-            if examiner.wants(work.scan_id, work.stitched, has_ended=work.finish_by is not None):
-                examiner.examine(work.scan_id, work.sample)
+            if examiner.wants(work.examination, work.stitched, has_ended=work.finish_by is not None):
+                examiner.examine(work.examination, work.sample)
 
         self._attempt(work, "the examination", examine, work.stop_examining)
 
@@ -555,7 +555,7 @@ class Engine:
             return  # another probe may be among it
         due = [w for w in self._work.values() if w.finish_by is not None]
         for work in due:
-            is_held = self.examiner is not None and work.is_examined and self.examiner.holds(work.scan_id)
+            is_held = self.examiner is not None and work.is_examined and self.examiner.holds(work.examination)
             is_overdue = work.finish_by is not None and time.monotonic() > work.finish_by + MOST_FINISH_S
             is_done = is_overdue or (not is_held and _is_refined(work))
             is_to_close = work.is_settling or len(due) < len(self._work) or self._stop.is_set() or is_done

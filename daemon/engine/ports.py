@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from daemon.engine.examination import Examination
 from daemon.engine.scan import ScanResult
 from daemon.publish.snapshot import LayerUpdate
 from streams.refusal_reasons import RefusalReason
@@ -45,14 +46,14 @@ class Pupil(Protocol):
         """Take the refined object at a frame's place."""
 
 
-class Examiner(Protocol):
+class ExaminerPort(Protocol):
     """Who looks at a scan's first frames; every call is quick."""
 
-    def wants(self, scan_id: str, frames: int, *, has_ended: bool) -> bool:
+    def wants(self, scan: Examination, frames: int, *, has_ended: bool) -> bool:
         """Whether to look at a scan that has so many frames."""
 
-    def examine(self, scan_id: str, frames: list[tuple[torch.Tensor, tuple[float, float]]]) -> None:
+    def examine(self, scan: Examination, frames: list[tuple[torch.Tensor, tuple[float, float]]]) -> None:
         """Take patterns ``(N, N)`` and positions (pixels)."""
 
-    def holds(self, scan_id: str) -> bool:
+    def holds(self, scan: Examination) -> bool:
         """Whether a scan that has ended should wait for what is found."""

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from tensordict import TensorDict
 
+from daemon.engine.examination import Examination
 from daemon.engine.models import ActiveModel, ModelIdentity
 from daemon.publish.snapshot import LayerName, LayerUpdate, Region
 from ptychopinn.device import to_host
@@ -143,6 +144,7 @@ class ScanWork:
         )
         self.refused: dict[int, RefusalReason] = {}
         self.again: deque[Again] = deque()
+        self.examination = Examination(scan_id)
         self.pixel_ratio = 1.0
         self._unseen: set[LayerName] = set()
         self.waiting_ns: list[int] = []
@@ -295,7 +297,7 @@ class ScanWork:
         for index, place in zip(old._indexes, places, strict=True):
             self.again.append(correct(Again(index, place, kept[index][0] if index in kept else None)))
         self.again.extend(map(correct, old.again))
-        self.waiting_ns, self.finish_by = old.waiting_ns, old.finish_by
+        self.waiting_ns, self.finish_by, self.examination = old.waiting_ns, old.finish_by, old.examination
         self._unseen = {"network", "refined"}
 
     def estimate_rfactors(self) -> None:

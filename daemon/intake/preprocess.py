@@ -65,7 +65,7 @@ class Preprocess:
         if options.center_px is None and options.probe_pattern is None:
             raise GeometryError("a centre can be found only where the probe is known; set [detector] center_px")
         self._options = options
-        self._scans: OrderedDict[str, _Scan] = OrderedDict()
+        self._scans: OrderedDict[str, ScanPreprocess] = OrderedDict()
         self.held_frames = 0  # that wait for their scan's centre
         self._holds = False
 
@@ -115,8 +115,8 @@ class Preprocess:
         if scan is not None and not scan.held:
             del self._scans[wire_id]
 
-    def _begin(self, start: ScanStart) -> _Scan:
-        scan = self._scans[start.scan_id] = _Scan(start.scan_id, self._options, start.geometry)
+    def _begin(self, start: ScanStart) -> ScanPreprocess:
+        scan = self._scans[start.scan_id] = ScanPreprocess(start.scan_id, self._options, start.geometry)
         self._scans.move_to_end(start.scan_id)
         settled = [name for name, other in self._scans.items() if not other.held]
         for name in settled[: max(0, len(self._scans) - KEPT_SCANS)]:
@@ -129,7 +129,7 @@ class Preprocess:
 
 
 @dataclass(slots=True, eq=False)
-class _Scan:
+class ScanPreprocess:
     """One scan: what makes its patterns, or the frames that wait for it."""
 
     scan_id: str

@@ -12,15 +12,15 @@ import queue
 import sys
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from daemon.background.external.side_process import SideProcess
+from daemon.engine.examination import Examination
 from daemon.errors import DaemonError
 from daemon.messages import DiagnosisState, DiagnosisStatus
 from ptychopinn.diagnosis.correction import Correction, turn_matrix
@@ -36,7 +36,6 @@ from ptychopinn.diagnosis.fit_test import (
 
 LATER = 8  # the second diagnosis uses this many times the frames of the first
 MOST_JOBS = 2  # waiting jobs; each holds frames, and on a busy machine scans arrive faster than they are diagnosed
-KEPT_SCANS = 16  # scans whose diagnosis is remembered; older ones have ended
 RETRIEVE_S = 600.0  # longest retrieval of a probe, s; the usual one takes 20 to 60 s
 HOLD_S = 120.0  # longest time that an ended scan waits for a diagnosis, s
 MOST_REST_S = 20.0  # longest pause of one diagnosis while frames wait, s
@@ -76,14 +75,6 @@ class ExaminerEvents:
 
 
 @dataclass(slots=True)
-class _Scan:
-    next_look: int
-    is_pending: bool = False
-    held_since: float | None = None
-    looks: int = 0
-
-
-@dataclass(slots=True)
 class _State:
     """The state of the examiner, for the status."""
 
@@ -91,17 +82,16 @@ class _State:
     finding: str | None = None
     looks: int = 0
     last_s: float | None = None
-    scans: OrderedDict[str, _Scan] = field(default_factory=OrderedDict)
 
 
 class Examiner:
-    """Implements :class:`daemon.engine.ports.Examiner`."""
+    """Implements :class:`daemon.engine.ports.ExaminerPort`."""
 
     def __init__(self, options: ExaminerOptions, events: ExaminerEvents) -> None:
         self._options = options
         self._events = events
         self._state = _State()
-        self._jobs: queue.SimpleQueue[tuple[str, Frames, int] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Examination, Frames, int] | None] = queue.SimpleQueue()
         self._changes = 0  # changes of probe and correction; frames taken before a change are not used
         self._stopping = threading.Event()
         command = [sys.executable, "-m", "daemon.background.external.retrieval_side"]
@@ -129,38 +119,31 @@ class Examiner:
 
     # the engine's thread
 
-    def wants(self, scan_id: str, frames: int, *, has_ended: bool) -> bool:
+    def wants(self, scan: Examination, frames: int, *, has_ended: bool) -> bool:
         """Whether a diagnosis of a scan is due."""
         is_on = self._options.is_enabled or self._needs_probe
         if not is_on or self._stopping.is_set() or self._jobs.qsize() >= MOST_JOBS:
             return False
-        scan = self._scan(scan_id)
-        is_last_chance = has_ended and scan.looks == 0 and frames >= LEAST_FRAMES
-        return not scan.is_pending and (frames >= scan.next_look or is_last_chance)
+        is_last_chance = has_ended and scan.count == 0 and frames >= LEAST_FRAMES
+        return not scan.is_pending and (frames >= self._next_frames(scan) or is_last_chance)
 
-    def examine(self, scan_id: str, frames: Frames) -> None:
+    def examine(self, scan: Examination, frames: Frames) -> None:
         """Queue a diagnosis."""
-        scan = self._scan(scan_id)
         scan.is_pending, scan.held_since = True, time.monotonic()
-        scan.looks += 1
-        scan.next_look = max(scan.next_look, len(frames)) * LATER
-        self._jobs.put((scan_id, frames, self._changes))
+        scan.count += 1
+        scan.next_frames = max(self._next_frames(scan), len(frames)) * LATER
+        self._jobs.put((scan, frames, self._changes))
 
-    def holds(self, scan_id: str) -> bool:
+    def holds(self, scan: Examination) -> bool:
         """Whether a diagnosis runs that may change the pictures of a scan."""
-        scan = self._state.scans.get(scan_id)
-        if scan is None or not scan.is_pending or not (self._needs_probe or self._options.is_fixed):
+        if not scan.is_pending or not (self._needs_probe or self._options.is_fixed):
             return False
         return scan.held_since is not None and time.monotonic() - scan.held_since < HOLD_S
 
-    def _scan(self, scan_id: str) -> _Scan:
-        scans = self._state.scans
-        if scan_id not in scans:
-            first = self._options.retrieve_frames if self._needs_probe else self._options.frames
-            scans[scan_id] = _Scan(first)
-            while len(scans) > KEPT_SCANS:
-                scans.popitem(last=False)
-        return scans[scan_id]
+    def _next_frames(self, scan: Examination) -> int:
+        if scan.next_frames is None:
+            scan.next_frames = self._options.retrieve_frames if self._needs_probe else self._options.frames
+        return scan.next_frames
 
     # the examiner's own thread
 
@@ -173,38 +156,36 @@ class Examiner:
         job = self._jobs.get()
         if job is None or self._stopping.is_set():
             return False
-        scan_id, frames, changes = job
+        scan, frames, changes = job
         begun = time.monotonic()
-        scan = self._state.scans.get(scan_id)
         if changes != self._changes:
-            if scan is not None:
-                scan.is_pending, scan.next_look, scan.looks = False, len(frames), 0
+            scan.is_pending, scan.next_frames, scan.count = False, len(frames), 0
             return True
+        scan_id = scan.scan_id
         try:
-            self._look(scan_id, frames)
+            self._look(scan, frames)
         except Exception as fault:  # the scan continues without a diagnosis
             if not self._stopping.is_set():
                 log.warning("scan %s was not examined: %s", scan_id, fault, exc_info=not isinstance(fault, DaemonError))
                 self._events.on_said(scan_id, f"the first frames could not be examined: {fault}")
         self._state.doing, self._state.last_s = DiagnosisState.WAITING, time.monotonic() - begun
         self._state.looks += 1
-        if scan is not None:
-            scan.is_pending = False
+        scan.is_pending = False
         return True
 
-    def _look(self, scan_id: str, frames: Frames) -> None:
+    def _look(self, scan: Examination, frames: Frames) -> None:
         amplitude = torch.stack([pattern for pattern, _ in frames]).cpu()
         positions_px = np.array([place for _, place in frames], dtype=np.float64)
         lit = lit_frames(amplitude)  # frames of a closed shutter carry no information
         amplitude, positions_px = amplitude[lit.tolist()], positions_px[lit]
         probe, is_own = self._events.probe().cpu(), False
         if self._needs_probe:
-            retrieved = self._retrieve(scan_id, amplitude, positions_px, probe)
+            retrieved = self._retrieve(scan.scan_id, amplitude, positions_px, probe)
             if retrieved is None:
                 return
             probe, is_own = retrieved, True
         if self._options.is_enabled:
-            self._diagnose(scan_id, amplitude, positions_px, probe, is_own_probe=is_own)
+            self._diagnose(scan, amplitude, positions_px, probe, is_own_probe=is_own)
 
     def _retrieve(
         self, scan_id: str, amplitude: torch.Tensor, positions_px: NDArray[np.float64], guess: torch.Tensor
@@ -238,7 +219,7 @@ class Examiner:
 
     def _diagnose(
         self,
-        scan_id: str,
+        scan: Examination,
         amplitude: torch.Tensor,
         positions_px: NDArray[np.float64],
         probe: torch.Tensor,
@@ -249,9 +230,7 @@ class Examiner:
         found = diagnose(amplitude, positions_px, probe, self._rest(), is_own_probe=is_own_probe)
         if found is None or found.sentence is None:
             return
-        scan = self._state.scans.get(scan_id)
-        if scan is not None:
-            scan.next_look = sys.maxsize
+        scan_id, scan.next_frames = scan.scan_id, sys.maxsize
         self._state.finding = found.sentence
         self._events.on_diagnosis(scan_id, found)
         if not self._options.is_fixed:

@@ -18,6 +18,7 @@ from daemon.background.diagnosis.examiner import (
     ExaminerOptions,
     _Rest,
 )
+from daemon.engine.examination import Examination
 
 FRAMES = [(torch.ones(16, 16), (0.0, float(i))) for i in range(64)]
 
@@ -32,8 +33,9 @@ def test_scans_that_come_faster_than_they_are_looked_at_do_not_pile_up() -> None
     examiner = Examiner(options, events)  # its thread is not there: it is busy for ever
     examined = 0
     for number in range(40):
-        if examiner.wants(f"scan-{number}", 64, has_ended=False):
-            examiner.examine(f"scan-{number}", FRAMES)
+        scan = Examination(f"scan-{number}")
+        if examiner.wants(scan, 64, has_ended=False):
+            examiner.examine(scan, FRAMES)
             examined += 1
     assert examined == MOST_JOBS
 
@@ -45,7 +47,7 @@ def test_frames_that_were_looked_at_are_let_go_while_none_wait() -> None:
     frame = torch.ones(16, 16)
     weakref.finalize(frame, is_free.set)
     examiner.start()
-    examiner.examine("scan", [(frame, (0.0, 0.0))])
+    examiner.examine(Examination("scan"), [(frame, (0.0, 0.0))])
     del frame
     assert is_free.wait(60)
     examiner.stop()

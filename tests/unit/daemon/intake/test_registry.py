@@ -244,7 +244,8 @@ def test_frames_of_too_many_scans_are_refused_and_never_open_a_scan_that_nobody_
     chain = Chain(tmp_path, HastyClock(), max_new_scans=1)
     for number in range(40):
         chain.take(
-            Frame(f"s{number}", 0, COUNTS, 0), CodecError(RefusalReason.SHAPE, "a frame that cannot be read", f"s{number}", 1)
+            Frame(f"s{number}", 0, COUNTS, 0),
+            CodecError(RefusalReason.SHAPE, "a frame that cannot be read", f"s{number}", 1),
         )
     flood = chain.scans.get("too-many-scans")
     assert flood is not None
