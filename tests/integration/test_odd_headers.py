@@ -160,7 +160,7 @@ def test_a_recorded_v1_series_whose_images_were_cut_is_refused_frame_by_frame(tm
             sender.send(message)
         ended, _ = follow(viewer)
         assert (ended["scan_id"], ended["verdict"]["refused"], ended["verdict"]["expected"]) == ("6", {"corrupt": 3}, 3)
-        assert len([note for note in ended["notes"] if "is not what its description says" in note]) == 2
+        assert len([note for note in ended["notes"] if "does not match its description" in note]) == 2
 
 
 def test_native_positions_of_an_odd_scan(tmp_path: Path) -> None:
