@@ -22,7 +22,7 @@ from score import refined, refiner_on
 from ptychopinn.model.network import load_network
 from ptychopinn.refine.certainty import MOST_UNEXPLAINED, expected_correlation
 from ptychopinn.simulate import Recipe, simulate_scan
-from ptychopinn.training.heldout import Layout, heldout_recipes, looks_at
+from ptychopinn.training.heldout import Layout, heldout_recipes, predict_looks
 
 PASSES = (2, 5, 10, 20)
 BINS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
@@ -33,7 +33,7 @@ def pictures(network: torch.nn.Module, recipe: Recipe) -> Iterator[dict[str, Any
     scan = simulate_scan(recipe)
     layout = Layout(scan)
     with torch.inference_mode():
-        (seen,) = looks_at(network, layout.optics, scan.amplitude, layout.overlap, 1)
+        (seen,) = predict_looks(network, layout.optics, scan.amplitude, layout.overlap, 1)
         refiner = refiner_on(scan, layout, layout.stitch(seen))
     for passes in PASSES:
         right = layout.correlation(refined(refiner, layout, passes))

@@ -20,7 +20,7 @@ from score import refined, refiner_on
 from ptychopinn.model.network import load_network
 from ptychopinn.refine.retrieve import retrieve
 from ptychopinn.simulate import Recipe, simulate_scan
-from ptychopinn.training.heldout import Layout, heldout_recipes, looks_at
+from ptychopinn.training.heldout import Layout, heldout_recipes, predict_looks
 
 PASSES, SWEEPS, LOOKS = 30, 100, 3
 STRONG_RAD = 0.5
@@ -43,7 +43,7 @@ def compare(network: torch.nn.Module, recipe: Recipe) -> dict[str, float]:
     scan = simulate_scan(recipe)
     layout = Layout(scan)
     with torch.inference_mode():
-        patches = looks_at(network, layout.optics, scan.amplitude, layout.overlap, LOOKS)[-1]
+        patches = predict_looks(network, layout.optics, scan.amplitude, layout.overlap, LOOKS)[-1]
         ours = refined(refiner_on(scan, layout, layout.stitch(patches)), layout, PASSES)
         positions = scan.corners_px + recipe.size_px // 2
         found = retrieve(scan.amplitude, positions, scan.probe, sweeps=SWEEPS, update_probe=False)

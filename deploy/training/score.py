@@ -21,7 +21,7 @@ import torch
 from ptychopinn.model.network import load_network
 from ptychopinn.refine.refined_layer import Refiner
 from ptychopinn.simulate import Recipe, SimulatedScan, simulate_scan
-from ptychopinn.training.heldout import Layout, heldout_recipes, looks_at
+from ptychopinn.training.heldout import Layout, heldout_recipes, predict_looks
 
 LOOKS, PASSES, LIMIT_PASSES = 3, 10, 30
 ENOUGH = 0.95
@@ -32,8 +32,8 @@ def score(network: torch.nn.Module, scan: SimulatedScan) -> dict[str, float]:
     """Return the correlation in each column."""
     layout = Layout(scan)
     with torch.inference_mode():
-        (lifted,) = looks_at(None, layout.optics, scan.amplitude, layout.overlap, 1)
-        seen = looks_at(network, layout.optics, scan.amplitude, layout.overlap, LOOKS)
+        (lifted,) = predict_looks(None, layout.optics, scan.amplitude, layout.overlap, 1)
+        seen = predict_looks(network, layout.optics, scan.amplitude, layout.overlap, LOOKS)
         pictures = [layout.stitch(patches) for patches in (lifted, *seen)]
         starts = ((pictures[-1], PASSES), (torch.ones_like(pictures[0]), PASSES), (layout.truth, LIMIT_PASSES))
         pictures += [refined(refiner_on(scan, layout, start), layout, passes) for start, passes in starts]

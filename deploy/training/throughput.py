@@ -14,9 +14,9 @@ import time
 import torch
 
 from ptychopinn.config.manager import ConfigManager
-from ptychopinn.data.dataset import Batch
+from ptychopinn.data.dataset import GroupBatch
 from ptychopinn.data.experiment import Experiment
-from ptychopinn.data.gather import Frames, gather
+from ptychopinn.data.gather import ExperimentFrames, gather
 from ptychopinn.data.grouping import draw_groups
 from ptychopinn.model.cnn import TrainableCnn
 from ptychopinn.model.cnn_config import cnn_options, physics_options
@@ -25,12 +25,12 @@ from ptychopinn.simulate import Recipe, simulate_scan
 from ptychopinn.training.freeze import freeze_encoder, set_training
 from ptychopinn.training.loss_stages import Stages
 from ptychopinn.training.optimise import make_optimiser
-from ptychopinn.training.task import GroupTask, Moment
+from ptychopinn.training.task import BatchIndex, GroupTask
 
 BATCH = 16
 
 
-def first_batch(configs: ConfigManager) -> Batch:
+def first_batch(configs: ConfigManager) -> GroupBatch:
     """Return one batch of a simulated scan."""
     import numpy as np
 
@@ -38,10 +38,10 @@ def first_batch(configs: ConfigManager) -> Batch:
     data = configs.data_config
     whole = Experiment("scan", scan.amplitude.numpy(), scan.positions_px, scan.probe.numpy())
     members, _ = draw_groups(scan.positions_px, data, np.random.default_rng(0))
-    frames = Frames.of(whole, data, np.arange(100))
+    frames = ExperimentFrames.of(whole, data, np.arange(100))
     probe, q = normalise_probe(scan.probe)
     group = gather(frames, torch.from_numpy(members[:BATCH]), 0, data, has_labels=False)
-    return Batch(group, probe[None, None].expand(BATCH, -1, -1, -1, -1), torch.full((BATCH, 1, 1, 1), q))
+    return GroupBatch(group, probe[None, None].expand(BATCH, -1, -1, -1, -1), torch.full((BATCH, 1, 1, 1), q))
 
 
 def measure(*, is_frozen: bool, is_compiled: bool, steps: int) -> dict[str, float]:
@@ -63,7 +63,7 @@ def measure(*, is_frozen: bool, is_compiled: bool, steps: int) -> dict[str, floa
     set_training(network, is_frozen=is_frozen)
 
     def step() -> None:
-        task.loss(batch, Moment(0, 0))["loss"].backward()  # type: ignore[no-untyped-call]
+        task.loss(batch, BatchIndex(0, 0))["loss"].backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
 

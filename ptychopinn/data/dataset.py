@@ -12,27 +12,27 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ptychopinn.config.sections import DataConfig
-from ptychopinn.data.gather import Frames, gather
+from ptychopinn.data.gather import ExperimentFrames, gather
 from ptychopinn.data.store import store_facts
 from ptychopinn.model.cnn_scaling import normalise_probe, soft_probe_mask
 
 Part = Literal["training", "validation", "all"]
 
 
-class Batch(NamedTuple):
+class GroupBatch(NamedTuple):
     """Groups (:mod:`ptychopinn.data.gather`), their normalised probes ``(B, 1, modes, N, N)``, and those' q ``(B, 1, 1, 1)``."""
 
     group: TensorDict
     probe: Tensor
     probe_scaling: Tensor
 
-    def to(self, device: torch.device | str) -> Batch:
+    def to(self, device: torch.device | str) -> GroupBatch:
         """Return the batch on a device."""
-        return Batch(self.group.to(device), self.probe.to(device), self.probe_scaling.to(device))
+        return GroupBatch(self.group.to(device), self.probe.to(device), self.probe_scaling.to(device))
 
 
-class PtychoDataset(Dataset[Batch]):
-    """Groups of a store; every index, alone or in a list, gives a :class:`Batch`.
+class PtychoDataset(Dataset[GroupBatch]):
+    """Groups of a store; every index, alone or in a list, gives a :class:`GroupBatch`.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class PtychoDataset(Dataset[Batch]):
         self.facts: list[dict[str, Any]] = facts["experiments"]
         self.config = DataConfig.of(facts["data"])
         self._has_labels = has_labels
-        self._frames: list[Frames] = []
+        self._frames: list[ExperimentFrames] = []
         self._places: list[Tensor] = []
         probes: list[Tensor] = []
         for number, about in enumerate(self.facts):
@@ -64,7 +64,7 @@ class PtychoDataset(Dataset[Batch]):
                 TensorDict.load_memmap(folder / f"{number:03d}" / name) for name in ("frames", "optics", "groups")
             )
             self._frames.append(
-                Frames(
+                ExperimentFrames(
                     images=frames["images"],
                     positions_px=frames["positions_px"],
                     start_px=frames["start_px"],
@@ -84,7 +84,7 @@ class PtychoDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self._members)
 
-    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Batch:
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> GroupBatch:
         numbers = torch.arange(len(self))[index].reshape(-1)
         experiments = self._experiment[numbers]
         parts, order = [], []
@@ -98,9 +98,9 @@ class PtychoDataset(Dataset[Batch]):
         group = parts[0]
         if len(parts) > 1:
             group = TensorDict.cat(parts)[torch.cat(order).argsort()]
-        return Batch(group, self.probes[experiments][:, None], self.probe_scaling[experiments])
+        return GroupBatch(group, self.probes[experiments][:, None], self.probe_scaling[experiments])
 
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
+    def __getitems__(self, indices: Sequence[int]) -> GroupBatch:
         """Return a batch, as loaders ask for one."""
         return self[list(indices)]
 

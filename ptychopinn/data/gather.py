@@ -29,7 +29,7 @@ CONSTANTS = ("rms_scaling_constant", "physics_scaling_constant", "rms_input_scal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Frames:
+class ExperimentFrames:
     """The frames of one experiment, in memory or mapped from disk, and its scaling constants.
 
     ``images (n, N, N)`` float32; ``positions_px``, ``start_px`` ``(n, 2)`` float64; ``scan_index (n,)`` int64; ``truth``
@@ -44,7 +44,7 @@ class Frames:
     constants: Mapping[str, float]
 
     @classmethod
-    def of(cls, scan: Experiment, config: DataConfig, training_frames: NDArray[np.int64]) -> Frames:
+    def of(cls, scan: Experiment, config: DataConfig, training_frames: NDArray[np.int64]) -> ExperimentFrames:
         """Return the frames of a scan; the count regime's constants come from its training frames alone."""
         images = torch.from_numpy(scan.amplitude)
         where = torch.from_numpy(scan.positions_px)
@@ -69,7 +69,7 @@ def _over_all(config: DataConfig) -> Normalize:
 
 
 def gather(
-    frames: Frames, members: Tensor, experiment: int, config: DataConfig, *, has_labels: bool = True
+    frames: ExperimentFrames, members: Tensor, experiment: int, config: DataConfig, *, has_labels: bool = True
 ) -> TensorDict:
     """Return the groups whose members are ``members (B, C)``; ``has_labels`` asks for ``label_amp``, ``label_phase``."""
     batch = len(members)

@@ -14,19 +14,19 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from ptychopinn.data.dataset import Batch, PtychoDataset
+from ptychopinn.data.dataset import GroupBatch, PtychoDataset
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class WorkerRank:
     """One process of a distributed training."""
 
     rank: int = 0
     workers: int = 1
 
     @classmethod
-    def current(cls) -> Share:
-        """Return this process's share."""
+    def current(cls) -> WorkerRank:
+        """Return this process's worker."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return cls(torch.distributed.get_rank(), torch.distributed.get_world_size())
         return cls()
@@ -43,28 +43,28 @@ class GroupSampler(Sampler[list[int]]):
         None keeps the order of the data set.
     """
 
-    def __init__(self, groups: int, batch_size: int, *, seed: int | None, share: Share | None = None) -> None:
-        self._groups, self._batch_size, self._seed, self._share = groups, batch_size, seed, share
+    def __init__(self, groups: int, batch_size: int, *, seed: int | None, worker: WorkerRank | None = None) -> None:
+        self._groups, self._batch_size, self._seed, self._share = groups, batch_size, seed, worker
         self.epoch = 0
         self.begin = 0
 
     def __len__(self) -> int:
         """Return the batches of a whole epoch."""
-        return -(-self._groups // (self._batch_size * self._taking_part().workers))
+        return -(-self._groups // (self._batch_size * self._worker().workers))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch."""
         self.epoch = epoch
 
-    def _taking_part(self) -> Share:
-        """Return the share given, else that of the moment: processes may meet after loaders are made."""
-        return self._share or Share.current()
+    def _worker(self) -> WorkerRank:
+        """Return the worker given, else that of the moment: processes may meet after loaders are made."""
+        return self._share or WorkerRank.current()
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.arange(self._groups)
         if self._seed is not None:
             order = np.random.default_rng((self._seed, self.epoch)).permutation(self._groups)
-        rank, workers = astuple(self._taking_part())
+        rank, workers = astuple(self._worker())
         step = self._batch_size * workers
         begin, self.begin = self.begin, 0
         for number in range(begin, len(self)):
@@ -86,11 +86,11 @@ class TensorDictLoader:
         batch_size: int,
         *,
         seed: int | None,
-        share: Share | None = None,
+        worker: WorkerRank | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.dataset = dataset
-        self._sampler = GroupSampler(len(dataset), batch_size, seed=seed, share=share)
+        self._sampler = GroupSampler(len(dataset), batch_size, seed=seed, worker=worker)
         self._device = device
         self._done = 0
 
@@ -101,7 +101,7 @@ class TensorDictLoader:
         """Choose the order of an epoch."""
         self._sampler.set_epoch(epoch)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[GroupBatch]:
         self._done = self._sampler.begin
         for indices in self._sampler:
             self._done += 1
@@ -117,7 +117,9 @@ class TensorDictLoader:
         self._sampler.epoch, self._sampler.begin = state["epoch"], state["batch"]
 
 
-def torch_loader(dataset: PtychoDataset, batch_size: int, *, seed: int | None, workers: int = 0) -> DataLoader[Batch]:
+def torch_loader(
+    dataset: PtychoDataset, batch_size: int, *, seed: int | None, workers: int = 0
+) -> DataLoader[GroupBatch]:
     """Return a plain DataLoader over batches; ``workers`` processes read ahead."""
     sampler = GroupSampler(len(dataset), batch_size, seed=seed)
     return DataLoader(dataset, batch_sampler=sampler, collate_fn=_as_it_is, num_workers=workers)

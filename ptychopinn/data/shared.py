@@ -13,27 +13,27 @@ from pathlib import Path
 
 from ptychopinn.config.sections import DataConfig, TrainingConfig
 from ptychopinn.data.experiment import Experiment
-from ptychopinn.data.loader import Share
+from ptychopinn.data.loader import WorkerRank
 from ptychopinn.data.store import build_store, store_facts
 from ptychopinn.errors import FileFormatError, ReconstructionError
 
 RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 """Where launchers of processes say which one this is."""
 POLL_S = 0.1
-Read = Callable[[Path], Experiment]
-Source = Path | Experiment
+ReadScan = Callable[[Path], Experiment]
+ScanSource = Path | Experiment
 
 
 def own_rank() -> int:
     """Return the number of this process, before the processes of a training have met and after."""
     named = next((os.environ[name] for name in RANKS if os.environ.get(name, "").isdigit()), "0")
-    return Share.current().rank or int(named)
+    return WorkerRank.current().rank or int(named)
 
 
 def share_store(
     folder: Path,
-    sources: Sequence[Source],
-    read: Read,
+    sources: Sequence[ScanSource],
+    read: ReadScan,
     data: DataConfig,
     training: TrainingConfig,
     *,
@@ -64,7 +64,9 @@ def share_store(
     return wanted
 
 
-def _scans(sources: Sequence[Source], read: Read, refused: list[ReconstructionError] | None) -> Iterator[Experiment]:
+def _scans(
+    sources: Sequence[ScanSource], read: ReadScan, refused: list[ReconstructionError] | None
+) -> Iterator[Experiment]:
     for source in sources:
         try:
             found = source if isinstance(source, Experiment) else read(source)
@@ -83,13 +85,13 @@ def _is_there(folder: Path, identity: str) -> bool:
         return False
 
 
-def _identity(sources: Sequence[Source], data: DataConfig, training: TrainingConfig) -> str:
+def _identity(sources: Sequence[ScanSource], data: DataConfig, training: TrainingConfig) -> str:
     settings = {name: getattr(training, name) for name in ("seed", "validation_split", "n_groups")}
     whole = [asdict(data), settings, [_mark(source) for source in sources]]
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
-def _mark(source: Source) -> list[str | int]:
+def _mark(source: ScanSource) -> list[str | int]:
     """Return what changes when a file or a scan does."""
     if isinstance(source, Experiment):
         arrays = (source.amplitude, source.positions_px, source.probe, source.object)

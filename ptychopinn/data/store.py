@@ -22,7 +22,7 @@ from tensordict import TensorDict
 
 from ptychopinn.config.sections import DataConfig, TrainingConfig
 from ptychopinn.data.experiment import Experiment
-from ptychopinn.data.gather import Frames
+from ptychopinn.data.gather import ExperimentFrames
 from ptychopinn.data.grouping import draw_groups
 from ptychopinn.errors import FileFormatError, GeometryError, ProbeMismatchError, ReconstructionError
 from ptychopinn.physics.scan_check import check_extent, check_light
@@ -113,7 +113,7 @@ def _write(folder: Path, scan: Experiment, data: DataConfig, training: TrainingC
     groups, centres = _groups(scan, data, training, number)
     held_out = _held_out(centres, training, number)
     training_frames = np.unique(groups[~held_out])
-    frames = Frames.of(scan, data, training_frames)
+    frames = ExperimentFrames.of(scan, data, training_frames)
     optics = {"probe": torch.from_numpy(scan.probe)}
     if frames.truth is not None:
         optics["truth"] = frames.truth

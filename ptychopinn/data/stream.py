@@ -11,16 +11,16 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from ptychopinn.config.sections import DataConfig
-from ptychopinn.data.dataset import Batch
+from ptychopinn.data.dataset import GroupBatch
 from ptychopinn.data.experiment import Experiment
-from ptychopinn.data.gather import Frames, gather
+from ptychopinn.data.gather import ExperimentFrames, gather
 from ptychopinn.data.grouping import draw_groups
 from ptychopinn.errors import GeometryError
 from ptychopinn.model.cnn_scaling import normalise_probe
 from ptychopinn.mosaic.groups import GroupFrame
 
 
-class StreamDataset(IterableDataset[Batch]):
+class StreamDataset(IterableDataset[GroupBatch]):
     """Batches of groups around the newest frames, their neighbours found among the last ``keep_frames``.
 
     Parameters
@@ -51,13 +51,13 @@ class StreamDataset(IterableDataset[Batch]):
         self._chunk_frames = chunk_frames
         self._kept: deque[GroupFrame] = deque(maxlen=keep_frames)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[GroupBatch]:
         self._kept.clear()
         for chunk in _chunks(self._frames, self._chunk_frames):
             self._kept.extend(chunk)
             yield from self._batches(len(chunk))
 
-    def _batches(self, new: int) -> Iterator[Batch]:
+    def _batches(self, new: int) -> Iterator[GroupBatch]:
         """Yield the groups drawn around the newest frames, in random order."""
         where = np.array([frame.position_px for frame in self._kept], dtype=np.float64)
         try:
@@ -67,14 +67,14 @@ class StreamDataset(IterableDataset[Batch]):
         groups = self._rng.permutation(groups[centres >= len(where) - new])
         amplitude = np.stack([frame.amplitude for frame in self._kept])
         scan = Experiment("stream", amplitude, where, self._probe_as_given.numpy())
-        frames = Frames.of(scan, self._config, np.arange(len(where)))
+        frames = ExperimentFrames.of(scan, self._config, np.arange(len(where)))
         numbers = torch.tensor([frame.index for frame in self._kept])
         for begin in range(0, len(groups), self._batch_size):
             members = torch.from_numpy(groups[begin : begin + self._batch_size])
             group = gather(frames, members, 0, self._config, has_labels=False)
             group["nn_indices"] = numbers[members]
             size = len(members)
-            yield Batch(group, self._probe.expand(size, -1, -1, -1, -1), self._scaling.expand(size, -1, -1, -1))
+            yield GroupBatch(group, self._probe.expand(size, -1, -1, -1, -1), self._scaling.expand(size, -1, -1, -1))
 
 
 def _chunks(frames: Iterable[GroupFrame], size: int) -> Iterator[list[GroupFrame]]:

@@ -1,6 +1,6 @@
 """The model ``lift``: plain projections through the known probe, and where there is one, the correction network.
 
-Without a network it is physics alone. :func:`ptychopinn.model.network.look` says what one look computes.
+Without a network it is physics alone. :func:`ptychopinn.model.network.predict_look` says what one look computes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from ptychopinn.device import Replayed, frames_at_once
-from ptychopinn.model.network import look, stitched_start
-from ptychopinn.model.optics import Optics
+from ptychopinn.model.network import predict_look, stitched_start
+from ptychopinn.model.optics import ProbeOptics
 from ptychopinn.model.overlap import Overlap
 
 
@@ -35,11 +35,11 @@ class Lift:
 
     def __init__(self, probe: Tensor, network: nn.Module | None = None, projections: int = 2) -> None:
         self.probe = probe
-        self.optics = Optics(probe[None])
+        self.optics = ProbeOptics(probe[None])
         self.network = network
         self.projections = projections
         self._at_once = frames_at_once(probe[0])
-        self._look_at = Replayed(partial(look, network, self.optics, projections=projections))
+        self._look_at = Replayed(partial(predict_look, network, self.optics, projections=projections))
         self._lifted = Replayed(partial(self.optics.lifted, projections=projections))
 
     @property
@@ -65,7 +65,7 @@ class Lift:
         """Return patches ``(B, C, N, N)`` complex64 for ``images`` ``(B, C, N, N)``, amplitudes, -1 = no data.
 
         With ``start`` and ``support`` ``(B, C, N, N)`` (the stitched neighbours, see
-        :func:`ptychopinn.model.network.look`) it is a second look. In a group of several frames the members see each
+        :func:`ptychopinn.model.network.predict_look`) it is a second look. In a group of several frames the members see each
         other: a first look at each, then a second at all.
         """
         images: Tensor = group["images"]

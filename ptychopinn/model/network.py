@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ptychopinn.model.base import Network
-from ptychopinn.model.optics import Optics, Step
+from ptychopinn.model.optics import ProbeOptics, Step
 from ptychopinn.model.overlap import Overlap
 
 OBJECT_PLANES = 7
@@ -32,7 +32,7 @@ OPTICS_PLANES = 4
 FRAME_NUMBERS = 4
 
 
-class _Block(nn.Module):
+class _ResidualBlock(nn.Module):
     """Two 3x3 convolutions around a residual."""
 
     def __init__(self, width: int) -> None:
@@ -70,10 +70,10 @@ class CorrectionNet(Network):
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
         self.up = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in zip(widths, widths[1:], strict=False))
         self.coders = nn.ModuleList(
-            nn.Sequential(*(_Block(w) for _ in range(d))) for w, d in zip(widths, depths, strict=True)
+            nn.Sequential(*(_ResidualBlock(w) for _ in range(d))) for w, d in zip(widths, depths, strict=True)
         )
         self.decoders = nn.ModuleList(
-            nn.Sequential(*(_Block(w) for _ in range(d))) for w, d in zip(widths[:-1], depths[:-1], strict=True)
+            nn.Sequential(*(_ResidualBlock(w) for _ in range(d))) for w, d in zip(widths[:-1], depths[:-1], strict=True)
         )
         self.head = nn.Conv2d(widths[0], 4 * 4, 3, padding=1)
         nn.init.zeros_(self.head.weight)
@@ -114,9 +114,9 @@ def channels_last(network: CorrectionNet) -> CorrectionNet:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def look(
+def predict_look(
     network: nn.Module | None,
-    optics: Optics,
+    optics: ProbeOptics,
     amplitude: Tensor,
     start: Tensor | None = None,
     support: Tensor | None = None,
@@ -158,7 +158,7 @@ def look(
 
 def _corrected(
     network: nn.Module,
-    optics: Optics,
+    optics: ProbeOptics,
     amplitude: Tensor,
     patches: Tensor,
     step: Step,
@@ -206,7 +206,7 @@ def load_network(path: Path) -> CorrectionNet:
     return channels_last(network)
 
 
-def stitched_start(patches: Tensor, overlap: Overlap, optics: Optics) -> tuple[Tensor, Tensor]:
+def stitched_start(patches: Tensor, overlap: Overlap, optics: ProbeOptics) -> tuple[Tensor, Tensor]:
     """Return each frame's start and support ``(G, M, N, N)`` from all frames' patches."""
     weight = optics.weight
     merged, total = overlap.stitch(patches, weight)

@@ -40,7 +40,7 @@ def lit_side_px(weight: Tensor, energy: float = LIT_ENERGY) -> int:
 
 
 class Step(NamedTuple):
-    """One projection: the object's ``update (G, M, N, N)``, and what :meth:`Optics.misfit` needs."""
+    """One projection: the object's ``update (G, M, N, N)``, and what :meth:`ProbeOptics.misfit` needs."""
 
     update: Tensor
     magnitude: Tensor
@@ -53,7 +53,7 @@ class Step(NamedTuple):
         return difference / self.target.sum((-3, -2, -1)).clamp_min(1e-6)
 
 
-class Optics:
+class ProbeOptics:
     """A probe ``(G, modes, N, N)`` complex64 in photon units, prepared."""
 
     def __init__(self, probe: Tensor, side_px: int | None = None) -> None:

@@ -13,7 +13,7 @@ from ptychopinn.detector.geometry import to_amplitude
 
 
 @dataclass(frozen=True, slots=True)
-class Faults:
+class DetectorFaults:
     """What is wrong with a detector; the default is a perfect one.
 
     ``blur_px`` rms of its point spread, ``background_ratio`` of the vacuum counts spread over the frame,
@@ -29,11 +29,11 @@ class Faults:
     saturation: float | None = None
 
 
-def draw_faults(size_px: int, rng: np.random.Generator) -> Faults:
+def draw_faults(size_px: int, rng: np.random.Generator) -> DetectorFaults:
     """Return faults as beamlines have them; half of all detectors are perfect."""
     if rng.random() < 0.5:
-        return Faults()
-    return Faults(
+        return DetectorFaults()
+    return DetectorFaults(
         blur_px=float(rng.uniform(0.2, 0.7)) if rng.random() < 0.5 else 0.0,
         background_ratio=float(10 ** rng.uniform(-4, -1.7)) if rng.random() < 0.5 else 0.0,
         dead_ratio=float(10 ** rng.uniform(-4, -2)) if rng.random() < 0.5 else 0.0,
@@ -42,7 +42,7 @@ def draw_faults(size_px: int, rng: np.random.Generator) -> Faults:
     )
 
 
-def make_mask(size_px: int, faults: Faults, rng: np.random.Generator) -> NDArray[np.bool_]:
+def make_mask(size_px: int, faults: DetectorFaults, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Return the pixels ``(N, N)`` without data (True)."""
     mask: NDArray[np.bool_] = rng.random((size_px, size_px)) < faults.dead_ratio
     if faults.has_gap:
@@ -66,7 +66,7 @@ def _blurred(counts: Tensor, blur_px: float) -> Tensor:
     return frames.reshape(counts.shape)
 
 
-def measure(expected: Tensor, vacuum_counts: float, faults: Faults, rng: np.random.Generator) -> Tensor:
+def measure(expected: Tensor, vacuum_counts: float, faults: DetectorFaults, rng: np.random.Generator) -> Tensor:
     """Return amplitudes ``(n, N, N)`` float32 (-1 = no data) measured from expected counts of that shape.
 
     The photon noise comes from a generator seeded by ``rng``, so the same ``rng`` gives the same frames.

@@ -7,8 +7,10 @@ counts instead and an absorbing object stays below 1, as with a probe measured w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -16,10 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.physics.diffraction import expected_counts
-from ptychopinn.simulate.detector import Faults, draw_faults, measure
+from ptychopinn.simulate.detector import DetectorFaults, draw_faults, measure
 from ptychopinn.simulate.objects import TEXTURES, Texture, make_object, make_texture
 from ptychopinn.simulate.patterns import TRACKS, scan_positions
 from ptychopinn.simulate.probes import PROBES, footprint_px, make_probe, mistaken
+
+MIXED_SHARE = 0.2
+"""Share of the textures in a bank that mix two families."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ class Recipe:
     position_error_px: float = 0.0
     probe_error: float = 0.0
     is_vacuum_gauge: bool = False
-    faults: Faults = Faults()
+    faults: DetectorFaults = DetectorFaults()
     seed: int = 0
 
 
@@ -158,20 +163,52 @@ def _expose(
     return SimulatedScan(recipe, amplitude, recorded, mistaken(probe, recipe.probe_error, rng), sample, corners)
 
 
+class TextureBankState(TypedDict):
+    """State of a :class:`TextureBank`: NumPy's generator states as JSON, and the number of the oldest texture.
+
+    ``origins`` are the states from which each texture was drawn, ``random`` the state for the next one.
+    """
+
+    origins: list[str]
+    random: str
+    next: int
+
+
 class TextureBank:
-    """Textures that many scans cut from; renewed a few at a time."""
+    """Textures that many scans cut from; the oldest ones are replaced one by one."""
 
     def __init__(self, side_px: int, count: int, kinds: Sequence[str], seed: Sequence[int]) -> None:
         self._side_px = side_px
         self._kinds = list(kinds)
         self._random = np.random.default_rng(seed)
+        self._origins = [""] * count
         self._textures = [self._make(number) for number in range(count)]
         self._next = 0
 
+    @classmethod
+    def restored(cls, side_px: int, kinds: Sequence[str], state: TextureBankState) -> TextureBank:
+        """Return the bank of a :meth:`state_dict`; its textures are drawn again."""
+        bank = cls(side_px, 0, kinds, (0,))
+        bank._origins = list(state["origins"])
+        for number, origin in enumerate(state["origins"]):
+            bank._random.bit_generator.state = json.loads(origin)
+            bank._textures.append(bank._make(number))
+        bank._random.bit_generator.state = json.loads(state["random"])
+        bank._next = state["next"]
+        return bank
+
+    def state_dict(self) -> TextureBankState:
+        """Return the state for :meth:`restored`."""
+        return {"origins": list(self._origins), "random": self._random_state(), "next": self._next}
+
+    def _random_state(self) -> str:
+        return json.dumps(self._random.bit_generator.state)
+
     def _make(self, number: int) -> tuple[str, Texture]:
+        self._origins[number] = self._random_state()
         kind = self._kinds[number % len(self._kinds)]
         texture = make_texture(kind, self._side_px, self._random)
-        if self._random.random() < 0.2:
+        if self._random.random() < MIXED_SHARE:
             other = make_texture(str(self._random.choice(self._kinds)), self._side_px, self._random)
             texture = texture + other * np.float32(self._random.uniform(0.2, 1))
             texture /= texture.max()

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptychopinn.model.network import CorrectionNet, channels_last, look, stitched_start
+from ptychopinn.model.network import CorrectionNet, channels_last
 from ptychopinn.training.freeze import freeze_encoder, set_training
+from ptychopinn.training.looks import predict_last_look
 from ptychopinn.training.overlap_loss import Neighbourhood, overlap_losses
-from ptychopinn.training.replay_buffer import KeptFrame, Key, ReplayBuffer
+from ptychopinn.training.replay_buffer import Key, ReplayBuffer, ReplayFrame
 from ptychopinn.training.tuner import FinetuneOptions, Tuner
 
 AGREEMENT, LABEL = 0.1, 0.3
@@ -45,7 +46,7 @@ class FineTuner(Tuner[CorrectionNet]):
         """Return the active network's weights."""
         return self.active.state_dict()
 
-    def _seen(self, frames: Sequence[KeptFrame]) -> Neighbourhood:
+    def _seen(self, frames: Sequence[ReplayFrame]) -> Neighbourhood:
         images = torch.from_numpy(np.stack([f.amplitude for f in frames])).to(self._probe.device)
         positions = torch.tensor([f.position_px for f in frames], device=self._probe.device)
         return Neighbourhood.of(images[None], positions[None], self._probe[None])
@@ -63,20 +64,12 @@ class FineTuner(Tuner[CorrectionNet]):
         return loss
 
     def _patches(self, network: nn.Module, seen: Neighbourhood, looks: int) -> Tensor:
-        start: Tensor | None = None
-        support: Tensor | None = None
-        projections = self._options.projections
-        with torch.no_grad():
-            for _ in range(looks - 1):
-                before = look(network, seen.optics, seen.amplitude, start, support, projections)
-                start, support = stitched_start(before, seen.overlap, seen.optics)
-        return look(network, seen.optics, seen.amplitude, start, support, projections)
+        return predict_last_look(network, seen, looks, self._options.projections)
 
     def _compared(self, network: CorrectionNet, key: Key) -> tuple[Tensor, Tensor]:
         seen = self._seen(self._buffer.around(key, self._options.heldout_neighbours))
         patches = self._patches(network, seen, 1)
-        cut = seen.overlap.cut(seen.overlap.stitch(patches, seen.optics.weight)[0])
-        return seen.optics.magnitude(cut)[0, 0], seen.amplitude[0, 0]
+        return seen.optics.magnitude(seen.merged(patches))[0, 0], seen.amplitude[0, 0]
 
 
 def _label_loss(patches: Tensor, label: Tensor, seen: Neighbourhood) -> Tensor:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from ptychopinn.config.manager import ConfigManager
 from ptychopinn.config.sections import DataConfig, ModelConfig
-from ptychopinn.data.dataset import Batch
-from ptychopinn.data.gather import Frames, gather
+from ptychopinn.data.dataset import GroupBatch
+from ptychopinn.data.gather import ExperimentFrames, gather
 from ptychopinn.errors import ConfigurationError
 from ptychopinn.model.cnn import Cnn, TrainableCnn
 from ptychopinn.model.cnn_config import physics_options
@@ -29,7 +29,7 @@ from ptychopinn.model.cnn_scaling import normalise_probe, soft_probe_mask
 from ptychopinn.training.freeze import freeze_encoder, set_training
 from ptychopinn.training.loss_stages import Stages
 from ptychopinn.training.networks import with_physics
-from ptychopinn.training.replay_buffer import KeptFrame, Key, ReplayBuffer
+from ptychopinn.training.replay_buffer import Key, ReplayBuffer, ReplayFrame
 from ptychopinn.training.task import GroupTask
 from ptychopinn.training.tuner import FinetuneOptions, Tuner
 
@@ -103,13 +103,13 @@ class CnnTuner(Tuner[TrainableCnn]):
         batch = self._batch([self._buffer.around(key, MEMBERS)])
         return _predicted(network, batch)[0, 0], batch.group["images"][0, 0]
 
-    def _batch(self, groups: Sequence[Sequence[KeptFrame]]) -> Batch:
+    def _batch(self, groups: Sequence[Sequence[ReplayFrame]]) -> GroupBatch:
         """Return groups of frames, the first of each with the others that are near it."""
         frames = [frame for group in groups for frame in _near(group)]
         images = torch.from_numpy(np.stack([frame.amplitude for frame in frames]))
         where = torch.tensor([frame.position_px for frame in frames], dtype=torch.float64)
         numbers = torch.arange(len(frames))
-        kept = Frames(images, where, where, numbers, None, {})
+        kept = ExperimentFrames(images, where, where, numbers, None, {})
         config = DataConfig(normalize="Group")
         group = gather(kept, numbers.view(-1, MEMBERS), 0, config, has_labels=False).to(self._probe.device)
         known = group["images"].clamp_min(0)
@@ -117,7 +117,7 @@ class CnnTuner(Tuner[TrainableCnn]):
         factor = self.active.factor_of(counts if self.active.options.sees_counts else known)
         group["rms_scaling_constant"] = group["rms_input_scale"] = factor.expand(len(known), -1, -1, -1)
         group["mean_measured_intensity"] = counts.mean((1, 2, 3), keepdim=True)
-        return Batch(group, self._probe, self._probe_factor)
+        return GroupBatch(group, self._probe, self._probe_factor)
 
     @torch.no_grad()
     def _find_scale(self) -> None:
@@ -175,7 +175,7 @@ def _mask(physics: PhysicsOptions, probe: Tensor) -> Tensor | None:
     return soft_probe_mask(probe.shape[-1], physics.probe_mask_sigma_px).to(probe.device)
 
 
-def _near(group: Sequence[KeptFrame]) -> list[KeptFrame]:
+def _near(group: Sequence[ReplayFrame]) -> list[ReplayFrame]:
     """Return ``MEMBERS`` frames: the first, those near it, and the first again in the places that are left."""
     first = group[0]
     reach_px = REACH * first.amplitude.shape[0]
@@ -183,7 +183,7 @@ def _near(group: Sequence[KeptFrame]) -> list[KeptFrame]:
     return (near + [first] * MEMBERS)[:MEMBERS]
 
 
-def _predicted(network: TrainableCnn, batch: Batch) -> Tensor:
+def _predicted(network: TrainableCnn, batch: GroupBatch) -> Tensor:
     """Return the amplitudes ``(B, C, N, N)`` that a network predicts for groups."""
     group, model = batch.group, network.forward_model
     known, offsets, datasets = group["images"].clamp_min(0), group["coords_relative"], group["experiment_id"]

@@ -15,10 +15,10 @@ import torch
 
 from ptychopinn.config import legacy
 from ptychopinn.config.manager import ConfigManager
-from ptychopinn.data.dataset import PtychoDataset
+from ptychopinn.data.dataset import GroupBatch, PtychoDataset
 from ptychopinn.data.experiment import Experiment
 from ptychopinn.data.loader import TensorDictLoader
-from ptychopinn.data.shared import Source, own_rank, share_store
+from ptychopinn.data.shared import ScanSource, own_rank, share_store
 from ptychopinn.data.store import store_facts
 from ptychopinn.data.training_file import read_training_file, training_files
 from ptychopinn.device import choose_device
@@ -30,6 +30,7 @@ from ptychopinn.training.loop import Job, PlainLoop
 from ptychopinn.training.loss_stages import Stages, find_learning_rate
 from ptychopinn.training.neighbourhood import neighbourhood_config
 from ptychopinn.training.networks import make_task, trained_model
+from ptychopinn.training.optimise import ConfiguredCourse
 from ptychopinn.training.task import Task, neighbourhood_frames
 from ptychopinn.training.tracking import TrackedRun
 from ptychopinn.training.watch import LogFile, Metrics, ProgressBar, Watcher, Watchers
@@ -154,7 +155,7 @@ class Trainer:
             finish(found)
         return found
 
-    def _share_store(self, sources: Sequence[Source], model: PtychoModel) -> str:
+    def _share_store(self, sources: Sequence[ScanSource], model: PtychoModel) -> str:
         configs = self.configs
         data, training = configs.data_config, configs.training_config
         frames = neighbourhood_frames(training, configs.model_config)
@@ -182,7 +183,7 @@ class Trainer:
             raise GeometryError(f"{bare[0]}: holds no objectGuess to learn from; set mode to Unsupervised")
         return parts[0], parts[1] if len(parts[1]) else None
 
-    def _prepare(self, task: Task, *, is_frozen: bool, device: torch.device | str) -> None:
+    def _prepare(self, task: Task[GroupBatch], *, is_frozen: bool, device: torch.device | str) -> None:
         network = task.network
         network.use_acting_weights_only(has_trained_scales=self.configs.model_config.rect_s1s2_trainable)
         if is_frozen:
@@ -193,7 +194,7 @@ class Trainer:
 
     def _job(
         self,
-        task: Task,
+        task: Task[GroupBatch],
         training: PtychoDataset,
         validation: PtychoDataset | None,
         folder: Path,
@@ -202,7 +203,7 @@ class Trainer:
         is_frozen: bool,
         is_resumed: bool,
         device: torch.device | str,
-    ) -> Job:
+    ) -> Job[GroupBatch]:
         config = self.configs.training_config
         devices = config.n_devices if isinstance(config.n_devices, int) else 1
         rate = find_learning_rate(config.learning_rate, devices, config.batch_size, config.batch_size)
@@ -215,9 +216,8 @@ class Trainer:
             task=task,
             training=TensorDictLoader(training, size, seed=seed, device=device),
             validation=None if validation is None else TensorDictLoader(validation, size, seed=None, device=device),
-            config=config,
+            course=ConfiguredCourse(config, rate),
             epochs=epochs,
-            rate=rate,
             folder=folder,
             watchers=watchers,
             identity=json.dumps([identity, is_frozen]),
@@ -226,15 +226,15 @@ class Trainer:
             should_stop=self._should_stop,
         )
 
-    def _run(self, job: Job) -> list[Metrics]:
+    def _run(self, job: Job[GroupBatch]) -> list[Metrics]:
         if not self._uses_lightning:
             return list(PlainLoop(job).run())
         from ptychopinn.training.lightning_loop import run_lightning
 
         sections = self.configs.to_dict()
-        return list(run_lightning(job, {"hyper_parameters": sections}))
+        return list(run_lightning(job, self.configs.training_config, {"hyper_parameters": sections}))
 
-    def _load_best(self, job: Job) -> None:
+    def _load_best(self, job: Job[GroupBatch]) -> None:
         """Give the network the weights of its best epoch."""
         if self._uses_lightning:
             state = torch.load(job.folder / "best.ckpt", weights_only=True, map_location="cpu")["state_dict"]
@@ -288,9 +288,9 @@ def _course(configs: ConfigManager) -> dict[str, Any]:
     return {k: v for k, v in configs.to_dict()["training_config"].items() if k not in free}
 
 
-def _sources(data: Sequence[Path | str | Experiment]) -> list[Source]:
+def _sources(data: Sequence[Path | str | Experiment]) -> list[ScanSource]:
     files = [one for one in data if not isinstance(one, Experiment)]
-    scans: list[Source] = [one for one in data if isinstance(one, Experiment)]
+    scans: list[ScanSource] = [one for one in data if isinstance(one, Experiment)]
     return [*(training_files(files) if files or not scans else []), *scans]
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptychopinn.model.network import look, stitched_start
-from ptychopinn.model.optics import Optics
+from ptychopinn.model.network import predict_look, stitched_start
+from ptychopinn.model.optics import ProbeOptics
 from ptychopinn.model.overlap import Overlap
 from ptychopinn.physics.diffraction import rfactor_parts
 from ptychopinn.simulate import PROBES, TEXTURES, Recipe, SimulatedScan, draw_recipe
-from ptychopinn.simulate.detector import Faults
+from ptychopinn.simulate.detector import DetectorFaults
 
 HELD_OUT_TEXTURE = "maze"
 HELD_OUT_PROBE = "diffuser"
@@ -43,12 +43,17 @@ def heldout_recipes(sizes_px: Sequence[int] = (64, 64, 64, 64, 128), seed: int =
                 size, rng, probe_kinds=[kind], textures=[HELD_OUT_TEXTURE] if held_out else training_kinds()[1]
             )
             plain = replace(drawn, counts=counts[column % 5], overlap_ratio=float(rng.uniform(0.6, 0.8)), frames=frames)
-            out.append(replace(plain, probe_error=0.0, position_error_px=0.0, faults=Faults()))
+            out.append(replace(plain, probe_error=0.0, position_error_px=0.0, faults=DetectorFaults()))
     return out
 
 
-def looks_at(
-    network: nn.Module | None, optics: Optics, amplitude: Tensor, overlap: Overlap, looks: int, projections: int = 2
+def predict_looks(
+    network: nn.Module | None,
+    optics: ProbeOptics,
+    amplitude: Tensor,
+    overlap: Overlap,
+    looks: int,
+    projections: int = 2,
 ) -> list[Tensor]:
     """Return the patches ``(1, n, N, N)`` after each look; amplitudes ``(n, N, N)`` with the zero frequency in the middle."""
     frames = torch.fft.ifftshift(amplitude, dim=(-2, -1))[None]
@@ -61,7 +66,7 @@ def looks_at(
             part = slice(begin, begin + CHUNK_FRAMES)
             begun = None if start is None else start[:, part]
             around = None if support is None else support[:, part]
-            parts.append(look(network, optics, frames[:, part], begun, around, projections))
+            parts.append(predict_look(network, optics, frames[:, part], begun, around, projections))
         out.append(torch.cat(parts, dim=1))
         start, support = stitched_start(out[-1], overlap, optics)
     return out
@@ -85,7 +90,7 @@ class Layout:
     """
 
     def __init__(self, scan: SimulatedScan) -> None:
-        self.optics = Optics(scan.probe[None])
+        self.optics = ProbeOptics(scan.probe[None])
         corners = torch.from_numpy(scan.corners_px)
         low = corners.amin(0)
         self.corners = corners - low
@@ -109,7 +114,7 @@ def score_scan(network: nn.Module | None, scan: SimulatedScan, looks: int = 2) -
     """Return, after each look, ``correlation`` of the stitched phase with the truth and the mosaic's ``rfactor``."""
     layout, scores = Layout(scan), []
     with torch.inference_mode():
-        for patches in looks_at(network, layout.optics, scan.amplitude, layout.overlap, looks):
+        for patches in predict_looks(network, layout.optics, scan.amplitude, layout.overlap, looks):
             picture = layout.stitch(patches)
             misfit, whole = rfactor_parts(scan.probe, layout.overlap.cut(picture[None])[0], scan.amplitude)
             scores.append({"correlation": layout.correlation(picture), "rfactor": misfit / whole})

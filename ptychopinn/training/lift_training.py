@@ -1,46 +1,80 @@
-"""Training of the ``lift`` network on simulated neighbourhoods.
+"""Training of the network of the ``lift`` on simulated neighbourhoods, by the plain loop, in one or several processes.
 
-A step takes G scans, M neighbouring frames of each, all of one N and one number of modes. Frames are looked at one to
-three times, each further look starting from the neighbourhood stitched so far; the last look is trained, the earlier
-ones make its start without gradients (each look answers for itself; a step costs the same however many come before).
-
-Loss of a scan, with w = |P|^2, O the predicted patches, T the true ones, S the patches cut from the stitched O:
-
-* supervised: rms of O e^{-i phi} - T under w, **one** phi for the scan, so patches must agree;
-* physics: rms of |F(P S)| - a over the rms of a, valid pixels, so the misfit sees the overlap;
-* agreement: rms of O - S under w.
-
-The first and last are divided by the rms of T's contrast and of what the lift sees (contrast and noise) together, so weak
-samples count like strong ones and hopelessly noisy scans do not drown the rest.
+A step uses G scans of M neighbouring frames each. Frames are looked at one to three times; the last look is trained
+(:mod:`ptychopinn.training.looks`). The losses are those of :mod:`ptychopinn.training.truth_loss`.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from ptychopinn.model.network import CorrectionNet, channels_last, load_network, look, save_network, stitched_start
+from ptychopinn.atomic import atomic_path
+from ptychopinn.data.loader import WorkerRank
+from ptychopinn.errors import ConfigurationError
+from ptychopinn.model.network import CorrectionNet, channels_last, load_network, save_network
 from ptychopinn.simulate import simulate_scan
 from ptychopinn.training.heldout import heldout_recipes, score_scan, summary
-from ptychopinn.training.simulated_batches import Batch, BatchSettings, Source
+from ptychopinn.training.looks import predict_last_look
+from ptychopinn.training.loop import CHECKPOINT, Job, PlainLoop
+from ptychopinn.training.overlap_loss import CONTRAST_FLOOR
+from ptychopinn.training.simulated_batches import BatchSettings, SimulatedBatch, SimulatedSource
+from ptychopinn.training.task import BatchIndex, State, Task
+from ptychopinn.training.truth_loss import truth_losses
+from ptychopinn.training.watch import Metrics, Plan, Watchers
+from ptychopinn.training.workers import from_first_worker, gather_states
+
+LOG, NETWORK = "log.jsonl", "network.pt"
+ADAM_BETAS = (0.9, 0.98)
+"""Decay rates of AdamW; the second is lower than usual, since batches of few scans vary much."""
+LEAST_RATE, FALLING_RATE = 0.01, 0.495
+"""The learning rate falls as a half cosine from 1 to 0.01 of the greatest: 0.01 + 0.495 (1 + cos)."""
+FIRST_STEPS = 10
+"""The average of the weights follows them faster in the first steps: its decay is (n + 1) / (n + 10) at most."""
+SCORED_LOOKS = 2
+"""Number of looks at held-out scans, as in the live chain."""
+CHANGEABLE = ("minutes", "steps", "start", "checkpoint_steps", "score_steps")
+"""Settings that may differ when a training is resumed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """Training settings.
+class LiftTrainingSettings:
+    """Settings of the training.
 
-    ``minutes`` or ``steps``: how long; with ``minutes`` the rate falls with the clock, with ``steps`` (not 0) the run
-    is repeatable. ``looks`` shares of training the first, second, third look; ``physics``, ``agreement`` weights of
-    the losses; ``contrast_floor`` contrast below which a scan counts less; ``average`` decay of the averaged weights;
-    ``start`` a network.pt to begin with.
+    Parameters
+    ----------
+    minutes, steps
+        Length of the training. With ``minutes`` the learning rate falls with the clock; with ``steps`` (not 0) the
+        training is repeatable.
+    rate
+        Greatest learning rate, reached after ``warmup_steps``.
+    average
+        Decay of the averaged weights, which are the result.
+    clip
+        Greatest norm of the gradient.
+    looks
+        Shares of the steps that train the first, second, third look.
+    physics, agreement
+        Weights of these two losses; the supervised loss has weight 1.
+    contrast_floor
+        Contrast below which a scan counts less.
+    projections
+        Number of projections of a look.
+    start
+        A network.pt whose weights are the start; empty: random weights.
+    log_steps, checkpoint_steps, score_steps
+        Number of steps between lines of the log, checkpoints, and scores of held-out scans; the latter two are multiples
+        of the first.
     """
 
     minutes: float = 90.0
@@ -54,7 +88,7 @@ class Settings:
     looks: tuple[float, ...] = (0.45, 0.3, 0.25)
     physics: float = 1.0
     agreement: float = 0.1
-    contrast_floor: float = 0.03
+    contrast_floor: float = CONTRAST_FLOOR
     projections: int = 2
     start: str = ""
     log_steps: int = 50
@@ -62,48 +96,74 @@ class Settings:
     score_steps: int = 2500
     batches: BatchSettings = field(default_factory=BatchSettings)
 
+    def __post_init__(self) -> None:
+        for name in ("checkpoint_steps", "score_steps"):
+            if getattr(self, name) % self.log_steps:
+                raise ConfigurationError(
+                    f"{name} is {getattr(self, name)} but log_steps {self.log_steps}; set a multiple of log_steps"
+                )
 
-def losses(patches: Tensor, batch: Batch, floor: float) -> dict[str, Tensor]:
-    """Return the mean over scans of each loss of patches ``(G, M, N, N)``."""
-    optics = batch.optics
-    weight = optics.lit(optics.weight)
-    norm = weight.sum((-2, -1), keepdim=True) * batch.truth.shape[1]
-    share = weight / norm
-    lit = optics.lit(patches)
-
-    def rms(wave: Tensor) -> Tensor:
-        return ((wave.real.square() + wave.imag.square()) * share).sum((1, 2, 3)).clamp_min(1e-10).sqrt()
-
-    def over_scan(wave: Tensor) -> Tensor:
-        return (wave * share).sum((1, 2, 3), keepdim=True)
-
-    with torch.no_grad():
-        contrast = rms(batch.truth - over_scan(batch.truth))
-        seen = rms(optics.lit(optics.first(batch.amplitude).update))
-        unit = (contrast.square() + seen.square() + floor**2).sqrt() / 2**0.5
-        turn = over_scan(lit * batch.truth.conj())
-        turn = turn / turn.abs().clamp_min(1e-12)
-    supervised = rms(lit * turn.conj() - batch.truth) / unit
-    cut = batch.overlap.cut(batch.overlap.stitch(patches, optics.weight)[0])
-    agreement = rms(lit - optics.lit(cut)) / unit
-    valid = batch.amplitude >= 0
-    misfit = torch.where(valid, optics.magnitude(cut) - batch.amplitude, 0.0).square().sum((1, 2, 3))
-    whole = torch.where(valid, batch.amplitude, 0.0).square().sum((1, 2, 3)).clamp_min(1.0)
-    physics = (misfit / whole).clamp_min(1e-8).sqrt()
-    return {"supervised": supervised.mean(), "physics": physics.mean(), "agreement": agreement.mean()}
+    def identity(self, workers: int) -> str:
+        """Return the text that identifies a training; a checkpoint of another one is refused."""
+        fixed = {name: value for name, value in asdict(self).items() if name not in CHANGEABLE}
+        return json.dumps({"workers": workers, **fixed})
 
 
-class Learner:
-    """Network, optimiser and running average of the weights."""
+class LiftClock:
+    """Progress of a training: its share of steps, or of time over all its runs."""
 
-    def __init__(self, network: CorrectionNet, settings: Settings) -> None:
-        self.network = channels_last(network)
-        self.settings = settings
-        self.step = 0
-        self._optimiser = torch.optim.AdamW(
-            network.parameters(), lr=settings.rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
-        )
-        self._average = {k: v.clone() for k, v in network.state_dict().items()}
+    def __init__(self, settings: LiftTrainingSettings) -> None:
+        self._settings = settings
+        self._began_s = time.monotonic()
+        self.progress = 0.0
+        """Share of the training that was done before the current step, 0 to 1."""
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds trained, including those before resumptions."""
+        return time.monotonic() - self._began_s
+
+    @elapsed_s.setter
+    def elapsed_s(self, value: float) -> None:
+        self._began_s = time.monotonic() - value
+
+    def is_over(self, steps: int) -> bool:
+        """Measure the progress after ``steps``, the same on all workers; return whether the training is complete."""
+        s = self._settings
+        self.progress = steps / s.steps if s.steps else from_first_worker(self.elapsed_s / (60 * s.minutes))
+        return self.progress >= 1
+
+
+class LiftTask(Task[SimulatedBatch]):
+    """The lift's network on simulated neighbourhoods, and the running average of its weights."""
+
+    def __init__(self, network: CorrectionNet, settings: LiftTrainingSettings, clock: LiftClock) -> None:
+        self.network: CorrectionNet = channels_last(network)
+        self._settings = settings
+        self._clock = clock
+        self._average = {name: value.clone() for name, value in network.state_dict().items()}
+
+    def loss(self, batch: SimulatedBatch, index: BatchIndex | None) -> dict[str, Tensor]:
+        """Return the loss, its parts, and the supervised part of the number of looks that was drawn."""
+        s, looks = self._settings, 1
+        if index is not None:
+            rng = np.random.default_rng((s.seed, index.epoch * s.log_steps + index.batch))
+            looks += int(rng.choice(len(s.looks), p=s.looks))
+        patches = predict_last_look(self.network, batch.seen, looks, s.projections)
+        parts = truth_losses(patches, batch.seen, batch.truth, s.contrast_floor)
+        total = parts["supervised"] + s.physics * parts["physics"] + s.agreement * parts["agreement"]
+        return {"loss": total, **parts, f"supervised_look{looks}": parts["supervised"]}
+
+    def size(self, batch: SimulatedBatch) -> int:
+        """Return 1: every step has the same weight in the log."""
+        return 1
+
+    def after_step(self, steps_done: int) -> None:
+        """Update the average of the weights."""
+        decay = min(self._settings.average, (steps_done + 1) / (steps_done + FIRST_STEPS))
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                self._average[name].lerp_(value, 1 - decay)
 
     def averaged(self) -> CorrectionNet:
         """Return a copy of the network with the averaged weights."""
@@ -112,178 +172,167 @@ class Learner:
         copy.eval()
         return channels_last(copy)
 
-    def learn(self, batch: Batch, progress: float, workers: int = 1) -> dict[str, float]:
-        """Take one step at ``progress`` (0 to 1) of the training; returns the losses and the look that was trained."""
-        s = self.settings
-        rng = np.random.default_rng((s.seed, self.step))
-        looks = 1 + int(rng.choice(len(s.looks), p=s.looks))
-        parts = losses(self._look(batch, looks), batch, s.contrast_floor)
-        total = parts["supervised"] + s.physics * parts["physics"] + s.agreement * parts["agreement"]
-        self._optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        if workers > 1:
-            _share_gradients(self.network, workers)
-        warm = min(1.0, (self.step + 1) / s.warmup_steps)
-        for group in self._optimiser.param_groups:
-            group["lr"] = s.rate * warm * (0.01 + 0.495 * (1 + math.cos(math.pi * min(1.0, progress))))
-        self.step += 1
-        if not torch.isfinite(nn.utils.clip_grad_norm_(self.network.parameters(), s.clip)):
-            return {}  # one such step would spoil the weights for good
-        self._optimiser.step()
-        keep = min(s.average, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            for name, value in self.network.state_dict().items():
-                self._average[name].lerp_(value, 1 - keep)
-        return {"loss": float(total.detach()), "look": looks, **{k: float(v.detach()) for k, v in parts.items()}}
+    def state_dict(self) -> State:
+        """Return the averaged weights and the time trained."""
+        return {"average": self._average, "elapsed_s": self._clock.elapsed_s}
 
-    def _look(self, batch: Batch, looks: int) -> Tensor:
-        """Return the patches of the last of several looks, the only one with gradients."""
-        start: Tensor | None = None
-        support: Tensor | None = None
-        with torch.no_grad():
-            for _ in range(looks - 1):
-                seen = look(self.network, batch.optics, batch.amplitude, start, support, self.settings.projections)
-                start, support = stitched_start(seen, batch.overlap, batch.optics)
-        return look(self.network, batch.optics, batch.amplitude, start, support, self.settings.projections)
-
-    def state(self) -> dict[str, Any]:
-        """Return everything that :meth:`restore` needs."""
-        return {
-            "step": self.step,
-            "network": self.network.state_dict(),
-            "average": self._average,
-            "optimiser": self._optimiser.state_dict(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a :meth:`state`."""
-        self.step = state["step"]
-        self.network.load_state_dict(state["network"])
-        self._optimiser.load_state_dict(state["optimiser"])
+    def load_state_dict(self, state: State) -> None:
+        """Continue from a :meth:`state_dict`."""
         self._average = dict(state["average"])
+        self._clock.elapsed_s = state["elapsed_s"]
 
 
-def _share_gradients(network: nn.Module, workers: int) -> None:
-    """Replace each worker's gradients by their mean over the workers."""
-    gradients = [p.grad for p in network.parameters() if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients])
-    torch.distributed.all_reduce(flat)
-    for gradient, mean in zip(gradients, torch.split(flat / workers, [g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
+class LiftCourse:
+    """AdamW; the learning rate rises linearly, then falls with the progress of the training."""
 
+    accum_steps = 1
+    patience = None
 
-class Run:
-    """One worker of a training run that lives in a folder; worker 0 writes the files.
+    def __init__(self, settings: LiftTrainingSettings, clock: LiftClock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._skipped = 0
 
-    Files: ``log.jsonl`` (one JSON object a line: losses, or held-out scores), ``checkpoint.pt`` (to go on from), and
-    ``network.pt`` (the averaged weights, see :func:`ptychopinn.model.network.save_network`).
-    """
-
-    def __init__(self, rank: int, workers: int, settings: Settings, folder: Path) -> None:
-        self._rank, self._workers, self._settings, self._folder = rank, workers, settings, folder
-        torch.manual_seed(settings.seed)
-        self._learner = Learner(CorrectionNet(), settings)
-        self._before_s = 0.0
-        self._patches = self._skipped = 0
-        if settings.start:
-            weights = load_network(Path(settings.start)).state_dict()
-            self._learner = Learner(_with(CorrectionNet(), weights), settings)
-        if (folder / "checkpoint.pt").exists():
-            saved = torch.load(folder / "checkpoint.pt", weights_only=True)
-            self._learner.restore(saved["learner"])
-            self._before_s, self._patches = saved["elapsed_s"], saved["patches"]
-        self._began = time.monotonic()
-        self._source = Source(settings.batches, settings.seed, rank, self._learner.step)
-
-    def elapsed_s(self) -> float:
-        """Return the seconds trained, over all sittings."""
-        return self._before_s + time.monotonic() - self._began
-
-    def _progress(self) -> float:
+    def make_optimiser(self, network: nn.Module) -> Optimizer:
+        """Return the optimiser."""
         s = self._settings
-        share = self._learner.step / s.steps if s.steps else self.elapsed_s() / (60 * s.minutes)
-        if self._workers > 1 and not s.steps:
-            common = torch.tensor([share], dtype=torch.float64)
-            torch.distributed.broadcast(common, 0)
-            share = float(common)
-        return share
+        return torch.optim.AdamW(network.parameters(), lr=s.rate, weight_decay=s.weight_decay, betas=ADAM_BETAS)
 
-    def train(self) -> None:
-        """Train to the end of the settings; log, keep checkpoints and score on the way."""
+    def make_scheduler(self, optimiser: Optimizer) -> None:
+        """Return None: the rate depends on the step."""
+
+    def before_step(self, optimiser: Optimizer, steps_done: int) -> None:
+        """Set the learning rate."""
         s = self._settings
-        recent: list[dict[str, float]] = []
-        while (progress := self._progress()) < 1:
-            batch = self._source.batch(self._learner.step)
-            learnt = self._learner.learn(batch, progress, self._workers)
-            self._skipped += not learnt
-            recent += [learnt] if learnt else []
-            self._patches += self._workers * batch.amplitude.shape[0] * batch.amplitude.shape[1]
-            step = self._learner.step
-            if step % s.log_steps == 0:
-                self._log({"progress": progress, "skipped": self._skipped, **_mean(recent)})
-                recent = []
-            if step % s.checkpoint_steps == 0:
-                self._save()
-            if step % s.score_steps == 0:
-                self.score()
-        self._save()
-        self.score()
+        warm = min(1.0, (steps_done + 1) / s.warmup_steps)
+        falling = LEAST_RATE + FALLING_RATE * (1 + math.cos(math.pi * min(1.0, self._clock.progress)))
+        for group in optimiser.param_groups:
+            group["lr"] = s.rate * warm * falling
 
-    def score(self) -> None:
-        """Score the averaged weights on held-out scans, shared among the workers, and log them."""
-        recipes = heldout_recipes()
-        mine = range(self._rank, len(recipes), self._workers)
-        network = self._learner.averaged()
-        found = {i: score_scan(network, simulate_scan(recipes[i]), looks=2) for i in mine}
-        gathered: list[Any] = [found]
-        if self._workers > 1:
-            gathered = [None] * self._workers
-            torch.distributed.all_gather_object(gathered, found)
-        scores = {i: s for part in gathered for i, s in part.items()}
-        self._log({"heldout": summary(recipes, [scores[i] for i in range(len(recipes))])})
+    def clip_gradients(self, weights: Iterable[Tensor]) -> bool:
+        """Clip the gradients; False if they are not finite: one such step would make all weights useless."""
+        is_finite = bool(torch.isfinite(nn.utils.clip_grad_norm_(weights, self._settings.clip)))
+        self._skipped += not is_finite
+        return is_finite
 
-    def _log(self, line: dict[str, Any]) -> None:
-        if self._rank:
-            return
-        elapsed = self.elapsed_s()
-        head = {"step": self._learner.step, "minutes": round(elapsed / 60, 2), "patches": self._patches}
-        with (self._folder / "log.jsonl").open("a") as file:
+    def epoch_facts(self, epoch: int) -> dict[str, float]:
+        """Return the progress, and the number of steps skipped since the start or the resumption."""
+        return {"progress": self._clock.progress, "skipped": self._skipped}
+
+
+class LiftLog:
+    """Writes ``log.jsonl``: one JSON object a line, with the number of steps, minutes and patches."""
+
+    def __init__(self, path: Path, source: SimulatedSource, clock: LiftClock) -> None:
+        self._path, self._source, self._clock = path, source, clock
+
+    def begin(self, plan: Plan) -> None:
+        """Do nothing: lines are appended."""
+
+    def batch(self) -> None:
+        """Do nothing."""
+
+    def epoch(self, metrics: Metrics) -> None:
+        """Write the mean losses since the last line."""
+        losses = {k.removeprefix("train_"): round(v, 5) for k, v in metrics.items() if k.startswith("train_")}
+        of_looks = {name: losses.pop(name) for name in sorted(losses) if name.startswith("supervised_look")}
+        self.write({"progress": metrics["progress"], "skipped": metrics["skipped"], **losses, **of_looks})
+
+    def end(self) -> None:
+        """Do nothing."""
+
+    def write(self, line: Mapping[str, object]) -> None:
+        """Write a line."""
+        minutes = round(self._clock.elapsed_s / 60, 2)
+        head = {"step": self._source.steps, "minutes": minutes, "patches": self._source.patches}
+        with self._path.open("a") as file:
             file.write(json.dumps({**head, **line}) + "\n")
 
-    def _save(self) -> None:
-        if self._rank:
+
+class LiftTraining:
+    """One worker of a training in a folder; the first worker writes the files.
+
+    Files: ``log.jsonl`` (losses and scores of held-out scans), ``checkpoint.pt`` (to resume from), and ``network.pt`` (the
+    averaged weights, see :func:`ptychopinn.model.network.save_network`).
+
+    Parameters
+    ----------
+    should_stop
+        Called after every step on the first worker; True stops the training.
+    """
+
+    def __init__(
+        self, settings: LiftTrainingSettings, folder: Path, *, should_stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._settings, self._folder, self._should_stop = settings, folder, should_stop
+        self._worker = WorkerRank.current()
+        self._clock = LiftClock(settings)
+        torch.manual_seed(settings.seed)
+        network = load_network(Path(settings.start)) if settings.start else CorrectionNet()
+        self._task = LiftTask(network, settings, self._clock)
+        self._source = SimulatedSource(settings.batches, settings.seed, settings.log_steps, self._clock.is_over)
+        self._log = LiftLog(folder / LOG, self._source, self._clock)
+
+    def run(self) -> None:
+        """Train, or resume, to the end of the settings."""
+        s = self._settings
+        job = Job(
+            task=self._task,
+            training=self._source,
+            validation=None,
+            course=LiftCourse(s, self._clock),
+            epochs=sys.maxsize,  # the source ends the training
+            folder=self._folder,
+            watchers=Watchers((self._log,) if self._worker.rank == 0 else ()),
+            identity=s.identity(self._worker.workers),
+            checkpoint_epochs=s.checkpoint_steps // s.log_steps,
+            keeps_best=False,
+            is_resumed=bool(from_first_worker((self._folder / CHECKPOINT).exists())),
+            should_stop=self._should_stop,
+            after_epoch=self._after_epoch,
+        )
+        PlainLoop(job).run()
+        self._save_network()
+        self._score()
+
+    def _after_epoch(self, epochs: int) -> None:
+        steps = epochs * self._settings.log_steps
+        if steps % self._settings.checkpoint_steps == 0:
+            self._save_network()
+        if steps % self._settings.score_steps == 0:
+            self._score()
+
+    def _save_network(self) -> None:
+        if self._worker.rank:
             return
-        state = {"learner": self._learner.state(), "elapsed_s": self.elapsed_s(), "patches": self._patches}
-        new = self._folder / "checkpoint.pt.new"
-        torch.save(state, new)
-        new.replace(self._folder / "checkpoint.pt")
-        about = {"steps": self._learner.step, "patches": self._patches, "minutes": self.elapsed_s() / 60}
-        new = self._folder / "network.pt.new"
-        save_network(self._learner.averaged(), new, training={**about, "settings": asdict(self._settings)})
-        new.replace(self._folder / "network.pt")
+        training = {
+            "steps": self._source.steps,
+            "patches": self._source.patches,
+            "minutes": self._clock.elapsed_s / 60,
+            "settings": asdict(self._settings),
+        }
+        with atomic_path(self._folder / NETWORK) as part:
+            save_network(self._task.averaged(), part, training=training)
+
+    def _score(self) -> None:
+        """Score the averaged weights on held-out scans, which the workers share, and log the summary."""
+        recipes = heldout_recipes()
+        network = self._task.averaged()
+        mine = range(self._worker.rank, len(recipes), self._worker.workers)
+        found = gather_states({i: score_scan(network, simulate_scan(recipes[i]), SCORED_LOOKS) for i in mine})
+        scores = {i: score for part in found for i, score in part.items()}
+        if self._worker.rank == 0:
+            self._log.write({"heldout": summary(recipes, [scores[i] for i in range(len(recipes))])})
 
 
-def _mean(lines: list[dict[str, float]]) -> dict[str, Any]:
-    if not lines:
-        return {}
-    out: dict[str, Any] = {k: round(sum(x[k] for x in lines) / len(lines), 5) for k in lines[0] if k != "look"}
-    for number in sorted({int(x["look"]) for x in lines}):
-        of_look = [x["supervised"] for x in lines if x["look"] == number]
-        out[f"supervised_look{number}"] = round(sum(of_look) / len(of_look), 5)
-    return out
-
-
-def _with(network: CorrectionNet, weights: dict[str, Tensor]) -> CorrectionNet:
-    network.load_state_dict(weights)
-    return network
-
-
-def run_worker(rank: int, workers: int, settings: Settings, folder: Path) -> None:
+def run_worker(rank: int, workers: int, settings: LiftTrainingSettings, folder: Path) -> None:
     """Run one of ``workers`` processes that train together on this machine, one thread each."""
     torch.set_num_threads(1)
     if workers > 1:
         meeting = f"file://{folder.resolve() / 'rendezvous'}"
         torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=workers)
-    Run(rank, workers, settings, folder).train()
-    if workers > 1:
-        torch.distributed.destroy_process_group()
+    try:
+        LiftTraining(settings, folder).run()
+    finally:
+        if workers > 1:
+            torch.distributed.destroy_process_group()

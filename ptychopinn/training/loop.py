@@ -1,7 +1,8 @@
-"""The plain loop: one process, no framework. An interrupted training goes on to the same weights, bit for bit on a CPU.
+"""The plain loop: trains a task without a framework, in one process or in several.
 
-Files in its folder: ``checkpoint.pt`` (everything to go on from, after every epoch, from time to time, and when it is
-stopped) and ``best.pt`` (the weights of the epoch with the least loss of the validation, or without one of the training).
+An interrupted training resumes to the same weights, bit for bit on a CPU. Files in its folder: ``checkpoint.pt`` (the
+whole state; written after epochs, every minute, and when the training is stopped) and ``best.pt`` (the weights of the
+epoch with the lowest validation loss, or training loss if nothing is held out).
 """
 
 from __future__ import annotations
@@ -10,214 +11,261 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ptychopinn.atomic import atomic_path
-from ptychopinn.config.sections import TrainingConfig
-from ptychopinn.data.loader import TensorDictLoader
+from ptychopinn.data.loader import WorkerRank
 from ptychopinn.errors import FileFormatError, TrainingInterruptedError
 from ptychopinn.training.freeze import set_training
-from ptychopinn.training.loss_stages import Stages
-from ptychopinn.training.optimise import bound_gradient, make_optimiser, make_scheduler
-from ptychopinn.training.progress import Best, EpochMean
-from ptychopinn.training.task import Moment, Task
+from ptychopinn.training.optimise import Course
+from ptychopinn.training.progress import BestEpoch, EpochMean
+from ptychopinn.training.task import B, BatchIndex, BatchSource, State, Task
 from ptychopinn.training.watch import Plan, Watchers
+from ptychopinn.training.workers import average_gradients, from_first_worker, gather_states
 
 CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
 CHECKPOINT_S = 60.0
+"""Longest time between checkpoints, s: the work that a crash loses; a checkpoint takes well under a second."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Job:
-    """A training, whoever runs it.
+class Job(Generic[B]):
+    """A training for either loop.
 
     Parameters
     ----------
-    rate
-        Learning rate at factor 1.
-    is_frozen
-        Whether the encoder stays as it is.
+    course
+        Optimiser, learning rate and clipping.
     identity
-        What the data and settings are; a checkpoint of another one is refused.
+        Describes data and settings; a checkpoint with another identity is refused.
+    checkpoint_epochs
+        Number of epochs between checkpoints (and once a minute).
+    keeps_best
+        Whether the weights of the best epoch are stored in ``best.pt``.
+    is_frozen
+        Whether the encoder is not trained.
     should_stop
-        Asked after every step.
+        Called after every step; True stops the training.
+    after_epoch
+        Called on every worker with the number of epochs done.
     """
 
-    task: Task
-    training: TensorDictLoader
-    validation: TensorDictLoader | None
-    config: TrainingConfig
+    task: Task[B]
+    training: BatchSource[B]
+    validation: BatchSource[B] | None
+    course: Course
     epochs: int
-    rate: float
     folder: Path
     watchers: Watchers
     identity: str
+    checkpoint_epochs: int = 1
+    keeps_best: bool = True
     is_frozen: bool = False
     is_resumed: bool = False
     should_stop: Callable[[], bool] = lambda: False
+    after_epoch: Callable[[int], None] = lambda epochs: None
 
     @property
     def monitor(self) -> str:
-        """Name of the loss that chooses the best epoch."""
+        """Name of the loss that selects the best epoch."""
         return "train_loss" if self.validation is None else "val_loss"
 
-    def facts(self, epoch: int) -> dict[str, float]:
-        """Return number and stage of an epoch."""
-        stage, weight = Stages.of(self.config).get_current_stage_and_weight(epoch)
-        return {"epoch": epoch, "stage": stage, "physics_weight": weight}
-
     def is_step(self, batch: int) -> bool:
-        """Whether the weights move after batch ``batch`` of an epoch."""
-        return (batch + 1) % self.config.accum_steps == 0 or batch + 1 == len(self.training)
+        """Return whether the weights change after batch ``batch`` of an epoch."""
+        return (batch + 1) % self.course.accum_steps == 0 or batch + 1 == len(self.training)
 
 
-class PlainLoop:
+class PlainLoop(Generic[B]):
     """Runs one job."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job[B]) -> None:
         self._job = job
         self._epoch = self._batch = 0
-        self._optimiser = make_optimiser(job.task.network, job.config, job.rate)
-        self._scheduler = make_scheduler(self._optimiser, job.config)
+        self._optimiser = job.course.make_optimiser(job.task.network)
+        self._scheduler = job.course.make_scheduler(self._optimiser)
         self._mean = EpochMean()
-        self._best = Best(job.config.early_stop_patience)
+        self._best = BestEpoch(job.course.patience)
         self._saved_s = time.monotonic()
         job.folder.mkdir(parents=True, exist_ok=True)
         if job.is_resumed:
             self._restore()
 
     def run(self) -> list[dict[str, float]]:
-        """Train to the end; return the metrics of each epoch of this sitting.
+        """Train to the end; return the metrics of each epoch since the start or the resumption.
 
         Raises
         ------
         TrainingInterruptedError
-            If it is told to stop; the checkpoint is written.
+            If ``should_stop`` returned True; the checkpoint is written.
         FileFormatError
-            If a checkpoint to go on from is none, or of another training.
+            If the checkpoint to resume from is missing, damaged, or of another training.
         """
         job = self._job
-        lines = []
+        lines: list[dict[str, float]] = []
         if self._epoch == self._batch == 0:
-            job.task.prepare(next(iter(job.training)))
+            job.task.prepare(job.training)
         job.watchers.begin(Plan(job.epochs, len(job.training), self._epoch, self._batch))
         try:
             while self._epoch < job.epochs and not self._best.is_over:
-                lines.append(self._run_epoch())
+                begun = time.monotonic()
+                groups = self._run_batches()
+                if self._batch < len(job.training):  # the source ended the training within the epoch
+                    self._save()
+                    break
+                lines.append(self._end_epoch(groups / (time.monotonic() - begun)))
         finally:
             job.watchers.end()
         return lines
 
-    def _run_epoch(self) -> dict[str, float]:
-        job, network = self._job, self._job.task.network
-        begun = time.monotonic()
+    def _run_batches(self) -> int:
+        """Train on the remaining batches of the epoch; return the number of their groups."""
+        job = self._job
         groups = 0
-        set_training(network, is_frozen=job.is_frozen)
-        rate = self._optimiser.param_groups[0]["lr"]
+        set_training(job.task.network, is_frozen=job.is_frozen)
         job.training.set_epoch(self._epoch)
         for batch in job.training:
-            losses = job.task.loss(batch, Moment(self._epoch, self._batch))
-            (losses["loss"] / job.config.accum_steps).backward()  # type: ignore[no-untyped-call]
-            self._mean.add(losses, len(batch.group))
-            groups += len(batch.group)
-            is_step = job.is_step(self._batch)
-            if is_step:
-                bound_gradient(network.parameters(), job.config)
-                self._optimiser.step()
-                self._optimiser.zero_grad(set_to_none=True)
-            self._batch += 1
-            job.watchers.batch()
-            if is_step and self._batch < len(job.training):
-                self._look_up()
-        metrics = {**job.facts(self._epoch), **{f"train_{name}": value for name, value in self._mean.take().items()}}
-        metrics |= {"learning_rate": rate, "groups_per_s": groups / (time.monotonic() - begun)}
+            groups += job.task.size(batch)
+            self._train_on(batch)
+        return groups
+
+    def _train_on(self, batch: B) -> None:
+        job = self._job
+        losses = job.task.loss(batch, BatchIndex(self._epoch, self._batch))
+        (losses["loss"] / job.course.accum_steps).backward()  # type: ignore[no-untyped-call]
+        is_step = job.is_step(self._batch)
+        if not is_step or self._step():
+            self._mean.add(losses, job.task.size(batch))
+        self._batch += 1
+        job.watchers.batch()
+        if is_step and self._batch < len(job.training):
+            self._save_or_stop()
+
+    def _step(self) -> bool:
+        """Change the weights by the gradients; False if these are not finite and the step was skipped."""
+        job, network = self._job, self._job.task.network
+        steps_done = self._epoch * len(job.training) + self._batch
+        average_gradients(network.parameters())
+        job.course.before_step(self._optimiser, steps_done)
+        is_taken = job.course.clip_gradients(network.parameters())
+        if is_taken:
+            self._optimiser.step()
+            job.task.after_step(steps_done + 1)
+        self._optimiser.zero_grad(set_to_none=True)
+        return is_taken
+
+    def _end_epoch(self, groups_per_s: float) -> dict[str, float]:
+        """Validate, adapt the rate, store the results; return the metrics of the epoch."""
+        job, rate = self._job, self._optimiser.param_groups[0]["lr"]
+        metrics = {f"train_{name}": value for name, value in self._mean.take().items()}
+        metrics = {
+            **job.course.epoch_facts(self._epoch),
+            **metrics,
+            "learning_rate": rate,
+            "groups_per_s": groups_per_s,
+        }
         metrics |= validate(job)
         if isinstance(self._scheduler, ReduceLROnPlateau):
             self._scheduler.step(metrics[job.monitor])
-        else:
+        elif self._scheduler is not None:
             self._scheduler.step()
-        if self._best.is_best(metrics[job.monitor]):
-            save(job.folder / BEST, network.state_dict())
+        if job.keeps_best and self._best.is_best(metrics[job.monitor]):
+            self._write(BEST, job.task.network.state_dict())
         self._epoch, self._batch = self._epoch + 1, 0
-        self._save()
+        if self._epoch % job.checkpoint_epochs == 0:
+            self._save()
         job.watchers.epoch(metrics)
+        job.after_epoch(self._epoch)
         if self._epoch < job.epochs:
-            self._look_up()
+            self._save_or_stop()
         return metrics
 
-    def _look_up(self) -> None:
-        """After a step: save from time to time, and stop if that is wanted."""
-        is_stopped = self._job.should_stop()
-        if is_stopped or time.monotonic() - self._saved_s > CHECKPOINT_S:
+    def _save_or_stop(self) -> None:
+        """After a step: write a checkpoint if the last one is old; stop if that was asked for."""
+        is_stopped = bool(from_first_worker(self._job.should_stop()))
+        is_late = bool(from_first_worker(time.monotonic() - self._saved_s > CHECKPOINT_S))
+        if is_stopped or is_late:
             self._save()
         if is_stopped:
             raise TrainingInterruptedError(
                 f"the training was stopped in epoch {self._epoch + 1} of {self._job.epochs}; "
-                f"{self._job.folder / CHECKPOINT} holds what it has reached, so it can go on"
+                f"resume it from {self._job.folder / CHECKPOINT}"
             )
 
     def _save(self) -> None:
+        job, scheduler = self._job, self._scheduler
         state = {
-            "identity": self._job.identity,
-            "network": self._job.task.network.state_dict(),
+            "identity": job.identity,
+            "network": job.task.network.state_dict(),
+            "task": job.task.state_dict(),
             "optimiser": self._optimiser.state_dict(),
-            "scheduler": self._scheduler.state_dict(),
-            "loader": {"epoch": self._epoch, "batch": self._batch},
+            "scheduler": None if scheduler is None else scheduler.state_dict(),
+            "sources": gather_states(job.training.state_dict()),
             "epoch": self._epoch,
             "batch": self._batch,
             "mean": self._mean.state_dict(),
             "best": self._best.state_dict(),
         }
-        save(self._job.folder / CHECKPOINT, state)
+        self._write(CHECKPOINT, state)
         self._saved_s = time.monotonic()
 
+    def _write(self, name: str, state: Any) -> None:
+        """Write a file of tensors, on the first worker."""
+        if WorkerRank.current().rank == 0:
+            with atomic_path(self._job.folder / name) as part:
+                torch.save(state, part)
+
     def _restore(self) -> None:
-        state = load_checkpoint(self._job.folder / CHECKPOINT, self._job.identity)
-        self._job.task.network.load_state_dict(state["network"])
+        job = self._job
+        state = load_checkpoint(job.folder / CHECKPOINT, job.identity)
+        job.task.network.load_state_dict(state["network"])
+        job.task.load_state_dict(state.get("task", {}))
         self._optimiser.load_state_dict(state["optimiser"])
-        self._scheduler.load_state_dict(state["scheduler"])
-        self._job.training.load_state_dict(state["loader"])
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(state["scheduler"])
+        sources = state.get("sources") or [state["loader"]]  # version 0.2.0: the position of the only worker
+        job.training.load_state_dict(sources[WorkerRank.current().rank])
         self._epoch, self._batch = state["epoch"], state["batch"]
         self._mean.load_state_dict(state["mean"])
         self._best.load_state_dict(state["best"])
 
 
-def validate(job: Job) -> dict[str, float]:
-    """Return the losses of the groups held out, by names with ``val_``; nothing if none is."""
+def validate(job: Job[B]) -> dict[str, float]:
+    """Return the mean losses of the held-out groups, their names with ``val_``; empty if nothing is held out."""
     if job.validation is None:
         return {}
     mean = EpochMean()
     job.task.network.eval()
     with torch.no_grad():
         for batch in job.validation:
-            mean.add(job.task.loss(batch, None), len(batch.group))
+            mean.add(job.task.loss(batch, None), job.task.size(batch))
     return {f"val_{name}": value for name, value in mean.take().items()}
 
 
-def save(path: Path, state: Any) -> None:
-    """Write a file of tensors that takes its name whole or never."""
-    with atomic_path(path) as part:
-        torch.save(state, part)
-
-
-def load_checkpoint(path: Path, identity: str) -> dict[str, Any]:
-    """Return what :class:`PlainLoop` saved.
+def load_checkpoint(path: Path, identity: str) -> State:
+    """Return the checkpoint of a :class:`PlainLoop`.
 
     Raises
     ------
     FileFormatError
-        If there is none, it is damaged, or of other data or settings.
+        If the file is missing, damaged, of another program version, or of other data or settings.
     """
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-        found = state["identity"]
+        found: object = torch.load(path, weights_only=True)
     except FileNotFoundError:
-        raise FileFormatError(f"{path}: there is no training to go on with; start it without resuming") from None
-    except Exception as fault:  # whatever an unpickler meets
-        raise FileFormatError(f"{path}: is no checkpoint of a training, or is damaged; start anew") from fault
-    if found != identity:
-        raise FileFormatError(f"{path}: is of other data or settings; give the same ones, or start anew")
+        raise FileFormatError(f"{path}: there is no training to resume; start it without resuming") from None
+    except Exception as fault:  # an unpickler raises errors of any kind
+        raise FileFormatError(f"{path}: not a checkpoint, or damaged; start a new training") from fault
+    state: State = found if isinstance(found, dict) else {}
+    if "learner" in state:
+        raise FileFormatError(
+            f"{path}: written by version 0.2.0 or earlier, which cannot be resumed; start in another folder "
+            f"(the weights in {path.with_name('network.pt')} can be the start)"
+        )
+    if "identity" not in state:
+        raise FileFormatError(f"{path}: not a checkpoint of a training; start a new training")
+    if state["identity"] != identity:
+        raise FileFormatError(f"{path}: of other data or settings; use the same ones, or start a new training")
     return state

@@ -1,7 +1,7 @@
 r"""Losses of the ``cnn`` network: amplitude regime, count regime, smoothness, supervised.
 
-Predictions and observations are ``(B, C, N, N)``; pixels without data (negative) count nothing. Poisson losses include
-ln(k!), so their value does not depend on the regime's units alone.
+Predictions and observations are ``(B, C, N, N)``; pixels without data (negative) are ignored. Poisson losses include
+ln(k!), so that values of the two regimes are comparable.
 """
 
 from __future__ import annotations
@@ -10,21 +10,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from tensordict import TensorDict
 from torch import Tensor
 
+from ptychopinn.data.dataset import GroupBatch
 from ptychopinn.errors import ReconstructionError
 from ptychopinn.model.cnn import TrainableCnn
 
 RATE_FLOOR = 1e-8
+"""Lowest expected count of a pixel in the Poisson loss; keeps ln(rate) finite."""
 AMPLITUDE_LABEL_WEIGHT = 2.0
+"""Weight of the amplitude in the supervised loss, as in PtychoPINN."""
 PHASE_LABEL_WEIGHT = 4.0
+"""Weight of the phase in the supervised loss, as in PtychoPINN."""
 
 Smoothness = Literal["Total_Variation", "Mean_Deviation"]
 
 
 def _negative_log_poisson(rate: Tensor, counts: Tensor) -> Tensor:
-    """Return rate - k ln(rate) + ln(k!) of each pixel; k need not be whole; 0 where k is negative."""
+    """Return rate - k ln(rate) + ln(k!) of each pixel; k may be fractional; 0 where k is negative (no data)."""
     known = counts.clamp_min(0)
     rate = rate.clamp_min(torch.finfo(rate.dtype).tiny)
     value = rate - torch.xlogy(known, rate) + torch.lgamma(known + 1)
@@ -34,8 +37,8 @@ def _negative_log_poisson(rate: Tensor, counts: Tensor) -> Tensor:
 def amplitude_poisson_loss(predicted: Tensor, observed: Tensor, factor: Tensor) -> Tensor:
     """Return the Poisson loss of amplitudes.
 
-    Rate and observation are the squares of the amplitudes times ``factor`` (the physics factor); summed over a group, mean
-    over the batch, divided by the mean observed amplitude.
+    Rate and observation are the squares of the amplitudes times ``factor`` (the physics factor). The loss is summed over a
+    group, averaged over the batch and divided by the mean observed amplitude.
     """
     rate, counts = (factor * predicted).square(), (factor * observed.clamp_min(0)).square()
     loss = _negative_log_poisson(rate, torch.where(observed < 0, -1.0, counts))
@@ -57,7 +60,8 @@ def _mean_observed(observed: Tensor) -> Tensor:
 def count_poisson_loss(rate: Tensor, counts: Tensor, mean_measured_intensity: Tensor) -> Tensor:
     """Return the Poisson loss of counts, in float64.
 
-    Summed over a group, divided by its scan's mean counts of a pixel ``(B or 1, 1, 1, 1)``, mean over the batch.
+    It is summed over a group, divided by ``mean_measured_intensity`` ``(B or 1, 1, 1, 1)``, the mean counts of a pixel in
+    the scan, and averaged over the batch.
     """
     loss = _negative_log_poisson(rate.double().clamp_min(RATE_FLOOR), counts.double()).sum((1, 2, 3))
     return (loss / mean_measured_intensity.double().flatten()).mean()
@@ -87,7 +91,7 @@ def supervised_loss(amplitude: Tensor, phase: Tensor, label_amp: Tensor, label_p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossSettings:
-    """The loss of a training, and smoothness of either part of the object."""
+    """Which loss is trained, and the weights of the smoothness terms of the two parts of the object."""
 
     loss_function: Literal["Poisson", "MAE"] = "Poisson"
     amp_loss: Smoothness | None = None
@@ -97,54 +101,30 @@ class LossSettings:
 
 
 def physics_loss(
-    network: TrainableCnn,
-    group: TensorDict,
-    probe: Tensor,
-    probe_factor: Tensor,
-    settings: LossSettings,
-    physics_weight: float = 1.0,
+    network: TrainableCnn, batch: GroupBatch, settings: LossSettings, physics_weight: float = 1.0
 ) -> Tensor:
-    """Return the unsupervised loss of a DiffractionGroup, differentiable.
+    """Return the unsupervised loss of a batch, a differentiable scalar.
 
     Parameters
     ----------
-    group
-        ``images (B, C, N, N)`` amplitudes, -1 = no data; ``coords_relative``, ``experiment_id``; the scaling constants of
-        the regime: ``rms_scaling_constant`` and ``physics_scaling_constant``, or ``rms_input_scale`` and
-        ``mean_measured_intensity``, all ``(B, 1, 1, 1)``.
-    probe : (B or 1, C or 1, modes, N, N) complex64
-        Normalised, see :func:`ptychopinn.model.cnn_scaling.normalise_probe`.
-    probe_factor : (B or 1, 1, 1, 1)
-        Its q; used in the count regime.
+    batch
+        Its group has ``images (B, C, N, N)`` amplitudes, -1 = no data; ``coords_relative``, ``experiment_id``; the scaling
+        constants of the regime, all ``(B, 1, 1, 1)``: ``rms_scaling_constant`` and ``physics_scaling_constant``, or
+        ``rms_input_scale`` and ``mean_measured_intensity``. Its probe ``(B or 1, C or 1, modes, N, N)`` complex64 is
+        normalised (:func:`ptychopinn.model.cnn_scaling.normalise_probe`); ``probe_scaling (B or 1, 1, 1, 1)`` is q.
     physics_weight
-        Below 1 the rest of the loss compares patterns scaled by the rms constant (:mod:`ptychopinn.training.loss_stages`); the
-        amplitude regime has this.
+        Weight of the loss in physical units, 0 to 1; the rest compares patterns scaled by the rms constant
+        (:mod:`ptychopinn.training.loss_stages`). Below 1 only in the amplitude regime.
 
     Raises
     ------
     ReconstructionError
         For MAE, or a physics weight below 1, in the count regime.
     """
-    images, offsets, datasets = group["images"], group["coords_relative"], group["experiment_id"]
-    model = network.forward_model
     if network.physics.regime == "counts":
-        if settings.loss_function != "Poisson":
-            raise ReconstructionError("the count regime is trained with the Poisson loss; set loss_function to Poisson")
-        if physics_weight < 1:
-            raise ReconstructionError("the count regime has one stage; set stage_1_epochs and stage_2_epochs to 0")
-        counts = torch.where(images < 0, -1.0, images.square())
-        first, second = network.parts(counts.clamp_min(0) * group["rms_input_scale"])
-        rate = model.intensity(network.combine(first, second), offsets, probe, probe_factor, datasets)
-        loss = count_poisson_loss(rate, counts, group["mean_measured_intensity"])
+        loss, (first, second) = _count_loss(network, batch, settings, physics_weight)
     else:
-        factor = network.input_factor(group["rms_scaling_constant"])
-        first, second = network.parts(images.clamp_min(0) * factor)
-        predicted = model.amplitude(network.combine(first, second), offsets, probe, factor, datasets)
-        of = amplitude_poisson_loss if settings.loss_function == "Poisson" else amplitude_mae_loss
-        scales = {"physics_scaling_constant": physics_weight, "rms_scaling_constant": 1 - physics_weight}
-        loss = sum(
-            (w * of(predicted, images, group[name]) for name, w in scales.items() if w > 0), images.new_zeros(())
-        )
+        loss, (first, second) = _amplitude_loss(network, batch, settings, physics_weight)
     if settings.amp_loss is not None:
         loss = loss + settings.amp_loss_coeff * SMOOTHNESS[settings.amp_loss](first)
     if settings.phase_loss is not None:
@@ -152,12 +132,52 @@ def physics_loss(
     return loss
 
 
-def first_scale(network: TrainableCnn, group: TensorDict, probe: Tensor, probe_factor: Tensor) -> float:
-    """Return sqrt(mean counts / mean predicted counts) of a group: a first value of the count regime's s1 and s2."""
-    images = group["images"].clamp_min(0)
+def _count_loss(
+    network: TrainableCnn, batch: GroupBatch, settings: LossSettings, physics_weight: float
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Return the loss of the count regime and the two parts of the patches."""
+    if settings.loss_function != "Poisson":
+        raise ReconstructionError("the count regime is trained with the Poisson loss; set loss_function to Poisson")
+    if physics_weight < 1:
+        raise ReconstructionError("the count regime has one stage; set stage_1_epochs and stage_2_epochs to 0")
+    group, images = batch.group, batch.group["images"]
+    counts = torch.where(images < 0, -1.0, images.square())
+    first, second = network.parts(counts.clamp_min(0) * group["rms_input_scale"])
+    rate = _expected_counts(network, network.combine(first, second), batch)
+    return count_poisson_loss(rate, counts, group["mean_measured_intensity"]), (first, second)
+
+
+def _amplitude_loss(
+    network: TrainableCnn, batch: GroupBatch, settings: LossSettings, physics_weight: float
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Return the loss of the amplitude regime and the two parts of the patches."""
+    group, images = batch.group, batch.group["images"]
+    factor = network.input_factor(group["rms_scaling_constant"])
+    first, second = network.parts(images.clamp_min(0) * factor)
+    patches = network.combine(first, second)
+    predicted = network.forward_model.amplitude(
+        patches, group["coords_relative"], batch.probe, factor, group["experiment_id"]
+    )
+    loss_of = amplitude_poisson_loss if settings.loss_function == "Poisson" else amplitude_mae_loss
+    scales = {"physics_scaling_constant": physics_weight, "rms_scaling_constant": 1 - physics_weight}
+    loss = sum(
+        (w * loss_of(predicted, images, group[name]) for name, w in scales.items() if w > 0), images.new_zeros(())
+    )
+    return loss, (first, second)
+
+
+def _expected_counts(network: TrainableCnn, patches: Tensor, batch: GroupBatch) -> Tensor:
+    """Return the expected counts ``(B, C, N, N)`` of patches ``(B, C, N, N)``."""
+    group = batch.group
+    return network.forward_model.intensity(
+        patches, group["coords_relative"], batch.probe, batch.probe_scaling, group["experiment_id"]
+    )
+
+
+def first_scale(network: TrainableCnn, batch: GroupBatch) -> float:
+    """Return sqrt(mean counts / mean predicted counts) of a batch: the initial value of s1 and s2 (count regime)."""
+    images = batch.group["images"].clamp_min(0)
     with torch.no_grad():
-        patches = network.combine(*network.parts(images.square() * group["rms_input_scale"]))
-        rate = network.forward_model.intensity(
-            patches, group["coords_relative"], probe, probe_factor, group["experiment_id"]
-        )
+        patches = network.combine(*network.parts(images.square() * batch.group["rms_input_scale"]))
+        rate = _expected_counts(network, patches, batch)
     return float((images.square().mean() / rate.mean()).sqrt())

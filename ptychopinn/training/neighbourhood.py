@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from ptychopinn.config.sections import DataConfig
-from ptychopinn.data.dataset import Batch
+from ptychopinn.data.dataset import GroupBatch
 from ptychopinn.model.base import Network
 from ptychopinn.model.cnn import Cnn
-from ptychopinn.model.network import CorrectionNet, look, stitched_start
-from ptychopinn.training.lift_training import losses as true_losses
+from ptychopinn.model.network import CorrectionNet
+from ptychopinn.training.looks import predict_last_look
 from ptychopinn.training.overlap_loss import CONTRAST_FLOOR, Neighbourhood, overlap_losses
-from ptychopinn.training.simulated_batches import Batch as TrueBatch
-from ptychopinn.training.task import Moment
+from ptychopinn.training.task import BatchIndex, Task
+from ptychopinn.training.truth_loss import truth_losses
 
 
 def neighbourhood_config(data: DataConfig, frames: int) -> DataConfig:
-    """Return the configuration of a data set whose groups are each frame with its nearest neighbours, ``frames`` in all."""
+    """Return the configuration of a data set whose groups are a frame and its nearest neighbours, ``frames`` in total."""
     whole = (0.0, 1.0)
     return replace(
         data,
@@ -37,10 +37,19 @@ def neighbourhood_config(data: DataConfig, frames: int) -> DataConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverlapSettings:
-    """Weight of the agreement of patches with their stitched neighbours; shares of training of the first, second look
-    (lift); whether the truth is learned from; seed of the choice of looks.
+    """Settings of the training on neighbourhoods.
 
-    Agreement is best without contrast: ten times its weight makes weak samples flat.
+    Parameters
+    ----------
+    agreement
+        Weight of the agreement of patches with their stitched neighbours. The agreement is best without contrast: ten
+        times this weight makes the pictures of weak samples flat.
+    looks
+        Shares of the steps that train the first look, the second look (lift only).
+    is_supervised
+        Whether the true object is used.
+    seed
+        Seed of the choice of looks.
     """
 
     agreement: float = 0.01
@@ -49,67 +58,61 @@ class OverlapSettings:
     seed: int = 0
 
 
-class OverlapTask:
+class OverlapTask(Task[GroupBatch]):
     """A network whose patches of a neighbourhood are stitched before they are compared with the patterns.
 
     Parameters
     ----------
     predict
-        The patches ``(G, M, N, N)`` of a neighbourhood, the last of a number of looks with gradients.
+        ``predict(batch, neighbourhood, looks)`` returns the patches ``(G, M, N, N)`` of the last look, with gradients.
     """
 
     def __init__(
-        self, network: Network, predict: Callable[[Batch, Neighbourhood, int], Tensor], settings: OverlapSettings
+        self, network: Network, predict: Callable[[GroupBatch, Neighbourhood, int], Tensor], settings: OverlapSettings
     ) -> None:
         self.network = network
         self._predict = predict
         self._settings = settings
 
-    def loss(self, batch: Batch, moment: Moment | None) -> dict[str, Tensor]:
-        """Return the loss and its parts; that of the validation is the mean over the numbers of looks."""
+    def loss(self, batch: GroupBatch, index: BatchIndex | None) -> dict[str, Tensor]:
+        """Return the loss and its parts; in validation the mean over the numbers of looks."""
         group = batch.group
         probe = batch.probe[:, 0] / batch.probe_scaling
         seen = Neighbourhood.of(group["images"], group["coords_global"][:, :, 0], probe)
         possible = len(self._settings.looks)
-        if moment is None:
-            parts = [self._of_look(batch, seen, looks) for looks in range(1, possible + 1)]
+        if index is None:
+            parts = [self._loss_after(looks, batch, seen) for looks in range(1, possible + 1)]
             return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
-        rng = np.random.default_rng((self._settings.seed, *moment))
-        return self._of_look(batch, seen, 1 + int(rng.choice(possible, p=self._settings.looks)))
+        rng = np.random.default_rng((self._settings.seed, *index))
+        return self._loss_after(1 + int(rng.choice(possible, p=self._settings.looks)), batch, seen)
 
-    def _of_look(self, batch: Batch, seen: Neighbourhood, looks: int) -> dict[str, Tensor]:
+    def _loss_after(self, looks: int, batch: GroupBatch, seen: Neighbourhood) -> dict[str, Tensor]:
         patches = self._predict(batch, seen, looks)
         if self._settings.is_supervised:
             truth = torch.polar(batch.group["label_amp"], batch.group["label_phase"])
-            whole = TrueBatch(seen.amplitude, seen.optics.lit(truth), seen.optics, seen.overlap)
-            parts = true_losses(patches, whole, CONTRAST_FLOOR)
+            parts = truth_losses(patches, seen, seen.optics.lit(truth), CONTRAST_FLOOR)
         else:
             parts = overlap_losses(patches, seen)
         total = parts["physics"] + self._settings.agreement * parts["agreement"]
         return {"loss": total + parts.get("supervised", 0.0), **parts}
 
-    def prepare(self, batch: Batch) -> None:
-        """Do nothing: all scales are in the physics."""
+    def size(self, batch: GroupBatch) -> int:
+        """Return the number of neighbourhoods of a batch."""
+        return len(batch.group)
 
 
 def lift_task(network: CorrectionNet, projections: int, settings: OverlapSettings) -> OverlapTask:
     """Return the training of the lift's network."""
 
-    def predict(batch: Batch, seen: Neighbourhood, looks: int) -> Tensor:
+    def predict(batch: GroupBatch, seen: Neighbourhood, looks: int) -> Tensor:
         del batch
-        start: Tensor | None = None
-        support: Tensor | None = None
-        with torch.no_grad():
-            for _ in range(looks - 1):
-                patches = look(network, seen.optics, seen.amplitude, start, support, projections)
-                start, support = stitched_start(patches, seen.overlap, seen.optics)
-        return look(network, seen.optics, seen.amplitude, start, support, projections)
+        return predict_last_look(network, seen, looks, projections)
 
     return OverlapTask(network, predict, settings)
 
 
-def scaled_frames(network: Cnn, batch: Batch) -> Tensor:
-    """Return frames as the network takes them: one by one, ``(B M, 1, N, N)``, or in its groups ``(B, C, N, N)``."""
+def scaled_frames(network: Cnn, batch: GroupBatch) -> Tensor:
+    """Return the input of a cnn: single frames ``(B M, 1, N, N)``, or its groups ``(B, C, N, N)``."""
     images = batch.group["images"].clamp_min(0)
     factor = network.input_factor(batch.group["rms_scaling_constant"])
     if network.options.sees_counts:
@@ -123,10 +126,10 @@ def scaled_frames(network: Cnn, batch: Batch) -> Tensor:
 def cnn_task(network: Cnn, settings: OverlapSettings) -> OverlapTask:
     """Return the training of a cnn of single frames on neighbourhoods.
 
-    Agreement has no weight: a network without contrast agrees best, and a new one would stay there.
+    The agreement has weight 0: it is best for a network without contrast, and a new network would stay there.
     """
 
-    def predict(batch: Batch, seen: Neighbourhood, looks: int) -> Tensor:
+    def predict(batch: GroupBatch, seen: Neighbourhood, looks: int) -> Tensor:
         del seen, looks
         patches: Tensor = network(scaled_frames(network, batch))
         return patches.view(batch.group["images"].shape)

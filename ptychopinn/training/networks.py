@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ptychopinn.config.manager import ConfigManager
-from ptychopinn.data.dataset import Batch, PtychoDataset
+from ptychopinn.data.dataset import GroupBatch, PtychoDataset
 from ptychopinn.errors import ConfigurationError
 from ptychopinn.model.base import Network
 from ptychopinn.model.bundle import Bundle
@@ -27,7 +27,9 @@ from ptychopinn.training.task import GroupTask, Task, neighbourhood_frames
 BEGINNING_GROUPS = 8
 
 
-def make_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, *, is_new: bool = False) -> Task:
+def make_task(
+    model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, *, is_new: bool = False
+) -> Task[GroupBatch]:
     """Return the training of a model's weights on a data set; a new cnn begins at the empty object.
 
     Raises
@@ -43,12 +45,12 @@ def _overlap_settings(configs: ConfigManager) -> OverlapSettings:
     return OverlapSettings(is_supervised=is_supervised, seed=configs.training_config.seed)
 
 
-def _lift_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, is_new: bool) -> Task:
+def _lift_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, is_new: bool) -> Task[GroupBatch]:
     network = cast(CorrectionNet, model.network)
     return lift_task(network, model.bundle.projections, _overlap_settings(configs))
 
 
-def _cnn_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, is_new: bool) -> Task:
+def _cnn_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, is_new: bool) -> Task[GroupBatch]:
     training, wanted, settings = configs.training_config, configs.model_config, _overlap_settings(configs)
     network = cast(Cnn, model.network)
     trainable = _with_physics(network, model, configs, dataset)
@@ -70,7 +72,7 @@ _TASKS = {CorrectionNet.architecture_name: _lift_task, Cnn.architecture_name: _c
 
 
 @torch.no_grad()
-def _empty_amplitude(network: TrainableCnn, batch: Batch) -> float:
+def _empty_amplitude(network: TrainableCnn, batch: GroupBatch) -> float:
     """Return the amplitude of an empty object that makes the patterns of groups as bright as they were measured."""
     group, model = batch.group, network.forward_model
     images, factor = group["images"].clamp_min(0), network.input_factor(group["rms_scaling_constant"])

@@ -1,8 +1,9 @@
-"""Optimiser, course of the learning rate, and the gradient's bound."""
+"""Optimiser, learning rate and gradient clipping of a training."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +11,84 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from ptychopinn.config.sections import TrainingConfig
-from ptychopinn.training.loss_stages import rate_factor
+from ptychopinn.training.loss_stages import Stages, rate_factor
 
 Scheduler = LambdaLR | ReduceLROnPlateau
 PLATEAU = ("ReduceLROnPlateau", "Adaptive")
 """Schedulers that follow the validation loss."""
 NORM_FLOOR = 1e-3
+"""Lowest norm of a row of weights for adaptive clipping (agc), so that a row of zeros can still change."""
+TINY_NORM = 1e-12
+"""Lowest norm of a gradient that is divided by; avoids 0 / 0."""
+
+
+class Course(Protocol):
+    """How the weights are changed: optimiser, learning rate over time, gradient clipping."""
+
+    @property
+    def accum_steps(self) -> int:
+        """Number of batches whose gradients make one step."""
+        ...
+
+    @property
+    def patience(self) -> int | None:
+        """Number of epochs without improvement that end the training; None: unlimited."""
+        ...
+
+    def make_optimiser(self, network: nn.Module) -> Optimizer:
+        """Return the optimiser of the trainable weights."""
+        ...
+
+    def make_scheduler(self, optimiser: Optimizer) -> Scheduler | None:
+        """Return the scheduler that is stepped after every epoch; None if the rate does not depend on the epoch."""
+        ...
+
+    def before_step(self, optimiser: Optimizer, steps_done: int) -> None:
+        """Set the learning rate of the next step, if it depends on the step."""
+        ...
+
+    def clip_gradients(self, weights: Iterable[Tensor]) -> bool:
+        """Clip the gradients; False if they are not finite, so that the loop skips the step."""
+        ...
+
+    def epoch_facts(self, epoch: int) -> dict[str, float]:
+        """Return the numbers that describe an epoch in the log."""
+        ...
+
+
+class ConfiguredCourse:
+    """The course that a :class:`TrainingConfig` describes: the rate changes after each epoch."""
+
+    def __init__(self, config: TrainingConfig, rate: float) -> None:
+        self._config = config
+        self._rate = rate
+        self.accum_steps = config.accum_steps
+        self.patience = config.early_stop_patience
+
+    def make_optimiser(self, network: nn.Module) -> Optimizer:
+        """Return the optimiser of the trainable weights."""
+        return make_optimiser(network, self._config, self._rate)
+
+    def make_scheduler(self, optimiser: Optimizer) -> Scheduler:
+        """Return the scheduler that is stepped after every epoch."""
+        return make_scheduler(optimiser, self._config)
+
+    def before_step(self, optimiser: Optimizer, steps_done: int) -> None:
+        """Do nothing: the rate changes only between epochs."""
+
+    def clip_gradients(self, weights: Iterable[Tensor]) -> bool:
+        """Clip the gradients; every step is taken."""
+        clip_gradients(weights, self._config)
+        return True
+
+    def epoch_facts(self, epoch: int) -> dict[str, float]:
+        """Return number, stage and physics weight of an epoch."""
+        stage, weight = Stages.of(self._config).get_current_stage_and_weight(epoch)
+        return {"epoch": epoch, "stage": stage, "physics_weight": weight}
 
 
 def make_optimiser(network: nn.Module, config: TrainingConfig, rate: float) -> Optimizer:
-    """Return the optimiser of the weights that are trained, fused into one pass over them."""
+    """Return the optimiser of the trainable weights; ``fused`` updates all of them in one pass."""
     weights = [p for p in network.parameters() if p.requires_grad and p.numel()]
     if config.optimizer == "sgd":
         return torch.optim.SGD(weights, rate, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
@@ -29,7 +98,7 @@ def make_optimiser(network: nn.Module, config: TrainingConfig, rate: float) -> O
 
 
 def make_scheduler(optimiser: Optimizer, config: TrainingConfig) -> Scheduler:
-    """Return what changes the learning rate after each epoch."""
+    """Return the scheduler that changes the learning rate after each epoch."""
     if config.scheduler in PLATEAU:
         return ReduceLROnPlateau(
             optimiser,
@@ -41,10 +110,12 @@ def make_scheduler(optimiser: Optimizer, config: TrainingConfig) -> Scheduler:
     return LambdaLR(optimiser, lambda epoch: rate_factor(config, epoch))
 
 
-def bound_gradient(parameters: Iterable[Tensor], config: TrainingConfig) -> None:
-    """Bound the gradients: their common norm, each value, or (``agc``) each row's norm by that of its weights."""
+def clip_gradients(weights: Iterable[Tensor], config: TrainingConfig) -> None:
+    """Clip the gradients: their common norm (``norm``), each value (``value``), or the norm of each row relative to the
+    norm of its weights (``agc``, adaptive gradient clipping).
+    """
     bound = config.gradient_clip_val
-    moved = [p for p in parameters if p.grad is not None]
+    moved = [w for w in weights if w.grad is not None]
     if bound is None or not moved:
         return
     if config.gradient_clip_algorithm == "norm":
@@ -54,7 +125,7 @@ def bound_gradient(parameters: Iterable[Tensor], config: TrainingConfig) -> None
     else:
         for weight, gradient in _pairs(moved):
             largest = bound * _row_norm(weight.detach()).clamp_min(NORM_FLOOR)
-            gradient.mul_((largest / _row_norm(gradient).clamp_min(1e-12)).clamp_max(1.0))
+            gradient.mul_((largest / _row_norm(gradient).clamp_min(TINY_NORM)).clamp_max(1.0))
 
 
 def _pairs(parameters: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -64,6 +135,6 @@ def _pairs(parameters: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _row_norm(value: Tensor) -> Tensor:
-    """Return the norm over all axes but the first, which it keeps."""
+    """Return the norm over all axes except the first; the axes are kept."""
     axes = tuple(range(1, value.ndim))
     return value.norm(dim=axes, keepdim=True) if axes else value.abs()

@@ -1,56 +1,79 @@
-"""What a training has reached: sums of its losses, the best epoch. All of it is part of a checkpoint."""
+"""Running results of a training that a checkpoint stores: the mean losses of an epoch and the best epoch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
+from ptychopinn.data.loader import WorkerRank
+
+
+class EpochMeanState(TypedDict):
+    """State of an :class:`EpochMean`; ``groups`` is one number for all losses in checkpoints of version 0.2.0."""
+
+    sums: dict[str, Tensor]
+    groups: dict[str, int] | int
+
+
+class BestEpochState(TypedDict):
+    """State of a :class:`BestEpoch`."""
+
+    loss: float
+    stale_epochs: int
+
 
 class EpochMean:
-    """The mean of losses over the groups of an epoch, over all processes."""
+    """Mean of each loss over the groups of an epoch, over all workers.
+
+    A loss that only some batches have is averaged over those batches.
+    """
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._groups = 0
+        self._groups: dict[str, int] = {}
 
     def add(self, losses: Mapping[str, Tensor], groups: int) -> None:
-        """Count a batch of so many groups."""
+        """Add the losses (scalar tensors, means over the batch) of a batch of ``groups`` groups."""
         for name, value in losses.items():
             part = value.detach().double() * groups
             self._sums[name] = self._sums[name] + part if name in self._sums else part
-        self._groups += groups
+            self._groups[name] = self._groups.get(name, 0) + groups
 
     def take(self) -> dict[str, float]:
-        """Return the means and start anew."""
-        sums_so_far = list(self._sums.values())
-        values = torch.stack([*sums_so_far, sums_so_far[0].new_tensor(float(self._groups))])
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        """Return the means and reset; empty if no batch was added."""
+        if not self._sums:
+            return {}
+        sums = torch.stack(list(self._sums.values()))
+        values = torch.cat([sums, sums.new_tensor([float(n) for n in self._groups.values()])])
+        if WorkerRank.current().workers > 1:
             torch.distributed.all_reduce(values)
-        *sums, total = values.tolist()
-        found = {name: value / total for name, value in zip(self._sums, sums, strict=True)}
-        self._sums, self._groups = {}, 0
+        totals, groups = values.view(2, -1).tolist()
+        found = {name: total / n for name, total, n in zip(self._sums, totals, groups, strict=True)}
+        self._sums, self._groups = {}, {}
         return found
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what :meth:`load_state_dict` needs."""
-        return {"sums": dict(self._sums), "groups": self._groups}
+    def state_dict(self) -> EpochMeanState:
+        """Return the state for :meth:`load_state_dict`."""
+        return {"sums": dict(self._sums), "groups": dict(self._groups)}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a :meth:`state_dict`."""
-        self._sums, self._groups = dict(state["sums"]), state["groups"]
+    def load_state_dict(self, state: EpochMeanState) -> None:
+        """Continue from a :meth:`state_dict`."""
+        sums, groups = state["sums"], state["groups"]
+        self._sums = dict(sums)
+        self._groups = dict.fromkeys(sums, groups) if isinstance(groups, int) else dict(groups)
 
 
-class Best:
-    """The least loss so far, and how many epochs ago it was.
+class BestEpoch:
+    """The lowest loss so far and the number of epochs since then.
 
     Parameters
     ----------
     patience
-        Epochs without gain that end the training; None: it never ends so.
+        Number of epochs without improvement after which the training ends; None: it does not end early.
     """
 
     def __init__(self, patience: int | None) -> None:
@@ -59,7 +82,7 @@ class Best:
         self.stale_epochs = 0
 
     def is_best(self, loss: float) -> bool:
-        """Take the loss of an epoch; whether it is the least yet."""
+        """Record the loss of an epoch; return whether it is the lowest so far."""
         if loss < self.loss:
             self.loss, self.stale_epochs = loss, 0
             return True
@@ -68,13 +91,13 @@ class Best:
 
     @property
     def is_over(self) -> bool:
-        """Whether patience is at its end."""
+        """Whether the training ends early."""
         return self._patience is not None and self.stale_epochs >= self._patience
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what :meth:`load_state_dict` needs."""
+    def state_dict(self) -> BestEpochState:
+        """Return the state for :meth:`load_state_dict`."""
         return {"loss": self.loss, "stale_epochs": self.stale_epochs}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a :meth:`state_dict`."""
+    def load_state_dict(self, state: BestEpochState) -> None:
+        """Continue from a :meth:`state_dict`."""
         self.loss, self.stale_epochs = state["loss"], state["stale_epochs"]

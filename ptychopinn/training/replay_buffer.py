@@ -20,7 +20,7 @@ Key = tuple[str, int]
 
 
 @dataclass(slots=True, eq=False)
-class KeptFrame:
+class ReplayFrame:
     """A pattern ``amplitude (N, N)`` float32, zero frequency in the middle, -1 = no data; ``label (N, N)`` complex64, the
     refined object there, if there is one.
     """
@@ -40,18 +40,18 @@ class ReplayBuffer:
 
     def __init__(self, capacity: int, seed: int = 0) -> None:
         self._capacity = max(2, capacity)
-        self._recent: OrderedDict[Key, KeptFrame] = OrderedDict()
-        self._older: dict[Key, KeptFrame] = {}
+        self._recent: OrderedDict[Key, ReplayFrame] = OrderedDict()
+        self._older: dict[Key, ReplayFrame] = {}
         self._cells: defaultdict[tuple[str, int, int], list[Key]] = defaultdict(list)
-        self._held: OrderedDict[Key, KeptFrame] = OrderedDict()
-        self._held_older: dict[Key, KeptFrame] = {}
+        self._held: OrderedDict[Key, ReplayFrame] = OrderedDict()
+        self._held_older: dict[Key, ReplayFrame] = {}
         self._held_passed = 0
         self._random = np.random.default_rng(seed)
         self._typical = 0.0
         self._passed = 0
         self.refused = 0
 
-    def add(self, key: Key, frame: KeptFrame) -> bool:
+    def add(self, key: Key, frame: ReplayFrame) -> bool:
         """Take a frame of a scan; False if it teaches nothing."""
         if not self._teaches(frame.amplitude):
             self.refused += 1
@@ -76,7 +76,7 @@ class ReplayBuffer:
     def _held_room(self) -> int:
         return max(1, self._capacity // (2 * HELD_OUT_OF))
 
-    def _hold_older(self, key: Key, frame: KeptFrame) -> None:
+    def _hold_older(self, key: Key, frame: ReplayFrame) -> None:
         """Keep a sample of all held-out frames that have been, each as likely as any other."""
         self._held_passed += 1
         if len(self._held_older) < self._held_room:
@@ -95,7 +95,7 @@ class ReplayBuffer:
         self._typical += (total - self._typical) * (1.0 if self._typical == 0 else 0.02)
         return True
 
-    def _put_away(self, key: Key, frame: KeptFrame) -> None:
+    def _put_away(self, key: Key, frame: ReplayFrame) -> None:
         """Keep some of the older frames, fewer the more there were; where they are full, one of the most crowded place goes."""
         room = self._capacity - self._capacity // 2
         self._passed += 1
@@ -123,19 +123,19 @@ class ReplayBuffer:
         """The frames that are never trained on: a sample of the older ones, then the newest."""
         return [*self._held_older, *self._held]
 
-    def neighbourhood(self, frames: int) -> list[KeptFrame]:
+    def neighbourhood(self, frames: int) -> list[ReplayFrame]:
         """Return a random frame of the training part and those of its scan nearest to it, ``frames`` in all, or fewer."""
         keys = [*self._recent, *self._older]
         return self._nearest(keys[int(self._random.integers(len(keys)))], frames)
 
-    def around(self, key: Key, frames: int) -> list[KeptFrame]:
+    def around(self, key: Key, frames: int) -> list[ReplayFrame]:
         """Return a held-out frame, then those of the training part of its scan nearest to it, ``frames`` in all, or fewer."""
         return [self._held_frame(key), *self._nearest(key, frames - 1)]
 
-    def _held_frame(self, key: Key) -> KeptFrame:
+    def _held_frame(self, key: Key) -> ReplayFrame:
         return self._held.get(key) or self._held_older[key]
 
-    def _nearest(self, key: Key, frames: int) -> list[KeptFrame]:
+    def _nearest(self, key: Key, frames: int) -> list[ReplayFrame]:
         mine = self._recent.get(key) or self._older.get(key) or self._held_frame(key)
         same = [f for part in (self._recent, self._older) for k, f in part.items() if k[0] == key[0]]
         places = np.array([f.position_px for f in same]).reshape(-1, 2)

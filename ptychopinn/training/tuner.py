@@ -21,7 +21,7 @@ CLIP = 1.0
 WORSE = 1.01
 
 Net = TypeVar("Net", bound=nn.Module)
-Verdict = Literal["promoted", "kept", "worse", "diverged"]
+CandidateResult = Literal["promoted", "kept", "worse", "diverged"]
 
 
 class Score(NamedTuple):
@@ -124,7 +124,7 @@ class Tuner(ABC, Generic[Net]):
             return Score(math.nan, math.nan)
         return Score(above / below, square / pixels)
 
-    def compare(self) -> tuple[Verdict, Score, Score]:
+    def compare(self) -> tuple[CandidateResult, Score, Score]:
         """Judge the candidate; promoted, it is the active network now, and thrown away, a new one begins.
 
         It is promoted if it does better on the newest held-out frames and no worse on earlier ones: where frames get worse,
@@ -136,7 +136,7 @@ class Tuner(ABC, Generic[Net]):
         training.eval()
         active, candidate = self.score(self.active), self.score(training)
         if not candidate.is_finite:
-            verdict: Verdict = "diverged" if active.is_finite else "kept"
+            verdict: CandidateResult = "diverged" if active.is_finite else "kept"
         elif self._is_better(candidate, active) and not self._forgets(training):
             self.active = self._copied(training)
             verdict = "promoted"

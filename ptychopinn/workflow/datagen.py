@@ -15,7 +15,7 @@ from ptychopinn.config.manager import ConfigManager
 from ptychopinn.contract.training_export import Dialect, TrainingScan, write_training_file
 from ptychopinn.errors import ConfigurationError, FileFormatError
 from ptychopinn.simulate import PROBES, TEXTURES, Recipe, SimulatedScan, draw_recipe, simulate_scan
-from ptychopinn.simulate.detector import Faults
+from ptychopinn.simulate.detector import DetectorFaults
 
 OBJECT_CLASSES = {"dead_leaves": "leaves", "natural_patch": "noise", "procedural": "shapes"}
 """PtychoPINN's kinds of objects, and the nearest texture here."""
@@ -88,7 +88,7 @@ class Datagen:
             track=drawn.track,
             overlap_ratio=drawn.overlap_ratio,
             frames=wanted.diff_per_object,
-            faults=Faults(),
+            faults=DetectorFaults(),
             seed=drawn.seed,
         )
 

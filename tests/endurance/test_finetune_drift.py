@@ -17,7 +17,7 @@ from daemon.files import read_probe
 from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.model.bundle import build_network, find_bundle, read_bundle
 from ptychopinn.training.finetune import FineTuner
-from ptychopinn.training.replay_buffer import KeptFrame, ReplayBuffer
+from ptychopinn.training.replay_buffer import ReplayBuffer, ReplayFrame
 from ptychopinn.training.tuner import FinetuneOptions
 from tests.support.daemon_tools import PROBE, real_scan
 
@@ -49,7 +49,7 @@ def test_frames_that_get_worse_never_make_the_active_model_worse_than_the_shippe
     buffer, good = ReplayBuffer(512), ReplayBuffer(2000)
     amplitude = to_amplitude(scan.counts)
     for index, place in enumerate(scan.positions_px.tolist()):
-        good.add(("star", index), KeptFrame(amplitude[index], tuple(place)))
+        good.add(("star", index), ReplayFrame(amplitude[index], tuple(place)))
     options = FinetuneOptions(heldout_frames=16)
     tuner, judge = FineTuner(network, probe, buffer, options), FineTuner(network, probe, good, options)
     shipped = judge.score(judge.active, good.held_out)
@@ -58,7 +58,7 @@ def test_frames_that_get_worse_never_make_the_active_model_worse_than_the_shippe
         share = min(1.0, (time.monotonic() - begun) / DURATION_S)
         how_bad = max(0.0, (share - GOOD_SHARE) / (1 - GOOD_SHARE))
         pattern, place = worse(scan.counts[index], scan.positions_px[index].tolist(), how_bad, random)
-        buffer.add((f"star-{number // len(scan.counts)}", index), KeptFrame(pattern, tuple(place)))
+        buffer.add((f"star-{number // len(scan.counts)}", index), ReplayFrame(pattern, tuple(place)))
         if len(buffer) < 100 or number % FRAMES_A_STEP:
             continue
         tuner.step()

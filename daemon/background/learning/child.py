@@ -24,7 +24,7 @@ from ptychopinn.model.cnn import Cnn
 from ptychopinn.model.network import CorrectionNet
 from ptychopinn.training.finetune import FineTuner
 from ptychopinn.training.finetune_cnn import CnnTuner
-from ptychopinn.training.replay_buffer import KeptFrame, ReplayBuffer
+from ptychopinn.training.replay_buffer import ReplayBuffer, ReplayFrame
 from ptychopinn.training.tuner import FinetuneOptions, Tuner
 
 LEAST_FRAMES, LEAST_HELD_OUT = 48, 4
@@ -131,7 +131,7 @@ class _Work:
     def _execute(self, kind: str, *what: Any) -> None:
         if kind == "frames":
             for key, amplitude, position_px in what[0]:
-                self._buffer.add(key, KeptFrame(amplitude, position_px))
+                self._buffer.add(key, ReplayFrame(amplitude, position_px))
         elif kind == "labels":
             for key, patch in what[0]:
                 self._buffer.label(key, patch)

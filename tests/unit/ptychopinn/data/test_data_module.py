@@ -16,9 +16,9 @@ from ptychopinn.data import (
     Experiment,
     GroupSampler,
     PtychoDataset,
-    Share,
     StreamDataset,
     TensorDictLoader,
+    WorkerRank,
     build_store,
     read_training_file,
     share_store,
@@ -208,7 +208,7 @@ class TestLoaders:
         assert len(list(again)) == len(loader)  # the next epoch is whole again
 
     def test_processes_share_an_epoch(self) -> None:
-        shares = [list(GroupSampler(43, 4, seed=1, share=Share(rank, 3))) for rank in range(3)]
+        shares = [list(GroupSampler(43, 4, seed=1, worker=WorkerRank(rank, 3))) for rank in range(3)]
         assert [len(batch) for batch in shares[0]] == [len(batch) for batch in shares[2]] == [4, 4, 4, 3]
         together = [index for batches in shares for batch in batches for index in batch]
         assert set(together) == set(range(43))

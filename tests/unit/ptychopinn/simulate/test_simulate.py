@@ -21,7 +21,7 @@ from ptychopinn.simulate import (
     scan_positions,
     simulate_scan,
 )
-from ptychopinn.simulate.detector import Faults, measure
+from ptychopinn.simulate.detector import DetectorFaults, measure
 from ptychopinn.simulate.probes import mistaken
 
 
@@ -98,26 +98,26 @@ def test_a_given_probe_is_used_and_scaled():
 
 def test_faults_leave_no_data_and_noise_is_poisson():
     flat = torch.full((40, 64, 64), 9.0)
-    clean = measure(flat, 9.0 * 64**2, Faults(), np.random.default_rng(1))
+    clean = measure(flat, 9.0 * 64**2, DetectorFaults(), np.random.default_rng(1))
     counts = clean.square()
     assert (clean >= 0).all()
     assert float(counts.mean()) == pytest.approx(9, rel=0.02)
     assert float(counts.var()) == pytest.approx(9, rel=0.05)
-    bad = Faults(dead_ratio=0.01, has_gap=True, stop_px=4, saturation=20)
+    bad = DetectorFaults(dead_ratio=0.01, has_gap=True, stop_px=4, saturation=20)
     marred = measure(flat, 9.0 * 64**2, bad, np.random.default_rng(1))
     gone = marred == -1
     assert ((marred >= 0) | gone).all()
     assert gone[:, 30:34, 30:34].all()
     assert float(marred.max()) <= 20**0.5 + 1e-6
     assert 0.02 < float(gone.float().mean()) < 0.2
-    lit = measure(flat, 9.0 * 64**2, Faults(background_ratio=1.0), np.random.default_rng(1))
+    lit = measure(flat, 9.0 * 64**2, DetectorFaults(background_ratio=1.0), np.random.default_rng(1))
     assert float(lit.square().mean()) == pytest.approx(18, rel=0.02)
 
 
 def test_blur_keeps_the_counts_inside():
     spot = torch.zeros(1, 64, 64)
     spot[0, 20, 30] = 1e7
-    blurred = measure(spot, 1e7, Faults(blur_px=0.6), np.random.default_rng(0)).square()
+    blurred = measure(spot, 1e7, DetectorFaults(blur_px=0.6), np.random.default_rng(0)).square()
     assert float(blurred.sum()) == pytest.approx(1e7, rel=1e-3)
     assert 0.2e7 < float(blurred[0, 20, 30]) < 0.8e7
 

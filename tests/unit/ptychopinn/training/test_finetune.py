@@ -9,7 +9,7 @@ import torch
 from ptychopinn.model.network import CorrectionNet
 from ptychopinn.simulate import Recipe, simulate_scan
 from ptychopinn.training.finetune import FineTuner
-from ptychopinn.training.replay_buffer import KeptFrame, ReplayBuffer
+from ptychopinn.training.replay_buffer import ReplayBuffer, ReplayFrame
 from ptychopinn.training.tuner import FinetuneOptions
 from tests.support.tuner_tools import assert_promoted
 
@@ -22,7 +22,7 @@ def tuner():
     scan = simulate_scan(Recipe(size_px=64, frames=100, counts=1e5, phase_rad=1.0, probe_error=0.0, seed=4))
     buffer = ReplayBuffer(200)
     for i, (y, x) in enumerate(scan.positions_px.tolist()):
-        buffer.add(("a", i), KeptFrame(scan.amplitude[i].numpy(), (y, x)))
+        buffer.add(("a", i), ReplayFrame(scan.amplitude[i].numpy(), (y, x)))
     network = CorrectionNet((8, 16), (1, 1))
     with torch.no_grad():
         network.head.weight.add_(0.3 * torch.randn_like(network.head.weight))  # a decoder with something to learn

@@ -9,7 +9,7 @@ from tensordict import TensorDict
 from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.simulate import Recipe, simulate_scan
 from ptychopinn.training.finetune_cnn import CnnTuner
-from ptychopinn.training.replay_buffer import KeptFrame, ReplayBuffer
+from ptychopinn.training.replay_buffer import ReplayBuffer, ReplayFrame
 from ptychopinn.training.tuner import FinetuneOptions
 from tests.support.tuner_tools import assert_promoted
 
@@ -35,7 +35,7 @@ def network_of(form, seed=0):
 def tuner_of(scan, network, stretch=1.0):
     buffer = ReplayBuffer(200)
     for i, (y, x) in enumerate(scan.positions_px.tolist()):
-        buffer.add(("a", i), KeptFrame(scan.amplitude[i].numpy(), (stretch * y, stretch * x)))
+        buffer.add(("a", i), ReplayFrame(scan.amplitude[i].numpy(), (stretch * y, stretch * x)))
     return CnnTuner(network, scan.probe, buffer, OPTIONS, {}, {})
 
 

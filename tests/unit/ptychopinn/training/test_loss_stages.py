@@ -11,7 +11,7 @@ from torch import nn
 
 from ptychopinn.config.sections import TrainingConfig
 from ptychopinn.training.loss_stages import Stages, find_learning_rate, ramp, rate_factor
-from ptychopinn.training.optimise import bound_gradient, make_optimiser, make_scheduler
+from ptychopinn.training.optimise import clip_gradients, make_optimiser, make_scheduler
 
 
 def config(**values: Any) -> TrainingConfig:
@@ -101,7 +101,7 @@ def test_optimisers_are_the_asked_ones_and_move_what_is_trained(name: str, kind:
 def gradients(algorithm: str, bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:
     weight = nn.Parameter(torch.tensor([[3.0, 4.0], [0.3, 0.4]]))
     weight.grad = torch.tensor([[30.0, 40.0], [0.0, 0.2]])
-    bound_gradient([weight], config(gradient_clip_val=bound, gradient_clip_algorithm=algorithm))
+    clip_gradients([weight], config(gradient_clip_val=bound, gradient_clip_algorithm=algorithm))
     assert weight.grad is not None
     return weight.grad[0], weight.grad[1]
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ptychopinn.data import GroupBatch
 from ptychopinn.errors import GeometryError, ReconstructionError
 from ptychopinn.model.cnn_forward import extract, merge, translate, upstream_offsets
 from ptychopinn.training import losses
@@ -46,7 +47,7 @@ def rounded(case: str, of: Callable[[Group], NDArray[Any]]) -> float:
 def loss_and_gradient(case: str, changed: Group) -> NDArray[Any]:
     """Return the loss and sixteen values of the gradient of one layer."""
     net, group, probe, q, settings = setting(case)
-    loss = losses.physics_loss(net, {**group, **changed}, probe, q, settings)
+    loss = losses.physics_loss(net, GroupBatch({**group, **changed}, probe, q), settings)
     loss.backward()
     gradient = net.autoencoder.encoder.blocks[2].conv2.weight.grad
     assert gradient is not None
@@ -112,9 +113,9 @@ def test_smoothness_and_labels_by_hand():
 def test_count_regime_refuses_mae_and_flat_probes():
     net, group, probe, q, _ = setting("counts")
     with pytest.raises(ReconstructionError, match="Poisson"):
-        losses.physics_loss(net, group, probe, q, LossSettings(loss_function="MAE"))
+        losses.physics_loss(net, GroupBatch(group, probe, q), LossSettings(loss_function="MAE"))
     with pytest.raises(GeometryError, match="rank 3"):
-        losses.physics_loss(net, group, probe[0, 0], q, LossSettings())
+        losses.physics_loss(net, GroupBatch(group, probe[0, 0], q), LossSettings())
 
 
 def test_the_first_scale_brings_the_mean_counts():
@@ -122,10 +123,10 @@ def test_the_first_scale_brings_the_mean_counts():
     with torch.no_grad():
         for s in (net.forward_model.rect_scaler.s1, net.forward_model.rect_scaler.s2):
             s.fill_(1.0)
-        scale = losses.first_scale(net, group, probe, q)
+        scale = losses.first_scale(net, GroupBatch(group, probe, q))
         for s in (net.forward_model.rect_scaler.s1, net.forward_model.rect_scaler.s2):
             s.fill_(scale)
-    assert losses.first_scale(net, group, probe, q) == pytest.approx(1.0, rel=1e-5)
+    assert losses.first_scale(net, GroupBatch(group, probe, q)) == pytest.approx(1.0, rel=1e-5)
 
 
 def test_a_few_steps_lower_the_loss_and_leave_a_frozen_encoder():
@@ -136,7 +137,7 @@ def test_a_few_steps_lower_the_loss_and_leave_a_frozen_encoder():
     seen = []
     for _ in range(8):
         optimiser.zero_grad()
-        loss = losses.physics_loss(net, group, probe, q, settings)
+        loss = losses.physics_loss(net, GroupBatch(group, probe, q), settings)
         loss.backward()
         optimiser.step()
         seen.append(float(loss.detach()))

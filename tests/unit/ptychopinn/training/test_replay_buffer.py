@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from ptychopinn.training.replay_buffer import HELD_OUT_OF, KeptFrame, ReplayBuffer, is_held_out
+from ptychopinn.training.replay_buffer import HELD_OUT_OF, ReplayBuffer, ReplayFrame, is_held_out
 
 N = 16
 
 
 def frame(x, level=10.0):
-    return KeptFrame(np.full((N, N), level, dtype=np.float32), (0.0, float(x)))
+    return ReplayFrame(np.full((N, N), level, dtype=np.float32), (0.0, float(x)))
 
 
 def test_it_is_bounded_and_keeps_the_newest_and_a_sample_fair_by_position():

@@ -77,7 +77,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     framework: str, steps: int, undisturbed: tuple[PtychoModel, Trainer], scan: Experiment, tmp_path: Path
 ) -> None:
     configs = small_configs(tmp_path, framework, training=STAGED)
-    with pytest.raises(TrainingInterruptedError, match="can go on"):
+    with pytest.raises(TrainingInterruptedError, match="resume it from"):
         fit(configs, scan, should_stop=StopAfter(steps))
     model, trainer = fit(configs, scan, is_resumed=True)
     assert same_weights(model, undisturbed[0])
@@ -89,7 +89,7 @@ def test_going_on_without_a_beginning_or_with_other_data_is_refused(
     framework: str, scan: Experiment, tmp_path: Path
 ) -> None:
     configs = small_configs(tmp_path, framework)
-    with pytest.raises(FileFormatError, match="no training to go on with"):
+    with pytest.raises(FileFormatError, match="no training to resume"):
         fit(configs, scan, is_resumed=True)
     with pytest.raises(TrainingInterruptedError):
         fit(configs, scan, should_stop=StopAfter(1))
