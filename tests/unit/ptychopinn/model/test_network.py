@@ -48,7 +48,7 @@ def test_without_network_it_is_the_lift(modes, projections):
 @pytest.mark.parametrize("projections", [1, 2, 4])
 def test_the_short_form_of_the_lift_is_the_long_one_where_pixels_have_no_data_too(modes, projections):
     scan = simulate_scan(Recipe(frames=3, probe_kind="gaussian", modes=modes, counts=1e5, seed=2))
-    optics, amplitude = Optics(scan.probe[None]), frames_of(scan)[0].clone()
+    optics, amplitude = ProbeOptics(scan.probe[None]), frames_of(scan)[0].clone()
     amplitude[:, 3:9, 5] = -1.0
     amplitude[1, ::7] = -1.0
     patches = 1 + optics.first(amplitude[None]).update
