@@ -20,8 +20,11 @@ SMALL_BYTES = 1 << 19
 each time, which costs more than a projection."""
 
 MOST_AT_ONCE = 256
+"""Number of frames of one call on a GPU: enough to occupy it, and bounded in memory."""
 MOST_GRAPHS = 4
+"""Greatest number of CUDA graphs of one function; each keeps its own buffers in GPU memory."""
 GRAPH_ERROR = 1e-4
+"""Greatest deviation of a graph from its function, relative to the greatest value: rounding of float32."""
 
 log = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from typing import Any
 from ptychopinn.config.sections import DataConfig, ModelConfig, TrainingConfig
 
 CNN_SIZES = (64, 128, 256)
+"""Sides of the patterns that the cnn accepts, px: 8 px at its bottom, doubled three, four or five times."""
 CHANNEL_FIELDS = ("C", "C_model", "C_forward")
 """PtychoPINN states the frames of a group four times; here ``grid_size`` alone does."""
 LEFT_OUT = frozenset((

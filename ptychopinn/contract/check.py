@@ -19,6 +19,7 @@ KINDS = {
 }
 """Codes of number types, and their name."""
 GROUP_TOLERANCE_PX = 1e-3
+"""Greatest deviation of a group's coordinates from its members' positions, px; float32 rounds by less."""
 
 Sizes = dict[str, tuple[int, str]]
 """The length that a letter means in this file, and the entry that said so."""

@@ -15,10 +15,13 @@ Domain = Literal["counts", "amplitudes"]
 DOMAINS: dict[str, Domain] = {"count_intensity": "counts", "normalized_amplitude": "amplitudes"}
 """Values of ``measurement_domain``."""
 SAMPLED_VALUES = 1 << 20
+"""Number of values that are inspected, about 250 frames of 64 px, so that large files are read quickly."""
 LARGEST_MULTIPLE = 400
 """Photons up to which squares of float32 roots are looked at: rounding stays far below a photon there."""
 FEWEST_VALUES = 100
+"""Lowest number of small values from which a decision is possible."""
 NEAR_WHOLE = 0.02
+"""Greatest distance from a whole number of photons, for squares of float32 roots."""
 REPEATS = 8
 """Frames of one number from which numbers are those of scans, however many scans there are."""
 

@@ -1,10 +1,10 @@
-"""The data set as training reads it: groups by number, from one store or one part of it."""
+"""The data set as training reads it: groups by number, of a whole store or of a part of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from tensordict import TensorDict
@@ -13,14 +13,14 @@ from torch.utils.data import Dataset
 
 from ptychopinn.config.sections import DataConfig
 from ptychopinn.data.gather import ExperimentFrames, gather
-from ptychopinn.data.store import store_facts
+from ptychopinn.data.store import ExperimentFacts, store_facts
 from ptychopinn.model.cnn_scaling import normalise_probe, soft_probe_mask
 
-Part = Literal["training", "validation", "all"]
+StorePart = Literal["training", "validation", "all"]
 
 
 class GroupBatch(NamedTuple):
-    """Groups (:mod:`ptychopinn.data.gather`), their normalised probes ``(B, 1, modes, N, N)``, and those' q ``(B, 1, 1, 1)``."""
+    """Groups (:mod:`ptychopinn.data.gather`), normalised probes ``(B, 1, modes, N, N)``, and their q ``(B, 1, 1, 1)``."""
 
     group: TensorDict
     probe: Tensor
@@ -32,7 +32,7 @@ class GroupBatch(NamedTuple):
 
 
 class PtychoDataset(Dataset[GroupBatch]):
-    """Groups of a store; every index, alone or in a list, gives a :class:`GroupBatch`.
+    """Groups of a store; an index, a slice or a list of indices gives a :class:`GroupBatch`.
 
     Parameters
     ----------
@@ -41,19 +41,19 @@ class PtychoDataset(Dataset[GroupBatch]):
     has_labels
         Whether groups have ``label_amp`` and ``label_phase``.
     probe_mask_sigma_px
-        Softness of the disk that counts in the probe's mean modulus; None: no disk.
+        Softness of the disk within which the mean modulus of the probe is taken, px; None: no disk.
     """
 
     def __init__(
         self,
         folder: Path,
-        part: Part = "training",
+        part: StorePart = "training",
         *,
         has_labels: bool = True,
         probe_mask_sigma_px: float | None = None,
     ) -> None:
         facts = store_facts(folder)
-        self.facts: list[dict[str, Any]] = facts["experiments"]
+        self.facts: list[ExperimentFacts] = facts["experiments"]
         self.config = DataConfig.of(facts["data"])
         self._has_labels = has_labels
         self._frames: list[ExperimentFrames] = []

@@ -52,7 +52,14 @@ class ExperimentFrames:
         index = torch.zeros(len(images), dtype=torch.int64)
         index = index if scan.scan_index is None else torch.from_numpy(scan.scan_index)
         truth = None if scan.object is None else torch.from_numpy(scan.object)
-        return cls(images, where, start, index, truth, scaling_constants(images, config, training_frames))
+        return cls(
+            images=images,
+            positions_px=where,
+            start_px=start,
+            scan_index=index,
+            truth=truth,
+            constants=scaling_constants(images, config, training_frames),
+        )
 
 
 def scaling_constants(images: Tensor, config: DataConfig, training_frames: NDArray[np.int64]) -> dict[str, float]:

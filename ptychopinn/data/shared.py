@@ -1,4 +1,4 @@
-"""One store for all processes of a training: the first builds it, the others wait for it."""
+"""One data set for all processes of a training: the first builds it, the others wait for it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from ptychopinn.data.store import build_store, store_facts
 from ptychopinn.errors import FileFormatError, ReconstructionError
 
 RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
-"""Where launchers of processes say which one this is."""
+"""Environment variables in which launchers number the processes."""
 POLL_S = 0.1
+"""Time between looks for the data set of the first process, s."""
 ReadScan = Callable[[Path], Experiment]
 ScanSource = Path | Experiment
 
 
 def own_rank() -> int:
-    """Return the number of this process, before the processes of a training have met and after."""
+    """Return the number of this process, also before ``torch.distributed`` is initialised."""
     named = next((os.environ[name] for name in RANKS if os.environ.get(name, "").isdigit()), "0")
     return WorkerRank.current().rank or int(named)
 
@@ -40,15 +41,15 @@ def share_store(
     is_lenient: bool = False,
     wait_s: float = 600.0,
 ) -> str:
-    """Have the store of some scans in ``folder``; return the identity of its data and settings.
+    """Build the store of scans in ``folder``, unless it exists; return the identity of its data and settings.
 
-    The first process builds it unless it is there already, all others wait for it. ``is_lenient``: scans that cannot be used
-    are left out, and the store says why.
+    The first process builds it, all others wait for it. With ``is_lenient`` unusable scans are left out, and the store
+    lists the reasons.
 
     Raises
     ------
     ReconstructionError
-        If it cannot be built, or does not appear in time.
+        If it cannot be built, or the first process does not build it within ``wait_s``.
     """
     wanted = _identity(sources, data, training)
     end = time.monotonic() + wait_s
@@ -56,7 +57,7 @@ def share_store(
     while not _is_there(folder, wanted):
         if is_first:
             refused: list[ReconstructionError] | None = [] if is_lenient else None
-            build_store(folder, _scans(sources, read, refused), data, training, wanted, refused)
+            build_store(folder, _scans(sources, read, refused), data, training, identity=wanted, refused=refused)
         elif time.monotonic() > end:
             raise ReconstructionError(f"{folder}: the first process did not build the data set within {wait_s:g} s")
         else:
@@ -92,7 +93,7 @@ def _identity(sources: Sequence[ScanSource], data: DataConfig, training: Trainin
 
 
 def _mark(source: ScanSource) -> list[str | int]:
-    """Return what changes when a file or a scan does."""
+    """Return values that differ if a file or a scan has changed."""
     if isinstance(source, Experiment):
         arrays = (source.amplitude, source.positions_px, source.probe, source.object)
         return [source.name, *(zlib.crc32(a.tobytes()) for a in arrays if a is not None)]

@@ -1,7 +1,7 @@
-"""The data set on disk: memory-mapped TensorDicts, a folder for each experiment; frames are stored once.
+"""The data set on disk: memory-mapped TensorDicts, one folder for each experiment; each frame is stored once.
 
-``STORE/000/frames`` (images, positions), ``optics`` (probe, truth where there is one), ``groups`` (members, and which are
-held out); ``STORE/store.json`` says what it was made from. A store appears whole or not at all.
+``STORE/000/frames`` (images, positions), ``optics`` (probe, truth if known), ``groups`` (members, and which are held out);
+``STORE/store.json`` describes its sources. A store is written completely or not at all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -28,7 +28,34 @@ from ptychopinn.errors import FileFormatError, GeometryError, ProbeMismatchError
 from ptychopinn.physics.scan_check import check_extent, check_light
 
 SCHEMA_VERSION = 1
+"""Version of the layout of a store; a change makes older programs refuse it."""
 ABOUT = "store.json"
+
+
+class ExperimentFacts(TypedDict):
+    """Facts about one experiment of a store."""
+
+    name: str
+    frames: int
+    groups: int
+    held_out: int
+    """Number of groups for validation."""
+    modes: int
+    has_truth: bool
+    constants: dict[str, float]
+    """Scaling constants, see :mod:`ptychopinn.model.cnn_scaling`."""
+
+
+class StoreFacts(TypedDict):
+    """Content of ``store.json``."""
+
+    schema_version: int
+    identity: str
+    experiments: list[ExperimentFacts]
+    refused: list[str]
+    """Why scans were left out."""
+    data: dict[str, object]
+    """Fields of the :class:`DataConfig`."""
 
 
 def build_store(
@@ -36,39 +63,36 @@ def build_store(
     scans: Iterable[Experiment],
     data: DataConfig,
     training: TrainingConfig,
+    *,
     identity: str = "",
     refused: list[ReconstructionError] | None = None,
 ) -> None:
-    """Write the data set of some scans, in place of one that is there.
+    """Write the data set of scans; it replaces an existing one.
 
     Parameters
     ----------
     identity
-        Text that says what the store was made from.
+        Text that identifies scans and settings.
     refused
-        Where the faults of scans go, which are left out then; None: the first one is raised.
+        Gets the errors of scans, which are then left out; None: the first error is raised.
 
     Raises
     ------
     GeometryError, ProbeMismatchError
-        If scans differ in N, are not of the configured N, or give no group.
+        If a scan is not of the configured N or gives no group, or no scan is left.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
-        about = _write_all(part, scans, data, training, refused)
-        part.joinpath(ABOUT).write_text(
-            json.dumps(
-                {
-                    "schema_version": SCHEMA_VERSION,
-                    "identity": identity,
-                    "experiments": about,
-                    "refused": [str(fault) for fault in refused or ()],
-                    "data": asdict(data),
-                },
-                indent=1,
-            )
-        )
+        facts: StoreFacts = {
+            "schema_version": SCHEMA_VERSION,
+            "identity": identity,
+            "experiments": _write_all(part, scans, data, training, refused),
+            "refused": [],
+            "data": asdict(data),
+        }
+        facts["refused"] = [str(fault) for fault in refused or ()]
+        part.joinpath(ABOUT).write_text(json.dumps(facts, indent=1))
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
     finally:
@@ -81,9 +105,9 @@ def _write_all(
     data: DataConfig,
     training: TrainingConfig,
     refused: list[ReconstructionError] | None,
-) -> list[dict[str, Any]]:
-    """Write each scan into a folder of its own; return what is to be known of them."""
-    about: list[dict[str, Any]] = []
+) -> list[ExperimentFacts]:
+    """Write each scan into its own folder; return the facts about each."""
+    about: list[ExperimentFacts] = []
     for scan in scans:
         folder = part / f"{len(about):03d}"
         try:
@@ -96,15 +120,17 @@ def _write_all(
     if not about:
         if refused and len(refused) == 1:
             raise refused[0]
-        reasons = "; ".join(map(str, refused or ())) or "give one at least"
+        reasons = "; ".join(map(str, refused or ())) or "give at least one"
         raise GeometryError(f"there is no scan to train on: {reasons}")
     return about
 
 
-def _write(folder: Path, scan: Experiment, data: DataConfig, training: TrainingConfig, number: int) -> dict[str, Any]:
+def _write(folder: Path, scan: Experiment, data: DataConfig, training: TrainingConfig, number: int) -> ExperimentFacts:
     side = scan.amplitude.shape[-1]
     if side != data.N:
-        raise ProbeMismatchError(f"{scan.name}: the frames are {side} px but N is {data.N}; set N to it, or crop them")
+        raise ProbeMismatchError(
+            f"{scan.name}: the frames are {side} px but N is {data.N}; set N to {side}, or crop them"
+        )
     try:
         check_extent(scan.positions_px, side)
         check_light(scan.amplitude)
@@ -139,7 +165,7 @@ def _write(folder: Path, scan: Experiment, data: DataConfig, training: TrainingC
 def _groups(
     scan: Experiment, data: DataConfig, training: TrainingConfig, number: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the groups of all scans of an experiment and what each was drawn around, at most ``n_groups`` of them."""
+    """Return the groups of all scans of an experiment, at most ``n_groups``, and the frame that each was drawn around."""
     seed = training.seed if data.subsample_seed is None else data.subsample_seed
     rng = np.random.default_rng((seed, number))
     index = np.zeros(len(scan.amplitude), dtype=np.int64) if scan.scan_index is None else scan.scan_index
@@ -159,7 +185,7 @@ def _groups(
 
 
 def _held_out(centres: NDArray[np.int64], training: TrainingConfig, number: int) -> NDArray[np.bool_]:
-    """Return which groups are for validation: all that were drawn around the positions that the seed chooses."""
+    """Return which groups are for validation: all groups drawn around positions that the seed selects."""
     places = np.unique(centres)
     count = round(training.validation_split * len(places))
     if training.validation_split > 0 and len(places) > 1:
@@ -168,20 +194,23 @@ def _held_out(centres: NDArray[np.int64], training: TrainingConfig, number: int)
     return np.isin(centres, chosen)
 
 
-def store_facts(folder: Path) -> dict[str, Any]:
-    """Return what a store says of itself.
+def store_facts(folder: Path) -> StoreFacts:
+    """Return the facts about a store.
 
     Raises
     ------
     FileFormatError
-        If it is none, or was written by a newer program.
+        If there is no store, or another version of the program wrote it.
     """
     try:
         found = json.loads(folder.joinpath(ABOUT).read_text())
         version = found["schema_version"]
     except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise FileFormatError(f"{folder}: is no data set of a training ({fault}); build it again") from fault
+        raise FileFormatError(f"{folder}: not a data set of a training ({fault}); build it again") from fault
     if version != SCHEMA_VERSION:
-        raise FileFormatError(f"{folder}: is of schema {version}, this program reads {SCHEMA_VERSION}; build it again")
-    facts: dict[str, Any] = found
+        raise FileFormatError(
+            f"{folder}: has schema {version}, but this program reads {SCHEMA_VERSION}; build it again"
+        )
+    found.setdefault("refused", [])  # stores of older versions do not list them
+    facts: StoreFacts = found
     return facts

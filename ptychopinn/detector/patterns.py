@@ -22,10 +22,13 @@ from ptychopinn.detector.invalid_pixels import InvalidPixels, greatest_count, ho
 from ptychopinn.errors import GeometryError
 
 LEAST_INSIDE = 0.5
+"""Lowest share of the crop that must lie on the frame; with less, the centre is most likely wrong."""
 _MARKS: dict[str, Any] = {np.dtype(kind).char: np.iinfo(kind).max for kind in ("u1", "u2", "u4", "u8")}
 _MARKS["f"] = np.float32(np.nan)
 _GREATEST = {np.dtype(kind).char: greatest_count(np.dtype(kind)) for kind in ("u1", "u2", "u4")}
+"""Greatest valid count of each pattern type; the two values above it mean no data."""
 _WIDER: dict[str, type[np.unsignedinteger[Any]]] = {"uint8": np.uint16, "uint16": np.uint32, "uint32": np.uint64}
+"""Type of the sums of binned pixels, so that they cannot overflow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,11 @@ NONSENSE_RFACTOR = 0.5
 ENOUGH_PASSES = 10
 """Sweeps from a guess before R is judged: so many find the probe of the measured Siemens star from a guess of R 0.43."""
 ONE_PLACE_PX = 1.0
+"""Extent of the positions, px, below which all frames lie on one place."""
 MOST_MASKED, NONSENSE_MASKED = 0.5, 0.98
+"""Share of pixels without data from which a scan is doubtful, and from which it is nonsense."""
 MOST_EMPTY, NONSENSE_EMPTY = 0.2, 0.95
+"""Share of frames without counts from which a scan is doubtful, and from which it is nonsense."""
 COUNTS_RANGE, NONSENSE_COUNTS = 3.0, 1000.0
 """A probe whose energy is off the brighter frames' counts by such a factor."""
 RAMP_LIMIT = math.pi / 4

@@ -19,9 +19,13 @@ from numpy.typing import NDArray
 from ptychopinn.errors import GeometryError
 
 SEVENTH = 1 / 7
+"""The fixed threshold 1/7 (0.143)."""
 LEAST_SIDE_PX = 16
+"""Lowest side of the compared square, px: below it there are too few rings."""
 COVERED = 0.3
+"""A pixel is covered from this share of the median coverage."""
 ROUNDS = 3
+"""Rounds of the alignment; ramp and shift are each found again after the other is removed."""
 FIRST_RING = 4
 """Smaller rings have too few frequencies for a line between signal and noise."""
 HANN_SHARE = ((3 / 8) ** 2 / (35 / 128)) ** 2

@@ -16,12 +16,12 @@ from ptychopinn.model.lift import Lift
 from ptychopinn.model.network import CorrectionNet, channels_last
 
 
-class Trained(Protocol):
-    """What a bundle says of how its network was trained."""
+class TrainingFacts(Protocol):
+    """Facts about the training of a network, from its bundle."""
 
     @property
     def projections(self) -> int:
-        """Projections of a look."""
+        """Number of projections of a look."""
         ...
 
     @property
@@ -31,24 +31,33 @@ class Trained(Protocol):
 
     @property
     def part_scales(self) -> tuple[float, float]:
-        """Trained scales of real and imaginary part."""
+        """Trained scales of the real and the imaginary part."""
         ...
 
 
-ForwardPredict = Callable[[Any, Callable[[Tensor], Model], Tensor, Tensor, Tensor, Tensor], Tensor]
-"""``(network, for_probe, images, positions, probe, input_scale_factor)`` to patches, as upstream's ``forward_predict``."""
+class ForwardInputs(NamedTuple):
+    """The arguments of PtychoPINN's ``forward_predict``: images and positions of groups, the probe, and the input scale."""
+
+    images: Tensor
+    positions: Tensor
+    probe: Tensor
+    input_scale_factor: Tensor
+
+
+ForwardPredict = Callable[[Any, Callable[[Tensor], Model], ForwardInputs], Tensor]
+"""``(network, for_probe, inputs)`` to patches ``(B, C, N, N)`` complex64."""
 
 
 class Architecture(NamedTuple):
     """One architecture.
 
-    ``build(**options)`` returns its network with fresh weights. ``for_probe(network, probe, trained)`` returns the model
-    for a probe ``(modes, N, N)``, whose patches are in photon units: an empty object is 1. ``forward_predict`` has the
-    signature of the original.
+    ``build(**options)`` returns its network with initial weights. ``for_probe(network, probe, trained)`` returns the model
+    for a probe ``(modes, N, N)``; its patches are in photon units: an empty object is 1. ``forward_predict`` predicts as
+    PtychoPINN does.
     """
 
     build: Callable[..., Network]
-    for_probe: Callable[[Any, Tensor, Trained], Model]
+    for_probe: Callable[[Any, Tensor, TrainingFacts], Model]
     forward_predict: ForwardPredict
 
 
@@ -60,29 +69,23 @@ def _cnn(**options: Any) -> Network:
     return Cnn(CnnOptions(**options))
 
 
-def _lift_for_probe(network: CorrectionNet, probe: Tensor, trained: Trained) -> Model:
+def _lift_for_probe(network: CorrectionNet, probe: Tensor, trained: TrainingFacts) -> Model:
     return Lift(probe, network, trained.projections)
 
 
-def _cnn_for_probe(network: Cnn, probe: Tensor, trained: Trained) -> Model:
+def _cnn_for_probe(network: Cnn, probe: Tensor, trained: TrainingFacts) -> Model:
     return ScaledCnn(network, probe, trained.part_scales) if trained.has_own_scale else network
 
 
-def _lift_forward(
-    network: CorrectionNet,
-    for_probe: Callable[[Tensor], Model],
-    images: Tensor,
-    positions: Tensor,
-    probe: Tensor,
-    input_scale_factor: Tensor,
-) -> Tensor:
-    """Predict amplitudes ``images * input_scale_factor``; the probe makes the model."""
+def _lift_forward(network: CorrectionNet, for_probe: Callable[[Tensor], Model], inputs: ForwardInputs) -> Tensor:
+    """Predict from amplitudes ``images * input_scale_factor`` with the model for the probe."""
+    images, positions, probe, input_scale_factor = inputs
     scaled = torch.where(images < 0, images, images * input_scale_factor)
     group = TensorDict({"images": scaled, "coords_relative": positions}, batch_size=[len(images)])
     return for_probe(probe).predict(group)
 
 
-def _cnn_forward(network: Cnn, for_probe: Callable[[Tensor], Model], *inputs: Tensor) -> Tensor:
+def _cnn_forward(network: Cnn, for_probe: Callable[[Tensor], Model], inputs: ForwardInputs) -> Tensor:
     """Predict with the network alone, in the scale of its training."""
     return network.forward_predict(*inputs)
 

@@ -28,16 +28,22 @@ from ptychopinn.model import ARCHITECTURES, Model, Network
 from ptychopinn.model.checkpoint_import import load_cnn
 
 SCHEMA_VERSION = 1
+"""Version of the manifest; newer ones are refused."""
 SHIPPED = Path(__file__).parent / "bundles" / "lift.zip"
 CONFIGS = ("data", "model", "training", "inference", "datagen")
 MAX_BYTES = 1 << 30
+"""Greatest size of a file in a bundle, bytes: far above any model, far below the memory of a computer."""
 MAX_OPTION = 4096
+"""Greatest number in the options of a network, so that a manipulated manifest cannot ask for a huge one."""
 PROJECTIONS = 2
+"""Projections of a look, unless the manifest says otherwise."""
 MAX_PROJECTIONS = 16
+"""Greatest number of projections that a manifest can ask for; more would only be slow."""
 _UNREADABLE = (EOFError, OSError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile)
 """What zipfile and json raise when a file is not what it says."""
 _WEIGHTS, _MANIFEST = "model.pth", "manifest.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest time of a zip file; all bundles have it, so equal content gives equal bytes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,19 +150,7 @@ def read_bundle(path: Path) -> Bundle:
     FileFormatError
         If it is no bundle, was changed, comes from a newer program, or holds anything but weights.
     """
-    try:
-        content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = {info.filename: (info, _member(archive, path, info)) for info in archive.infolist()}
-        for name in (_MANIFEST, _WEIGHTS):
-            if name not in members:
-                raise FileFormatError(f"{path}: lacks {name}, so it is no model bundle; export the model again")
-        manifest = json.loads(members[_MANIFEST][1])
-    except FileNotFoundError:
-        raise FileFormatError(f"{path}: there is no such file; give the path of a model bundle") from None
-    except _UNREADABLE as fault:
-        cause = " ".join(str(fault).split()) or type(fault).__name__
-        raise FileFormatError(f"{path}: is no model bundle, or is damaged ({cause}); copy it again") from fault
+    content, members, manifest = _read_members(path)
     architecture = _checked_manifest(manifest, path)
     weights = members[_WEIGHTS][1]
     digest = hashlib.sha256(weights).hexdigest()
@@ -177,6 +171,24 @@ def read_bundle(path: Path) -> Bundle:
         provenance=_map(manifest, "provenance"),
         sha256=digest,
     )
+
+
+def _read_members(path: Path) -> tuple[bytes, dict[str, tuple[zipfile.ZipInfo, bytes]], Any]:
+    """Return the content of a bundle's file, its members by name, and its manifest, not checked yet."""
+    try:
+        content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = {info.filename: (info, _member(archive, path, info)) for info in archive.infolist()}
+        for name in (_MANIFEST, _WEIGHTS):
+            if name not in members:
+                raise FileFormatError(f"{path}: lacks {name}, so it is no model bundle; export the model again")
+        manifest = json.loads(members[_MANIFEST][1])
+    except FileNotFoundError:
+        raise FileFormatError(f"{path}: there is no such file; give the path of a model bundle") from None
+    except _UNREADABLE as fault:
+        cause = " ".join(str(fault).split()) or type(fault).__name__
+        raise FileFormatError(f"{path}: is no model bundle, or is damaged ({cause}); copy it again") from fault
+    return content, members, manifest
 
 
 def _checked_manifest(manifest: Any, path: Path) -> str:

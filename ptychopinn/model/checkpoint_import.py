@@ -26,6 +26,7 @@ SHARED = "autoencoder.decoder_shared."
 SEPARATE = "autoencoder.decoder_amp."
 PHYSICS = "forward_model."
 DEFAULT_INTENSITY_SCALE = 1e4
+"""Intensity scale of checkpoints that do not state it; PtychoPINN's default."""
 PHYSICS_FIELDS = {
     "object_big": "object_big",
     "training_patch_weighting": "patch_weighting",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 ATTENTION_REDUCTION = 16
+"""Ratio of channels to hidden channels in channel attention, as in the paper on CBAM; published checkpoints have it."""
 
 
 def convolution(channels_in: int, channels_out: int) -> nn.Conv2d:

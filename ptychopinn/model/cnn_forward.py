@@ -20,8 +20,11 @@ from ptychopinn.model.cnn_scaling import soft_probe_mask
 from ptychopinn.physics.diffraction import propagate
 
 MASK_DAMPING = 1e-3
+"""Added to the number of overlapping masks, so that the average is 0 where none lies."""
 WEIGHT_THRESHOLD = 1e-6
+"""Lowest sum of weights where patches are merged by |P|^2; below it there is no object."""
 WEIGHT_FLOOR = 1e-12
+"""Lowest divisor of merged patches; avoids 0 / 0."""
 
 
 def upstream_offsets(coords_relative: Tensor) -> Tensor:

@@ -9,8 +9,11 @@ from typing import Literal
 from ptychopinn.errors import ReconstructionError
 
 SIZES_PX = (64, 128, 256)
+"""Sides of the patterns that the cnn accepts, px."""
 BOTTOM_PX = 8
+"""Side of the image at the bottom of the cnn, px; the encoder halves down to it."""
 FEATURES = 32
+"""Channels of the last decoder block for width factor 1; published checkpoints have it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from ptychopinn.model.cnn_options import CnnOptions
 from ptychopinn.physics.diffraction import expected_counts
 
 FEW_PHOTONS = 1e-6
+"""Expected photons of a frame below which its patch is not scaled; avoids 0 / 0."""
 
 
 class ScaledCnn:

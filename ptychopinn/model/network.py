@@ -28,8 +28,21 @@ from ptychopinn.model.optics import ProbeOptics, Step
 from ptychopinn.model.overlap import Overlap
 
 OBJECT_PLANES = 7
+"""Input planes of the object: lift, last update and stitched neighbours (complex), and how well these are known."""
 OPTICS_PLANES = 4
+"""Input planes of the probe: amplitude, photons, local phase slope (y, x)."""
 FRAME_NUMBERS = 4
+"""Input numbers of a frame: log scale, log misfit, counts over the vacuum, dose."""
+TINY_MODULUS = 1e-12
+"""Lowest modulus that a mean is divided by to get its phase."""
+DIM_WEIGHT = 0.03
+"""Weight |P|^2 / max at which the lift is trusted half: below it, patches are mostly noise."""
+SCALES = (0.005, 2.0)
+"""Range of the contrast that inputs are divided by: weaker samples are noise, stronger ones wrap their phase."""
+FEW_WEIGHT = 1e-3
+"""Added to the weights of all frames at a pixel; pixels with less count as unknown."""
+LEAST_MISFIT = 1e-3
+"""Lowest R-factor as an input, so that its logarithm is finite."""
 
 
 class _ResidualBlock(nn.Module):
@@ -120,40 +133,50 @@ def predict_look(
     amplitude: Tensor,
     start: Tensor | None = None,
     support: Tensor | None = None,
+    *,
     projections: int = 2,
 ) -> Tensor:
-    """Return patches ``(G, M, N, N)`` complex64.
+    """Return the patches ``(G, M, N, N)`` complex64 of one look.
 
     Parameters
     ----------
     network
-        None gives the lift alone.
+        None: the projections alone.
     amplitude : (G, M, N, N) float32
         -1 = no data, zero frequency at the corner.
     start : (G, M, N, N) complex64, optional
-        The stitched neighbours; 1 when there are none.
+        The stitched neighbours; 1 if there are none.
     support : (G, M, N, N) float32, optional
-        Weight of the OTHER frames at each pixel of ``start``, each frame's greatest weight 1.
+        Weight of the OTHER frames at each pixel of ``start``; the greatest weight of a frame is 1.
+    projections
+        Number of projections before the network.
     """
-    turn = None
+    phase = None
+    if start is not None:
+        mean = (start * optics.weight).sum((-2, -1), keepdim=True)
+        phase = mean / mean.abs().clamp_min(TINY_MODULUS)
+        start = start * phase.conj()
+    patches, step = _projected(optics, amplitude, start, projections)
+    if network is not None:
+        corrected, gain = _corrected(network, optics, amplitude, patches, step, start=start, support=support)
+        patches = optics.with_lit(patches, corrected)
+        update = optics.lit(optics.project(patches, amplitude).update)
+        patches = optics.with_lit(patches, corrected + gain * update)
+    return patches if phase is None else patches * phase
+
+
+def _projected(optics: ProbeOptics, amplitude: Tensor, start: Tensor | None, projections: int) -> tuple[Tensor, Step]:
+    """Return the patches after the projections, and the last step; the start is 1 unless given."""
     if start is None:
         step = optics.first(amplitude)
         patches = 1 + step.update
     else:
-        mean = (start * optics.weight).sum((-2, -1), keepdim=True)
-        turn = mean / mean.abs().clamp_min(1e-12)
-        start = start * turn.conj()
         step = optics.project(start, amplitude)
         patches = start + step.update
     for _ in range(projections - 1):
         step = optics.project(patches, amplitude)
         patches = patches + step.update
-    if network is not None:
-        corrected, gain = _corrected(network, optics, amplitude, patches, step, start, support)
-        patches = optics.with_lit(patches, corrected)
-        update = optics.lit(optics.project(patches, amplitude).update)
-        patches = optics.with_lit(patches, corrected + gain * update)
-    return patches if turn is None else patches * turn
+    return patches, step
 
 
 def _corrected(
@@ -162,14 +185,15 @@ def _corrected(
     amplitude: Tensor,
     patches: Tensor,
     step: Step,
+    *,
     start: Tensor | None,
     support: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Return the corrected lit squares ``(G, M, s, s)`` complex and the gain of the last projection, 0 to 1."""
     weight = optics.lit(optics.weight)
-    trust = weight / (weight + 0.03)
+    trust = weight / (weight + DIM_WEIGHT)
     lifted = (optics.lit(patches) - 1) * trust
-    scale = ((lifted.abs().square() * weight).sum((-2, -1)) / weight.sum((-2, -1))).sqrt().clamp(0.005, 2.0)
+    scale = ((lifted.abs().square() * weight).sum((-2, -1)) / weight.sum((-2, -1))).sqrt().clamp(*SCALES)
     unit = scale[..., None, None]
     fields = [lifted / unit, optics.lit(step.update) * trust / unit]
     if start is None or support is None:
@@ -177,11 +201,13 @@ def _corrected(
         known = torch.zeros_like(unit).expand(lifted.shape)
     else:
         around = optics.lit(support)
-        known = around / (around + weight + 1e-3)
+        known = around / (around + weight + FEW_WEIGHT)
         fields.append((optics.lit(start) - 1) * known / unit)
     planes = torch.stack([part for f in fields for part in (f.real, f.imag)] + [known], dim=2).flatten(0, 1)
     dose = torch.log10(optics.peak.view(-1, 1) + 1).expand_as(scale) / 4
-    numbers = torch.stack((scale.log(), step.misfit.clamp_min(1e-3).log(), optics.counts(amplitude), dose), dim=-1)
+    numbers = torch.stack(
+        (scale.log(), step.misfit.clamp_min(LEAST_MISFIT).log(), optics.counts(amplitude), dose), dim=-1
+    )
     dtype = next(network.parameters()).dtype
     inputs = (planes, optics.planes, numbers.flatten(0, 1))
     answer: Tensor = network(

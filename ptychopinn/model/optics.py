@@ -20,9 +20,14 @@ import torch
 from torch import Tensor
 
 GRAIN_PX = 16
+"""The side of the lit square is a multiple of this, px: the network halves it three times after pixel-unshuffling."""
 LIT_ENERGY = 0.97
+"""Share of the probe's energy inside the lit square."""
 EPSILON = 0.02
+"""Regularisation of the division by |P|^2, relative to its maximum, so that dark pixels of the probe do not amplify
+noise."""
 DARK_AMPLITUDE = 0.3
+"""Damping d of the measured amplitude: half its photon noise (module docstring)."""
 
 
 def lit_side_px(weight: Tensor, energy: float = LIT_ENERGY) -> int:

@@ -15,6 +15,7 @@ from ptychopinn.config.manager import SECTIONS, ConfigManager
 from ptychopinn.config.mlflow_client import mlflow_client, one_line
 from ptychopinn.errors import ConfigurationError, FileFormatError, GeometryError
 from ptychopinn.model import ARCHITECTURES, Model, Network
+from ptychopinn.model.architectures import ForwardInputs
 from ptychopinn.model.bundle import Bundle, build_network, model_for, read_model, write_bundle
 from ptychopinn.model.cnn import Cnn
 from ptychopinn.model.cnn_config import cnn_options
@@ -156,7 +157,8 @@ class PtychoModel:
         see each other. A cnn uses neither positions nor probe, and its patches have the scale of its training.
         """
         forward_predict = ARCHITECTURES[self.bundle.architecture].forward_predict
-        return forward_predict(self._network, self.for_probe, images, positions, probe, input_scale_factor)
+        inputs = ForwardInputs(images, positions, probe, input_scale_factor)
+        return forward_predict(self._network, self.for_probe, inputs)
 
 
 def one_probe(probe: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 TILE_PX = 32
+"""Side of a tile, px: canvases grow, and viewers are updated, in whole tiles."""
 
 
 class Box(NamedTuple):

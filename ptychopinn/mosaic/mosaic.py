@@ -24,6 +24,7 @@ from torch import Tensor
 from ptychopinn.mosaic.canvas import Box, Canvas
 
 VALUE_STEP = 2.0**-24
+"""Rounding step of all addends; sums of such numbers are exact in float64 (module docstring)."""
 
 
 class PatchRefusal(StrEnum):

@@ -22,7 +22,9 @@ from torch import Tensor
 from ptychopinn.mosaic.mosaic import Mosaic
 
 GROWTH = 4 / 3
+"""Growth of a neighbourhood that makes a further look worth while."""
 CANDIDATES = 64
+"""Number of frames inspected in one step, so that a step takes little time."""
 MOST_LOOKS = 2  # a third brings the phase nearer to the truth, but raises R and costs as much as the second
 
 Predict = Callable[[TensorDict, Tensor | None, Tensor | None], Tensor]

@@ -18,7 +18,9 @@ from ptychopinn.detector.geometry import HC_EV_M
 from ptychopinn.errors import GeometryError
 
 EDGE_PX = 0.25
+"""Softness of an aperture's edge, px: avoids ringing from a sharp edge on the grid."""
 MOST_FILLED = 0.95
+"""Greatest share of the field's side that the probe may fill; beyond it, it wraps around the edge."""
 
 Real = NDArray[np.floating[Any]]
 

@@ -160,7 +160,14 @@ def _expose(
     probe = probe * scale
     patches = torch.stack([sample[y : y + n, x : x + n] for y, x in corners.tolist()])
     amplitude = measure(expected_counts(probe, patches), recipe.counts, recipe.faults, rng)
-    return SimulatedScan(recipe, amplitude, recorded, mistaken(probe, recipe.probe_error, rng), sample, corners)
+    return SimulatedScan(
+        recipe=recipe,
+        amplitude=amplitude,
+        positions_px=recorded,
+        probe=mistaken(probe, recipe.probe_error, rng),
+        object=sample,
+        true_corners_px=corners,
+    )
 
 
 class TextureBankState(TypedDict):

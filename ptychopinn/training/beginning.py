@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from ptychopinn.model.cnn import Cnn
 
 SIGMOID_NEAR_ONE = 3.0
+"""Input of a sigmoid whose output is about 0.95."""
 REAL_OF_ONE = atanh(0.8)
+"""Input of the scaled tanh of the real part whose output is 1."""
 CONTRAST = 0.1
 """Deviation of the last layers' outputs: the first patches differ little from 1."""
 FLAT = 1e-6
+"""Lowest deviation of a channel that is divided by; avoids 0 / 0 for a constant one."""
 
 
 def begin_empty(network: Cnn, scaled: Tensor, seed: int, empty: float = 1.0) -> None:

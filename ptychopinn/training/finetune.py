@@ -21,7 +21,9 @@ from ptychopinn.training.replay_buffer import Key, ReplayBuffer, ReplayFrame
 from ptychopinn.training.tuner import FinetuneOptions, Tuner
 
 AGREEMENT, LABEL = 0.1, 0.3
+"""Weights of the agreement and of the refined object as label; the physics loss has weight 1."""
 SECOND_LOOK_SHARE = 0.4
+"""Share of the steps that train the second look."""
 
 
 class FineTuner(Tuner[CorrectionNet]):

@@ -34,11 +34,13 @@ from ptychopinn.training.task import GroupTask
 from ptychopinn.training.tuner import FinetuneOptions, Tuner
 
 MEMBERS = 4
+"""Frames of a group, as in PtychoPINN's training of groups (2 x 2)."""
 REACH = 0.5
 """Greatest distance of a group's members from the first, in patches."""
 FARTHEST = 1.25 * REACH
 """Greatest distance of a member from the middle of its group that this allows."""
 SCALE_GROUPS = 8
+"""Number of groups from which the scale is found: 32 frames average their noise out."""
 
 
 class CnnTuner(Tuner[TrainableCnn]):
@@ -56,6 +58,7 @@ class CnnTuner(Tuner[TrainableCnn]):
         probe: Tensor,
         buffer: ReplayBuffer,
         options: FinetuneOptions,
+        *,
         configs: Mapping[str, Any],
         scaling: Mapping[str, Any],
     ) -> None:
@@ -109,7 +112,9 @@ class CnnTuner(Tuner[TrainableCnn]):
         images = torch.from_numpy(np.stack([frame.amplitude for frame in frames]))
         where = torch.tensor([frame.position_px for frame in frames], dtype=torch.float64)
         numbers = torch.arange(len(frames))
-        kept = ExperimentFrames(images, where, where, numbers, None, {})
+        kept = ExperimentFrames(
+            images=images, positions_px=where, start_px=where, scan_index=numbers, truth=None, constants={}
+        )
         config = DataConfig(normalize="Group")
         group = gather(kept, numbers.view(-1, MEMBERS), 0, config, has_labels=False).to(self._probe.device)
         known = group["images"].clamp_min(0)

@@ -1,4 +1,4 @@
-"""The trainer as users call it: data and configurations in, a model out."""
+"""The trainer of the Python API: trains a model on data, as configurations describe."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -38,28 +37,38 @@ from ptychopinn.training.watch import LogFile, Metrics, ProgressBar, Watcher, Wa
 STORE, LOG = "data", "log.jsonl"
 
 
+@dataclass(frozen=True, slots=True)
+class _Phase:
+    """One phase of a training: the folder of its checkpoints, and how it starts; ``is_frozen``: fine-tuning."""
+
+    folder: Path
+    is_resumed: bool
+    is_frozen: bool = False
+    is_new: bool = False
+
+
 class Trainer:
-    """Trains models; everything it writes lies in ``TrainingConfig.output_dir``.
+    """Trains models; all its files are in ``TrainingConfig.output_dir``.
 
     Parameters
     ----------
     watchers
-        Are told of batches and epochs, beside a progress bar and a log file.
+        Called after batches and epochs, beside a progress bar and a log file.
     tracking_uri
-        MLflow store of the runs; None, or another ``orchestrator`` than Mlflow: they are not tracked.
+        MLflow store of the runs. They are not tracked if it is None, or if ``orchestrator`` is not Mlflow.
     should_stop
-        Asked after every step; if it says yes the training is kept and :class:`TrainingInterruptedError` raised.
+        Called after every step; if it returns True the state is saved and :class:`TrainingInterruptedError` raised.
     is_compiled
-        Whether the network's graph is compiled first, which needs a compiler and takes a minute.
+        Whether the network is compiled first, which needs a C++ compiler and takes a minute.
     read
-        Reads a file; by default training files (NPZ).
+        Function that reads a file; by default it reads training files (NPZ).
     on_refused
-        Called with why a scan cannot be used, before the training of the others; None: the first such scan ends it.
+        Called with the reason for each unusable scan, before the others are trained on; None: an unusable scan is an error.
 
     Raises
     ------
     ConfigurationError
-        If configurations contradict each other or what is installed.
+        If configurations contradict each other, or need a package that is not installed.
     """
 
     def __init__(
@@ -87,58 +96,51 @@ class Trainer:
         self.history: list[Metrics] = []
         """Metrics of each epoch of the last training."""
         self.run_ids: list[str] = []
-        """Tracked runs, in the order in which they were begun."""
+        """Identities of the tracked runs, in the order of their start."""
 
     def fit(self, data: Sequence[Path | str | Experiment] = (), *, is_resumed: bool = False) -> PtychoModel:
-        """Train a new model on files, directories of files, or scans; fine-tune it too if that has epochs.
+        """Train a new model on files, directories of files, or scans; then fine-tune it if ``epochs_fine_tune`` is set.
 
         Parameters
         ----------
         data
-            None at all: ``train_data_file`` and ``training_directories`` of the configuration.
+            Empty: ``train_data_file`` and ``training_directories`` of the configuration.
         is_resumed
-            Go on with an interrupted training.
+            Resume an interrupted training.
 
         Raises
         ------
         ReconstructionError
-            In one of its kinds, if data, configurations or a checkpoint to go on from are not right.
+            One of its subclasses, if data, configurations or the checkpoint are not usable.
         """
         training = self.configs.training_config
-        trained = self._train(PtychoModel.new(self.configs), data, self._folder, is_resumed=is_resumed, is_new=True)
+        first = _Phase(self._folder, is_resumed=is_resumed, is_new=True)
+        trained = self._train(PtychoModel.new(self.configs), data, first)
         if not training.epochs_fine_tune:
             return trained
         folder = self._folder / "fine-tune"
         is_begun = (folder / ("last.ckpt" if self._uses_lightning else loop.CHECKPOINT)).exists()
-        return self._train(trained, data, folder, is_resumed=is_resumed and is_begun, is_frozen=True)
+        return self._train(trained, data, _Phase(folder, is_resumed=is_resumed and is_begun, is_frozen=True))
 
     def finetune(
         self, model: PtychoModel, data: Sequence[Path | str | Experiment], *, is_resumed: bool = False
     ) -> PtychoModel:
-        """Train a model's decoders alone, its encoder frozen, at ``fine_tune_gamma`` times the learning rate."""
+        """Train only the decoders of a model, at ``fine_tune_gamma`` times the learning rate; the encoder is frozen."""
         is_lift = model.network.uses_projections
         self.configs.update(model_config={"architecture": "lift" if is_lift else "cnn"})
-        return self._train(model, data, self._folder, is_resumed=is_resumed, is_frozen=True)
+        return self._train(model, data, _Phase(self._folder, is_resumed=is_resumed, is_frozen=True))
 
-    def _train(
-        self,
-        model: PtychoModel,
-        data: Sequence[Path | str | Experiment],
-        folder: Path,
-        *,
-        is_resumed: bool,
-        is_frozen: bool = False,
-        is_new: bool = False,
-    ) -> PtychoModel:
+    def _train(self, model: PtychoModel, data: Sequence[Path | str | Experiment], phase: _Phase) -> PtychoModel:
         begun = time.monotonic()
         sources = _sources(data or self.configs.training_config.stated_data)
         identity = self._share_store(sources, model)
         training, validation = self._datasets()
-        task = make_task(model, self.configs, training, is_new=is_new)
+        task = make_task(model, self.configs, training, is_new=phase.is_new)
         device = "cpu" if self._uses_lightning else choose_device(self.configs.training_config.device)
-        self._prepare(task, is_frozen=is_frozen, device=device)
-        with self._tracked(model, is_frozen=is_frozen) as (watchers, finish):
-            job = self._job(task, training, validation, folder, identity, watchers, is_frozen, is_resumed, device)
+        self._prepare(task, is_frozen=phase.is_frozen, device=device)
+        with self._tracked(model, is_frozen=phase.is_frozen) as (watchers, finish):
+            loaders = self._loaders(training, validation, device)
+            job = self._job(task, loaders, phase, identity=identity, watchers=watchers)
             self.history = self._run(job)
             self._load_best(job)
             found = trained_model(
@@ -147,7 +149,7 @@ class Trainer:
                 self.configs,
                 trained_on=[str(one["name"]) for one in training.facts],
                 experiments=training.facts,
-                is_fine_tuned=is_frozen,
+                is_fine_tuned=phase.is_frozen,
                 started_from=model.bundle.sha256,
                 seconds=round(time.monotonic() - begun, 1),
                 metrics=dict(self.history[-1]) if self.history else {},
@@ -166,9 +168,9 @@ class Trainer:
         store, on_refused = self._folder / STORE, self._on_refused
         identity = share_store(store, sources, read, data, training, is_lenient=on_refused is not None)
         if on_refused is not None and own_rank() == 0:
-            for reason in store_facts(store).get("refused", ()):
+            for reason in store_facts(store)["refused"]:
                 on_refused(reason)
-        return json.dumps([identity, configs.to_dict()["model_config"], _course(configs), model.bundle.sha256])
+        return json.dumps([identity, configs.to_dict()["model_config"], _fixed_settings(configs), model.bundle.sha256])
 
     def _datasets(self) -> tuple[PtychoDataset, PtychoDataset | None]:
         model = self.configs.model_config
@@ -180,7 +182,9 @@ class Trainer:
         ]
         bare = [about["name"] for about in parts[0].facts if not about["has_truth"]]
         if is_supervised and bare:
-            raise GeometryError(f"{bare[0]}: holds no objectGuess to learn from; set mode to Unsupervised")
+            raise GeometryError(
+                f"{bare[0]}: has no objectGuess, which supervised training needs; set mode to Unsupervised"
+            )
         return parts[0], parts[1] if len(parts[1]) else None
 
     def _prepare(self, task: Task[GroupBatch], *, is_frozen: bool, device: torch.device | str) -> None:
@@ -192,37 +196,42 @@ class Trainer:
         if self._is_compiled:
             network.main_part.compile()
 
+    def _loaders(
+        self, training: PtychoDataset, validation: PtychoDataset | None, device: torch.device | str
+    ) -> tuple[TensorDictLoader, TensorDictLoader | None]:
+        """Return the loaders of the training groups, in random order, and of the held-out groups."""
+        size, seed = self.configs.training_config.batch_size, self.configs.training_config.seed
+        held_out = None if validation is None else TensorDictLoader(validation, size, seed=None, device=device)
+        return TensorDictLoader(training, size, seed=seed, device=device), held_out
+
     def _job(
         self,
         task: Task[GroupBatch],
-        training: PtychoDataset,
-        validation: PtychoDataset | None,
-        folder: Path,
+        loaders: tuple[TensorDictLoader, TensorDictLoader | None],
+        phase: _Phase,
+        *,
         identity: str,
         watchers: Watchers,
-        is_frozen: bool,
-        is_resumed: bool,
-        device: torch.device | str,
     ) -> Job[GroupBatch]:
         config = self.configs.training_config
         devices = config.n_devices if isinstance(config.n_devices, int) else 1
         rate = find_learning_rate(config.learning_rate, devices, config.batch_size, config.batch_size)
-        size, seed = config.batch_size, config.seed
         epochs = Stages.of(config).epochs(config.epochs)
-        if is_frozen:
+        if phase.is_frozen:
             rate, epochs = rate * config.fine_tune_gamma, config.epochs_fine_tune or config.epochs
             config = replace(config, stage_1_epochs=0, stage_2_epochs=0, stage_3_epochs=0, epochs=epochs)
+        training, validation = loaders
         return Job(
             task=task,
-            training=TensorDictLoader(training, size, seed=seed, device=device),
-            validation=None if validation is None else TensorDictLoader(validation, size, seed=None, device=device),
+            training=training,
+            validation=validation,
             course=ConfiguredCourse(config, rate),
             epochs=epochs,
-            folder=folder,
+            folder=phase.folder,
             watchers=watchers,
-            identity=json.dumps([identity, is_frozen]),
-            is_frozen=is_frozen,
-            is_resumed=is_resumed,
+            identity=json.dumps([identity, phase.is_frozen]),
+            is_frozen=phase.is_frozen,
+            is_resumed=phase.is_resumed,
             should_stop=self._should_stop,
         )
 
@@ -235,7 +244,7 @@ class Trainer:
         return list(run_lightning(job, self.configs.training_config, {"hyper_parameters": sections}))
 
     def _load_best(self, job: Job[GroupBatch]) -> None:
-        """Give the network the weights of its best epoch."""
+        """Load the weights of the best epoch into the network."""
         if self._uses_lightning:
             state = torch.load(job.folder / "best.ckpt", weights_only=True, map_location="cpu")["state_dict"]
             state = {name.removeprefix("model."): value for name, value in state.items()}
@@ -247,7 +256,7 @@ class Trainer:
     def _tracked(
         self, model: PtychoModel, *, is_frozen: bool
     ) -> Iterator[tuple[Watchers, Callable[[PtychoModel], None]]]:
-        """Give the watchers of a training, its tracked run among them, and what is to be told of its model."""
+        """Yield the watchers of a training, with its tracked run, and a function that receives the trained model."""
         if own_rank() != 0:
             yield Watchers(()), lambda found: None
             return
@@ -270,7 +279,7 @@ class Trainer:
 
 
 def _uses_lightning(configs: ConfigManager) -> bool:
-    """Whether Lightning trains; without it one process trains with the plain loop, to the same weights."""
+    """Return whether Lightning runs the training; else the plain loop does, with the same weights as result."""
     training = configs.training_config
     is_there = find_spec("lightning") is not None
     several = training.n_devices not in (1, "auto")
@@ -282,8 +291,8 @@ def _uses_lightning(configs: ConfigManager) -> bool:
     return training.framework == "Lightning" and is_there
 
 
-def _course(configs: ConfigManager) -> dict[str, Any]:
-    """Return the settings of a training without those that may change while it is interrupted."""
+def _fixed_settings(configs: ConfigManager) -> dict[str, object]:
+    """Return the settings of a training except those that may change before it is resumed."""
     free = ("output_dir", "device", "num_workers", "notes", "model_name", "experiment_name", "orchestrator")
     return {k: v for k, v in configs.to_dict()["training_config"].items() if k not in free}
 

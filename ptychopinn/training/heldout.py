@@ -23,7 +23,9 @@ from ptychopinn.simulate.detector import DetectorFaults
 HELD_OUT_TEXTURE = "maze"
 HELD_OUT_PROBE = "diffuser"
 CHUNK_FRAMES = 16
+"""Frames predicted at once; bounds the memory."""
 _SEED = 2**40
+"""Seed of the held-out scans; training uses small ones."""
 
 
 def training_kinds() -> tuple[list[str], list[str]]:
@@ -53,6 +55,7 @@ def predict_looks(
     amplitude: Tensor,
     overlap: Overlap,
     looks: int,
+    *,
     projections: int = 2,
 ) -> list[Tensor]:
     """Return the patches ``(1, n, N, N)`` after each look; amplitudes ``(n, N, N)`` with the zero frequency in the middle."""
@@ -66,7 +69,7 @@ def predict_looks(
             part = slice(begin, begin + CHUNK_FRAMES)
             begun = None if start is None else start[:, part]
             around = None if support is None else support[:, part]
-            parts.append(predict_look(network, optics, frames[:, part], begun, around, projections))
+            parts.append(predict_look(network, optics, frames[:, part], begun, around, projections=projections))
         out.append(torch.cat(parts, dim=1))
         start, support = stitched_start(out[-1], overlap, optics)
     return out

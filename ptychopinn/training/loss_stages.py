@@ -14,9 +14,13 @@ from ptychopinn.config.sections import TrainingConfig
 
 Ramp = Literal["linear", "cosine", "exponential"]
 STEEPNESS = 5.0
+"""Steepness of the exponential ramp: half of the weight comes in the last seventh."""
 REFERENCE_BATCH = 16
+"""Groups of a step for which learning rates are stated."""
 EXPONENTIAL_GAMMA = 0.95
+"""Factor of the learning rate after each epoch (scheduler Exponential)."""
 WARMUP_START = 0.1
+"""First factor of the learning rate in the warm-up."""
 
 
 def ramp(progress: float, schedule: Ramp) -> float:

@@ -19,9 +19,9 @@ from ptychopinn.model.cnn import TrainableCnn
 RATE_FLOOR = 1e-8
 """Lowest expected count of a pixel in the Poisson loss; keeps ln(rate) finite."""
 AMPLITUDE_LABEL_WEIGHT = 2.0
-"""Weight of the amplitude in the supervised loss, as in PtychoPINN."""
+"""Weight of the amplitude in the supervised loss."""
 PHASE_LABEL_WEIGHT = 4.0
-"""Weight of the phase in the supervised loss, as in PtychoPINN."""
+"""Weight of the phase in the supervised loss: most samples show in the phase."""
 
 Smoothness = Literal["Total_Variation", "Mean_Deviation"]
 

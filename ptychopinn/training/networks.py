@@ -25,6 +25,7 @@ from ptychopinn.training.neighbourhood import OverlapSettings, cnn_task, lift_ta
 from ptychopinn.training.task import GroupTask, Task, neighbourhood_frames
 
 BEGINNING_GROUPS = 8
+"""Number of groups, about, from which initial weights are set."""
 
 
 def make_task(

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from ptychopinn.training.replay_buffer import Key, ReplayBuffer
 
 CLIP = 1.0
+"""Greatest norm of the gradient."""
 WORSE = 1.01
+"""Ratio of the candidate's R to the active one's from which the candidate is discarded."""
 
 Net = TypeVar("Net", bound=nn.Module)
 CandidateResult = Literal["promoted", "kept", "worse", "diverged"]

@@ -20,6 +20,7 @@ from ptychopinn.simulate.detector import DetectorFaults
 OBJECT_CLASSES = {"dead_leaves": "leaves", "natural_patch": "noise", "procedural": "shapes"}
 """PtychoPINN's kinds of objects, and the nearest texture here."""
 PIXEL_SIZE_M = 2.8e-8
+"""Object pixel written into simulated files, m: that of the demo's scan."""
 
 
 class Datagen:

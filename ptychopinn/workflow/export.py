@@ -1,8 +1,9 @@
-"""Pictures as files: NPZ, HDF5, and plots (PNG, SVG and what else matplotlib writes) with the truth beside."""
+"""Writing pictures: NPZ, HDF5, and plots (PNG, SVG and the other formats of matplotlib), with the truth if given."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ptychopinn.workflow.reassembly import Picture
 
 Truth = NDArray[np.complex64]
 COVERED = 0.3
-"""A pixel counts as seen well from this share of the weight that half of all weight lies above."""
+"""A pixel is covered well from this share of the level above which half of all weight lies."""
 
 
 def save_npz(path: Path | str, picture: Picture, truth: Truth | None = None) -> None:
@@ -37,7 +38,7 @@ def save_hdf5(path: Path | str, picture: Picture, truth: Truth | None = None) ->
 
 
 def load_picture(path: Path | str) -> Picture:
-    """Return what :func:`save_npz` or :func:`save_hdf5` wrote.
+    """Return the picture that :func:`save_npz` or :func:`save_hdf5` wrote.
 
     Raises
     ------
@@ -57,22 +58,22 @@ def load_picture(path: Path | str) -> Picture:
         return Picture(content["object"], content["weight"], (y, x), int(content["frames"]), rfactors)
     except FileNotFoundError:
         raise FileFormatError(f"{path}: there is no such file; give a saved picture") from None
-    except Exception as fault:  # whatever a reader meets
-        raise FileFormatError(f"{path}: is no saved picture, or is damaged; save it again") from fault
+    except Exception as fault:  # readers raise errors of any kind
+        raise FileFormatError(f"{path}: not a saved picture, or damaged; save it again") from fault
 
 
 def save_plot(path: Path | str, picture: Picture, truth: Truth | None = None, *, title: str = "") -> None:
-    """Write amplitude and phase side by side; with a truth, that in a second row and the phases' correlation above.
+    """Write a plot of amplitude and phase; with a truth, it is in a second row and the phase correlation in the title.
 
     Parameters
     ----------
     truth : (H, W) complex64
-        Its pixel (0, 0) lies at (0, 0) of the object's own frame.
+        Its pixel (0, 0) lies at (0, 0) of the object's frame.
 
     Raises
     ------
     ConfigurationError
-        If matplotlib is not installed, or does not know the file's ending.
+        If matplotlib is not installed, or does not support the file's extension.
     """
     path = Path(path)
     try:
@@ -87,6 +88,18 @@ def save_plot(path: Path | str, picture: Picture, truth: Truth | None = None, *,
         title = f"{title}  phase correlation {correlation:.3f}".strip()
         rows.append(("truth", beside, beside != 0))
     figure = figure_module.Figure(figsize=(8, 4 * len(rows)), layout="constrained")
+    _draw(figure, rows)
+    if title:
+        figure.suptitle(title)
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in figure.canvas.get_supported_filetypes():
+        raise ConfigurationError(f"{path}: a plot is written as png, svg or pdf; use one of these extensions")
+    with atomic_path(path) as part:
+        figure.savefig(part, format=kind)
+
+
+def _draw(figure: Any, rows: Sequence[tuple[str, Truth, NDArray[np.bool_]]]) -> None:
+    """Draw amplitude and phase of each row (name, field, where it is known) with one colour scale for each column."""
     axes = figure.subplots(len(rows), 2, squeeze=False)
     for column, (what, colours) in enumerate((("amplitude", "gray"), ("phase / rad", "viridis"))):
         images = [_shown(field, known, what) for _, field, known in rows]
@@ -95,13 +108,6 @@ def save_plot(path: Path | str, picture: Picture, truth: Truth | None = None, *,
             drawn = line[column].imshow(image, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
             line[column].set(title=f"{name}, {what}", xlabel="x / px", ylabel="y / px")
         figure.colorbar(drawn, ax=axes[:, column], shrink=0.8)
-    if title:
-        figure.suptitle(title)
-    kind = path.suffix.removeprefix(".").lower()
-    if kind not in figure.canvas.get_supported_filetypes():
-        raise ConfigurationError(f"{path}: a plot is written as png, svg or pdf; give such an ending")
-    with atomic_path(path) as part:
-        figure.savefig(part, format=kind)
 
 
 def truth_beside(picture: Picture, truth: Truth) -> Truth:
@@ -117,7 +123,7 @@ def truth_beside(picture: Picture, truth: Truth) -> Truth:
 
 
 def covered(picture: Picture, truth: Truth) -> NDArray[np.bool_]:
-    """Return where the picture was seen well and the truth is known."""
+    """Return where the picture is covered well and the truth is known."""
     well: NDArray[np.bool_] = (picture.weight > _level(picture)) & (truth != 0)
     return well
 

@@ -19,6 +19,7 @@ MOST_CHANGE = 0.005
 
 _TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _FRAMES = 16
+"""Number of simulated frames that are compared."""
 
 
 def with_dtype(model: Model, dtype: Dtype) -> tuple[Model, str]:

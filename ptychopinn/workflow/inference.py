@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,24 +22,30 @@ from ptychopinn.physics.scan_check import check_extent, check_light
 from ptychopinn.refine.refined_layer import Refiner
 
 BATCHES = (4, 8, 16, 32, 64)
+"""Batch sizes that are measured."""
 MEASURE_S = 0.5
+"""Time after which the measurement ends, s."""
+GAIN = 0.97
+"""A larger batch must be faster by 3 %, more than the scatter of the measurement, since it takes more memory."""
+TINY_ENERGY = 1e-12
+"""Lowest mean counts of a frame that are divided by; avoids 0 / 0 in dark frames."""
 
 
 def single_group(images: Tensor) -> TensorDict:
-    """Return the DiffractionGroup, as far as models need it, of frames ``(B, C, N, N)`` (-1 = no data)."""
-    energy = images.clamp_min(0).square().sum((-2, -1)).mean().clamp_min(1e-12)
+    """Return the DiffractionGroup of frames ``(B, C, N, N)`` (-1 = no data), with the keys that models use."""
+    energy = images.clamp_min(0).square().sum((-2, -1)).mean().clamp_min(TINY_ENERGY)
     rms = (images.shape[-1] / energy.sqrt()).expand(len(images), 1, 1, 1)
     return TensorDict({"images": images, "rms_scaling_constant": rms}, batch_size=[len(images)])
 
 
 def choose_batch(model: Model, size_px: int, device: torch.device) -> int:
-    """Return the batch size with which a model is quickest a frame here, by a measurement of about half a second."""
+    """Return the batch size with the shortest time per frame on this device; the measurement takes about half a second."""
     best, chosen = float("inf"), BATCHES[0]
     end = time.perf_counter() + MEASURE_S
     for count in BATCHES:
         group = single_group(torch.ones(count, 1, size_px, size_px, device=device))
         seconds = [_seconds(model, group) for _ in range(2)][-1] / count
-        if seconds < 0.97 * best:
+        if seconds < GAIN * best:
             best, chosen = seconds, count
         if time.perf_counter() > end:
             break
@@ -54,7 +60,7 @@ def _seconds(model: Model, group: TensorDict) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reconstruction:
-    """A stitched scan, its R-factor after each look, and why frames were left out of it (by their place in the scan)."""
+    """A stitched scan, its R-factor after each look, and the reasons of refused frames by their number in the scan."""
 
     mosaic: Mosaic
     rfactors: list[float]
@@ -72,54 +78,75 @@ def reconstruct(
     weight: Tensor | None = None,
     on_progress: Callable[[int], object] = lambda frames: None,
 ) -> Reconstruction:
-    """Predict and stitch a whole scan; a network for groups sees each frame with its nearest neighbours.
+    """Predict and stitch a whole scan; a network for groups gets each frame with its nearest neighbours.
 
     Parameters
     ----------
-    probe : (modes, N, N) complex64
-    amplitude : (n, N, N) float32, -1 = no data, zero frequency in the middle
-    positions_px : (n, 2) float64
+    probe : (modes, N, N) complex64, photon units
+    amplitude : (n, N, N) float32, sqrt(counts), -1 = no data, zero frequency in the middle
+    positions_px : (n, 2) float64, [y, x]
     looks
-        Further looks start from the stitched neighbours; the lift has them, with a network or alone.
-    weight : (N, N) float32, optional
-        Of a patch's pixels; None: the probe's intensity.
+        Number of looks; further ones start from the stitched neighbours. Models that cannot look again take one.
+    weight : (N, N) float32, weight of the pixels of a patch; None: the intensity of the probe
     on_progress
-        Called with the number of frames of each batch done.
+        Called after each batch with its number of frames.
 
     Raises
     ------
     GeometryError
-        If the patterns hold no photon, or the positions span an area that no scan has.
+        If the patterns hold no photon, the positions span too large an area, or no frame can be stitched.
     """
     check_extent(positions_px, probe.shape[-1])
     check_light(amplitude)
     weight = probe.abs().square().sum(0) if weight is None else weight
     weight = weight / weight.max()
-    groups = companions(positions_px, positions_px, model.members)
+    scan = _KnownScan(model, amplitude, positions_px, weight)
+    mosaic: Mosaic | None = None
     rfactors: list[float] = []
-    before: Mosaic | None = None
     refused: dict[int, str] = {}
     kept = np.arange(len(amplitude))
     for _ in range(looks if model.can_look_again else 1):
-        mosaic = Mosaic(weight)
-        for begin in range(0, len(kept), batch):
-            part = kept[begin : begin + batch]
-            patches = _predict(model, amplitude[groups[part]], positions_px[part], before, weight)
-            refused |= mosaic.add(part.tolist(), patches, positions_px[part])
-            on_progress(len(part))
-        kept = np.setdiff1d(kept, list(refused))
-        if not len(kept):
-            reasons = ", ".join(sorted(set(refused.values()))) or "there is none"
-            raise GeometryError(f"no frame of {len(amplitude)} can be stitched ({reasons}); check probe and patterns")
+        parts = [kept[begin : begin + batch] for begin in range(0, len(kept), batch)]
+        mosaic, newly_refused = scan.stitch(parts, mosaic, on_progress)
+        refused |= newly_refused
+        kept = _still_kept(kept, refused, len(amplitude))
         rfactors.append(rfactor(probe, mosaic, amplitude[kept], positions_px[kept]))
-        before = mosaic
-    return Reconstruction(mosaic, rfactors, refused)
+    return Reconstruction(mosaic or Mosaic(weight), rfactors, refused)
+
+
+class _KnownScan:
+    """A scan with all its positions known, a model, and the weight ``(N, N)`` of the pixels of a patch."""
+
+    def __init__(self, model: Model, amplitude: Tensor, positions_px: NDArray[np.float64], weight: Tensor) -> None:
+        self._model, self._amplitude, self._positions_px, self._weight = model, amplitude, positions_px, weight
+        self._groups = companions(positions_px, positions_px, model.members)
+
+    def stitch(
+        self, parts: Sequence[NDArray[np.int64]], before: Mosaic | None, on_progress: Callable[[int], object]
+    ) -> tuple[Mosaic, dict[int, str]]:
+        """Return the mosaic of frames, given in batches, and the reasons of refused ones; ``before`` is the earlier look."""
+        mosaic, refused = Mosaic(self._weight), dict[int, str]()
+        for part in parts:
+            places = self._positions_px[part]
+            patches = _predict(self._model, self._amplitude[self._groups[part]], places, before, self._weight)
+            refused |= mosaic.add(part.tolist(), patches, places)
+            on_progress(len(part))
+        return mosaic, refused
+
+
+def _still_kept(kept: NDArray[np.int64], refused: Mapping[int, str], frames: int) -> NDArray[np.int64]:
+    """Return the frames that were not refused; at least one must be left."""
+    left = np.setdiff1d(kept, list(refused))
+    if not len(left):
+        reasons = ", ".join(sorted(set(refused.values()))) or "there is none"
+        raise GeometryError(f"none of the {frames} frames can be stitched ({reasons}); check probe and patterns")
+    return left
 
 
 def companions(positions_px: NDArray[np.float64], around_px: NDArray[np.float64], members: int) -> NDArray[np.int64]:
-    """Return, for each of the last ``len(around_px)`` of some positions, itself and its nearest others ``(n, members)``.
+    """Return the indices ``(n, members)`` of each of the last ``len(around_px)`` positions and its nearest neighbours.
 
-    Where there are fewer, or a position is not finite, a frame stands for the missing ones.
+    If there are too few, or a position is not finite, the frame itself takes the free places.
     """
     count = len(positions_px)
     own = np.arange(count - len(around_px), count)[:, None]
@@ -132,7 +159,9 @@ def companions(positions_px: NDArray[np.float64], around_px: NDArray[np.float64]
     _, nearest = cKDTree(positions_px[names]).query(around_px[asked], k=members)
     others = names[nearest]
     is_own = others == own[asked]
-    is_own[~is_own.any(axis=1), -1] = True  # its twin stood nearer: the farthest makes room
+    is_own[~is_own.any(axis=1), -1] = (
+        True  # another frame at the same place was found instead: it replaces the farthest
+    )
     order = np.argsort(~is_own, axis=1, kind="stable")
     found[asked] = np.take_along_axis(others, order, axis=1)
     found[:, :1] = own
@@ -156,7 +185,7 @@ def rfactor(
     amplitude: Tensor | Sequence[Tensor],
     positions_px: NDArray[np.float64] | Sequence[tuple[float, float]],
 ) -> float:
-    """Return the R-factor of a stitched or refined object over all frames; a refined one has its own probe."""
+    """Return the R-factor of a stitched or refined object over all frames; a refined object has its own probe."""
     misfit, total = rfactor_sums(probe, picture, amplitude, positions_px)
     return misfit / total if total > 0 else float("nan")
 
@@ -167,7 +196,7 @@ def rfactor_sums(
     amplitude: Tensor | Sequence[Tensor],
     positions_px: NDArray[np.float64] | Sequence[tuple[float, float]],
 ) -> tuple[float, float]:
-    """Return numerator and denominator of :func:`rfactor`, which add up over parts of the frames."""
+    """Return numerator and denominator of :func:`rfactor`; those of parts of the frames can be added."""
     misfit = total = 0.0
     at_once = frames_at_once(probe[0])
     for begin in range(0, len(amplitude), at_once):

@@ -47,7 +47,14 @@ class Picture:
     ) -> Picture:
         """Return what a mosaic shows now."""
         value, weight = (plane.cpu().numpy() for plane in mosaic.read())
-        return cls(value, weight, mosaic.origin_px, frames, rfactors, refused or {})
+        return cls(
+            object=value,
+            weight=weight,
+            origin_px=mosaic.origin_px,
+            frames=frames,
+            rfactors=rfactors,
+            refused=refused or {},
+        )
 
     @classmethod
     def of_reconstruction(cls, found: Reconstruction, frames: int) -> Picture:

@@ -104,7 +104,9 @@ class _Work:
         network = self._network(options.weights)
         if network.uses_projections:
             return FineTuner(cast(CorrectionNet, network), probe, self._buffer, options.finetune)
-        return CnnTuner(cast(Cnn, network), probe, self._buffer, options.finetune, model.configs, model.scaling)
+        return CnnTuner(
+            cast(Cnn, network), probe, self._buffer, options.finetune, configs=model.configs, scaling=model.scaling
+        )
 
     def _network(self, weights: dict[str, Any]) -> Network:
         tensors = {name: torch.from_numpy(value) for name, value in weights.items()}

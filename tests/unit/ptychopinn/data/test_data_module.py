@@ -167,9 +167,9 @@ def test_others_wait_for_the_first_process(tmp_path: Path, monkeypatch: pytest.M
         target=lambda: found.append(share_store(tmp_path / "s", sources, read_training_file, *settings))
     )
     waiting.start()
-    build_store(tmp_path / "s", sources, *settings, "of something else")
+    build_store(tmp_path / "s", sources, *settings, identity="of something else")
     assert not found
-    build_store(tmp_path / "s", sources, *settings, identity_of(tmp_path, sources, settings, monkeypatch))
+    build_store(tmp_path / "s", sources, *settings, identity=identity_of(tmp_path, sources, settings, monkeypatch))
     waiting.join(60)
     assert len(found) == 1
 

@@ -36,7 +36,7 @@ def tuner_of(scan, network, stretch=1.0):
     buffer = ReplayBuffer(200)
     for i, (y, x) in enumerate(scan.positions_px.tolist()):
         buffer.add(("a", i), ReplayFrame(scan.amplitude[i].numpy(), (stretch * y, stretch * x)))
-    return CnnTuner(network, scan.probe, buffer, OPTIONS, {}, {})
+    return CnnTuner(network, scan.probe, buffer, OPTIONS, configs={}, scaling={})
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -194,7 +194,7 @@ def test_faults_are_said_before_anything_starts(scan: Experiment, tmp_path: Path
             fit(small_configs(tmp_path, **sections), *(scans or (scan,)))
 
     bare = replace(scan, object=None)
-    refused(GeometryError, "one: holds no objectGuess", bare, model={"mode": "Supervised"})
+    refused(GeometryError, "one: has no objectGuess", bare, model={"mode": "Supervised"})
     refused(ProbeMismatchError, "64 px but N is 128", data={"N": 128})
     refused(ConfigurationError, "needs framework Lightning", training={"n_devices": 2})
     refused(

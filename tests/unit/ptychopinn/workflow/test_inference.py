@@ -83,7 +83,7 @@ def test_a_broken_frame_is_left_out_and_the_others_stay_as_they_are(scan):
     rest = [i for i in range(25) if i != 7]
     without = reconstruct(lift, scan.probe, scan.amplitude[rest], scan.positions_px[rest])
     assert result.rfactors == pytest.approx(without.rfactors)
-    with pytest.raises(GeometryError, match="no frame of 25 can be stitched .not_finite"):
+    with pytest.raises(GeometryError, match="none of the 25 frames can be stitched .not_finite"):
         reconstruct(lift, scan.probe, torch.full_like(amplitude, torch.nan), scan.positions_px)
 
 
