@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from daemon.files import ScanFile, Severity
 from ptychopinn.diagnosis.figures import figures_of
-from ptychopinn.diagnosis.plausibility import Doubt, as_plain, doubts
+from ptychopinn.diagnosis.plausibility import Doubt, PlainFinding, as_plain, doubts
 
 SAID_BY_FILE = {"positions": Doubt.ONE_PLACE, "mask": Doubt.MASKED, "missing": Doubt.EMPTY, "patterns": Doubt.EMPTY}
 """Doubt of the figures that repeats a doubt of the reader, by the topic of the latter, which knows the cause."""
@@ -23,7 +23,7 @@ SAID_BY_FILE = {"positions": Doubt.ONE_PLACE, "mask": Doubt.MASKED, "missing": D
 class Verdict:
     """Doubts in the form for JSON: ``doubt``, ``sentence`` and ``is_nonsense`` of each, the worst first."""
 
-    doubts: list[dict[str, Any]]
+    doubts: list[PlainFinding]
 
     @property
     def is_nonsense(self) -> bool:
@@ -79,5 +79,5 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _plain(topic: str, sentence: str, is_nonsense: bool) -> dict[str, Any]:
+def _plain(topic: str, sentence: str, is_nonsense: bool) -> PlainFinding:
     return {"doubt": topic, "sentence": sentence, "is_nonsense": is_nonsense}

@@ -1,4 +1,4 @@
-"""What must agree between the five configurations, and PtychoPINN's names that have no field here."""
+"""Consistency of the five configurations, and fields of PtychoPINN that this program does not have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ptychopinn.config.sections import DataConfig, ModelConfig, TrainingConfig
 CNN_SIZES = (64, 128, 256)
 """Sides of the patterns that the cnn accepts, px: 8 px at its bottom, doubled three, four or five times."""
 CHANNEL_FIELDS = ("C", "C_model", "C_forward")
-"""PtychoPINN states the frames of a group four times; here ``grid_size`` alone does."""
+"""Fields in which PtychoPINN repeats the number of frames of a group; here ``grid_size`` alone says it."""
 LEFT_OUT = frozenset((
     "fno_modes", "fno_width", "fno_blocks", "fno_cnn_blocks", "learned_input_channels", "fno_input_transform",
     "max_hidden_channels", "resnet_width", "spectral_bottleneck_blocks", "spectral_bottleneck_modes",
@@ -21,11 +21,11 @@ LEFT_OUT = frozenset((
     "pad_object", "gaussian_smoothing_sigma", "torch_loss_mode", "torch_mae_pred_l2_match_target", "log_grad_norm",
     "grad_norm_log_freq", "pad_eval", "varpro_scaling", "log_patch_stats", "patch_stats_limit",
 ))  # fmt: skip
-"""Fields of PtychoPINN that have no meaning here: read over, never written."""
+"""Fields of PtychoPINN without a meaning here: ignored when read, never written."""
 
 
 def contradictions(data: DataConfig, model: ModelConfig, training: TrainingConfig) -> Iterator[str]:
-    """Yield one sentence for each pair of values that cannot go together."""
+    """Yield one sentence for each pair of values that contradict each other."""
     yield from _grouping(data)
     if model.architecture == "cnn":
         yield from _cnn(data, model)
@@ -80,11 +80,11 @@ def _count_regime(data: DataConfig, model: ModelConfig) -> Iterator[str]:
         )
 
 
-def settled(sections: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Return stated values without PtychoPINN's own ones, and what does not agree in its four channel numbers.
+def settled(sections: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, dict[str, object]], list[str]]:
+    """Return the values without fields that exist only in PtychoPINN, and contradictions between its channel numbers.
 
-    Where only a channel number is stated, ``grid_size`` follows it; where ``object_big`` is not stated, single frames
-    are not merged.
+    If only a channel number is given, ``grid_size`` follows from it. If ``object_big`` is not given, single frames are
+    not merged.
     """
     told = {name: {k: v for k, v in values.items() if k not in LEFT_OUT} for name, values in sections.items()}
     stated = {k: values.pop(k) for values in told.values() for k in CHANNEL_FIELDS if k in values}

@@ -1,4 +1,4 @@
-"""The five configurations together: read from files, runs and maps, checked as a whole, changed all or nothing."""
+"""The five configurations together: read from files, tracked runs and dictionaries; checked and changed as a whole."""
 
 from __future__ import annotations
 
@@ -24,19 +24,22 @@ SECTIONS: dict[str, type[Section]] = {
 }
 """The sections in the order of :meth:`ConfigManager.to_tuple`."""
 NOT_SECTIONS = ("ci_statistics", "schema_version")
-"""What PtychoPINN's own files hold beside the sections."""
+"""Further entries of PtychoPINN's own files, which are ignored."""
 FULL_FILE = "full_config.json"
+"""Name of the file with all sections in a directory that PtychoPINN wrote."""
 
+SectionValues = dict[str, object]
+"""Values of one section by field name: numbers, strings, booleans, None, and lists of them."""
 Configs = tuple[DataConfig, ModelConfig, TrainingConfig, InferenceConfig, DatagenConfig]
 
 
 class ConfigManager:
-    """Holds the five configurations; whatever it holds was checked.
+    """The five configurations, always consistent.
 
     Raises
     ------
     ConfigurationError
-        With one sentence for each fault, when it is made or updated.
+        When it is created or updated, with one sentence for each wrong value.
     """
 
     def __init__(
@@ -58,19 +61,19 @@ class ConfigManager:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ConfigManager:
-        """Return the configurations of a map of maps; ``data`` is as good a name as ``data_config`` or ``DataConfig``."""
+        """Return the configurations of a dictionary of sections, named ``data_config``, ``data`` or ``DataConfig``."""
         sections: dict[str, Mapping[str, Any]] = {}
         faults = []
         for key, part in values.items():
             name = _section_name(key)
             if name is None and key not in NOT_SECTIONS:
-                faults.append(f"{key} is no section; sections are {', '.join(SECTIONS)}")
+                faults.append(f"{key} is not a section; the sections are {', '.join(SECTIONS)}")
             elif name is not None and not isinstance(part, Mapping):
-                faults.append(f"{key} is no map of names to values; write one")
+                faults.append(f"{key} is not a table of names and values; write one")
             elif name is not None:
                 sections[name] = part
         told, channel_faults = settled(sections)
-        made: dict[str, Any] = {}
+        made: dict[str, Any] = {}  # the type of each section differs
         for name, section in SECTIONS.items():
             try:
                 made[name] = section.of(told.get(name, {}))
@@ -82,9 +85,9 @@ class ConfigManager:
 
     @classmethod
     def from_foreign(cls, values: Mapping[str, Any]) -> ConfigManager:
-        """Return the configurations of a model that was trained elsewhere: names that are not known here are left out."""
+        """Return the configurations of a model that another program trained; unknown names are ignored."""
         known = {name: {field.name for field in fields(section)} for name, section in SECTIONS.items()}
-        told: dict[str, dict[str, Any]] = {}
+        told: dict[str, SectionValues] = {}
         for key, part in values.items():
             name = _section_name(key)
             if name is not None and isinstance(part, Mapping):
@@ -93,7 +96,7 @@ class ConfigManager:
 
     @classmethod
     def from_tuple(cls, parts: Sequence[Section | Mapping[str, Any] | None]) -> ConfigManager:
-        """Return the configurations of a tuple in the order of :meth:`to_tuple`; missing ones and None are defaults."""
+        """Return the configurations of a tuple in the order of :meth:`to_tuple`; None and missing ones are defaults."""
         if len(parts) > len(SECTIONS):
             raise ConfigurationError(f"{len(parts)} configurations were given; there are {len(SECTIONS)}")
         sections = dict(zip(SECTIONS, parts, strict=False))
@@ -101,7 +104,7 @@ class ConfigManager:
 
     @classmethod
     def from_json(cls, path: Path | str, overrides: Overrides = ()) -> ConfigManager:
-        """Return the configurations of a JSON file, or of a directory that PtychoPINN wrote them to."""
+        """Return the configurations of a JSON file, or of a ``configs`` directory of PtychoPINN."""
         path = Path(path)
         if path.is_dir():
             return cls._from_tree(_directory(path), path, overrides)
@@ -119,23 +122,23 @@ class ConfigManager:
         Parameters
         ----------
         overrides
-            A map as in :meth:`from_dict`, or settings ``section.name=value`` whose values are TOML, else text.
+            A dictionary as in :meth:`from_dict`, or settings ``section.name=value`` with a TOML value (else it is text).
         """
         return (cls.from_toml if Path(path).suffix == ".toml" else cls.from_json)(path, overrides)
 
     @classmethod
     def from_mlflow(cls, run_id: str, tracking_uri: str | None = None, overrides: Overrides = ()) -> ConfigManager:
-        """Return the configurations of a tracked run, PtychoPINN's too.
+        """Return the configurations of a tracked run of this program or of PtychoPINN.
 
         Raises
         ------
         ConfigurationError
-            If mlflow is not installed, or the run is not there or holds no configuration.
+            If mlflow is not installed, or there is no such run, or it has no configuration.
         """
         client = mlflow_client(tracking_uri)
         try:
             parameters = client.get_run(run_id).data.params
-        except Exception as fault:  # whatever a tracking store raises
+        except Exception as fault:  # tracking stores raise errors of any kind
             raise ConfigurationError(f"mlflow run {run_id}: {one_line(fault)}") from fault
         tree = {}
         for section in SECTIONS.values():
@@ -143,7 +146,7 @@ class ConfigManager:
             if text is not None:
                 tree[section.__name__] = _parsed_text(text, json.loads, f"mlflow run {run_id}", "JSON")
         if not tree:
-            raise ConfigurationError(f"mlflow run {run_id} holds no configuration; give a run of a training")
+            raise ConfigurationError(f"mlflow run {run_id} has no configuration; give the run of a training")
         return cls._from_tree(tree, f"mlflow run {run_id}", overrides)
 
     @classmethod
@@ -158,17 +161,17 @@ class ConfigManager:
             raise ConfigurationError(f"{where}: {fault}") from None
 
     def update(self, overrides: Overrides = (), **sections: Mapping[str, Any]) -> ConfigManager:
-        """Change values, by settings or as ``update(data_config={"N": 128})``; all or, if one is wrong, nothing.
+        """Change values by settings or as ``update(data_config={"N": 128})``; if one is wrong, none is changed.
 
         Returns
         -------
         ConfigManager
-            This one.
+            This object.
         """
         changes = _changes({**_changes(overrides), **sections})
         unknown = [name for name in changes if name not in SECTIONS]
         if unknown:
-            raise ConfigurationError(f"{unknown[0]} is no section; sections are {', '.join(SECTIONS)}")
+            raise ConfigurationError(f"{unknown[0]} is not a section; the sections are {', '.join(SECTIONS)}")
         whole = {name: {**asdict(getattr(self, name)), **changes.get(name, {})} for name in SECTIONS}
         if "grid_size" not in changes.get("data_config", {}) and "C" in changes.get("data_config", {}):
             del whole["data_config"]["grid_size"]
@@ -176,7 +179,7 @@ class ConfigManager:
         return self
 
     def to_tuple(self) -> Configs:
-        """Return the five: data, model, training, inference, datagen."""
+        """Return the sections: data, model, training, inference, datagen."""
         return (
             self.data_config,
             self.model_config,
@@ -185,12 +188,12 @@ class ConfigManager:
             self.datagen_config,
         )
 
-    def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Return the five as plain maps, which JSON can hold."""
+    def to_dict(self) -> dict[str, SectionValues]:
+        """Return the sections as dictionaries that JSON can store."""
         return {name: _plain(asdict(part)) for name, part in zip(SECTIONS, self.to_tuple(), strict=True)}
 
     def mlflow_parameters(self) -> dict[str, str]:
-        """Return the five as the parameters that :meth:`from_mlflow`, and PtychoPINN, read."""
+        """Return the parameters of a tracked run that :meth:`from_mlflow` and PtychoPINN read."""
         maps = self.to_dict()
         return {f"{section.__name__}_params": json.dumps(maps[name]) for name, section in SECTIONS.items()}
 
@@ -220,10 +223,10 @@ def _plain(value: Any) -> Any:
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def _changes(overrides: Overrides) -> dict[str, dict[str, Any]]:
+def _changes(overrides: Overrides) -> dict[str, SectionValues]:
     if isinstance(overrides, Mapping):
         return {_section_name(key) or key: dict(part) for key, part in overrides.items()}
-    changes: dict[str, dict[str, Any]] = {}
+    changes: dict[str, SectionValues] = {}
     for setting in overrides:
         place, equals, text = setting.partition("=")
         section, dot, field = place.strip().partition(".")
@@ -243,7 +246,7 @@ def _parsed(path: Path, parse: Any, kind: str) -> Mapping[str, Any]:
     except OSError as fault:
         raise FileFormatError(f"{path}: cannot be read ({fault.strerror}); give a configuration file") from None
     except UnicodeDecodeError:
-        raise FileFormatError(f"{path}: is no text; give a configuration file") from None
+        raise FileFormatError(f"{path}: not a text file; give a configuration file") from None
     return _parsed_text(text, parse, path, kind)
 
 
@@ -251,17 +254,19 @@ def _parsed_text(text: str, parse: Any, where: object, kind: str) -> Mapping[str
     try:
         tree = parse(text)
     except ValueError as fault:
-        raise FileFormatError(f"{where}: is not {kind} ({fault}); correct it") from None
+        raise FileFormatError(f"{where}: not valid {kind} ({fault}); correct it") from None
     if not isinstance(tree, Mapping):
-        raise FileFormatError(f"{where}: holds no map of sections; write data_config, model_config and so on")
+        raise FileFormatError(f"{where}: has no sections; write data_config, model_config and so on")
     return tree
 
 
 def _directory(path: Path) -> Mapping[str, Any]:
-    """Return the sections of a run's ``configs`` directory: the full file, else one file a section."""
+    """Return the sections in the ``configs`` directory of a run: from the full file, else from one file for each section."""
     if (path / FULL_FILE).exists():
         return _parsed(path / FULL_FILE, json.loads, "JSON")
     found = {name: path / f"{name}.json" for name in SECTIONS if (path / f"{name}.json").exists()}
     if not found:
-        raise FileFormatError(f"{path}: holds neither {FULL_FILE} nor data_config.json; give a run's configs directory")
+        raise FileFormatError(
+            f"{path}: has neither {FULL_FILE} nor data_config.json; give the configs directory of a run"
+        )
     return {name: _parsed(file, json.loads, "JSON") for name, file in found.items()}

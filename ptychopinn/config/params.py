@@ -1,8 +1,8 @@
-"""The one global dictionary of PtychoPINN's older code, for programs that still read it; nothing in this one does."""
+"""The global dictionary of PtychoPINN's older code, for programs that still read it; this program does not."""
 
 from __future__ import annotations
 
 from typing import Any
 
 cfg: dict[str, Any] = {}
-"""Filled by :func:`ptychopinn.config.legacy.tell` under the older code's key names."""
+"""Filled by :func:`ptychopinn.config.legacy.tell`, with the key names of the older code; its values have any type."""

@@ -1,8 +1,8 @@
-"""Plausibility: from the figures of a reconstruction to what is doubtful about it, in words.
+"""Plausibility checks of a reconstruction: findings with one sentence each.
 
-``predict``, ``refine`` and the daemon end each scan with one line (:func:`summary`) of what :func:`doubts` finds, and the same
-as :func:`as_plain` in ``--json`` and in records. A doubt is **nonsense** where the picture cannot be one of the sample, whatever
-the sample is: then the verbs end with exit code 3.
+``predict``, ``refine`` and the daemon end each scan with one line (:func:`summary`) of the findings of :func:`doubts`; records
+and ``--json`` contain them as :func:`as_plain`. A finding is **nonsense** if the picture cannot show any sample; the verbs then
+end with exit code 3.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TypedDict
 
 NOISE_FACTOR = 1.8
-"""A few sweeps over few counts fit the noise, too: their R is up to 1.65 times what noise gives."""
+"""Allowed ratio of R to the R of photon noise: after a few sweeps over few counts it is up to 1.65."""
 REFINED_RFACTOR, MODEL_RFACTOR = 0.14, 0.3
 """R without any noise, beside which noise adds in squares: of refined pictures of real scans 0.11, with positions 8 px off
 0.16; of a model's first look at a phase of 2 rad 0.30. Both are calibrated in ``how-to/diagnosis.md``."""
 NONSENSE_RFACTOR = 0.5
-"""R above the noise by so much is no better than a picture of nothing."""
+"""R above that of the noise by this much is no better than for a picture without content."""
 ENOUGH_PASSES = 10
-"""Sweeps from a guess before R is judged: so many find the probe of the measured Siemens star from a guess of R 0.43."""
+"""Sweeps from a guessed probe before R is judged: ten find the probe of the measured Siemens star from a guess of R 0.43."""
 ONE_PLACE_PX = 1.0
 """Extent of the positions, px, below which all frames lie on one place."""
 MOST_MASKED, NONSENSE_MASKED = 0.5, 0.98
@@ -29,14 +29,15 @@ MOST_MASKED, NONSENSE_MASKED = 0.5, 0.98
 MOST_EMPTY, NONSENSE_EMPTY = 0.2, 0.95
 """Share of frames without counts from which a scan is doubtful, and from which it is nonsense."""
 COUNTS_RANGE, NONSENSE_COUNTS = 3.0, 1000.0
-"""A probe whose energy is off the brighter frames' counts by such a factor."""
+"""Ratio of the counts of the brighter frames to those of the probe, or its inverse, from which the probe is doubtful, and from
+which it is nonsense."""
 RAMP_LIMIT = math.pi / 4
-"""Phase per pixel, rad: patterns lie an eighth of their width off centre. From pi on it would wrap."""
+"""Phase per pixel, rad: patterns are off centre by an eighth of their width. From pi on it would wrap."""
 SUMMARY_BEGINNINGS = ("doubtful:", "nonsense by its own figures:")
 
 
 class Doubt(StrEnum):
-    """What may be doubtful."""
+    """Kinds of findings."""
 
     NOT_FINITE = "not_finite"
     RFACTOR = "rfactor"
@@ -49,7 +50,7 @@ class Doubt(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What is known of a reconstruction; None where it is not known.
+    """Figures of a reconstruction; None if unknown.
 
     Attributes
     ----------
@@ -85,36 +86,44 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One doubt; ``sentence`` begins small and has no full stop."""
+    """One finding; its sentence begins with a small letter and has no full stop."""
 
     doubt: Doubt
     sentence: str
     is_nonsense: bool
 
 
+class PlainFinding(TypedDict):
+    """A :class:`Finding` as plain data."""
+
+    doubt: str
+    sentence: str
+    is_nonsense: bool
+
+
 def doubts(figures: Figures) -> list[Finding]:
-    """Return what is doubtful, the worst first; nothing where there is no frame."""
+    """Return the findings, nonsense first; empty if there is no frame."""
     if figures.frames == 0:
         return []
-    looks = (_rfactor, _one_place, _masked, _empty, _probe_energy, _ramp)
-    found = [finding for look in looks if (finding := look(figures)) is not None]
+    checks = (_rfactor, _one_place, _masked, _empty, _probe_energy, _ramp)
+    found = [finding for check in checks if (finding := check(figures)) is not None]
     return sorted(found, key=lambda finding: not finding.is_nonsense)
 
 
 def is_nonsense(findings: Sequence[Finding]) -> bool:
-    """Whether the picture cannot be one of the sample."""
+    """Return whether the picture cannot show the sample."""
     return any(finding.is_nonsense for finding in findings)
 
 
 def summary(findings: Sequence[Finding]) -> str | None:
-    """Return one line, for the screen; None where nothing is doubtful."""
+    """Return one line for the screen; None if there are no findings."""
     if not findings:
         return None
     return f"{SUMMARY_BEGINNINGS[is_nonsense(findings)]} {'; '.join(finding.sentence for finding in findings)}"
 
 
-def as_plain(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Return the same for JSON: ``doubt``, ``sentence`` and ``is_nonsense`` of each."""
+def as_plain(findings: Sequence[Finding]) -> list[PlainFinding]:
+    """Return the findings for JSON."""
     return [{"doubt": str(f.doubt), "sentence": f.sentence, "is_nonsense": f.is_nonsense} for f in findings]
 
 
@@ -129,13 +138,11 @@ def _rfactor(figures: Figures) -> Finding | None:
         return None
     if figures.passes is not None and figures.passes < ENOUGH_PASSES:
         sweeps = "1 sweep" if figures.passes == 1 else f"{figures.passes} sweeps"
-        said = (
-            f"R is {rfactor:.2f} after {sweeps} where {allowed:.2f} is the most that is right: more sweeps are needed"
-        )
+        said = f"R is {rfactor:.2f} after {sweeps}, above the expected {allowed:.2f}: more sweeps are needed"
         return Finding(Doubt.RFACTOR, said, False)
     return Finding(
         Doubt.RFACTOR,
-        f"R is {rfactor:.2f} where {allowed:.2f} is the most that is right and photon noise alone gives {noise:.2f}: "
+        f"R is {rfactor:.2f}, above the expected {allowed:.2f} (photon noise alone gives {noise:.2f}): "
         "check probe, positions, energy, distance and orientation",
         rfactor > NONSENSE_RFACTOR + noise,
     )

@@ -1,9 +1,9 @@
-"""Model bundles: one zip with ``model.pth`` (weights alone) and ``manifest.json`` (what they are and where they come from).
+"""Model bundles: a zip file with ``model.pth`` (weights only) and ``manifest.json`` (architecture and provenance).
 
-Nothing in a bundle is executed: the weights are read with ``weights_only=True``, the manifest is JSON, and the weights'
-SHA-256 in the manifest is compared before they are looked at. Bundles are written with fixed times and without
-compression, so the same content gives the same bytes and nothing unpacks to more than the file holds. What surrounds the
-members in the archive is compared with what would be written around them: no byte can change unnoticed.
+Nothing in a bundle is executed: the weights are read with ``weights_only=True``, the manifest is JSON, and the SHA-256 of
+the weights is compared with the manifest before they are read. Bundles are written with fixed times and without
+compression, so equal content gives equal bytes, and a small file cannot unpack to a large one. The bytes of the archive
+are compared with those that this program would write, so every change is noticed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PROJECTIONS = 2
 MAX_PROJECTIONS = 16
 """Greatest number of projections that a manifest can ask for; more would only be slow."""
 _UNREADABLE = (EOFError, OSError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile)
-"""What zipfile and json raise when a file is not what it says."""
+"""Errors of zipfile and json for a damaged file."""
 _WEIGHTS, _MANIFEST = "model.pth", "manifest.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time of a zip file; all bundles have it, so equal content gives equal bytes."""
@@ -48,9 +48,10 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
-    """A model: ``architecture`` by name with its ``options``, ``weights``, and plain facts about them.
+    """A model: the name and ``options`` of its architecture, its ``weights``, and facts about them.
 
-    ``configs`` holds the five configuration maps, ``scaling`` the scaling constants, ``provenance`` how it was trained.
+    ``configs`` are the five configurations by section, ``scaling`` the scaling constants, ``provenance`` the facts about
+    its training.
     """
 
     name: str
@@ -64,44 +65,44 @@ class Bundle:
 
     @property
     def projections(self) -> int:
-        """Projections of a look with which the lift's network was trained."""
+        """Number of projections of a look in the training of the lift's network."""
         stated = self.configs.get("training", {}).get("projections", PROJECTIONS)
         return stated if isinstance(stated, int) and 1 <= stated <= MAX_PROJECTIONS else PROJECTIONS
 
     @property
     def has_own_scale(self) -> bool:
-        """Whether patches have a scale of their own: a cnn that learned neither from the truth nor on neighbourhoods."""
+        """Whether an empty object may be another number than 1: a cnn trained neither supervised nor on neighbourhoods."""
         training, model = (self.configs.get(name, {}) for name in ("training", "model"))
         is_bound = model.get("mode") == "Supervised" or bool(training.get("overlap_frames"))
         return self.architecture == "cnn" and not is_bound
 
     @property
     def part_scales(self) -> tuple[float, float]:
-        """Trained scales of real and imaginary part in the count regime, means over the data sets; else 1."""
+        """Trained scales of the real and imaginary part (count regime), means over the data sets; else 1."""
         known = [self.scaling.get(f"forward_model.rect_scaler.{name}") for name in ("s1", "s2")]
         one, other = (sum(map(float, k)) / len(k) if isinstance(k, list) and k else 1.0 for k in known)
         return one, other
 
 
 def user_directory() -> Path:
-    """Return where imported bundles lie: ``$PTYCHOLIVE_MODELS``, else under the user's data directory."""
+    """Return the directory of imported bundles: ``$PTYCHOLIVE_MODELS``, else in the user's data directory."""
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(os.environ.get("PTYCHOLIVE_MODELS") or Path(data) / "ptycholive" / "models")
 
 
 def bundle_files() -> dict[str, Path]:
-    """Return the bundles that have a name: the shipped one as ``shipped``, imported ones by their file's."""
+    """Return the bundles by name: the shipped one as ``shipped``, imported ones by their file names."""
     found = {"shipped": SHIPPED} if SHIPPED.exists() else {}
     return found | {path.stem: path for path in sorted(user_directory().glob("*.zip"))}
 
 
 def find_bundle(name: str) -> Path | None:
-    """Return the bundle meant by a name or a path; None for ``none``, and for ``shipped`` where none is shipped.
+    """Return the bundle of a name or a path; None for ``none``, and for ``shipped`` if there is no shipped bundle.
 
     Raises
     ------
     FileFormatError
-        If there is neither a bundle of that name nor such a file.
+        If there is no bundle of that name and no such file.
     """
     named = bundle_files()
     if name == "none" or (name == "shipped" and name not in named):
@@ -148,7 +149,7 @@ def read_bundle(path: Path) -> Bundle:
     Raises
     ------
     FileFormatError
-        If it is no bundle, was changed, comes from a newer program, or holds anything but weights.
+        If it is not a bundle, was changed, was written by a newer program, or contains more than weights.
     """
     content, members, manifest = _read_members(path)
     architecture = _checked_manifest(manifest, path)
@@ -181,7 +182,7 @@ def _read_members(path: Path) -> tuple[bytes, dict[str, tuple[zipfile.ZipInfo, b
             members = {info.filename: (info, _member(archive, path, info)) for info in archive.infolist()}
         for name in (_MANIFEST, _WEIGHTS):
             if name not in members:
-                raise FileFormatError(f"{path}: lacks {name}, so it is no model bundle; export the model again")
+                raise FileFormatError(f"{path}: not a model bundle: {name} is missing; export the model again")
         manifest = json.loads(members[_MANIFEST][1])
     except FileNotFoundError:
         raise FileFormatError(f"{path}: there is no such file; give the path of a model bundle") from None
@@ -192,13 +193,13 @@ def _read_members(path: Path) -> tuple[bytes, dict[str, tuple[zipfile.ZipInfo, b
 
 
 def _checked_manifest(manifest: Any, path: Path) -> str:
-    """Return the architecture that a manifest names, if this program can read what it describes."""
+    """Return the architecture in a manifest, if this program supports it."""
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if type(version) is not int or version < 1:
         raise FileFormatError(f"{path}: its {_MANIFEST} is not that of a model bundle; export the model again")
     if version > SCHEMA_VERSION:
         raise FileFormatError(
-            f"{path}: is of schema {version}, this program reads up to {SCHEMA_VERSION}; update the program"
+            f"{path}: has schema {version}, but this program reads up to {SCHEMA_VERSION}; update the program"
         )
     architecture = manifest.get("architecture")
     if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
@@ -210,18 +211,18 @@ def _checked_manifest(manifest: Any, path: Path) -> str:
 
 
 def read_model(path: Path) -> Bundle:
-    """Return a bundle, or a checkpoint of PtychoPINN as one.
+    """Return the model in a bundle, or in a checkpoint of PtychoPINN.
 
     Raises
     ------
     FileFormatError
-        If it is neither.
+        If the file is neither.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             is_bundle = any(name in archive.namelist() for name in (_MANIFEST, _WEIGHTS))
     except _UNREADABLE:
-        is_bundle = True  # read_bundle says what is wrong with it
+        is_bundle = True  # read_bundle raises the error
     if is_bundle:
         return read_bundle(path)
     found = load_cnn(path)
@@ -238,19 +239,19 @@ def read_model(path: Path) -> Bundle:
 
 
 def build_network(bundle: Bundle, path: Path) -> Network:
-    """Return the network of a bundle, ready for inference; weights that do not fit it are refused."""
+    """Return the network of a bundle, ready for inference; weights that do not fit are an error."""
     try:
         if not _is_modest(bundle.options):
             raise ValueError(f"an option is above {MAX_OPTION}")
         build = ARCHITECTURES[bundle.architecture].build
-        with torch.device("meta"):  # no memory for a network that the weights do not fill
+        with torch.device("meta"):  # takes no memory: a manifest could ask for a huge network
             build(**bundle.options).load_state_dict(dict(bundle.weights), assign=True)
         network = build(**bundle.options)
         network.load_state_dict(dict(bundle.weights))
         network.use_scaling(bundle.scaling)
     except (TypeError, ValueError, RuntimeError, ReconstructionError) as fault:
         cause = str(fault).splitlines()[0]
-        raise FileFormatError(f"{path}: its weights do not fit its architecture ({cause}); export it again") from fault
+        raise FileFormatError(f"{path}: the weights do not fit the architecture ({cause}); export it again") from fault
     return network.eval()
 
 
@@ -260,26 +261,26 @@ def load_model(path: Path, probe: Tensor) -> tuple[Model, Bundle]:
     Raises
     ------
     FileFormatError, ProbeMismatchError
-        If the bundle is refused, or was made for patterns of another size or for groups of several frames.
+        If the bundle is not valid, or its network is for patterns of another size or for groups of several frames.
     """
     bundle = read_bundle(path)
     return model_for(build_network(bundle, path), bundle, path, probe), bundle
 
 
 def model_for(network: Network, bundle: Bundle, path: Path, probe: Tensor, gridsize: int | None = 1) -> Model:
-    """Return a bundle's network ready for the frames of a probe, single ones or groups, on the probe's device.
+    """Return the model of a bundle's network for a probe, on the device of the probe.
 
-    Patches are in photon units, where an empty object is 1.
+    Its patches are in photon units: an empty object is 1.
 
     Parameters
     ----------
     gridsize
-        The groups that there are; None: those that the network takes.
+        Groups have ``gridsize`` squared frames; None: as many as the network takes.
 
     Raises
     ------
     FileFormatError, ProbeMismatchError
-        If it was made for patterns of another size, or for groups of other than ``gridsize`` squared frames or one.
+        If the network is for patterns of another size, or for groups of another number of frames.
     """
     network = network.to(probe.device)
     side = probe.shape[-1]
@@ -289,20 +290,22 @@ def model_for(network: Network, bundle: Bundle, path: Path, probe: Tensor, grids
         )
     if gridsize is not None and network.members not in (1, gridsize**2):
         raise FileFormatError(
-            f"{path}: the network takes groups of {network.members} frames; here one for single frames is needed"
-            ", or gridsize = 2"
+            f"{path}: the network takes groups of {network.members} frames; give a network for single frames"
+            ", or set gridsize = 2"
         )
     return ARCHITECTURES[bundle.architecture].for_probe(network, probe, bundle)
 
 
 def _member(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> bytes:
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-        raise FileFormatError(f"{path}: {info.filename[:40]} is compressed, bundles are not; export the model again")
+        raise FileFormatError(
+            f"{path}: {info.filename[:40]} is compressed, which bundles are not; export the model again"
+        )
     return archive.read(info)
 
 
 def _is_modest(option: Any) -> bool:
-    """Whether no number in an architecture's options is so large that building it would be the harm."""
+    """Return whether all numbers in the options are small enough to build the network safely."""
     if isinstance(option, Mapping | list | tuple):
         parts = option.values() if isinstance(option, Mapping) else option
         return len(option) <= MAX_OPTION and all(_is_modest(part) for part in parts)
@@ -321,9 +324,9 @@ def _weights(path: Path, content: bytes) -> dict[str, Tensor]:
                 raise ValueError("compressed")
         weights = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     except Exception as fault:  # whatever an unpickler meets
-        raise FileFormatError(f"{path}: {_WEIGHTS} holds something else than weights; it is not loaded") from fault
+        raise FileFormatError(f"{path}: {_WEIGHTS} contains something else than weights; it is not loaded") from fault
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise FileFormatError(f"{path}: {_WEIGHTS} is not a map of tensors; export the model again")
     if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
-        raise FileFormatError(f"{path}: {_WEIGHTS} holds weights that are not finite; take another training's")
+        raise FileFormatError(f"{path}: {_WEIGHTS} has weights that are not finite; use another model")
     return weights

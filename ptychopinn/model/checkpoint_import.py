@@ -1,8 +1,8 @@
 """Reads PtychoPINN's checkpoints: a Lightning file, or a bare state_dict.
 
-Files are loaded as weights only, so no code in them runs. What a bare state_dict does not say (N, f, C, kind of decoder,
-batch norm, attention) is read off its shapes; what leaves no trace there (output, amplitude activation, border, regime)
-is PtychoPINN's default unless given.
+Files are loaded with ``weights_only``, so no code in them runs. A bare state_dict does not state the form of the network:
+N, f, C, kind of decoder, batch norm and attention follow from its shapes; output, amplitude activation, border and regime
+are PtychoPINN's defaults unless given.
 """
 
 from __future__ import annotations
@@ -34,23 +34,29 @@ PHYSICS_FIELDS = {
     "amplitude_physics_gain": "amplitude_gain",
     "intensity_scale_trainable": "has_trained_scale",
 }
-"""Names of PtychoPINN's ModelConfig, and ours."""
+"""Fields of PtychoPINN's ModelConfig, and of :class:`PhysicsOptions`."""
 STATES = ("state_dict", "model_state_dict", "model_state", "model", "network")
-"""Names under which files keep the weights; without any they are the file."""
+"""Keys under which files store the weights; without any of them the file is the state_dict."""
 WRAPPERS = ("module", "_orig_mod")
-"""Parts of names that DataParallel and torch.compile add, wherever the wrapped part stands."""
+"""Parts of names that DataParallel and torch.compile insert."""
 AVERAGED = "n_averaged"
-"""What averaged models count beside their weights."""
+"""Counter that averaged models store beside their weights."""
 DATA_FIELDS = {"probe_scale": "probe_scale", "max_neighbor_distance": "max_neighbor_distance_px"}
-"""Names of its DataConfig, and ours."""
+"""Fields of PtychoPINN's DataConfig, and of :class:`PhysicsOptions`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedCnn:
     """A network from a checkpoint, ready for inference.
 
-    ``scalars`` of the physics that the file holds, by name; ``statistics`` of its training scan (count regime);
-    ``configs`` of a Lightning file, plain values alone, by section (data, model, training, inference, datagen).
+    Parameters
+    ----------
+    scalars
+        Trained scales of the physics in the file, by name.
+    statistics
+        Of its training scan (count regime).
+    configs
+        Configurations in a Lightning file by section (data, model, training, inference, datagen); plain values only.
     """
 
     network: TrainableCnn
@@ -58,41 +64,46 @@ class ImportedCnn:
     statistics: CountStatistics | None
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def numbers(self) -> dict[str, Any]:
-        """Return scalars and statistics as a bundle keeps them."""
-        found: dict[str, Any] = dict(self.scalars)
+    def numbers(self) -> dict[str, list[float] | float]:
+        """Return scalars and statistics as a bundle stores them."""
+        found: dict[str, list[float] | float] = dict(self.scalars)
         if self.statistics is not None:
             found["rms_input_scale"] = self.statistics.rms_input_scale
             found["mean_measured_intensity"] = self.statistics.mean_measured_intensity
         return found
 
 
-def import_checkpoint(path: Path, output: Literal["polar", "cartesian"] | None = None) -> tuple[Cnn, dict[str, Any]]:
+def import_checkpoint(
+    path: Path, output: Literal["polar", "cartesian"] | None = None
+) -> tuple[Cnn, dict[str, list[float] | float]]:
     """Return the network of a checkpoint without its physics, and the scalars of the physics.
 
-    ``output`` goes before what the checkpoint says of itself; one that says nothing is polar.
+    Parameters
+    ----------
+    output
+        Meaning of the decoders' output; None: as the checkpoint states, else polar.
 
     Raises
     ------
     FileFormatError
-        As :func:`load_cnn`.
+        As in :func:`load_cnn`.
     """
     found = load_cnn(path, **({} if output is None else {"output": output}))
     return found.network.without_physics(), found.numbers()
 
 
 def load_cnn(path: Path, **known: Any) -> ImportedCnn:
-    """Return the network of PtychoPINN's checkpoint at ``path``.
+    """Return the network of a checkpoint of PtychoPINN.
 
     Parameters
     ----------
     known
-        Fields of :class:`CnnOptions` that go before what the file says.
+        Fields of :class:`CnnOptions` that override those of the file.
 
     Raises
     ------
     FileFormatError
-        If the file is damaged, holds more than weights and plain values, or is not of this network.
+        If the file is missing or damaged, contains more than weights and plain values, or is of another network.
     """
     content = _read(path)
     weights = _bare_names(_state(content), path)
@@ -103,11 +114,15 @@ def load_cnn(path: Path, **known: Any) -> ImportedCnn:
     try:
         options = replace(options_of(weights), **{**_stated(model), **known})
         network = TrainableCnn(options, _physics(weights, model, data))
-        start = {k: v for k, v in network.state_dict().items() if k.startswith(PHYSICS)}  # supervised ones lack it
+        start = {
+            k: v for k, v in network.state_dict().items() if k.startswith(PHYSICS)
+        }  # supervised checkpoints have no physics
         network.load_state_dict({**start, **weights})
     except (KeyError, ValueError, TypeError, RuntimeError, ReconstructionError) as fault:
         cause = " ".join(str(fault).split())[:200]
-        raise FileFormatError(f"{path}: holds a network of a form that is not known here ({cause})") from fault
+        raise FileFormatError(
+            f"{path}: has a network of an unknown form ({cause}); export it with a supported version of PtychoPINN"
+        ) from fault
     statistics = _statistics(content)
     if statistics is not None and options.sees_counts:
         network.input_scale_factor = statistics.rms_input_scale
@@ -117,25 +132,25 @@ def load_cnn(path: Path, **known: Any) -> ImportedCnn:
 
 
 def _state(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the map of weights in a file, whatever name training scripts keep it under."""
+    """Return the weights in a file, under any of the keys that training scripts use."""
     return next((content[key] for key in STATES if isinstance(content.get(key), Mapping)), content)
 
 
 def _bare_names(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """Return weights under the names of the network itself, without those of what it was wrapped in."""
+    """Return the weights under the names of the network itself, without the parts that wrappers add."""
     found: dict[str, Tensor] = {}
     for key, value in state.items():
         if not isinstance(value, Tensor) or key == AVERAGED:
             continue
         name = ".".join(part for part in str(key).split(".") if part not in WRAPPERS).removeprefix(TRAINER_PREFIX)
         if name in found:
-            raise FileFormatError(f"{path}: holds {name} twice, bare and wrapped; save one state_dict alone")
+            raise FileFormatError(f"{path}: has {name} twice, with and without a wrapper; save a single state_dict")
         found[name] = value
     return found
 
 
-def _configs(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the configurations that a checkpoint states, without what JSON cannot hold."""
+def _configs(parameters: Mapping[str, Any]) -> dict[str, dict[str, object]]:
+    """Return the configurations in a checkpoint, only values that JSON can store."""
     names = ("data", "model", "training", "inference", "datagen")
     stated = {name: _map(parameters, f"{name}_config") for name in names}
     return {name: {str(k): v for k, v in part.items() if _is_plain(v)} for name, part in stated.items() if part}
@@ -152,18 +167,18 @@ def _read(path: Path) -> Mapping[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise FileFormatError(f"{path}: there is no such file; give a checkpoint") from None
-    except Exception as fault:  # whatever an unpickler meets
+    except Exception as fault:  # an unpickler raises errors of any kind
         cause = (str(fault).splitlines() or [type(fault).__name__])[0][:120]
         raise FileFormatError(
-            f"{path}: is no checkpoint of tensors and plain data ({cause}); it is not loaded"
+            f"{path}: not a checkpoint of tensors and plain values ({cause}); it is not loaded"
         ) from fault
     if not isinstance(content, Mapping):
-        raise FileFormatError(f"{path}: holds no state_dict; give a checkpoint of PtychoPINN")
+        raise FileFormatError(f"{path}: has no state_dict; give a checkpoint of PtychoPINN")
     return content
 
 
 def options_of(weights: Mapping[str, Tensor]) -> CnnOptions:
-    """Return the form of a network with these weights (names without ``model.``), as far as shapes tell."""
+    """Return the form of a network with these weights (names without ``model.``), as far as it follows from shapes."""
     names = "\n".join(weights)
     is_shared = SHARED in names
     decoder, stage = (SHARED, SHARED + "head.") if is_shared else (SEPARATE, SEPARATE + "amp.")
@@ -199,8 +214,8 @@ def _idle_attention(
 
 
 def _stated(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a ModelConfig states and shapes do not."""
-    stated: dict[str, Any] = {}
+    """Return the options that a ModelConfig states and that do not follow from shapes."""
+    stated: dict[str, Any] = {}  # fields of CnnOptions
     if "cnn_output_mode" in model:
         stated["output"] = "cartesian" if model["cnn_output_mode"] == "real_imag" else "polar"
     if model.get("cnn_output_mode") == "real_imag" and model.get("physics_forward_mode") == "amplitude":

@@ -100,8 +100,8 @@ def test_every_field_has_a_description() -> None:
         ({"training": {"learning_rate": 0}}, "TrainingConfig.learning_rate is 0 but should be greater than 0"),
         ({"training": {"learning_rate": float("nan")}}, "TrainingConfig.learning_rate is nan"),
         ({"training": {"n_devices": 2, "strategy": None}}, "n_devices is 2 but strategy is None"),
-        ({"date": {}}, "date is no section"),
-        ({"data": 3}, "data is no map"),
+        ({"date": {}}, "date is not a section"),
+        ({"data": 3}, "data is not a table"),
     ],
 )
 def test_a_fault_is_one_sentence(values: dict[str, Any], said: str) -> None:
@@ -149,7 +149,7 @@ def test_from_a_run_of_upstream(tmp_path: Path) -> None:
     [
         ("c.json", "{", "c.json: is not JSON"),
         ("c.toml", "a = ", "c.toml: is not TOML"),
-        ("c.json", "[1]", "holds no map of sections"),
+        ("c.json", "[1]", "has no sections"),
         ("c.json", '{"data": {"N": 1}}', "c.json: DataConfig.N is 1"),
     ],
 )
@@ -170,7 +170,7 @@ def test_an_update_is_whole_or_not_at_all() -> None:
     with pytest.raises(ConfigurationError):
         manager.update(data_config={"N": 64}, model_config={"mode": "x"})
     assert manager.to_tuple() == before
-    with pytest.raises(ConfigurationError, match="data2 is no section"):
+    with pytest.raises(ConfigurationError, match="data2 is not a section"):
         manager.update(["data2.N=3"])
     assert manager.update(["data.C=1"]).data_config.grid_size == (1, 1)
 
@@ -195,7 +195,7 @@ def test_a_tracked_run_gives_its_configurations_back(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="mlflow run none: "):
         ConfigManager.from_mlflow("none", str(tmp_path))
     empty = client.create_run(run.info.experiment_id)
-    with pytest.raises(ConfigurationError, match="holds no configuration"):
+    with pytest.raises(ConfigurationError, match="has no configuration"):
         ConfigManager.from_mlflow(empty.info.run_id, str(tmp_path))
 
 

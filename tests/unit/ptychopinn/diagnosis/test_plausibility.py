@@ -98,7 +98,7 @@ def doubts_of(scan: SimulatedScan, positions_px: np.ndarray, *, is_refined: bool
 
 def test_a_large_r_after_few_sweeps_asks_for_more():
     (found,) = doubts(replace(GOOD, rfactor=0.59, passes=1))
-    assert found.sentence == "R is 0.59 after 1 sweep where 0.18 is the most that is right: more sweeps are needed"
+    assert found.sentence == "R is 0.59 after 1 sweep, above the expected 0.18: more sweeps are needed"
 
 
 @pytest.mark.parametrize(("ratio", "word"), [(1.7e14, "few"), (1e-6, "many")])

@@ -89,22 +89,22 @@ class Harmful:
     ("change", "words"),
     [
         (flip, "is not the one its manifest names"),
-        (manifest_with(schema_version=2), "is of schema 2, this program reads up to 1"),
+        (manifest_with(schema_version=2), "has schema 2, but this program reads up to 1"),
         (manifest_with(architecture="oracle"), "its architecture 'oracle' is none of lift-correction, cnn"),
-        (manifest_with(options={"widths": [8, 16], "depths": [1, 1]}), "do not fit its architecture"),
-        (manifest_with(options={"layers": 3}), "do not fit its architecture"),
-        (weights_of(Harmful()), "holds something else than weights"),
+        (manifest_with(options={"widths": [8, 16], "depths": [1, 1]}), "do not fit the architecture"),
+        (manifest_with(options={"layers": 3}), "do not fit the architecture"),
+        (weights_of(Harmful()), "contains something else than weights"),
         (weights_of([torch.ones(3)]), "is not a map of tensors"),
         (weights_of({"stem.weight": torch.full((3,), torch.nan)}), "not finite"),
-        (manifest_with(options={"widths": [10**9], "depths": [1]}), "do not fit its architecture .an option is above"),
-        (manifest_with(options={"widths": [4096] * 4, "depths": [8] * 4}), "do not fit its architecture"),
+        (manifest_with(options={"widths": [10**9], "depths": [1]}), "do not fit the architecture .an option is above"),
+        (manifest_with(options={"widths": [4096] * 4, "depths": [8] * 4}), "do not fit the architecture"),
         (manifest_with(schema_version=True), "is not that of a model bundle"),
         (manifest_with(schema_version=0), "is not that of a model bundle"),
         (manifest_with(architecture=["cnn"]), "is none of"),
         (lambda members: members.update({"more.txt": b"x"}), "the archive around .* was changed"),
-        (lambda members: members.update({"manifest.json": b"[" * 100_000}), "is damaged"),
-        (lambda members: members.pop("model.pth"), "lacks model.pth"),
-        (lambda members: members.update({"manifest.json": b"{"}), "is damaged"),
+        (lambda members: members.update({"manifest.json": b"[" * 100_000}), "or damaged"),
+        (lambda members: members.pop("model.pth"), "not a model bundle: model.pth is missing"),
+        (lambda members: members.update({"manifest.json": b"{"}), "or damaged"),
         (lambda members: members.update({"manifest.json": b"[]"}), "is not that of a model bundle"),
     ],
 )
@@ -175,8 +175,8 @@ def test_files_that_are_no_bundles(tmp_path: Path):
     (tmp_path / "text.zip").write_text("no zip")
     (tmp_path / "pickle.zip").write_bytes(pickle.dumps(Harmful()))
     for name, words in (
-        ("text.zip", "is no model bundle"),
-        ("pickle.zip", "is no model bundle"),
+        ("text.zip", "not a model bundle, or damaged"),
+        ("pickle.zip", "not a model bundle, or damaged"),
         ("none.zip", "no such"),
     ):
         with pytest.raises(FileFormatError, match=words):

@@ -66,7 +66,7 @@ def test_names_of_wrappers_are_taken_off(wrapped: str, holder: str | None, tmp_p
 def test_weights_that_are_there_twice_are_refused(tmp_path: Path):
     state = network("64 px, C 1, cartesian").state_dict()
     torch.save({**state, **{f"module.{name}": value for name, value in state.items()}}, tmp_path / "twice.pth")
-    with pytest.raises(FileFormatError, match="twice, bare and wrapped"):
+    with pytest.raises(FileFormatError, match="twice, with and without a wrapper"):
         import_checkpoint(tmp_path / "twice.pth")
 
 

@@ -134,10 +134,10 @@ def test_what_is_no_checkpoint_is_refused_in_one_sentence(tmp_path: Path):
     for name, words in (
         ("other.ckpt", "lacks autoencoder"),
         ("objects.ckpt", "is not loaded"),
-        ("tensor.ckpt", "holds no state_dict"),
+        ("tensor.ckpt", "has no state_dict"),
         ("part.ckpt", "Missing key"),
         ("more.ckpt", "Unexpected key"),
-        ("short.ckpt", "of a form that is not known"),
+        ("short.ckpt", "of an unknown form"),
         ("text.ckpt", "is not loaded"),
         ("none.ckpt", "no such file"),
     ):
