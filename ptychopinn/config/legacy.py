@@ -1,4 +1,4 @@
-"""The bridge to Ptychodus and to PtychoPINN's older configuration: its three configurations, and ``params.cfg``.
+"""Conversion to the configuration of Ptychodus and of older PtychoPINN: three configurations, and ``params.cfg``.
 
 What is called otherwise there: ``grid_size`` gridsize (square only), ``mode`` model_type (pinn, supervised), ``silu``
 swish, ``epochs`` nepochs, ``K`` neighbor_count, ``nll`` nll_weight (1.0, 0.0). Where the defaults differ, a value is
@@ -34,7 +34,7 @@ DIFFERENT_DEFAULTS: dict[str, tuple[Any, Any]] = {
     "neighbor_count": (6, 4),
     "intensity_scale_trainable": (False, True),
 }
-"""Default here and default of the older code, by the older name. Older PyTorch code had ``probe_scale`` 1, both have 4 now."""
+"""Defaults that differ: ours and that of the older code, by the older name."""
 KEYS = {
     "object_big": "object.big",
     "probe_big": "probe.big",
@@ -46,7 +46,7 @@ KEYS = {
     "train_data_file": "train_data_file_path",
     "test_data_file": "test_data_file_path",
 }
-"""Fields whose key in ``params.cfg`` is not their name."""
+"""Fields whose key in ``params.cfg`` differs from their name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ _PATHS = ("train_data_file", "test_data_file", "model_path", "output_dir")
 def to_model_config(
     data: DataConfig, model: ModelConfig, overrides: Mapping[str, Any] | None = None
 ) -> LegacyModelConfig:
-    """Return the older ModelConfig; ``overrides`` go before all else, under the older names.
+    """Return the older ModelConfig; ``overrides``, under the older names, replace other values.
 
     Raises
     ------
@@ -126,7 +126,9 @@ def to_model_config(
     """
     rows, columns = data.grid_size
     if rows != columns:
-        raise ConfigurationError(f"DataConfig.grid_size is {data.grid_size} but the older code has square groups only")
+        raise ConfigurationError(
+            f"DataConfig.grid_size is {data.grid_size} but the older code has only square groups; set a square"
+        )
     values = {
         "N": data.N,
         "gridsize": rows,
@@ -160,7 +162,7 @@ def to_training_config(
     faults = _missing(made, ("train_data_file", "n_groups"))
     ours, theirs = DIFFERENT_DEFAULTS["nphotons"]
     if data.nphotons == ours and "nphotons" not in (overrides or {}):
-        faults.append(f"nphotons is the default {ours:g}, which is {theirs:g} in the older code; state it in overrides")
+        faults.append(f"nphotons is the default {ours:g}, which is {theirs:g} in the older code; give it in overrides")
     if faults:
         raise ConfigurationError("; ".join(faults))
     return made
@@ -187,7 +189,7 @@ def to_inference_config(
 
 
 def update_legacy_dict(cfg: MutableMapping[str, Any], config: LegacyConfig) -> None:
-    """Put a configuration into ``params.cfg`` under its own key names; what is not stated (None) stays as it was."""
+    """Write a configuration into ``params.cfg`` under the older key names; values that are None stay unchanged."""
     values = asdict(config)
     values |= values.pop("model", {})
     for name, value in values.items():
@@ -196,7 +198,7 @@ def update_legacy_dict(cfg: MutableMapping[str, Any], config: LegacyConfig) -> N
 
 
 def read_legacy_dict(cfg: Mapping[str, Any]) -> ConfigManager:
-    """Return the configurations that ``params.cfg`` states; what it does not state has the defaults here."""
+    """Return the configurations in ``params.cfg``; missing values have our defaults."""
     named = {name: cfg.get(KEYS.get(name, name)) for name in _LEGACY_NAMES}
     told = {name: value for name, value in named.items() if value is not None}
     sections: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "training": {}, "inference": {}}
@@ -215,7 +217,7 @@ def read_legacy_dict(cfg: Mapping[str, Any]) -> ConfigManager:
 
 
 def tell(configs: ConfigManager) -> None:
-    """Fill ``params.cfg``, and that of PtychoPINN's older code where it is loaded: every entry point calls this."""
+    """Fill ``params.cfg``, and that of PtychoPINN's older code if it is loaded. Every entry point calls this."""
     legacy_model = to_model_config(configs.data_config, configs.model_config)
     inference = _inference(legacy_model, configs.data_config, configs.inference_config, None)
     training = _training(legacy_model, configs.data_config, configs.model_config, configs.training_config, None)
@@ -278,7 +280,7 @@ def _made(kind: type[_L], values: Mapping[str, Any], overrides: Mapping[str, Any
 
 def _missing(made: LegacyTrainingConfig | LegacyInferenceConfig, names: tuple[str, ...]) -> list[str]:
     kind = type(made).__name__.removeprefix("Legacy")
-    return [f"{kind} needs {name}; state it in overrides" for name in names if getattr(made, name) is None]
+    return [f"{kind} needs {name}; give it in overrides" for name in names if getattr(made, name) is None]
 
 
 def _reverse(table: Mapping[str, str], name: str, value: Any) -> str:
@@ -308,5 +310,5 @@ _SAME_MEANING = {
     "n_groups": ("training", "n_groups"),
     "model_path": ("inference", "model_path"),
 }
-"""Older field, and where it stands here, for those whose values are the same."""
+"""Older field and our section and field, for those with equal values."""
 _LEGACY_NAMES = (*_SAME_MEANING, "gridsize", "model_type", "amp_activation", "nll_weight")

@@ -1,4 +1,4 @@
-"""A client of an MLflow tracking store, or one sentence on why there is none."""
+"""Client of an MLflow tracking store."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from ptychopinn.errors import ConfigurationError
 
 FILE_STORE = "MLFLOW_ALLOW_FILE_STORE"
-"""Newer versions of mlflow ask for this before they open a store that is a directory, which runs on disk are."""
+"""Newer versions of mlflow need this to open a store that is a directory."""
 
 
 def mlflow_client(tracking_uri: str | None = None) -> Any:
-    """Return a client of a store; None: the one that mlflow is set to.
+    """Return a client of a store; None: the store that mlflow is configured for.
 
     Raises
     ------
@@ -27,10 +27,10 @@ def mlflow_client(tracking_uri: str | None = None) -> Any:
     os.environ.setdefault(FILE_STORE, "true")
     try:
         return mlflow.MlflowClient(tracking_uri)
-    except Exception as fault:  # whatever a tracking store raises
+    except Exception as fault:  # tracking stores raise errors of any kind
         raise ConfigurationError(f"the tracking store {tracking_uri} cannot be opened ({one_line(fault)})") from fault
 
 
 def one_line(fault: Exception) -> str:
-    """Return a fault's words on one line."""
+    """Return the message of an error on one line."""
     return " ".join(str(fault).split())[:200] or type(fault).__name__

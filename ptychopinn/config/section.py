@@ -1,4 +1,4 @@
-"""The common part of the five configurations: checked when made, one sentence for each fault."""
+"""Base class of the five configurations: checked on creation, one sentence for each wrong value."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ptychopinn.errors import ConfigurationError
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A frozen dataclass whose values are of the stated types and within the stated ranges.
+    """A frozen dataclass whose values have the declared types and ranges.
 
     Raises
     ------
     ConfigurationError
-        When it is made, with one sentence for each value that is wrong.
+        On creation, with one sentence for each wrong value.
     """
 
     def __post_init__(self) -> None:
@@ -46,7 +46,7 @@ class Section:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Return the section with these values; unknown names are refused, with the nearest known one."""
+        """Return the section with these values; an unknown name is an error that suggests the nearest known one."""
         known = [field.name for field in fields(cls)]
         unknown = [name for name in values if name not in known]
         if unknown:

@@ -1,7 +1,7 @@
 """The five configurations of the workflow, under PtychoPINN's field names and with its defaults.
 
-A field that PtychoPINN has and this program has no use for is not here; :mod:`ptychopinn.config.manager` leaves such
-fields out when it reads PtychoPINN's own files. Defaults that differ: ``device`` is ``auto``.
+Fields of PtychoPINN that this program does not use are missing; :mod:`ptychopinn.config.manager` ignores them in
+PtychoPINN's own files. One default differs: ``device`` is ``auto``.
 """
 
 from __future__ import annotations
@@ -35,36 +35,38 @@ FileName = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 class DataConfig(Section):
     """Content, grouping and scaling of the frames."""
 
-    nphotons: Annotated[Positive, Field(description="Photons of a frame.")] = 1e5
+    nphotons: Annotated[
+        Positive, Field(description="Mean photons of a frame; amplitudes without a scale are brought to it.")
+    ] = 1e5
     scale_contract_version: Annotated[
         Literal["ci_intensity_v2", "legacy_v1"],
-        Field(description="Units of the count regime, or of the amplitude one."),
+        Field(description="Units: those of the count regime, or of the amplitude regime."),
     ] = "ci_intensity_v2"
     measurement_domain: Annotated[
         Literal["count_intensity", "normalized_amplitude"],
         Field(description="Content of the frames in the count regime."),
     ] = "count_intensity"
     N: Annotated[int, Field(ge=16, le=1024, multiple_of=2, description="Side of pattern and patch, px.")] = 64
-    K: Annotated[Count, Field(description="Nearest neighbours that a group is drawn from.")] = 6
-    K_quadrant: Annotated[Count, Field(description="Nearest neighbours considered for 4_quadrant.")] = 30
-    n_subsample: Annotated[Count, Field(description="Groups drawn around each position.")] = 7
+    K: Annotated[Count, Field(description="Number of nearest neighbours from which a group is drawn.")] = 6
+    K_quadrant: Annotated[Count, Field(description="Number of nearest neighbours considered for 4_quadrant.")] = 30
+    n_subsample: Annotated[Count, Field(description="Number of groups drawn around each position.")] = 7
     subsample_seed: Annotated[Natural | None, Field(description="Seed of the draw; none: the training's seed.")] = None
     grid_size: Annotated[Sides, Field(description="Members of a group, rows and columns.")] = (2, 2)
     neighbor_function: Annotated[
         Literal["Nearest", "Min_dist", "4_quadrant"], Field(description="How neighbours are chosen.")
     ] = "Nearest"
-    min_neighbor_distance: Annotated[NotNegative, Field(description="Least distance of neighbours, px.")] = 0.0
+    min_neighbor_distance: Annotated[NotNegative, Field(description="Smallest distance of neighbours, px.")] = 0.0
     max_neighbor_distance: Annotated[NotNegative, Field(description="Greatest distance of neighbours, px.")] = 3.0
     scan_pattern: Annotated[
-        Literal["Isotropic", "Rectangular"], Field(description="For 4_quadrant: shape of the scan's grid.")
+        Literal["Isotropic", "Rectangular"], Field(description="Shape of the scan's grid, for 4_quadrant.")
     ] = "Isotropic"
     normalize: Annotated[
-        Literal["Group", "Batch", "None"], Field(description="Over what the network's input is normalised.")
+        Literal["Group", "Batch", "None"], Field(description="Frames over which the network's input is normalised.")
     ] = "Batch"
-    probe_scale: Annotated[Positive, Field(description="Inverse mean modulus of the normalised probe.")] = 4.0
-    probe_normalize: Annotated[bool, Field(description="The probe is normalised.")] = True
+    probe_scale: Annotated[Positive, Field(description="Inverse of the mean modulus of the normalised probe.")] = 4.0
+    probe_normalize: Annotated[bool, Field(description="Normalise the probe.")] = True
     data_scaling: Annotated[Literal["Parseval", "Max"], Field(description="Scaling of the frames.")] = "Parseval"
-    phase_subtraction: Annotated[bool, Field(description="Labels lose their mean phase (supervised).")] = True
+    phase_subtraction: Annotated[bool, Field(description="Subtract the mean phase of the labels (supervised).")] = True
     x_bounds: Annotated[Range, Field(description="Part of the scan's width that is kept.")] = (0.1, 0.9)
     y_bounds: Annotated[Range, Field(description="Part of the scan's height that is kept.")] = (0.1, 0.9)
 
@@ -86,8 +88,10 @@ class ModelConfig(Section):
         "amp_phase"
     )
     use_shared_decoder: Annotated[bool, Field(description="One decoder for both parts.")] = False
-    intensity_scale_trainable: Annotated[bool, Field(description="Predicted amplitudes get a trained scale.")] = False
-    intensity_scale: Annotated[Positive, Field(description="First value of that scale.")] = 10000.0
+    intensity_scale_trainable: Annotated[
+        bool, Field(description="Multiply predicted amplitudes by a trained scale.")
+    ] = False
+    intensity_scale: Annotated[Positive, Field(description="Initial value of that scale.")] = 10000.0
     num_datasets: Annotated[Count, Field(description="Number of experiments with separate trained scales.")] = 1
     n_filters_scale: Annotated[Count, Field(le=64, description="Factor of all channel counts.")] = 2
     amp_activation: Annotated[
@@ -95,29 +99,35 @@ class ModelConfig(Section):
         Field(description="Activation of the amplitude."),
     ] = "silu"
     batch_norm: Annotated[bool, Field(description="Batch normalisation.")] = False
-    probe_mask: Annotated[bool | None, Field(description="The probe is cut by a soft disk.")] = False
-    probe_mask_sigma: Annotated[NotNegative, Field(description="Softness of the disk, px.")] = 1.0
-    eca_encoder: Annotated[bool, Field(description="Idle weights of ECA in the encoder.")] = False
+    probe_mask: Annotated[bool | None, Field(description="Multiply the probe by a soft disk.")] = False
+    probe_mask_sigma: Annotated[NotNegative, Field(description="Softness of the disk's edge, px.")] = 1.0
+    eca_encoder: Annotated[bool, Field(description="Store weights of ECA in the encoder, which are not used.")] = False
     cbam_encoder: Annotated[bool, Field(description="CBAM after each encoder block.")] = True
     cbam_bottleneck: Annotated[bool, Field(description="CBAM after the encoder.")] = False
-    cbam_decoder: Annotated[bool, Field(description="Idle weights of CBAM in the decoders.")] = False
-    eca_decoder: Annotated[bool, Field(description="Idle weights of ECA in the decoders.")] = False
-    spatial_decoder: Annotated[bool, Field(description="Idle weights of spatial attention in the decoders.")] = False
-    decoder_spatial_kernel: Annotated[Count, Field(le=63, description="Its kernel, px.")] = 7
-    object_big: Annotated[bool, Field(description="The patches of a group are merged and cut out again.")] = True
-    probe_big: Annotated[bool, Field(description="The patch outside its central half is predicted too.")] = True
+    cbam_decoder: Annotated[bool, Field(description="Store weights of CBAM in the decoders, which are not used.")] = (
+        False
+    )
+    eca_decoder: Annotated[bool, Field(description="Store weights of ECA in the decoders, which are not used.")] = False
+    spatial_decoder: Annotated[
+        bool, Field(description="Store weights of spatial attention in the decoders, which are not used.")
+    ] = False
+    decoder_spatial_kernel: Annotated[Count, Field(le=63, description="Kernel of that spatial attention, px.")] = 7
+    object_big: Annotated[bool, Field(description="Merge the patches of a group and cut them out again.")] = True
+    probe_big: Annotated[bool, Field(description="Predict the patch outside its central half too.")] = True
     training_patch_weighting: Annotated[
         Literal["central_mask", "probe", "uniform"], Field(description="Weight for merging patches.")
     ] = "central_mask"
     physics_forward_mode: Annotated[
         Literal["amplitude", "rectangular_scaled"], Field(description="Amplitude regime, or count regime.")
     ] = "amplitude"
-    rect_s1s2_trainable: Annotated[bool, Field(description="The count regime's two scales are trained.")] = True
-    rect_s1s2_init: Annotated[Literal["ones", "data"], Field(description="Their first values.")] = "ones"
+    rect_s1s2_trainable: Annotated[bool, Field(description="Train the two scales of the count regime.")] = True
+    rect_s1s2_init: Annotated[Literal["ones", "data"], Field(description="Initial values of these two scales.")] = (
+        "ones"
+    )
     amplitude_physics_gain: Annotated[Positive, Field(description="Factor of the predicted amplitude.")] = 1.0
     loss_function: Annotated[Literal["MAE", "Poisson"], Field(description="Loss of the patterns.")] = "Poisson"
-    amp_loss: Annotated[Smoothness | None, Field(description="Further loss of the amplitude.")] = None
-    phase_loss: Annotated[Smoothness | None, Field(description="Further loss of the phase.")] = None
+    amp_loss: Annotated[Smoothness | None, Field(description="Smoothness loss of the amplitude.")] = None
+    phase_loss: Annotated[Smoothness | None, Field(description="Smoothness loss of the phase.")] = None
     amp_loss_coeff: Annotated[NotNegative, Field(description="Its weight.")] = 1.0
     phase_loss_coeff: Annotated[NotNegative, Field(description="Its weight.")] = 1.0
 
@@ -127,68 +137,80 @@ class TrainingConfig(Section):
     """How the network is trained."""
 
     training_directories: Annotated[
-        list[FileName], Field(description="Directories with training files, if none are named.")
+        list[FileName], Field(description="Directories with training files, if no files are given.")
     ] = field(default_factory=list)
-    train_data_file: Annotated[FileName | None, Field(description="Training file, if none is named.")] = None
+    train_data_file: Annotated[FileName | None, Field(description="Training file, if no file is given.")] = None
     test_data_file: Annotated[FileName | None, Field(description="Test file, for programs that read params.cfg.")] = (
         None
     )
-    output_dir: Annotated[FileName, Field(description="Where checkpoints and logs go.")] = "training_outputs"
-    n_groups: Annotated[Count | None, Field(description="Most groups; none: all.")] = None
+    output_dir: Annotated[FileName, Field(description="Directory of checkpoints and logs.")] = "training_outputs"
+    n_groups: Annotated[Count | None, Field(description="Greatest number of groups; none: all.")] = None
     validation_split: Annotated[float, Field(ge=0, lt=1, description="Share of groups held out.")] = 0.05
-    seed: Annotated[Natural, Field(description="Seed of weights, split and order.")] = 42
-    nll: Annotated[bool, Field(description="PtychoPINN's weight of the likelihood; here loss_function decides.")] = True
+    seed: Annotated[Natural, Field(description="Seed of initial weights, split and order.")] = 42
+    nll: Annotated[bool, Field(description="Ignored: loss_function selects the loss.")] = True
     device: Annotated[str, Field(min_length=1, description="auto, cpu, cuda or cuda:N.")] = "auto"
-    strategy: Annotated[str | None, Field(description="Of several devices, as Lightning names it.")] = "ddp"
-    n_devices: Annotated[Count | Literal["auto"], Field(description="Devices, or processes on a CPU.")] = 1
+    strategy: Annotated[str | None, Field(description="Lightning's strategy for several devices.")] = "ddp"
+    n_devices: Annotated[Count | Literal["auto"], Field(description="Number of devices, or of processes on a CPU.")] = 1
     framework: Annotated[Literal["Default", "Lightning"], Field(description="Plain loop, or Lightning.")] = "Lightning"
     orchestrator: Annotated[
-        Literal["Mlflow", "Lightning"], Field(description="Mlflow: tracked, if a store is given.")
+        Literal["Mlflow", "Lightning"], Field(description="Mlflow: runs are tracked if a store is given.")
     ] = "Mlflow"
-    learning_rate: Annotated[Positive, Field(description="Of a batch of batch_size on one device.")] = 1e-3
-    epochs: Annotated[Count, Field(description="Epochs, where no stage has its own.")] = 50
-    batch_size: Annotated[Count, Field(description="Groups of a step.")] = 16
-    epochs_fine_tune: Annotated[Natural, Field(description="Further epochs with the encoder frozen.")] = 0
-    fine_tune_gamma: Annotated[Positive, Field(description="Factor of the learning rate in them.")] = 0.1
-    stage_1_epochs: Annotated[Natural, Field(description="Epochs of the rms loss.")] = 0
-    stage_2_epochs: Annotated[Natural, Field(description="Epochs of the blend.")] = 0
-    stage_3_epochs: Annotated[Natural, Field(description="Epochs of the physics loss.")] = 0
+    learning_rate: Annotated[Positive, Field(description="Learning rate for a batch of batch_size on one device.")] = (
+        1e-3
+    )
+    epochs: Annotated[Count, Field(description="Number of epochs, unless stages have their own.")] = 50
+    batch_size: Annotated[Count, Field(description="Number of groups in a batch.")] = 16
+    epochs_fine_tune: Annotated[Natural, Field(description="Number of further epochs with a frozen encoder.")] = 0
+    fine_tune_gamma: Annotated[Positive, Field(description="Factor of the learning rate in fine-tuning.")] = 0.1
+    stage_1_epochs: Annotated[Natural, Field(description="Number of epochs with the rms loss.")] = 0
+    stage_2_epochs: Annotated[Natural, Field(description="Number of epochs that blend both losses.")] = 0
+    stage_3_epochs: Annotated[Natural, Field(description="Number of epochs with the physics loss.")] = 0
     physics_weight_schedule: Annotated[
-        Literal["linear", "cosine", "exponential"], Field(description="Ramp of the blend.")
+        Literal["linear", "cosine", "exponential"], Field(description="Shape of the blend.")
     ] = "cosine"
     stage_3_lr_factor: Annotated[Positive, Field(description="Factor of the learning rate in stage 3.")] = 0.1
     scheduler: Annotated[
         Literal["Default", "Exponential", "MultiStage", "Adaptive", "WarmupCosine", "ReduceLROnPlateau"],
-        Field(description="Course of the learning rate."),
+        Field(description="Scheduler of the learning rate."),
     ] = "Default"
-    lr_warmup_epochs: Annotated[Natural, Field(description="Epochs of linear rise (WarmupCosine).")] = 0
-    lr_min_ratio: Annotated[Share, Field(description="Least factor of the learning rate (WarmupCosine).")] = 0.1
-    plateau_factor: Annotated[float, Field(gt=0, lt=1, description="Factor on a plateau.")] = 0.5
-    plateau_patience: Annotated[Natural, Field(description="Epochs without gain that are a plateau.")] = 2
-    plateau_min_lr: Annotated[NotNegative, Field(description="Least learning rate.")] = 5e-5
-    plateau_threshold: Annotated[NotNegative, Field(description="Least gain.")] = 0.0
-    early_stop_patience: Annotated[Count | None, Field(description="Epochs without gain that end it; none: never.")] = (
-        None
-    )
-    num_workers: Annotated[Natural, Field(description="Processes of PtychoPINN's loader; idle here.")] = 4
+    lr_warmup_epochs: Annotated[Natural, Field(description="Number of epochs of linear rise (WarmupCosine).")] = 0
+    lr_min_ratio: Annotated[Share, Field(description="Lowest factor of the learning rate (WarmupCosine).")] = 0.1
+    plateau_factor: Annotated[float, Field(gt=0, lt=1, description="Factor of the learning rate on a plateau.")] = 0.5
+    plateau_patience: Annotated[
+        Natural, Field(description="Number of epochs without improvement that make a plateau.")
+    ] = 2
+    plateau_min_lr: Annotated[NotNegative, Field(description="Lowest learning rate on plateaus.")] = 5e-5
+    plateau_threshold: Annotated[NotNegative, Field(description="Smallest improvement that counts.")] = 0.0
+    early_stop_patience: Annotated[
+        Count | None, Field(description="Epochs without improvement that end the training; none: never.")
+    ] = None
+    num_workers: Annotated[Natural, Field(description="Ignored: PtychoPINN's number of loader processes.")] = 4
     overlap_frames: Annotated[
-        Natural, Field(description="Neighbouring frames whose stitched patches are trained; 0: groups (lift: 12).")
+        Natural,
+        Field(
+            description="Number of neighbouring frames trained together by their stitched patches; 0: groups (lift: 12)."
+        ),
     ] = 0
-    accum_steps: Annotated[Count, Field(description="Batches of a step.")] = 1
-    gradient_clip_val: Annotated[Positive | None, Field(description="Bound of the gradient; none: unbound.")] = None
-    gradient_clip_algorithm: Annotated[Literal["norm", "value", "agc"], Field(description="How it is bound.")] = "norm"
+    accum_steps: Annotated[Count, Field(description="Number of batches whose gradients make one step.")] = 1
+    gradient_clip_val: Annotated[Positive | None, Field(description="Greatest gradient; none: no clipping.")] = None
+    gradient_clip_algorithm: Annotated[
+        Literal["norm", "value", "agc"],
+        Field(description="Gradient clipping: by the norm, by the value, or adaptive (agc)."),
+    ] = "norm"
     optimizer: Annotated[Literal["adam", "adamw", "sgd"], Field(description="Optimiser.")] = "adam"
-    momentum: Annotated[Share, Field(description="Of sgd.")] = 0.9
-    weight_decay: Annotated[NotNegative, Field(description="Of the optimiser.")] = 0.0
-    adam_beta1: Annotated[float, Field(ge=0, lt=1, description="Of adam.")] = 0.9
-    adam_beta2: Annotated[float, Field(ge=0, lt=1, description="Of adam.")] = 0.999
-    experiment_name: Annotated[str, Field(description="Of the tracked run.")] = "Synthetic_Runs"
-    notes: Annotated[str, Field(description="Of the tracked run.")] = ""
-    model_name: Annotated[str, Field(min_length=1, description="Of the model.")] = "PtychoPINNv2"
+    momentum: Annotated[Share, Field(description="Momentum of sgd.")] = 0.9
+    weight_decay: Annotated[NotNegative, Field(description="Weight decay of the optimiser.")] = 0.0
+    adam_beta1: Annotated[float, Field(ge=0, lt=1, description="Decay rate of the gradient's mean (adam, adamw).")] = (
+        0.9
+    )
+    adam_beta2: Annotated[float, Field(ge=0, lt=1, description="Decay rate of its mean square (adam, adamw).")] = 0.999
+    experiment_name: Annotated[str, Field(description="Experiment of the tracked run.")] = "Synthetic_Runs"
+    notes: Annotated[str, Field(description="Notes of the tracked run.")] = ""
+    model_name: Annotated[str, Field(min_length=1, description="Name of the model.")] = "PtychoPINNv2"
 
     @property
     def stated_data(self) -> list[str]:
-        """Files and directories to train on, where nothing else is said."""
+        """Files and directories to train on, unless others are given."""
         return [*([] if self.train_data_file is None else [self.train_data_file]), *self.training_directories]
 
 
@@ -196,16 +218,16 @@ class TrainingConfig(Section):
 class InferenceConfig(Section):
     """How a trained model is used."""
 
-    middle_trim: Annotated[Count, Field(description="Side of a patch's middle that is stitched, px.")] = 32
-    batch_size: Annotated[Count, Field(description="Most groups of a batch.")] = 1000
-    experiment_number: Annotated[Natural, Field(description="Which scan of a file with several, from 0.")] = 0
-    window: Annotated[Natural, Field(description="Border that Picture.cropped takes off for a comparison, px.")] = 20
+    middle_trim: Annotated[Count, Field(description="Side of the middle of a patch that is stitched, px.")] = 32
+    batch_size: Annotated[Count, Field(description="Greatest number of groups in a batch.")] = 1000
+    experiment_number: Annotated[Natural, Field(description="Number of the scan in a file with several, from 0.")] = 0
+    window: Annotated[Natural, Field(description="Width of the border that Picture.cropped removes, px.")] = 20
     patch_weighting: Annotated[Literal["uniform", "probe"], Field(description="Weight for stitching patches.")] = (
         "probe"
     )
-    model_path: Annotated[FileName | None, Field(description="Bundle or checkpoint, if none is given.")] = None
-    test_data_file: Annotated[FileName | None, Field(description="Scan to predict, if none is named.")] = None
-    output_dir: Annotated[FileName, Field(description="Where results go, for programs that read params.cfg.")] = (
+    model_path: Annotated[FileName | None, Field(description="Bundle or checkpoint, if no model is given.")] = None
+    test_data_file: Annotated[FileName | None, Field(description="Scan to predict, if no file is given.")] = None
+    output_dir: Annotated[FileName, Field(description="Directory of results, for programs that read params.cfg.")] = (
         "inference_outputs"
     )
 
@@ -214,11 +236,11 @@ class InferenceConfig(Section):
 class DatagenConfig(Section):
     """How scans are simulated."""
 
-    objects_per_probe: Annotated[Count, Field(description="Objects for each probe.")] = 4
-    diff_per_object: Annotated[Count, Field(description="Patterns of each object.")] = 7000
+    objects_per_probe: Annotated[Count, Field(description="Number of objects for each probe.")] = 4
+    diff_per_object: Annotated[Count, Field(description="Number of patterns of each object.")] = 7000
     object_class: Annotated[str, Field(min_length=1, description="Kind of object.")] = "dead_leaves"
     image_size: Annotated[Sides, Field(description="Rows and columns of an object, px.")] = (250, 250)
-    probe_paths: Annotated[list[FileName], Field(description="Files with probes; none: simulated ones.")] = field(
+    probe_paths: Annotated[list[FileName], Field(description="Files with probes; empty: simulated probes.")] = field(
         default_factory=list
     )
-    beamstop_diameter: Annotated[Natural, Field(description="Of the beam stop, px; 0: none.")] = 4
+    beamstop_diameter: Annotated[Natural, Field(description="Diameter of the beam stop, px; 0: none.")] = 4

@@ -1,16 +1,16 @@
-r"""The model family ``cnn``: the network of PtychoPINN, which must be trained for each probe and kind of sample.
+r"""The model family ``cnn``: the network of PtychoPINN, trained for one probe and one kind of sample.
 
 Hoidn, Mishra and Mehta, "Physics constrained unsupervised deep learning for rapid, high resolution scanning coherent
 diffraction reconstruction", Sci. Rep. 13 (2023). An encoder halves the pattern down to 8 x 8; two decoders without skip
 connections (or a shared one) bring it back, for amplitude and phase or for real and imaginary part.
 
-Two regimes, which do not share units (:mod:`ptychopinn.model.cnn_scaling`):
+There are two regimes with different units (:mod:`ptychopinn.model.cnn_scaling`):
 
 * ``amplitude``: the input is sqrt(counts) times a factor, the probe is normalised, modes add coherently; the object's
-  amplitude has an arbitrary gauge;
+  amplitude has an arbitrary scale;
 * ``counts``: the input is counts times a factor, the probe is in photon units; cartesian output only.
 
-Parameters carry the names that published checkpoints use, so those load (:mod:`ptychopinn.model.checkpoint_import`).
+Parameters have the names of published checkpoints (:mod:`ptychopinn.model.checkpoint_import`).
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ __all__ = ["TRAINER_PREFIX", "Cnn", "CnnOptions", "PhysicsOptions", "TrainableCn
 TRAINER_PREFIX = "model."
 PHYSICS_PREFIX = "forward_model."
 IDLE = "attention_blocks."
-"""Weights that checkpoints hold and nothing applies."""
+"""Part of the names of attention weights that checkpoints contain and the network does not use."""
 
 
 class Cnn(Network):
-    """The network: scaled patterns ``(B, C, N, N)`` float32 to complex patches ``(B, C, N, N)``.
+    """The network: from scaled patterns ``(B, C, N, N)`` float32 to complex patches ``(B, C, N, N)``.
 
-    ``input_scale_factor`` is the factor of the images in its training scan, for :meth:`predict`. While it is None each
-    group gets its own, so answers do not depend on the batch either way.
+    ``input_scale_factor`` is the factor of the images in the training scan, for :meth:`predict`. If it is None, each group
+    gets its own factor. The result does not depend on the batch in either case.
     """
 
     name = architecture_name = "cnn"
@@ -64,12 +64,12 @@ class Cnn(Network):
 
     @property
     def size_px(self) -> int:
-        """Side of the patterns that it takes."""
+        """Side N of the patterns that the network accepts."""
         return self.options.size_px
 
     @property
     def members(self) -> int:
-        """Frames of a group that it sees together."""
+        """Number of frames of a group that the network predicts together."""
         return self.options.members
 
     @property
@@ -78,24 +78,24 @@ class Cnn(Network):
         return self.autoencoder
 
     def encoder_parts(self) -> list[nn.Module]:
-        """Return the parts that make its encoder."""
+        """Return the parts of the encoder."""
         return [self.autoencoder.encoder]
 
     def use_acting_weights_only(self, *, has_trained_scales: bool = True) -> None:
-        """Leave weights without gradients that checkpoints hold and nothing applies: idle attention."""
+        """Switch off the gradients of attention weights that the network does not use."""
         for name, parameter in self.named_parameters():
             if IDLE in name:
                 parameter.requires_grad_(False)
 
     def use_scaling(self, scaling: Mapping[str, Any]) -> None:
-        """Take the input scale of its training, in the count regime."""
+        """Set the input scale of the training (count regime)."""
         if self.options.sees_counts and "rms_input_scale" in scaling:
             self.input_scale_factor = float(scaling["rms_input_scale"])
 
     def parts(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two real parts of the patches: amplitude and phase, or real and imaginary part.
 
-        A network for single frames sees the members of a group one by one.
+        A network for single frames gets the members of a group one by one.
         """
         out: tuple[Tensor, Tensor]
         if self.options.members == 1 and scaled.shape[1] > 1:
@@ -106,14 +106,14 @@ class Cnn(Network):
 
     def combine(self, first: Tensor, second: Tensor) -> Tensor:
         """Return complex patches ``(B, C, N, N)`` from their two parts."""
-        if first.shape != second.shape:  # old checkpoints have one amplitude for the group
+        if first.shape != second.shape:  # old checkpoints have one amplitude for a group
             first = first.expand_as(second)
         if self.options.output == "cartesian":
             return torch.complex(first, second)
         return torch.complex(first * torch.cos(second), first * torch.sin(second))
 
     def forward(self, scaled: Tensor) -> Tensor:
-        """Return complex64 patches of patterns that are already scaled."""
+        """Return complex64 patches ``(B, C, N, N)`` of scaled patterns."""
         return self.combine(*self.parts(scaled))
 
     def forward_predict(
@@ -121,30 +121,30 @@ class Cnn(Network):
     ) -> Tensor:
         """Return patches of ``images * input_scale_factor``, zero frequency in the middle.
 
-        Images are amplitudes, or counts where the network takes those, 0 without data. Positions and probe are not used:
-        all models have one signature.
+        Images are amplitudes, or counts if the network takes those; 0 = no data. Positions and probe are not used; they
+        are arguments because all models have one signature.
         """
         del positions, probe
         out: Tensor = self(images * self.input_factor(input_scale_factor))
         return out
 
     def input_factor(self, input_scale_factor: Tensor) -> Tensor:
-        """Return the factor of the images: the given one, unless the options fix it."""
+        """Return the factor of the images: the given one, unless the options have a fixed one."""
         fixed = self.options.log_input_scale
         return input_scale_factor if fixed is None else torch.full_like(input_scale_factor, fixed).exp()
 
     def predict(self, group: TensorDict, start: Tensor | None = None, support: Tensor | None = None) -> Tensor:
         """Return patches ``(B, C, N, N)`` complex64 for ``images (B, C, N, N)``, amplitudes, -1 = no data.
 
-        A single frame is shown to a network for four as four of the same; a network for single frames sees the members
-        of a group one by one.
+        A network for four frames gets a single frame four times; a network for single frames gets the members of a group
+        one by one.
 
         Raises
         ------
         GeometryError
-            If the frames are not of the network's size, or their number in a group is neither 1 nor the network's.
+            If the frames have another size than the network's, or groups have neither 1 frame nor as many as the network.
         """
-        del start, support  # it cannot look again
+        del start, support  # the cnn cannot look again
         amplitude: Tensor = group["images"]
         members, channels = amplitude.shape[1], self.options.members
         self._check(amplitude)
@@ -159,10 +159,10 @@ class Cnn(Network):
         return patches.view(amplitude.shape) if channels == 1 else patches.expand_as(images)[:, :members]
 
     def factor_of(self, images: Tensor) -> Tensor:
-        """Return the factor that :meth:`predict` gives ``images (B, C, N, N)``, amplitudes, or counts where it takes those.
+        """Return the factor of ``images (B, C, N, N)`` in :meth:`predict`; images are amplitudes, or counts.
 
-        It is ``(1, 1, 1, 1)`` where the training scan's is known, else of each group ``(B, 1, 1, 1)``, or of each frame
-        ``(B, C, 1, 1)`` where the network takes single ones.
+        It is ``(1, 1, 1, 1)`` if that of the training scan is known, else one for each group ``(B, 1, 1, 1)``, or for each
+        frame ``(B, C, 1, 1)`` if the network is for single frames.
         """
         if self.input_scale_factor is not None:
             return images.new_full((1, 1, 1, 1), self.input_scale_factor)
@@ -186,9 +186,9 @@ def _drop_trainer_prefix(module: nn.Module, state: dict[str, Any], prefix: str, 
 
 
 class TrainableCnn(Cnn):
-    """The network with its physics, all of PtychoPINN's parameters: an upstream state_dict loads as it is.
+    """The network with its forward model; it has all parameters of PtychoPINN, so its state_dicts load unchanged.
 
-    The physics is that of groups of ``members`` frames, the network's own number unless given.
+    The forward model is for groups of ``members`` frames; None: as many as the network takes.
     """
 
     def __init__(self, options: CnnOptions, physics: PhysicsOptions | None = None, members: int | None = None) -> None:
@@ -201,14 +201,14 @@ class TrainableCnn(Cnn):
         self.forward_model = ForwardModel(replace(options, members=members or options.members), self.physics)
 
     def without_physics(self) -> Cnn:
-        """Return the network alone, as bundles hold it; it shares the weights."""
+        """Return the network without its forward model, as bundles store it; the weights are shared."""
         network = Cnn(self.options)
         network.input_scale_factor = self.input_scale_factor
         network.autoencoder = self.autoencoder
         return network.train(self.training)
 
     def use_acting_weights_only(self, *, has_trained_scales: bool = True) -> None:
-        """Leave weights without gradients that nothing applies: idle attention, and the scales of the other regime."""
+        """Switch off the gradients of unused weights: unused attention, and the scales of the other regime."""
         super().use_acting_weights_only()
         if not self.options.has_attention and self.options.idle_encoder_attention:
             for block in self.autoencoder.encoder.blocks:
@@ -219,5 +219,5 @@ class TrainableCnn(Cnn):
             scale.requires_grad_(self.physics.has_trained_scale and self.physics.regime == "amplitude")
 
     def trained_scaling(self) -> dict[str, list[float]]:
-        """Return the trained scales of its physics."""
+        """Return the trained scales of the forward model."""
         return {k: v.tolist() for k, v in self.state_dict().items() if k.startswith(PHYSICS_PREFIX)}

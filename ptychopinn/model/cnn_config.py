@@ -10,7 +10,7 @@ from ptychopinn.model.cnn_options import CnnOptions, PhysicsOptions
 
 
 def cnn_options(data: DataConfig, model: ModelConfig) -> CnnOptions:
-    """Return the network's form; what cannot be built raises as :class:`CnnOptions` does."""
+    """Return the form of the network; :class:`CnnOptions` raises an error for unsupported ones."""
     is_cartesian = model.cnn_output_mode == "real_imag"
     return CnnOptions(
         size_px=data.N,
@@ -32,7 +32,7 @@ def cnn_options(data: DataConfig, model: ModelConfig) -> CnnOptions:
 
 
 def physics_options(data: DataConfig, model: ModelConfig) -> PhysicsOptions:
-    """Return how patches become patterns in training."""
+    """Return the options of the forward model in the training."""
     return PhysicsOptions(
         regime="counts" if model.physics_forward_mode == "rectangular_scaled" else "amplitude",
         object_big=model.object_big,

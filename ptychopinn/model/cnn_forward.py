@@ -1,11 +1,11 @@
-r"""From object patches to patterns, as PtychoPINN trains: overlap inside a group, then one of two far fields.
+r"""Forward model of PtychoPINN's training, from patches to patterns: overlap within a group, then one of two far fields.
 
-Offsets are ours: ``offsets_px (B, C, 1, 2)`` = position - group mean, ``(y, x)`` (PtychoPINN's ``coords_relative`` are
-``(x, y)`` and have the other sign: :func:`upstream_offsets`). Probes are normalised (:mod:`ptychopinn.model.cnn_scaling`) and of
+Offsets are ``offsets_px (B, C, 1, 2)`` = position - group mean, ``(y, x)``. PtychoPINN's ``coords_relative`` are ``(x, y)``
+with the opposite sign (:func:`upstream_offsets`). Probes are normalised (:mod:`ptychopinn.model.cnn_scaling`) and of
 rank 5, ``(B or 1, C or 1, modes, N, N)``.
 
-With ``object_big`` the patches of a group are merged to one region and cut out again, so members must agree where they
-overlap. Patches move by fractions of a pixel by bilinear interpolation.
+With ``object_big`` the patches of a group are merged to one region and cut out again, so they must agree where they
+overlap. Shifts by fractions of a pixel use bilinear interpolation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WEIGHT_FLOOR = 1e-12
 
 
 def upstream_offsets(coords_relative: Tensor) -> Tensor:
-    """Return our offsets for PtychoPINN's ``coords_relative (B, C, 1, 2)``, and the other way round."""
+    """Convert PtychoPINN's ``coords_relative (B, C, 1, 2)`` to our offsets, or back."""
     return -coords_relative.flip(-1)
 
 
@@ -88,7 +88,7 @@ def extract(region: Tensor, offsets_px: Tensor, size_px: int) -> Tensor:
 
 
 class RectangularScaler(nn.Module):
-    """Trained scales of real and imaginary part, a pair for each data set."""
+    """Trained scales of the real and imaginary part, one pair for each data set."""
 
     def __init__(self, datasets: int) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class ForwardModel(nn.Module):
     def amplitude(
         self, patches: Tensor, offsets_px: Tensor, probe: Tensor, input_scale_factor: Tensor, datasets: Tensor
     ) -> Tensor:
-        """Return amplitudes ``(B, C, N, N)`` as measured, not as the network saw them: modes added coherently."""
+        """Return amplitudes ``(B, C, N, N)`` in the units of the measured ones; modes are added coherently."""
         exits = self._masked(probe) * self.constrain(patches, offsets_px, probe)[:, :, None]
         out: Tensor = propagate(exits.sum(2)).abs() / self.options.probe_scale
         out = out * self.options.amplitude_gain / input_scale_factor
@@ -141,14 +141,14 @@ class ForwardModel(nn.Module):
         return out
 
     def intensity(self, patches: Tensor, offsets_px: Tensor, probe: Tensor, q: Tensor, datasets: Tensor) -> Tensor:
-        """Return expected counts ``(B, C, N, N)``: modes added incoherently; ``q (B or 1, 1, 1, 1)`` of the probe."""
+        """Return expected counts ``(B, C, N, N)``; modes are added incoherently. ``q (B or 1, 1, 1, 1)`` is that of the probe."""
         scaled = self.rect_scaler(self.constrain(patches, offsets_px, probe), datasets)
         far = propagate(self._masked(probe) * scaled[:, :, None] / q[:, None])
         return (far.real.square() + far.imag.square()).sum(2)
 
     @torch.no_grad()
     def rescale(self, factor: float) -> None:
-        """Multiply the amplitudes that are predicted from now on."""
+        """Multiply all further predictions by a factor."""
         scales = self.rect_scaler.parameters() if self.options.regime == "counts" else (self.alpha, self.beta)
         for scale in scales:
             scale.mul_(factor)

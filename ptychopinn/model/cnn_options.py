@@ -1,4 +1,4 @@
-"""Options of the ``cnn`` network, and of the physics that trains it. Defaults are PtychoPINN's, but for one frame a group."""
+"""Options of the ``cnn`` network and of its physics. Defaults are PtychoPINN's, except for one frame per group."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ FEATURES = 32
 
 @dataclass(frozen=True, slots=True)
 class CnnOptions:
-    """The network's form.
+    """Form of the network.
 
     Parameters
     ----------
     size_px
         Side N of pattern and patch: 64, 128 or 256.
     members
-        Frames of a group that are seen together: 1 or 4.
+        Number of frames of a group that the network predicts together: 1 or 4.
     width_factor
         Scale f of all channel counts.
     output
-        What the decoders mean: ``polar`` (amplitude, phase) or ``cartesian`` (real, imaginary).
+        Meaning of the two decoders: ``polar`` (amplitude, phase) or ``cartesian`` (real, imaginary).
     has_attention, has_bottleneck_attention
-        CBAM after each encoder block; after the encoder.
+        Whether there is CBAM after each encoder block, and after the encoder.
     has_batch_norm
-        In the encoder, the second decoder and the shared one.
+        Whether there is batch normalisation in the encoder, the second decoder and the shared decoder.
     has_border
-        The patch outside its central half is predicted too, else 0.
+        Whether the patch outside its central half is predicted; else it is 0.
     has_shared_decoder
-        One decoder with residual refinement for both parts.
+        Whether one decoder with residual refinement makes both parts.
     takes_counts
-        Trained on counts, not on their square roots; None: when ``cartesian``.
+        Whether the input is counts, not their square roots; None: if ``cartesian``.
     log_input_scale
-        Logarithm of a factor of the images that goes before any other.
+        Logarithm of a fixed factor of the images; it replaces other factors.
     idle_encoder_attention, idle_decoder_attention, idle_kernel_px
-        Attention that some checkpoints hold and that is never applied.
+        Attention that some checkpoints contain and that is not used.
     border_features, first_channels
-        Of old checkpoints: features that make the border, channels of the first decoder. None: as many as ``members``.
+        For old checkpoints: number of features that make the border, channels of the first decoder. None: ``members``.
     """
 
     size_px: int = 64
@@ -74,7 +74,7 @@ class CnnOptions:
 
     @property
     def sees_counts(self) -> bool:
-        """Whether the input is counts, scaled."""
+        """Whether the input is scaled counts."""
         return self.output == "cartesian" if self.takes_counts is None else self.takes_counts
 
     @property
@@ -96,28 +96,28 @@ class CnnOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhysicsOptions:
-    """How patches become patterns in training.
+    """Forward model of the training: from patches to patterns.
 
     Parameters
     ----------
     regime
         ``amplitude``, or ``counts`` with a cartesian network.
     object_big
-        The patches of a group are merged and cut out again; else each stands alone. None: in groups of several.
+        Whether the patches of a group are merged and cut out again. None: in groups of several frames.
     patch_weighting
-        What they are merged by: the ``central_mask``, ``uniform`` (the same, undamped), or ``probe`` (|P|^2).
+        Weight for merging: ``central_mask``, ``uniform`` (the same, undamped), or ``probe`` (|P|^2).
     max_neighbor_distance_px
-        Greatest distance of a group's members; sets the side of the merged region.
+        Greatest distance of the members of a group; it determines the side of the merged region.
     probe_scale
-        Inverse mean modulus of the normalised probe.
+        Inverse of the mean modulus of the normalised probe.
     has_probe_mask, probe_mask_sigma_px
-        The probe is cut by a soft disk of diameter N/2.
+        Whether the probe is multiplied by a soft disk of diameter N/2, and the softness of its edge.
     datasets
-        Scans with trained scales of their own.
+        Number of scans with separate trained scales.
     amplitude_gain
         Factor of the predicted amplitude.
     has_trained_scale
-        The predicted amplitude gets the trained alpha and beta of its data set.
+        Whether the predicted amplitude gets the trained alpha and beta of its data set.
     """
 
     regime: Literal["amplitude", "counts"] = "amplitude"

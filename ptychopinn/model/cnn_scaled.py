@@ -1,8 +1,8 @@
-"""A ``cnn`` whose object has a scale of its own, made for one probe.
+"""A ``cnn`` with an arbitrary scale of the object, for one probe.
 
-Trained as PtychoPINN trains, the brightness of an object is a matter of the normalised probe and of the frames' rms, so an
-empty object is some other number than 1. Here each patch is brought to photon units: its pattern under the probe holds as
-many photons as its frame. In the count regime real and imaginary part have trained scales besides.
+After a training as in PtychoPINN the scale of the object depends on the normalised probe and on the rms of the frames, so an
+empty object is not 1. This model brings each patch to photon units: the pattern of the patch and the probe has as many
+photons as the frame. In the count regime the real and imaginary part also have trained scales.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FEW_PHOTONS = 1e-6
 
 
 class ScaledCnn:
-    """The model for a probe ``(modes, N, N)`` complex64 in photon units; ``parts`` scales real and imaginary part."""
+    """The model for a probe ``(modes, N, N)`` complex64 in photon units; ``parts`` are the scales of the two parts."""
 
     name = "cnn"
     can_look_again = False
@@ -32,12 +32,12 @@ class ScaledCnn:
 
     @property
     def members(self) -> int:
-        """Frames of a group that it sees together."""
+        """Number of frames of a group that the network predicts together."""
         return self._network.members
 
     @property
     def options(self) -> CnnOptions:
-        """The network's form."""
+        """Form of the network."""
         return self._network.options
 
     def predict(self, group: TensorDict, start: Tensor | None = None, support: Tensor | None = None) -> Tensor:

@@ -1,11 +1,11 @@
-"""Normalisation factors of the ``cnn`` network: of its two regimes, and of the probe.
+"""Normalisation factors of the ``cnn`` network for its two regimes, and of the probe.
 
-* amplitude regime, X = sqrt(counts): the network sees X times :func:`rms_factor`; losses compare amplitudes times
+* amplitude regime, X = sqrt(counts): the input is X times :func:`rms_factor`; losses compare amplitudes times
   :func:`physics_factor`, one over the mean SUM OF AMPLITUDES of a frame.
-* count regime: the network sees counts times :attr:`CountStatistics.rms_input_scale`, which gives the counts squared the
-  energy (N/2)^2.
+* count regime: the input is counts times :attr:`CountStatistics.rms_input_scale`, which makes the sum of the squared counts
+  (N/2)^2.
 
-Pixels without data are given as 0. Factors are float32 and broadcast over ``(B, C, N, N)``.
+Pixels without data are 0. Factors are float32 and broadcast over ``(B, C, N, N)``.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from ptychopinn.errors import ReconstructionError
 
 Normalize = Literal["Batch", "Group", "None"]
 DataScaling = Literal["Parseval", "Max"]
+TINY = 1e-12
+"""Lowest sum of a frame that is divided by; avoids 0 / 0 in dark frames."""
 
 
 def _over(values: Tensor, normalize: Normalize) -> Tensor:
     """Return the mean of frame values ``(B, C)``: of all ``(1, 1, 1, 1)``, or of each group ``(B, 1, 1, 1)``."""
     mean = values.mean(1) if normalize == "Group" else values.mean()[None]
-    return mean.clamp_min(1e-12)[:, None, None, None]
+    return mean.clamp_min(TINY)[:, None, None, None]
 
 
 def rms_factor(amplitude: Tensor, normalize: Normalize = "Batch") -> Tensor:
@@ -58,14 +60,14 @@ def amplitude_factors(
     if data_scaling == "Max":
         sums = amplitude.sum((-2, -1))
         greatest = sums.amax(1) if normalize == "Group" else sums.amax()[None]
-        factor = 1 / greatest.clamp_min(1e-12)[:, None, None, None]
+        factor = 1 / greatest.clamp_min(TINY)[:, None, None, None]
         return factor, factor
     return rms_factor(amplitude, normalize), physics_factor(amplitude, normalize)
 
 
 @dataclass(frozen=True, slots=True)
 class CountStatistics:
-    """What the count regime keeps of its training scan: ``rms_input_scale``, and the mean counts of a pixel."""
+    """Statistics of the training scan (count regime): ``rms_input_scale``, and the mean counts of a pixel."""
 
     rms_input_scale: float
     mean_measured_intensity: float
@@ -84,7 +86,7 @@ class CountStatistics:
             raise ReconstructionError("counts must be finite and not negative; set pixels without data to 0")
         energy, mean = float(values.square().sum((-2, -1)).mean()), float(values.mean())
         if mean == 0:
-            raise ReconstructionError("the frames hold no counts, so they have no scale; give frames with light")
+            raise ReconstructionError("the frames have no counts, so no scale can be found; give frames with light")
         return cls(counts.shape[-1] / 2 / energy**0.5, mean)
 
 
@@ -118,6 +120,6 @@ def normalise_probe(probe: Tensor, probe_scale: float = 4.0, mask: Tensor | None
     modulus = probe.abs() if mask is None else probe.abs() * mask
     mean = float(modulus.double().mean())
     if mean == 0:
-        raise ReconstructionError("the probe is zero everywhere it is looked at; give another probe or no mask")
+        raise ReconstructionError("the probe is zero everywhere within the mask; give another probe or no mask")
     q = 1 / (probe_scale * mean)
     return probe * q, q

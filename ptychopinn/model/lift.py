@@ -1,6 +1,6 @@
-"""The model ``lift``: plain projections through the known probe, and where there is one, the correction network.
+"""The model ``lift``: projections through the known probe, corrected by a network if there is one.
 
-Without a network it is physics alone. :func:`ptychopinn.model.network.predict_look` says what one look computes.
+:func:`ptychopinn.model.network.predict_look` computes one look.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ptychopinn.model.overlap import Overlap
 
 
 class Lift:
-    """The lift for one probe ``(modes, N, N)`` complex64 in the fixed gauge, photon units.
+    """The lift for one probe ``(modes, N, N)`` complex64 in photon units.
 
     Parameters
     ----------
     network
         A :class:`ptychopinn.model.network.CorrectionNet`; None: the projections alone.
     projections
-        Projections of a look.
+        Number of projections of a look.
     """
 
     name = "lift"
@@ -44,7 +44,7 @@ class Lift:
 
     @property
     def is_learned(self) -> bool:
-        """Whether a network takes part."""
+        """Whether there is a network."""
         return self.network is not None
 
     @property

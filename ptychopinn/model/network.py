@@ -1,14 +1,14 @@
 r"""The default model ``lift``: projections with the probe as data, then a small U-shaped correction network.
 
 A *look* at a frame projects a start (1 at first; later the patch of the stitched neighbours) ``projections`` times onto
-the measured amplitude and lets the network correct the result. What the network is shown is free of every gauge and
-scale, so one set of weights serves any probe, sample, count level and N:
+the measured amplitude; the network corrects the result. Its inputs do not depend on the free phases and scales, so one set
+of weights serves any probe, sample, count level and N:
 
-* the start is turned so that its |P|^2-weighted mean is real, and the answer is turned back;
-* with s the rms of the lifted object minus 1 under the probe, all object-like inputs are divided by s and the network's
-  answer is multiplied by it, so weak samples look like strong ones; log s is an input;
-* the probe enters as its amplitude, its photons a pixel and its local phase slope, which no global phase and no
-  linear phase changes.
+* the start is multiplied by a phase so that its |P|^2-weighted mean is real; the result is multiplied by the inverse;
+* with s the rms of the lifted object minus 1 under the probe, all inputs of the object are divided by s and the network's
+  correction is multiplied by s, so that weak samples look like strong ones; log s is an input;
+* the inputs of the probe are its amplitude, its photons per pixel and its local phase slope, which do not depend on a
+  constant or linear phase.
 
 All convolutions run at half resolution or less, without normalisation layers.
 """

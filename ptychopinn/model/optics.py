@@ -1,14 +1,14 @@
-r"""What the lift and its network need of a probe, for one scan or for many at once; and the projections themselves.
+r"""Quantities of a probe that the lift and its network use, and the projections, for one scan or several at once.
 
 Shapes: G scans (1 in the live chain), M frames of each. With P the probe's modes, a the amplitude,
 
     project(O) = sum_m P_m^* (F^-1(a Y_m / sqrt(sum |Y|^2 + d^2)) - P_m O) / (sum_m |P_m|^2 + eps max),   Y_m = F(P_m O)
 
-with d = 0.3, half of an amplitude's photon noise: where the model expects no light its phase is rounding noise, and the
-measured amplitude there is left out instead of being given a random phase.
+with d = 0.3, half of an amplitude's photon noise. Where the model expects no light its phase is rounding noise; d suppresses
+the measured amplitude there, which would otherwise get a random phase.
 
-The network sees only the square in the middle that holds nearly all of the probe's energy (``side_px``); outside, the
-lift stands.
+The network corrects only the square in the middle with nearly all of the probe's energy (``side_px``); outside it, the
+lift is unchanged.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Step(NamedTuple):
 
 
 class ProbeOptics:
-    """A probe ``(G, modes, N, N)`` complex64 in photon units, prepared."""
+    """Prepared quantities of a probe ``(G, modes, N, N)`` complex64 in photon units."""
 
     def __init__(self, probe: Tensor, side_px: int | None = None) -> None:
         self.size_px = probe.shape[-1]
