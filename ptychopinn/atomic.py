@@ -1,4 +1,4 @@
-"""Files that take their name whole and safe on disk, or never."""
+"""Atomic writing: a file gets its name when it is complete and on disk."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a hidden name beside ``path`` to write to; the file then takes the place of ``path``.
+    """Yield a hidden name beside ``path`` to write to; the file then replaces ``path``.
 
-    If the block fails, ``path`` holds what it held before and nothing is left behind.
+    If the block fails, ``path`` is unchanged and the hidden file is removed.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:

@@ -1,7 +1,4 @@
-"""The one module that knows about devices: choosing one, host copies, pinned staging, CUDA graphs.
-
-Everything else says ``tensor.to(device)`` through these functions and runs unchanged on a CPU.
-"""
+"""Devices: selection, host copies, pinned memory, CUDA graphs. All other modules run unchanged on CPU and GPU."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 SMALL_BYTES = 1 << 19
-"""Arrays of so many bytes stay in a core's cache and in the allocator's heap; larger ones may be mapped, and cleared, anew
-each time, which costs more than a projection."""
+"""Arrays up to this size, bytes, stay in the cache of a core and in the heap; larger ones may be mapped and cleared each time,
+which costs more than a projection."""
 
 MOST_AT_ONCE = 256
 """Number of frames of one call on a GPU: enough to occupy it, and bounded in memory."""
@@ -26,11 +23,14 @@ MOST_GRAPHS = 4
 GRAPH_ERROR = 1e-4
 """Greatest deviation of a graph from its function, relative to the greatest value: rounding of float32."""
 
+TINY = 1e-12
+"""Lowest greatest value that an error is divided by; avoids 0 / 0."""
+
 log = logging.getLogger(__name__)
 
 
 def frames_at_once(frame: torch.Tensor) -> int:
-    """Return how many frames like this to work on at once where it is: on a CPU those that make a small array."""
+    """Return the number of frames of this size to process at once on its device: on a CPU they make a small array."""
     return MOST_AT_ONCE if frame.device.type == "cuda" else max(1, SMALL_BYTES // frame.nbytes)
 
 
@@ -40,20 +40,20 @@ def choose_device(name: str) -> torch.device:
     Raises
     ------
     ValueError
-        If a CUDA device is named and there is none.
+        If a CUDA device is named but not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            f'device "{name}" was asked for but this machine has no usable CUDA device; use device = "cpu"'
+            f'device "{name}" is not available: this machine has no usable CUDA device; use device = "cpu"'
         )
     return device
 
 
 def to_device(array: NDArray[np.generic], device: torch.device) -> torch.Tensor:
-    """Return ``array`` on ``device``; on CUDA through pinned memory and without waiting."""
+    """Return ``array`` on ``device``; to CUDA through pinned memory, asynchronously."""
     tensor = torch.from_numpy(array)
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
@@ -61,19 +61,19 @@ def to_device(array: NDArray[np.generic], device: torch.device) -> torch.Tensor:
 
 
 def to_host(tensor: torch.Tensor) -> NDArray[np.generic]:
-    """Return a host copy of ``tensor`` that later work on the device does not change."""
+    """Return a copy of ``tensor`` on the host."""
     if tensor.device.type == "cpu":
         return tensor.detach().clone().numpy()
     return tensor.detach().cpu().numpy()
 
 
 def memory_bytes(device: torch.device) -> int:
-    """Return the bytes that this process holds on ``device``; 0 on a CPU, whose memory the system accounts for."""
+    """Return the memory of this process on ``device``, bytes; 0 on a CPU, whose memory the system reports."""
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
 
 
 def release_memory(device: torch.device) -> None:
-    """Give back what is cached and not in use on ``device``, and the graphs, after it has run out."""
+    """Free unused cached memory on ``device`` and all CUDA graphs, after an out-of-memory error."""
     if device.type == "cuda":
         for replayed in list(_replayed):
             replayed.forget()
@@ -81,15 +81,15 @@ def release_memory(device: torch.device) -> None:
 
 
 Inputs = tuple[torch.Tensor | None, ...]
-Run = Callable[[Inputs], torch.Tensor]
+GraphRun = Callable[[Inputs], torch.Tensor]
 
 
 class Replayed:
-    """A function of tensors that a CUDA device replays as a graph: one launch where there were a hundred.
+    """A function of tensors that a CUDA device replays as a graph: one launch instead of a hundred.
 
-    A graph is made when inputs of the same shapes come for the second time, MOST_GRAPHS at most, and is taken only if it
-    gives what the function gives. Else, and on other devices, the function itself is called. It must have no state
-    beyond constant tensors, and wait for nothing.
+    A graph is recorded when inputs of the same shapes occur for the second time, for MOST_GRAPHS shapes at most. It is used
+    only if its result equals that of the function; else, and on other devices, the function is called. The function must
+    have no state except constant tensors, and must not synchronise.
     """
 
     def __init__(self, function: Callable[..., torch.Tensor]) -> None:
@@ -111,23 +111,23 @@ class Replayed:
             return self._function(*inputs) if run is None else run(inputs)
 
     def forget(self) -> None:
-        """Let go of all graphs and their memory."""
+        """Drop all graphs and their memory."""
         with self._lock:
-            self._graphs: dict[object, Run | None] = {}
+            self._graphs: dict[object, GraphRun | None] = {}
             self._seen: Counter[object] = Counter()
 
-    def _made(self, inputs: Inputs) -> Run | None:
+    def _made(self, inputs: Inputs) -> GraphRun | None:
         expected = self._function(*inputs)
         try:
             run = _graph(self._function, inputs)
-            error = float((run(inputs) - expected).abs().amax() / expected.abs().amax().clamp_min(1e-12))
+            error = float((run(inputs) - expected).abs().amax() / expected.abs().amax().clamp_min(TINY))
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as fault:
             log.warning("no CUDA graph is used, frames take longer: %s", str(fault).splitlines()[0])
             return None
         if not error <= GRAPH_ERROR:
-            log.warning("no CUDA graph is used, frames take longer: it is wrong by %.1e of the greatest value", error)
+            log.warning("no CUDA graph is used, frames take longer: its relative error is %.1e", error)
             return None
         return run
 
@@ -139,17 +139,17 @@ def _has_graphs(tensor: torch.Tensor | None) -> bool:
     return tensor is not None and tensor.is_cuda
 
 
-def _graph(function: Callable[..., torch.Tensor], inputs: Inputs) -> Run:
-    """Return what copies inputs into a graph's own, replays it, and copies its answer out."""
+def _graph(function: Callable[..., torch.Tensor], inputs: Inputs) -> GraphRun:
+    """Return a function that copies inputs into a graph's buffers, replays it, and returns a copy of the result."""
     own = tuple(None if t is None else t.clone() for t in inputs)
     beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     beside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(beside):  # libraries choose their kernels and workspaces before the capture
+    with torch.cuda.stream(beside):  # libraries must choose kernels and workspaces before the capture
         for _ in range(2):
             function(*own)
     torch.cuda.current_stream().wait_stream(beside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads go on with their work
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may use the device
         answer = function(*own)
 
     def run(given: Inputs) -> torch.Tensor:

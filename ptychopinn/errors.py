@@ -1,14 +1,14 @@
-"""Faults of reconstruction, one tree. Each message says what, where, and what to do."""
+"""Errors of reconstruction, in one tree. Each message says what, where, and what to do."""
 
 from __future__ import annotations
 
 
 class ReconstructionError(Exception):
-    """Root of every fault of this package."""
+    """Base class of all errors of this package."""
 
 
 class FileFormatError(ReconstructionError):
-    """A file is not what it says, or lacks what is needed."""
+    """A file has a wrong format, is damaged, or lacks required entries."""
 
 
 class GeometryError(ReconstructionError):
@@ -20,8 +20,8 @@ class ProbeMismatchError(ReconstructionError):
 
 
 class ConfigurationError(ReconstructionError):
-    """A value of a configuration is of the wrong kind, out of range, or does not fit another."""
+    """A value of a configuration has the wrong type, is out of range, or contradicts another."""
 
 
 class TrainingInterruptedError(ReconstructionError):
-    """A training was stopped before its end; what it has reached is kept, and it can go on."""
+    """A training was stopped before its end; its state is saved and can be resumed."""

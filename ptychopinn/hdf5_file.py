@@ -1,8 +1,8 @@
-"""Writing an HDF5 file whole or not at all, so that a disk that is full or broken is a fault and never the process's end.
+"""Writing an HDF5 file completely or not at all; a full or broken disk raises an error and does not end the process.
 
-HDF5's library cannot close a file that it cannot flush: it keeps it half closed and ends the process later. So it is
-given a file whose writes never fail: the first fault is kept, what follows is dropped, and the fault is raised once the
-library has closed the file. See the decision on writing products.
+The HDF5 library cannot close a file that it cannot flush: it keeps it half closed and ends the process later. Therefore it
+gets a file object whose writes never fail: the first error is stored, further data are dropped, and the error is raised when
+the library has closed the file. See the decision on writing products.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import h5py
 from ptychopinn.atomic import atomic_path
 
 
-class _KeepsItsFault(io.RawIOBase):
-    """A file for HDF5: reads and writes one descriptor; after the first fault it only says that it does."""
+class _ErrorStoringFile(io.RawIOBase):
+    """A file object for HDF5 on one descriptor; after the first error it drops all writes."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -48,11 +48,11 @@ class _KeepsItsFault(io.RawIOBase):
         return self._place
 
     def tell(self) -> int:
-        """Return the place."""
+        """Return the position."""
         return self._place
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill ``buffer``, with zeros where nothing could be written or read."""
+        """Fill ``buffer``, with zeros where nothing was written or could be read."""
         part = memoryview(buffer).cast("B")
         count = 0
         while count < len(part):
@@ -69,7 +69,7 @@ class _KeepsItsFault(io.RawIOBase):
         return len(part)
 
     def write(self, content: Any, /) -> int:
-        """Write ``content``, or drop it where an earlier fault has made the file worthless."""
+        """Write ``content``, or drop it after an error."""
         part = memoryview(content).cast("B")
         size, place = len(part), self._place
         self._place += size
@@ -93,7 +93,7 @@ class _KeepsItsFault(io.RawIOBase):
         return self._size
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Do nothing: writes are not buffered."""
 
     def _keep(self, fault: OSError) -> None:
         if self.fault is None:
@@ -102,16 +102,16 @@ class _KeepsItsFault(io.RawIOBase):
 
 @contextmanager
 def atomic_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Write an HDF5 file that takes its name whole and safe on disk, or never.
+    """Write an HDF5 file that gets its name when it is complete and on disk.
 
     Raises
     ------
     OSError
-        The first fault of the disk, after the file is closed.
+        The first error of the disk, after the file is closed.
     """
     with atomic_path(path) as part:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        target = _KeepsItsFault(descriptor)
+        target = _ErrorStoringFile(descriptor)
         try:
             with h5py.File(target, "w") as file:
                 yield file

@@ -1,4 +1,4 @@
-"""One scan as training takes it, in memory, whatever file it came from."""
+"""A scan for training, in memory, independent of its file format."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ptychopinn.errors import GeometryError, ProbeMismatchError
 from ptychopinn.physics.diffraction import vacuum_counts
 
 UNIT_RATIO = 10.0
-"""Probe energy over the brightest frame's photons, or its inverse, from which on a probe is in other units."""
+"""Ratio of the probe's energy to the photons of the brightest frame, or its inverse, from which the probe is in other units."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Experiment:
-    """A scan; made only if its parts fit together.
+    """A scan whose arrays fit together.
 
     Parameters
     ----------
     amplitude : (n, N, N) float32
         sqrt(photons), zero frequency in the middle, -1 = no data.
     positions_px : (n, 2) float64
-        [y, x] in the object's own frame, whose pixel (0, 0) lies at (0, 0); patch pixel N/2 lies on a position.
+        [y, x] in the object's frame, whose pixel (0, 0) is at (0, 0); patch pixel N/2 is at the position.
     probe : (modes, N, N) complex64
     start_px : (n, 2) float64, optional
-        Where the stage was meant to go, if positions were corrected since.
+        Intended stage positions, if positions were corrected.
     object : (H, W) complex64, optional
         The truth.
     scan_index : (n,) int64, optional
@@ -62,12 +62,12 @@ class Experiment:
             raise GeometryError(f"{self.name}: scan_index is {self.scan_index.shape}; give one number for each frame")
 
     def of_scan(self, number: int) -> Experiment:
-        """Return the frames of one of several scans, the number-th from 0 in the order of their ``scan_index``.
+        """Return the frames of one of several scans, by its number from 0 in the order of ``scan_index``.
 
         Raises
         ------
         GeometryError
-            If there are not so many.
+            If there is no scan of that number.
         """
         index = np.zeros(1, np.int64) if self.scan_index is None else self.scan_index
         names = np.unique(index)
@@ -86,8 +86,10 @@ class Experiment:
         )
 
     def with_photon_probe(self) -> Experiment:
-        """Return the scan with a probe in photon units: as it is if its energy is of the order of the brightest frame's
-        photons, else scaled to these, since programs leave probes in units of their own.
+        """Return the scan with a probe in photon units.
+
+        The probe is unchanged if its energy is of the order of the photons of the brightest frame; else it is scaled to
+        them, since other programs store probes in arbitrary units.
         """
         energy = float(np.square(np.abs(self.probe), dtype=np.float64).sum())
         brightest = vacuum_counts(torch.from_numpy(self.amplitude))

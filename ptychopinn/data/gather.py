@@ -1,11 +1,11 @@
-"""Groups of frames as TensorDicts, gathered from frames that are stored once.
+"""Groups of frames as TensorDicts; each frame is stored once.
 
 Keys, C members of a group, coordinates ``(y, x)`` in pixels:
 
 ``images (B, C, N, N)`` float32 amplitude, -1 = no data; ``coords_global``, ``coords_relative`` (global - centre),
-``coords_start_relative`` ``(B, C, 1, 2)``, ``coords_center``, ``coords_start_center`` ``(B, 1, 1, 2)`` float32, the start ones
-where the stage was meant to go; ``nn_indices (B, C)`` int64 frames of their experiment; ``experiment_id``, ``scan_index``
-``(B,)`` int64; ``label_amp``, ``label_phase`` ``(B, C, N, N)`` float32, of an empty object where there is no truth;
+``coords_start_relative`` ``(B, C, 1, 2)``, ``coords_center``, ``coords_start_center`` ``(B, 1, 1, 2)`` float32; ``start``: the
+intended stage positions; ``nn_indices (B, C)`` int64 frames of their experiment; ``experiment_id``, ``scan_index``
+``(B,)`` int64; ``label_amp``, ``label_phase`` ``(B, C, N, N)`` float32, those of an empty object without a truth;
 ``rms_scaling_constant``, ``physics_scaling_constant``, ``rms_input_scale``, ``mean_measured_intensity`` ``(B, 1, 1, 1)``
 float32, see :mod:`ptychopinn.model.cnn_scaling`.
 """
@@ -45,7 +45,7 @@ class ExperimentFrames:
 
     @classmethod
     def of(cls, scan: Experiment, config: DataConfig, training_frames: NDArray[np.int64]) -> ExperimentFrames:
-        """Return the frames of a scan; the count regime's constants come from its training frames alone."""
+        """Return the frames of a scan; the constants of the count regime come from its training frames only."""
         images = torch.from_numpy(scan.amplitude)
         where = torch.from_numpy(scan.positions_px)
         start = where if scan.start_px is None else torch.from_numpy(scan.start_px)
@@ -78,7 +78,7 @@ def _over_all(config: DataConfig) -> Normalize:
 def gather(
     frames: ExperimentFrames, members: Tensor, experiment: int, config: DataConfig, *, has_labels: bool = True
 ) -> TensorDict:
-    """Return the groups whose members are ``members (B, C)``; ``has_labels`` asks for ``label_amp``, ``label_phase``."""
+    """Return the groups with these ``members (B, C)``; with ``has_labels`` also ``label_amp``, ``label_phase``."""
     batch = len(members)
     images = frames.images[members]
     found = {"images": images, "nn_indices": members, "scan_index": frames.scan_index[members[:, 0]]}
@@ -99,7 +99,7 @@ def gather(
 
 
 def _labels(truth: Tensor | None, where: Tensor, images: Tensor, config: DataConfig) -> tuple[Tensor, Tensor]:
-    """Return amplitude and phase ``(B, C, N, N)`` of the truth under each frame; 1 and 0 beside it."""
+    """Return amplitude and phase ``(B, C, N, N)`` of the truth at each frame; 1 and 0 outside the truth."""
     if truth is None:
         return torch.ones_like(images), torch.zeros_like(images)
     side = images.shape[-1]

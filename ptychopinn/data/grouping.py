@@ -1,13 +1,12 @@
-"""Which frames are seen together: groups drawn around the positions of one scan, the same for the same seed.
+"""Groups of frames, drawn around the positions of one scan; the same seed gives the same groups.
 
 * ``Nearest``: around each kept position, C of the K + 1 nearest kept ones (itself among them).
 * ``Min_dist``: the same among those whose distance is between the least and the greatest; the position itself counts.
 * ``4_quadrant`` (C = 4): of the K_quadrant nearest of ALL positions within the greatest distance (``Isotropic``: in a disk,
-  ``Rectangular``: in a square), one from each quadrant around the position; a quadrant without any gives the position
-  itself, and positions with two such quadrants are left out.
+  ``Rectangular``: in a square), one from each quadrant around the position. For an empty quadrant the position itself is
+  taken; positions with two empty quadrants are left out.
 
-A position is kept if it lies within ``x_bounds`` and ``y_bounds`` of the scan. Each is drawn around ``n_subsample`` times; in
-groups of one there is nothing to draw.
+A position is kept if it lies within ``x_bounds`` and ``y_bounds`` of the scan. ``n_subsample`` groups are drawn around each.
 """
 
 from __future__ import annotations
@@ -19,12 +18,14 @@ from scipy.spatial import cKDTree
 from ptychopinn.config.sections import DataConfig
 from ptychopinn.errors import GeometryError
 
+ROUNDING = 1e-9
+"""Relative rounding error of positions at a bound."""
 Groups = NDArray[np.int64]
 Points = NDArray[np.float64]
 
 
 def draw_groups(positions_px: Points, config: DataConfig, rng: np.random.Generator) -> tuple[Groups, Groups]:
-    """Return groups ``(G, C)`` of indices into ``positions_px (n, 2)``, and the index ``(G,)`` each was drawn around.
+    """Return groups ``(G, C)`` of indices into ``positions_px (n, 2)``, and the index ``(G,)`` around which each was drawn.
 
     Raises
     ------
@@ -52,7 +53,7 @@ def kept_positions(positions_px: Points, config: DataConfig) -> Groups:
     """Return the indices of positions within the bounds of the configuration."""
     low, span = positions_px.min(axis=0), np.ptp(positions_px, axis=0)
     bounds = np.array([config.y_bounds, config.x_bounds])
-    slack = 1e-9 * (1 + np.abs(positions_px).max())
+    slack = ROUNDING * (1 + np.abs(positions_px).max())
     inside = (positions_px >= low + bounds[:, 0] * span - slack) & (positions_px <= low + bounds[:, 1] * span + slack)
     return np.flatnonzero(inside.all(axis=1))
 
@@ -121,7 +122,7 @@ def _why_none(positions_px: Points, kept: Groups, config: DataConfig) -> str:
         )
     nearest = cKDTree(positions_px).query(positions_px, k=[2])[0]
     return (
-        f"no position has neighbours enough between min_neighbor_distance {config.min_neighbor_distance:g} and "
+        f"no position has enough neighbours between min_neighbor_distance {config.min_neighbor_distance:g} and "
         f"max_neighbor_distance {config.max_neighbor_distance:g} px; nearest neighbours are {np.median(nearest):.3g} px "
         "apart, so raise the latter"
     )

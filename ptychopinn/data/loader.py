@@ -1,7 +1,7 @@
-"""Loaders: which groups make a batch, and three ways to get them.
+"""Loaders: selection of the groups of a batch, and two ways to load them.
 
-The order depends on the seed and the epoch alone, is shared among the processes of a distributed training, and can be
-entered at any batch, so an interrupted epoch goes on where it was.
+The order depends only on the seed and the epoch. It is divided among the processes of a distributed training and can start
+at any batch, so that an interrupted epoch resumes at its position.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ptychopinn.data.dataset import GroupBatch, PtychoDataset
 
 @dataclass(frozen=True, slots=True)
 class WorkerRank:
-    """One process of a distributed training."""
+    """Number of a process (worker) of a distributed training, and the number of workers."""
 
     rank: int = 0
     workers: int = 1
 
     @classmethod
     def current(cls) -> WorkerRank:
-        """Return this process's worker."""
+        """Return that of this process; rank 0 of 1 unless ``torch.distributed`` is initialised."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return cls(torch.distributed.get_rank(), torch.distributed.get_world_size())
         return cls()
@@ -35,30 +35,30 @@ class WorkerRank:
 class GroupSampler(Sampler[list[int]]):
     """Yields the indices of one batch after the other.
 
-    A step of all workers together takes ``batch_size`` groups for each; every worker has as many batches as the others.
+    Each worker gets ``batch_size`` groups in a step; all workers have the same number of batches.
 
     Parameters
     ----------
     seed
-        None keeps the order of the data set.
+        None: the order of the data set.
     """
 
     def __init__(self, groups: int, batch_size: int, *, seed: int | None, worker: WorkerRank | None = None) -> None:
-        self._groups, self._batch_size, self._seed, self._share = groups, batch_size, seed, worker
+        self._groups, self._batch_size, self._seed, self._given_worker = groups, batch_size, seed, worker
         self.epoch = 0
         self.begin = 0
 
     def __len__(self) -> int:
-        """Return the batches of a whole epoch."""
+        """Return the number of batches of an epoch."""
         return -(-self._groups // (self._batch_size * self._worker().workers))
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of an epoch."""
+        """Select the order of an epoch."""
         self.epoch = epoch
 
     def _worker(self) -> WorkerRank:
-        """Return the worker given, else that of the moment: processes may meet after loaders are made."""
-        return self._share or WorkerRank.current()
+        """Return the given worker, else the current one: ``torch.distributed`` may be initialised after the loader is created."""
+        return self._given_worker or WorkerRank.current()
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.arange(self._groups)
@@ -74,10 +74,9 @@ class GroupSampler(Sampler[list[int]]):
 
 
 class TensorDictLoader:
-    """Iterates over batches in this process, straight from the mapped files.
+    """Iterates over batches in this process, directly from the memory-mapped files.
 
-    It keeps its place: :meth:`state_dict` after a batch, given to :meth:`load_state_dict` of a new loader, makes the next
-    iteration go on behind that batch.
+    It stores its position: a new loader with the :meth:`state_dict` of another continues after the same batch.
     """
 
     def __init__(
@@ -98,7 +97,7 @@ class TensorDictLoader:
         return len(self._sampler)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of an epoch."""
+        """Select the order of an epoch."""
         self._sampler.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[GroupBatch]:
@@ -108,19 +107,19 @@ class TensorDictLoader:
             yield self.dataset[indices].to(self._device)
         self._done = 0
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the epoch and the number of batches taken of it."""
+    def state_dict(self) -> dict[str, int]:
+        """Return the epoch and the number of its batches that were yielded."""
         return {"epoch": self._sampler.epoch, "batch": self._done % len(self)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on behind the batches that were taken."""
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue after the batches that were yielded."""
         self._sampler.epoch, self._sampler.begin = state["epoch"], state["batch"]
 
 
 def torch_loader(
     dataset: PtychoDataset, batch_size: int, *, seed: int | None, workers: int = 0
 ) -> DataLoader[GroupBatch]:
-    """Return a plain DataLoader over batches; ``workers`` processes read ahead."""
+    """Return a torch DataLoader over batches; ``workers`` processes read ahead."""
     sampler = GroupSampler(len(dataset), batch_size, seed=seed)
     return DataLoader(dataset, batch_sampler=sampler, collate_fn=_as_it_is, num_workers=workers)
 

@@ -1,4 +1,4 @@
-"""The streaming loader: batches from frames that keep coming, as a detector or a journal gives them."""
+"""Streaming loader: batches from frames that arrive one after the other, from a detector or a journal."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ptychopinn.mosaic.groups import GroupFrame
 
 
 class StreamDataset(IterableDataset[GroupBatch]):
-    """Batches of groups around the newest frames, their neighbours found among the last ``keep_frames``.
+    """Batches of groups around the newest frames; neighbours come from the last ``keep_frames`` frames.
 
     Parameters
     ----------
     frames
-        Any iterable of frames of one scan.
+        Frames of one scan.
     probe : (modes, N, N) complex64
     chunk_frames
-        Frames that are waited for before groups are drawn around them.
+        Number of new frames after which groups are drawn around them.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class StreamDataset(IterableDataset[GroupBatch]):
         try:
             groups, centres = draw_groups(where, self._config, self._rng)
         except GeometryError:
-            return  # the scan has not come far enough
+            return  # there are too few frames yet
         groups = self._rng.permutation(groups[centres >= len(where) - new])
         amplitude = np.stack([frame.amplitude for frame in self._kept])
         scan = Experiment("stream", amplitude, where, self._probe_as_given.numpy())

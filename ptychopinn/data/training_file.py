@@ -1,9 +1,9 @@
 """Training files: NPZ in the dialects of PtychoPINN, read as an :class:`Experiment`.
 
-``diff3d`` holds photons; ``diffraction`` normalised amplitudes, unless ``measurement_domain`` or the values say otherwise
-(:mod:`ptychopinn.contract.training_rules`); amplitudes are given ``nphotons`` photons a frame. Beside them:
-``xcoords``, ``ycoords`` in pixels, ``probeGuess``; where they are, ``xcoords_start``, ``ycoords_start``, ``objectGuess``
-(all ones: none), ``scan_index``, ``bad_pixels``.
+``diff3d`` contains photons, ``diffraction`` normalised amplitudes, unless ``measurement_domain`` or the values say otherwise
+(:mod:`ptychopinn.contract.training_rules`); amplitudes are scaled to ``nphotons`` photons per frame. Further keys:
+``xcoords``, ``ycoords`` in pixels, ``probeGuess``; optionally ``xcoords_start``, ``ycoords_start``, ``objectGuess`` (all ones:
+unknown), ``scan_index``, ``bad_pixels``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def training_files(paths: Iterable[Path | str]) -> list[Path]:
-    """Return the NPZ files among paths and in directories among them, each directory's in order of name.
+    """Return the NPZ files among the paths, and those in directories among the paths, sorted by name.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def training_files(paths: Iterable[Path | str]) -> list[Path]:
             raise FileFormatError(f"{path}: there is no such file or directory; give training data")
         found += sorted(path.glob("*.npz")) if path.is_dir() else [path]
     if not found:
-        raise FileFormatError(f"{', '.join(map(str, paths)) or 'no path'}: holds no NPZ file; give training data")
+        raise FileFormatError(f"{', '.join(map(str, paths)) or 'no path'}: has no NPZ file; give training data")
     return found
 
 
@@ -61,7 +61,7 @@ def read_training_file(path: Path, nphotons: float = 1e5) -> Experiment:
         raise FileFormatError(f"{path}: there is no such file; give a training file") from None
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, AttributeError) as fault:
         cause = " ".join(str(fault).split())[:120]
-        raise FileFormatError(f"{path}: is no training file, or is damaged ({cause}); copy it again") from fault
+        raise FileFormatError(f"{path}: not a training file, or damaged ({cause}); copy it again") from fault
 
 
 def _experiment(archive: Mapping[str, Any], path: Path, nphotons: float) -> Experiment:
@@ -70,7 +70,7 @@ def _experiment(archive: Mapping[str, Any], path: Path, nphotons: float) -> Expe
         missing.insert(0, "diff3d or diffraction")
     if missing:
         raise FileFormatError(
-            f"{path}: lacks {', '.join(missing)}; see the data contract for the keys of training files"
+            f"{path}: {', '.join(missing)} missing; see the data contract for the keys of training files"
         )
     positions = _points(archive, path, "xcoords", "ycoords")
     key = "diff3d" if "diff3d" in archive else "diffraction"
@@ -94,7 +94,7 @@ def _experiment(archive: Mapping[str, Any], path: Path, nphotons: float) -> Expe
 
 
 def _amplitude(archive: Mapping[str, Any], path: Path, patterns: NDArray[Any], nphotons: float) -> NDArray[np.float32]:
-    """Return sqrt(photons), -1 where :mod:`ptychopinn.detector.invalid_pixels` or the file finds no data."""
+    """Return sqrt(photons); -1 = no data, by :mod:`ptychopinn.detector.invalid_pixels` or by the file."""
     are_counts = _are_counts(archive, patterns)
     mask = in_any_frame(np.asarray(archive["bad_pixels"], dtype=bool)) if "bad_pixels" in archive else None
     if mask is not None and mask.shape != patterns.shape[1:]:
@@ -113,7 +113,7 @@ def _amplitude(archive: Mapping[str, Any], path: Path, patterns: NDArray[Any], n
 
 
 def _usable(amplitude: NDArray[np.float32], positions: NDArray[np.float64], path: Path) -> NDArray[np.int64]:
-    """Return the frames that have a position and, unless counts are few, a photon."""
+    """Return the frames with a position and (unless counts are few) with photons."""
     known = np.zeros(len(amplitude), dtype=bool)
     known[: len(positions)] = np.isfinite(positions[: len(amplitude)]).all(axis=1)
     if not known.any():
@@ -121,7 +121,7 @@ def _usable(amplitude: NDArray[np.float32], positions: NDArray[np.float64], path
     kept = known & lit_frames(amplitude)
     if not kept.all():
         log.warning(
-            "%s: %d of %d frames without a position or any photon are left out", path, int((~kept).sum()), len(kept)
+            "%s: %d of %d frames are left out: they have no position or no photons", path, int((~kept).sum()), len(kept)
         )
     return np.flatnonzero(kept)
 
@@ -141,7 +141,7 @@ def _points(archive: Mapping[str, Any], path: Path, x_key: str, y_key: str) -> N
 
 
 def _frames_first(patterns: NDArray[Any], positions: int) -> NDArray[Any]:
-    """Return patterns as ``(n, N, N)``: frames that stand last come first, a raster's rows follow each other."""
+    """Return patterns as ``(n, N, N)``: a last axis of frames becomes the first, a raster becomes one list."""
     shape = patterns.shape
     if len(shape) > 3:
         return patterns.reshape(-1, *shape[-2:])
@@ -152,7 +152,7 @@ def _frames_first(patterns: NDArray[Any], positions: int) -> NDArray[Any]:
 def _in_photons(
     patterns: NDArray[Any], bad: NDArray[np.bool_], nphotons: float, scale: float | None
 ) -> NDArray[np.float32]:
-    """Return amplitudes times a scale, or with ``nphotons`` photons a frame where it is not known; -1 = no data."""
+    """Return amplitudes times a scale; None: scaled to ``nphotons`` photons per frame. -1 = no data."""
     values = np.array(patterns, dtype=np.float32, order="C")
     values[~(np.isfinite(values) & (values >= 0)) | bad] = -1
     if scale is None:

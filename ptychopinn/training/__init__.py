@@ -1,4 +1,4 @@
-"""Training and fine-tuning: a plain loop and Lightning, with the same results."""
+"""Training and fine-tuning, by a plain loop or by Lightning, with the same results."""
 
 from ptychopinn.training.front import Trainer
 

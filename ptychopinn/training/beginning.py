@@ -1,7 +1,7 @@
-"""Where a new cnn begins: at the empty object, which is 1 + 0i in photon units and another number in PtychoPINN's units.
+"""Initial weights of a new cnn: its first patches are nearly the empty object (1 + 0i in photon units).
 
-Under a usual draw of the weights the signal shrinks in every layer: the first patches of a scan differ by 1e-9, and the
-training stays at the empty object. So every layer's channels are set to mean 0 and deviation 1 on some frames of the scan.
+With usual random weights the signal shrinks in every layer: the first patches of a scan differ by 1e-9, and the training
+stays at the empty object. Therefore the channels of every layer are set to mean 0 and deviation 1 on some frames of the scan.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ SIGMOID_NEAR_ONE = 3.0
 REAL_OF_ONE = atanh(0.8)
 """Input of the scaled tanh of the real part whose output is 1."""
 CONTRAST = 0.1
-"""Deviation of the last layers' outputs: the first patches differ little from 1."""
+"""Deviation of the outputs of the last layers: the first patches differ little from 1."""
 FLAT = 1e-6
 """Lowest deviation of a channel that is divided by; avoids 0 / 0 for a constant one."""
 
 
 def begin_empty(network: Cnn, scaled: Tensor, seed: int, empty: float = 1.0) -> None:
-    """Draw the weights so that all layers pass the frames on and the first patches are nearly ``empty`` everywhere.
+    """Set the initial weights so that the signal passes all layers and the first patches are nearly ``empty``.
 
     Parameters
     ----------
     scaled : (B, C, N, N) float32
-        Frames as the network takes them.
+        Frames scaled for the network.
     empty
-        The empty object's amplitude; a sigmoid's and the cartesian network's cannot be far above 1, and begin near 1.
+        Amplitude of the empty object. The outputs of a sigmoid and of a cartesian network are limited; they start near 1.
     """
     heads = _heads(network, empty)
     layers = [m for m in network.autoencoder.modules() if isinstance(m, nn.Conv2d) and m.bias is not None]
@@ -53,7 +53,7 @@ def begin_empty(network: Cnn, scaled: Tensor, seed: int, empty: float = 1.0) -> 
 
 
 def _standardise(layer: nn.Module, _: tuple[Tensor, ...], out: Tensor) -> Tensor:
-    """Set a layer so that its channels have mean 0 and deviation 1, which is returned."""
+    """Scale a layer so that its channels have mean 0 and deviation 1; return its new output."""
     mean, deviation = out.mean((0, 2, 3)), out.std((0, 2, 3)).clamp_min(FLAT)
     weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
     weight.div_(deviation[:, None, None, None])
@@ -62,7 +62,7 @@ def _standardise(layer: nn.Module, _: tuple[Tensor, ...], out: Tensor) -> Tensor
 
 
 def _heads(network: Cnn, empty: float) -> list[tuple[nn.Conv2d, list[float], float]]:
-    """Return the last layers, the biases that make an empty object of them, and the deviation of their outputs."""
+    """Return the last layers, their biases for an empty object, and the deviation of their outputs."""
     options = network.options
     inner, contrast = _before_silu(empty), CONTRAST * empty
     if options.output == "cartesian":

@@ -1,7 +1,7 @@
-"""Fine-tuning of the lift's network on the frames of running scans: the encoder stays as it is, the decoder follows.
+"""Fine-tuning of the lift's network on the frames of running scans: the encoder is frozen, the decoder is trained.
 
-The loss sees the overlap (:mod:`ptychopinn.training.overlap_loss`): patches of a neighbourhood are stitched, cut out again and
-propagated. Where the refined layer has an object, it is a free label.
+The loss uses the overlap (:mod:`ptychopinn.training.overlap_loss`): patches of a neighbourhood are stitched, cut out again and
+propagated. Where the refined layer has an object, it is a label too.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptychopinn.model.network import CorrectionNet, channels_last
+from ptychopinn.model.network import TINY_MODULUS, CorrectionNet, channels_last
 from ptychopinn.training.freeze import freeze_encoder, set_training
 from ptychopinn.training.looks import predict_last_look
-from ptychopinn.training.overlap_loss import Neighbourhood, overlap_losses
+from ptychopinn.training.overlap_loss import FLOOR, Neighbourhood, overlap_losses
 from ptychopinn.training.replay_buffer import Key, ReplayBuffer, ReplayFrame
 from ptychopinn.training.tuner import FinetuneOptions, Tuner
 
@@ -24,6 +24,8 @@ AGREEMENT, LABEL = 0.1, 0.3
 """Weights of the agreement and of the refined object as label; the physics loss has weight 1."""
 SECOND_LOOK_SHARE = 0.4
 """Share of the steps that train the second look."""
+LEAST_CONTRAST = 1e-3
+"""Lowest mean square contrast of labels that is divided by: weaker labels are mostly noise."""
 
 
 class FineTuner(Tuner[CorrectionNet]):
@@ -75,7 +77,7 @@ class FineTuner(Tuner[CorrectionNet]):
 
 
 def _label_loss(patches: Tensor, label: Tensor, seen: Neighbourhood) -> Tensor:
-    """Return the rms of the patches against the labels under |P|^2, one phase for all, over that of the labels' contrast."""
+    """Return the rms of patches - labels under |P|^2, with one phase for all, divided by the rms contrast of the labels."""
     weight = seen.optics.weight
     share = weight / (weight.sum((-2, -1), keepdim=True) * patches.shape[1])
 
@@ -83,9 +85,9 @@ def _label_loss(patches: Tensor, label: Tensor, seen: Neighbourhood) -> Tensor:
         return (wave * share).sum((1, 2, 3), keepdim=True)
 
     with torch.no_grad():
-        turn = mean(patches * label.conj())
-        turn = turn / turn.abs().clamp_min(1e-12)
-        contrast = mean((label - mean(label)).abs().square().to(label.dtype)).real.clamp_min(1e-3)
-    difference = torch.view_as_real(patches - label * turn).square().sum(-1)
-    power: Tensor = ((difference * share).sum((1, 2, 3), keepdim=True) / contrast).clamp_min(1e-8)
+        phase = mean(patches * label.conj())
+        phase = phase / phase.abs().clamp_min(TINY_MODULUS)
+        contrast = mean((label - mean(label)).abs().square().to(label.dtype)).real.clamp_min(LEAST_CONTRAST)
+    difference = torch.view_as_real(patches - label * phase).square().sum(-1)
+    power: Tensor = ((difference * share).sum((1, 2, 3), keepdim=True) / contrast).clamp_min(FLOOR)
     return power.sqrt().mean()

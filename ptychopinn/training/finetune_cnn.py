@@ -1,9 +1,9 @@
-"""Fine-tuning of a cnn on the frames of running scans: its encoder and all batch statistics stay, its decoders follow.
+"""Fine-tuning of a cnn on the frames of running scans: encoder and batch statistics are frozen, the decoders are trained.
 
-It is trained as in :mod:`ptychopinn.training.task`, on groups of four neighbouring frames whose patches are merged as the
-mosaic merges them, by |P|^2; a network for single frames sees the members one by one. The input is scaled as in
-:meth:`ptychopinn.model.cnn.Cnn.predict`, and the scale between patches and patterns is found once, from the frames, and
-kept: what is promoted lays patches of the same brightness.
+It is trained as in :mod:`ptychopinn.training.task`, on groups of four neighbouring frames whose patches are merged by |P|^2
+as in the mosaic; a network for single frames gets the members one by one. The input is scaled as in
+:meth:`ptychopinn.model.cnn.Cnn.predict`. The scale between patches and patterns is found once from the frames and then kept,
+so that patches of a promoted network have the same brightness.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from ptychopinn.training.tuner import FinetuneOptions, Tuner
 MEMBERS = 4
 """Frames of a group, as in PtychoPINN's training of groups (2 x 2)."""
 REACH = 0.5
-"""Greatest distance of a group's members from the first, in patches."""
+"""Greatest distance of a member from the first of its group, as a share of the patch side."""
 FARTHEST = 1.25 * REACH
-"""Greatest distance of a member from the middle of its group that this allows."""
+"""Greatest distance of a member from the mean of its group that follows, as a share of the patch side."""
 SCALE_GROUPS = 8
 """Number of groups from which the scale is found: 32 frames average their noise out."""
 
@@ -49,7 +49,7 @@ class CnnTuner(Tuner[TrainableCnn]):
     Parameters
     ----------
     configs, scaling
-        Those of its bundle.
+        Those of the network's bundle.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class CnnTuner(Tuner[TrainableCnn]):
 
     @torch.no_grad()
     def _find_scale(self) -> None:
-        """Bring the active network's patterns to the brightness of the frames, by one factor; the candidate gets the same."""
+        """Scale the patterns of the active network to the brightness of the frames; the candidate gets the same factor."""
         if self._has_scale:
             return
         self._has_scale = True
@@ -140,7 +140,7 @@ class CnnTuner(Tuner[TrainableCnn]):
 
 
 def _stated(configs: Mapping[str, Any]) -> tuple[DataConfig, ModelConfig]:
-    """Return the configurations that a cnn was trained with, as far as they can be read."""
+    """Return the configurations of the cnn's training; defaults if they cannot be read."""
     try:
         stated = ConfigManager.from_foreign(configs)
     except ConfigurationError:
@@ -164,7 +164,7 @@ def _physics(options: CnnOptions, data: DataConfig, model: ModelConfig, datasets
 
 
 def _datasets(scaling: Mapping[str, Any]) -> int:
-    """Return how many scans the trained scales of a bundle are of."""
+    """Return the number of scans with trained scales in a bundle."""
     scales = scaling.get("forward_model.alpha")
     return max(1, len(scales)) if isinstance(scales, list) else 1
 
@@ -174,14 +174,14 @@ def _poisson(physics: PhysicsOptions) -> dict[str, Any]:
 
 
 def _mask(physics: PhysicsOptions, probe: Tensor) -> Tensor | None:
-    """Return the disk by which the physics cuts the probe, if it does."""
+    """Return the soft disk of the forward model, if it has one."""
     if not physics.has_probe_mask:
         return None
     return soft_probe_mask(probe.shape[-1], physics.probe_mask_sigma_px).to(probe.device)
 
 
 def _near(group: Sequence[ReplayFrame]) -> list[ReplayFrame]:
-    """Return ``MEMBERS`` frames: the first, those near it, and the first again in the places that are left."""
+    """Return ``MEMBERS`` frames: the first, those near it, and the first again in free places."""
     first = group[0]
     reach_px = REACH * first.amplitude.shape[0]
     near = [frame for frame in group if np.hypot(*np.subtract(frame.position_px, first.position_px)) <= reach_px]

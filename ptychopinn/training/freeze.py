@@ -1,4 +1,4 @@
-"""A frozen encoder: the decoders alone are trained."""
+"""Freezing the encoder, so that only the decoders are trained."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from ptychopinn.model.base import Network
 
 
 def freeze_encoder(network: Network) -> None:
-    """Leave the encoder as it is: its weights get no gradient, its batch statistics do not move."""
+    """Freeze the encoder: no gradients for its weights, no update of its batch statistics."""
     for part in network.encoder_parts():
         part.requires_grad_(False)
         part.eval()
 
 
 def set_training(network: Network, *, is_frozen: bool) -> None:
-    """Put a network in training mode, a frozen encoder in that of inference."""
+    """Set a network to training mode, a frozen encoder to inference mode."""
     network.train()
     if is_frozen:
         for part in network.encoder_parts():

@@ -1,7 +1,7 @@
-"""Scores of a network on simulated scans that it never saw, whole scans stitched.
+"""Scores of a network on held-out simulated scans, stitched as a whole.
 
-Held-out scans differ from training in their seeds; every third also in its object family or its probe kind, which are
-kept out of training altogether.
+Held-out scans have other seeds than training; every third also has an object family or a probe kind that training never
+draws.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptychopinn.model.network import predict_look, stitched_start
+from ptychopinn.model.network import TINY_MODULUS, predict_look, stitched_start
 from ptychopinn.model.optics import ProbeOptics
 from ptychopinn.model.overlap import Overlap
 from ptychopinn.physics.diffraction import rfactor_parts
@@ -29,7 +29,7 @@ _SEED = 2**40
 
 
 def training_kinds() -> tuple[list[str], list[str]]:
-    """Return probe kinds and object families that training may use."""
+    """Return the probe kinds and object families of the training."""
     return [k for k in PROBES if k != HELD_OUT_PROBE], [k for k in TEXTURES if k != HELD_OUT_TEXTURE]
 
 
@@ -58,7 +58,15 @@ def predict_looks(
     *,
     projections: int = 2,
 ) -> list[Tensor]:
-    """Return the patches ``(1, n, N, N)`` after each look; amplitudes ``(n, N, N)`` with the zero frequency in the middle."""
+    """Return the patches ``(1, n, N, N)`` after each look.
+
+    Parameters
+    ----------
+    network
+        None: the projections alone.
+    amplitude : (n, N, N) float32
+        -1 = no data, zero frequency in the middle.
+    """
     frames = torch.fft.ifftshift(amplitude, dim=(-2, -1))[None]
     out: list[Tensor] = []
     start: Tensor | None = None
@@ -76,20 +84,20 @@ def predict_looks(
 
 
 def phase_correlation(estimate: Tensor, truth: Tensor, covered: Tensor) -> float:
-    """Return Pearson's correlation of two phases over ``covered``, each turned so that its mean is around 0."""
+    """Return Pearson's correlation of two phases over ``covered``, after removing the mean phase of each."""
     a, b = estimate[covered], truth[covered]
     phases = []
     for field in (a, b):
         mean = field.sum()
-        phases.append(torch.angle(field * (mean.conj() / mean.abs().clamp_min(1e-12))).double())
+        phases.append(torch.angle(field * (mean.conj() / mean.abs().clamp_min(TINY_MODULUS))).double())
     found = float(torch.corrcoef(torch.stack(phases))[0, 1])
     return found if np.isfinite(found) else 0.0
 
 
 class Layout:
-    """A simulated scan on the smallest canvas ``(H, W)`` that holds its frames, with the truth there.
+    """A simulated scan on the smallest canvas ``(H, W)`` with all its frames, and the truth there.
 
-    ``corners`` ``(n, 2)`` are the frames' places on it; ``covered`` is where pictures are compared.
+    ``corners`` ``(n, 2)`` are the top-left pixels of the frames; ``covered`` marks the pixels that are compared.
     """
 
     def __init__(self, scan: SimulatedScan) -> None:
@@ -109,7 +117,7 @@ class Layout:
         return self.overlap.stitch(patches, self.optics.weight)[0][0]
 
     def correlation(self, picture: Tensor) -> float:
-        """Return the correlation of a picture's phase with the truth's."""
+        """Return the correlation of the phases of a picture and the truth."""
         return phase_correlation(picture, self.truth, self.covered)
 
 

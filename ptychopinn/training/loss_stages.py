@@ -1,7 +1,7 @@
-"""Stages of a training: the rms loss first, then a blend, then the physics loss; and the learning rate's course over them.
+"""Stages of a training (rms loss, blend, physics loss), and the learning rate over epochs.
 
-The rms loss compares patterns scaled to an rms of one a pixel, so every pixel counts alike and gradients are large from the
-start; the physics loss weighs them as photons do.
+The rms loss compares patterns scaled to an rms of 1 per pixel, so its gradients are large from the start; the physics loss
+weighs pixels by their photons.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WARMUP_START = 0.1
 
 
 def ramp(progress: float, schedule: Ramp) -> float:
-    """Return a weight that rises from 0 to 1 with ``progress`` from 0 to 1."""
+    """Return a weight from 0 to 1 for a ``progress`` from 0 to 1."""
     x = min(1.0, max(0.0, progress))
     if schedule == "cosine":
         return (1 - math.cos(math.pi * x)) / 2
@@ -35,7 +35,7 @@ def ramp(progress: float, schedule: Ramp) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """Epochs of each stage; no epochs at all mean stage 3 throughout."""
+    """Number of epochs of each stage; if all are 0, every epoch is in stage 3."""
 
     rms_epochs: int = 0
     blend_epochs: int = 0
@@ -48,7 +48,7 @@ class Stages:
         return cls(config.stage_1_epochs, config.stage_2_epochs, config.stage_3_epochs, config.physics_weight_schedule)
 
     def epochs(self, otherwise: int) -> int:
-        """Return the epochs of all stages, or ``otherwise`` if none has any."""
+        """Return the number of epochs of all stages, or ``otherwise`` if they have none."""
         return self.rms_epochs + self.blend_epochs + self.physics_epochs or otherwise
 
     def get_current_stage_and_weight(self, epoch: int) -> tuple[int, float]:
@@ -62,14 +62,15 @@ class Stages:
 
 
 def find_learning_rate(base: float, devices: int, batch_size: int, reference: int = REFERENCE_BATCH) -> float:
-    """Return the learning rate for ``devices`` times ``batch_size`` groups a step: the square root of their ratio to
-    ``reference``, with which ``base`` was found.
+    """Return the learning rate for ``devices`` times ``batch_size`` groups in a step.
+
+    It is ``base``, which holds for ``reference`` groups, times the square root of the ratio.
     """
     return base * math.sqrt(devices * batch_size / reference)
 
 
 def rate_factor(config: TrainingConfig, epoch: int) -> float:
-    """Return the factor of the learning rate in an epoch, for every scheduler that follows the epochs alone."""
+    """Return the factor of the learning rate in an epoch, for schedulers that depend only on the epoch."""
     stages = Stages.of(config)
     if config.scheduler == "Exponential":
         return EXPONENTIAL_GAMMA**epoch

@@ -1,4 +1,4 @@
-"""Networks to be trained: new ones, those of a model, and models of trained ones."""
+"""Tasks for training the network of a model, and models of trained networks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ptychopinn.model.bundle import Bundle
 from ptychopinn.model.cnn import PHYSICS_PREFIX, Cnn, TrainableCnn
 from ptychopinn.model.cnn_config import physics_options
 from ptychopinn.model.cnn_options import PhysicsOptions
+from ptychopinn.model.cnn_scaling import TINY
 from ptychopinn.model.network import CorrectionNet
 from ptychopinn.model.ptycho_model import PtychoModel
 from ptychopinn.training.beginning import begin_empty
@@ -31,12 +32,12 @@ BEGINNING_GROUPS = 8
 def make_task(
     model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, *, is_new: bool = False
 ) -> Task[GroupBatch]:
-    """Return the training of a model's weights on a data set; a new cnn begins at the empty object.
+    """Return the task of training a model's network on a data set; a new cnn gets its initial weights.
 
     Raises
     ------
     ConfigurationError
-        If the configuration asks for another network than the model's, or for groups that it does not take.
+        If the configuration does not fit the network of the model, or its groups.
     """
     return _TASKS[model.bundle.architecture](model, configs, dataset, is_new)
 
@@ -74,16 +75,16 @@ _TASKS = {CorrectionNet.architecture_name: _lift_task, Cnn.architecture_name: _c
 
 @torch.no_grad()
 def _empty_amplitude(network: TrainableCnn, batch: GroupBatch) -> float:
-    """Return the amplitude of an empty object that makes the patterns of groups as bright as they were measured."""
+    """Return the amplitude of an empty object whose patterns have as many photons as the measured ones."""
     group, model = batch.group, network.forward_model
     images, factor = group["images"].clamp_min(0), network.input_factor(group["rms_scaling_constant"])
     ones = torch.ones_like(images, dtype=torch.complex64)
     bare = model.amplitude(ones, group["coords_relative"], batch.probe, factor, group["experiment_id"])
-    return float((images.square().sum() / bare.square().sum().clamp_min(1e-12)).sqrt())
+    return float((images.square().sum() / bare.square().sum().clamp_min(TINY)).sqrt())
 
 
 def _with_physics(network: Cnn, model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset) -> TrainableCnn:
-    """Return a cnn's weights with the physics of the configuration, wide enough for the data set's groups."""
+    """Return a cnn with the forward model of the configuration, with a region large enough for the groups of the data set."""
     data = configs.data_config
     options = network.options
     if (options.size_px, options.members) != (data.N, data.C):
@@ -100,9 +101,9 @@ def _with_physics(network: Cnn, model: PtychoModel, configs: ConfigManager, data
 def with_physics(
     network: Cnn, physics: PhysicsOptions, scaling: Mapping[str, Any], members: int | None = None
 ) -> TrainableCnn:
-    """Return a cnn's weights with physics for groups of ``members``, the network's unless given.
+    """Return a cnn with a forward model for groups of ``members`` frames; None: as many as the network takes.
 
-    Scales that were trained before, as the ``scaling`` of a bundle holds them, are gone on with where they fit.
+    Scales trained before (``scaling`` of a bundle) are the initial ones, if their number fits.
     """
     trainable = TrainableCnn(network.options, physics, members)
     trainable.input_scale_factor = network.input_scale_factor
@@ -117,7 +118,7 @@ def with_physics(
 
 
 def trained_model(network: Network, of: PtychoModel, configs: ConfigManager, **facts: Any) -> PtychoModel:
-    """Return the model of a trained network; ``facts`` are its provenance."""
+    """Return the model of a trained network; ``facts`` become its provenance."""
     weights, scaling = network.without_physics().state_dict(), network.trained_scaling()
     plain: dict[str, Tensor] = {name: value.detach().cpu().clone() for name, value in weights.items()}
     sections = {name.removesuffix("_config"): part for name, part in configs.to_dict().items()}
@@ -135,7 +136,7 @@ def trained_model(network: Network, of: PtychoModel, configs: ConfigManager, **f
     return PtychoModel(bundle, of.path)
 
 
-def _constants(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return the scaling constants of the first experiment, which the count regime goes on with."""
+def _constants(facts: Mapping[str, Any]) -> dict[str, float]:
+    """Return the scaling constants of the first experiment, which inference in the count regime uses."""
     experiments = facts.get("experiments", [])
     return dict(experiments[0]["constants"]) if experiments else {}

@@ -1,7 +1,7 @@
-"""The replay buffer of fine-tuning: the newest frames, a sample of older ones that is fair by position, and held-out ones.
+"""Replay buffer of fine-tuning: the newest frames, a sample of older ones spread over positions, and held-out frames.
 
-A frame is held out by a hash of its index, the same in every scan, and is never trained on. Refused are frames that teach
-nothing: too dark (shutter closed, beam lost), without enough valid pixels (saturated), or not finite.
+A hash of its index decides whether a frame is held out, in every scan alike; it is then never trained on. Useless frames are
+refused: too dark (shutter closed, beam lost), with too few valid pixels (saturated), or not finite.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ DARK_SHARE = 0.1
 """A frame below this share of the typical counts is dark."""
 LEAST_VALID = 0.5
 """Lowest share of valid pixels of a usable frame."""
+TYPICAL_SHARE = 0.02
+"""Share of a new frame in the running mean of the counts: it follows the beam within about 50 frames."""
 
 Key = tuple[str, int]
 
 
 @dataclass(slots=True, eq=False)
 class ReplayFrame:
-    """A pattern ``amplitude (N, N)`` float32, zero frequency in the middle, -1 = no data; ``label (N, N)`` complex64, the
-    refined object there, if there is one.
+    """A pattern ``amplitude (N, N)`` float32, zero frequency in the middle, -1 = no data; its position [y, x], pixels; and
+    ``label (N, N)`` complex64, the refined object at its place, if known.
     """
 
     amplitude: NDArray[np.float32]
@@ -34,12 +36,12 @@ class ReplayFrame:
 
 
 def is_held_out(index: int) -> bool:
-    """Whether a frame is never trained on."""
+    """Return whether a frame is held out."""
     return (index * 2654435761 & 0xFFFFFFFF) % HELD_OUT_OF == 0
 
 
 class ReplayBuffer:
-    """At most ``capacity`` frames to train on, half of them the newest, and a tenth as many held out, half likewise."""
+    """At most ``capacity`` training frames, half of them the newest, and a tenth as many held-out ones, half the newest."""
 
     def __init__(self, capacity: int, seed: int = 0) -> None:
         self._capacity = max(2, capacity)
@@ -55,8 +57,8 @@ class ReplayBuffer:
         self.refused = 0
 
     def add(self, key: Key, frame: ReplayFrame) -> bool:
-        """Take a frame of a scan; False if it teaches nothing."""
-        if not self._teaches(frame.amplitude):
+        """Add a frame of a scan; False if it is useless."""
+        if not self._is_useful(frame.amplitude):
             self.refused += 1
             return False
         if is_held_out(key[1]):
@@ -70,7 +72,7 @@ class ReplayBuffer:
         return True
 
     def label(self, key: Key, patch: NDArray[np.complex64]) -> None:
-        """Give a frame that is still here the refined object at its place."""
+        """Set the refined object at the place of a frame, if the frame is still in the buffer."""
         frame = self._recent.get(key) or self._older.get(key)
         if frame is not None:
             frame.label = patch
@@ -80,7 +82,7 @@ class ReplayBuffer:
         return max(1, self._capacity // (2 * HELD_OUT_OF))
 
     def _hold_older(self, key: Key, frame: ReplayFrame) -> None:
-        """Keep a sample of all held-out frames that have been, each as likely as any other."""
+        """Keep a uniform random sample of all earlier held-out frames (reservoir sampling)."""
         self._held_passed += 1
         if len(self._held_older) < self._held_room:
             self._held_older[key] = frame
@@ -88,18 +90,18 @@ class ReplayBuffer:
             del self._held_older[list(self._held_older)[place]]
             self._held_older[key] = frame
 
-    def _teaches(self, amplitude: NDArray[np.float32]) -> bool:
+    def _is_useful(self, amplitude: NDArray[np.float32]) -> bool:
         valid = amplitude >= 0
         if not np.isfinite(amplitude).all() or valid.mean() < LEAST_VALID:
             return False
         total = float(np.square(amplitude[valid]).sum())
         if total <= DARK_SHARE * self._typical or total <= 0:
             return False
-        self._typical += (total - self._typical) * (1.0 if self._typical == 0 else 0.02)
+        self._typical += (total - self._typical) * (1.0 if self._typical == 0 else TYPICAL_SHARE)
         return True
 
     def _put_away(self, key: Key, frame: ReplayFrame) -> None:
-        """Keep some of the older frames, fewer the more there were; where they are full, one of the most crowded place goes."""
+        """Keep a sample of the older frames; when it is full, drop a frame from the most crowded place."""
         room = self._capacity - self._capacity // 2
         self._passed += 1
         if len(self._older) >= room and self._random.random() > room / self._passed:
@@ -118,21 +120,21 @@ class ReplayBuffer:
                 del self._cells[crowd]
 
     def __len__(self) -> int:
-        """Return how many frames there are to train on."""
+        """Return the number of training frames."""
         return len(self._recent) + len(self._older)
 
     @property
     def held_out(self) -> list[Key]:
-        """The frames that are never trained on: a sample of the older ones, then the newest."""
+        """The held-out frames: a sample of the older ones, then the newest."""
         return [*self._held_older, *self._held]
 
     def neighbourhood(self, frames: int) -> list[ReplayFrame]:
-        """Return a random frame of the training part and those of its scan nearest to it, ``frames`` in all, or fewer."""
+        """Return a random training frame and the nearest ones of its scan, ``frames`` in total, or fewer."""
         keys = [*self._recent, *self._older]
         return self._nearest(keys[int(self._random.integers(len(keys)))], frames)
 
     def around(self, key: Key, frames: int) -> list[ReplayFrame]:
-        """Return a held-out frame, then those of the training part of its scan nearest to it, ``frames`` in all, or fewer."""
+        """Return a held-out frame, then the nearest training frames of its scan, ``frames`` in total, or fewer."""
         return [self._held_frame(key), *self._nearest(key, frames - 1)]
 
     def _held_frame(self, key: Key) -> ReplayFrame:

@@ -1,4 +1,4 @@
-"""Runs tracked with MLflow: configurations, metrics, tags, the model; in the main process alone."""
+"""Tracking of runs with MLflow: configurations, metrics, tags, the model; only in the first process."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ptychopinn.training.watch import Metrics, Plan
 
 PARENT_TAG = "mlflow.parentRunId"
 VALUE_LENGTH = 500
-"""The shortest bound of a parameter among stores."""
+"""Greatest length of a parameter that all versions of MLflow store."""
 
 
 class TrackedRun:
-    """One run; a watcher of the training.
+    """A tracked run; a watcher of the training.
 
     Parameters
     ----------
     tracking_uri
-        A directory, or the address of a store.
+        A directory or the address of a store.
     tags
-        What the run is, beside its configurations.
+        Further tags of the run.
     parent
-        Identity of the run that a fine-tuning goes on from.
+        Identity of the run whose model is fine-tuned.
 
     Raises
     ------
     ConfigurationError
-        If mlflow is not installed, or the store does not take the run.
+        If mlflow is not installed, or the store refuses the run.
     """
 
     def __init__(
@@ -50,11 +50,13 @@ class TrackedRun:
             run = self._client.create_run(number, tags=about, run_name=training.model_name)
             self.run_id: str = run.info.run_id
             self._log_parameters(configs)
-        except Exception as fault:  # whatever a tracking store raises
-            raise ConfigurationError(f"the tracking store {tracking_uri} takes no run ({one_line(fault)})") from fault
+        except Exception as fault:  # tracking stores raise errors of any kind
+            raise ConfigurationError(
+                f"the tracking store {tracking_uri} refused the run ({one_line(fault)})"
+            ) from fault
 
     def _log_parameters(self, configs: ConfigManager) -> None:
-        """Log each section whole, as it is read back, and each value alone, as runs are compared."""
+        """Log each section as a whole, to be read back, and each value, so that runs can be compared."""
         for name, text in configs.mlflow_parameters().items():
             self._client.log_param(self.run_id, name, text)
         for section, values in configs.to_dict().items():
@@ -62,7 +64,7 @@ class TrackedRun:
                 self._client.log_param(self.run_id, f"{section}.{name}", str(value)[:VALUE_LENGTH])
 
     def begin(self, plan: Plan) -> None:
-        """Say how long it will be."""
+        """Log the number of epochs."""
         self._client.set_tag(self.run_id, "epochs", str(plan.epochs))
 
     def batch(self) -> None:
@@ -77,7 +79,7 @@ class TrackedRun:
         """Do nothing: :meth:`finish` ends the run."""
 
     def finish(self, model: PtychoModel | None) -> None:
-        """End the run, with its model as an artefact, or as one that failed."""
+        """End the run: with its model as an artefact, or as failed if there is none."""
         if model is not None:
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "model.zip"

@@ -15,12 +15,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ptychopinn.model.network import TINY_MODULUS
 from ptychopinn.training.overlap_loss import Neighbourhood
 
 POWER_FLOOR = 1e-10
 """Lowest mean square of a wave; keeps the gradient of its square root finite at 0."""
-TINY_MODULUS = 1e-12
-"""Lowest modulus that a mean is divided by to get its phase."""
 
 
 def truth_losses(patches: Tensor, seen: Neighbourhood, truth: Tensor, contrast_floor: float) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
-"""What all fine-tuning shares: a candidate beside the active network, compared with it on frames that are never trained on.
+"""Fine-tuning in general: a candidate is trained beside the active network and compared with it on held-out frames.
 
-Only a better candidate is promoted, and one that gets worse is thrown away. What a family of networks adds is how it is
-copied and trained, and what it predicts of a held-out frame.
+Only a better candidate is promoted; a worse one is discarded. A subclass for a family of networks defines how a network is
+copied and trained, and its prediction of a held-out frame.
 """
 
 from __future__ import annotations
@@ -27,23 +27,33 @@ CandidateResult = Literal["promoted", "kept", "worse", "diverged"]
 
 
 class Score(NamedTuple):
-    """Of a network on held-out frames: R-factor, and mean square misfit of the amplitudes (a Poisson likelihood's)."""
+    """Score of a network on held-out frames: R-factor, and mean square misfit of the amplitudes (Poisson likelihood)."""
 
     rfactor: float
     misfit: float
 
     @property
     def is_finite(self) -> bool:
-        """Whether there is a score at all."""
+        """Whether both numbers are finite."""
         return math.isfinite(self.rfactor) and math.isfinite(self.misfit)
 
 
 @dataclass(frozen=True, slots=True)
 class FinetuneOptions:
-    """How to fine-tune: learning rate, frames of a step, held-out frames of a comparison with so many frames each, and by
-    how much a candidate's R must be lower to be promoted (a share of the active one's).
+    """Options of fine-tuning.
 
-    The cnn sees its frames in groups of four; ``heldout_neighbours`` and ``projections`` are the lift's.
+    Parameters
+    ----------
+    rate
+        Learning rate.
+    frames
+        Number of frames of a step; the cnn gets them in groups of four.
+    heldout_frames, heldout_neighbours
+        Number of held-out frames of a comparison, and of frames with which each is stitched (lift).
+    promote_if
+        Share of the active network's R by which the candidate's R must be lower.
+    projections
+        Number of projections of a look (lift).
     """
 
     rate: float = 3e-4
@@ -56,7 +66,7 @@ class FinetuneOptions:
 
 
 class Tuner(ABC, Generic[Net]):
-    """Fine-tunes a network: ``active`` is the best one known, ``candidate`` the one that is trained."""
+    """Fine-tunes a network: ``active`` is the best so far, ``candidate`` the one in training."""
 
     active: Net
     candidate: Net
@@ -68,11 +78,11 @@ class Tuner(ABC, Generic[Net]):
 
     @abstractmethod
     def _copied(self, network: Net) -> Net:
-        """Return a copy of a network that can be trained, in inference mode."""
+        """Return a trainable copy of a network, in inference mode."""
 
     @abstractmethod
     def _set_training(self, network: Net) -> None:
-        """Freeze what stays as it is, and put the rest in training mode."""
+        """Freeze the parts that are not trained, and set the others to training mode."""
 
     @abstractmethod
     def _loss(self) -> Tensor:
@@ -99,7 +109,7 @@ class Tuner(ABC, Generic[Net]):
         self._begin()
 
     def step(self) -> float:
-        """Train on some frames; return the loss, which is not finite where the step was not taken."""
+        """Take a training step; return the loss, or NaN if the step was skipped."""
         loss = self._loss()
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -111,7 +121,7 @@ class Tuner(ABC, Generic[Net]):
 
     @torch.no_grad()
     def score(self, network: Net, keys: Sequence[Key] | None = None) -> Score:
-        """Return how well a network does on held-out frames, each stitched with its neighbours; the newest unless said."""
+        """Return the score of a network on held-out frames, each stitched with its neighbours; None: the newest frames."""
         if keys is None:
             keys = self._buffer.held_out[-self._options.heldout_frames :]
         above = below = square = 0.0
@@ -127,28 +137,28 @@ class Tuner(ABC, Generic[Net]):
         return Score(above / below, square / pixels)
 
     def compare(self) -> tuple[CandidateResult, Score, Score]:
-        """Judge the candidate; promoted, it is the active network now, and thrown away, a new one begins.
+        """Compare the candidate with the active network; promote it, keep it, or discard it and start a new one.
 
-        It is promoted if it does better on the newest held-out frames and no worse on earlier ones: where frames get worse,
-        it must not unlearn the good ones.
+        It is promoted if it is better on the newest held-out frames and not worse on earlier ones, so that a period of bad
+        frames cannot degrade the network.
 
-        Returns the verdict and the scores of the active network (as it was) and of the candidate.
+        Returns the result, and the scores of the active network (before) and of the candidate.
         """
         training = self.candidate
         training.eval()
         active, candidate = self.score(self.active), self.score(training)
         if not candidate.is_finite:
-            verdict: CandidateResult = "diverged" if active.is_finite else "kept"
+            result: CandidateResult = "diverged" if active.is_finite else "kept"
         elif self._is_better(candidate, active) and not self._forgets(training):
             self.active = self._copied(training)
-            verdict = "promoted"
+            result = "promoted"
         else:
-            verdict = "worse" if candidate.rfactor > WORSE * active.rfactor else "kept"
+            result = "worse" if candidate.rfactor > WORSE * active.rfactor else "kept"
         self._set_training(training)
-        if verdict in ("worse", "diverged"):
+        if result in ("worse", "diverged"):
             self._rate /= 2
             self._begin()
-        return verdict, active, candidate
+        return result, active, candidate
 
     def _is_better(self, candidate: Score, active: Score) -> bool:
         return candidate.rfactor < active.rfactor * (1 - self._options.promote_if) and candidate.misfit <= active.misfit

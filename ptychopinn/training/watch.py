@@ -1,4 +1,4 @@
-"""What looks on while a training runs: a bar on a terminal, a log file."""
+"""Watchers of a training: a progress bar on the terminal, a log file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Metrics = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Epochs and batches of a training, and where it begins."""
+    """Number of epochs and batches of a training, and the epoch and batch at which it starts."""
 
     epochs: int
     batches: int
@@ -25,27 +25,27 @@ class Plan:
 
 
 class Watcher(Protocol):
-    """Is told of every batch and epoch, in the main process alone."""
+    """Callbacks for every batch and epoch, only in the first process."""
 
     def begin(self, plan: Plan) -> None:
-        """See a training start or go on."""
+        """Called when a training starts or resumes."""
         ...
 
     def batch(self) -> None:
-        """See one more batch done."""
+        """Called after each batch."""
         ...
 
     def epoch(self, metrics: Metrics) -> None:
-        """See an epoch end."""
+        """Called after each epoch."""
         ...
 
     def end(self) -> None:
-        """See the training end or break off."""
+        """Called when the training ends, also after an error."""
         ...
 
 
 class ProgressBar:
-    """A bar of batches on stderr, shown where a person looks at it."""
+    """Progress bar of batches on stderr, if it is a terminal."""
 
     def __init__(self, what: str = "training", *, is_shown: bool | None = None) -> None:
         self._what = what
@@ -61,30 +61,30 @@ class ProgressBar:
         )
 
     def batch(self) -> None:
-        """Move it."""
+        """Advance the bar."""
         if self._bar is not None:
             self._bar.update()
 
     def epoch(self, metrics: Metrics) -> None:
-        """Show the losses beside it."""
+        """Show the losses beside the bar."""
         if self._bar is not None:
             shown = {name: f"{metrics[name]:.4g}" for name in ("train_loss", "val_loss") if name in metrics}
             self._bar.set_postfix(shown)
 
     def end(self) -> None:
-        """Take it away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
 
 
 class LogFile:
-    """One JSON object a line for each epoch."""
+    """Log file with one line for each epoch, a JSON object."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def begin(self, plan: Plan) -> None:
-        """Start the file anew, unless a training goes on."""
+        """Empty the file, unless a training is resumed."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if plan.epoch == 0 and plan.batch == 0:
             self._path.write_text("")
@@ -102,27 +102,27 @@ class LogFile:
 
 
 class Watchers:
-    """Several as one."""
+    """Several watchers as one."""
 
     def __init__(self, watchers: tuple[Watcher, ...]) -> None:
         self._all = watchers
 
     def begin(self, plan: Plan) -> None:
-        """Tell all."""
+        """Call all watchers."""
         for one in self._all:
             one.begin(plan)
 
     def batch(self) -> None:
-        """Tell all."""
+        """Call all watchers."""
         for one in self._all:
             one.batch()
 
     def epoch(self, metrics: Metrics) -> None:
-        """Tell all."""
+        """Call all watchers."""
         for one in self._all:
             one.epoch(metrics)
 
     def end(self) -> None:
-        """Tell all."""
+        """Call all watchers."""
         for one in self._all:
             one.end()

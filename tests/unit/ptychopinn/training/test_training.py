@@ -296,5 +296,5 @@ def test_data_may_be_named_by_the_configuration(scan: Experiment, tmp_path: Path
     named = {"train_data_file": tmp_path / "one.npz", "training_directories": [folder], "epochs": 1}
     model = Trainer(small_configs(tmp_path / "work", training=named)).fit()
     assert [one["name"] for one in model.bundle.provenance["experiments"]] == ["one.npz", "two.npz"]
-    with pytest.raises(FileFormatError, match="no path: holds no NPZ file"):
+    with pytest.raises(FileFormatError, match="no path: has no NPZ file"):
         Trainer(small_configs(tmp_path / "work")).fit()
