@@ -26,5 +26,5 @@ def show_config(config: Config) -> None:
 def show_workflow(path: Path | None, settings: Sequence[str], store: str | None, *, is_legacy: bool) -> None:
     """Print the complete workflow configuration or, if ``is_legacy``, the ``params.cfg`` of the older PtychoPINN."""
     configs = workflow_of(path, store).update(settings)
-    legacy.tell(configs)
+    legacy.update_params(configs)
     typer.echo(json.dumps(params.cfg if is_legacy else configs.to_dict(), indent=2))

@@ -12,7 +12,7 @@ from daemon.errors import ConfigError
 from daemon.files import read_probe
 from daemon.optics.scan_optics import ScanOptics
 from ptychopinn.errors import GeometryError, ProbeMismatchError
-from ptychopinn.physics.initial_probe import Field, mirrors_probe, pinhole_probe, zone_plate_probe
+from ptychopinn.physics.initial_probe import ProbeGrid, mirrors_probe, pinhole_probe, zone_plate_probe
 
 
 def probe_from_file(path: Path, size_px: int) -> tuple[NDArray[np.complex64], float | None]:
@@ -46,16 +46,16 @@ def probe_from_optics(options: Optics, known: ScanOptics, size_px: int) -> NDArr
             "[optics]: a probe is made from its optics only where photon_energy_eV, detector_distance_m and "
             "detector_pixel_size_m are given too; give them, or a probe_file"
         )
-    field = Field(size_px, known.object_pixel_size_m, known.photon_energy_eV)
+    grid = ProbeGrid(size_px, known.object_pixel_size_m, known.photon_energy_eV)
     plate, kb, pinhole = options.zone_plate, options.kb, options.pinhole
     try:
         if plate is not None:
             widths = plate.outermost_zone_width_m, plate.diameter_m, plate.central_stop_m
-            return zone_plate_probe(field, *widths, plate.defocus_m)
+            return zone_plate_probe(grid, *widths, plate.defocus_m)
         if kb is not None:
-            return mirrors_probe(field, kb.focal_lengths_m, kb.openings_m, kb.defocus_m)
+            return mirrors_probe(grid, kb.focal_lengths_m, kb.openings_m, kb.defocus_m)
         if pinhole is not None:
-            return pinhole_probe(field, pinhole.diameter_m, pinhole.distance_m)
+            return pinhole_probe(grid, pinhole.diameter_m, pinhole.distance_m)
     except GeometryError as fault:
         raise ConfigError(f"[optics]: {fault}") from fault
     raise ConfigError("[optics] probe_file is missing; give it, or zone_plate, pinhole or kb")

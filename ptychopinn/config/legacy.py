@@ -216,7 +216,7 @@ def read_legacy_dict(cfg: Mapping[str, Any]) -> ConfigManager:
     return ConfigManager.from_dict(sections)
 
 
-def tell(configs: ConfigManager) -> None:
+def update_params(configs: ConfigManager) -> None:
     """Fill ``params.cfg``, and that of PtychoPINN's older code if it is loaded. Every entry point calls this."""
     legacy_model = to_model_config(configs.data_config, configs.model_config)
     inference = _inference(legacy_model, configs.data_config, configs.inference_config, None)

@@ -5,4 +5,4 @@ from __future__ import annotations
 from typing import Any
 
 cfg: dict[str, Any] = {}
-"""Filled by :func:`ptychopinn.config.legacy.tell`, with the key names of the older code; its values have any type."""
+"""Filled by :func:`ptychopinn.config.legacy.update_params`, with the key names of the older code; its values have any type."""

@@ -1,4 +1,4 @@
-"""Every violation of a contract, each in one sentence."""
+"""Checks of a file against its contract; one sentence for each violation."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ KINDS = {
     "flag": ("bui", "true or false"),
     "text": ("SUOT", "text"),
 }
-"""Codes of number types, and their name."""
+"""Type codes of NumPy for each kind, and its name."""
 GROUP_TOLERANCE_PX = 1e-3
 """Greatest deviation of a group's coordinates from its members' positions, px; float32 rounds by less."""
 
 Sizes = dict[str, tuple[int, str]]
-"""The length that a letter means in this file, and the entry that said so."""
+"""The length of each letter in this file, and the entry that defined it."""
 
 
 def violations(contract: Contract, entries: Mapping[str, Entry]) -> list[str]:
-    """Return what in a file breaks its contract; empty if nothing does."""
+    """Return the violations of a contract in a file; empty if there are none."""
     found: list[str] = []
     sizes: Sizes = {}
     for rule in contract.rules:
@@ -37,7 +37,7 @@ def violations(contract: Contract, entries: Mapping[str, Entry]) -> list[str]:
             found += _entry_faults(rule, name, entries[name], sizes)
     for alternatives in contract.one_of:
         if not any(name in entries for name in alternatives):
-            found.append(f"none of {', '.join(alternatives)} is there; write one")
+            found.append(f"none of {', '.join(alternatives)} is present; write one")
     if not found:
         for check in contract.checks:
             found += CHECKS[check](entries)
@@ -67,16 +67,16 @@ def _entry_faults(rule: Rule, name: str, entry: Entry, sizes: Sizes) -> Iterator
     if rule.rules:
         values = entry.read()
         for word in rule.rules:
-            said = RULES[word](values)
-            if said is not None:
-                yield f"{name} {said}"
+            fault = RULES[word](values)
+            if fault is not None:
+                yield f"{name} {fault}"
 
 
 def _shape_fault(rule: Rule, name: str, shape: tuple[int, ...], sizes: Sizes) -> str | None:
-    """Return what is wrong with a shape; else enter the lengths that it settles."""
+    """Return the error of a shape; if it is right, store the lengths that it defines."""
     line = _in_line(rule, shape)
     rivals = [wanted for wanted in rule.shapes if len(wanted) == len(line)]
-    wrong = said = f"{name} has the shape {shape}; write {' or '.join(map(_shape_text, rule.shapes))}"
+    wrong = message = f"{name} has the shape {shape}; write {' or '.join(map(_shape_text, rule.shapes))}"
     for wanted in rivals:
         settled: Sizes = {}
         fault = ""
@@ -94,12 +94,12 @@ def _shape_fault(rule: Rule, name: str, shape: tuple[int, ...], sizes: Sizes) ->
         if not fault:
             sizes.update(settled)
             return None
-        said = fault
-    return said
+        message = fault
+    return message
 
 
 def _in_line(rule: Rule, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return a shape of more axes than the rule has as readers take it: without last axes of 1, a raster in one line."""
+    """Return a shape with the rule's number of axes: trailing axes of length 1 are dropped, a raster becomes one axis."""
     most = max(len(wanted) for wanted in rule.shapes)
     while len(shape) > max(most, 1) and shape[-1] == 1:
         shape = shape[:-1]
@@ -112,18 +112,18 @@ def _not_finite(values: NDArray[Any]) -> str | None:
     if values.dtype.kind not in "fc":
         return None
     bad = int((~np.isfinite(values)).sum())
-    return f"holds {bad} values that are not finite; write numbers" if bad else None
+    return f"has {bad} values that are not finite; write numbers" if bad else None
 
 
 def _negative(values: NDArray[Any]) -> str | None:
     bad = int((values < 0).sum()) if values.dtype.kind in "if" else 0
-    return f"holds {bad} values below 0; write 0 or more" if bad else None
+    return f"has {bad} values below 0; write 0 or more" if bad else None
 
 
 def _dark(values: NDArray[Any]) -> str | None:
     if values.dtype.kind == "c":
         return None if values.any() else "is zero everywhere; write the wave field"
-    return None if (values > 0).any() else "holds no photon; write what was measured"
+    return None if (values > 0).any() else "has no photon; write the measured counts"
 
 
 def _not_positive(values: NDArray[Any]) -> str | None:
@@ -133,7 +133,7 @@ def _not_positive(values: NDArray[Any]) -> str | None:
 
 def _repeated(values: NDArray[Any]) -> str | None:
     twice = values.size - np.unique(values).size
-    return f"holds {twice} numbers twice; number each frame once" if twice else None
+    return f"has {twice} repeated numbers; number each frame once" if twice else None
 
 
 def _unordered(values: NDArray[Any]) -> str | None:
@@ -151,13 +151,13 @@ RULES: dict[str, Callable[[NDArray[Any]], str | None]] = {
 
 
 def _group_faults(entries: Mapping[str, Entry]) -> Iterator[str]:
-    """Compare the groups' coordinates with the positions of their members."""
+    """Compare the coordinates of groups with the positions of their members."""
     keys = ("coords_offsets", "coords_relative")
     present = [key for key in keys if key in entries]
     if not present:
         return
     if len(present) == 1:
-        yield f"{present[0]} stands without {keys[present[0] == keys[0]]}; write both or neither"
+        yield f"{present[0]} is present without {keys[present[0] == keys[0]]}; write both or neither"
         return
     offsets, relative = (entries[key].read().astype(np.float64) for key in keys)
     positions = np.stack([entries[key].read().astype(np.float64) for key in ("xcoords", "ycoords")])

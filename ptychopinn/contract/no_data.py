@@ -1,4 +1,4 @@
-"""Pixels and frames without data in training files: as roots of photons and back, one rule for writer and readers."""
+"""Pixels and frames without data in training files, with conversion of photons to their roots and back."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from ptychopinn.detector.invalid_pixels import holds_mark
 
 EXACT_FLOAT32 = 1 << 22
-"""Whole numbers up to here come back from their float32 roots."""
+"""Whole numbers up to this one are recovered exactly from their float32 roots."""
 ENOUGH_PHOTONS = 20.0
-"""Photons of the other frames from which a frame without any is no chance: e^-20."""
+"""Median photons of the other frames from which a frame without photons is not a coincidence (probability e^-20)."""
 
 
 def squares(amplitude: NDArray[Any]) -> NDArray[np.float64]:
-    """Return squares of amplitudes; not a number where there are no data."""
+    """Return the squares of amplitudes; NaN = no data."""
     found: NDArray[np.float64] = np.square(amplitude, dtype=np.float64)
     found[~(np.isfinite(found) & (amplitude >= 0))] = np.nan
     return found
 
 
 def roots(counts: NDArray[Any]) -> NDArray[np.floating[Any]]:
-    """Return roots of photons, 0 where there are no data: float32 where their squares give back all photons, else float64."""
+    """Return the roots of photons, 0 = no data; float32 if their squares recover all photons exactly, else float64."""
     has_data = ~holds_mark(counts)
     is_small = counts.dtype.kind in "ui" and counts.max(initial=0, where=has_data) <= EXACT_FLOAT32
     found = np.sqrt(np.where(has_data, counts, 0), dtype=np.float64)
@@ -33,12 +33,12 @@ def roots(counts: NDArray[Any]) -> NDArray[np.floating[Any]]:
 def photons(
     amplitude: NDArray[Any], scale: float, dtype: np.dtype[Any], no_data: NDArray[np.bool_] | None = None
 ) -> NDArray[Any]:
-    """Return photons in the number type that they had before their roots were taken, marked where there are no data.
+    """Return photons in their original number type, with marks for no data.
 
     Raises
     ------
     TypeError
-        If it is no type of real numbers.
+        If ``dtype`` is not a type of real numbers.
     """
     if dtype.kind not in "uif":
         raise TypeError(f"photons_dtype is {dtype}; write a type of real numbers")
@@ -52,14 +52,14 @@ def photons(
 
 
 def mark(dtype: np.dtype[Any]) -> Any:
-    """Return the count that stands for no data in a number type: the greatest, -1, or not a number."""
+    """Return the mark for no data in a number type: the greatest value, -1, or NaN."""
     if dtype.kind == "u":
         return np.iinfo(dtype).max
     return -1 if dtype.kind == "i" else np.nan
 
 
 def marks(counts: NDArray[Any]) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
-    """Return pixels ``(N, N)`` without data in every frame, and those ``(n, N, N)`` without in some; each None if none."""
+    """Return the pixels ``(N, N)`` without data in every frame, and ``(n, N, N)`` without data in some; None: none."""
     bad = holds_mark(counts)
     always = np.logical_and.reduce(bad, axis=0)
     has_more = bool((bad & ~always).any())
@@ -67,7 +67,7 @@ def marks(counts: NDArray[Any]) -> tuple[NDArray[np.bool_] | None, NDArray[np.bo
 
 
 def lit_frames(amplitude: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which frames of amplitudes ``(n, N, N)`` hold a photon; all where counts are so few that none may be chance."""
+    """Return which frames of amplitudes ``(n, N, N)`` have photons; all, if counts are so few that none is a coincidence."""
     held = np.square(np.maximum(amplitude, 0), dtype=np.float64).sum(axis=(1, 2))
     lit: NDArray[np.bool_] = held > 0
     is_certain = lit.any() and float(np.median(held[lit])) >= ENOUGH_PHOTONS

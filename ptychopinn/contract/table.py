@@ -1,4 +1,4 @@
-"""The contract's tables, and telling which one is a file's."""
+"""The tables of the contract, and finding the one for a file."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ ORDER = (
     "npz-tike",
     "npz-probe",
 )
-"""Kinds in the order in which a file is asked for them."""
+"""Kinds of files, in the order in which a file is compared with them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An array or attribute of a file, not read yet."""
+    """An array or attribute of a file, which is read on demand."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -39,7 +39,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What the contract says of one entry; a ``*`` in its name stands for any one name."""
+    """The requirements on one entry; ``*`` in its name matches any name."""
 
     name: str
     kind: str
@@ -54,7 +54,7 @@ class Rule:
 class Contract:
     """The contract of one kind of file.
 
-    ``recognised_by`` names entries that all must be there (``a|b``: one of them); of each of ``one_of`` one must.
+    ``recognised_by`` are entries that must all be present (``a|b``: one of them); of each group in ``one_of`` one must be.
     """
 
     kind: str
@@ -72,7 +72,7 @@ def contracts() -> dict[str, Contract]:
 
 
 def contract_of(entries: Mapping[str, Entry]) -> Contract | None:
-    """Return the contract that a file with these entries is under."""
+    """Return the contract for a file with these entries; None if there is none."""
     for contract in contracts().values():
         if all(any(matches(entries, name) for name in names.split("|")) for names in contract.recognised_by):
             return contract
@@ -80,7 +80,7 @@ def contract_of(entries: Mapping[str, Entry]) -> Contract | None:
 
 
 def matches(names: Iterable[str], pattern: str) -> list[str]:
-    """Return the names that are ``pattern``, or fit it if it has a ``*``."""
+    """Return the names that match ``pattern``, which may contain ``*``."""
     if "*" not in pattern:
         return [pattern] if pattern in names else []
     depth = pattern.count("/")

@@ -1,9 +1,9 @@
-"""Writes training files, in either dialect and without loss.
+"""Writing training files without loss, in either dialect.
 
-``diffraction`` (PtychoPINN) holds sqrt(photons); ``diff3d`` (Ptychodus) the photons as they are. Coordinates are in the
-object's own frame, x before y; ``coords_relative`` is centre minus position. Roots of photons are float32 where their
-squares give back the photons exactly, else float64, and 0 where there are no data: ``bad_pixels`` says where that is so in
-every frame, ``no_data`` where in some.
+``diffraction`` (PtychoPINN) contains sqrt(photons), ``diff3d`` (Ptychodus) the photons. Coordinates are in the object's
+frame, x before y; ``coords_relative`` is centre minus position. Roots of photons are float32 if their squares recover the
+photons exactly, else float64; 0 = no data. ``bad_pixels`` marks pixels without data in every frame, ``no_data`` those without
+data in some frames.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TrainingScan:
         [y, x], of any origin.
     probe : (modes, N, N) complex64
     object : (H, W) complex64, optional
-        The truth or a guess; its pixel (0, 0) lies at ``object_origin_px`` [y, x].
+        The truth or a guess; its pixel (0, 0) is at ``object_origin_px`` [y, x].
     scan_index : (n,) int64, optional
     mask : (N, N) bool, optional
         True = bad.
@@ -48,7 +48,7 @@ class TrainingScan:
     Raises
     ------
     GeometryError
-        If shapes do not fit together.
+        If shapes do not fit together, or positions are not finite.
     """
 
     counts: NDArray[Any]
@@ -74,7 +74,7 @@ class TrainingScan:
 
 
 def write_training_file(path: Path, scan: TrainingScan, dialect: Dialect = "diffraction") -> None:
-    """Write a training file, compressed; it takes its name whole or never."""
+    """Write a compressed training file; it gets its name when it is complete."""
     origin, picture = _object(scan)
     own = scan.positions_px - origin
     values: dict[str, Any] = {
@@ -99,7 +99,7 @@ def write_training_file(path: Path, scan: TrainingScan, dialect: Dialect = "diff
 
 
 def group_coordinates(positions_px: NDArray[np.float64], members: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
-    """Return the coordinates of groups ``(g, C)`` of frames at positions ``(n, 2)`` [y, x], as the contract has them."""
+    """Return the coordinates of groups ``(g, C)`` of frames at positions ``(n, 2)`` [y, x], in the form of the contract."""
     index = np.arange(len(positions_px))[:, None] if members is None else members
     of_members = positions_px[index][..., ::-1].transpose(0, 2, 1)[:, None]
     offsets = of_members.mean(axis=3, keepdims=True)
@@ -113,7 +113,7 @@ def _patterns(counts: NDArray[Any], dialect: Dialect) -> dict[str, Any]:
 
 
 def _object(scan: TrainingScan) -> tuple[NDArray[np.float64], NDArray[np.complex64]]:
-    """Return the origin [y, x] and the object; ones, as large as all patches, where it is not known."""
+    """Return the origin [y, x] and the object; if it is unknown, ones that cover all patches."""
     if scan.object is not None:
         return np.asarray(scan.object_origin_px, dtype=np.float64), scan.object
     side = scan.counts.shape[-1]

@@ -1,7 +1,7 @@
-"""How training files are to be understood where their keys alone do not say: the domain of the values, what scan_index counts.
+"""Interpretation of training files where the keys are ambiguous: counts or amplitudes, and the meaning of scan_index.
 
-One rule for every reader of them. PtychoPINN writes amplitudes under either key; with its newer profile it writes counts
-under either key, and says so in ``measurement_domain``.
+All readers use these rules. PtychoPINN writes amplitudes under either key; its newer profile writes counts under either key
+and states so in ``measurement_domain``.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ DOMAINS: dict[str, Domain] = {"count_intensity": "counts", "normalized_amplitude
 SAMPLED_VALUES = 1 << 20
 """Number of values that are inspected, about 250 frames of 64 px, so that large files are read quickly."""
 LARGEST_MULTIPLE = 400
-"""Photons up to which squares of float32 roots are looked at: rounding stays far below a photon there."""
+"""Photons up to which squares of float32 roots are tested: rounding is far below a photon there."""
 FEWEST_VALUES = 100
 """Lowest number of small values from which a decision is possible."""
 NEAR_WHOLE = 0.02
 """Greatest distance from a whole number of photons, for squares of float32 roots."""
+ROUNDING = 1e-6
+"""Relative rounding error of whole numbers stored as float32."""
 REPEATS = 8
-"""Frames of one number from which numbers are those of scans, however many scans there are."""
+"""Mean number of frames per number from which the numbers are those of scans."""
 
 
 def scans_in(scan_index: NDArray[Any], frames: int) -> NDArray[np.int64] | None:
-    """Return which scan each frame is of, or ``None`` where the frames are of one scan.
+    """Return the scan of each frame, or None if all frames are of one scan.
 
-    ``scan_index`` is either the number of the scan, few numbers each for many frames, or the number of the scan
-    point, which is another one for every frame or nearly so.
+    ``scan_index`` is either the number of the scan (few numbers, each for many frames) or the number of the scan point
+    (nearly every frame has its own).
     """
     index = np.asarray(scan_index).ravel()[:frames]
     different = len(np.unique(index))
@@ -39,36 +41,36 @@ def scans_in(scan_index: NDArray[Any], frames: int) -> NDArray[np.int64] | None:
 
 
 def domain_of(values: NDArray[Any], key: str, stated: str = "") -> tuple[Domain, str]:
-    """Return whether patterns are counts or amplitudes, and a sentence where that is not as their key has it.
+    """Return whether patterns are counts or amplitudes, and a sentence if that contradicts their key.
 
     Parameters
     ----------
     key
-        ``diff3d``, which stands for counts, or ``diffraction``, for amplitudes, unless the values say otherwise.
+        ``diff3d`` (counts) or ``diffraction`` (amplitudes), unless the values show otherwise.
     stated
         The file's ``measurement_domain``.
 
     Raises
     ------
     ValueError
-        If ``stated`` is not known.
+        If ``stated`` is unknown.
     """
     by_key: Domain = "counts" if key == "diff3d" else "amplitudes"
     if stated:
         if stated not in DOMAINS:
             raise ValueError(f"measurement_domain is {stated}; write one of {', '.join(DOMAINS)}")
         found = DOMAINS[stated]
-        return found, "" if found == by_key else f"{key} holds {found}, as measurement_domain says"
+        return found, "" if found == by_key else f"{key} contains {found}, as measurement_domain says"
     sample = _sample(values)
     if values.dtype.kind in "ui" or _are_whole(sample):
-        return "counts", "" if by_key == "counts" else f"{key} holds whole numbers, which are taken as counts"
+        return "counts", "" if by_key == "counts" else f"{key} contains whole numbers, which are read as counts"
     if by_key == "counts" and quantum_of_roots(sample) is not None:
-        return "amplitudes", f"{key} holds square roots of counts, as its values show; they are squared"
+        return "amplitudes", f"{key} contains square roots of counts, as its values show; they are squared"
     return by_key, ""
 
 
 def quantum_of_roots(values: NDArray[Any]) -> float | None:
-    """Return the square of the value that stands for one photon, if all small squares are whole multiples of it."""
+    """Return the square of the value for one photon, if all small squares are whole multiples of it; else None."""
     sample = _sample(values).astype(np.float64)
     lit = np.square(sample[np.isfinite(sample) & (sample > 0)])
     if lit.size == 0:
@@ -90,4 +92,4 @@ def _sample(values: NDArray[Any]) -> NDArray[Any]:
 
 def _are_whole(values: NDArray[Any]) -> bool:
     finite = values[np.isfinite(values)]
-    return finite.size > 0 and bool((np.abs(finite - np.rint(finite)) < 1e-6 * np.maximum(finite, 1)).all())
+    return finite.size > 0 and bool((np.abs(finite - np.rint(finite)) < ROUNDING * np.maximum(finite, 1)).all())

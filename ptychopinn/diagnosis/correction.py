@@ -1,7 +1,7 @@
-"""What sets data right that do not fit their probe: turned patterns or positions, another scale, a conjugated probe.
+"""Corrections of data that do not fit their probe: rotated patterns or positions, another scale, a conjugated probe.
 
-A turn is one of the eight symmetries of the square, named as in :mod:`ptychopinn.detector.geometry`, but about pixel N/2, where
-the zero frequency of a pattern and the middle of a probe lie; ``y' = sign_y (x if swapped else y)``, ``x'`` alike.
+A turn is one of the eight symmetries of the square, named as in :mod:`ptychopinn.detector.geometry`, but about pixel N/2, the
+zero frequency of a pattern and the middle of a probe; ``y' = sign_y (x if swapped else y)``, ``x'`` alike.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def turn_matrix(turn: str) -> NDArray[np.float64]:
 
 
 def composed(first: str, then: str) -> str:
-    """Return the one turn that does what two do one after the other."""
+    """Return the turn that equals two turns in sequence."""
     both = turn_matrix(then) @ turn_matrix(first)
     return next(name for name in TURNS if np.array_equal(turn_matrix(name), both))
 
 
 def moved(amplitude: NDArray[Any], shift_px: tuple[int, int]) -> NDArray[Any]:
-    """Return patterns ``(..., N, N)`` moved by whole pixels; what comes in at the edge is no data."""
+    """Return patterns ``(..., N, N)`` shifted by whole pixels; new pixels at the edge have no data."""
     out = np.roll(amplitude, shift_px, (-2, -1))
     for axis, shift in zip((-2, -1), shift_px, strict=True):
         if shift:
@@ -63,20 +63,20 @@ def moved(amplitude: NDArray[Any], shift_px: tuple[int, int]) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What is done to patterns, positions and probe; the default does nothing.
+    """A correction of patterns, positions and probe; the default changes nothing.
 
     Attributes
     ----------
     pattern_shift_px
-        (rows, columns) that a pattern is moved by, before it is turned.
+        Shift (rows, columns) of a pattern, before its turn.
     pattern_turn, position_turn
         Names of :data:`TURNS`.
     position_scale
-        Factor on positions in pixels: the pixel is larger by its inverse.
+        Factor of positions in pixels; the pixel size changes by its inverse.
     is_conjugate
         Whether the probe is conjugated.
     counts_ratio
-        Factor on the probe's energy.
+        Factor of the probe's energy.
     """
 
     pattern_shift_px: tuple[int, int] = (0, 0)
@@ -88,35 +88,35 @@ class Correction:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether it changes nothing."""
+        """Whether nothing is changed."""
         return self == Correction()
 
     @property
     def changes_patterns(self) -> bool:
-        """Whether patterns are moved or turned."""
+        """Whether patterns are shifted or turned."""
         return self.pattern_shift_px != (0, 0) or self.pattern_turn != "identity"
 
     def patterns(self, amplitude: NDArray[Any]) -> NDArray[Any]:
-        """Return amplitudes ``(..., N, N)``, -1 = no data, moved and turned."""
+        """Return shifted and turned amplitudes ``(..., N, N)``, -1 = no data."""
         if not self.changes_patterns:
             return amplitude
         return turned(moved(amplitude, self.pattern_shift_px), self.pattern_turn)
 
     def turned_positions(self, positions_px: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return positions ``(n, 2)`` turned, not scaled (where the scale is the pixel's, it is applied there)."""
+        """Return turned positions ``(n, 2)``, not scaled (for when the pixel size is corrected instead)."""
         return positions_px @ turn_matrix(self.position_turn).T
 
     def positions(self, positions_px: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return positions ``(n, 2)`` turned and scaled."""
+        """Return turned and scaled positions ``(n, 2)``."""
         return self.turned_positions(positions_px) * self.position_scale
 
     def probe(self, probe: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        """Return a probe ``(modes, N, N)`` conjugated and scaled."""
+        """Return the corrected probe ``(modes, N, N)``."""
         out = probe.conj() if self.is_conjugate else probe
         return np.asarray(out * np.float32(self.counts_ratio**0.5), dtype=np.complex64)
 
     def after(self, earlier: Correction) -> Correction:
-        """Return the one correction that does what ``earlier`` and then this one do."""
+        """Return the correction that equals ``earlier`` followed by this one."""
         back = turn_matrix(earlier.pattern_turn).T @ np.array(self.pattern_shift_px, dtype=np.float64)
         shift = np.rint(back).astype(int) + np.array(earlier.pattern_shift_px)
         return Correction(

@@ -2,10 +2,10 @@ r"""Resolution of a picture: Fourier ring correlation of two pictures from two h
 
     FRC(q) = Re sum A B* / sqrt(sum |A|^2 sum |B|^2),   sums over a ring of spatial frequencies.
 
-What two pictures of one scan may differ in without harm is taken out first: scale and phase, a phase ramp, a common
-shift. Each is multiplied with a Hann window over the largest square that all frames cover. A ring of n frequencies has n / 2
-independent ones, fewer under the window. The resolution is half a period, pixel / (2 q), where the curve, averaged over
-three rings, first falls below the half-bit line (van Heel and Schatz, J. Struct. Biol. 151, 250, 2005) or below 1/7.
+Differences without meaning are removed first: scale and phase, a phase ramp, a common shift. Each picture is multiplied by a
+Hann window over the largest square that all frames cover. A ring of n frequencies has n / 2 independent ones, fewer with
+the window. The resolution is half a period, pixel / (2 q), at which the curve, averaged over three rings, first falls below
+the half-bit line (van Heel and Schatz, J. Struct. Biol. 151, 250, 2005) or below 1/7.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ LEAST_SIDE_PX = 16
 """Lowest side of the compared square, px: below it there are too few rings."""
 COVERED = 0.3
 """A pixel is covered from this share of the median coverage."""
+TINY_POWER = 1e-30
+"""Lowest power that is divided by; avoids 0 / 0 for empty pictures."""
 ROUNDS = 3
 """Rounds of the alignment; ramp and shift are each found again after the other is removed."""
 FIRST_RING = 4
-"""Smaller rings have too few frequencies for a line between signal and noise."""
+"""Number of the first ring that is used; smaller rings have too few frequencies."""
 HANN_SHARE = ((3 / 8) ** 2 / (35 / 128)) ** 2
-"""What a Hann window over a square leaves of its independent frequencies: (mean w^2)^2 / mean w^4 along each axis."""
+"""Share of independent frequencies that a Hann window leaves: (mean w^2)^2 / mean w^4 along each axis."""
 
 Field = NDArray[np.complexfloating[Any, Any]]
 Complex = NDArray[np.complex128]
@@ -37,7 +39,7 @@ Complex = NDArray[np.complex128]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RingCorrelation:
-    """FRC by frequency, cycles a pixel, and the half-bit line; ``side_px`` of the square that was compared."""
+    """FRC by frequency (cycles per pixel), and the half-bit line; ``side_px`` is the side of the compared square."""
 
     frequency: NDArray[np.float64]
     correlation: NDArray[np.float64]
@@ -45,7 +47,7 @@ class RingCorrelation:
     side_px: int
 
     def resolution_px(self, criterion: str) -> float:
-        """Return half a period, pixels, where the curve falls below "half-bit" or "1/7"; 1 where it does not."""
+        """Return half a period, pixels, at which the curve falls below "half-bit" or "1/7"; 1 if it does not."""
         limit = self.half_bit if criterion == "half-bit" else np.full_like(self.half_bit, SEVENTH)
         above = np.convolve(np.pad(self.correlation, 1, "edge"), np.full(3, 1 / 3), "valid") - limit
         below = np.flatnonzero(above[FIRST_RING:] < 0)
@@ -58,17 +60,17 @@ class RingCorrelation:
 
 
 def ring_correlation(one: Field, other: Field, coverage: NDArray[np.floating[Any]]) -> RingCorrelation:
-    """Return the Fourier ring correlation of two pictures ``(H, W)`` of one place.
+    """Return the Fourier ring correlation of two pictures ``(H, W)`` of the same region.
 
     Parameters
     ----------
     coverage : (H, W)
-        How well each pixel is seen, by the worse of the two.
+        Coverage of each pixel, the lower of the two.
 
     Raises
     ------
     GeometryError
-        If shapes differ, or what is covered is too small to compare.
+        If shapes differ, or the covered square is too small.
     """
     if one.shape != other.shape or one.shape != coverage.shape:
         raise GeometryError(f"pictures {one.shape} and {other.shape} and coverage {coverage.shape} must have one shape")
@@ -101,17 +103,17 @@ def largest_square(is_covered: NDArray[np.bool_]) -> tuple[int, int, int]:
 
 
 def aligned(field: Field, reference: Field) -> Complex:
-    """Return a picture ``(N, N)`` with scale, phase, ramp and shift of another's taken on."""
+    """Return a picture ``(N, N)`` with scale, phase, phase ramp and shift aligned to another."""
     out: Complex = np.asarray(field, dtype=np.complex128)
     for _ in range(ROUNDS):
         out = _unramped(out, reference)
         out = _shifted(out, _shift(out, reference))
-    factor = np.vdot(out, reference) / max(float(np.vdot(out, out).real), 1e-30)
+    factor = np.vdot(out, reference) / max(float(np.vdot(out, out).real), TINY_POWER)
     return np.asarray(out * factor)
 
 
 def _unramped(field: Complex, reference: Field) -> Complex:
-    """Return a picture whose phase ramp against another is taken out."""
+    """Return a picture without its phase ramp relative to another."""
     ratio = reference * field.conj()
     size = field.shape[0]
     along = np.arange(size)
@@ -120,7 +122,7 @@ def _unramped(field: Complex, reference: Field) -> Complex:
 
 
 def _shift(field: Complex, reference: Field) -> tuple[float, float]:
-    """Return how a picture is to be moved to lie on another, pixels, from the top of their cross-correlation."""
+    """Return the shift, pixels, that aligns a picture with another, from the maximum of their cross-correlation."""
     size = field.shape[0]
     taper = np.hanning(size + 2)[1:-1]
     weight = taper[:, None] * taper[None, :]
@@ -152,8 +154,8 @@ def _rings(first: Field, second: Field, side: int) -> RingCorrelation:
         return np.asarray(np.bincount(ring, values.ravel(), minlength=last + 1)[: last + 1], dtype=np.float64)
 
     power = np.sqrt(total(np.abs(first) ** 2) * total(np.abs(second) ** 2))
-    correlation = total((first * second.conj()).real) / np.maximum(power, 1e-30)
-    correlation[0] = 1.0  # the means are taken out
+    correlation = total((first * second.conj()).real) / np.maximum(power, TINY_POWER)
+    correlation[0] = 1.0  # the means were removed
     root = np.sqrt(np.maximum(total(np.ones((side, side))) / 2 * HANN_SHARE, 1.0))
     half_bit = (0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)
     return RingCorrelation(np.arange(last + 1) / side, correlation, half_bit, side)

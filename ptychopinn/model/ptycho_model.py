@@ -51,7 +51,7 @@ class PtychoModel:
             None: ``TrainingConfig.seed``.
         """
         configs = configs or ConfigManager()
-        legacy.tell(configs)
+        legacy.update_params(configs)
         network: Network
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(configs.training_config.seed if seed is None else seed)
@@ -76,7 +76,7 @@ class PtychoModel:
         model = cls(read_model(path), path)
         configs = model.stated_configs()
         if configs is not None:
-            legacy.tell(configs)
+            legacy.update_params(configs)
         return model
 
     @classmethod

@@ -1,7 +1,7 @@
-"""A canvas that grows in whole tiles in any direction and remembers which tiles changed.
+"""A canvas that grows in whole tiles in any direction and records which tiles changed.
 
-``origin_px`` is the place of pixel (0, 0) in the object's own frame. Growth keeps every pixel where it lies in that
-frame; it takes a quarter more than asked in the direction it grows, so its cost per frame stays bounded.
+``origin_px`` is the position of pixel (0, 0) in the object's frame. Growth keeps the position of every pixel; the canvas grows
+by an extra quarter of its side, so that the cost per frame is bounded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Box(NamedTuple):
 
     @classmethod
     def around(cls, position_px: Sequence[float], side: int) -> Box:
-        """Return where a square patch at a position lies, rounded to whole pixels."""
+        """Return the box of a square patch at a position, rounded to whole pixels."""
         top, left = (round(float(p)) - side // 2 for p in position_px)
         return cls(top, left, side, side)
 
@@ -39,7 +39,7 @@ class Box(NamedTuple):
 
 
 class Canvas:
-    """Tensors ``planes[name]`` of ``(H, W, ...)`` on one device, sharing size, origin and dirty tiles."""
+    """Tensors ``planes[name]`` ``(H, W, ...)`` on one device with common size, origin and changed tiles."""
 
     def __init__(
         self, planes: dict[str, tuple[tuple[int, ...], torch.dtype, float]], max_side_px: int, device: torch.device
@@ -57,7 +57,7 @@ class Canvas:
         return torch.full((*shape, *tail), fill, dtype=dtype, device=self._device)
 
     def ensure(self, top: int, left: int, bottom: int, right: int) -> bool:
-        """Grow to hold rows ``top:bottom``, columns ``left:right`` of the object's frame; False if that is too large."""
+        """Grow to cover rows ``top:bottom``, columns ``left:right`` of the object's frame; False if that is too large."""
         empty = self.shape == (0, 0)
         begin = [top, left] if empty else list(self.origin_px)
         end = [bottom, right] if empty else [o + s for o, s in zip(self.origin_px, self.shape, strict=True)]
@@ -91,16 +91,16 @@ class Canvas:
         self._dirty, self.origin_px, self.shape = dirty, origin, shape
 
     def place(self, box: Box) -> Box:
-        """Return where a rectangle of the object's own frame lies on the canvas."""
+        """Return the box on the canvas of a rectangle in the object's frame."""
         y, x = self.origin_px
         return Box(box.y - y, box.x - x, box.h, box.w)
 
     def touch(self, y: int, x: int, h: int, w: int) -> None:
-        """Mark the tiles under a rectangle of canvas pixels as changed."""
+        """Mark the tiles under a rectangle of the canvas as changed."""
         self._dirty[y // TILE_PX : (y + h - 1) // TILE_PX + 1, x // TILE_PX : (x + w - 1) // TILE_PX + 1] = True
 
     def take_dirty(self) -> list[Box]:
-        """Return rectangles that cover exactly the changed tiles, and forget them."""
+        """Return rectangles that cover exactly the changed tiles, and reset the marks."""
         boxes: list[Box] = []
         open_runs: dict[tuple[int, int], Box] = {}
         for row in range(self._dirty.shape[0]):

@@ -1,8 +1,8 @@
-"""Groups: a growing neighbour index, and DiffractionGroup TensorDicts from frames that arrive in any order.
+"""Groups of frames that arrive in any order: a growing neighbour index, and DiffractionGroup TensorDicts.
 
-Overlap in a real scan comes from neighbouring rows, so a group's members are found by position among ALL frames
-received so far. A frame is first a group of its own (C = 1); with gridsize 2 it becomes the centre of one group of
-four as soon as its three nearest neighbours overlap it.
+Neighbouring rows of a scan overlap, so the members of a group are found by position among ALL frames received so far. A
+frame is first a group of its own (C = 1); with gridsize 2 it becomes the centre of one group of four as soon as its three
+nearest neighbours overlap it.
 
 Keys of a DiffractionGroup, C = gridsize^2 (coordinates in pixels, ``(y, x)``):
 
@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from tensordict import TensorDict
 
-from ptychopinn.device import to_device
+from ptychopinn.device import TINY, to_device
 
 
 class NeighbourIndex:
-    """Nearest neighbours among points that keep coming: trees of doubling size, O(log^2 n) a point."""
+    """Nearest neighbours among a growing set of points: trees of doubling size, O(log^2 n) per point."""
 
     def __init__(self) -> None:
         self._trees: list[tuple[cKDTree, NDArray[np.int64]]] = []
@@ -46,7 +46,7 @@ class NeighbourIndex:
         self._trees.append((cKDTree(points), new_keys))
 
     def nearest(self, positions: NDArray[np.float64], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return keys and distances ``(n, k)`` of the nearest points, nearest first; -1 and inf where there are fewer."""
+        """Return keys and distances ``(n, k)`` of the nearest points, nearest first; -1 and inf for missing points."""
         keys = np.full((len(positions), k), -1, dtype=np.int64)
         distances = np.full((len(positions), k), np.inf)
         for tree, names in self._trees:
@@ -60,7 +60,7 @@ class NeighbourIndex:
 
 @dataclass(frozen=True, slots=True)
 class GroupFrame:
-    """A frame as groups take it: ``amplitude (N, N)`` float32 (-1 = no data), ``position_px`` (y, x)."""
+    """A frame: its index, ``amplitude (N, N)`` float32 (-1 = no data), ``position_px`` (y, x)."""
 
     index: int
     amplitude: NDArray[np.float32]
@@ -75,10 +75,10 @@ class GroupBuilder:
     gridsize
         1 or 2.
     reach_px
-        Neighbours farther than this from the centre do not count (take N / 2: half a patch of overlap).
+        Greatest distance of a neighbour from the centre (N / 2 means half a patch of overlap).
     keep_frames
-        Frames kept for later groups (gridsize 2); the oldest are forgotten, and a centre whose neighbour is forgotten
-        stays a single patch.
+        Number of frames kept for later groups (gridsize 2). The oldest are dropped; a centre whose neighbour was dropped
+        stays a single frame.
     """
 
     def __init__(self, gridsize: int, reach_px: float, device: torch.device, keep_frames: int = 4096) -> None:
@@ -97,7 +97,7 @@ class GroupBuilder:
         return self._frames[index].position_px
 
     def add(self, frames: Sequence[GroupFrame]) -> list[TensorDict]:
-        """Take new frames; return their singles and, for gridsize 2, the groups that they complete."""
+        """Add frames; return them as single groups and, for gridsize 2, the groups that they complete."""
         if not frames:
             return []
         out = [self._group([[frame] for frame in frames])]
@@ -108,7 +108,7 @@ class GroupBuilder:
         return out
 
     def again(self, indexes: Sequence[int]) -> list[TensorDict]:
-        """Return the groups around frames that are kept, larger ones where they have been complete."""
+        """Return the groups around frames that are kept: of four where complete, else single ones."""
         kept = [self._frames[i] for i in indexes if i in self._frames]
         complete = self._groups_around([f for f in kept if f.index not in self._alone])
         centres = {group[0].index for group in complete}
@@ -131,7 +131,7 @@ class GroupBuilder:
         return groups
 
     def _groups_around(self, centres: Sequence[GroupFrame]) -> list[list[GroupFrame]]:
-        """Return the groups that are complete, each with its centre first."""
+        """Return the complete groups, each with its centre first."""
         groups: list[list[GroupFrame]] = []
         if not centres:
             return groups
@@ -151,8 +151,8 @@ class GroupBuilder:
         valid = np.maximum(images, 0).ravel()
         energy = float(valid @ valid) / (batch * members)
         total = float(valid.sum()) / (batch * members)
-        rms = np.full((batch, 1, 1, 1), images.shape[-1] / max(energy, 1e-12) ** 0.5, dtype=np.float32)
-        physics = np.full((batch, 1, 1, 1), 1.0 / max(total, 1e-12), dtype=np.float32)
+        rms = np.full((batch, 1, 1, 1), images.shape[-1] / max(energy, TINY) ** 0.5, dtype=np.float32)
+        physics = np.full((batch, 1, 1, 1), 1.0 / max(total, TINY), dtype=np.float32)
         arrays = {
             "images": images,
             "coords_global": where,

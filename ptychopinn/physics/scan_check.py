@@ -1,4 +1,4 @@
-"""Whether a scan can be reconstructed at all: it has light, and its object fits into memory; one rule for every verb."""
+"""Checks whether a scan can be reconstructed: it has photons, and its object fits into memory."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_AREA_PX = 1 << 28
-"""Pixels of an object: a square of 16384, which at 50 nm a pixel is 0.8 mm; stages of scans travel less."""
+"""Greatest number of pixels of an object: a square of 16384, 0.8 mm at 50 nm per pixel; scans are smaller."""
 BYTES_PER_PX = 64
-"""Memory of an object's pixel at the most: exact sums of two looks in float64, and what is read of them."""
-NO_PHOTON = "the patterns hold no photon; check the file and its mask"
+"""Greatest memory per pixel of an object, bytes: exact sums of two looks in float64, and copies of them."""
+NO_PHOTON = "the patterns have no photons; check the file and its mask"
 
 
 def check_extent(positions_px: NDArray[np.float64], side_px: int, bytes_per_px: int = BYTES_PER_PX) -> None:
-    """Refuse positions ``(n, 2)`` of patches whose object would not fit; those that are not finite do not count.
+    """Raise an error if the object of patches at positions ``(n, 2)`` is too large; positions that are not finite are ignored.
 
     Raises
     ------
@@ -33,31 +33,31 @@ def check_extent(positions_px: NDArray[np.float64], side_px: int, bytes_per_px: 
     known = positions_px[np.isfinite(positions_px).all(axis=1)]
     height, width = np.ptp(known, axis=0) + side_px if len(known) else (0.0, 0.0)
     area = float(height) * float(width)
-    said = f"the positions span {height:.4g} x {width:.4g} px, "
+    span = f"the positions span {height:.4g} x {width:.4g} px, "
     remedy = "check the positions' unit and the object pixel"
     if area > MAX_AREA_PX:
-        raise GeometryError(f"{said}more than {MAX_AREA_PX >> 20} megapixels; {remedy}")
+        raise GeometryError(f"{span}more than {MAX_AREA_PX >> 20} megapixels; {remedy}")
     needed, free = area * bytes_per_px, free_memory_bytes()
     if needed > free:
         raise GeometryError(
-            f"{said}which takes {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} are free; {remedy}"
+            f"{span}which needs {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free; {remedy}"
         )
 
 
 def check_light(amplitude: Tensor | NDArray[np.float32]) -> None:
-    """Refuse amplitudes ``(n, N, N)`` without any photon, all masked (-1) or zero.
+    """Raise an error if amplitudes ``(n, N, N)`` have no photons: all are masked (-1) or zero.
 
     Raises
     ------
     GeometryError
-        If there is none.
+        If there are none.
     """
     if bool((amplitude <= 0).all()):
         raise GeometryError(NO_PHOTON)
 
 
 def check_positions(positions_px: NDArray[np.float64], frames: int) -> None:
-    """Refuse positions that are not one finite pair for each of some frames.
+    """Raise an error unless the positions are one finite pair for each frame.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def check_positions(positions_px: NDArray[np.float64], frames: int) -> None:
 
 
 def free_memory_bytes() -> float:
-    """Return how much memory this process may still take: the least of what machine, container and limits leave."""
+    """Return the memory that this process can still use, bytes: the least that machine, container and limits leave."""
     left = [_available(), _of_container()]
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY:
@@ -86,7 +86,7 @@ def _available() -> float:
 
 
 def _of_container() -> float:
-    """Return what a control group (version 2) leaves; pages of files that it can drop count as free."""
+    """Return what a control group (version 2) leaves, bytes; cached file pages count as free."""
     folder = Path("/sys/fs/cgroup")
     with suppress(OSError, ValueError, KeyError):
         most, taken = (float((folder / name).read_text()) for name in ("memory.max", "memory.current"))

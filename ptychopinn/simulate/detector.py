@@ -14,11 +14,22 @@ from ptychopinn.detector.geometry import to_amplitude
 
 @dataclass(frozen=True, slots=True)
 class DetectorFaults:
-    """What is wrong with a detector; the default is a perfect one.
+    """Imperfections of a detector; the default is a perfect one.
 
-    ``blur_px`` rms of its point spread, ``background_ratio`` of the vacuum counts spread over the frame,
-    ``dead_ratio`` of the pixels without data, ``has_gap`` a module gap, ``stop_px`` radius of a beam stop (0 = none),
-    ``saturation`` counts above which a pixel has no data (None = never).
+    Parameters
+    ----------
+    blur_px
+        rms width of the point spread function.
+    background_ratio
+        Uniform background of a frame, as a share of the vacuum counts.
+    dead_ratio
+        Share of pixels without data.
+    has_gap
+        Whether there is a gap between modules.
+    stop_px
+        Radius of a beam stop; 0: none.
+    saturation
+        Counts above which a pixel has no data; None: no limit.
     """
 
     blur_px: float = 0.0
@@ -30,7 +41,7 @@ class DetectorFaults:
 
 
 def draw_faults(size_px: int, rng: np.random.Generator) -> DetectorFaults:
-    """Return faults as beamlines have them; half of all detectors are perfect."""
+    """Return random imperfections as at beamlines; half of all detectors are perfect."""
     if rng.random() < 0.5:
         return DetectorFaults()
     return DetectorFaults(
@@ -67,7 +78,7 @@ def _blurred(counts: Tensor, blur_px: float) -> Tensor:
 
 
 def measure(expected: Tensor, vacuum_counts: float, faults: DetectorFaults, rng: np.random.Generator) -> Tensor:
-    """Return amplitudes ``(n, N, N)`` float32 (-1 = no data) measured from expected counts of that shape.
+    """Return measured amplitudes ``(n, N, N)`` float32 (-1 = no data) for expected counts of the same shape.
 
     The photon noise comes from a generator seeded by ``rng``, so the same ``rng`` gives the same frames.
     """

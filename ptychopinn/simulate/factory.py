@@ -1,6 +1,6 @@
-"""Whole scans from a recipe, and neighbourhoods of scans for training.
+"""Simulated scans from a recipe, and neighbourhoods of scans for training.
 
-Everything is deterministic from the recipe's seed. Gauge as in :mod:`ptychopinn.refine.refined_layer`: probe centroid at N/2,
+The recipe with its seed determines the scan. Gauge as in :mod:`ptychopinn.refine.refined_layer`: probe centroid at N/2,
 mean object amplitude 1 over the scan (the probe takes the scale); with ``is_vacuum_gauge`` the probe's energy is the vacuum
 counts instead and an absorbing object stays below 1, as with a probe measured without the sample.
 """
@@ -27,14 +27,26 @@ MIXED_SHARE = 0.2
 """Share of the textures in a bank that mix two families."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A simulated scan, before chance.
+    """Parameters of a simulated scan.
 
-    ``footprint_ratio`` lit diameter over N; ``phase_rad`` phase of the thickest part; ``absorption`` -log of its
-    amplitude; ``counts`` of a vacuum frame; ``overlap_ratio`` 1 - step / footprint; ``jitter_px`` rms scatter of the
-    stage, recorded; ``position_error_px`` rms, not recorded; ``probe_error`` norm of the given probe's error over the
-    probe's.
+    Parameters
+    ----------
+    footprint_ratio
+        Lit diameter over N.
+    phase_rad, absorption
+        Phase of the thickest part of the object, and -log of its amplitude.
+    counts
+        Counts of a frame without a sample.
+    overlap_ratio
+        1 - step / footprint.
+    jitter_px, position_error_px
+        rms scatter of the stage that is recorded, and that is not.
+    probe_error
+        Norm of the error of the given probe, relative to the probe.
+    is_vacuum_gauge
+        Whether the energy of the probe is ``counts``; else the mean object amplitude is 1.
     """
 
     size_px: int = 64
@@ -58,11 +70,11 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedScan:
-    """What a beamline would hand over, and the truth.
+    """The data of a simulated scan, and the truth.
 
     ``amplitude (n, N, N)`` float32, -1 = no data; ``positions_px (n, 2)`` recorded, pixels of the object's own frame;
     ``probe (modes, N, N)`` complex64 as given; ``object (H, W)`` complex64, its pixel (0, 0) at ``(0, 0)``;
-    ``true_corners_px (n, 2)`` where the patches were really cut.
+    ``true_corners_px (n, 2)`` the true top-left pixels of the patches.
     """
 
     recipe: Recipe
@@ -74,7 +86,7 @@ class SimulatedScan:
 
     @property
     def corners_px(self) -> NDArray[np.int64]:
-        """Top-left pixels ``(n, 2)`` of the patches, recorded places rounded, kept on the object."""
+        """Top-left pixels ``(n, 2)`` of the patches at the recorded positions, rounded and limited to the object."""
         return _on_object(self.positions_px - self.recipe.size_px // 2, self.object.shape, self.recipe.size_px)
 
 
@@ -91,7 +103,7 @@ def draw_recipe(
     textures: Sequence[str],
     modes: int | None = None,
 ) -> Recipe:
-    """Return a recipe as wide as real scans are: phase 0.05-3 rad, 1e2-1e7 counts, overlap 50-85 %."""
+    """Return a random recipe in the range of real scans: phase 0.05-3 rad, 1e2-1e7 counts, overlap 50-85 %."""
     low, high = (3.0, 6.0) if rng.random() < 0.8 else (2.0, 7.0)
     phase = float(np.exp(rng.uniform(np.log(0.05), np.log(3.0)))) * float(rng.choice((-1, 1)))
     return Recipe(
@@ -120,9 +132,9 @@ def simulate_scan(recipe: Recipe, probe: Tensor | None = None, texture: Texture 
     Parameters
     ----------
     probe : (modes, N, N) complex64, optional
-        Used instead of one of the recipe's kind; its energy is set to the recipe's counts.
+        Replaces the probe of the recipe; its energy is set to the counts of the recipe.
     texture : (side, side) float32, optional
-        Used instead of one of the recipe's family; must be large enough for the scan.
+        Replaces the texture of the recipe; it must be large enough for the scan.
     """
     rng = np.random.default_rng(recipe.seed)
     probe = _probe_of(recipe, rng) if probe is None else probe / probe.abs().square().sum().sqrt()
@@ -142,7 +154,7 @@ def _probe_of(recipe: Recipe, rng: np.random.Generator) -> Tensor:
 def _expose(
     recipe: Recipe, probe: Tensor, points: NDArray[np.float64], texture: Texture, rng: np.random.Generator
 ) -> SimulatedScan:
-    """Lay the scan in the middle of the texture and measure it; ``probe`` has unit energy."""
+    """Simulate the measurement of a scan in the middle of the texture; ``probe`` has unit energy."""
     n, side = recipe.size_px, np.array(texture.shape)
     extent = np.ceil(np.ptp(points, axis=0)).astype(int) + n + 4
     window = [
@@ -228,7 +240,7 @@ class TextureBank:
             self._next = (self._next + 1) % len(self._textures)
 
     def draw(self, side_px: int, rng: np.random.Generator) -> tuple[str, Texture]:
-        """Return the family and a random window of at most ``side_px`` squared, turned and mirrored at random."""
+        """Return the family and a random window of at most ``side_px`` squared, randomly rotated and mirrored."""
         kind, texture = self._textures[int(rng.integers(len(self._textures)))]
         side = min(side_px, self._side_px)
         y, x = rng.integers(0, self._side_px - side + 1, size=2)
@@ -237,7 +249,7 @@ class TextureBank:
 
 
 def draw_neighbourhood(recipe: Recipe, bank: TextureBank) -> SimulatedScan:
-    """Return the ``recipe.frames`` frames of a larger scan nearest to a random place; the texture comes from the bank."""
+    """Return the ``recipe.frames`` frames of a larger scan that are nearest to a random place; the bank gives the texture."""
     rng = np.random.default_rng(recipe.seed)
     probe = _probe_of(recipe, rng)
     step = max(1.0, (1 - recipe.overlap_ratio) * footprint_px(probe))

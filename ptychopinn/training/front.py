@@ -83,7 +83,7 @@ class Trainer:
         on_refused: Callable[[str], object] | None = None,
     ) -> None:
         self.configs = ConfigManager(*configs.to_tuple()) if configs else ConfigManager()
-        legacy.tell(self.configs)
+        legacy.update_params(self.configs)
         self._watchers = tuple(watchers)
         self._tracking_uri = tracking_uri
         self._should_stop = should_stop

@@ -1,4 +1,4 @@
-"""Simulated training data, as DatagenConfig asks for it."""
+"""Simulated training data, as described by a DatagenConfig."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ptychopinn.simulate import PROBES, TEXTURES, Recipe, SimulatedScan, draw_re
 from ptychopinn.simulate.detector import DetectorFaults
 
 OBJECT_CLASSES = {"dead_leaves": "leaves", "natural_patch": "noise", "procedural": "shapes"}
-"""PtychoPINN's kinds of objects, and the nearest texture here."""
+"""PtychoPINN's kinds of objects, and the most similar texture here."""
 PIXEL_SIZE_M = 2.8e-8
 """Object pixel written into simulated files, m: that of the demo's scan."""
 
@@ -43,12 +43,12 @@ class Datagen:
 
     def __init__(self, configs: ConfigManager | None = None, probes: Sequence[NDArray[np.complex64]] = ()) -> None:
         self._configs = configs or ConfigManager()
-        legacy.tell(self._configs)
+        legacy.update_params(self._configs)
         wanted = self._configs.datagen_config
         self._texture = OBJECT_CLASSES.get(wanted.object_class, wanted.object_class)
         if self._texture not in TEXTURES:
             known = ", ".join([*TEXTURES, *OBJECT_CLASSES])
-            raise ConfigurationError(f"DatagenConfig.object_class is {wanted.object_class}; it is one of {known}")
+            raise ConfigurationError(f"DatagenConfig.object_class is {wanted.object_class}; use one of {known}")
         arrays = list(probes) or [_read_probe(Path(path)) for path in wanted.probe_paths]
         self._probes: list[Tensor | None] = [torch.from_numpy(_modes(array)) for array in arrays] or [None]
 
@@ -57,18 +57,20 @@ class Datagen:
         return len(self._probes) * self._configs.datagen_config.objects_per_probe
 
     def scans(self) -> Iterator[SimulatedScan]:
-        """Yield the scans; the same seed gives the same ones."""
+        """Yield the scans; the same seed gives the same scans."""
         objects = self._configs.datagen_config.objects_per_probe
         for number in range(len(self)):
             yield simulate_scan(self._recipe(number), self._probes[number // objects])
 
     def write(self, directory: Path | str, dialect: Dialect = "diff3d") -> Iterator[Path]:
-        """Write the scans as training files, ``scan-0000.npz`` and on; yield each when it is there."""
+        """Write the scans as training files ``scan-0000.npz`` and so on; yield each path when it is written."""
         directory = Path(directory)
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
-            raise ConfigurationError(f"{directory} cannot be made ({fault.strerror}); choose another place") from fault
+            raise ConfigurationError(
+                f"{directory} cannot be created ({fault.strerror}); choose another directory"
+            ) from fault
         for number, scan in enumerate(self.scans()):
             path = directory / f"scan-{number:04d}.npz"
             write_training_file(path, training_scan(scan, PIXEL_SIZE_M), dialect)
@@ -95,7 +97,7 @@ class Datagen:
 
 
 def training_scan(scan: SimulatedScan, pixel_size_m: float) -> TrainingScan:
-    """Return a simulated scan as training files hold it: photons, and pixels without data in a mask."""
+    """Return a simulated scan for a training file: photons, and a mask of pixels without data."""
     amplitude = scan.amplitude.numpy()
     counts = np.rint(np.maximum(amplitude, 0) ** 2)
     return TrainingScan(
@@ -116,9 +118,9 @@ def _read_probe(path: Path) -> NDArray[np.complex64]:
     except FileNotFoundError:
         raise FileFormatError(f"{path}: there is no such file; give an NPZ with a probe") from None
     except Exception as fault:  # whatever a reader meets
-        raise FileFormatError(f"{path}: is no NPZ, or is damaged; give an NPZ with a probe") from fault
+        raise FileFormatError(f"{path}: not an NPZ file, or damaged; give an NPZ file with a probe") from fault
     if array is None or array.ndim not in (2, 3) or not np.iscomplexobj(array):
-        raise FileFormatError(f"{path}: holds no complex probeGuess or probe (modes, N, N); give a file with one")
+        raise FileFormatError(f"{path}: has no complex probeGuess or probe (modes, N, N); give a file with one")
     return array.astype(np.complex64)
 
 

@@ -1,4 +1,4 @@
-"""The lift's network in half precision, where its pictures fit the patterns as well as with all bits."""
+"""The lift's network in half precision, if its pictures fit the patterns as well as in float32."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ptychopinn.workflow.inference import single_group
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 MOST_CHANGE = 0.005
-"""By how much of itself R may move."""
+"""Greatest relative change of R: below the scatter between scans."""
 
 _TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _FRAMES = 16
@@ -23,26 +23,26 @@ _FRAMES = 16
 
 
 def with_dtype(model: Model, dtype: Dtype) -> tuple[Model, str]:
-    """Return a model with its network in a number type, and why it was left in float32 ("" where nothing was refused).
+    """Return a model with its network in another number type, and why it stays in float32 ("" if it does not).
 
-    Only the lift's network knows half precision; the projections around it are always complex64. Before it is used
-    it looks at frames simulated for the model's own probe beside the network in float32.
+    Only the lift's network can run in half precision; its projections are always complex64. The two networks are first
+    compared on frames simulated for the model's probe.
 
     Parameters
     ----------
     dtype
-        ``auto``: bfloat16 on a CUDA device that has it, else float32, whose numbers are the same on every machine.
+        ``auto``: bfloat16 on a CUDA device that supports it, else float32.
     """
     full = model.castable
     wanted = _suited(full.probe.device) if dtype == "auto" and full is not None else dtype
     if wanted not in _TYPES:
         return model, ""
     if full is None:
-        return model, f"a model {model.name} is float32 alone"
+        return model, f"a model {model.name} runs in float32 only"
     half = full.with_dtype(_TYPES[wanted])
     before, after = _rfactors(full, half)
     if not abs(after - before) <= MOST_CHANGE * before:
-        return model, f"in {wanted} R of simulated frames moves from {before:.4f} to {after:.4f}"
+        return model, f"in {wanted} R of simulated frames changes from {before:.4f} to {after:.4f}"
     return half, ""
 
 
@@ -53,7 +53,7 @@ def _suited(device: torch.device) -> str:
 
 
 def _rfactors(*models: CastableModel) -> list[float]:
-    """Return each model's R of single frames of one simulated scan through their probe."""
+    """Return the R-factor of each model for single frames of one simulated scan with their probe."""
     probe = models[0].probe
     counts = float(probe.abs().square().sum())
     scan = simulate_scan(Recipe(size_px=probe.shape[-1], counts=counts, frames=_FRAMES), probe.cpu())

@@ -1,4 +1,4 @@
-"""Inference with a model: patches, pictures of whole scans, of files, and of streams while they run."""
+"""Inference with a model: patches, and pictures of scans, files and running streams."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from ptychopinn.workflow.reassembly import Picture, patch_weight
 StreamedFrame = tuple[ArrayLike, Sequence[float]]
 """A frame of a stream: amplitudes ``(N, N)``, -1 = no data, and its position [y, x], pixels."""
 KEPT_FRAMES = 1024
-"""Frames of a stream among which neighbours are looked for, for networks that see groups."""
+"""Number of newest frames of a stream that are searched for neighbours, for networks that take groups."""
 
 
 class InferenceEngine:
-    """Predicts with a model, in batches of a size measured here once.
+    """Predicts with a model; the batch size is measured once.
 
     Parameters
     ----------
     model
-        None: that of ``model_path`` of the InferenceConfig.
+        None: ``model_path`` of the InferenceConfig.
     configs
-        ``patch_weighting``, ``batch_size`` (as the greatest one), ``experiment_number`` and, for a cnn, ``middle_trim`` of
-        the InferenceConfig are followed. None: whole patches weighted by the probe.
+        Its InferenceConfig gives ``patch_weighting``, the greatest ``batch_size``, ``experiment_number`` and, for a cnn,
+        ``middle_trim``. None: whole patches weighted by the probe.
     device
         ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
 
     Raises
     ------
     ConfigurationError
-        If there is no such device here, or no model is named.
+        If there is no such device, or no model is given.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class InferenceEngine:
         except (ValueError, RuntimeError) as fault:
             raise ConfigurationError(f"device {device}: {str(fault).splitlines()[0]}") from fault
         self._batches: dict[int, int] = {}
-        told = configs or model.stated_configs()
-        if told is not None:
-            legacy.tell(told)
+        known = configs or model.stated_configs()
+        if known is not None:
+            legacy.update_params(known)
 
     def predict(self, images: ArrayLike, *, probe: ArrayLike, batch: int | None = None) -> NDArray[np.complex64]:
         """Return patches ``(B, C, N, N)`` complex64 of amplitudes ``(B, C, N, N)`` or ``(B, N, N)``; -1 = no data.
 
-        Groups of as many frames as the network sees together go in as they are; other frames one by one.
+        Groups with as many frames as the network takes are predicted together; other frames one by one.
         """
         amplitude = torch.as_tensor(np.asarray(images, dtype=np.float32))
         amplitude = amplitude[:, None] if amplitude.ndim == 3 else amplitude
@@ -91,7 +91,7 @@ class InferenceEngine:
         Parameters
         ----------
         looks
-            Further looks start from the stitched neighbours; the lift has them.
+            Number of looks; further ones start from the stitched neighbours (lift only).
         """
         amplitude = torch.as_tensor(np.asarray(images, dtype=np.float32))
         where = np.asarray(positions_px, dtype=np.float64)
@@ -122,20 +122,20 @@ class InferenceEngine:
         looks: int = 1,
         read: Callable[[Path], Experiment] = read_training_file,
     ) -> Iterator[tuple[Experiment, Picture]]:
-        """Yield each file's scan and its picture; of a file with several scans the one with ``experiment_number``.
+        """Yield the scan and the picture of each file; of several scans in a file that of ``experiment_number``.
 
         Parameters
         ----------
         paths
             None: ``test_data_file`` of the InferenceConfig.
         probe
-            In place of each file's own.
+            Replaces the probe of the files.
         read
-            Reads a file; by default training files (NPZ).
+            Function that reads a file; by default it reads training files (NPZ).
         """
         named = self._inference.test_data_file
         if paths is None and named is None:
-            raise ConfigurationError("no scan is named; give paths, or test_data_file in the InferenceConfig")
+            raise ConfigurationError("no scan is given; give paths, or test_data_file in the InferenceConfig")
         for path in [named] if paths is None else paths:
             scan = read(Path(str(path))).of_scan(self._inference.experiment_number)
             own = scan.probe if probe is None else probe
@@ -144,9 +144,9 @@ class InferenceEngine:
     def predict_stream(
         self, frames: Iterable[StreamedFrame], *, probe: ArrayLike, every: int = 64
     ) -> Iterator[Picture]:
-        """Yield the picture as it grows, after every ``every`` frames and at the end of the stream.
+        """Yield the growing picture after every ``every`` frames and at the end of the stream.
 
-        Frames are predicted as they come; memory does not grow with the stream, but for the picture.
+        Frames are predicted as they arrive; only the memory of the picture grows.
 
         Raises
         ------
@@ -155,7 +155,7 @@ class InferenceEngine:
         """
         modes = self._probe(probe)
         model, mosaic = self._model.for_probe(modes), Mosaic(self._weight(modes))
-        kept = _Kept(model.members, modes.shape[-1])
+        kept = _NewestFrames(model.members, modes.shape[-1])
         total, refused = 0, dict[int, str]()
         for chunk in _chunks(frames, every):
             groups, places = kept.add(chunk)
@@ -186,12 +186,12 @@ class InferenceEngine:
 
 def _named(inference: InferenceConfig) -> PtychoModel:
     if inference.model_path is None:
-        raise ConfigurationError("no model is named; give one, or model_path in the InferenceConfig")
+        raise ConfigurationError("no model is given; give one, or model_path in the InferenceConfig")
     return PtychoModel.load(inference.model_path)
 
 
-class _Kept:
-    """The newest frames of a stream, among which each new one finds its companions."""
+class _NewestFrames:
+    """The newest frames of a stream, among which the neighbours of new frames are found."""
 
     def __init__(self, members: int, side_px: int) -> None:
         self._members, self._side = members, side_px
@@ -199,7 +199,7 @@ class _Kept:
         self._places = np.zeros((0, 2))
 
     def add(self, chunk: Sequence[StreamedFrame]) -> tuple[Tensor, NDArray[np.float64]]:
-        """Return the groups ``(B, C, N, N)`` around new frames, each the first of its own, and positions ``(B, 2)``."""
+        """Return the groups ``(B, C, N, N)`` around new frames, which are the first of their groups, and positions ``(B, 2)``."""
         frames = torch.stack([torch.as_tensor(np.asarray(frame, dtype=np.float32)) for frame, _ in chunk])
         places = np.asarray([place for _, place in chunk], dtype=np.float64)
         if tuple(frames.shape[1:]) != (self._side, self._side) or places.shape != (len(frames), 2):

@@ -1,4 +1,4 @@
-"""Reassembly: a picture from patches and positions, whatever model made the patches."""
+"""Reassembly of a picture from the patches and positions of any model."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Picture:
     Parameters
     ----------
     object : (H, W) complex64
-        0 where nothing lies.
+        0 where there is no patch.
     weight : (H, W) float32
         1 = one frame at the probe's brightest pixel.
     origin_px
-        Place [y, x] of pixel (0, 0) in the object's own frame.
+        Position [y, x] of pixel (0, 0) in the object's frame.
     frames
-        How many were stitched.
+        Number of stitched frames.
     rfactors
-        After each look; empty where patterns were not compared.
+        R-factor after each look; empty if patterns were not compared.
     refused
-        Why frames were left out, by their place in the scan.
+        Reasons of refused frames, by their number in the scan.
     """
 
     object: NDArray[np.complex64]
@@ -45,7 +45,7 @@ class Picture:
     def of(
         cls, mosaic: Mosaic, frames: int, rfactors: tuple[float, ...] = (), refused: dict[int, str] | None = None
     ) -> Picture:
-        """Return what a mosaic shows now."""
+        """Return the current picture of a mosaic."""
         value, weight = (plane.cpu().numpy() for plane in mosaic.read())
         return cls(
             object=value,
@@ -62,12 +62,12 @@ class Picture:
         return cls.of(found.mosaic, frames - len(found.refused), tuple(found.rfactors), found.refused)
 
     def cropped(self, window_px: int) -> Picture:
-        """Return the picture without a border of ``window_px``, as ``InferenceConfig.window`` asks for.
+        """Return the picture without a border of ``window_px`` (``InferenceConfig.window``).
 
         Raises
         ------
         GeometryError
-            If nothing would be left.
+            If nothing is left.
         """
         height, width = self.object.shape
         if window_px < 0 or 2 * window_px >= min(height, width):
@@ -90,7 +90,7 @@ def patch_weight(probe: Tensor, weighting: str = "probe", trim_px: int | None = 
     weighting
         ``probe``: its intensity, modes summed; ``uniform``: 1.
     trim_px
-        Only this square around pixel N/2 counts; None: all.
+        Side of the square around pixel N/2 that is used; None: the whole patch.
     """
     weight = probe.abs().square().sum(0)
     if weighting == "uniform":
@@ -114,11 +114,11 @@ def stitch(patches: ArrayLike, positions_px: ArrayLike, weight: ArrayLike | None
     Parameters
     ----------
     patches : (n, N, N) complex
-        Groups ``(g, C, N, N)`` are taken too, with positions ``(g, C, 2)``.
+        Or groups ``(g, C, N, N)`` with positions ``(g, C, 2)``.
     positions_px : (n, 2)
-        [y, x]; patch pixel N/2 lies on it.
+        [y, x]; patch pixel N/2 is at the position.
     weight : (N, N), optional
-        Of a patch's pixels (:func:`patch_weight`); None: 1.
+        Weight of the pixels of a patch (:func:`patch_weight`); None: 1.
 
     Raises
     ------
@@ -138,5 +138,5 @@ def stitch(patches: ArrayLike, positions_px: ArrayLike, weight: ArrayLike | None
     refused: dict[int, str] = {**mosaic.add(range(len(laid)), laid, places)}
     if len(refused) == len(laid):
         reasons = ", ".join(sorted(set(refused.values()))) or "there is none"
-        raise GeometryError(f"no patch of {len(laid)} can be stitched ({reasons}); check patches and positions")
+        raise GeometryError(f"none of the {len(laid)} patches can be stitched ({reasons}); check patches and positions")
     return Picture.of(mosaic, len(laid) - len(refused), refused=refused)

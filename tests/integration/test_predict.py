@@ -100,7 +100,7 @@ def test_half_precision_gives_the_same_picture_and_is_refused_in_words(short_sca
     bundle = Bundle("cnn", "cnn", cnn.architecture, cnn.state_dict())
     write_bundle(tmp_path / "cnn.zip", bundle)
     refused = plain(short_scan, output=tmp_path / "cnn.h5", bundle=tmp_path / "cnn.zip", dtype="bfloat16", looks=1)
-    assert "the model stays in float32: a model cnn is float32 alone" in refused.stderr
+    assert "the model stays in float32: a model cnn runs in float32 only" in refused.stderr
 
 
 def test_a_probe_in_other_units_gives_the_same_picture(short_scan: Path, tmp_path: Path):

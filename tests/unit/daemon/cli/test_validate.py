@@ -55,13 +55,13 @@ def test_every_violation_is_listed(tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", **bad_arrays())
     said = "\n".join(examine(tmp_path / "bad.npz").violations)
     for expected in (
-        "diff3d holds no photon",
+        "diff3d has no photon",
         "xcoords holds 1 values that are not finite",
         f"ycoords has the shape ({FRAMES - 1},); write (n,), with n = {FRAMES} as diff3d has it",
         "probeGuess is zero everywhere",
         "objectGuess is float64; write complex numbers",
         "photon_energy_eV is 0.; write a number above 0",
-        f"frame_index holds {FRAMES - 1} numbers twice",
+        f"frame_index has {FRAMES - 1} repeated numbers",
     ):
         assert expected in said
     assert len(said.splitlines()) == 7

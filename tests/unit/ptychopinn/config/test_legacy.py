@@ -53,7 +53,7 @@ def _own_dictionary(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("section", "field", "value", "key", "theirs"), CASES)
 def test_each_field_goes_there_and_back(section: str, field: str, value: Any, key: str, theirs: Any) -> None:
     manager = ConfigManager.from_dict({section: {field: value}})
-    legacy.tell(manager)
+    legacy.update_params(manager)
     assert params.cfg[key] == theirs
     back = legacy.read_legacy_dict(params.cfg)
     assert getattr(getattr(back, f"{section}_config"), field) == value
@@ -62,7 +62,7 @@ def test_each_field_goes_there_and_back(section: str, field: str, value: Any, ke
 
 def test_what_is_not_stated_stays() -> None:
     params.cfg.update({"n_groups": 7, "h5_path": "wts.h5"})
-    legacy.tell(ConfigManager())
+    legacy.update_params(ConfigManager())
     assert (params.cfg["n_groups"], params.cfg["h5_path"]) == (7, "wts.h5")
     assert legacy.read_legacy_dict({}) == ConfigManager()
 
@@ -112,7 +112,7 @@ def test_defaults_that_differ_are_the_listed_ones() -> None:
     for name, (here, there) in legacy.DIFFERENT_DEFAULTS.items():
         kind = legacy.LegacyModelConfig() if hasattr(theirs, name) else legacy.LegacyTrainingConfig(model=theirs)
         assert getattr(kind, name) == there
-        legacy.tell(manager)
+        legacy.update_params(manager)
         assert params.cfg[legacy.KEYS.get(name, name)] == here
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from ptychopinn.errors import GeometryError
-from ptychopinn.physics.initial_probe import Field, mirrors_probe, pinhole_probe, zone_plate_probe
+from ptychopinn.physics.initial_probe import ProbeGrid, mirrors_probe, pinhole_probe, zone_plate_probe
 from ptychopinn.refine.retrieve import retrieve
 from ptychopinn.simulate import Recipe, simulate_scan
 
-FIELD = Field(128, 28e-9, 8800.0)
+FIELD = ProbeGrid(128, 28e-9, 8800.0)
 PLATE = {"outermost_zone_width_m": 100e-9, "diameter_m": 180e-6, "central_stop_m": 60e-6}
 
 
@@ -37,7 +37,7 @@ def test_a_zone_plate_lights_defocus_times_its_aperture(defocus_m: float) -> Non
 
 def test_light_behind_the_focus_spreads_as_exp_ikz_does() -> None:
     """Behind the focus the wave curves outwards: its phase grows with the distance from the axis."""
-    probe = pinhole_probe(Field(256, 20e-9, 8800.0), 0.4e-6, 2e-3)[0]
+    probe = pinhole_probe(ProbeGrid(256, 20e-9, 8800.0), 0.4e-6, 2e-3)[0]
     phase = np.unwrap(np.angle(probe[128, 128:160]))
     assert phase[-1] > phase[0]
 
@@ -57,7 +57,7 @@ def test_a_pinhole_close_by_is_a_disc() -> None:
     ("make", "words"),
     [
         (lambda: zone_plate_probe(FIELD, 20e-9, 180e-6), "leaves the patterns"),
-        (lambda: zone_plate_probe(FIELD, 100e-9, 180e-6, defocus_m=1e-2), "but the patterns see 3.58 um"),
+        (lambda: zone_plate_probe(FIELD, 100e-9, 180e-6, defocus_m=1e-2), "but the field of view is 3.58 um"),
         (lambda: zone_plate_probe(FIELD, 100e-9, 50e-6, central_stop_m=60e-6), "central stop"),
         (lambda: pinhole_probe(FIELD, 5e-6), "a pinhole of 5 um lights"),
         (lambda: mirrors_probe(FIELD, (0.01, 0.1), (1e-3, 1e-3)), "leaves the patterns"),
@@ -70,7 +70,7 @@ def test_optics_that_do_not_fit_the_patterns_are_refused(make, words: str) -> No
 
 @pytest.mark.parametrize("defocus_m", [8.4e-4, 1.0e-3])
 def test_a_probe_is_retrieved_from_a_zone_plate_whose_focus_is_not_known_well(defocus_m: float) -> None:
-    field = Field(64, 40e-9, 8800.0)
+    field = ProbeGrid(64, 40e-9, 8800.0)
     true = torch.from_numpy(zone_plate_probe(field, **PLATE, defocus_m=7e-4))
     scan = simulate_scan(Recipe(64, frames=81, counts=1e6, overlap_ratio=0.75, phase_rad=-0.6, seed=4), probe=true)
     guess = torch.from_numpy(zone_plate_probe(field, **PLATE, defocus_m=defocus_m))

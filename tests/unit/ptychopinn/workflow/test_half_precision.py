@@ -60,11 +60,11 @@ def test_what_does_not_fit_into_fewer_bits_is_refused(shipped, scan):
     model = Lift(scan.probe, network, shipped.projections)
     got, refused = with_dtype(model, "float16")
     assert got is model
-    assert "in float16 R of simulated frames moves from 0." in refused
+    assert "in float16 R of simulated frames changes from 0." in refused
 
 
 @pytest.mark.parametrize("name", ["lift", "cnn"])
 def test_other_models_are_float32_alone(scan, name):
     model = Lift(scan.probe) if name == "lift" else Cnn(CnnOptions(width_factor=1)).eval()
     assert with_dtype(model, "auto") == (model, "")
-    assert with_dtype(model, "bfloat16") == (model, f"a model {name} is float32 alone")
+    assert with_dtype(model, "bfloat16") == (model, f"a model {name} runs in float32 only")

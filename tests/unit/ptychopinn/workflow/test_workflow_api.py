@@ -224,9 +224,9 @@ def test_the_engine_takes_model_scan_and_batch_from_the_configuration(scan: Simu
     assert seen[1].origin_px[0] - seen[0].origin_px[0] == 512
     with pytest.raises(GeometryError, match=r"there is no scan 2, it holds 2; set experiment_number"):
         list(InferenceEngine(configs=configs.update({"inference": {"experiment_number": 2}})).predict_files())
-    with pytest.raises(ConfigurationError, match="no model is named"):
+    with pytest.raises(ConfigurationError, match="no model is given"):
         InferenceEngine()
-    with pytest.raises(ConfigurationError, match="no scan is named"):
+    with pytest.raises(ConfigurationError, match="no scan is given"):
         next(InferenceEngine(small_cnn()).predict_files())
 
 
@@ -281,7 +281,7 @@ def test_reassembly_needs_no_model() -> None:
     np.testing.assert_allclose(found.object[seen], truth[:height, :width][seen[:40, :50]][: seen.sum()], atol=1e-5)
     groups = stitch(patches[:8].reshape(2, 4, 16, 16), places[:8].reshape(2, 4, 2))
     np.testing.assert_array_equal(groups.object, stitch(patches[:8], places[:8]).object)
-    with pytest.raises(GeometryError, match="no patch of 1 can be stitched"):
+    with pytest.raises(GeometryError, match="none of the 1 patches can be stitched"):
         stitch(np.full((1, 16, 16), np.nan), [[0, 0]])
     with pytest.raises(GeometryError, match="do not fit together"):
         stitch(patches, places[:3])
@@ -309,7 +309,7 @@ def test_pictures_come_back(picture: Picture, scan: SimulatedScan, name: str, tm
     np.testing.assert_array_equal(back.weight, picture.weight)
     assert (back.origin_px, back.frames, back.rfactors) == (picture.origin_px, picture.frames, picture.rfactors)
     (tmp_path / name).write_bytes(b"PK\x03\x04 no")
-    with pytest.raises(FileFormatError, match="is no saved picture"):
+    with pytest.raises(FileFormatError, match="not a saved picture"):
         load_picture(tmp_path / name)
 
 
@@ -349,7 +349,7 @@ def test_generated_scans_are_training_files(tmp_path: Path) -> None:
     probe = again.probe.numpy()
     given = next(Datagen(configs, probes=[probe]).scans())
     torch.testing.assert_close(given.probe / given.probe.norm(), again.probe / again.probe.norm(), rtol=1e-4, atol=1e-5)
-    with pytest.raises(ConfigurationError, match="object_class is cats; it is one of"):
+    with pytest.raises(ConfigurationError, match="object_class is cats; use one of"):
         Datagen(ConfigManager.from_dict({"datagen": {"object_class": "cats"}}))
     with pytest.raises(FileFormatError, match=r"no.npz: there is no such file"):
         Datagen(ConfigManager.from_dict({"datagen": {"probe_paths": [str(tmp_path / "no.npz")]}}))
