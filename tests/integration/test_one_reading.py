@@ -197,7 +197,7 @@ def test_positions_that_cannot_be_are_refused_by_the_refinement_too(places: Any,
 
 def test_an_object_that_does_not_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_check, "free_memory_bytes", lambda: 1e9)
-    with pytest.raises(GeometryError, match=r"takes 6\.4 GB of memory and 1\.0 are free"):
+    with pytest.raises(GeometryError, match=r"needs 6\.4 GB of memory, but 1\.0 GB are free"):
         scan_check.check_extent(np.array([[0.0, 0.0], [9936.0, 9936.0]]), 64)
     monkeypatch.undo()
     assert scan_check.free_memory_bytes() > 0

@@ -95,7 +95,7 @@ def test_what_must_be_stated_is_named() -> None:
         model, manager.data_config, manager.inference_config, {"model_path": "m", "test_data_file": "t", "n_groups": 8}
     )
     assert (found.model_path, found.neighbor_count) == (Path("m"), 6)
-    with pytest.raises(ConfigurationError, match="square groups only"):
+    with pytest.raises(ConfigurationError, match="only square groups"):
         legacy.to_model_config(ConfigManager().data_config.of({"grid_size": (1, 2)}), manager.model_config)
     with pytest.raises(ConfigurationError, match="has no gridsise"):
         legacy.to_model_config(manager.data_config, manager.model_config, {"gridsise": 1})
