@@ -1,4 +1,4 @@
-"""What faults of the disk mean, and how much room there is."""
+"""Turns disk errors into sentences, and reports free space."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _WORDS = {
-    errno.ENOSPC: "the disk of {folder} is full: make room on it",
-    errno.EDQUOT: "the disk quota of {folder} is used up: make room or raise it",
-    errno.EFBIG: "a file in {folder} is larger than may be written there: raise the limit of file size (ulimit -f)",
-    errno.EMFILE: "as many files and connections are open as this program may have: raise its limit (ulimit -n, LimitNOFILE)",
-    errno.ENFILE: "this machine has as many files open as it may: close some or raise fs.file-max",
+    errno.ENOSPC: "the disk of {folder} is full: free some space",
+    errno.EDQUOT: "the disk quota of {folder} is used up: free some space or raise the quota",
+    errno.EFBIG: "a file in {folder} has reached the limit of file size: raise the limit (ulimit -f)",
+    errno.EMFILE: "too many files and connections are open: raise the limit of this program (ulimit -n, LimitNOFILE)",
+    errno.ENFILE: "this machine has reached its limit of open files: close some or raise fs.file-max",
     errno.EROFS: "the disk of {folder} is read-only: mount it for writing",
-    errno.EACCES: "{folder} may not be written to: give the daemon the right",
-    errno.EPERM: "{folder} may not be written to: give the daemon the right",
-    errno.EIO: "the disk of {folder} reports faults: look at the system's log",
+    errno.EACCES: "{folder} may not be written to: give this user write permission",
+    errno.EPERM: "{folder} may not be written to: give this user write permission",
+    errno.EIO: "the disk of {folder} reports faults: see the system log",
     errno.ESTALE: "the network disk of {folder} has gone: mount it again",
-    errno.ENOENT: "{folder} has gone: make it again or mount its disk",
+    errno.ENOENT: "{folder} has gone: create it again or mount its disk",
 }
 
 
 def is_full(fault: BaseException) -> bool:
-    """Whether a fault says that room lacks, which deleting something can give."""
+    """Whether an error means that space is missing, which deleting files can free."""
     return isinstance(fault, OSError) and fault.errno in FULL
 
 
 def is_of_disk(fault: OSError) -> bool:
-    """Whether a fault is one of disks and limits, which words for a person say better than a traceback."""
+    """Whether an error is one of disks and limits, for which a sentence is better than a traceback."""
     return fault.errno in _WORDS and fault.errno != errno.ENOENT
 
 
 def fault_words(fault: OSError, folder: Path) -> str:
-    """Return what a fault while writing in ``folder`` means, and what to do."""
+    """Return the meaning of an error while writing in ``folder``, and what to do."""
     words = _WORDS.get(fault.errno or 0, f"{{folder}} cannot be written to ({fault.strerror or fault})")
     return words.replace("{folder}", str(folder))
 
 
 def free_bytes(folder: Path) -> int:
-    """Return what is free on the disk of ``folder`` or, where it is not there yet, of the one above it."""
+    """Return the free space on the disk of ``folder``, bytes; of its nearest existing parent if it does not exist yet."""
     return shutil.disk_usage(_existing(folder)).free
 
 
 def are_on_one_disk(one: Path, other: Path) -> bool:
-    """Whether deleting in one folder makes room in the other."""
+    """Whether deleting files in one folder frees space in the other."""
     return _existing(one).stat().st_dev == _existing(other).stat().st_dev
 
 
