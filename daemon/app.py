@@ -25,7 +25,7 @@ from daemon.intake.replay import counts_of
 from daemon.intake.scan import Scan
 from daemon.intake.thread import Intake
 from daemon.journal import Keeper, ScanNames
-from daemon.messages import Phase
+from daemon.messages import Addresses, Phase
 from daemon.metrics import Metrics
 from daemon.publish.history import History
 from daemon.publish.http.interface import create_app, open_server
@@ -270,7 +270,7 @@ class Daemon:
         names = self._view.health.hanging()
         return names if self._journal is not None or "engine" in names else []
 
-    def addresses(self) -> dict[str, Any]:
+    def addresses(self) -> Addresses:
         """Return where everything is, with real ports."""
         streams = {receiver.name: receiver.bound_endpoint for receiver in self._receivers}
         return {"http": self.http.url, "updates": self.publisher.bound_endpoint, "streams": streams}

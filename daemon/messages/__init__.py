@@ -8,6 +8,7 @@ An enum is sent as its value: a program that receives one gets plain text, which
 from typing_extensions import is_typeddict
 
 from daemon.messages.answers import (
+    Addresses,
     Alive,
     ModelEntry,
     Paused,
@@ -60,6 +61,7 @@ from daemon.messages.status import (
 )
 
 __all__ = [
+    "Addresses",
     "Alive",
     "DaemonState",
     "DeltaFields",

@@ -5,6 +5,17 @@ from typing import Literal
 from typing_extensions import TypedDict
 
 
+class Addresses(TypedDict):
+    """Where a running daemon can be reached; ``serve --json`` prints it."""
+
+    http: str
+    """URL of the viewer page."""
+    updates: str
+    """Endpoint of the updates for viewers."""
+    streams: dict[str, str]
+    """Endpoint of each input stream by name."""
+
+
 class Readiness(TypedDict):
     """Whether frames would be reconstructed now, and the state of each part."""
 

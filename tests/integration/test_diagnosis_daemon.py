@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from daemon.app import Daemon
+from daemon.background.diagnosis.diagnosis_notes import DiagnosisNote
 from daemon.client import Viewer
 from daemon.config import load_config
 from daemon.files import ScanFile, read_product
@@ -77,7 +78,7 @@ def test_a_fault_is_set_right_in_this_scan_and_in_the_next(scan: ScanFile, tmp_p
             found.append((ended, pictures["network"]))
         notes = [get(daemon, f"scans/{name}")["notes"] for name in ("one", "two")]
     assert "the x positions look negated" in notes[0][0]
-    assert "the daemon corrects this from now on" in notes[0][0]
+    assert DiagnosisNote.CORRECTED.sentence in notes[0][0]
     assert notes[1] == []
     for ended, picture in found:
         np.testing.assert_array_equal(*on_common_ground(right["network"], picture))
@@ -130,7 +131,7 @@ def test_a_probe_made_from_optics_is_retrieved_while_the_scan_runs(tmp_path: Pat
             ended, _ = follow(viewer)
     finally:
         daemon.stop()
-    assert "the probe was retrieved from" in ended["notes"][0]
+    assert DiagnosisNote.RETRIEVED.sentence.partition("{")[0] in ended["notes"][0]
     product = read_product(ended["product"])
     likeness = abs(np.vdot(product.probe, true.numpy())) / np.linalg.norm(product.probe) / np.linalg.norm(true)
     assert likeness > 0.98

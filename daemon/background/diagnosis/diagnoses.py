@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.background.diagnosis.advice import advice
+from daemon.background.diagnosis.diagnosis_notes import DiagnosisNote
 from daemon.background.diagnosis.examiner import Examiner, ExaminerEvents, ExaminerOptions
 from daemon.background.learning.generations import Generations
 from daemon.config import Config
@@ -71,7 +72,7 @@ class Diagnoses:
         scan = self._scans.get(scan_id)
         words = advice(found, self._config, None if scan is None else scan.record.center_px)
         if self._config.diagnosis.auto_fix:
-            words = ["the daemon corrects this from now on"]
+            words = [DiagnosisNote.CORRECTED.sentence]
         self._say(scan_id, "; ".join([found.sentence or "", *words]))
 
     def _take(self, scan_id: str, probe: NDArray[np.complex64], change: Correction, is_new: bool) -> None:

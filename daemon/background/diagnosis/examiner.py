@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from daemon.background.diagnosis.diagnosis_notes import DiagnosisNote
 from daemon.background.external.side_process import SideProcess
 from daemon.engine.examination import Examination
 from daemon.errors import DaemonError
@@ -167,7 +168,7 @@ class Examiner:
         except Exception as fault:  # the scan continues without a diagnosis
             if not self._stopping.is_set():
                 log.warning("scan %s was not examined: %s", scan_id, fault, exc_info=not isinstance(fault, DaemonError))
-                self._events.on_said(scan_id, f"the first frames could not be examined: {fault}")
+                self._events.on_said(scan_id, DiagnosisNote.NOT_EXAMINED.sentence.format(fault=fault))
         self._state.doing, self._state.last_s = DiagnosisState.WAITING, time.monotonic() - begun
         self._state.looks += 1
         scan.is_pending = False
@@ -194,9 +195,7 @@ class Examiner:
         self._state.doing = DiagnosisState.RETRIEVING
         chosen = choose_frames(positions_px, guess, self._options.retrieve_frames)
         if len(chosen) < LEAST_FRAMES:
-            self._events.on_said(
-                scan_id, f"the probe was not retrieved: only {len(chosen)} of the first frames overlap"
-            )
+            self._events.on_said(scan_id, DiagnosisNote.TOO_FEW.sentence.format(frames=len(chosen)))
             return None
         guess = scaled_to_counts(guess, amplitude)
         turned_px = positions_px[chosen] @ turn_matrix(relative_turn(amplitude, positions_px, guess, self._rest())).T
@@ -204,17 +203,14 @@ class Examiner:
         found = self._process.run(arrays)
         first, last = (float(found["rfactors"][k]) for k in (0, -1))
         if not np.isfinite(found["probe"]).all() or last >= first:
-            self._events.on_said(
-                scan_id,
-                f"the probe could not be retrieved from {len(chosen)} frames: R stays at {first:.2f}; check [optics], "
-                "orientation and positions",
-            )
+            words = DiagnosisNote.NOT_RETRIEVED.sentence.format(frames=len(chosen), rfactor=first)
+            self._events.on_said(scan_id, words)
             return None
         probe: NDArray[np.complex64] = found["probe"]
         self._events.on_probe(scan_id, probe, Correction(), True)
         self._needs_probe = False
         self._changes += 1
-        self._say(scan_id, f"the probe was retrieved from {len(chosen)} frames: R fell from {first:.2f} to {last:.2f}")
+        self._say(scan_id, DiagnosisNote.RETRIEVED.sentence.format(frames=len(chosen), before=first, after=last))
         return torch.from_numpy(probe)
 
     def _diagnose(

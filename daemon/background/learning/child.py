@@ -16,7 +16,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ptychopinn.model import Network
 from ptychopinn.model.bundle import Bundle, build_network
@@ -41,8 +43,8 @@ class ChildOptions:
     buffer_frames: int
     finetune: FinetuneOptions
     model: Bundle
-    weights: dict[str, Any]
-    probe: Any
+    weights: dict[str, NDArray[Any]]
+    probe: NDArray[np.complex64]
 
 
 def run(pipe: Connection) -> None:
@@ -108,7 +110,7 @@ class _Work:
             cast(Cnn, network), probe, self._buffer, options.finetune, configs=model.configs, scaling=model.scaling
         )
 
-    def _network(self, weights: dict[str, Any]) -> Network:
+    def _network(self, weights: dict[str, NDArray[Any]]) -> Network:
         tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
         model = replace(self._options.model, weights=tensors)
         return build_network(model, Path(model.name)).to(self._options.device)

@@ -19,7 +19,11 @@ class Problem(BaseModel):
     detail: str
 
 
-def problems(words: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+Responses = dict[int | str, dict[str, Any]]
+"""As FastAPI takes them."""
+
+
+def problems(words: Mapping[int, str]) -> Responses:
     """Return refusals by status for OpenAPI."""
     return {status: {"description": text, "model": Problem} for status, text in words.items()}
 

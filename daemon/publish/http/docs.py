@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from html import escape
-from typing import Any
 
-from daemon.publish.http.schema_words import BodyWords, answers, bodies
+from daemon.publish.http.schema_words import BodyWords, Schema, answers, bodies
 
 _EXTRA = (
     ("WS", "/api/v1/updates", "Live updates", "One binary msgpack array each: [topic, header, buffer, …]."),
@@ -14,7 +13,7 @@ _EXTRA = (
 )
 
 
-def docs_page(description: dict[str, Any]) -> str:
+def docs_page(description: Schema) -> str:
     """HTML of an OpenAPI description."""
     info = description.get("info", {})
     named = list(bodies(description))
@@ -37,14 +36,14 @@ def docs_page(description: dict[str, Any]) -> str:
     )
 
 
-def _entry(method: str, path: str, operation: dict[str, Any], names: set[str]) -> str:
+def _entry(method: str, path: str, operation: Schema, names: set[str]) -> str:
     rows = "".join(_parameter(parameter) for parameter in operation.get("parameters", []))
     table = f"<table>{rows}</table>" if rows else ""
     words = operation.get("summary", ""), operation.get("description", "")
     return _section(method, path, *words, table + _answers(operation, names))
 
 
-def _answers(operation: dict[str, Any], names: set[str]) -> str:
+def _answers(operation: Schema, names: set[str]) -> str:
     lines = []
     for status, media_type, form in answers(operation):
         body = _linked(form, names) if media_type == "application/json" else escape(media_type)
@@ -74,7 +73,7 @@ def _section(method: str, path: str, summary: str, text: str, table: str) -> str
     return f"<section>{head}<p>{escape(summary)}. {escape(text)}</p>{table}</section>"
 
 
-def _parameter(parameter: dict[str, Any]) -> str:
+def _parameter(parameter: Schema) -> str:
     schema = parameter.get("schema", {})
     kind = " | ".join(schema["enum"]) if "enum" in schema else schema.get("type", "")
     default = f"default {schema['default']}" if schema.get("default") is not None else ""
