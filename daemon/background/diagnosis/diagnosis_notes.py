@@ -1,4 +1,4 @@
-"""Every note that the diagnosis adds to a scan, with its sentence; a misfit itself is described by :mod:`ptychopinn.diagnosis`."""
+"""Every note that the diagnosis adds to a scan, with its sentence. ``ptychopinn.diagnosis`` describes the misfit itself."""
 
 from __future__ import annotations
 
