@@ -197,7 +197,7 @@ def test_a_full_disk_is_said_counted_and_survived(journal: Journal, monkeypatch:
     ("code", "words"),
     [
         (errno.EMFILE, "files and connections are open"),
-        (errno.EFBIG, "larger than may be written"),
+        (errno.EFBIG, "limit of file size"),
         (errno.EIO, "reports faults"),
         (errno.EROFS, "is read-only"),
         (errno.EACCES, "may not be written to"),

@@ -94,7 +94,7 @@ def start(request: pytest.FixtureRequest) -> Callable[..., ProductWriter]:
         (errno.EIO, "reports faults"),
         (errno.EROFS, "is read-only"),
         (errno.EACCES, "may not be written to"),
-        (errno.EFBIG, "larger than may be written"),
+        (errno.EFBIG, "limit of file size"),
         (errno.EMFILE, "files and connections are open"),
         (errno.ESTALE, "has gone"),
         (errno.EINVAL, "Invalid argument"),
