@@ -54,10 +54,10 @@ log = logging.getLogger(__name__)
 
 
 class Daemon:
-    """Everything that runs. Building it checks the whole configuration and binds every port.
+    """All parts of the daemon. Building it checks the whole configuration and binds every port.
 
-    The other arguments replace what a test cannot wait for or break: ``wrap_models`` is called with each pair of models
-    before it is used, ``clock`` gives the monotonic time of scans, s, and ``disk`` takes the results.
+    The other arguments are for tests: ``wrap_models`` is called with each pair of models before its use, ``clock`` gives
+    the monotonic time of scans, s, and ``disk`` writes the results.
 
     Raises
     ------
@@ -99,12 +99,12 @@ class Daemon:
         self._journal = None if self._keeper is None else self._keeper.journal
         names = ScanNames(output.directory) if self._keeper is None else self._keeper.names
         join = setup.make_join(names.is_taken, lambda scan_id: self.scans.optics_of(scan_id), clock)
-        events = ScanEvents(self._tell_started, lambda scan: self._engine.finish(scan.id))
+        events = ScanEvents(partial(_tell_started, self.hub), lambda scan: self._engine.finish(scan.id))
         records = RecordFiles(output.directory, disk)
         return ScanRegistry(records, join, setup.registry_options(clock), events, self._keeper)
 
     def _make_chain(self, disk: ResultDisk) -> None:
-        """Make what a frame goes through: receivers, intake, engine."""
+        """Make the way of a frame: receivers, intake, engine."""
         setup, scans, journal = self._setup, self.scans, self._journal
         self._intake = Intake(
             setup.make_codec(),
@@ -125,7 +125,11 @@ class Daemon:
             frames_received=lambda scan_id: scans.verdict(scan_id).received,
             on_left=closer.leave,
         )
-        store = None if journal is None else Store(journal.has, partial(counts_of, scans, journal, self._side_px))
+
+        def side_px() -> int:
+            return int(self._engine.active.probe.shape[-1])
+
+        store = None if journal is None else Store(journal.has, partial(counts_of, scans, journal, side_px))
         self._engine = Engine(setup.first_model, setup.engine_options(scans.optics_of), self.metrics, events, store)
         intake = self._intake
         self._receivers = setup.make_receivers(
@@ -133,7 +137,7 @@ class Daemon:
         )
 
     def _make_closer(self, disk: ResultDisk) -> ScanCloser:
-        """Return what closes scans, with the writer of products."""
+        """Return the closer of scans; make the writer of products."""
         self.writer = ProductWriter(
             self._config.output.keep_checkpoints,
             make_room=None if self._journal is None else self._journal.make_room,
@@ -153,7 +157,7 @@ class Daemon:
         )
 
     def _make_background(self) -> None:
-        """Make what works beside the scans: learning, diagnosis."""
+        """Make the background work: learning, diagnosis."""
         setup, config = self._setup, self._config
         self._generations = Generations(setup, config, self.metrics, self._engine)
         count_misfit = self.metrics.misfits.inc
@@ -161,20 +165,25 @@ class Daemon:
         self._engine.examiner = self._examiner
 
     def _make_outside(self) -> None:
-        """Make what is seen from outside: the status, the metrics, and every port."""
+        """Make the status, the metrics and every port."""
         self._view = StatusReport(
-            self._setup,
-            self.metrics,
-            self.scans,
-            self._intake,
-            self._engine,
-            self._generations,
-            self._receivers,
-            self._journal,
+            setup=self._setup,
+            metrics=self.metrics,
+            scans=self.scans,
+            intake=self._intake,
+            engine=self._engine,
+            generations=self._generations,
+            receivers=self._receivers,
+            journal=self._journal,
             is_stopping=self._stopping.is_set,
         )
         self._view.health = Health(
-            self._engine, self._intake, self.writer, self.scans.records, self._journal, lambda: self._receivers
+            engine=self._engine,
+            intake=self._intake,
+            writer=self.writer,
+            records=self.scans.records,
+            journal=self._journal,
+            receivers=lambda: self._receivers,
         )
         self._bind()
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="status", daemon=True)
@@ -186,7 +195,7 @@ class Daemon:
         metrics.build.info({"version": VERSION, "torch": torch.__version__, "device": str(self._setup.device)})
 
     def _bind(self) -> None:
-        """Open every port; whatever was opened is closed again if one fails."""
+        """Open every port; if one fails, close those that are open."""
         config = self._config
         for words in open_to_all(config.http):
             log.warning("%s", words)
@@ -234,7 +243,7 @@ class Daemon:
         log.info("ready: page %s, updates %s", self.http.url, self.publisher.bound_endpoint)
 
     def stop(self) -> None:
-        """Stop receiving, finish what came, write products, tell viewers, close."""
+        """Stop receiving, finish the received frames, write products, tell viewers, close."""
         self._systemd.say("STOPPING=1")
         self._stopping.set()
         for receiver in self._receivers:
@@ -274,13 +283,6 @@ class Daemon:
         streams = {receiver.name: receiver.bound_endpoint for receiver in self._receivers}
         return {"http": self.http.url, "updates": self.publisher.bound_endpoint, "streams": streams}
 
-    def _side_px(self) -> int:
-        """Return the side of the patterns that the probe in use takes."""
-        return int(self._engine.active.probe.shape[-1])
-
-    def _tell_started(self, scan: Scan, start: ScanStart) -> None:
-        self.hub.publish_scan({"scan_id": scan.id, "state": "started", "expected": start.expected_frames})
-
     def _tick_until_stopped(self) -> None:
         while not self._stopping.wait(TICK_S):
             try:
@@ -299,3 +301,7 @@ class Daemon:
         if self._idle_ticks % TIDY_EVERY == TIDY_FIRST:
             tidy()
         self._systemd.say(f"STATUS={status['sentence']}", *["WATCHDOG=1"] * self._view.health.is_alive)
+
+
+def _tell_started(hub: UpdateHub, scan: Scan, start: ScanStart) -> None:
+    hub.publish_scan({"scan_id": scan.id, "state": "started", "expected": start.expected_frames})

@@ -1,4 +1,4 @@
-"""What the engine makes of a scan goes to the disk, into its record and to viewers; a scan whose pictures are final is closed."""
+"""Writes the products of scans and closes scans: product, record, journal, news for viewers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Closing:
 
 
 class ScanCloser:
-    """Takes what the engine makes (its thread); products are written by the writer's thread, which then closes the scan.
+    """Takes results of the engine, in its thread; the writer's thread writes the product and then closes the scan.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class ScanCloser:
         self._on_product = on_product
 
     def checkpoint(self, result: ScanResult) -> None:
-        """Write what there is of a scan that goes on."""
+        """Write a checkpoint of a scan that goes on."""
         scan = self._scan(result)
         self._writer.checkpoint(self._scans.records.folder(scan.id), lambda: self._product(scan, result, None))
 
@@ -102,7 +102,7 @@ class ScanCloser:
         )
 
     def improve(self, result: ScanResult) -> None:
-        """Write a closed scan's product again, whose picture has become better."""
+        """Write the product of a closed scan again: its picture has improved."""
         scan = self._scan(result)
         product, ended = scan.record.product, scan.record.ended
         if product is None or not Path(product).exists() or self._is_stopping():
@@ -205,7 +205,7 @@ class ScanCloser:
 
 
 def _live_group(result: ScanResult, corrections_m: NDArray[np.float64] | None) -> LiveGroup:
-    """Return what a product holds beside the object, as far as the result tells."""
+    """Return the part of the group ``live`` that the result gives."""
     return LiveGroup(
         network=result.network,
         network_weight=result.network_weight,
@@ -222,7 +222,7 @@ def _live_group(result: ScanResult, corrections_m: NDArray[np.float64] | None) -
 
 
 def _figures(result: ScanResult) -> dict[str, Any]:
-    """Return what a scan's record says of its picture: how good it is, and which generation of the model made it."""
+    """Return the fields of a scan's record about its picture: its quality, and the generation of the model that made it."""
     return {
         "rfactor": product_rfactor(result.rfactors),
         "rfactor_network": result.rfactors.get("network"),
@@ -244,6 +244,6 @@ def _left_out(result: ScanResult) -> list[str]:
 
 
 def _doubtful(result: ScanResult) -> list[str]:
-    """Return the one line of what is doubtful, if anything is."""
+    """Return one line about doubts, if there are any."""
     line = summary(result.doubts)
     return [] if line is None else [line]

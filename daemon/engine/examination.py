@@ -1,4 +1,4 @@
-"""What is known of the examinations of one scan; it lives as long as the engine works on the scan."""
+"""The examinations of one scan; this object lives as long as the engine works on the scan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has been decoded enters the journal, then the join, so that what counts as received is on the disk."""
+"""Decoded messages enter the journal first, then the join: a frame counts as received once it is on the disk."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Entry = ScanStart | ScanEnd | Prepared | Frame | PackedFrame | CodecError | list
 
 @dataclass(frozen=True, slots=True)
 class SentPositions:
-    """What is done with positions that streams send: ``factors`` (y, x) are their scale and sign."""
+    """How the positions of streams are used: ``factors`` (y, x) are their scale and sign."""
 
     are_in_frames: bool = True
     """Whether positions in frame messages are used."""
@@ -79,7 +79,7 @@ class Admission:
         self._last: Scan | None = None
 
     def guard(self, work: Callable[..., None], *arguments: object) -> None:
-        """Do a part of the work; what fails costs itself alone, is said and counted."""
+        """Do a part of the work; a fault is logged and counted, and the other parts go on."""
         try:
             work(*arguments)
         except Exception as fault:
@@ -88,7 +88,7 @@ class Admission:
             self._metrics.stage_failures.labels("intake").inc()
 
     def take(self, entries: Sequence[Entry]) -> None:
-        """Enter what came, in its order: first into the journal, then into the join."""
+        """Enter messages in their order: first into the journal, then into the join."""
         for run in _runs(entries):
             self._keep(run)
             points: list[ScanPoint] = []
@@ -125,7 +125,7 @@ class Admission:
         return scan
 
     def _keep(self, run: Sequence[Entry]) -> None:
-        """Write what a run says to the journal, so that it is there before it counts."""
+        """Write a run of messages to the journal."""
         keeper = self._keeper
         if keeper is None:
             return
@@ -149,7 +149,7 @@ class Admission:
             keeper.refused(scan.id, fault)
 
     def _scan_of_positions(self) -> Callable[[str | None], str | None]:
-        """Return what gives the open scan that positions are for: that of a sender's name, else the newest."""
+        """Return a function from a sender's name to the open scan that positions are for; without a name, the newest."""
         not_ended = self._join.open_scans
 
         def scan_of(wire_id: str | None) -> str | None:
@@ -162,7 +162,7 @@ class Admission:
         return scan_of
 
     def _enter(self, entry: Entry, points: list[ScanPoint]) -> None:
-        """Enter one thing into the join; add what is complete with it to ``points``."""
+        """Enter one message into the join; add the frames that now have a position to ``points``."""
         if isinstance(entry, Frame):
             self._enter_frame(entry, points)
         elif isinstance(entry, PackedFrame):
@@ -193,7 +193,7 @@ class Admission:
             self._join.refuse(scan.wire_id, frame.index, RefusalReason.SCAN_FLOOD, received=True)
 
     def _news(self, news: PositionNews) -> list[ScanPoint]:
-        """Take what a source without names says. Only the join knows for which scan, so it is written afterwards."""
+        """Take the news of a source that names no scan. The join finds the scan, so the journal is written afterwards."""
         if news.fault is not None:
             self.refusals.say(news.fault)
         points = self._join.add_news(news)

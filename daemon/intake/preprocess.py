@@ -110,7 +110,7 @@ class Preprocess:
         return ready
 
     def forget(self, wire_id: str) -> None:
-        """Let go of what makes the patterns of a scan that gets no more frames; late ones are refused whatever they show."""
+        """Drop the masks and the crop of a scan that gets no more frames; the join refuses late ones anyway."""
         scan = self._scans.get(wire_id)
         if scan is not None and not scan.held:
             del self._scans[wire_id]
@@ -130,7 +130,7 @@ class Preprocess:
 
 @dataclass(slots=True, eq=False)
 class ScanPreprocess:
-    """One scan: what makes its patterns, or the frames that wait for it."""
+    """One scan: how its patterns are made, or its frames that wait for the centre."""
 
     scan_id: str
     options: PreprocessOptions

@@ -29,7 +29,7 @@ from streams.join.join import Join, Verdict
 from streams.refusal_reasons import RefusalReason
 
 FINDINGS_SHOWN_S = 60.0
-"""What was noticed about a scan is in the status for so long after its end: the time to read it."""
+"""The status shows the warnings about an ended scan for this time, so that a person can read them."""
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class ScanRegistry:
             return self.join.account(scan_id)
 
     def optics_of(self, scan_id: str) -> ScanOptics:
-        """Return the optics of a scan; of a scan that has not opened, what is known without a stream's header."""
+        """Return the optics of a scan; before it has opened, those without a stream's header."""
         scan = self._scans.get(scan_id)
         return self._options.optics_of(NO_GEOMETRY) if scan is None or scan.optics is None else scan.optics
 
@@ -160,7 +160,7 @@ class ScanRegistry:
         return scan
 
     def _enter(self, stored: StoredStart, wire_id: str) -> Scan:
-        """Enter a new scan; from here on it ends in silence, whatever fails."""
+        """Enter a new scan. From here on a fault cannot keep it open: silence ends it."""
         record = ScanRecord(stored.scan_id, started=stored.started)
         scan = Scan(self.records, record, wire_id, is_open=True, last_message_s=self._options.clock())
         self._scans[scan.id] = self.newest = scan
@@ -171,7 +171,7 @@ class ScanRegistry:
         return scan
 
     def _describe(self, scan: Scan, start: ScanStart) -> None:
-        """Note the optics of a scan, and what of its header is not taken."""
+        """Note the optics of a scan, and the parts of its header that are not used."""
         optics = scan.optics = self._options.optics_of(start.geometry)
         notes = (*start.notes, *optics.notes)
         scan.change(pixel_size_m=optics.object_pixel_size_m, notes=notes)
@@ -181,9 +181,9 @@ class ScanRegistry:
             self.keeper.note(scan.id, optics={name: getattr(optics, name) for name in NOTED_OPTICS})
 
     def prepared(self, scan: Scan, prepared: Prepared) -> None:
-        """Note how the patterns of a scan are made, before its first one; one that goes on keeps what it had."""
+        """Note how the patterns of a scan are made, before its first one; a resumed scan keeps its beam centre."""
         if not scan.is_running or (scan.is_prepared_by_journal and not prepared.notes):
-            return  # late frames of a closed scan say nothing of its patterns
+            return  # late frames of a closed scan do not change its record
         if self.keeper is not None and scan.is_open:
             self.keeper.note(scan.id, prepared=asdict(prepared))
         self.describe_patterns(scan, prepared)
@@ -211,7 +211,7 @@ class ScanRegistry:
     # the end of a scan
 
     def end(self, scan: Scan, ended_by: EndedBy) -> None:
-        """End a scan: it takes what is under way and then no more frames."""
+        """End a scan: it takes the frames that are under way, and no later ones."""
         if self.keeper is not None and scan.is_open and not self.join.is_closed(scan.id):
             self.keeper.end(scan.id, ended_by)
         self.join.end_scan(scan.id, exactly=True, ended_by=ended_by)
@@ -270,7 +270,7 @@ class ScanRegistry:
         self._events.on_complete(scan)
 
     def findings(self, scan: Scan) -> tuple[list[str], dict[str, Any] | None]:
-        """Return what was noticed about a scan, one sentence each, and what the control system says of its run."""
+        """Return the warnings about a scan, one sentence each, and the data that the control system gives about its run."""
         with self.lock:
             return self.join.findings(scan.id), self.join.about(scan.id)
 

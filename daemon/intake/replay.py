@@ -49,7 +49,7 @@ def close_recorded(journal: Journal, scans: ScanRegistry) -> None:
 
 
 class Replay:
-    """Enters what the journal holds as it was entered when it came; used by the intake's thread before anything else."""
+    """Enters the records of the journal as the messages were entered; the intake's thread does this first."""
 
     def __init__(self, scans: ScanRegistry, keeper: Keeper, preprocess: Preprocess, admission: Admission) -> None:
         self._scans = scans
@@ -97,7 +97,7 @@ class Replay:
         self._admission.hand_on(points)
 
     def _again(self, scan: Scan, stored: StoredStart, record: Record) -> list[ScanPoint]:
-        """Enter a record as what it was made of was entered."""
+        """Enter a record as its message was entered."""
         wire_id = stored.start.scan_id
         if record.kind == Kind.FRAME:
             if not 0 <= record.index <= MAX_INDEX:
@@ -138,7 +138,7 @@ class Replay:
 def counts_of(
     scans: ScanRegistry, journal: Journal, side_px: Callable[[], int], scan_id: str, index: int
 ) -> NDArray[Any] | None:
-    """Return the counts ``(N, N)`` of a frame in the journal; None where it has none of the side that the probe takes."""
+    """Return the counts ``(N, N)`` of a frame in the journal; None where they are missing or have another side than the probe."""
     counts, side = journal.read(scan_id, index), side_px()
     if counts is None or counts.shape == (side, side):
         return counts

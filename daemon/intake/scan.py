@@ -1,4 +1,4 @@
-"""One scan: all that the daemon knows of it, wherever it is worked on."""
+"""One scan: its record, its state while frames are awaited, its final account."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ TURN_S = 0.02
 """A turn begins no sooner after the one before, unless much waits: each has the disk and the engine's lock wait for it."""
 
 BALLAST_BYTES = 64 << 10
-"""What a frame may keep in memory beside its own pixels: other channels, long headers."""
+"""Bytes that a frame may keep in memory beside its own pixels: other channels, long headers."""
 
 HEADER_BYTES = 512
 POSITION_BYTES = 160
@@ -49,7 +49,7 @@ Item = Entry | EncodedFrame | RawFrame
 
 @dataclass(frozen=True, slots=True)
 class IntakeOptions:
-    """Bounds; ``positions`` says what is done with positions that streams send, ``read_positions`` reads their messages.
+    """Bounds; ``positions`` says how the positions of streams are used, ``read_positions`` reads their messages.
 
     ``resume_positions`` gives its reader the runs that the journal knows and returns the news of what came since;
     ``make_position_files`` makes what reads positions that lie in files and delivers the news.
@@ -113,7 +113,7 @@ class Intake:
 
     @property
     def refusals(self) -> Refusals:
-        """What was refused, by stream and reason."""
+        """The refused messages, by stream and reason."""
         return self._admission.refusals
 
     @property
@@ -130,7 +130,7 @@ class Intake:
             self._position_files.start()
 
     def stop(self, *, end_scans: bool = True) -> None:
-        """Take in what is queued, end open scans (else they go on at the next start), and end the thread."""
+        """Take in the queue, end open scans (else they go on at the next start), and end the thread."""
         self._ends_scans = end_scans
         if self._position_files is not None:
             self._position_files.stop()
@@ -169,7 +169,7 @@ class Intake:
             self._incoming.put(item, HEADER_BYTES + POSITION_BYTES * len(item))
 
     def _take_news(self, news: PositionNews) -> None:
-        """Queue what a source says, and have read what it left in files (any thread)."""
+        """Queue the news of a source, and have its samples in files read (any thread)."""
         if news.is_silent:
             return
         self._incoming.put(news, HEADER_BYTES + POSITION_BYTES * len(news.positions))
@@ -250,7 +250,7 @@ class Intake:
         self._resume_positions(runs)
 
     def _tick(self) -> None:
-        """Give up what waited too long, close silent scans, hand on finished ones."""
+        """Give up frames that waited too long, end silent scans, hand on finished ones."""
         scans = self._scans
         with scans.lock:
             for wire_id in self._preprocess.waiting_scans:
@@ -267,7 +267,7 @@ class Intake:
         self._admission.flush()
 
     def _end_all(self) -> None:
-        """End and hand on what is open: the daemon is stopped."""
+        """End and hand on all open scans: the daemon is stopped."""
         scans = self._scans
         with scans.lock:
             scans.stop_all()

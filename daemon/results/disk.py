@@ -10,12 +10,12 @@ from daemon.files.product import Product, write_product
 from ptychopinn.atomic import write_atomically
 
 RETRY_S = 5.0
-"""What the disk did not take is tried again after this time: someone who makes room sees soon that it worked."""
+"""Files that the disk refused are tried again after this time: a person who makes room soon sees that it helped."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResultDisk:
-    """Where results go: each file is there whole, or as it was before."""
+    """Writes results: a file is written whole, or stays as it was."""
 
     write_product: Callable[[Path, Product], None] = write_product
     write_record: Callable[[Path, bytes], None] = write_atomically

@@ -1,4 +1,4 @@
-"""The record of a scan: what it is, was and gave; a JSON file beside its product, read again at the next start."""
+"""The record of a scan: a JSON file beside its product, read again at the next start."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _read_record(path: Path) -> ScanRecord | None:
 
 
 def _inside(product: object, folder: Path) -> str | None:
-    """Return a product's path where it lies in the scan's folder, links resolved: whoever writes records may not name others."""
+    """Return a product's path if it lies in the scan's folder, links resolved: a forged record cannot name other files."""
     if not isinstance(product, str):
         return None
     path = folder / Path(product).name

@@ -1,4 +1,4 @@
-"""From a configuration to the parts of the daemon; everything that can be wrong with files and optics is found here."""
+"""From a configuration to the parts of the daemon; faults of files and optics are found here, before the start."""
 
 from daemon.setup.parts import Setup
 

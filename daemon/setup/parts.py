@@ -1,4 +1,4 @@
-"""What a configuration means on this machine: the parts of the chain, made from it."""
+"""Makes the parts of the daemon from its configuration."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ OpticsOf = Callable[[str], ScanOptics]
 
 
 class Setup:
-    """What a configuration means on this machine.
+    """Makes the parts of the daemon; building it reads every file that the configuration names.
 
     Raises
     ------
@@ -70,7 +70,7 @@ class Setup:
         make_folder(config.output.directory, "directory", "choose another")
 
     def optics_of(self, geometry: StreamGeometry = NO_GEOMETRY) -> ScanOptics:
-        """Return the optics of a scan with this header; without one, what is known before a scan."""
+        """Return the optics of a scan with this header; without a header, those known before a scan."""
         detector = self._config.detector
         side_px = detector.size_px * detector.binning
         return scan_optics(self._config.optics, side_px, self._probe_pixel_size_m, geometry)
@@ -130,7 +130,7 @@ class Setup:
         )
 
     def intake_options(self) -> IntakeOptions:
-        """Return what the intake needs."""
+        """Return the options of the intake."""
         config = self._config
         bluesky = make_bluesky_reader(config.positions, may_resume=True)
         patience_s = max(config.positions.timeout_s, LEAST_PATIENCE_S)
@@ -145,11 +145,11 @@ class Setup:
         )
 
     def registry_options(self, clock: Callable[[], float]) -> RegistryOptions:
-        """Return what the registry of scans needs."""
+        """Return the options of the registry of scans."""
         return RegistryOptions(self._config.frames.scan_timeout_s, self.optics_of, self._positions_m, clock)
 
     def make_preprocess(self) -> Preprocess:
-        """Return what makes patterns of frames."""
+        """Return the preprocessing of frames."""
         detector, limits = self._config.detector, self._config.limits
         return Preprocess(
             PreprocessOptions(
@@ -167,7 +167,7 @@ class Setup:
         )
 
     def engine_options(self, optics_of: OpticsOf) -> EngineOptions:
-        """Return what the engine needs."""
+        """Return the options of the engine."""
         config = self._config
         return EngineOptions(
             pixel_size_m=lambda scan_id: optics_of(scan_id).object_pixel_size_m,

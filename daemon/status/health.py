@@ -29,6 +29,7 @@ class Health:
 
     def __init__(
         self,
+        *,
         engine: Engine,
         intake: Intake,
         writer: ProductWriter,

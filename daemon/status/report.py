@@ -46,6 +46,7 @@ class StatusReport:
 
     def __init__(
         self,
+        *,
         setup: Setup,
         metrics: Metrics,
         scans: ScanRegistry,
@@ -54,7 +55,6 @@ class StatusReport:
         generations: Generations,
         receivers: Sequence[Source],
         journal: Journal | None,
-        *,
         is_stopping: Callable[[], bool],
     ) -> None:
         self._setup = setup
