@@ -11,8 +11,8 @@ import torch
 
 from daemon.client import Viewer
 from daemon.engine.models import Models
-from daemon.files import ScanFile, read_product
-from daemon.results import writer as output
+from daemon.files import Product, ScanFile, read_product, write_product
+from daemon.results.disk import ResultDisk
 from ptychopinn.errors import ReconstructionError
 from tests.support.daemon_tools import (
     PATIENCE_S,
@@ -40,19 +40,22 @@ def last_pictures(viewer: Viewer, scan_id: str) -> None:
 
 
 def test_a_swap_before_a_product_is_written_does_not_change_the_model_that_it_names(
-    scan: ScanFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scan: ScanFile, tmp_path: Path
 ) -> None:
-    is_free, write_product = threading.Event(), output.write_product
+    is_free = threading.Event()
 
-    def write(*arguments: Any) -> Path:
+    def write(path: Path, product: Product) -> None:
         assert is_free.wait(PATIENCE_S)
-        return write_product(*arguments)
+        write_product(path, product)
 
-    monkeypatch.setattr(output, "write_product", write)
     bundle = write_untrained_bundle(tmp_path / "blank.zip")
     with (
         running_daemon(
-            tmp_path, f'model.bundle="{bundle}"', "finetune.enabled=false", "diagnosis.enabled=false"
+            tmp_path,
+            f'model.bundle="{bundle}"',
+            "finetune.enabled=false",
+            "diagnosis.enabled=false",
+            disk=ResultDisk(write_product=write),
         ) as daemon,
         Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
     ):
