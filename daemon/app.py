@@ -33,7 +33,7 @@ from daemon.publish.zmq import MOST_CONNECTIONS, ZmqPublisher
 from daemon.results.disk import ResultDisk
 from daemon.results.records import RecordFiles
 from daemon.results.writer import ProductWriter
-from daemon.service.allocator import keep_pages, tidy
+from daemon.service.allocator import configure_malloc, release_memory
 from daemon.service.descriptors import Shares, share_out
 from daemon.service.secret_files import open_to_all
 from daemon.service.systemd import Systemd
@@ -73,7 +73,7 @@ class Daemon:
         clock: Callable[[], float] = time.monotonic,
         disk: ResultDisk = ResultDisk(),
     ) -> None:
-        keep_pages()
+        configure_malloc()
         self._config = config
         self._setup = setup = Setup(config, wrap_models)
         self._locks = FolderLocks(*setup.own_folders)
@@ -239,12 +239,12 @@ class Daemon:
         if self._finished is not None:
             self._finished.start()
         self._ticker.start()
-        self._systemd.say("READY=1")
+        self._systemd.notify("READY=1")
         log.info("ready: page %s, updates %s", self.http.url, self.publisher.bound_endpoint)
 
     def stop(self) -> None:
         """Stop receiving, finish the received frames, write products, tell viewers, close."""
-        self._systemd.say("STOPPING=1")
+        self._systemd.notify("STOPPING=1")
         self._stopping.set()
         for receiver in self._receivers:
             receiver.stop()
@@ -299,8 +299,8 @@ class Daemon:
         self.metrics.set_state(status["phase"], bool(status["degraded"]))
         self._idle_ticks = self._idle_ticks + 1 if status["phase"] == Phase.IDLE else 0
         if self._idle_ticks % TIDY_EVERY == TIDY_FIRST:
-            tidy()
-        self._systemd.say(f"STATUS={status['sentence']}", *["WATCHDOG=1"] * self._view.health.is_alive)
+            release_memory()
+        self._systemd.notify(f"STATUS={status['sentence']}", *["WATCHDOG=1"] * self._view.health.is_alive)
 
 
 def _tell_started(hub: UpdateHub, scan: Scan, start: ScanStart) -> None:

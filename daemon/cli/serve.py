@@ -14,7 +14,7 @@ import typer
 
 from daemon.app import Daemon
 from daemon.config import Config
-from daemon.service.allocator import spare
+from daemon.service.allocator import freeze_objects
 from daemon.service.descriptors import raise_limit
 from daemon.service.logs import start_logging
 
@@ -40,7 +40,7 @@ def run_daemon(config: Config, as_json: bool) -> None:
         signal.signal(signal.SIGHUP, ask)
     daemon = Daemon(config)
     daemon.start()
-    spare()
+    freeze_objects()
     if as_json:
         typer.echo(json.dumps(daemon.addresses()))
     asked.wait()

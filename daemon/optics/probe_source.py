@@ -1,4 +1,4 @@
-"""The probe that a daemon starts with: from its file, or a guess made from the optics."""
+"""The daemon's first probe: from a file, or computed from the optics."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from ptychopinn.physics.initial_probe import ProbeGrid, mirrors_probe, pinhole_p
 
 
 def probe_from_file(path: Path, size_px: int) -> tuple[NDArray[np.complex64], float | None]:
-    """Return the probe ``(modes, N, N)`` in a file and its pixel, metres, if stated.
+    """Return the probe ``(modes, N, N)`` in a file, and its pixel in metres if stated.
 
     Raises
     ------
     FileFormatError, ProbeMismatchError
-        If the file holds no probe, or one of another size than the patterns.
+        If the file has no probe, or one of another size than the patterns.
     """
     found = read_probe(path)
     rows, side = found.probe.shape[-2:]
     if side != size_px or rows != size_px:
         raise ProbeMismatchError(
             f"the probe in {path} is {rows} x {side} px but [detector] size_px is {size_px}; "
-            "crop the patterns to the probe's size, or take another probe"
+            "crop the patterns to the probe's size, or use another probe"
         )
     return np.ascontiguousarray(found.probe, dtype=np.complex64), found.pixel_size_m or None
 
 
 def probe_from_optics(options: Optics, known: ScanOptics, size_px: int) -> NDArray[np.complex64]:
-    """Return a guess ``(1, N, N)`` from zone plate, pinhole or mirrors; its energy is 1.
+    """Return a computed probe ``(1, N, N)`` of zone plate, pinhole or mirrors; its total intensity is 1.
 
     Raises
     ------
     ConfigError
-        If the energy or the object pixel is not known before a scan, or the optics do not fit the patterns.
+        If the energy or the object pixel is unknown before a scan, or the optics do not fit the patterns.
     """
     if known.photon_energy_eV is None or known.object_pixel_size_m is None:
         raise ConfigError(
-            "[optics]: a probe is made from its optics only where photon_energy_eV, detector_distance_m and "
-            "detector_pixel_size_m are given too; give them, or a probe_file"
+            "[optics]: a probe can be computed from the optics only with photon_energy_eV, detector_distance_m and "
+            "detector_pixel_size_m; give them, or a probe_file"
         )
     grid = ProbeGrid(size_px, known.object_pixel_size_m, known.photon_energy_eV)
     plate, kb, pinhole = options.zone_plate, options.kb, options.pinhole

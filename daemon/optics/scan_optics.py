@@ -1,4 +1,4 @@
-"""The optics of a scan: from the configuration, else from the stream's header, else from the probe; conflicts in words."""
+"""The optics of a scan: from the configuration, else from the stream's header, else from the probe. Conflicts become notes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from ptychopinn.detector.geometry import object_pixel_size_m
 from streams.frame import NO_GEOMETRY, StreamGeometry
 
 CONFLICT = 0.01
+"""Relative difference of two values that is reported; control systems round less."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScanOptics:
-    """Optics of one scan, ``None`` where nothing tells; ``notes`` are conflicts and gaps, one sentence each."""
+    """Optics of one scan, ``None`` if unknown; ``notes`` are conflicts and gaps, one sentence each."""
 
     photon_energy_eV: float | None  # noqa: N815
     detector_distance_m: float | None
@@ -26,21 +27,21 @@ class ScanOptics:
 def scan_optics(
     configured: Optics, side_px: int, probe_pixel_size_m: float | None, geometry: StreamGeometry = NO_GEOMETRY
 ) -> ScanOptics:
-    """Return what holds for a scan whose header says ``geometry``.
+    """Return the optics of a scan whose header states ``geometry``.
 
     Parameters
     ----------
     side_px
         Side of the pattern in pixels of the detector.
     probe_pixel_size_m
-        Of the probe's file, where it tells.
+        Of the probe's file, if it states one.
     """
     notes: list[str] = []
     detector_m = geometry.detector_pixel_size_m
     if detector_m is not None and _differ(*detector_m):
         notes.append(
-            f"the stream says that the detector's pixels are {detector_m[0] * 1e6:.4g} x {detector_m[1] * 1e6:.4g} um, "
-            "which is not square; they are taken as square of their height"
+            f"the stream states detector pixels of {detector_m[0] * 1e6:.4g} x {detector_m[1] * 1e6:.4g} um, "
+            "which are not square; their height is used for both sides"
         )
     energy_eV = _chosen(notes, "photon_energy_eV", configured.photon_energy_eV, geometry.photon_energy_eV, _eV)
     distance_m = _chosen(notes, "detector_distance_m", configured.detector_distance_m, geometry.detector_distance_m, _m)
@@ -56,12 +57,12 @@ def scan_optics(
     elif probe_pixel_size_m is not None and _differ(object_m, probe_pixel_size_m):
         notes.append(
             f"the probe has pixels of {_nm(probe_pixel_size_m)} but the optics give {_nm(object_m)}; correct [optics], or "
-            "take the probe of this geometry"
+            "use a probe of this geometry"
         )
     if object_m is None:
         notes.append(
-            "the object pixel is not known, since neither [optics], nor the stream's header, nor the probe's file gives "
-            "it, so the frames are refused; give [optics] object_pixel_size_m"
+            "the object pixel is unknown: neither [optics], nor the stream's header, nor the probe's file states it, "
+            "so the frames are refused; give [optics] object_pixel_size_m"
         )
     return ScanOptics(energy_eV, distance_m, pixel_m, object_m, tuple(notes))
 
@@ -72,7 +73,7 @@ def _chosen(
     if ours is not None and theirs is not None and _differ(ours, theirs):
         source = "the optics of the stream give" if key == "object_pixel_size_m" else "the stream says"
         notes.append(
-            f"{source} {key} {words(theirs)}, [optics] {words(ours)}; the latter is used, correct what is wrong"
+            f"{source} {key} {words(theirs)}, [optics] {words(ours)}; the latter is used; correct the wrong one"
         )
     return theirs if ours is None else ours
 

@@ -18,7 +18,7 @@ from typing import Any
 from daemon.files.product import Product
 from daemon.results.disk import ResultDisk
 from daemon.results.records import PRODUCT_NAME
-from daemon.service.allocator import tidy
+from daemon.service.allocator import release_memory
 from daemon.service.disk import fault_words, is_full
 
 CHECKPOINTS = "product.[0-9]*.h5"
@@ -166,7 +166,7 @@ class ProductWriter:
             self._tell(folder, job.on_written, written)
         if job.on_written is not None and not self._jobs:
             del job, left
-            tidy()
+            release_memory()
 
     def _tell(self, folder: Path, call: Callable[[Any], None], written: Path | None) -> None:
         try:

@@ -1,11 +1,11 @@
-"""What is kept in memory: pages for the next batch, but no peaks for a year.
+"""Settings of the memory allocator and of the garbage collector.
 
-Each batch makes and drops arrays of some MiB. Where the allocator maps each of them anew, the system clears every page of it
-again, which cost half of the lift's time. So arrays up to 32 MiB, its limit, come from the heaps, whose free pages ``tidy``
-gives back when a scan is over.
+Each batch allocates and frees arrays of some MiB. If the allocator maps each of them separately, the system clears all their
+pages, which took half of the lift's time. So arrays up to 32 MiB, glibc's limit, come from the heaps, whose free pages
+``release_memory`` returns to the system after a scan.
 
-Networks that were swapped and WebSockets that were closed stay behind in reference cycles, up to 100 MB of them until
-Python's collector comes to its oldest generation. ``tidy`` has it come; ``spare`` makes that short.
+Replaced networks and closed WebSockets remain in reference cycles, up to 100 MB until Python's collector reaches its oldest
+generation. ``release_memory`` runs it; ``freeze_objects`` makes that fast.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 """Names of glibc's ``mallopt``."""
 
 
-def keep_pages() -> None:
-    """Have arrays below 32 MiB come from the heaps, four at most, each with up to 128 MiB free. Without glibc: nothing."""
+def configure_malloc() -> None:
+    """Take arrays below 32 MiB from the heaps, four at most, each with up to 128 MiB free. Does nothing without glibc."""
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         for name, value in ((MMAP_THRESHOLD, 32 << 20), (TRIM_THRESHOLD, 128 << 20), (ARENA_MAX, 4)):
             mallopt(name, value)
 
 
-def spare() -> None:
-    """Have the collector pass over all that exists now, which stays to the end: call it when the daemon is ready."""
+def freeze_objects() -> None:
+    """Exclude all present objects from garbage collection; call it when the daemon is ready."""
     gc.collect()
     gc.freeze()
 
 
-def tidy() -> None:
-    """Collect what only cycles hold and give back what is free inside the heaps: call it when a scan is over."""
+def release_memory() -> None:
+    """Collect reference cycles and return free heap pages to the system; call it after a scan."""
     gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

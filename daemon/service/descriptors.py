@@ -1,4 +1,4 @@
-"""Files and connections that may be open at once: the daemon's own come first, those who watch share what is left."""
+"""The limit of open files and connections: the daemon's own come first, viewers share the rest."""
 
 from __future__ import annotations
 
@@ -9,38 +9,39 @@ import resource
 from dataclasses import dataclass
 
 OWN = 64
-"""Kept for what is opened while scans run: sockets and threads of streams, journals and products of a dozen scans, children."""
-LEAST = 4
+"""Reserved for running scans: sockets and threads of streams, journals and products of a dozen scans, child processes."""
+MIN_CONNECTIONS = 4
+"""Connections that each port accepts in any case: a page, a script, a monitor, and one more."""
 NEAR = 8
-"""So few left are said: a scan opens two or three."""
+"""Descriptors left at which a warning is shown; a scan opens two or three."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How many connections may be open at the page's port, and how many at that of the updates."""
+    """Connections that may be open at the page's port and at the port of the updates."""
 
     http: int
     updates: int
 
 
 def raise_limit() -> None:
-    """Take as many as the system allows this program: what a shell gives at first, 1024, is for old programs."""
+    """Raise the limit to the most that the system allows; a shell's default of 1024 is too low."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     except (OSError, ValueError) as fault:
-        log.info("the limit of open files stays as it is: %s", fault)
+        log.info("the limit of open files could not be raised: %s", fault)
 
 
 def limit() -> int:
-    """Return how many may be open."""
+    """Return the limit."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def count_open() -> int:
-    """Return how many are open; all of them where not even that can be looked up."""
+    """Return the number of open ones; the limit if even that cannot be read for lack of a descriptor."""
     try:
         return len(os.listdir("/proc/self/fd")) - 1
     except OSError as fault:
@@ -48,14 +49,16 @@ def count_open() -> int:
 
 
 def share_out(wanted: Shares) -> Shares:
-    """Return what of ``wanted`` can be had beside the daemon's own, and say where that is less."""
+    """Return the connections that remain besides the daemon's own, at most ``wanted``; log a warning if they are fewer."""
     left = limit() - count_open() - OWN
     total = wanted.http + wanted.updates
     if left >= total:
         return wanted
-    found = Shares(max(LEAST, left * wanted.http // total), max(LEAST, left * wanted.updates // total))
+    found = Shares(
+        max(MIN_CONNECTIONS, left * wanted.http // total), max(MIN_CONNECTIONS, left * wanted.updates // total)
+    )
     log.warning(
-        "only %d files and connections may be open: %d connections to the page and %d to the updates are taken at once; "
+        "only %d files and connections may be open: the page accepts %d connections at once and the updates %d; "
         "raise the limit (ulimit -n, LimitNOFILE)",
         limit(),
         found.http,
@@ -65,11 +68,11 @@ def share_out(wanted: Shares) -> Shares:
 
 
 def trouble() -> str | None:
-    """Return in words that hardly any more can be opened; None while there is room."""
+    """Return a sentence if hardly any more can be opened; else None."""
     found, most = count_open(), limit()
     if found + NEAR < most:
         return None
     return (
-        f"{found} files and connections are open and {most} may be: new scans may not be received or kept; "
+        f"{found} of at most {most} files and connections are open: new scans may not be received or kept; "
         "raise the limit (ulimit -n, LimitNOFILE) or close viewers"
     )

@@ -1,7 +1,7 @@
-"""What the daemon writes to stderr: one line an event, as text or JSON, and no flood of the same words.
+"""The daemon's log on stderr: one line for each event, as text or JSON; repeated lines are counted instead of written.
 
-Lines of the same origin and wording (whatever numbers they carry) are one kind. Of each kind ``BURST`` lines are written
-within ``WINDOW_S``; further ones are counted, and one line says how many there were when the time is over.
+Lines of the same logger, level and format are one kind, whatever values they contain. ``BURST`` lines of each kind are
+written within ``WINDOW_S``; further ones are counted, and one line states their number at the end of that time.
 """
 
 from __future__ import annotations
@@ -19,10 +19,15 @@ from typing import Any, TextIO
 from daemon.config import Log
 
 BURST = 5
+"""Lines of a kind that are written in a window: enough to see that they repeat."""
 WINDOW_S = 10.0
+"""Seconds in which lines of a kind are counted: at most 30 lines a minute of each."""
 MAX_KINDS = 1000
+"""Kinds that are counted; the code has some hundred, a hostile sender must not make more."""
 MAX_MESSAGE = 2000
+"""Characters of a line: a long sentence, but not the content of a file."""
 INNER_FRAMES = 3
+"""Innermost places of a traceback that the text format shows."""
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +42,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and of a fault its words and traceback."""
+    """One JSON object a line: time, level, logger, message, and the message and traceback of an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line."""
@@ -63,7 +68,7 @@ class _Kind:
 
 
 class FoldingHandler(logging.StreamHandler[TextIO]):
-    """Writes lines, those of one kind only so often."""
+    """Writes lines, and limits those of one kind."""
 
     def __init__(self, stream: TextIO, *, window_s: float = WINDOW_S, burst: int = BURST) -> None:
         super().__init__(stream)
@@ -73,9 +78,9 @@ class FoldingHandler(logging.StreamHandler[TextIO]):
         self._timer: threading.Timer | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the line, or count it (the caller holds the handler's lock)."""
+        """Write the line, or count it. The caller holds the handler's lock."""
         now = time.monotonic()
-        self._say_what_was_held_back(now)
+        self._write_counts(now)
         key = (record.name, record.levelno, str(record.msg))
         kind = self._kinds.get(key)
         if kind is None:
@@ -91,11 +96,11 @@ class FoldingHandler(logging.StreamHandler[TextIO]):
             self._start_timer()
 
     def flush_counts(self, everything: bool = False) -> None:
-        """Say what was held back and is due."""
+        """Write the numbers of lines that were held back, if due."""
         self.acquire()
         try:
             self._timer = None
-            self._say_what_was_held_back(float("inf") if everything else time.monotonic())
+            self._write_counts(float("inf") if everything else time.monotonic())
             if any(kind.held_back for kind in self._kinds.values()):
                 self._start_timer()
         finally:
@@ -107,13 +112,13 @@ class FoldingHandler(logging.StreamHandler[TextIO]):
         self._timer.start()
 
     def close(self) -> None:
-        """Say what was held back, and close."""
+        """Write the numbers of lines that were held back, and close."""
         if self._timer is not None:
             self._timer.cancel()
         self.flush_counts(everything=True)
         super().close()
 
-    def _say_what_was_held_back(self, now: float) -> None:
+    def _write_counts(self, now: float) -> None:
         for key in [key for key, kind in self._kinds.items() if now - kind.began >= self._window_s]:
             kind = self._kinds.pop(key)
             if kind.held_back:
@@ -123,7 +128,7 @@ class FoldingHandler(logging.StreamHandler[TextIO]):
 
 
 def start_logging(options: Log, stream: TextIO | None = None) -> None:
-    """Have every logger of the process write as the configuration says."""
+    """Configure all loggers of the process."""
     handler = FoldingHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(JsonFormatter() if options.format == "json" else TextFormatter())
     logging.basicConfig(handlers=[handler], level=options.level.upper(), force=True)
@@ -135,7 +140,7 @@ def _log_end_of_thread(end: threading.ExceptHookArgs) -> None:
     if end.exc_value is not None and not isinstance(end.exc_value, SystemExit):
         name = "?" if end.thread is None else end.thread.name
         fault = (end.exc_type, end.exc_value, end.exc_traceback)
-        log.critical("the thread %s ended by a fault", name, exc_info=fault)
+        log.critical("the thread %s ended with an exception", name, exc_info=fault)
 
 
 def _when(record: logging.LogRecord) -> str:
@@ -152,7 +157,7 @@ def _has_fault(record: logging.LogRecord) -> bool:
 
 
 def _fault_words(record: logging.LogRecord) -> str:
-    """Return a fault's kind, words and innermost places, without line breaks."""
+    """Return type, message and innermost places of an exception, on one line."""
     kind, fault, trace = record.exc_info or (None, None, None)
     places = [
         f"{frame.name} {frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in traceback.extract_tb(trace)
@@ -163,6 +168,6 @@ def _fault_words(record: logging.LogRecord) -> str:
 
 
 def _on_one_line(words: str) -> str:
-    """Return words without control characters, which a terminal or a log reader would obey, and of bounded length."""
+    """Return a text of bounded length without control characters, which a terminal or a log reader would execute."""
     clean = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words[:MAX_MESSAGE])
     return clean if len(words) <= MAX_MESSAGE else f"{clean}… ({len(words)} characters)"

@@ -1,4 +1,4 @@
-"""Files that hold secrets and are open to every user of this machine: said, since whoever reads them may order the daemon."""
+"""Finds files with secrets that every user of this machine may access; anyone who reads them could control the daemon."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from daemon.config import Http
 
 
 def open_to_all(options: Http) -> list[str]:
-    """Return one sentence for each file of secrets that everybody may read or write."""
+    """Return one sentence for each file with secrets that every user may read or write."""
     named = {"token_file": options.token_file, "key_file": options.key_file or options.certificate_file}
     return [
-        f"[http] {name} {path} is open to every user of this machine; run: chmod o= {path}"
+        f"[http] {name} {path} may be accessed by every user of this machine; run: chmod o= {path}"
         for name, path in named.items()
         if path is not None and _is_open(path) and (name == "token_file" or _has_key(path))
     ]
@@ -21,12 +21,12 @@ def open_to_all(options: Http) -> list[str]:
 def _is_open(path: Path) -> bool:
     try:
         return bool(stat.S_IMODE(path.stat().st_mode) & stat.S_IRWXO)
-    except OSError:  # who reads it says so
+    except OSError:  # its reader reports that
         return False
 
 
 def _has_key(path: Path) -> bool:
-    """Whether a PEM file holds a private key; a chain alone is for everybody."""
+    """Whether a PEM file holds a private key; a certificate chain alone is public."""
     try:
         return b"PRIVATE KEY" in path.read_bytes()
     except OSError:

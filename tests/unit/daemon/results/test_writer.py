@@ -72,7 +72,7 @@ class Told:
 
 @pytest.fixture(autouse=True)
 def no_tidying(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output, "tidy", lambda: None)
+    monkeypatch.setattr(output, "release_memory", lambda: None)
 
 
 @pytest.fixture

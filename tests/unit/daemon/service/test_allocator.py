@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from daemon.service.allocator import spare, tidy
+from daemon.service.allocator import freeze_objects, release_memory
 
 
 class Ring:
@@ -30,12 +30,12 @@ def collector() -> Iterator[None]:
 def test_tidying_drops_what_only_a_cycle_holds():
     seen = weakref.ref(Ring())
     assert seen() is not None
-    tidy()
+    release_memory()
     assert seen() is None
 
 
 def test_what_is_there_at_the_start_is_passed_over():
     ring, held = Ring(), gc.get_freeze_count()
-    spare()
+    freeze_objects()
     assert gc.get_freeze_count() > held
     assert not any(o is ring for o in gc.get_objects())

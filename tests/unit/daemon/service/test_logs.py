@@ -124,7 +124,7 @@ def test_a_dead_thread_and_a_warning_are_lines_too() -> None:
     assert done.returncode == 0
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert "mind the gap" in lines[0]["message"]
-    assert lines[1]["message"] == "the thread doomed ended by a fault"
+    assert lines[1]["message"] == "the thread doomed ended with an exception"
     assert lines[1]["fault"].startswith("ZeroDivisionError")
     assert len(lines) == 2
 

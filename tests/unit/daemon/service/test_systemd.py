@@ -18,7 +18,7 @@ def test_words_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("WATCHDOG_USEC", "30000000")
         said = Systemd()
         assert said.watchdog_s == 30
-        said.say("READY=1", "STATUS=Waiting for a scan.")
+        said.notify("READY=1", "STATUS=Waiting for a scan.")
         assert systemd.recv(4096) == b"READY=1\nSTATUS=Waiting for a scan."
 
 
@@ -27,15 +27,15 @@ def test_an_abstract_socket_is_found(monkeypatch: pytest.MonkeyPatch):
         name = f"ptycholive-test-{os.getpid()}"
         systemd.bind("\0" + name)
         monkeypatch.setenv("NOTIFY_SOCKET", "@" + name)
-        Systemd().say("READY=1")
+        Systemd().notify("READY=1")
         assert systemd.recv(64) == b"READY=1"
 
 
 def test_without_systemd_words_go_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    Systemd().say("READY=1")
+    Systemd().notify("READY=1")
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
-    Systemd().say("READY=1")
+    Systemd().notify("READY=1")
     monkeypatch.setenv("WATCHDOG_USEC", "1000000")
     monkeypatch.setenv("WATCHDOG_PID", "1")
     assert Systemd().watchdog_s == 0
