@@ -1,7 +1,7 @@
-"""A viewer in a few lines: what `ptycholive watch` and any script use to follow the daemon.
+"""A client that follows the daemon; used by `ptycholive watch` and by scripts.
 
-``Viewer`` gives every message; ``follow_scan`` and ``snapshots`` are loops over pictures of one scan. In asyncio the same
-is ``AsyncViewer`` with ``async with`` and ``async for``; it holds one thread of its own, which waits on the socket.
+``Viewer.events`` yields every message; ``follow_scan`` and ``snapshots`` are loops over one scan. ``AsyncViewer`` does the
+same in asyncio, with ``async with`` and ``async for``; it has one thread, which waits on the socket.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from streams.sockets.connection import close, set_curve
 from streams.sockets.keys import CurveKeys
 from streams.sockets.peers import EVENTS, Peers, drain
 
-MOST_BYTES = 4 << 30  # a picture of 16384 x 16384 with its weight
-ASYNC_EVENTS = 64
+MAX_MESSAGE_BYTES = 4 << 30  # a picture of 16384 x 16384 px with its weight has 3 GiB
+MAX_LAYERS = 4  # layers that are kept for deltas: two of the running scan and two of the one before
+ASYNC_EVENTS = 64  # events that wait for a slow loop; each may hold a picture
 
 
 class StatusEvent(NamedTuple):
@@ -61,7 +62,7 @@ class Viewer:
     Parameters
     ----------
     timeout_s
-        Longest silence; None waits for ever.
+        Longest wait for a message, s; None waits for ever.
     curve
         This viewer's keys and the daemon's public one, if it encrypts; see :func:`streams.sockets.keys.read_keys`.
     """
@@ -82,7 +83,7 @@ class Viewer:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, receive_limit)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         if timeout_s is not None:
             self._socket.setsockopt(zmq.RCVTIMEO, max(1, round(1000 * timeout_s)))
         self._peers = Peers(endpoint, curve)
@@ -98,33 +99,33 @@ class Viewer:
         self.close()
 
     def close(self) -> None:
-        """Leave the daemon."""
+        """Close the connection."""
         if not self._socket.closed:
             close(self._context, self._socket, self._monitor, 0)
 
     def events(self) -> Iterator[ViewerEvent]:
-        """(topic, header, picture) of each message, for ever.
+        """Yield (topic, header, picture) of each message, for ever.
 
-        The picture is the whole layer after a ``snapshot`` or ``delta`` and None for other topics; its arrays are
-        written to by later deltas, so copy what must stay.
+        The picture is the whole layer after a ``snapshot`` or ``delta``, and None for other topics. Later deltas change its
+        arrays, so copy them to keep them.
 
         Raises
         ------
         TimeoutError
-            Nothing came for `timeout_s`.
+            If no message came for `timeout_s`.
         EndpointError
-            Nor could it, since the keys do not fit.
+            If no message could come because the keys do not match.
         """
         while True:
             yield from self._take(self._receive())
 
     def snapshots(self, layer: str = "refined", scan_id: str | None = None) -> Iterator[LayerCanvas]:
-        """The picture of a layer each time it changes, copied, so that it can be kept.
+        """Yield a copy of a layer's picture each time it changes.
 
         Parameters
         ----------
         scan_id
-            The scan to look at; None takes any, and each as it comes.
+            The scan to follow; None yields pictures of all scans.
         """
         for event in self.events():
             picture = event.picture
@@ -132,12 +133,12 @@ class Viewer:
                 yield copied(picture)
 
     def follow_scan(self, scan_id: str | None = None) -> Iterator[ViewerEvent]:
-        """What belongs to one scan, up to its end, the last event being ("scan", verdict …, None).
+        """Yield the events of one scan up to its end; the last one is ("scan", header, None).
 
         Parameters
         ----------
         scan_id
-            None takes the scan that runs now, or else the next one.
+            None follows the running scan, else the next one.
         """
         followed = scan_id
         for event in self.events():
@@ -162,7 +163,7 @@ class Viewer:
         elif message.topic == "delta":
             delta = cast(DeltaHeader, header)
             known = self.states.get((delta["scan_id"], delta["layer"]))
-            if known is not None:  # else: a snapshot was asked for and will come
+            if known is not None:  # else a snapshot was requested and will come
                 canvas = apply_delta(known, delta, message.buffers, in_place=True)
                 yield PictureEvent("delta", delta, self._keep(canvas))
         elif message.topic == "scan":
@@ -191,7 +192,7 @@ class Viewer:
                 if self._peers.handshake_failures and self._peers.fault:
                     raise EndpointError(self._peers.fault) from silence
                 raise TimeoutError(
-                    f"nothing came from {self.endpoint} for {self.timeout_s:g} s; "
+                    f"no message came from {self.endpoint} for {self.timeout_s:g} s; "
                     "check that the daemon runs and that [publish] endpoint is this address"
                 ) from silence
             except WireError:
@@ -211,7 +212,7 @@ class Viewer:
 
     def _keep(self, canvas: LayerCanvas) -> LayerCanvas:
         self.states[(canvas.scan_id, canvas.layer)] = canvas
-        while len(self.states) > 4:
+        while len(self.states) > MAX_LAYERS:
             del self.states[next(iter(self.states))]
         return canvas
 
@@ -219,7 +220,7 @@ class Viewer:
 class AsyncViewer:
     """A :class:`Viewer` for asyncio: ``async with AsyncViewer(endpoint) as viewer: async for … in viewer.events()``.
 
-    Its pictures are copies. A loop that is slow holds at most a few dozen events; the daemon is not held.
+    Its pictures are copies. At most a few dozen events wait for a slow loop; the daemon is not delayed.
     """
 
     def __init__(self, endpoint: str, timeout_s: float | None = 10.0, *, curve: CurveKeys | None = None) -> None:
@@ -244,14 +245,12 @@ class AsyncViewer:
             await asyncio.to_thread(self._thread.join)
 
     async def events(self) -> AsyncIterator[ViewerEvent]:
-        """As :meth:`Viewer.events`; raises what that raises."""
+        """As :meth:`Viewer.events`, with the same exceptions."""
         while True:
             try:
                 event = await asyncio.wait_for(self._events.get(), self._timeout_s)
             except TimeoutError as silence:
-                words = (
-                    f"nothing came from {self._viewer.endpoint} for {self._timeout_s:g} s; check that the daemon runs"
-                )
+                words = f"no message came from {self._viewer.endpoint} for {self._timeout_s:g} s; check that the daemon runs"
                 raise TimeoutError(words) from silence
             self._room.release()
             if isinstance(event, BaseException):
@@ -275,7 +274,7 @@ class AsyncViewer:
                         )
                         if self._leaving.is_set():
                             return
-        except Exception as fault:  # the loop's side raises it
+        except Exception as fault:  # raised again in the loop
             self._put(loop, fault)
         finally:
             self._viewer.close()

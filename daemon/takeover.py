@@ -1,4 +1,4 @@
-"""What a daemon does before it works in folders that an earlier one, or another, may have used."""
+"""Takes over the folders of an earlier daemon: locks them, deletes its partial files, closes the journals of finished scans."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ log = logging.getLogger(__name__)
 
 
 class FolderLocks:
-    """Keeps folders for this daemon alone. The locks go with the process, however it ends.
+    """Locks folders for this daemon. The locks end with the process, even if it crashes.
 
-    A file system that knows no locks, or a folder that cannot be written, is no hindrance here.
+    A file system without locks, or a folder that cannot be written, is accepted here.
 
     Raises
     ------
     ConfigError
-        If another daemon works in one of them.
+        If another daemon uses one of them.
     """
 
     def __init__(self, *folders: Path) -> None:
@@ -41,7 +41,7 @@ class FolderLocks:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        except OSError:  # where that matters, it is said when the folder is used
+        except OSError:  # if that matters, it is reported when the folder is used
             return
         self._descriptors.append(descriptor)
         try:
@@ -52,13 +52,13 @@ class FolderLocks:
         except BlockingIOError:
             owner = _owner(descriptor) or "of unknown number"
             raise ConfigError(
-                f"another daemon ({owner}) works in {folder}; stop it, or choose another folder in [output]"
+                f"another daemon ({owner}) uses {folder}; stop it, or choose another folder in [output]"
             ) from None
         except OSError as fault:
-            log.warning("%s cannot be locked (%s); see that no other daemon works in it", folder, fault.strerror)
+            log.warning("%s cannot be locked (%s); make sure that no other daemon uses it", folder, fault.strerror)
 
     def release(self) -> None:
-        """Give the folders back."""
+        """Unlock the folders."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 
@@ -68,7 +68,7 @@ def _owner(descriptor: int) -> str:
 
 
 def _delete_parts(folder: Path, owner: str) -> None:
-    """Delete the files that the daemon before was writing when it was killed; they never took their names."""
+    """Delete the partial files that the former daemon was writing when it was killed."""
     found = re.fullmatch(r"process (\d+) on (.+)", owner)
     if found is None or found[2] != socket.gethostname():
         return

@@ -1,7 +1,7 @@
-"""Products on disk: one thread writes them, so that a slow disk never holds the engine.
+"""Writes products to disk in one thread, so that a slow disk does not delay the engine.
 
-While a scan runs, ``product.NNNNNN.h5`` beside the final name (the layout that Ptychodus reads), the newest few kept;
-``product.h5`` at the end, which takes their place. A final product that the disk does not take waits for it.
+While a scan runs, checkpoints ``product.NNNNNN.h5`` are written (the layout that Ptychodus reads) and the newest few kept;
+at the end ``product.h5`` replaces them. A final product that cannot be written is kept and tried again.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from daemon.service.disk import fault_words, is_full
 
 CHECKPOINTS = "product.[0-9]*.h5"
 RETRY_SHARE = 0.1
-"""Of the time, for what is written again in vain."""
+"""Largest share of the time that is spent on failing tries."""
 WAITING_BYTES = 1 << 30
-"""Products that wait for the disk are kept in memory up to this size together; the newest one is always."""
+"""Total size of the products that are kept in memory for another try, 1 GiB; the newest one is always kept."""
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ OnWritten = Callable[[Path | None], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    """``on_written`` is None for a checkpoint; ``size_bytes`` is known once it has been tried in vain."""
+    """``on_written`` is None for a checkpoint; ``size_bytes`` is known after a failed try."""
 
     make: MakeProduct
     on_written: OnWritten | None = None
@@ -45,19 +45,19 @@ class _Job:
 
     @property
     def is_improvement(self) -> bool:
-        """Whether a final product is there already."""
+        """Whether a final product exists already."""
         return self.on_written is not None and self.on_late is None
 
 
 class ProductWriter:
-    """Writes the newest product of each scan; an older checkpoint that still waits is passed over.
+    """Writes the newest product of each scan; a checkpoint that still waits is replaced by a newer one.
 
     Parameters
     ----------
     make_room
-        Frees some of the full disk of a folder that needs so many bytes at least; False where it can free too little.
+        Called with a folder on a full disk and the bytes needed; frees some space, or returns False if it cannot.
     retry_others
-        Writes what else could not be written, now and then.
+        Called now and then to write other data that could not be written.
     """
 
     def __init__(
@@ -87,14 +87,14 @@ class ProductWriter:
 
     @property
     def failure(self) -> str | None:
-        """What could not be written, in words; None once all is."""
+        """A sentence about products that could not be written; None once all are written."""
         failures = list(dict.fromkeys(self._failures.copy().values()))
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         return failures[0] + more if failures else None
 
     @property
     def waiting(self) -> int:
-        """How many final products wait for the disk."""
+        """Number of final products that are tried again."""
         return len(self._late)
 
     def start(self) -> None:
@@ -102,7 +102,7 @@ class ProductWriter:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what waits, then end the thread; the disk is asked once more for what it did not take."""
+        """Write the queued products, try the failed ones once more, and end the thread."""
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
@@ -110,7 +110,7 @@ class ProductWriter:
             self._thread.join()
 
     def checkpoint(self, folder: Path, make: MakeProduct) -> None:
-        """Queue a checkpoint for a scan's folder, in place of one that still waits."""
+        """Queue a checkpoint for a scan's folder; it replaces one that still waits."""
         self._put(folder, _Job(make))
 
     def finish(
@@ -118,7 +118,7 @@ class ProductWriter:
     ) -> None:
         """Queue the final product; ``on_written`` gets its path, or None if it could not be written.
 
-        Where the disk did not take it, it is kept and tried again; ``on_late`` gets its path then.
+        If it could not be written, it is kept and tried again; ``on_late`` gets its path then.
         """
         self._put(folder, _Job(make, on_written, on_late))
 
@@ -140,13 +140,13 @@ class ProductWriter:
                 return
             if taken is not None:
                 self._do(*taken)
-                del taken  # it holds the scan's arrays
+                del taken  # it refers to the scan's arrays
 
     def _is_any_due(self) -> bool:
         return bool(self._jobs) or (bool(self._late) and time.monotonic() >= self._retry_at)
 
     def _next(self) -> tuple[Path, _Job, bool] | None:
-        """Take what is to be written next, and whether it comes late."""
+        """Remove and return the next product, and whether it failed before."""
         if self._jobs:
             return (*self._jobs.popitem(last=False), False)
         if self._late and (self._is_closing or self._is_any_due()):
@@ -172,7 +172,7 @@ class ProductWriter:
         try:
             call(written)
         except Exception as fault:  # the thread must not end
-            log.exception("the end of the scan in %s was not told to all", folder)
+            log.exception("not everything was told of the end of the scan in %s", folder)
             self._failures[folder] = f"the record of the scan in {folder} was not written: {fault}"
 
     def _keep_for_later(self, folder: Path, job: _Job, took_s: float) -> None:
@@ -184,11 +184,11 @@ class ProductWriter:
                 self._given_up.add(given_up)
                 log.error("the product in %s is not waited for any more: others wait too", given_up)
                 self._failures[given_up] = (
-                    f"the product in {given_up} was not written; a restart makes it from the journal"
+                    f"the product in {given_up} was not written; a restart computes it from the journal"
                 )
 
     def _write(self, folder: Path, job: _Job) -> tuple[Path | None, _Job | None]:
-        """Write a product; return its path, or the job as it is to be tried again, if that can help."""
+        """Write a product; return its path, or the job for another try if that can help."""
         product: Product | None = None
         try:
             product = job.make()
@@ -202,7 +202,7 @@ class ProductWriter:
                 return None, None
             kept = product
             return None, replace(job, make=lambda: kept, size_bytes=_size_bytes(kept))
-        except Exception as fault:  # the scan and the daemon go on without this file
+        except Exception as fault:  # the scan and the daemon continue without this file
             self._fail(folder, str(fault), fault)
             return None, None
         lasting = {*self._late, *self._given_up} - {folder}
@@ -211,7 +211,7 @@ class ProductWriter:
 
     def _fail(self, folder: Path, words: str, fault: Exception | None) -> None:
         sentence = f"the product of {folder.name} is not written: {words}"
-        if self._failures.get(folder) != sentence:  # said once, however often it is tried
+        if self._failures.get(folder) != sentence:  # reported once, not at each try
             log.error("%s", sentence, exc_info=fault)
         self._failures[folder] = sentence
 
@@ -227,7 +227,7 @@ class ProductWriter:
         return path
 
     def _write_making_room(self, path: Path, product: Product, *, may_make_room: bool) -> None:
-        """Write; only for the first final product of a scan do raw frames of earlier ones go."""
+        """Write; journals of finished scans are deleted for it only if it is the first final product of its scan."""
         while True:
             try:
                 return self._disk.write_product(path, product)
@@ -240,7 +240,7 @@ class ProductWriter:
 
 
 def _size_bytes(product: Product) -> int:
-    """Return the size of a product's arrays, which are in memory while it waits."""
+    """Return the size of a product's arrays, which stay in memory until it is written."""
     live = product.live
     layers = [] if live is None else [live.network, live.network_weight, live.refined_weight]
     arrays = [product.object, product.probe, product.indexes, product.positions_m, *layers]

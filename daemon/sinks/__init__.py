@@ -1,4 +1,4 @@
-"""Optional further places for pictures and results: plug-ins, each in its own thread, none of which can hold the scan."""
+"""Sinks: optional plug-ins that receive pictures and results. Each has its own thread and cannot delay the scan."""
 
 from daemon.sinks.base import Sink
 from daemon.sinks.delivery import Delivery

@@ -1,4 +1,4 @@
-"""One sink's thread: takes what happens from the hub into a bounded queue, and hands it to the sink at the sink's pace."""
+"""The thread of one sink: queues the hub's events within a bound, and delivers them to the sink at its own pace."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ from daemon.publish.snapshot import LayerCanvas
 from daemon.sinks.base import Sink
 
 MAX_EVENTS = 256
+"""Events that wait for a slow sink, of a hundred scans; older ones are dropped."""
 TRIES = 5
+"""Deliveries of a scan's end that are tried."""
 FIRST_WAIT_S = 1.0
+"""Wait before the second try; doubled each time, so that five tries take at least 15 s."""
 SLOW_S = 30.0
+"""Duration of one delivery that is reported; a product of a large scan takes some seconds."""
 
 log = logging.getLogger(__name__)
 Count = Callable[[str, str], None]
@@ -27,7 +31,7 @@ Result = Literal["ok", "failed", "dropped"]
 
 
 class Delivery:
-    """Serves one sink; a slow one loses intermediate pictures, then the oldest events, and is named.
+    """Serves one sink. A slow sink misses intermediate pictures, then the oldest events, and is reported.
 
     Parameters
     ----------
@@ -59,14 +63,14 @@ class Delivery:
 
     @property
     def trouble(self) -> str | None:
-        """What is wrong with it, in words; None if nothing is."""
+        """A sentence about the present fault; None if there is none."""
         since = self._busy_since
         if since is not None and time.monotonic() - since > SLOW_S:
-            return f"the sink {self.kind} has been busy with one thing for {time.monotonic() - since:.0f} s"
+            return f"the sink {self.kind} has been busy with one delivery for {time.monotonic() - since:.0f} s"
         return self._failure
 
     def status(self) -> SinkStatus:
-        """Return what it has done."""
+        """Return the numbers of its deliveries."""
         results = self._results
         return {
             "kind": self.kind,
@@ -78,12 +82,12 @@ class Delivery:
         }
 
     def start(self) -> None:
-        """Follow the hub from now on."""
+        """Start the thread and receive the hub's events."""
         self._hub.subscribe(self._take)
         self._thread.start()
 
     def stop(self, wait_s: float) -> None:
-        """Deliver what waits, close; a sink that takes longer than ``wait_s`` is left behind."""
+        """Deliver the queued events and close; a sink that takes longer than ``wait_s`` is abandoned."""
         self._hub.unsubscribe(self._take)
         self._stopping.set()
         with self._changed:
@@ -91,9 +95,9 @@ class Delivery:
         if self._thread.is_alive():
             self._thread.join(wait_s)
         if self._thread.is_alive():
-            log.warning("the sink %s did not end within %.0f s and is left behind", self.kind, wait_s)
+            log.warning("the sink %s did not end within %.0f s and is abandoned", self.kind, wait_s)
 
-    # the publishing thread
+    # called by the publishing thread
 
     def _take(self, event: HubEvent) -> None:
         with self._changed:
@@ -110,7 +114,7 @@ class Delivery:
                 return
             self._changed.notify_all()
 
-    # the sink's thread
+    # called by the sink's thread
 
     def _run(self) -> None:
         while (job := self._next_job()) is not None:
@@ -118,10 +122,10 @@ class Delivery:
         try:
             self._sink.close()
         except Exception:
-            log.exception("the sink %s did not close well", self.kind)
+            log.exception("the sink %s failed while closing", self.kind)
 
     def _next_job(self) -> Callable[[], None] | None:
-        """Return what is to do next, waiting for it; None when all is done and the daemon stops."""
+        """Wait for the next delivery and return it; None when all is done and the daemon stops."""
         with self._changed:
             while True:
                 if self._events:
@@ -164,7 +168,7 @@ class Delivery:
         return self._hub.canvas(scan_id, wanted) or self._hub.canvas(scan_id, other)
 
     def _call(self, deliver: Callable[[], None], tries: int = 1) -> None:
-        """Call the sink; each try that fails is counted, and the next one waits twice as long."""
+        """Call the sink; each failed try is counted, and the wait before the next one doubles."""
         wait_s = FIRST_WAIT_S
         for k in range(tries):
             if k > 0 and self._stopping.wait(wait_s):
@@ -176,7 +180,7 @@ class Delivery:
                     self._sink.open()
                     self._is_open = True
                 deliver()
-            except Exception as fault:  # whatever a plug-in does, the scan goes on
+            except Exception as fault:  # a plug-in must not end the thread or the scan
                 log.warning("the sink %s failed", self.kind, exc_info=True)
                 self._note("failed", f"the sink {self.kind} failed: {str(fault)[:200] or type(fault).__name__}")
             else:

@@ -1,4 +1,4 @@
-"""Sinks by the name of their entry point."""
+"""Opens sinks by the name of their entry point."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ GROUP = "ptycholive.sinks"
 
 
 def open_sinks(wanted: Sequence[SinkOptions]) -> list[Sink]:
-    """Return the sinks of a configuration; none has connected to anything yet.
+    """Return the sinks of a configuration, not yet connected.
 
     Raises
     ------
     ConfigError
-        If one is not installed, or its options do not do.
+        If one is not installed, or its options are invalid.
     """
     return [_open(options) for options in wanted]
 
@@ -27,7 +27,7 @@ def _open(options: SinkOptions) -> Sink:
     known = {point.name: point for point in entry_points(group=GROUP)}
     if options.kind not in known:
         raise ConfigError(
-            f'[output] sinks: there is no sink "{options.kind}"; here are {", ".join(sorted(known)) or "none"}'
+            f'[output] sinks: there is no sink "{options.kind}"; installed are {", ".join(sorted(known)) or "none"}'
         )
     point = known[options.kind]
     try:
@@ -36,11 +36,11 @@ def _open(options: SinkOptions) -> Sink:
         raise ConfigError(
             f'[output] sinks: "{options.kind}" cannot be loaded ({fault}); {_how_to_install(point)}'
         ) from fault
-    except Exception as fault:  # what a plug-in raises is its own choice
+    except Exception as fault:  # a plug-in may raise anything
         raise ConfigError(f'[output] sinks: "{options.kind}": {_first_fault(fault)}') from fault
     if not isinstance(sink, Sink):
         raise ConfigError(
-            f'[output] sinks: "{options.kind}" ({point.value}) did not make a sink; report it to its authors'
+            f'[output] sinks: "{options.kind}" ({point.value}) did not return a sink; report this to its authors'
         )
     return sink
 
@@ -51,7 +51,7 @@ def _how_to_install(point: EntryPoint) -> str:
 
 
 def _first_fault(fault: Exception) -> str:
-    """Return one sentence; pydantic's faults have many lines, and a KeyError is but a name."""
+    """Return one sentence; pydantic's errors have many lines, and a KeyError only a name."""
     errors = getattr(fault, "errors", None)
     if not callable(errors):
         return str(fault) if isinstance(fault, ConfigError | ValueError) else f"{type(fault).__name__}: {fault}"

@@ -1,4 +1,4 @@
-"""The live picture as EPICS PV Access channels: NTNDArray of phase and amplitude, and what the scan is doing.
+"""The live picture as EPICS PV Access channels: NTNDArray of phase and amplitude, and the state of the scan.
 
 ``PREFIX`` + ``Phase`` (radians, without the global phase), ``Amplitude``, ``ScanId``, ``State``, ``FramesStitched``,
 ``FramesExpected`` (0: unknown), ``RFactor`` (NaN: unknown). All are read-only.
@@ -44,7 +44,7 @@ class PvaOptions(Section):
 
 
 class PvaSink(Sink):
-    """Serves the channels while the daemon runs; ``client_conf`` is what a client on this machine needs to find them."""
+    """Serves the channels while the daemon runs; ``client_conf`` lets a client on this machine find them."""
 
     def __init__(self, options: PvaOptions) -> None:
         self._options = options
@@ -78,7 +78,7 @@ class PvaSink(Sink):
         self._channels[name].post(value, timestamp=time.time())
 
     def start_scan(self, scan_id: str, expected_frames: int | None) -> None:
-        """Name the scan; the last picture stays until there is a new one."""
+        """Show the scan's name; the last picture stays until there is a new one."""
         self._post("ScanId", scan_id)
         self._post("FramesStitched", 0)
         self._post("FramesExpected", expected_frames or 0)
@@ -86,7 +86,7 @@ class PvaSink(Sink):
         self._post("State", "scanning")
 
     def show(self, picture: LayerCanvas) -> None:
-        """Post both images of one state of the picture, under one ``uniqueId``."""
+        """Post phase and amplitude of one picture, with one ``uniqueId``."""
         pixels, binning = binned(picture.object, picture.weight, self._options.max_side_px)
         weight = (pixels != 0).astype(np.float32)
         phase = np.angle(without_global_phase(pixels, weight)).astype(np.float32)
@@ -99,7 +99,7 @@ class PvaSink(Sink):
         self._post("RFactor", math.nan if picture.rfactor is None else picture.rfactor)
 
     def end_scan(self, scan_id: str, state: ScanState, verdict: VerdictFields) -> None:
-        """Show how the scan ended."""
+        """Show the scan's final state."""
         self._post("ScanId", scan_id)
         self._post("FramesStitched", verdict["stitched"])
         self._post("State", state)
@@ -113,14 +113,14 @@ class PvaSink(Sink):
 
 
 def open_sink(options: Mapping[str, Any]) -> Sink:
-    """Return the sink; options as :class:`PvaOptions` says."""
+    """Return the sink; :class:`PvaOptions` lists the options."""
     return PvaSink(PvaOptions.model_validate(dict(options)))
 
 
 def binned(
     pixels: NDArray[np.complex64], weight: NDArray[np.float32], max_side_px: int
 ) -> tuple[NDArray[np.complex64], int]:
-    """Return ``(H, W)`` complex64, each of its pixels the weighted mean of b x b, and the least b that makes it fit."""
+    """Return ``(H, W)`` complex64, in which each pixel is the weighted mean of b x b, and the smallest b that makes it fit."""
     step = -(-max(pixels.shape, default=1) // max_side_px)
     if step <= 1:
         return pixels, 1

@@ -1,4 +1,4 @@
-"""Finished scans in a Tiled catalogue: one container a scan, its metadata searchable, its arrays as in the product."""
+"""Finished scans in a Tiled catalogue: one container for each scan, with searchable metadata and the product's arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from daemon.sinks.base import Sink
 
 SPEC = "ptycholive-product"
 CONFLICT = 409
-MOST_NAMESAKES = 100
+"""HTTP status of a name that is taken."""
+MAX_SAME_NAME = 100
+"""Numbers that are tried behind the name of a scan."""
 
 
 class TiledOptions(Section):
@@ -39,7 +41,7 @@ class TiledOptions(Section):
 
 
 class TiledSink(Sink):
-    """Writes each product when it is on disk; a scan whose name is taken there gets a number behind it."""
+    """Writes each product when it is on disk; a number is added to a scan's name if it is taken there."""
 
     wants_pictures = False
 
@@ -58,7 +60,7 @@ class TiledSink(Sink):
         )
 
     def take_product(self, scan_id: str, path: Path) -> None:
-        """Write a product; what an earlier try left is taken away first."""
+        """Write a product; the rest of an earlier try is deleted first."""
         product = read_product(path)
         left = self._unfinished.get(scan_id)
         if left is not None:
@@ -77,14 +79,16 @@ class TiledSink(Sink):
         del self._unfinished[scan_id]
 
     def _new_container(self, scan_id: str, metadata: dict[str, object]) -> tuple[str, Any]:
-        for number in range(1, MOST_NAMESAKES + 1):
+        for number in range(1, MAX_SAME_NAME + 1):
             key = scan_id if number == 1 else f"{scan_id}-{number}"
             try:
                 return key, self._catalogue.create_container(key=key, metadata=metadata, specs=[SPEC])
             except ClientError as fault:
                 if fault.response.status_code != CONFLICT:
                     raise
-        raise ConfigError(f"{MOST_NAMESAKES} scans named {scan_id} are in {self._options.uri} already")
+        raise ConfigError(
+            f"{self._options.uri} has {MAX_SAME_NAME} scans named {scan_id} already; delete some or use another container"
+        )
 
     def close(self) -> None:
         """Close the connection."""
@@ -93,7 +97,7 @@ class TiledSink(Sink):
 
 
 def open_sink(options: Mapping[str, Any]) -> Sink:
-    """Return the sink; options as :class:`TiledOptions` says."""
+    """Return the sink; :class:`TiledOptions` lists the options."""
     return TiledSink(TiledOptions.model_validate(dict(options)))
 
 

@@ -1,4 +1,4 @@
-"""Faults that a replay puts into a stream, and the order of messages that they make."""
+"""Faults that a replay puts into a stream, and the resulting order of messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RATIOS = ("drop", "duplicate", "corrupt")
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What goes wrong: ratios of frames, the window of disorder in frames, the lag of positions in seconds."""
+    """Ratios of frames that are dropped, repeated or corrupted; window of disorder in frames; delay of positions in seconds."""
 
     drop: float = 0.0
     duplicate: float = 0.0
@@ -27,16 +27,16 @@ class Faults:
 
     @classmethod
     def parse(cls, text: str) -> Faults:
-        """Read ``drop=0.05,duplicate=0.05,reorder=16,corrupt=0.01,late-positions=2.0``, any of them.
+        """Read ``drop=0.05,duplicate=0.05,reorder=16,corrupt=0.01,late-positions=2.0``, or any of these.
 
-        Raises :class:`StreamError` naming the part that cannot be read.
+        Raises :class:`StreamError` naming the invalid part.
         """
         values: dict[str, float] = {}
         for part in filter(None, (piece.strip() for piece in text.split(","))):
             name, _, number = part.partition("=")
             if name not in (*_RATIOS, "reorder", "late-positions"):
                 raise StreamError(
-                    f"fault {part!r} is not known; choose from drop, duplicate, reorder, corrupt, late-positions"
+                    f"{part!r} is not a valid fault. Faults: drop, duplicate, reorder, corrupt, late-positions"
                 )
             values[name] = _number(part, name, number)
         return cls(
@@ -48,7 +48,7 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """Frame messages in the order of sending: ``order`` (frame index, corrupt?), and how many of each fault."""
+    """Frame messages in sending order, ``order`` (frame index, whether corrupt), and the number of each fault."""
 
     order: list[tuple[int, bool]]
     dropped: int
@@ -57,7 +57,7 @@ class Planned:
 
 
 def plan(count: int, faults: Faults, seed: int) -> Planned:
-    """Lay out a scan of ``count`` frames; the same seed gives the same faults."""
+    """Plan a scan of ``count`` frames; the same seed gives the same faults."""
     rng = np.random.default_rng(seed)
     is_dropped = rng.random(count) < faults.drop
     is_doubled = (rng.random(count) < faults.duplicate) & ~is_dropped
@@ -71,9 +71,9 @@ def plan(count: int, faults: Faults, seed: int) -> Planned:
 
 
 def corrupt(parts: list[bytes], frame_nbytes: int) -> list[bytes]:
-    """Return a frame message that no decoder can take for good.
+    """Return a frame message that every decoder must refuse.
 
-    Packed pixels announce a wrong length, so scan and index stay readable; others lose their last byte.
+    Compressed pixels get a wrong length, so that scan and index stay readable; others lose their last byte.
     """
     head = HEADER.pack(frame_nbytes, 8192)
     number = next((n for n, part in enumerate(parts) if head in part), None)
@@ -94,5 +94,5 @@ def _number(part: str, name: str, text: str) -> float:
     is_whole = name != "reorder" or value == round(value) if math.isfinite(value) else False
     if not is_whole or value < 0 or (name in _RATIOS and value > 1):
         wanted = {"reorder": "a number of frames", "late-positions": "seconds"}.get(name, "a ratio from 0 to 1")
-        raise StreamError(f"fault {part!r}: after '=' comes {wanted}")
+        raise StreamError(f"{part!r} is not a valid fault: give {wanted} after '='")
     return value

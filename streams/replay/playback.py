@@ -1,4 +1,4 @@
-"""Plays a recording: the same bytes, in the same order, at the original or a given pace."""
+"""Plays a recording: the same bytes in the same order, at the recorded or a given rate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Played", "play"]
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What was sent: messages by stream, and what of the recording could not be read."""
+    """Messages sent by stream, and the parts of the recording that could not be read."""
 
     sent: dict[str, int]
     seconds: float
@@ -34,9 +34,9 @@ def play(
     Parameters
     ----------
     senders
-        By the stream's name; the first one's messages set the pace where ``rate_hz`` is given.
+        By the stream's name; ``rate_hz`` applies to the first one.
     rate_hz
-        Messages a second of the first sender's stream; ``None`` keeps the recorded times.
+        Messages per second of the first sender's stream; ``None`` keeps the recorded times.
     on_sent
         Called with the stream's name after each message.
     """

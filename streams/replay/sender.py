@@ -1,4 +1,4 @@
-"""Sends a scan as a detector and a position source would, with faults on demand."""
+"""Sends a scan like a detector and a position source, with faults if wanted."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from streams.sockets.transport import Sender
 __all__ = ["Faults", "PositionMessages", "Summary", "native_positions", "prepare", "replay"]
 
 POSITIONS_A_MESSAGE = 32
+"""Positions in a message, as position sources send them in batches."""
 _NO_FAULTS = Faults()
 
 Message = list[bytes]
@@ -29,7 +30,7 @@ PositionMessages = Callable[[NDArray[np.float64], str], Iterable[tuple[int, Mess
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was sent: ``sent`` frame messages, copies and corrupt ones among them, in ``seconds``."""
+    """Numbers of frame messages: ``sent`` includes repeated and corrupt ones; ``seconds`` is the duration."""
 
     sent: int
     dropped: int
@@ -45,8 +46,10 @@ def prepare(
     scan_id: str,
     encoding: str = "bslz4",
 ) -> list[Message]:
-    """Encode all frames ``(n, H, W)`` beforehand, with their positions ``(n, 2)`` where given, for a fast replay."""
-    codec.encode_start(ScanStart(scan_id, len(counts)), counts.shape[1:], counts.dtype)  # some frames carry of it
+    """Encode all frames ``(n, H, W)`` in advance, with positions ``(n, 2)`` if given, for a fast replay."""
+    codec.encode_start(
+        ScanStart(scan_id, len(counts)), counts.shape[1:], counts.dtype
+    )  # frames of some formats need it
     return [_encode(counts, positions_m, codec, scan_id, index, encoding) for index in range(len(counts))]
 
 
@@ -81,18 +84,18 @@ def replay(
     Parameters
     ----------
     counts
-        ``(n, H, W)``, photons; anything that gives frame k as ``counts[k]``, and has ``shape`` and ``dtype``.
+        ``(n, H, W)``, photons; any object with ``shape`` and ``dtype`` whose ``counts[k]`` is frame k.
     positions_m
-        ``(n, 2)``, metres, [y, x]. With ``position_sender`` they go there, as ``position_messages`` writes them; else
+        ``(n, 2)``, metres, [y, x]. With ``position_sender`` they are sent there, as ``position_messages`` encodes them; else
         in the frame messages.
     metadata, geometry
-        What the scan's start says.
+        Content of the scan's start message.
     rate_hz
-        Frames a second, on an absolute schedule; ``None`` sends as fast as they are taken.
+        Frames per second, on an absolute schedule; ``None`` sends as fast as receivers take them.
     prepared
         The frames' messages from :func:`prepare`, made with the same positions.
     is_flat
-        Whether each part goes as a message of its own, as some relays send it.
+        Whether each part is sent as a separate message, as some relays do.
     on_progress
         Called with (messages sent, messages in all) after each frame.
 
@@ -101,7 +104,9 @@ def replay(
     """
     count = len(counts)
     if positions_m is not None and np.shape(positions_m) != (count, 2):
-        raise PositionError(f"scan {scan_id}: positions of shape {np.shape(positions_m)} do not fit {count} frames")
+        raise PositionError(
+            f"scan {scan_id}: positions of shape {np.shape(positions_m)} do not fit {count} frames; give one [y, x] each"
+        )
     in_frames = positions_m if position_sender is None else None
     frame_nbytes = int(np.prod(counts.shape[1:])) * counts.dtype.itemsize
     coming = position_messages(positions_m, scan_id) if position_sender is not None and positions_m is not None else ()
@@ -129,7 +134,7 @@ def replay(
 
 
 class _Positions:
-    """The position stream: each message falls due some time after its last frame was sent."""
+    """The position stream: each message is due some time after its last frame was sent."""
 
     def __init__(self, coming: Iterable[tuple[int, Message]], sender: Sender | None, faults: Faults) -> None:
         self._sender = sender
@@ -138,21 +143,21 @@ class _Positions:
         self._due: deque[tuple[float, Message]] = deque()
 
     def frame_sent(self, index: int) -> None:
-        """Put the messages that end at this frame or before it on the list, and send what is due."""
+        """Schedule the messages that end at this frame or earlier, and send those that are due."""
         now = time.monotonic()
         while self._coming and self._coming[0][0] <= index:
             self._due.append((now + self._lag_s, self._coming.popleft()[1]))
         self._send_due(now)
 
     def send_until(self, moment: float) -> None:
-        """Sleep until a moment, sending what falls due meanwhile."""
+        """Sleep until a moment, and send the messages that become due."""
         while (now := time.monotonic()) < moment:
             wake = min(moment, self._due[0][0]) if self._due else moment
             time.sleep(max(0.0, wake - now))
             self._send_due(time.monotonic())
 
     def send_all(self) -> None:
-        """Send all that is left, each when it is due."""
+        """Send all remaining messages, each when it is due."""
         now = time.monotonic()
         self._due.extend((now + self._lag_s, message) for _, message in self._coming)
         self._coming.clear()

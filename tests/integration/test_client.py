@@ -72,7 +72,7 @@ def test_asyncio_says_when_nobody_speaks():
             async for _ in viewer.events():
                 pass
 
-    with pytest.raises(TimeoutError, match="nothing came from tcp://127.0.0.1:9"):
+    with pytest.raises(TimeoutError, match="no message came from tcp://127.0.0.1:9"):
         asyncio.run(listen())
 
 

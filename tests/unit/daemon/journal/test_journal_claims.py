@@ -147,9 +147,7 @@ def test_a_scan_whose_record_is_written_is_closed_and_another_of_its_name_left_a
 
 def test_a_folder_is_kept_for_one_daemon(tmp_path: Path):
     first = FolderLocks(tmp_path, tmp_path / "journal")
-    with pytest.raises(
-        ConfigError, match=rf"another daemon \(process {os.getpid()} on .+\) works in .+journal; stop it"
-    ):
+    with pytest.raises(ConfigError, match=rf"another daemon \(process {os.getpid()} on .+\) uses .+journal; stop it"):
         FolderLocks(tmp_path / "elsewhere", tmp_path / "journal")
     FolderLocks(tmp_path / "elsewhere").release()  # was given back when the other could not be had
     first.release()

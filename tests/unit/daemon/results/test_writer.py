@@ -171,7 +171,7 @@ def test_products_that_wait_are_bounded_and_the_end_tries_them_once_more(tmp_pat
     disk.code = None
     writer.stop()
     assert [one.came_late.is_set() for one in told] == [False, False, True, True]
-    assert "a restart makes it from the journal" in str(writer.failure)
+    assert "a restart computes it from the journal" in str(writer.failure)
 
 
 def test_end_of_the_daemon_does_not_wait_for_a_full_disk(tmp_path: Path, monkeypatch, start) -> None:

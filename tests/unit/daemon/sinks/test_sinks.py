@@ -147,7 +147,7 @@ def test_a_sink_that_hangs_holds_nobody_and_memory_stays_bounded(monkeypatch: py
             hub.publish_scan(messages.started(f"scan-{k}"))
         assert delivery.status()["waiting"] == delivery_module.MAX_EVENTS
         assert counted.count("noting dropped") == 1000 - delivery_module.MAX_EVENTS
-        assert "busy with one thing" in str(delivery.trouble)
+        assert "busy with one delivery" in str(delivery.trouble)
         delivery.stop(0.1)  # returns though the sink does not
         go_on.set()
 
@@ -197,11 +197,11 @@ def test_sinks_of_other_packages_are_found_by_their_entry_point() -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "words"),
     [
-        ("chocolate", {}, 'there is no sink "chocolate"; here are .*vanilla'),
+        ("chocolate", {}, 'there is no sink "chocolate"; installed are .*vanilla'),
         ("vanilla", {"fault": "value"}, "no such flavour"),
         ("vanilla", {"fault": "key"}, "KeyError: 'flavour'"),
         ("vanilla", {"fault": "import"}, "cannot be loaded .*a_package_that_is_not_there"),
-        ("vanilla", {"fault": "kind"}, "did not make a sink"),
+        ("vanilla", {"fault": "kind"}, "did not return a sink"),
         ("pva", {"prefix": "no spaces please"}, '"pva": prefix: String should match'),
         ("pva", {"colour": 1}, '"pva": colour: Extra inputs'),
     ],

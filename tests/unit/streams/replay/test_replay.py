@@ -328,14 +328,14 @@ def test_faults_as_text() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("lose=0.1", "fault 'lose=0.1' is not known; choose from drop, duplicate, reorder, corrupt, late-positions"),
-        ("drop", "fault 'drop': after '=' comes a ratio from 0 to 1"),
+        ("lose=0.1", "'lose=0.1' is not a valid fault. Faults: drop, duplicate, reorder, corrupt, late-positions"),
+        ("drop", "'drop' is not a valid fault: give a ratio from 0 to 1 after '='"),
         ("drop=1.1", "a ratio from 0 to 1"),
         ("corrupt=-0.1", "a ratio from 0 to 1"),
         ("duplicate=nan", "a ratio from 0 to 1"),
-        ("reorder=1.5", "fault 'reorder=1.5': after '=' comes a number of frames"),
+        ("reorder=1.5", "'reorder=1.5' is not a valid fault: give a number of frames after '='"),
         ("reorder=inf", "a number of frames"),
-        ("late-positions=soon", "fault 'late-positions=soon': after '=' comes seconds"),
+        ("late-positions=soon", "'late-positions=soon' is not a valid fault: give seconds after '='"),
     ],
 )
 def test_faults_that_cannot_be_read(text: str, sentence: str) -> None:
