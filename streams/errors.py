@@ -1,4 +1,4 @@
-"""Faults of streams, one tree under ``StreamError``."""
+"""Exceptions of the streams; all derive from ``StreamError``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from streams.refusal_reasons import RefusalReason
 
 
 class StreamError(Exception):
-    """Root of every fault that a stream can have."""
+    """Base of all exceptions of a stream."""
 
 
 class EndpointError(StreamError):
-    """An endpoint is malformed, in use, or cannot be reached; the message says which and what to do."""
+    """An endpoint is malformed, in use, or cannot be reached; the message names it and the remedy."""
 
 
 class PositionError(StreamError):
-    """A position message or file is not what it says."""
+    """A position message or file is invalid."""
 
 
 class CodecError(StreamError):
@@ -30,11 +30,11 @@ class CodecError(StreamError):
 
 
 class KeyFileError(StreamError):
-    """Keys are missing, incomplete, or no keys; the message names the file or the keys of the configuration."""
+    """Keys are missing, incomplete or invalid; the message names the file or the configuration keys."""
 
 
 class RecordingError(StreamError):
-    """A recording cannot be read or written; the message names the file and what to do."""
+    """A recording cannot be read or written; the message names the file and the remedy."""
 
 
 class LogError(StreamError):

@@ -1,7 +1,7 @@
-"""What travels through the streams: frames, positions, scan starts and ends, and their union, the scan point.
+"""The items of the streams: frames, positions, scan starts and ends, and the scan point, a frame with its position.
 
-Everything is keyed by ``(scan_id, index)`` from the first byte on. Positions are ``(y, x)`` in metres. Patterns are
-photon counts with the zero frequency in the middle, as the detector reports them (orientation and crop come later).
+Each item is identified by ``(scan_id, index)``. Positions are ``(y, x)`` in metres. Patterns are photon counts in the
+orientation of the detector, with the zero frequency in the middle; orientation and crop are applied later.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FARTHEST_M = 10.0
+"""Largest coordinate of a position, metres; no stage travels farther."""
 
 
 class PositionM(NamedTuple):
@@ -30,13 +31,13 @@ class PositionM(NamedTuple):
 
     @property
     def is_place(self) -> bool:
-        """Whether this can be a place on a stage: finite, and within 10 m of the origin."""
+        """Whether this can be a place on a stage: finite, and at most 10 m from the origin on each axis."""
         return abs(self.y) <= FARTHEST_M and abs(self.x) <= FARTHEST_M
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StreamGeometry:
-    """What a stream's header says of detector and beam, in the detector's own frame; ``None`` where it says nothing.
+    """The detector and beam parameters in a stream's header, in the detector's own frame; ``None`` if not given.
 
     Each number is finite and positive. Arrays are ``(rows, columns)`` of the whole frame, read-only.
 
@@ -47,15 +48,15 @@ class StreamGeometry:
     beam_center_px
         ``(row, column)``, in pixels, fractions allowed.
     saturation
-        Greatest valid count.
+        Largest valid count.
     mask
         bool, True where a pixel is bad.
     flatfield
-        float32, factor by which counts still have to be multiplied; ``None`` also where the detector has done it.
+        float32, factors for the counts; ``None`` also if the detector has applied them already.
     frame_shape, frame_dtype
         ``(rows, columns)`` and dtype of the frames to come.
     frame_time_s
-        From one frame to the next.
+        Time from one frame to the next.
     """
 
     photon_energy_eV: float | None = None  # noqa: N815
@@ -77,8 +78,8 @@ NO_GEOMETRY = StreamGeometry()
 class ScanStart:
     """A scan begins. ``expected_frames`` is ``None`` when the sender does not know.
 
-    ``metadata`` is plain data, under the sender's own names; ``geometry`` is what of it this program uses; ``notes`` say what
-    of the header is not taken, and why, one sentence each.
+    ``metadata`` is plain data under the sender's names; ``geometry`` is the part of it that this program uses; ``notes`` has
+    one sentence for each field of the header that is not used, with the cause.
     """
 
     scan_id: str
@@ -90,7 +91,7 @@ class ScanStart:
 
 @dataclass(frozen=True, slots=True)
 class ScanEnd:
-    """The sender says that it has sent the last frame of a scan."""
+    """The sender has sent the last frame of a scan."""
 
     scan_id: str
 
@@ -100,8 +101,8 @@ class Frame:
     """One decoded diffraction frame: ``counts`` ``(rows, columns)`` of an unsigned or float dtype, photons.
 
     ``position_m`` is set when the message carried it. ``received_ns`` is ``time.monotonic_ns`` at receipt.
-    ``exposed_s`` is when the exposure began, seconds on the detector's own clock, where the message says it; a dark
-    frame has no count in any pixel.
+    ``exposed_s`` is the start of the exposure, seconds on the detector's clock, if the message gives it; a dark frame
+    has no count in any pixel.
     """
 
     scan_id: str
@@ -117,7 +118,7 @@ class Frame:
 class Position:
     """The position of one frame; ``scan_id`` ``None`` means the scan that is open when it arrives.
 
-    ``time_s`` is when it was taken, seconds since the source began, where the source says it.
+    ``time_s`` is its time, seconds since the source began, if the source gives it.
     """
 
     scan_id: str | None
@@ -128,7 +129,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class FileDataset:
-    """A dataset that a run writes: the data key that it holds, the path of its HDF5 file, the dataset's ``name``."""
+    """A dataset that a run writes: its data key, the path of its HDF5 file, its ``name`` there."""
 
     key: str
     path: str
@@ -137,7 +138,7 @@ class FileDataset:
 
 @dataclass(frozen=True, slots=True)
 class FileSamples:
-    """Samples to be read: rows ``start`` to ``stop`` of a dataset are the samples from ``first`` on of one axis.
+    """Samples to read: rows ``start`` to ``stop`` of a dataset are the samples of one axis from number ``first`` on.
 
     ``run`` is the run's uid, ``axis`` 0 for y and 1 for x.
     """
@@ -152,32 +153,32 @@ class FileSamples:
 
 @dataclass(frozen=True, slots=True)
 class PositionNews:
-    """What one message says of a source that numbers its samples and knows no scan by the detector's name.
+    """The content of one message of a source that numbers its samples and does not know the detector's scan names.
 
     Attributes
     ----------
     positions
-        Frames' positions that are complete with this message; their ``scan_id`` is ``None``.
+        Positions of frames that are complete with this message; their ``scan_id`` is ``None``.
     begins, ends
-        Whether the source began anew before these positions, and whether they are its last.
+        Whether a run of the source began before these positions, and whether they are its last.
     samples
-        Samples that the source has taken since it began, as far as this end knows.
+        Samples that the source has taken since the run began, as far as is known here.
     samples_lost
-        Of which this many never came.
+        Samples of these that never arrived.
     samples_per_frame
-        As configured.
+        The configured number.
     fault
-        What is wrong with the source, in words.
+        The fault of the source, as a sentence.
     run
-        What the source's run says of itself, plain data; ``None`` where it says nothing.
+        The description of the run by the source, plain data; ``None`` if there is none.
     run_id
-        The run's own name, where the source names its runs and they may lie within one another.
+        The run's name, if the source names its runs; such runs may lie within one another.
     to_keep
-        What the reader has to be given to go on with the run after a restart, plain data; ``None`` where nothing is new.
+        The facts that the reader needs to continue the run after a restart, plain data; ``None`` if nothing is new.
     wanted
-        Samples to be read from files before the positions are known.
+        Samples to read from files; the positions are known after that.
     is_silent
-        Whether the message says nothing of positions or runs.
+        Whether the message contains nothing about positions or runs.
     """
 
     positions: list[Position] = field(default_factory=list)
@@ -194,7 +195,7 @@ class PositionNews:
     is_silent: bool = False
 
     def joined(self, later: Sequence[PositionNews]) -> PositionNews:
-        """Return these and later news of the same run as one."""
+        """Return these and later news of the same run as one item."""
         if not later:
             return self
         news = (self, *later)

@@ -1,9 +1,9 @@
-"""The border: what anybody may have sent is read, bounded and quoted here, once, for every codec and position source.
+"""Untrusted data of messages: reading, bounding and quoting it, for all codecs and position sources.
 
 - :func:`read_json` and :func:`read_msgpack` read a message part; their text holds no lone surrogate.
-- :func:`storable` keeps of a header what JSON, msgpack and HDF5 can hold, and names what it leaves out.
-- :func:`shown` quotes a value in an error's sentence.
-- :func:`frame_count` reads how many frames a scan has.
+- :func:`storable` keeps the values of a header that JSON, msgpack and HDF5 can hold, and names the others.
+- :func:`shown` quotes a value for an error message.
+- :func:`frame_count` reads the number of frames of a scan.
 """
 
 from __future__ import annotations
@@ -28,28 +28,31 @@ __all__ = [
 ]
 
 MAX_INDEX = 2**31 - 1
+"""Largest frame index: a 32-bit whole number; at 10 kHz a scan reaches it after 59 hours."""
 MIN_WHOLE, MAX_WHOLE = -(2**63), 2**64 - 1
 """Whole numbers that msgpack and HDF5 can hold."""
 MAX_TEXT = 4096
 """Characters of one text of a header; an attribute of an HDF5 file holds 64 KiB in all."""
 MAX_DEPTH = 8
+"""Levels of nesting that are kept of a header; real ones have up to four."""
 MAX_VALUES = 4096
-"""Values that are kept of one header; a header describes a scan, and arrays come as bytes."""
+"""Values that are kept of one header; arrays are sent as bytes, not as values."""
 _MAX_DIGITS = 400
-"""Longer whole numbers are read as infinite: Python refuses those of more than 4300 digits, in quadratic time."""
+"""Longer whole numbers are read as infinite: Python takes quadratic time and refuses more than 4300 digits."""
 _NAMED = 4
+"""Values that a note names; the others are counted."""
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 Buffer = bytes | memoryview
 
 
 def clean_text(text: str) -> str:
-    """Return a text with U+FFFD for each lone surrogate, NUL and control character but tab and line ends."""
+    """Return a text with U+FFFD for each lone surrogate and control character, except tab and line ends."""
     return text if text.isprintable() else _UNFIT.sub("\ufffd", text)
 
 
 def shown(value: object, limit: int = 40) -> str:
-    """Return a short quotation of a value from outside, fit for an error's sentence."""
+    """Return a short quotation of an untrusted value for an error message."""
     if isinstance(value, str):
         return clean_text(value[:limit])
     if isinstance(value, int) and value.bit_length() > 64:
@@ -62,7 +65,7 @@ def shown(value: object, limit: int = 40) -> str:
 
 
 def is_finite_number(value: object) -> bool:
-    """Whether a value is a number, no bool, that a float holds."""
+    """Whether a value is a number, not a bool, that fits a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return value.bit_length() <= 1023 if isinstance(value, int) else math.isfinite(value)
@@ -78,9 +81,9 @@ _LONG_NUMBER = re.compile(rf"\d{{{_MAX_DIGITS}}}")
 
 
 def read_json(part: Buffer) -> Any:
-    """Return what a part of JSON holds; raise ``ValueError`` where it is no JSON.
+    """Return the value in a part of JSON. Raises ``ValueError`` if it is not JSON.
 
-    Bytes that are not UTF-8 become U+FFFD, where the part ends as a map or a list does.
+    Bytes that are not UTF-8 become U+FFFD if the part ends like a map or a list.
     """
     try:
         text = str(part, "utf-8")
@@ -91,8 +94,8 @@ def read_json(part: Buffer) -> Any:
     try:
         value = _decoded(text)
     except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
-    return _cleaned(value, 0) if "\\" in text else value  # an escape alone can make what UTF-8 cannot hold
+        raise ValueError("it is nested too deeply") from error
+    return _cleaned(value, 0) if "\\" in text else value  # only an escape can produce what UTF-8 cannot hold
 
 
 def _decoded(text: str) -> Any:
@@ -105,7 +108,7 @@ def _decoded(text: str) -> Any:
 
 
 def _cleaned(value: Any, depth: int) -> Any:
-    """Return a tree with every text clean, keys too; what is nested deeper than any header is cut off."""
+    """Return a tree with every text and key cleaned; deeper levels than any header has are cut off."""
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, list | dict) and depth > 100:
@@ -125,14 +128,14 @@ _MSGPACK: dict[str, Any] = {
 
 
 def read_msgpack(part: Buffer) -> Any:
-    """Return what a part of msgpack holds; raise ``ValueError`` where it is none.
+    """Return the value in a part of msgpack. Raises ``ValueError`` if it is not msgpack.
 
     Text that is not UTF-8 gets U+FFFD; an extension type, or a key that is a list or a map, is read as ``None``.
     """
     try:
         try:
             return msgpack.unpackb(part, **_MSGPACK)
-        except TypeError:  # a key that no map can have
+        except TypeError:  # a key that cannot be hashed
             return msgpack.unpackb(part, object_pairs_hook=_hashable, **_MSGPACK)
     except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
         raise ValueError(shown(str(error), 80) or type(error).__name__) from error
@@ -143,20 +146,22 @@ def _hashable(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
 
 
 def frame_count(value: object, notes: list[str]) -> int | None:
-    """Return how many frames a header announces; ``None`` where it says 0 or nothing, or, with a note, what cannot be."""
+    """Return the number of frames in a header; ``None`` if it is 0 or missing, or, with a note, if it is impossible."""
     if value is None or value is False or value == 0:
         return None
     number = int(value) if isinstance(value, float) and value.is_integer() else value
     if isinstance(number, int) and not isinstance(number, bool) and 0 < number <= MAX_INDEX + 1:
         return number
-    notes.append(f"the stream's header announces {shown(value)} as number of frames, which cannot be; it is not used")
+    notes.append(
+        f"the stream's header announces {shown(value)} as number of frames, which is impossible; it is not used"
+    )
     return None
 
 
 def storable(value: object, name: str = "") -> tuple[Any, list[str]]:
-    """Return a value as plain data of bounded size, and what was left out, ``name (why)`` each.
+    """Return a value as plain data of bounded size, and the names of the omitted values, ``name (cause)`` each.
 
-    Plain data are text, finite numbers, bools, lists and text-keyed maps, with ``None`` for what is left out of a list.
+    Plain data are text, finite numbers, bools, lists and text-keyed maps; an omitted value of a list becomes ``None``.
     """
     reader = _Storable()
     kept = reader.value(value, name, 0)
@@ -164,10 +169,10 @@ def storable(value: object, name: str = "") -> tuple[Any, list[str]]:
 
 
 def left_out_note(left_out: list[str]) -> str:
-    """Return the sentence that says what of a header is not kept."""
+    """Return the sentence that names the omitted values of a header."""
     more = len(left_out) - _NAMED
     tail = f" and {more} more" if more > 0 else ""
-    return f"of the stream's header this is not kept: {', '.join(left_out[:_NAMED])}{tail}"
+    return f"these values of the stream's header are not kept: {', '.join(left_out[:_NAMED])}{tail}"
 
 
 class _Storable:
@@ -200,7 +205,7 @@ class _Storable:
         kept: dict[str, object] = {}
         for key, item in found.items():
             if not isinstance(key, str):
-                self._leave(f"{name}.{shown(key)}".lstrip("."), "its key is not a text")
+                self._leave(f"{name}.{shown(key)}".lstrip("."), "its key is not a string")
                 continue
             whole_name = f"{name}.{shown(key)}" if name else shown(key)
             before = len(self.left_out)

@@ -1,9 +1,9 @@
-"""Frames that lie far from all others of their scan: held back until others come near, so that a glitch costs no canvas.
+"""Holds back frames that lie far from all others of their scan, so that one wrong position does not enlarge the canvas.
 
-One wrong position (an encoder's slip, a motor that was read in mid-move) would else have the picture grow to wherever it
-points. A frame is near if it lies within ``reach_m`` of the box around those that were let through. Far ones are let through
-once ``CLUSTER`` places lie near each other, or ``MANY`` do not and are no small part of the scan. The last frames of a
-scan may have begun a new place when it ended: they are let through where the canvas stays affordable.
+A wrong position (a slipped encoder, a motor read while it moved) would make the picture grow up to that place. A frame is near
+if it lies within ``reach_m`` of the box around the frames that were passed on. Far frames are passed on if ``CLUSTER`` places
+lie near each other, or if there are ``MANY`` and they are more than a small part of the scan. The last frames of a scan may
+belong to a new place: they are passed on if the canvas stays affordable.
 """
 
 from __future__ import annotations
@@ -16,23 +16,27 @@ from streams.frame import Frame, PositionM
 __all__ = ["FarFrames"]
 
 CLUSTER = 4
+"""Places near each other that are a second place of interest and not an error."""
 MANY = 8
+"""Places apart from each other that are not errors if they are more than ``SMALL_PART`` of the scan."""
 MOST_HELD = 64
+"""Frames held back at once; beyond it the oldest is refused, which bounds the memory."""
 FIRST_WAITS_S = 2.0
+"""Time that the first frames of a scan wait for company, s."""
 SMALL_PART = 0.2
-"""Share of a scan's frames below which those that lie apart are errors, not a second place of interest."""
+"""Share of a scan's frames below which far frames are errors and not a second place of interest."""
 
 AFFORDABLE = 4.0
-"""By so many squares of the reach the picture may grow for the last frames of a scan; one costs 40 MB, or its share of
-what a scan with large patterns takes anyway."""
+"""Growth of the picture for the last frames of a scan, in squares of the reach; one takes about 40 MB."""
 
-_SAME_PLACE = 1e-3  # of the reach
+_SAME_PLACE = 1e-3
+"""Distance below which two positions are one place, as a share of the reach: the noise of an encoder."""
 
 Placed = tuple[Frame, PositionM]
 
 
 class FarFrames:
-    """Of one scan."""
+    """The frames of one scan that are held back."""
 
     def __init__(self, reach_m: float) -> None:
         self._reach_m = reach_m
@@ -43,7 +47,7 @@ class FarFrames:
         self._passed = 0
         self._held: dict[int, Placed] = {}
         self._last: dict[int, Placed] = {}
-        """Those held since the last one that was let through."""
+        """The frames held back since the last frame that was passed on."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -54,7 +58,7 @@ class FarFrames:
         return self._held
 
     def is_due(self, has_ended: bool, waited_s: float) -> bool:
-        """Whether to decide: no more frames come, or the first one has waited ``waited_s`` for the second."""
+        """Whether :meth:`decide` must be called: the scan has all frames, or its first frame has waited too long."""
         return len(self._held) > 0 and (has_ended or (not self._passed and waited_s > FIRST_WAITS_S))
 
     def lets_through(self, position_m: PositionM) -> bool:
@@ -66,19 +70,19 @@ class FarFrames:
         return True
 
     def take(self, frame: Frame, position_m: PositionM) -> list[Placed]:
-        """Take a frame; return those that are let through with it, itself perhaps."""
+        """Take a frame; return the frames that are passed on with it."""
         if self._is_near(position_m):
-            return self._let_through([(frame, position_m)])
+            return self._pass_on([(frame, position_m)])
         company = [placed for placed in self._held.values() if self._are_near(placed[1], position_m)]
         self._held[frame.index] = self._last[frame.index] = (frame, position_m)
         together = [*company, (frame, position_m)]
         if self._are_many():
-            return self._let_through(list(self._held.values()))
+            return self._pass_on(list(self._held.values()))
         has_company = self._places(together) >= CLUSTER if self._passed else len(together) > 1
-        return self._let_through(together) if has_company else []
+        return self._pass_on(together) if has_company else []
 
     def drop_oldest(self) -> int | None:
-        """Give up the frame that was held first where too many are; return its index."""
+        """Drop the oldest frame if too many are held back; return its index."""
         if len(self._held) <= MOST_HELD:
             return None
         index = next(iter(self._held))
@@ -87,27 +91,27 @@ class FarFrames:
         return index
 
     def decide(self) -> tuple[list[Placed], list[int]]:
-        """Return frames to let through and indexes to refuse: no more company is to come."""
+        """Return the frames to pass on and the indexes to refuse: no other frames will come near them."""
         if len(self._held) > SMALL_PART * (self._passed + len(self._held)):
-            return self._let_through(list(self._held.values())), []
+            return self._pass_on(list(self._held.values())), []
         passed: list[Placed] = []
         most_m2 = self._area_m2(None) + AFFORDABLE * self._reach_m**2
         for placed in list(self._last.values()):
             if placed[0].index in self._held and self._area_m2(placed[1]) <= most_m2:
-                passed += self._let_through([placed])
+                passed += self._pass_on([placed])
         refused = list(self._held)
         self._held.clear()
         return passed, refused
 
     def _area_m2(self, other: PositionM | None) -> float:
-        """Return the area of the box around those that were let through and another, with an edge for the patterns."""
+        """Return the area of the box around the passed frames and another, with a margin for the patterns."""
         y, x = (self._top, self._left) if other is None else other
         height = max(self._bottom, y) - min(self._top, y)
         width = max(self._right, x) - min(self._left, x)
         return (height + self._reach_m / 2) * (width + self._reach_m / 2)
 
-    def _let_through(self, some: list[Placed]) -> list[Placed]:
-        """Count frames as let through, and those that lie near then, and so on."""
+    def _pass_on(self, some: list[Placed]) -> list[Placed]:
+        """Pass frames on, then those that lie near them, and so on."""
         passed: list[Placed] = []
         while some:
             for frame, position_m in some:
@@ -141,7 +145,7 @@ class FarFrames:
         return not few and self._places(self._held.values()) >= MANY
 
     def _places(self, some: Iterable[Placed]) -> int:
-        """Return at how many places frames lie; those of a motor that is stuck lie at one."""
+        """Return the number of different places; frames of a stuck motor lie at one."""
         grid_m = self._reach_m * _SAME_PLACE
         found = {(round(y / grid_m), round(x / grid_m)) for _, (y, x) in some}
         return len(found)

@@ -1,4 +1,4 @@
-"""Compact tables by frame index: a set of indexes and a table of positions, both paged, so gaps cost nothing."""
+"""Compact tables by frame index: a set of indexes and a table of positions, both paged, so gaps use no memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from streams.frame import FARTHEST_M, PositionM
 __all__ = ["IndexSet", "PositionTable"]
 
 _WORD_BITS = 10
+"""Flags of one word: 1024, one Python integer."""
 _IN_WORD = (1 << _WORD_BITS) - 1
 _PAGE_BITS = 8
+"""Positions of one page: 256, 4 KiB."""
 _PAGE = 1 << _PAGE_BITS
 _PAGE_BYTES = 16 * _PAGE
 _EMPTY_PAGE = array("d", [math.nan]) * (2 * _PAGE)
@@ -35,7 +37,7 @@ class IndexSet:
         return bool(self._words.get(index >> _WORD_BITS, 0) >> (index & _IN_WORD) & 1)
 
     def add(self, index: int) -> bool:
-        """Put an index in; whether it is new."""
+        """Add an index; return whether it is new."""
         page, bit = index >> _WORD_BITS, 1 << (index & _IN_WORD)
         word = self._words.get(page, 0)
         if word & bit:
@@ -45,7 +47,7 @@ class IndexSet:
         return True
 
     def discard(self, index: int) -> bool:
-        """Take an index out; whether it was there."""
+        """Remove an index; return whether it was there."""
         page, bit = index >> _WORD_BITS, 1 << (index & _IN_WORD)
         word = self._words.get(page, 0)
         if not word & bit:
@@ -59,14 +61,14 @@ class IndexSet:
 
 
 class PositionTable:
-    """Positions by index, 16 bytes each. A position that is no place is kept as infinite, so that it is known bad."""
+    """Positions by index, 16 bytes each. An impossible position is kept as infinite, which marks it as bad."""
 
     def __init__(self, max_bytes: int) -> None:
         self._pages: dict[int, array[float]] = {}
         self.bound(max_bytes)
 
     def bound(self, max_bytes: int) -> None:
-        """Set how many bytes the positions may take from now on."""
+        """Set the memory that the positions may take from now on, bytes."""
         self.max_bytes = max_bytes
         self._max_pages = max(1, max_bytes // _PAGE_BYTES)
 
@@ -82,7 +84,7 @@ class PositionTable:
         self.bound(bytes_of_other)
 
     def get(self, index: int) -> PositionM | None:
-        """Return the position of an index; ``None`` where none is known."""
+        """Return the position of an index; ``None`` if it is unknown."""
         page = self._pages.get(index >> _PAGE_BITS)
         if page is None:
             return None
@@ -92,14 +94,14 @@ class PositionTable:
 
     @property
     def beyond(self) -> int:
-        """One more than the highest index that has a position."""
+        """One more than the highest index with a position."""
         number = max(self._pages, default=0)
         page = self._pages.get(number, _EMPTY_PAGE)
         known = [place for place in range(_PAGE) if not math.isnan(page[2 * place])]
         return (number << _PAGE_BITS) + known[-1] + 1 if known else 0
 
     def put(self, index: int, position: PositionM) -> bool:
-        """Enter a position; the latest wins, but a bad one never displaces a good one. False if there is no room."""
+        """Enter a position; the latest is kept, but a bad one never replaces a good one. False if there is no room."""
         page = self._pages.get(index >> _PAGE_BITS)
         if page is None:
             if len(self._pages) >= self._max_pages:
@@ -114,7 +116,7 @@ class PositionTable:
         return True
 
     def fill(self, positions_m: NDArray[np.float64]) -> None:
-        """Enter positions ``(n, 2)``, metres, of indexes 0 to n - 1 over whatever is there."""
+        """Enter positions ``(n, 2)``, metres, of indexes 0 to n - 1, replacing known ones."""
         is_good = (np.abs(positions_m) <= FARTHEST_M).all(axis=1, keepdims=True)
         values = np.where(is_good, positions_m, math.inf)
         for page in range(-(-len(values) // _PAGE)):
@@ -123,7 +125,7 @@ class PositionTable:
             self._pages[page] = known + rest
 
     def update(self, other: PositionTable) -> None:
-        """Enter all that another table knows."""
+        """Enter all positions of another table."""
         for number, page in other._pages.items():
             for place in range(_PAGE):
                 if not math.isnan(page[2 * place]):

@@ -1,7 +1,7 @@
-"""Check of the pairing by time: a frame's exposure and its position's sample must stay the same time apart.
+"""Checks the pairing by time: the time between a frame's exposure and its position's sample must stay constant.
 
-Pairing is by index alone. If a trigger was lost on the way to one of the two, all later pairs are one off, which only the
-clocks show. The two clocks need not agree, and may drift slowly.
+Frames and positions are paired by index only. If a trigger is lost on the way to one of them, all later pairs are shifted by
+one, which only the clocks show. The two clocks need not agree, and may drift slowly.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from statistics import median
 __all__ = ["TimeCheck"]
 
 _EVERY = 8
+"""Every eighth frame is compared, which bounds time and memory; a shift persists."""
 _MAX_WAITING = 1024
+"""Times that wait for their partner, of each side."""
 _FIRST_PAIRS = 8
+"""Pairs that give the usual difference and the frame period."""
 _SIGNS_OF_A_SLIP = 4
+"""Shifted pairs in a row that are a lost trigger and not a delayed time stamp."""
 
 
 class TimeCheck:
-    """Compares every eighth frame of a scan, in bounded memory."""
+    """Compares every eighth frame of a scan; ``slip`` is (first shifted frame, shift in frames) or ``None``."""
 
     def __init__(self) -> None:
         self._times: tuple[dict[int, float], dict[int, float]] = ({}, {})
@@ -36,7 +40,7 @@ class TimeCheck:
         self._add(1, index, time_s)
 
     def take_frames(self, other: TimeCheck) -> None:
-        """Take the frames that another check has heard of and not yet compared."""
+        """Take the frames that another check has received and not yet compared."""
         for index, time_s in other._times[0].items():
             self.add_frame(index, time_s)
 
@@ -70,7 +74,7 @@ class TimeCheck:
             self.slip = min(self._signs)[0], median_int(self._signs)
 
     def _learn(self) -> None:
-        """Take the usual time apart, and the time from frame to frame."""
+        """Compute the usual time difference and the frame period."""
         ordered = sorted(self._first)
         (low, start_s, _), (high, stop_s, _) = ordered[0], ordered[-1]
         self._period_s = (stop_s - start_s) / (high - low) if high > low else 0.0
@@ -78,5 +82,5 @@ class TimeCheck:
 
 
 def median_int(signs: list[tuple[int, int]]) -> int:
-    """Return the middle one of the slips found, in frames."""
+    """Return the median of the shifts, in frames."""
     return sorted(frames for _, frames in signs)[len(signs) // 2]

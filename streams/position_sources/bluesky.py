@@ -1,13 +1,13 @@
-"""Bluesky documents over ZeroMQ: positions from the events of one stream, and what the run says of itself.
+"""Bluesky documents over ZeroMQ: positions from the events of one stream, and the description of the run.
 
-``start`` begins a run and ``stop`` ends it; runs may lie within one another, and each is followed for itself. A run has
-several streams of events, such as ``baseline`` and monitors, that hold the same motors and count for themselves:
-positions are taken from the stream of the configured name alone, ``primary`` by default, and an event's stream is known by its
-descriptor. An event that comes before its descriptor waits for it.
+``start`` begins a run and ``stop`` ends it; runs may lie within one another, and each is followed separately. A run has
+several event streams, such as ``baseline`` and monitors, with the same motors and their own numbers: positions are taken only
+from the stream with the configured name, ``primary`` by default. An event's descriptor tells its stream; an event that arrives
+before its descriptor waits for it.
 
-Event ``seq_num`` k (from 1) holds sample k - 1 where the two data keys are numbers, or the next n samples where they are
-lists of n. Where the keys are in a file (``stream_resource``, ``stream_datum``), the news say which samples are to be read,
-and :meth:`BlueskyReader.fill` takes them.
+Event ``seq_num`` k (from 1) holds sample k - 1 if the two data keys are numbers, or the next n samples if they are lists of n.
+If the keys are in a file (``stream_resource``, ``stream_datum``), the news name the samples to read, and
+:meth:`BlueskyReader.fill` takes them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from streams.position_sources.bluesky_documents import (
     stop_fault,
 )
 from streams.position_sources.bluesky_files import read_resource
-from streams.position_sources.bluesky_runs import Bounded, Run, Stream, listed
+from streams.position_sources.bluesky_runs import BlueskyRun, Bounded, EventStream, listed
 from streams.position_sources.samples import Sampler, SourceOptions
 
 __all__ = ["BlueskyReader"]
@@ -40,25 +40,30 @@ __all__ = ["BlueskyReader"]
 _MAX_RUNS = 16
 _MAX_DESCRIPTORS = 256
 _MAX_RESOURCES = 256
+"""Runs, descriptors and files that are remembered; a run has a few descriptors and files."""
 _MAX_HELD_BYTES = 4 * 2**20
+"""Size of all events that wait for their descriptor."""
 _FEW_HELD = 8
+"""Events that may wait without a warning: documents of one moment may arrive in another order."""
+_BULK_ROW_BYTES = 1024
+"""Assumed size of an event in a list of events, for the bound above."""
 _SILENT = PositionNews(is_silent=True)
 
 Held = list[tuple[str, dict[str, object]]]
 
 
 class BlueskyReader:
-    """Reads one stream of documents. Without ``options`` only runs are told, no positions.
+    """Reads one stream of documents. Without ``options`` it reports runs only, no positions.
 
-    With ``may_resume``, until :meth:`resume` tells what an earlier process knew, the stop of an unknown run waits.
+    With ``may_resume`` the stop of an unknown run waits until :meth:`resume` gives the runs of the earlier process.
     """
 
     def __init__(self, options: SourceOptions | None, *, may_resume: bool = False) -> None:
         self._options = options
         self._early_stops: list[dict[str, object]] | None = [] if may_resume else None
         self._lock = threading.Lock()
-        self._runs: Bounded[Run] = Bounded(_MAX_RUNS)
-        self._streams: Bounded[Stream] = Bounded(_MAX_DESCRIPTORS)
+        self._runs: Bounded[BlueskyRun] = Bounded(_MAX_RUNS)
+        self._streams: Bounded[EventStream] = Bounded(_MAX_DESCRIPTORS)
         self._resources: Bounded[FileDataset | PositionError] = Bounded(_MAX_RESOURCES)
         self._held: Bounded[Held] = Bounded(_MAX_DESCRIPTORS)
         self._held_bytes = self._held_events = 0
@@ -66,7 +71,7 @@ class BlueskyReader:
     def parse(self, parts: Sequence[Part]) -> PositionNews:
         """Read one message. Raises :class:`PositionError` for one that is refused."""
         if len(parts) != 1:
-            raise PositionError(f"a Bluesky message is one part, not {len(parts)}; check [positions] source")
+            raise PositionError(f"a Bluesky message has one part, not {len(parts)}; check [positions] source")
         name, document = split_document(parts[0])
         with self._lock:
             if name == "start":
@@ -86,9 +91,9 @@ class BlueskyReader:
         return _SILENT
 
     def resume(self, runs: Iterable[Mapping[str, Any]]) -> list[PositionNews]:
-        """Go on with runs of before a restart; return the news of what came since the start.
+        """Continue the runs from before a restart; return the news of documents received since the start.
 
-        Each has ``run_id``, ``to_keep`` as the news had it, and ``frames``, those of which the position is known already.
+        Each has ``run_id``, ``to_keep`` from its news, and ``frames``, the number of frames with a known position.
         """
         with self._lock:
             try:
@@ -115,7 +120,7 @@ class BlueskyReader:
         return news
 
     def fill(self, wanted: FileSamples, values: NDArray[np.float64]) -> PositionNews:
-        """Take samples ``(n,)`` that the news said were to be read; return the positions that are whole with them."""
+        """Take samples ``(n,)`` that the news asked for; return the positions that are complete with them."""
         with self._lock:
             run = self._runs.get(wanted.run)
             if run is None:
@@ -123,20 +128,20 @@ class BlueskyReader:
             positions: list[Position] = []
             for first, pairs in run.columns.add(wanted.axis, wanted.first, values):
                 positions += run.sampler.add(first, pairs, None)
-            return self._told(run, positions=positions, ends=run.has_stopped)
+            return self._position_news(run, positions=positions, ends=run.has_stopped)
 
     def give_up(self, wanted: FileSamples, why: str) -> PositionNews:
-        """Say that samples cannot be read, and why."""
+        """Report that samples cannot be read, and why."""
         with self._lock:
             run = self._runs.get(wanted.run)
-            return _SILENT if run is None else self._told(run, fault=why, ends=run.has_stopped)
+            return _SILENT if run is None else self._position_news(run, fault=why, ends=run.has_stopped)
 
     def _start(self, document: dict[str, object]) -> PositionNews:
         run = self._run_of(document.get("uid"))
         run.about = about_run(document)
         is_within = any(other.has_positions and not other.has_stopped for other in self._runs.values())
         if is_within and self._options is not None:
-            return _SILENT  # it is told once it has positions
+            return _SILENT  # it is reported once it has positions
         run.is_told = True
         return self._news(run, begins=True, run=run.about)
 
@@ -154,40 +159,40 @@ class BlueskyReader:
             return _SILENT
         return self._news(run, ends=True, fault=stop_fault(document) or self._why_none(run, held))
 
-    def _why_none(self, run: Run, held: int) -> str | None:
-        """Return why a run that has ended gave no positions."""
+    def _why_none(self, run: BlueskyRun, held: int) -> str | None:
+        """Return why an ended run has no positions, as a sentence; ``None`` if it has some."""
         if self._options is None or run.has_positions:
             return None
-        return _unheard(held) if held else run.lacks(self._options.event_stream, self._options.channels)
+        return _unknown_stream_sentence(held) if held else run.lacks(self._options.event_stream, self._options.channels)
 
     def _descriptor(self, document: dict[str, object], options: SourceOptions) -> PositionNews:
         uid, name, keys = document.get("uid"), document.get("name"), document.get("data_keys")
         if not isinstance(uid, str) or not isinstance(name, str):
-            raise PositionError("a Bluesky descriptor without uid or name")
+            raise PositionError("the Bluesky descriptor has no uid or no name")
         keys = keys if isinstance(keys, dict) else {}
         run = self._run_of(document.get("run_start"))
         run.add_stream(name, [str(key) for key in keys])
         known = [keys[channel] for channel in options.channels if isinstance(keys.get(channel), dict)]
         external = [key for key in known if "external" in key]
         rows = [_rows(key) for key in known] if len(known) == 2 else [1, 1]
-        stream = self._streams[uid] = Stream(run, name, bool(external), (rows[0], rows[1]))
+        stream = self._streams[uid] = EventStream(run, name, bool(external), (rows[0], rows[1]))
         fault = None
         if name == options.event_stream:
-            fault = _misfit(options.channels, keys, external)
+            fault = _fault_in_keys(options.channels, keys, external)
         if len(known) == 2:
             run.use_stream(uid, stream)
-        to_keep = run.to_keep() if run.is_told else None  # else it is told with the first positions
+        to_keep = run.to_keep() if run.is_told else None  # otherwise with the first positions
         news = [self._news(run, fault=fault, to_keep=to_keep)] if fault or to_keep else []
         return _joined([*news, self._take_held(uid, stream, options)])
 
-    def _take_held(self, uid: str, stream: Stream, options: SourceOptions) -> PositionNews:
-        """Take the events that have waited for their descriptor."""
+    def _take_held(self, uid: str, stream: EventStream, options: SourceOptions) -> PositionNews:
+        """Take the events that waited for their descriptor."""
         held = self._held.pop(uid, [])
         self._held_events = max(0, self._held_events - len(held))
         return _joined([self._take(kind, each, stream, options) for kind, each in held])
 
     def _resource(self, document: dict[str, object], options: SourceOptions) -> PositionNews:
-        """Note a file; why it cannot be read is said when positions are in it."""
+        """Note a file; a file that cannot be read is reported when it has positions."""
         try:
             found: FileDataset | PositionError = read_resource(document)
         except PositionError as fault:
@@ -204,9 +209,9 @@ class BlueskyReader:
         return _SILENT
 
     def _bulk(self, document: dict[str, object]) -> PositionNews:
-        """Take lists of events by descriptor, as older versions send them."""
+        """Take lists of events by descriptor, the form of older versions."""
         rows = [row for some in document.values() if isinstance(some, list) for row in some if isinstance(row, dict)]
-        return _joined([self._hold_or_take("event", row, 1024) for row in rows])
+        return _joined([self._hold_or_take("event", row, _BULK_ROW_BYTES) for row in rows])
 
     def _hold_or_take(self, name: str, document: dict[str, object], size: int) -> PositionNews:
         options, uid = self._options, document.get("descriptor")
@@ -217,23 +222,25 @@ class BlueskyReader:
             return self._take(name, document, stream, options)
         data = document.get("data")
         if name != "stream_datum" and not isinstance(data, dict):
-            raise PositionError("Bluesky event without data")
+            raise PositionError("the Bluesky event has no data")
         if not isinstance(uid, str) or (isinstance(data, dict) and not all(key in data for key in options.channels)):
             return _SILENT
         return self._hold(uid, name, document, size)
 
     def _hold(self, uid: str, name: str, document: dict[str, object], size: int) -> PositionNews:
-        """Keep an event until its descriptor comes."""
+        """Keep an event until its descriptor arrives."""
         self._held_events += 1
         self._held_bytes += size
         if self._held_bytes <= _MAX_HELD_BYTES:
             self._held.setdefault(uid, []).append((name, document))
         if self._held_events < _FEW_HELD or self._early_stops is not None:
             return _SILENT
-        return PositionNews(fault=_unheard(self._held_events), samples_per_frame=self._per_frame)
+        return PositionNews(fault=_unknown_stream_sentence(self._held_events), samples_per_frame=self._per_frame)
 
-    def _take(self, name: str, document: dict[str, object], stream: Stream, options: SourceOptions) -> PositionNews:
-        """Read what belongs to a stream; one of another name than the configured one holds no positions."""
+    def _take(
+        self, name: str, document: dict[str, object], stream: EventStream, options: SourceOptions
+    ) -> PositionNews:
+        """Read a document of a stream; only the stream with the configured name has positions."""
         if stream.name != options.event_stream:
             return _SILENT
         if name == "stream_datum":
@@ -241,17 +248,17 @@ class BlueskyReader:
         return _SILENT if stream.is_external else self._event(document, stream, options, name == "event_page")
 
     def _event(
-        self, document: dict[str, object], stream: Stream, options: SourceOptions, is_page: bool
+        self, document: dict[str, object], stream: EventStream, options: SourceOptions, is_page: bool
     ) -> PositionNews:
         data, run = document.get("data"), stream.run
         if not isinstance(data, dict):
-            raise PositionError("Bluesky event without data")
+            raise PositionError("the Bluesky event has no data")
         missing = [name for name in options.channels if name not in data]
         if missing:
-            return self._news(run, fault=_lacks(missing, list(data))) if len(missing) == 1 else _SILENT
+            return self._news(run, fault=_missing_sentence(missing, list(data))) if len(missing) == 1 else _SILENT
         y, x = (column(data[name], is_page, name) for name in options.channels)
         if y.shape != x.shape:
-            raise PositionError(f"Bluesky event: {' and '.join(options.channels)} are not of one length")
+            raise PositionError(f"Bluesky event: {' and '.join(options.channels)} have different lengths")
         first = first_number(document.get("seq_num"), len(y), is_page)
         size = run.size_of_event(math.prod(y.shape[1:]))
         before = run.sampler.repeated
@@ -259,17 +266,17 @@ class BlueskyReader:
         fault = None
         if run.sampler.repeated > before:
             fault = (
-                f"event {first} of the Bluesky run came again, as after a pause, and its first positions hold; if the "
-                "detector took that point again too, the frames after it are one point behind"
+                f"event {first} of the Bluesky run arrived again, as after a pause; its first positions are kept. If the "
+                "detector repeated that point too, the later frames are one point behind"
             )
-        return self._told(run, positions=positions, fault=fault)
+        return self._position_news(run, positions=positions, fault=fault)
 
-    def _datum(self, document: dict[str, object], stream: Stream, options: SourceOptions) -> PositionNews:
-        """Say which samples are to be read from a file."""
+    def _datum(self, document: dict[str, object], stream: EventStream, options: SourceOptions) -> PositionNews:
+        """Ask for samples of a file."""
         uid = str(document.get("stream_resource"))
         resource = self._resources.get(uid)
         if resource is None:
-            return self._news(stream.run, fault="a Bluesky stream_datum came without its stream_resource")
+            return self._news(stream.run, fault="a Bluesky stream_datum arrived without its stream_resource")
         if isinstance(resource, PositionError):
             return self._news(stream.run, fault=str(resource))
         if resource.key not in options.channels:
@@ -282,18 +289,18 @@ class BlueskyReader:
         if (stop - start) * rows > MAX_SAMPLES:
             raise PositionError(f"a Bluesky stream_datum of {(stop - start) * rows} samples exceeds {MAX_SAMPLES}")
         wanted = FileSamples(stream.run.uid, axis, (first - 1) * rows, resource, start * rows, stop * rows)
-        return self._told(stream.run, wanted=[wanted] if start < stop else [])
+        return self._position_news(stream.run, wanted=[wanted] if start < stop else [])
 
-    def _run_of(self, uid: object) -> Run:
-        """Return a run by its uid, or one that is not known yet."""
+    def _run_of(self, uid: object) -> BlueskyRun:
+        """Return the run of a uid, a new one if it is unknown."""
         name = uid if isinstance(uid, str) else ""
         run = self._runs.get(name)
         if run is None or (run.has_stopped and not name):
-            run = self._runs[name] = Run(name, Sampler(self._options or SourceOptions(("", ""))))
+            run = self._runs[name] = BlueskyRun(name, Sampler(self._options or SourceOptions(("", ""))))
         return run
 
-    def _told(self, run: Run, /, **what: Any) -> PositionNews:
-        """Return news of a run that has positions, with its beginning where that was not told."""
+    def _position_news(self, run: BlueskyRun, /, **what: Any) -> PositionNews:
+        """Return news of a run with positions, with its beginning if that was not reported yet."""
         run.has_positions = True
         what["to_keep"] = run.to_keep()
         if run.is_told or run.about is None:
@@ -305,7 +312,7 @@ class BlueskyReader:
     def _per_frame(self) -> int:
         return 1 if self._options is None else self._options.samples_per_frame
 
-    def _news(self, run: Run, /, **what: Any) -> PositionNews:
+    def _news(self, run: BlueskyRun, /, **what: Any) -> PositionNews:
         sampler = run.sampler
         return PositionNews(
             samples=sampler.samples,
@@ -317,13 +324,13 @@ class BlueskyReader:
 
 
 def _joined(news: list[PositionNews]) -> PositionNews:
-    """Return several news of a run as one."""
+    """Return several news of a run as one item."""
     news = [each for each in news if not each.is_silent]
     return news[0].joined(news[1:]) if news else _SILENT
 
 
 def _rows(key: dict[str, object]) -> int:
-    """Return the rows of a file for each event: the first side of the data key's shape."""
+    """Return the rows of a file per event: the first side of the data key's shape."""
     shape = key.get("shape")
     first = shape[0] if isinstance(shape, list) and shape else 1
     return first if is_count(first) and first else 1
@@ -333,28 +340,30 @@ def _span(value: object, least: int) -> tuple[int, int]:
     """Return start and stop of a range of ``indices`` or ``seq_nums``."""
     start, stop = (value.get("start"), value.get("stop")) if isinstance(value, dict) else (None, None)
     if not is_count(start) or not is_count(stop) or not least <= start <= stop or stop >= 2**40:
-        raise PositionError("a Bluesky stream_datum without indices and seq_nums from start to stop")
+        raise PositionError("the Bluesky stream_datum has no indices and seq_nums from start to stop")
     return start, stop
 
 
-def _misfit(channels: tuple[str, str], keys: dict[str, object], external: list[Any]) -> str | None:
-    """Return what is wrong with the data keys of the stream that should hold the positions."""
+def _fault_in_keys(channels: tuple[str, str], keys: dict[str, object], external: list[Any]) -> str | None:
+    """Return the fault in the data keys of the stream with the positions, as a sentence; ``None`` if there is none."""
     missing = [name for name in channels if name not in keys]
     if len(missing) == 1:
-        return _lacks(missing, list(keys))
+        return _missing_sentence(missing, list(keys))
     if any(not str(key.get("external")).startswith("STREAM:") for key in external):
-        return f"the positions {' and '.join(channels)} are in files that resource and datum name, which are not read"
+        return (
+            f"the positions {' and '.join(channels)} are in files of resource and datum documents, which cannot be read"
+        )
     if len(external) == 1:
-        return f"of {' and '.join(channels)} one is in a file and the other in events; take two of one kind"
+        return f"one of {' and '.join(channels)} is in a file and the other in events; choose two of the same kind"
     return None
 
 
-def _lacks(missing: list[str], there: list[Any]) -> str:
-    return f"Bluesky events hold no {missing[0]}; correct [positions] channels to two of {listed(there)}"
+def _missing_sentence(missing: list[str], there: list[Any]) -> str:
+    return f"the Bluesky events have no {missing[0]}; set [positions] channels to two of {listed(there)}"
 
 
-def _unheard(count: int) -> str:
+def _unknown_stream_sentence(count: int) -> str:
     return (
-        f"{count} Bluesky events came whose descriptor was not heard, so that their stream is not known: this program came "
+        f"the descriptor of {count} Bluesky events was not received, so their stream is unknown: this program was started "
         "late; their frames have no position"
     )

@@ -1,4 +1,4 @@
-"""What is known of a Bluesky run and its streams of events, for :mod:`streams.position_sources.bluesky`."""
+"""The state of a Bluesky run and its event streams, for :mod:`streams.position_sources.bluesky`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from typing import Any, Generic, TypeVar
 
 from streams.errors import PositionError
 from streams.frame import FileDataset
-from streams.position_sources.bluesky_files import Columns
+from streams.position_sources.bluesky_files import FileColumns
 from streams.position_sources.samples import Sampler
 from streams.untrusted import shown
 
-__all__ = ["Bounded", "Run", "Stream", "listed"]
+__all__ = ["Bounded", "BlueskyRun", "EventStream", "listed"]
 
 _LISTED = 12
+"""Names that a sentence lists."""
 _MAX_STREAMS = 64
+"""Event streams, and files, that are noted of one run."""
 _MOST_UID_CHARS = 256
+"""Longest uid that is kept; Bluesky's have 36 characters."""
 T = TypeVar("T")
 
 
 class Bounded(OrderedDict[str, T], Generic[T]):
-    """A map that forgets its oldest entry beyond ``most``."""
+    """A map of at most ``most`` entries; the oldest is dropped."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -35,12 +38,12 @@ class Bounded(OrderedDict[str, T], Generic[T]):
 
 
 @dataclass(slots=True)
-class Run:
-    """One run: from its start to its stop.
+class BlueskyRun:
+    """One run, from its start to its stop.
 
-    ``is_told`` once the join knows of it; ``has_positions`` once any came; ``has_stopped`` after its stop. ``keys`` are
-    the data keys of each stream by name. ``streams`` are those that hold both channels, ``resources`` those that
-    positions come from, by uid; ``has_more_to_keep`` while they are more than what was last told.
+    ``is_told``: the join knows of it; ``has_positions``: some arrived; ``has_stopped``: its stop arrived. ``keys`` has the
+    data keys of each stream by name. ``streams`` are those with both channels, ``resources`` the files with positions, by
+    uid; ``has_more_to_keep``: they changed since :meth:`to_keep` was called.
     """
 
     uid: str
@@ -50,26 +53,26 @@ class Run:
     has_positions: bool = False
     has_stopped: bool = False
     keys: dict[str, list[str]] = field(default_factory=dict)
-    columns: Columns = field(default_factory=Columns)
+    columns: FileColumns = field(default_factory=FileColumns)
     event_size: int | None = None
-    streams: dict[str, Stream] = field(default_factory=dict)
+    streams: dict[str, EventStream] = field(default_factory=dict)
     resources: dict[str, FileDataset] = field(default_factory=dict)
     has_more_to_keep: bool = False
 
-    def use_stream(self, uid: str, stream: Stream) -> None:
-        """Note a stream that holds both channels."""
+    def use_stream(self, uid: str, stream: EventStream) -> None:
+        """Note a stream with both channels."""
         if len(uid) <= _MOST_UID_CHARS and len(self.streams) < _MAX_STREAMS:
             self.streams[uid] = stream
             self.has_more_to_keep = True
 
     def use_resource(self, uid: str, resource: FileDataset) -> None:
-        """Note a file that positions come from."""
+        """Note a file with positions."""
         if uid not in self.resources and len(uid) <= _MOST_UID_CHARS and len(self.resources) < _MAX_STREAMS:
             self.resources[uid] = resource
             self.has_more_to_keep = True
 
     def to_keep(self) -> dict[str, object] | None:
-        """Return what is needed to go on after a restart, as plain data; ``None`` where nothing is new."""
+        """Return the facts needed to continue after a restart, as plain data; ``None`` if nothing is new."""
         if not self.has_more_to_keep:
             return None
         self.has_more_to_keep = False
@@ -79,9 +82,9 @@ class Run:
         }
 
     def resume(self, kept: Mapping[str, Any], frames: int) -> None:
-        """Go on from what :meth:`to_keep` gave, with the positions of the first ``frames`` frames known."""
+        """Continue from the facts of :meth:`to_keep`; the positions of the first ``frames`` frames are known."""
         for uid, name, is_external, (y, x) in kept["streams"]:
-            self.streams[str(uid)] = Stream(self, str(name), bool(is_external), (int(y), int(x)))
+            self.streams[str(uid)] = EventStream(self, str(name), bool(is_external), (int(y), int(x)))
         for uid, key, path, name in kept["resources"]:
             self.resources[str(uid)] = FileDataset(str(key), str(path), str(name))
         self.is_told = self.has_positions = True
@@ -92,7 +95,7 @@ class Run:
         if self.event_size is None:
             self.event_size = size
         if self.event_size != size:
-            raise PositionError(f"Bluesky event with {size} samples where the others have {self.event_size}")
+            raise PositionError(f"the Bluesky event has {size} samples, but the others have {self.event_size}")
         return size
 
     def add_stream(self, name: str, keys: list[str]) -> None:
@@ -101,32 +104,32 @@ class Run:
             self.keys[name] = keys
 
     def lacks(self, stream: str, channels: tuple[str, str]) -> str | None:
-        """Return why no position came, in words; ``None`` if they were there to come."""
+        """Return why there are no positions, as a sentence; ``None`` if the stream has a channel."""
         keys = self.keys.get(stream)
         if keys is None:
-            there = f"its streams are {listed(list(self.keys))}" if self.keys else "it has none that was heard"
+            there = f"its streams are {listed(list(self.keys))}" if self.keys else "none was received"
             return f"the Bluesky run has no stream {stream}: {there}; correct [positions] event_stream"
         if any(channel in keys for channel in channels):
             return None
         return (
-            f"the Bluesky stream {stream} holds neither {channels[0]} nor {channels[1]}; correct [positions] channels to "
+            f"the Bluesky stream {stream} contains neither {channels[0]} nor {channels[1]}; set [positions] channels to "
             f"two of {listed(keys)}, or event_stream to one of {listed(list(self.keys))}"
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
-    """The stream of events that a descriptor belongs to; ``rows`` are the rows of a file for each event and channel.
+class EventStream:
+    """The event stream of a descriptor; ``rows`` are the rows of a file per event, for each channel.
 
-    ``is_external`` where its positions are in files.
+    ``is_external``: its positions are in files.
     """
 
-    run: Run
+    run: BlueskyRun
     name: str
     is_external: bool = False
     rows: tuple[int, int] = (1, 1)
 
 
 def listed(names: list[str]) -> str:
-    """Return some names, as text of bounded length."""
+    """Return some names as text of bounded length."""
     return ", ".join(shown(name) for name in names[:_LISTED])

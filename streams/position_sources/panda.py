@@ -1,16 +1,16 @@
 """Positions of a PandA as JSON messages, each a single part.
 
 ======== ==========================================================================================================
-``start`` the source was armed: sample numbers begin anew
+``start`` the source was armed: sample numbers restart
 ``data``  ``frame_number``: the message's own number from 0; ``datasets``: for each channel ``data``, ``size`` and
           ``starting_sample_number``, the number since arming of its first sample
-``stop``  ``emitted_frames``: how many data messages were sent
+``stop``  ``emitted_frames``: number of data messages sent
 ======== ==========================================================================================================
 
-MAX IV's relay sends the same in another form (:mod:`streams.position_sources.panda_series`); a message says itself which it has.
+MAX IV's relay sends the same data in another form (:mod:`streams.position_sources.panda_series`); each message shows its form.
 
-Samples are placed by ``starting_sample_number`` alone. A source that starts over without its ``start`` being heard is
-known by message after message whose samples are already there, or after a ``stop`` by its first one.
+Samples are placed by ``starting_sample_number`` alone. A restarted source whose ``start`` message was lost is recognised by
+several messages in a row with known samples, or after a ``stop`` by its first message.
 """
 
 from __future__ import annotations
@@ -33,8 +33,11 @@ __all__ = ["DEFAULT_CHANNELS", "DEFAULT_TIME_CHANNEL", "PandaReader", "read_json
 DEFAULT_CHANNELS = ("/INENC3.VAL.Value", "/INENC2.VAL.Value")
 DEFAULT_TIME_CHANNEL = "/PCAP.TS_TRIG.Value"
 _MAX_MESSAGE_BYTES = 4 * 2**20
+"""Size of one message; beamlines send some kilobytes."""
 _MAX_SAMPLES = 65_536
+"""Samples of one channel in a message; beamlines send 41."""
 _REPEATS_OF_A_RESTART = 8
+"""Messages in a row with known samples that mean a restart; a network repeats fewer."""
 
 
 class _Samples(NamedTuple):
@@ -73,7 +76,7 @@ class PandaReader:
         if kind == "stop":
             return self._stop(message)
         raise PositionError(
-            f"PandA message of type {shown(kind)!r} is none of start, data, stop, series-start, series-end"
+            f"PandA message of type {shown(kind)!r} is not one of start, data, stop, series-start, series-end"
         )
 
     def _begin(self) -> None:
@@ -85,10 +88,10 @@ class PandaReader:
     def _data(self, message: dict[str, object]) -> PositionNews:
         datasets = message.get("datasets")
         if not isinstance(datasets, dict):
-            raise PositionError("PandA data message without datasets")
+            raise PositionError("the PandA data message has no datasets")
         samples = self._samples(datasets)
         number = message.get("frame_number")
-        begins = self._has_stopped and not self._goes_on(number, samples.first)
+        begins = self._has_stopped and not self._continues(number, samples.first)
         if begins:
             self._begin()
         before = self._sampler.repeated
@@ -102,18 +105,18 @@ class PandaReader:
         if len(self._repeats) >= _REPEATS_OF_A_RESTART:
             return self._news(positions=self._begin_with_repeats(), begins=True)
         fault = (
-            f"position samples from {samples.first} on came again; a second source sends too, or this one has restarted: "
-            "let one send at a time"
+            f"position samples from {samples.first} on arrived again: a second source sends too, or this one has restarted; "
+            "let only one source send at a time"
         )
         return self._news(positions=positions, fault=fault)
 
-    def _goes_on(self, number: object, first: int) -> bool:
-        """Whether a message goes on where the run was, though a ``stop`` came: then a second source sent that."""
+    def _continues(self, number: object, first: int) -> bool:
+        """Whether a message continues the run although a ``stop`` arrived: then a second source sent the ``stop``."""
         last = self._last_number
         return type(last) is int and number == last + 1 and first == self._sampler.samples
 
     def _begin_with_repeats(self) -> list[Position]:
-        """Take what seemed to come again for a run of its own, whose ``start`` was not heard."""
+        """Treat the repeated messages as a new run whose ``start`` message was lost."""
         repeats = self._repeats
         self._begin()
         self._messages = len(repeats)
@@ -123,7 +126,7 @@ class PandaReader:
         (first, y), (other, x) = (self._channel(datasets, name) for name in self._options.channels)
         if first != other or len(y) != len(x):
             raise PositionError(
-                f"channels {' and '.join(self._options.channels)} do not hold the same samples: "
+                f"channels {' and '.join(self._options.channels)} do not contain the same samples: "
                 f"{len(y)} from {first}, {len(x)} from {other}"
             )
         times_s = None
@@ -137,14 +140,16 @@ class PandaReader:
         dataset = datasets.get(name)
         if not isinstance(dataset, dict):
             there = ", ".join(shown(key) for key in list(datasets)[:12])
-            raise PositionError(f"the PandA sends no channel {name}; correct [positions] channels to two of {there}")
+            raise PositionError(
+                f"the PandA does not send the channel {name}; set [positions] channels to two of {there}"
+            )
         first, data = dataset.get("starting_sample_number"), dataset.get("data")
         if not isinstance(first, int) or not is_count(first):
             raise PositionError(f"channel {name}: starting_sample_number is {shown(first)}, not a count")
         if not isinstance(data, list) or len(data) > _MAX_SAMPLES:
             raise PositionError(f"channel {name}: data is not a list of at most {_MAX_SAMPLES} samples")
         if dataset.get("size", len(data)) != len(data):
-            raise PositionError(f"channel {name}: {len(data)} samples where {shown(dataset['size'])} are announced")
+            raise PositionError(f"channel {name}: {len(data)} samples, but {shown(dataset['size'])} are announced")
         if not all(type(value) in (int, float) for value in data):
             raise PositionError(f"channel {name}: a sample is not a number")
         try:
@@ -154,11 +159,11 @@ class PandaReader:
 
     def _stop(self, message: dict[str, object]) -> PositionNews:
         emitted = message.get("emitted_frames")
-        is_theirs = bool(self._repeats) and emitted == len(self._repeats)  # a short run whose start was not heard
+        is_theirs = bool(self._repeats) and emitted == len(self._repeats)  # a short run whose start message was lost
         positions = self._begin_with_repeats() if is_theirs else []
         self._has_stopped = True
         fault = None
-        if type(emitted) is int and emitted > self._messages and not self._sampler.lost:  # what is lost is the tail
+        if type(emitted) is int and emitted > self._messages and not self._sampler.lost:  # the end of the run was lost
             lost = emitted - self._messages
             fault = f"{lost} of {emitted} position messages were lost; their frames have no position"
         return self._news(positions=positions, begins=is_theirs, ends=True, fault=fault)

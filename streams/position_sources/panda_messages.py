@@ -1,4 +1,4 @@
-"""Positions as a PandA's relay sends them: numbered samples in JSON, several to a frame; the reader is ``panda``."""
+"""Writes positions as a PandA's relay sends them: numbered samples in JSON, several per frame; ``panda`` reads them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["PandaMessages"]
 class PandaMessages:
     """Writes the messages of a scan.
 
-    The samples of a frame are spread evenly over the way that the stage goes during it, and their mean is its position.
+    The samples of a frame are spread evenly over the path of the stage during it; their mean is its position.
 
     Attributes
     ----------
     samples_per_frame
         Samples for each frame.
     samples_per_message
-        Samples in each message but the last; 41 is what beamlines send.
+        Samples in each message but the last; beamlines send 41.
     channels
         Names of the y and the x channel.
     unit
@@ -41,7 +41,7 @@ class PandaMessages:
 
     def __call__(self, positions_m: NDArray[np.float64], scan_id: str) -> Iterator[tuple[int, list[bytes]]]:
         """Yield (index of the last frame that the message touches, message); positions ``(n, 2)``, metres, [y, x]."""
-        del scan_id  # a PandA knows no scans
+        del scan_id  # a PandA has no scans
         yield -1, _message("start", arm_time=None, start_time=None, hw_time_offset_ns=None)
         samples = self._samples(positions_m)
         starts = range(0, len(samples), self.samples_per_message)

@@ -1,7 +1,7 @@
-"""The messages of MAX IV's PandA relay, put into the form of :mod:`streams.position_sources.panda`.
+"""Converts the messages of MAX IV's PandA relay to the form of :mod:`streams.position_sources.panda`.
 
-Every message has a ``message_id`` that counts on. ``message_type`` is ``series-start``; ``data``, with ``frame_number``, the
-number of the first sample, and a list of samples for each channel under its name; or ``series-end``.
+Every message has a ``message_id``, one more than the last. ``message_type`` is ``series-start``; ``data``, with
+``frame_number``, the number of the first sample, and a list of samples for each channel under its name; or ``series-end``.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ _KINDS = {"series-start": "start", "data": "data", "series-end": "stop"}
 
 
 class SeriesForm:
-    """Rewrites one stream's messages; those of the other form, which say ``msg_type``, stay as they are."""
+    """Converts the messages of one stream; messages with ``msg_type`` have the other form already."""
 
     def __init__(self) -> None:
         self._start_id: int | None = None
 
     def __call__(self, message: dict[str, object]) -> dict[str, object]:
-        """Return the message in the other form; of a type that is not known, as it is."""
+        """Return the message in the other form; a message of unknown type is returned unchanged."""
         kind = message.get("message_type")
         if "msg_type" in message or not isinstance(kind, str) or kind not in _KINDS:
             return message
@@ -33,7 +33,7 @@ class SeriesForm:
         return {"msg_type": _KINDS[kind], "emitted_frames": self._sent(number) if kind == "series-end" else None}
 
     def _sent(self, end_id: object) -> int | None:
-        """Return how many data messages a series had, where its start was heard."""
+        """Return the number of data messages of a series; ``None`` if its start was lost."""
         start_id, self._start_id = self._start_id, None
         if start_id is None or type(end_id) is not int or end_id <= start_id:
             return None

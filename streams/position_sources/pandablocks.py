@@ -1,7 +1,7 @@
-"""What the capture port of a PandA (PandABlocks, TCP 8889) sends, and the positions in it.
+"""The data of a PandA's capture port (PandABlocks, TCP 8889) and the positions in it.
 
-The byte stream is cut into messages of two parts: ``header`` and its text, XML or plain, ``data`` and the bytes of a
-block, ``end`` and its line. A capture is one run of the source.
+The byte stream is split into messages of two parts: ``header`` and its text, XML or plain; ``data`` and the bytes of a
+block; ``end`` and its line. A capture is one run of the source.
 """
 
 from __future__ import annotations
@@ -21,20 +21,26 @@ from streams.frame import PositionNews
 from streams.position_sources.samples import Sampler, SourceOptions
 from streams.untrusted import shown
 
-__all__ = ["MAX_BLOCK_BYTES", "CaptureReader", "Splitter"]
+__all__ = ["MAX_BLOCK_BYTES", "CaptureReader", "CaptureSplitter"]
 
 _MAX_HEADER_BYTES = 65_536
+"""Size of a capture's header; one field takes about 100 bytes."""
 MAX_BLOCK_BYTES = 16 * 2**20
+"""Size of one block of samples; a PandA sends some kilobytes."""
 _MAX_LINE_BYTES = 1024
+"""Length of the greeting and of the end line."""
 _MAX_FIELDS = 256
+"""Captured fields of one sample; a PandA has about 60 that can be captured."""
+_MAX_DIGITS = 15
+"""Digits of a whole number in a header, so that a float holds it exactly."""
 _TYPES = {"int32": "<i4", "uint32": "<u4", "int64": "<i8", "double": "<f8"}
 _FIELD = re.compile(r"\s+(?P<name>\S+) (?P<type>\S+) (?P<capture>\S+)(?: scale: .*)?")
 _END = re.compile(r"END (?P<samples>\d{1,15}) (?P<reason>[\w ]{1,40})")
 _GOOD_ENDS = ("Ok", "Disarmed")
 
 
-class Splitter:
-    """Cuts what comes from the port into messages; holds no more than one block. ``is_open`` once the port said OK."""
+class CaptureSplitter:
+    """Splits the bytes of the port into messages; holds at most one block. ``is_open`` after the port's OK."""
 
     def __init__(self) -> None:
         self._kept = bytearray()
@@ -42,7 +48,7 @@ class Splitter:
         self._in_data = False
 
     def feed(self, chunk: bytes) -> list[list[memoryview]]:
-        """Return the messages that are whole now. Raises :class:`PositionError` where the bytes make no sense."""
+        """Return the messages that are complete now. Raises :class:`PositionError` for invalid bytes."""
         self._kept += chunk
         messages: list[list[memoryview]] = []
         while (message := self._next()) is not None:
@@ -64,7 +70,7 @@ class Splitter:
         if line is None:
             return None
         if not line.startswith(b"END "):
-            raise PositionError(f"the capture port sent {line[:40]!r} where a block or END was due")
+            raise PositionError(f"the capture port sent {line[:40]!r} instead of a block or END")
         self._in_data = False
         return b"end", line
 
@@ -91,7 +97,9 @@ class Splitter:
             return None
         (length,) = struct.unpack_from("<I", self._kept, 4)
         if not 8 <= length <= MAX_BLOCK_BYTES:
-            raise PositionError(f"the capture port announced a block of {length} bytes; at most {MAX_BLOCK_BYTES} go")
+            raise PositionError(
+                f"the capture port announced a block of {length} bytes; 8 to {MAX_BLOCK_BYTES} are possible"
+            )
         return (b"data", self._cut(length)[8:]) if len(self._kept) >= length else None
 
     def _line(self, most: int) -> bytes | None:
@@ -108,8 +116,8 @@ class Splitter:
         return piece
 
 
-class _Header(NamedTuple):
-    """What a capture holds: the dtype of one sample, samples missed before the connection, when it was armed."""
+class _CaptureHeader(NamedTuple):
+    """The header of a capture: dtype of one sample, samples missed before the connection, time of arming."""
 
     dtype: np.dtype[np.void]
     missed: int
@@ -117,12 +125,12 @@ class _Header(NamedTuple):
 
 
 class CaptureReader:
-    """Reads the messages of one port. Channels are ``NAME.CAPTURE``, or ``NAME`` where it is captured in one way."""
+    """Reads the messages of one port. Channels are ``NAME.CAPTURE``, or ``NAME`` if it is captured in only one way."""
 
     def __init__(self, options: SourceOptions) -> None:
         self._options = options
         self._sampler = Sampler(options)
-        self._header: _Header | None = None
+        self._header: _CaptureHeader | None = None
         self._columns = ("", "")
         self._time: str | None = None
         self._next = 0
@@ -137,21 +145,21 @@ class CaptureReader:
             return self._data(body)
         if kind == b"end":
             return self._end(body)
-        raise PositionError("this is no message of a capture port; check [positions] source")
+        raise PositionError("the message is not one of a capture port; check [positions] source")
 
     def _begin(self, text: bytes) -> PositionNews:
         header = _read_header(text)
         self._columns = _chosen(header.dtype, self._options.channels)
         name = self._options.time_channel
         self._time = _match(header.dtype, name) if name else None
-        goes_on = self._goes_on(header)
-        if not goes_on:
+        continues = self._continues(header)
+        if not continues:
             self._sampler.begin()
         self._header, self._next, self._kept = header, header.missed, b""
-        return self._news(begins=not goes_on)
+        return self._news(begins=not continues)
 
-    def _goes_on(self, header: _Header) -> bool:
-        """Whether the connection came back within the same capture."""
+    def _continues(self, header: _CaptureHeader) -> bool:
+        """Whether the connection was restored within the same capture."""
         known = self._header
         if known is None or header.missed < self._next or not header.missed:
             return False
@@ -187,7 +195,7 @@ class CaptureReader:
         return PositionNews(samples=sampler.samples, samples_lost=sampler.lost, samples_per_frame=per_frame, **what)
 
 
-def _read_header(text: bytes) -> _Header:
+def _read_header(text: bytes) -> _CaptureHeader:
     if len(text) > _MAX_HEADER_BYTES:
         raise PositionError(f"a capture header of {len(text)} bytes exceeds {_MAX_HEADER_BYTES}")
     about, fields = _xml(text) if text.lstrip().startswith(b"<") else _plain(text)
@@ -197,24 +205,24 @@ def _read_header(text: bytes) -> _Header:
         )
     if about.get("process", "Scaled").lower() != "scaled":
         raise PositionError(
-            f"the capture is {shown(about['process'])}, not Scaled, so that its unit is not known; this program asks for SCALED"
+            f"the capture is {shown(about['process'])}, not Scaled, so its unit is unknown; this program asks for SCALED"
         )
     if not 0 < len(fields) <= _MAX_FIELDS:
-        raise PositionError(f"the capture holds {len(fields)} fields; set CAPTURE of the encoders at the PandA")
+        raise PositionError(f"the capture has {len(fields)} fields; set CAPTURE of the encoders at the PandA")
     names = [f"{name}.{capture}" for name, _, capture in fields]
     unknown = [kind for _, kind, _ in fields if kind not in _TYPES]
     if unknown or len(set(names)) < len(names):
-        raise PositionError(f"the capture's fields have types {unknown[:4]} that are not known, or names that repeat")
+        raise PositionError(f"the capture's fields have unknown types {unknown[:4]}, or repeated names")
     dtype = np.dtype([(name, _TYPES[kind]) for name, (_, kind, _) in zip(names, fields, strict=True)])
     announced = _whole(about.get("sample_bytes", str(dtype.itemsize)), "sample_bytes")
     if announced != dtype.itemsize:
-        raise PositionError(f"the capture's fields take {dtype.itemsize} bytes where {announced} are announced")
-    return _Header(dtype, _whole(about.get("missed", "0"), "missed"), about.get("arm_time", ""))
+        raise PositionError(f"the capture's fields take {dtype.itemsize} bytes, but {announced} are announced")
+    return _CaptureHeader(dtype, _whole(about.get("missed", "0"), "missed"), about.get("arm_time", ""))
 
 
 def _xml(text: bytes) -> tuple[dict[str, str], list[tuple[str, str, str]]]:
     if b"<!" in text:
-        raise PositionError("the capture header declares entities, which no PandA does")
+        raise PositionError("the capture header declares XML entities, which a PandA never does")
     try:
         root = ElementTree.fromstring(text.strip())
     except (ElementTree.ParseError, ValueError, RecursionError) as error:
@@ -239,7 +247,7 @@ def _plain(text: bytes) -> tuple[dict[str, str], list[tuple[str, str, str]]]:
 
 
 def _whole(text: str, what: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 15:
+    if not text.isascii() or not text.isdigit() or len(text) > _MAX_DIGITS:
         raise PositionError(f"the capture header's {what} is {text[:20]!r}, not a number")
     return int(text)
 
@@ -250,7 +258,7 @@ def _chosen(dtype: np.dtype[np.void], channels: tuple[str, str]) -> tuple[str, s
         if name is None:
             there = ", ".join(str(field)[:40] for field in (dtype.names or ())[:12])
             raise PositionError(
-                f"the PandA captures no single {channel}; correct [positions] channels to two of {there}"
+                f"the PandA does not capture exactly one {channel}; set [positions] channels to two of {there}"
             )
     return str(found[0]), str(found[1])
 

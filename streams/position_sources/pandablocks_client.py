@@ -6,7 +6,7 @@ import socket as sockets
 import time
 
 from streams.errors import CodecError, PositionError
-from streams.position_sources.pandablocks import MAX_BLOCK_BYTES, Splitter
+from streams.position_sources.pandablocks import MAX_BLOCK_BYTES, CaptureSplitter
 from streams.refusal_reasons import RefusalReason
 from streams.sockets.receiver import OnMessage
 from streams.sockets.tcp import TcpSource
@@ -19,14 +19,14 @@ _CHUNK_BYTES = 65_536
 
 
 class CaptureReceiver(TcpSource):
-    """Receives the messages that :class:`streams.position_sources.pandablocks.Splitter` makes."""
+    """Receives the messages that :class:`streams.position_sources.pandablocks.CaptureSplitter` makes."""
 
     def __init__(self, name: str, endpoint: str, on_message: OnMessage) -> None:
         super().__init__(name, endpoint, on_message, MAX_BLOCK_BYTES, "tcp://panda:8889")
 
     def _listen(self, connection: sockets.socket) -> None:
         connection.sendall(_OPTIONS)
-        splitter = Splitter()
+        splitter = CaptureSplitter()
         while not self._stopping.is_set():
             chunk = connection.recv(_CHUNK_BYTES)
             received_ns = time.monotonic_ns()

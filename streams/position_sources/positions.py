@@ -3,12 +3,12 @@
 A native position message has two parts: ``positions`` and a msgpack map of at most 1 MiB
 
 - ``schema_version``: 1,
-- ``scan_id``: text; where it is missing, the positions belong to the scan that is open when they arrive,
-- ``first``: index of the first position, the others follow it; or ``indexes``: an index for each,
+- ``scan_id``: text; without it the positions belong to the scan that is open when they arrive,
+- ``first``: index of the first position, the others follow it; or ``indexes``: one index for each,
 - ``position_m``: ``[[y, x], ...]``, metres.
 
 A table file is CSV with columns ``y,x`` (row k is frame k) or ``index,y,x``, metres, in that order unless a header names
-them otherwise; lines that start with ``#`` are passed over.
+them; lines that start with ``#`` are ignored.
 """
 
 from __future__ import annotations
@@ -32,14 +32,18 @@ __all__ = ["encode_positions", "parse_positions", "raster_positions", "read_posi
 
 _KIND = b"positions"
 _MAX_TABLE_INDEX = 10_000_000
+"""Frames of a table; 160 MB of positions."""
 _GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
+"""Angle from one point of a Fermat spiral to the next, rad."""
 _COLUMNS = {"index": "index", "frame": "index", "y": "y", "y_m": "y", "x": "x", "x_m": "x"}
 
 
 def parse_positions(parts: Sequence[Part]) -> list[Position]:
-    """Read one message; positions need not be finite. Raises :class:`PositionError` for any other fault."""
+    """Read one message; positions need not be finite. Raises :class:`PositionError` for an invalid message."""
     if len(parts) != 2 or bytes(parts[0][: len(_KIND) + 1]) != _KIND:
-        raise PositionError(f"a position message is 'positions' and a header, not {len(parts)} other parts")
+        raise PositionError(
+            f"a position message has two parts, 'positions' and a header; this one has {len(parts)} other parts"
+        )
     try:
         header = read_map(parts[1])
         scan_id = _scan_id(header)
@@ -63,7 +67,7 @@ def encode_positions(
     indexes: Sequence[int] | None = None,
     scan_id: str | None = None,
 ) -> list[bytes]:
-    """Write positions ``(n, 2)``, metres, of indexes ``first`` onwards, or of ``indexes`` where given."""
+    """Write positions ``(n, 2)``, metres, with indexes from ``first`` on, or with ``indexes``."""
     header: dict[str, object] = {"schema_version": SCHEMA_VERSION}
     if scan_id is not None:
         header["scan_id"] = scan_id
@@ -80,12 +84,14 @@ def raster_positions(
 ) -> NDArray[np.float64]:
     """Return the positions ``(rows * columns, 2)`` of a raster, metres, columns fastest.
 
-    ``snake`` runs every other row backwards. ``center`` puts the raster's middle at the origin, else its first point.
-    Raises :class:`PositionError` for a shape or step that makes no raster.
+    ``snake`` reverses every other row. With ``center`` the raster's middle is at the origin, otherwise its first point.
+    Raises :class:`PositionError` for an invalid shape or step.
     """
     rows, columns = shape
     if rows < 1 or columns < 1 or not all(map(math.isfinite, step_m)):
-        raise PositionError(f"a raster of {rows} x {columns} points with steps {step_m} m is none; see [positions]")
+        raise PositionError(
+            f"a raster of {rows} x {columns} points with steps {step_m} m is not possible; correct [positions]"
+        )
     y, x = np.mgrid[:rows, :columns].astype(np.float64)
     if snake:
         x[1::2] = x[1::2, ::-1]
@@ -98,11 +104,11 @@ def raster_positions(
 def spiral_positions(count: int, step_m: tuple[float, float]) -> NDArray[np.float64]:
     """Return ``count`` positions ``(count, 2)`` of a Fermat spiral about the origin, metres, from the middle outwards.
 
-    Position n lies at the radius ``step * sqrt(n)`` and the angle n times the golden angle, so that each has about the
-    same area; ``step_m`` is the (y, x) step, unequal for an ellipse. Raises :class:`PositionError` for what is no spiral.
+    Position n has the radius ``step * sqrt(n)`` and the angle n times the golden angle, so that all have about the same
+    area; ``step_m`` is the (y, x) step, unequal for an ellipse. Raises :class:`PositionError` for an invalid count or step.
     """
     if count < 1 or not all(map(math.isfinite, step_m)) or 0 in step_m:
-        raise PositionError(f"a spiral of {count} points with steps {step_m} m is none; see [positions]")
+        raise PositionError(f"a spiral of {count} points with steps {step_m} m is not possible; correct [positions]")
     number = np.arange(count, dtype=np.float64)
     angle = number * _GOLDEN_ANGLE
     unit = np.stack([np.sin(angle), np.cos(angle)], axis=-1) * np.sqrt(number)[:, None]
@@ -110,7 +116,7 @@ def spiral_positions(count: int, step_m: tuple[float, float]) -> NDArray[np.floa
 
 
 def read_position_table(path: str | Path) -> NDArray[np.float64]:
-    """Return the positions ``(n, 2)`` [y, x], metres, of a CSV file; NaN for indexes that it leaves out.
+    """Return the positions ``(n, 2)`` [y, x], metres, of a CSV file; NaN for missing indexes.
 
     Raises :class:`PositionError` naming file and line.
     """
@@ -126,7 +132,7 @@ def _scan_id(header: dict[str, object]) -> str | None:
     if scan_id is None:
         return None
     if not isinstance(scan_id, str) or not scan_id:
-        raise PositionError("the header's scan_id is not a text")
+        raise PositionError("the header's scan_id is not a string")
     return sanitise_scan_id(scan_id)
 
 
@@ -154,19 +160,19 @@ def _read_table(rows: Iterator[list[str]], path: str) -> NDArray[np.float64]:
                     continue
             index, position = _read_row(cells, columns, len(found))
             if index in found:
-                raise ValueError(f"index {index} comes twice")
+                raise ValueError(f"index {index} is repeated")
             found[index] = position
         except ValueError as error:
             raise PositionError(f"position file {path}, line {line}: {error}") from error
     if not found:
-        raise PositionError(f"position file {path} holds no positions; it needs columns y,x or index,y,x in metres")
+        raise PositionError(f"position file {path} contains no positions; it needs columns y,x or index,y,x in metres")
     table = np.full((max(found) + 1, 2), np.nan)
     table[list(found)] = list(found.values())
     return table
 
 
 def _columns(cells: list[str]) -> list[str]:
-    """Return the meaning of each column, from a header or from the number of columns."""
+    """Return the name of each column, from a header or from the number of columns."""
     if _is_number(cells[0]):
         if len(cells) not in (2, 3):
             raise ValueError(f"{len(cells)} columns are neither y,x nor index,y,x")
@@ -179,7 +185,7 @@ def _columns(cells: list[str]) -> list[str]:
 
 def _read_row(cells: list[str], columns: list[str], next_index: int) -> tuple[int, tuple[float, float]]:
     if len(cells) != len(columns):
-        raise ValueError(f"{len(cells)} columns where {len(columns)} are due")
+        raise ValueError(f"{len(cells)} columns instead of {len(columns)}")
     values = dict(zip(columns, cells, strict=True))
     index = int(values["index"]) if "index" in values else next_index
     if not 0 <= index < _MAX_TABLE_INDEX:

@@ -1,8 +1,8 @@
-"""From the numbered samples of a position source to the positions of frames.
+"""Positions of frames from the numbered samples of a position source.
 
-Frame i has the samples ``first_sample + i * samples_per_frame`` onwards, and its position is their mean. A sample is
-known by its number since the source began, never by its order of arrival, so a lost message costs only the frames whose
-samples it held.
+Frame i has the samples from ``first_sample + i * samples_per_frame`` on, and its position is their mean. A sample is
+identified by its number since the run began, never by its order of arrival, so a lost message affects only the frames whose
+samples it contained.
 """
 
 from __future__ import annotations
@@ -20,23 +20,25 @@ __all__ = ["UNITS_M", "Sampler", "SourceOptions"]
 
 UNITS_M = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "pm": 1e-12}
 _MAX_GAPS = 1024
+"""Gaps in the numbers that late samples can still fill."""
 _MAX_PARTIAL = 4096
+"""Incomplete frames that are kept; a gap leaves two of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """How to read a source.
+    """Options for reading a source.
 
     Attributes
     ----------
     channels
         Names of the y and the x channel.
     factors_m
-        Metres of one unit of (y, x), signs included.
+        Metres per unit of (y, x), with signs.
     time_channel
-        Name of a channel with the time of each sample, seconds since the source began; where it is sent.
+        Name of the channel with the time of each sample, seconds since the run began, if there is one.
     event_stream
-        Name of the stream of events that holds the positions, where a source has several.
+        Name of the event stream that contains the positions, for a source with several.
     """
 
     channels: tuple[str, str]
@@ -49,7 +51,7 @@ class SourceOptions:
 
 @dataclass(slots=True)
 class _Partial:
-    """A frame of which some samples have come."""
+    """A frame of which some samples have arrived."""
 
     count: int
     total: NDArray[np.float64]
@@ -57,10 +59,10 @@ class _Partial:
 
 
 class Sampler:
-    """Gathers the samples of one run of a source; ``begin`` starts the next.
+    """Collects the samples of one run of a source; ``begin`` starts the next run.
 
-    ``samples`` is one more than the highest number seen, ``lost`` how many below it never came, ``repeated`` how many
-    came again and were passed over.
+    ``samples`` is one more than the highest number seen, ``lost`` the number of missing samples below it, ``repeated`` the
+    number of samples that arrived again and were ignored.
     """
 
     def __init__(self, options: SourceOptions) -> None:
@@ -68,23 +70,23 @@ class Sampler:
         self.begin()
 
     def begin(self) -> None:
-        """Forget all samples."""
+        """Start a run: forget all samples."""
         self.samples = self.lost = self.repeated = 0
         self._gaps: list[tuple[int, int]] = []
         self._partial: dict[int, _Partial] = {}
 
     def resume(self, frames: int) -> None:
-        """Go on where the first ``frames`` frames have their samples already."""
+        """Continue a run in which the first ``frames`` frames have their samples already."""
         self.samples = self._options.first_sample + frames * self._options.samples_per_frame if frames else 0
 
     def add(self, first: int, values: NDArray[np.float64], times_s: NDArray[np.float64] | None) -> list[Position]:
-        """Take samples ``(n, 2)`` [y, x] in the source's unit, numbered from ``first``; return the frames now whole.
+        """Take samples ``(n, 2)`` [y, x] in the source's unit, numbered from ``first``; return the completed positions.
 
-        Raises :class:`PositionError` for numbers that no scan has; then nothing has changed.
+        Raises :class:`PositionError` for impossible numbers; then nothing has changed.
         """
         stop = first + len(values)
         if not 0 <= first <= stop <= MAX_INDEX * self._options.samples_per_frame:
-            raise PositionError(f"sample numbers from {shown(first)} on are not those of a scan; restart the source")
+            raise PositionError(f"sample numbers from {shown(first)} on are impossible in a scan; restart the source")
         fresh = self._fresh(first, stop)
         self.repeated += len(values) - sum(end - start for start, end in fresh)
         positions: list[Position] = []
@@ -95,7 +97,7 @@ class Sampler:
         return positions
 
     def _fresh(self, first: int, stop: int) -> list[tuple[int, int]]:
-        """Return which of these numbers are new, and enter them."""
+        """Return the new ones of these numbers, and note them."""
         fresh, gaps = [], []
         for start, end in self._gaps:
             low, high = max(start, first), min(end, stop)

@@ -130,7 +130,8 @@ def test_position_messages_that_no_scan_can_use(tmp_path: Path) -> None:
             positions.send(encode_positions([[0.0, 0.0], [1e-6, 0.0]], scan_id="1"))
             wait_for_status(viewer, lambda status: status["positions_ignored"] == 2)
     assert [note for note in ended["notes"] if "position" in note] == [
-        "1 position messages were refused; the first: a position message is 'positions' and a header, not 1 other parts"
+        "1 position messages were refused; the first: a position message has two parts, 'positions' and a header; this "
+        "one has 1 other parts"
     ]
     assert ended["verdict"]["stitched"] == 1
 

@@ -106,7 +106,7 @@ def test_documents_through_blueskys_publisher_and_proxy(programs: Path, tmp_path
     first = next(k for k, message in enumerate(messages) if b" start " in message[:40])
     reader = BlueskyReader(SourceOptions(("ssy", "ssx")))
     if packing == "pickle":
-        with pytest.raises(PositionError, match="pickled, which is never loaded"):
+        with pytest.raises(PositionError, match="pickled; pickles are never loaded"):
             reader.parse([messages[first]])
         return
     news: list[PositionNews] = [reader.parse([message]) for message in messages[first : first + len(wanted)]]

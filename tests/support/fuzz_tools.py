@@ -25,7 +25,7 @@ from streams.frame import Frame, Position, PositionM, PositionNews, ScanEnd, Sca
 from streams.join.join import Join
 from streams.position_sources.bluesky import BlueskyReader
 from streams.position_sources.panda import DEFAULT_CHANNELS, DEFAULT_TIME_CHANNEL, PandaReader
-from streams.position_sources.pandablocks import CaptureReader, Splitter
+from streams.position_sources.pandablocks import CaptureReader, CaptureSplitter
 from streams.position_sources.positions import encode_positions, parse_positions
 from streams.position_sources.samples import SourceOptions
 from tests.support.position_tools import (
@@ -289,7 +289,7 @@ def _capture() -> Target:
     corpus = [[b"header", capture_header()], [b"header", PLAIN_HEADER], [b"header", capture_header(7)]]
     corpus += [[b"data", capture_block(samples)[8:]]] * 4 + [[b"end", b"END 10 Ok"], [b"end", b"END 3 Data overrun"]]
     for name in ("slow", "fast"):
-        splitter = Splitter()
+        splitter = CaptureSplitter()
         corpus += [[bytes(part) for part in parts] for parts in splitter.feed(_capture_recorded(name))]
     return Target("capture messages", corpus, lambda: _news_reader(CaptureReader(options)))
 
@@ -312,14 +312,14 @@ def _capture_stream() -> Target:
 
 def _stream_reader() -> Callable[[Message], list[Any]]:
     """Read the byte stream of the port; after a fault the client connects anew."""
-    splitter = Splitter()
+    splitter = CaptureSplitter()
 
     def read(message: Message) -> list[Any]:
         nonlocal splitter
         try:
             found = splitter.feed(b"".join(message))
         except PositionError:
-            splitter = Splitter()
+            splitter = CaptureSplitter()
             raise
         assert len(splitter._kept) <= 17 * 2**20
         assert all(len(part) == 2 for part in found)

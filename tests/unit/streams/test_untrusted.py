@@ -58,7 +58,7 @@ def test_clean_text_fits_in_utf8_and_in_hdf5(text: str) -> None:
             {"b": [1, None]},
             ["a (not a finite number)", "b[1] (not a finite number)"],
         ),
-        ({"a": None, 3: 4}, {"a": None}, ["3 (its key is not a text)"]),
+        ({"a": None, 3: 4}, {"a": None}, ["3 (its key is not a string)"]),
         ({"a": {"b": list(range(5000))}}, {"a": {}}, ["a.b (more than 4096 values)"]),
         ({"a": "x" * 5000}, {"a": "x" * 4096}, ["a (all but the first 4096 characters)"]),
         ({"a": b"x"}, {}, ["a (not text, number, list or map)"]),

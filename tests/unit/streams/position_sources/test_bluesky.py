@@ -81,7 +81,7 @@ def test_a_recorded_run_gives_the_positions_of_its_primary_stream_alone(case: st
     assert places == MADE["places"]
     assert (news[0].begins, news[-1].ends) == (True, True)
     assert {each.run_id for each in news} == {MADE["runs"][case][0][1]["uid"]}
-    came_again = [fault for fault in faults(news) if "event 5 of the Bluesky run came again" in fault]
+    came_again = [fault for fault in faults(news) if "event 5 of the Bluesky run arrived again" in fault]
     assert len(faults(news)) == len(came_again) == (case == "paused")
 
 
@@ -131,12 +131,12 @@ def test_an_event_before_its_descriptor_waits_for_it() -> None:
 def test_events_whose_descriptor_never_comes_are_said_and_give_nothing() -> None:
     _, news = read(MADE["runs"]["pages"][2:])
     assert faults(news) == [
-        "3 Bluesky events came whose descriptor was not heard, so that their stream is not known: this program came late; "
+        "the descriptor of 3 Bluesky events was not received, so their stream is unknown: this program was started late; "
         "their frames have no position"
     ]
     _, news = read(MADE["runs"]["other streams"][10:20] + MADE["runs"]["other streams"][10:20])
     assert not any(each.positions for each in news)
-    assert "Bluesky events came whose descriptor was not heard" in faults(news)[0]
+    assert "Bluesky events was not received, so their stream is unknown" in faults(news)[0]
 
 
 def test_a_start_that_was_not_heard() -> None:
@@ -173,7 +173,7 @@ def test_events_that_hold_lists_are_samples_one_after_the_other() -> None:
     source = reader(SourceOptions(("zpssy", "zpssx"), samples_per_frame=2))
     assert found(source, "event", event(2, [5, 7, 9, 9], [0, 0, 0, 2])) == {2: (6.0, 0.0), 3: (9.0, 1.0)}
     assert found(source, "event", event(1, [1, 1, 3, 3], [0, 0, 0, 0])) == {0: (1.0, 0.0), 1: (3.0, 0.0)}
-    with pytest.raises(PositionError, match="with 2 samples where the others have 4"):
+    with pytest.raises(PositionError, match="has 2 samples, but the others have 4"):
         source.parse([bluesky("event", event(3, [1, 2], [1, 2]))])
 
 
@@ -199,7 +199,7 @@ def test_numbers_and_arrays_of_msgpack_numpy() -> None:
     positions = reader(SourceOptions(("zpssy", "zpssx"))).parse([message]).positions
     assert [tuple(p.position_m) for p in positions] == [(1, 3), (2, 4)]
     for wrong in ({b"nd": True, b"type": "O", b"data": b"12345678"}, {b"nd": True, b"data": 3}):
-        with pytest.raises(PositionError, match="something else than numbers"):
+        with pytest.raises(PositionError, match="values that are not numbers"):
             reader().parse([b"x event " + msgpack.packb(event(1, wrong, 1))])
 
 
@@ -214,12 +214,12 @@ def test_channels_that_are_not_there_are_said() -> None:
     source = BlueskyReader(OPTIONS)
     source.parse([bluesky("start", START)])
     news = source.parse([bluesky("descriptor", descriptor(keys=["zpssy", "ssx"]))])
-    assert news.fault == "Bluesky events hold no zpssx; correct [positions] channels to two of zpssy, ssx"
+    assert news.fault == "the Bluesky events have no zpssx; set [positions] channels to two of zpssy, ssx"
     source = BlueskyReader(OPTIONS)
     source.parse([bluesky("start", START)])
     source.parse([bluesky("descriptor", descriptor(keys=["dssy", "dssx"]))])
     assert source.parse([bluesky("stop", {"run_start": "u-1"})]).fault == (
-        "the Bluesky stream primary holds neither zpssy nor zpssx; correct [positions] channels to two of dssy, dssx, or "
+        "the Bluesky stream primary contains neither zpssy nor zpssx; set [positions] channels to two of dssy, dssx, or "
         "event_stream to one of primary"
     )
     source = BlueskyReader(OPTIONS)
@@ -304,12 +304,12 @@ def test_the_older_form_of_a_stream_resource() -> None:
     [
         (
             {"mimetype": "text/csv"},
-            "the positions zpssy are in files of type text/csv; only application/x-hdf5 is read",
+            "the positions zpssy are in files of type text/csv; only application/x-hdf5 can be read",
         ),
-        ({"uri": "http://host/x.h5"}, r"the positions are at http://host/x.h5; only files \(file://…\) are read"),
-        ({"parameters": {}}, "names no data_key or no dataset"),
-        ({"uri": None}, "a Bluesky stream_resource has no uri"),
-        ({"uid": "r-2"}, "came without its stream_resource"),
+        ({"uri": "http://host/x.h5"}, r"the positions are at http://host/x.h5; only files \(file://…\) can be read"),
+        ({"parameters": {}}, "has no data_key or no dataset"),
+        ({"uri": None}, "the Bluesky stream_resource has no uri"),
+        ({"uid": "r-2"}, "arrived without its stream_resource"),
     ],
 )
 def test_files_that_cannot_be_read_are_said(changes: dict[str, Any], words: str) -> None:
@@ -326,7 +326,7 @@ def test_positions_in_files_of_the_old_kind_are_said() -> None:
     known = descriptor()
     for key in known["data_keys"].values():
         key["external"] = "FILESTORE:"
-    assert "in files that resource and datum name, which are not read" in str(
+    assert "in files of resource and datum documents, which cannot be read" in str(
         source.parse([bluesky("descriptor", known)]).fault
     )
     assert found(source, "event", event(1, "datum-1", "datum-2")) == {}
@@ -345,35 +345,35 @@ class Bomb:
 @pytest.mark.parametrize("name", ["start", "event", "stop", "descriptor", "resource"])
 def test_a_pickle_is_refused_by_name_and_never_loaded(protocol: int, name: str) -> None:
     message = b"x " + name.encode() + b" " + pickle.dumps({"a": Bomb()}, protocol)
-    with pytest.raises(PositionError, match=f"Bluesky {name} is pickled, which is never loaded"):
+    with pytest.raises(PositionError, match=f"Bluesky {name} is pickled; pickles are never loaded"):
         BlueskyReader(OPTIONS).parse([message])
 
 
 @pytest.mark.parametrize(
     ("message", "words"),
     [
-        (b"", "is no Bluesky document"),
-        (b"nonsense", "is no Bluesky document"),
-        (b"x hello {}", "is no Bluesky document"),
+        (b"", "is not a Bluesky document"),
+        (b"nonsense", "is not a Bluesky document"),
+        (b"x hello {}", "is not a Bluesky document"),
         (b"x start [1]", "neither JSON nor msgpack"),
         (b"x start \x91\x01", "is not a map"),
         (b"x start " + b'{"a":' * 50_000, "neither JSON nor msgpack"),
         (b"x start " + b"\x81\xa1a" * 50_000, "neither JSON nor msgpack"),
         (b" " * (17 * 2**20), "exceeds"),
-        (bluesky("descriptor", {"uid": 3, "name": "primary"}), "descriptor without uid or name"),
-        (bluesky("event", {"seq_num": 1}), "without data"),
-        (bluesky("event", {"seq_num": 1, "descriptor": "d-1"}), "without data"),
-        (bluesky("event", event(0, 1, 2)), "without a seq_num"),
-        (bluesky("event", event(-1, 1, 2)), "without a seq_num"),
-        (bluesky("event", event(True, 1, 2)), "without a seq_num"),
-        (bluesky("event", event(1, "1", 2)), "something else than numbers"),
-        (bluesky("event", event(1, None, 2)), "something else than numbers"),
-        (bluesky("event", event(1, [1, [2]], [1, 2])), "something else than numbers"),
-        (bluesky("event", event(1, [1, 2], [1])), "not of one length"),
-        (bluesky("event", event(1, [1, 2], 1)), "not of one length"),
-        (bluesky("event", event(2**40, 1, 2)), "are not those of a scan"),
-        (bluesky("event_page", page([1], [1, 2], [1, 2])), "do not follow one another"),
-        (bluesky("event_page", page([1, 3], [1, 2], [1, 2])), "do not follow one another"),
+        (bluesky("descriptor", {"uid": 3, "name": "primary"}), "descriptor has no uid or no name"),
+        (bluesky("event", {"seq_num": 1}), "has no data"),
+        (bluesky("event", {"seq_num": 1, "descriptor": "d-1"}), "has no data"),
+        (bluesky("event", event(0, 1, 2)), "has no seq_num"),
+        (bluesky("event", event(-1, 1, 2)), "has no seq_num"),
+        (bluesky("event", event(True, 1, 2)), "has no seq_num"),
+        (bluesky("event", event(1, "1", 2)), "values that are not numbers"),
+        (bluesky("event", event(1, None, 2)), "values that are not numbers"),
+        (bluesky("event", event(1, [1, [2]], [1, 2])), "values that are not numbers"),
+        (bluesky("event", event(1, [1, 2], [1])), "have different lengths"),
+        (bluesky("event", event(1, [1, 2], 1)), "have different lengths"),
+        (bluesky("event", event(2**40, 1, 2)), "are impossible in a scan"),
+        (bluesky("event_page", page([1], [1, 2], [1, 2])), "are not consecutive"),
+        (bluesky("event_page", page([1, 3], [1, 2], [1, 2])), "are not consecutive"),
         (bluesky("event_page", page([1, 2], [[1], [2, 3]], [[1], [2, 3]])), "Bluesky zpssy: setting an array"),
         (bluesky("event_page", event(1, 1, 2)), "is not a list"),
     ],
@@ -392,7 +392,7 @@ def test_ranges_that_make_no_sense(bad: dict[str, Any]) -> None:
     source = in_files([])
     source.parse([bluesky("stream_resource", resource())])
     document = DATUM | bad if bad else {key: DATUM[key] for key in ("stream_resource", "descriptor")}
-    with pytest.raises(PositionError, match="without indices and seq_nums from start to stop"):
+    with pytest.raises(PositionError, match="no indices and seq_nums from start to stop"):
         source.parse([bluesky("stream_datum", document)])
 
 
@@ -453,7 +453,7 @@ def test_events_of_a_run_that_the_journal_does_not_know_are_of_no_position() -> 
     tell(source, [("event", event(k, 1.0, 1.0)) for k in range(1, 4)])
     assert source.resume([]) == []
     (stop,) = tell(source, [("stop", {"run_start": "u-1"})])
-    assert "3 Bluesky events came whose descriptor was not heard" in str(stop.fault)
+    assert "the descriptor of 3 Bluesky events was not received" in str(stop.fault)
 
 
 def test_a_run_with_positions_in_files_goes_on_after_a_restart(tmp_path: Path) -> None:

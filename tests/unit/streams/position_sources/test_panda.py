@@ -118,7 +118,7 @@ def test_a_start_and_a_stop_that_were_not_heard_are_seen_after_a_while_and_cost_
     messages = [panda_data(k, k * 10, PLACES[k * 10 : k * 10 + 10]) for k in range(2, 20)]
     found, news = read(source, messages)
     assert [k for k, item in enumerate(news) if item.begins] == [7]
-    assert "came again" in (news[0].fault or "")
+    assert "arrived again" in (news[0].fault or "")
     assert sorted(found) == list(range(20, 200))
     assert all(np.allclose(found[k], PLACES[k]) for k in found)
 
@@ -185,14 +185,14 @@ def data(**changes: Any) -> dict[str, Any]:
         (b"9" * 5000, "is not a JSON object"),
         (b" " * (5 * 2**20), "exceeds"),
         (b"\x80\x04K\x01.", "is not JSON"),
-        ({"msg_type": "hello"}, "none of start, data, stop"),
-        ({"msg_type": ["data"] * 1000}, "none of start, data, stop"),
-        ({"msg_type": "data"}, "without datasets"),
-        ({"msg_type": "data", "datasets": {"/A": {}, "/B": {}}}, "correct \\[positions\\] channels to two of /A, /B"),
-        (data(size=4), "3 samples where 4 are announced"),
+        ({"msg_type": "hello"}, "not one of start, data, stop"),
+        ({"msg_type": ["data"] * 1000}, "not one of start, data, stop"),
+        ({"msg_type": "data"}, "has no datasets"),
+        ({"msg_type": "data", "datasets": {"/A": {}, "/B": {}}}, "set \\[positions\\] channels to two of /A, /B"),
+        (data(size=4), "3 samples, but 4 are announced"),
         (data(data=[1, 2]), "are announced"),
-        (data(data=[1, 2], size=2), "do not hold the same samples"),
-        (data(starting_sample_number=1), "do not hold the same samples"),
+        (data(data=[1, 2], size=2), "do not contain the same samples"),
+        (data(starting_sample_number=1), "do not contain the same samples"),
         (data(starting_sample_number=-1), "not a count"),
         (data(starting_sample_number=1.0), "not a count"),
         (data(starting_sample_number=True), "not a count"),
@@ -213,7 +213,7 @@ def test_messages_that_are_refused(message: bytes | dict[str, Any], words: str) 
 
 @pytest.mark.parametrize("first", [2**31 - 2, 2**62, 10**30])
 def test_sample_numbers_beyond_any_scan(first: int) -> None:
-    with pytest.raises(PositionError, match="are not those of a scan"):
+    with pytest.raises(PositionError, match="are impossible in a scan"):
         reader().parse([panda_data(0, first, np.ones((3, 2)))])
 
 
@@ -294,13 +294,13 @@ def faults_of(news: list[PositionNews]) -> list[str]:
 @pytest.mark.parametrize(
     ("message", "words"),
     [
-        (series("data", 2, frame_number=0, energy=[1.0, 2.0], triggernumber=[1.0]), "do not hold the same samples"),
+        (series("data", 2, frame_number=0, energy=[1.0, 2.0], triggernumber=[1.0]), "do not contain the same samples"),
         (series("data", 2, frame_number=-1, energy=[1.0], triggernumber=[1.0]), "is -1, not a count"),
         (series("data", 2, energy=[1.0], triggernumber=[1.0]), "is None, not a count"),
         (series("data", 2, frame_number=0, energy=[1.0], current=[1.0]), "channels to two of energy, current"),
         (series("data", 2, frame_number=0, energy=["a"], triggernumber=[1.0]), "a sample is not a number"),
         (series("heartbeat", 2), "of type 'heartbeat' is not one of start, data, stop, series-start, series-end"),
-        (b'{"message_type": ["data"]}', "is none of"),
+        (b'{"message_type": ["data"]}', "is not one of"),
     ],
 )
 def test_messages_of_a_series_that_are_refused(message: bytes, words: str) -> None:

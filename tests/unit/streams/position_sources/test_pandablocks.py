@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.errors import EndpointError, PositionError
-from streams.position_sources.pandablocks import CaptureReader, Splitter
+from streams.position_sources.pandablocks import CaptureReader, CaptureSplitter
 from streams.position_sources.pandablocks_client import CaptureReceiver
 from streams.position_sources.samples import SourceOptions
 from tests.support.position_tools import PLAIN_HEADER, CapturePort, Gate, capture_block, capture_header, sampled
@@ -22,7 +22,7 @@ STREAM = b"OK\n" + capture_header() + capture_block(PLACES[:4]) + capture_block(
 
 
 def messages(stream: bytes, chunk: int) -> list[list[memoryview]]:
-    splitter = Splitter()
+    splitter = CaptureSplitter()
     return [m for k in range(0, len(stream), chunk) for m in splitter.feed(stream[k : k + chunk])]
 
 
@@ -79,16 +79,19 @@ BOMB = b'<!DOCTYPE a [<!ENTITY b "cccc"><!ENTITY d "&b;&b;&b;">]><header>&d;</he
         (b"", "not Framed"),
         (b"<header>", "is not XML"),
         (b"<a>" * 10_000, "is not XML"),
-        (BOMB, "declares entities"),
+        (BOMB, "declares XML entities"),
         (b"<" * 70_000, "exceeds"),
         (capture_header().replace(b"Framed", b"ASCII"), "'ASCII', not Framed"),
-        (capture_header().replace(b'"28"', b'"29"'), "take 28 bytes where 29 are announced"),
+        (capture_header().replace(b'"28"', b'"29"'), "take 28 bytes, but 29 are announced"),
         (capture_header().replace(b'"28"', b'"-1"'), "sample_bytes is '-1', not a number"),
         (capture_header().replace(b'missed="0"', b'missed="9999999999999999"'), "missed is"),
-        (capture_header().replace(b"uint32", b"object"), "types \\['object'\\] that are not known"),
-        (capture_header().replace(b"INENC2", b"INENC1"), "names that repeat"),
-        (capture_header().replace(b"INENC2", b"INENC4"), "no single INENC2.VAL; correct .* PCAP.BITS0.Value, INENC1"),
-        (b'<header><data format="Framed"/><fields></fields></header>', "holds 0 fields"),
+        (capture_header().replace(b"uint32", b"object"), "unknown types \\['object'\\]"),
+        (capture_header().replace(b"INENC2", b"INENC1"), "repeated names"),
+        (
+            capture_header().replace(b"INENC2", b"INENC4"),
+            "not capture exactly one INENC2.VAL; set .* PCAP.BITS0.Value, INENC1",
+        ),
+        (b'<header><data format="Framed"/><fields></fields></header>', "has 0 fields"),
     ],
 )
 def test_headers_that_are_refused(header: bytes, words: str) -> None:
@@ -108,7 +111,7 @@ def test_headers_that_are_refused(header: bytes, words: str) -> None:
         (b"OK\n" + b"x" * 70_000, "a header of more than"),
         (b"OK\n" + capture_header() + b"BIN " + struct.pack("<I", 2**31), "announced a block of 2147483648 bytes"),
         (b"OK\n" + capture_header() + b"BIN " + struct.pack("<I", 7), "announced a block of 7 bytes"),
-        (b"OK\n" + capture_header() + b"BOO\n", "where a block or END was due"),
+        (b"OK\n" + capture_header() + b"BOO\n", "instead of a block or END"),
         (b"OK\n" + capture_header() + b"E" * 2000, "a line of more than"),
     ],
 )

@@ -126,17 +126,17 @@ def test_tables(tmp_path: Path, text: str, table: list[list[float]]) -> None:
     ("text", "sentence"),
     [
         ("1,2\n3,four\n", "line 2: could not convert string to float: 'four'"),
-        ("y,x\n1,2\n3\n", "line 3: 1 columns where 2 are due"),
+        ("y,x\n1,2\n3\n", "line 3: 1 columns instead of 2"),
         ("1,2\nnan,4\n", "line 2: position nan,4 is not finite"),
-        ("0,1,2\n0,3,4\n", "line 2: index 0 comes twice"),
+        ("0,1,2\n0,3,4\n", "line 2: index 0 is repeated"),
         ("0.5,1,2\n", "line 1: invalid literal for int"),
         ("-1,1,2\n", "line 1: index -1 is not"),
         ("999999999,1,2\n", "line 1: index 999999999 is not"),
         ("1,2,3,4\n", "line 1: 4 columns are neither"),
         ("time,value\n", "line 1: columns time,value are neither"),
         ("y,y\n1,2\n", "line 1: columns y,y are neither"),
-        ("y,x\n", "holds no positions"),
-        ("", "holds no positions"),
+        ("y,x\n", "contains no positions"),
+        ("", "contains no positions"),
     ],
 )
 def test_tables_that_cannot_be_read(tmp_path: Path, text: str, sentence: str) -> None:
