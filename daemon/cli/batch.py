@@ -36,7 +36,7 @@ def at_file(path: Path) -> Iterator[None]:
         ) from fault
 
 
-class Batch:
+class FileBatch:
     """Collects the exit codes of the files of a verb."""
 
     def __init__(self) -> None:

@@ -8,16 +8,16 @@ import socket as sockets
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 import typer
 
 from daemon.cli.exit_codes import ExitCode, exit_code
-from daemon.cli.listening import Finding, Heard, describe_frames, describe_positions, listen
+from daemon.cli.listening import CheckResult, FirstMessages, describe_frames, describe_positions, listen
 from daemon.cli.running import daemon_status, daemon_url
 from daemon.config import Config
 from daemon.errors import DaemonError
 from daemon.intake.receivers import make_frames_receiver, make_positions_receiver, shared_streams
+from daemon.messages import Status
 from daemon.service.secret_files import open_to_all
 from daemon.setup import Setup
 from ptychopinn.errors import ReconstructionError
@@ -31,9 +31,9 @@ LEAST_FREE_BYTES = 1 << 30
 """Free disk space below which a scan may not fit, bytes."""
 SILENT_S = 10.0
 """A daemon's stream without a message for longer is reported as silent, s."""
-Findings = dict[str, Finding]
+CheckResults = dict[str, CheckResult]
 Make = Callable[[OnMessage], Source]
-Describe = Callable[[Config, Heard], Finding]
+Describe = Callable[[Config, FirstMessages], CheckResult]
 
 
 def run_check(config: Config, wait_s: float, as_json: bool) -> None:
@@ -57,14 +57,14 @@ def run_check(config: Config, wait_s: float, as_json: bool) -> None:
         raise typer.Exit(code or ExitCode.ENDPOINT)
 
 
-def _plain(finding: Finding) -> dict[str, Any]:
+def _plain(finding: CheckResult) -> dict[str, object]:
     seen = {"seen": finding.seen} if finding.seen else {}
     return {"result": finding.word, "detail": finding.detail, **seen}
 
 
-def _check_parts(config: Config) -> tuple[Findings, ExitCode]:
+def _check_parts(config: Config) -> tuple[CheckResults, ExitCode]:
     """Return the findings on keys and files, and the exit code of the first error."""
-    found: Findings = {}
+    found: CheckResults = {}
     code = ExitCode.GOOD
     keys = {
         "frames": (config.frames, config.frames.endpoint.startswith("@")),
@@ -75,18 +75,18 @@ def _check_parts(config: Config) -> tuple[Findings, ExitCode]:
         try:
             curve = section.curve(f"[{name}]", is_server=is_server)
         except StreamError as fault:
-            found[f"keys of {name}"] = Finding("ERROR", str(fault))
+            found[f"keys of {name}"] = CheckResult("ERROR", str(fault))
             code = code or exit_code(fault)
         else:
             if curve is not None:
-                found[f"keys of {name}"] = Finding(
+                found[f"keys of {name}"] = CheckResult(
                     "OK", f"complete; the public key of this end is {curve.public.decode()}"
                 )
     try:
         setup = Setup(config)
     except (DaemonError, ReconstructionError, StreamError) as fault:
         if f"keys of {str(fault)[1:].partition(']')[0]}" not in found:
-            found["setup"] = Finding("ERROR", str(fault))
+            found["setup"] = CheckResult("ERROR", str(fault))
         return found, code or exit_code(fault)
     return found | _describe(config, setup), code
 
@@ -97,7 +97,7 @@ def _probe_words(config: Config) -> str:
     return f"{source}, refined by retrieval from the first frames" if config.optics.is_retrieved else str(source)
 
 
-def _describe(config: Config, setup: Setup) -> Findings:
+def _describe(config: Config, setup: Setup) -> CheckResults:
     modes, side = setup.first_model.probe.shape[0], setup.first_model.probe.shape[-1]
     pixel_m = setup.optics_of().object_pixel_size_m
     pixel = "known when the stream sends its geometry" if pixel_m is None else f"{pixel_m * 1e9:.3f} nm"
@@ -105,12 +105,12 @@ def _describe(config: Config, setup: Setup) -> Findings:
     free = shutil.disk_usage(directory).free
     is_full = free < LEAST_FREE_BYTES
     rights = open_to_all(config.http)
-    secrets = {"secrets": Finding("WARN", "; ".join(rights))} if rights else {}
+    secrets = {"secrets": CheckResult("WARN", "; ".join(rights))} if rights else {}
     return secrets | {
-        "probe": Finding("OK", f"{_probe_words(config)}: {modes} mode(s) of {side} px, pixel {pixel}"),
-        "model": Finding("OK", setup.first_model.name),
-        "device": Finding("OK", f"{setup.device}, {setup.threads} thread(s)"),
-        "output": Finding(
+        "probe": CheckResult("OK", f"{_probe_words(config)}: {modes} mode(s) of {side} px, pixel {pixel}"),
+        "model": CheckResult("OK", setup.first_model.name),
+        "device": CheckResult("OK", f"{setup.device}, {setup.threads} thread(s)"),
+        "output": CheckResult(
             "ERROR" if is_full else "OK",
             f"{directory} is writable, {free / 1e9:.1f} GB free" + ("; free at least 1 GB" if is_full else ""),
             {"free_bytes": free},
@@ -118,36 +118,36 @@ def _describe(config: Config, setup: Setup) -> Findings:
     }
 
 
-def _free_port(endpoint: str) -> Finding:
+def _free_port(endpoint: str) -> CheckResult:
     """Report whether an endpoint could be bound."""
     if endpoint.startswith("ipc:"):
-        return Finding("OK", f"{endpoint} is a local socket")
+        return CheckResult("OK", f"{endpoint} is a local socket")
     host, _, port = endpoint.rpartition("//")[2].rpartition(":")
     host = {"*": ""}.get(host, host.strip("[]"))
     try:
         with sockets.create_server((host, int(port.replace("*", "0"))), family=_family(host)):
-            return Finding("OK", f"{host}:{port} is free")
+            return CheckResult("OK", f"{host}:{port} is free")
     except OSError as fault:
         advice = "stop the program that uses it, or choose another"
-        return Finding("ERROR", f"{host}:{port} cannot be bound ({fault.strerror}); {advice}")
+        return CheckResult("ERROR", f"{host}:{port} cannot be bound ({fault.strerror}); {advice}")
 
 
 def _family(host: str) -> sockets.AddressFamily:
     return sockets.AF_INET6 if ":" in host else sockets.AF_INET
 
 
-def _listen(config: Config, wait_s: float) -> Findings:
+def _listen(config: Config, wait_s: float) -> CheckResults:
     """Listen at all streams at the same time, because a sender may wait for all its receivers."""
-    found: Findings = {}
+    found: CheckResults = {}
     shared = shared_streams(config)
     try:
         has_positions = make_positions_receiver(config, lambda _parts, _ns: None) is not None
     except StreamError as fault:
         has_positions = False
-        found["positions"] = Finding("ERROR", str(fault))
+        found["positions"] = CheckResult("ERROR", str(fault))
     with ThreadPoolExecutor() as pool:
 
-        def hear(name: str, make: Make, describe: Describe) -> Future[Finding]:
+        def hear(name: str, make: Make, describe: Describe) -> Future[CheckResult]:
             return pool.submit(listen, make, name in shared, wait_s, partial(describe, config))
 
         hearing = {"frames": hear("frames", partial(make_frames_receiver, config, receive_limit=FEW), describe_frames)}
@@ -163,25 +163,30 @@ def _make_positions_receiver(config: Config, on_message: OnMessage) -> Source:
     return receiver
 
 
-def _ask(config: Config, status: dict[str, Any]) -> Findings:
+def _ask(config: Config, status: Status) -> CheckResults:
     """Report what the running daemon has received; no message is taken from its streams."""
     found = {
-        "publish": Finding("OK", f"served by the running daemon, {status['subscribers']} viewers"),
-        "http": Finding("OK", f"a daemon is running at {daemon_url(config)}: {status['sentence']}"),
+        "publish": CheckResult("OK", f"served by the running daemon, {status['subscribers']} viewers"),
+        "http": CheckResult("OK", f"a daemon is running at {daemon_url(config)}: {status['sentence']}"),
     }
     for stream in status["streams"]:
-        seen = {key: stream[key] for key in ("messages", "bytes", "silent_s", "refused")}
+        seen: dict[str, object] = {
+            "messages": stream["messages"],
+            "bytes": stream["bytes"],
+            "silent_s": stream["silent_s"],
+            "refused": stream["refused"],
+        }
         words = f"the daemon has received {stream['messages']} messages from {stream['endpoint']}"
         if stream["refused"]:
             words += f" and refused {', '.join(f'{count} ({reason})' for reason, count in stream['refused'].items())}"
         fault = (stream["fault"] or "").removeprefix(f"{stream['name']} stream ")
         if fault:
             is_wrong = stream["connected"] or stream["handshake_failures"]
-            found[stream["name"]] = Finding("ERROR" if is_wrong else "SILENT", f"{fault} ({words})", seen)
+            found[stream["name"]] = CheckResult("ERROR" if is_wrong else "SILENT", f"{fault} ({words})", seen)
         elif not stream["messages"] or (stream["silent_s"] or 0) > SILENT_S:
-            found[stream["name"]] = Finding(
+            found[stream["name"]] = CheckResult(
                 "SILENT", f"{words}, none in the last seconds; without a scan that is normal", seen
             )
         else:
-            found[stream["name"]] = Finding("OK", words, seen)
+            found[stream["name"]] = CheckResult("OK", words, seen)
     return found

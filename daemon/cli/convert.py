@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from daemon.cli.batch import at_file
-from daemon.cli.scan_input import say_doubts
+from daemon.cli.scan_input import print_doubts
 from daemon.errors import ConfigError
 from daemon.files import Product, read_probe
 from daemon.files.conversion import KINDS, SUFFIXES, read_any, with_more, write_kind
@@ -35,7 +35,7 @@ def run_convert(
     with at_file(data):
         content = read_any(data)
         if not isinstance(content, Product):
-            say_doubts(content, data)
+            print_doubts(content, data)
             given = None if probe is None else read_probe(probe).probe
             content = with_more(content, probe=given, pixel_size_m=pixel_size_m)
     try:

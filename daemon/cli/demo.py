@@ -24,7 +24,7 @@ from daemon.cli.processes import first_line, free_port, verb_process
 from daemon.cli.progress import progress
 from daemon.client import Viewer
 from daemon.errors import DaemonError, IncompleteScanError
-from daemon.messages import ScanEndedHeader, ScanState
+from daemon.messages import Addresses, ScanEndedHeader, ScanState
 from daemon.status.sentences import verdict_sentence
 
 DATA = Path(__file__).parents[1] / "demo_data"
@@ -87,7 +87,7 @@ class RunningDemo:
     """A running daemon: its process, its addresses, and the address to send frames to."""
 
     process: subprocess.Popen[str]
-    addresses: dict[str, Any]
+    addresses: Addresses
     frames: str
 
 
@@ -132,7 +132,7 @@ def run_demo(options: DemoOptions) -> None:
             _wait_for_interrupt(daemon.process)
 
 
-def _watch_scan(options: DemoOptions, addresses: dict[str, Any], frames: str, folder: Path) -> dict[str, Any]:
+def _watch_scan(options: DemoOptions, addresses: Addresses, frames: str, folder: Path) -> dict[str, Any]:
     """Start the sender, follow the scan as a viewer, copy the product, return the summary."""
     command = [str(SCAN), "--format", "dectris-v2", "--bind", frames, "--rate", str(options.rate_hz), "--json"]
     command += ["--fault", options.fault, "--scan-id", "siemens-star"]

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
 from daemon.config import Config
 from daemon.intake.receivers import make_position_reader
@@ -23,16 +23,16 @@ MOST_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One line of the report. ``word`` is OK, WARN (it works), SILENT or ERROR; ``seen`` holds the values for JSON."""
 
     word: str
     detail: str
-    seen: dict[str, Any] = field(default_factory=dict)
+    seen: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class Heard:
+class FirstMessages:
     """The first messages of a stream, copied, with their arrival times, ns.
 
     ``refused`` holds the errors of messages that the receiver refused.
@@ -64,74 +64,78 @@ class Heard:
 
 
 def listen(
-    make: Callable[[OnMessage], Source], is_shared: bool, wait_s: float, describe: Callable[[Heard], Finding]
-) -> Finding:
+    make: Callable[[OnMessage], Source],
+    is_shared: bool,
+    wait_s: float,
+    describe: Callable[[FirstMessages], CheckResult],
+) -> CheckResult:
     """Return the finding of ``describe`` on the messages that arrive at an endpoint within ``wait_s``.
 
     ``is_shared``: a message received here does not reach other receivers.
     """
-    heard = Heard(MOST_MESSAGES)
+    received = FirstMessages(MOST_MESSAGES)
     try:
-        receiver = make(heard)
-        receiver.on_refused = heard.refuse
+        receiver = make(received)
+        receiver.on_refused = received.refuse
         receiver.start()
     except StreamError as fault:
-        return Finding("ERROR", str(fault))
+        return CheckResult("ERROR", str(fault))
     try:
-        heard.is_enough.wait(wait_s)
+        received.is_enough.wait(wait_s)
         fault_words, is_connected = _without_name(receiver), receiver.connected
     finally:
-        heard.may_go_on.set()
+        received.may_go_on.set()
         receiver.stop()
     place = receiver.bound_endpoint
-    if receiver.handshake_failures and not heard.messages:
-        return Finding("ERROR", str(fault_words))
-    if not heard.messages and heard.refused:
-        return Finding("ERROR", f"{place}: {_refused_words(heard)}", {"refused": len(heard.refused)})
-    if not heard.messages:
+    if receiver.handshake_failures and not received.messages:
+        return CheckResult("ERROR", str(fault_words))
+    if not received.messages and received.refused:
+        return CheckResult("ERROR", f"{place}: {_refused_words(received)}", {"refused": len(received.refused)})
+    if not received.messages:
         if not is_connected:
-            return Finding("SILENT", fault_words or f"{place}: no sender connected within {wait_s:g} s")
-        return Finding(
+            return CheckResult("SILENT", fault_words or f"{place}: no sender connected within {wait_s:g} s")
+        return CheckResult(
             "SILENT", f"{place}: connected, but no message within {wait_s:g} s; without a scan that is normal"
         )
-    found = describe(heard)
-    if heard.refused:
-        found = Finding(
-            "ERROR", f"{found.detail}; {_refused_words(heard)}", found.seen | {"refused": len(heard.refused)}
+    found = describe(received)
+    if received.refused:
+        found = CheckResult(
+            "ERROR", f"{found.detail}; {_refused_words(received)}", found.seen | {"refused": len(received.refused)}
         )
-    share = f"; this test took {len(heard.messages)} messages from the stream" if is_shared else ""
-    return Finding(found.word, f"{place}: {found.detail}{share}", found.seen)
+    share = f"; this test took {len(received.messages)} messages from the stream" if is_shared else ""
+    return CheckResult(found.word, f"{place}: {found.detail}{share}", found.seen)
 
 
-def _refused_words(heard: Heard) -> str:
-    return f"{len(heard.refused)} messages were refused, the first: {heard.refused[0]}"
+def _refused_words(received: FirstMessages) -> str:
+    return f"{len(received.refused)} messages were refused, the first: {received.refused[0]}"
 
 
 def _without_name(receiver: Source) -> str | None:
     return None if receiver.fault is None else receiver.fault.removeprefix(f"{receiver.name} stream ")
 
 
-def describe_frames(config: Config, heard: Heard) -> Finding:
+def describe_frames(config: Config, received: FirstMessages) -> CheckResult:
     """Describe the messages of a frame stream, or their error."""
     wanted = config.frames.format
-    items, faults = _parsed(wanted, config, heard)
+    items, faults = _parsed(wanted, config, received)
     frames = [item for item in items if isinstance(item, EncodedFrame)]
     starts = [item for item in items if isinstance(item, ScanStart)]
     if not items:
-        looks = _looks_like(config, heard)
+        looks = _looks_like(config, received)
         if looks is not None:
-            return Finding(
+            return CheckResult(
                 "ERROR", f"the messages look like {looks}, but [frames] format is {wanted}", {"format": looks}
             )
-        return Finding("ERROR", f"none of {len(heard.messages)} messages is {wanted}: {faults[0]}")
-    seen: dict[str, Any] = {"format": wanted, "messages": len(heard.messages)}
+        return CheckResult("ERROR", f"none of {len(received.messages)} messages is {wanted}: {faults[0]}")
+    seen: dict[str, object] = {"format": wanted, "messages": len(received.messages)}
     words = [f"{wanted}"]
     if frames:
-        seen |= _form(frames)
-        words.append("{shape[0]} x {shape[1]} {dtype}".format(**seen))
-        words.append(f"{seen['encoding'] or 'not compressed'}, compression ratio {seen['compression']:.1f}")
-        if seen["rate_hz"] is not None:
-            words.append(f"{seen['rate_hz']:.0f} frames/s")
+        form = _form(frames)
+        seen.update(form)
+        words.append("{shape[0]} x {shape[1]} {dtype}".format(**form))
+        words.append(f"{form['encoding'] or 'not compressed'}, compression ratio {form['compression']:.1f}")
+        if form["rate_hz"] is not None:
+            words.append(f"{form['rate_hz']:.0f} frames/s")
     for start in starts[-1:]:
         if start.geometry.photon_energy_eV is not None:
             seen["photon_energy_eV"] = start.geometry.photon_energy_eV
@@ -139,16 +143,16 @@ def describe_frames(config: Config, heard: Heard) -> Finding:
         words += start.notes[:1]
     fault = _fault_of(config, frames, starts, faults)
     if fault is not None:
-        return Finding("ERROR", f"{', '.join(words)}; {fault}", seen)
-    return Finding("OK", ", ".join(words), seen)
+        return CheckResult("ERROR", f"{', '.join(words)}; {fault}", seen)
+    return CheckResult("OK", ", ".join(words), seen)
 
 
-def describe_positions(config: Config, heard: Heard) -> Finding:
+def describe_positions(config: Config, received: FirstMessages) -> CheckResult:
     """Describe the messages of a position stream, or their error."""
     reader = make_position_reader(config.positions)
     positions: list[Position] = []
     fault: str | None = None
-    for parts, _ in heard.messages:
+    for parts, _ in received.messages:
         try:
             news = [] if reader is None else reader(parts)
         except StreamError as refused:
@@ -159,25 +163,25 @@ def describe_positions(config: Config, heard: Heard) -> Finding:
             news = news.positions
         positions += news
     source = config.positions.source
-    seen: dict[str, Any] = {"format": source, "messages": len(heard.messages), "positions": len(positions)}
+    seen: dict[str, object] = {"format": source, "messages": len(received.messages), "positions": len(positions)}
     if fault is not None:
-        return Finding("ERROR", fault, seen)
+        return CheckResult("ERROR", fault, seen)
     if not positions:
-        return Finding("OK", f"{source}, no position in {len(heard.messages)} messages so far", seen)
+        return CheckResult("OK", f"{source}, no position in {len(received.messages)} messages so far", seen)
     spans = []
     for axis in ("y", "x"):
         values = [getattr(each.position_m, axis) * 1e6 for each in positions]
         spans.append(f"{axis} {min(values):.3f} to {max(values):.3f} um")
-    return Finding("OK", f"{source}, {len(positions)} positions, {', '.join(spans)}", seen)
+    return CheckResult("OK", f"{source}, {len(positions)} positions, {', '.join(spans)}", seen)
 
 
-def _parsed(name: str, config: Config, heard: Heard) -> tuple[list[StreamItem], list[str]]:
+def _parsed(name: str, config: Config, received: FirstMessages) -> tuple[list[StreamItem], list[str]]:
     """Return the items that a format reads from the messages, and its errors."""
     frames = config.frames
     codec = CODECS[name](channel=frames.channel, max_frame_bytes=frames.max_message_bytes)
     items: list[StreamItem] = []
     faults: list[str] = []
-    for parts, received_ns in heard.messages:
+    for parts, received_ns in received.messages:
         try:
             found = codec.parse(parts, received_ns)
         except CodecError as fault:
@@ -188,14 +192,25 @@ def _parsed(name: str, config: Config, heard: Heard) -> tuple[list[StreamItem], 
     return items, faults
 
 
-def _looks_like(config: Config, heard: Heard) -> str | None:
+def _looks_like(config: Config, received: FirstMessages) -> str | None:
     """Return the format that understands the most messages."""
-    understood = Counter({name: len(_parsed(name, config, heard)[0]) for name in CODECS})
+    understood = Counter({name: len(_parsed(name, config, received)[0]) for name in CODECS})
     name, count = understood.most_common(1)[0]
     return name if count else None
 
 
-def _form(frames: Sequence[EncodedFrame]) -> dict[str, Any]:
+class FrameForm(TypedDict):
+    """Form of the frames of a stream, for JSON."""
+
+    shape: list[int]
+    dtype: str
+    encoding: str
+    compression: float
+    """Decoded size over size in the messages."""
+    rate_hz: float | None
+
+
+def _form(frames: Sequence[EncodedFrame]) -> FrameForm:
     first, last = frames[0], frames[-1]
     seconds = (last.received_ns - first.received_ns) / 1e9
     return {

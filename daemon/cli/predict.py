@@ -8,16 +8,16 @@ from typing import Any
 
 import typer
 
-from daemon.cli.batch import Batch
+from daemon.cli.batch import FileBatch
 from daemon.cli.prediction import PredictOptions, Predictor
-from daemon.cli.verdict import Verdict
+from daemon.cli.verdict import PictureVerdict
 from daemon.errors import ConfigError
 
 
 def run_predict(data: list[Path], output: Path, options: PredictOptions, as_json: bool) -> None:
     """Predict each file. A file that cannot be read is skipped; the exit code is then 3."""
     targets = dict(zip(data, _targets(data, output), strict=True))
-    predictor, batch = Predictor(options), Batch()
+    predictor, batch = Predictor(options), FileBatch()
     done = []
     for path in data:
         summary = batch.attempt(path, lambda each: predictor.predict(each, targets[each]))
@@ -61,7 +61,7 @@ def _line(summary: dict[str, Any]) -> str:
     refined = f", refined {_number(summary['rfactor'])}" if summary["sweeps"] else ""
     refused = f", {len(summary['refused'])} refused" if summary["refused"] else ""
     speed = f"{summary['frames_per_s']:.0f} frames/s"
-    verdict = Verdict(summary["doubts"]).line
+    verdict = PictureVerdict(summary["doubts"]).line
     doubts = f"\n{summary['output']}: {verdict}" if verdict else ""
     return f"{summary['output']}: {summary['frames']} frames{refused}, {speed}, R {rfactors}{refined}{doubts}"
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from daemon.cli.prediction_outcome import Outcome, finish, write_outcome, write_plot
 from daemon.cli.progress import progress
 from daemon.cli.scan_input import positions_of, probe_of, read_data
-from daemon.cli.verdict import Verdict, finite, verdict_on
+from daemon.cli.verdict import PictureVerdict, finite, verdict_on
 from daemon.errors import ConfigError
 from daemon.files import ProbeFile, Product, ScanFile, read_probe
 from daemon.results.records import now_text
@@ -176,7 +176,7 @@ class Predictor:
     def _model_name(self) -> str:
         return "lift" if self._model is None else self._model.bundle.name
 
-    def _verdict(self, given: _Input, run: _Run, outcome: Outcome) -> Verdict:
+    def _verdict(self, given: _Input, run: _Run, outcome: Outcome) -> PictureVerdict:
         return verdict_on(
             given.scan,
             run.amplitude,
@@ -185,11 +185,11 @@ class Predictor:
             rfactor=outcome.rfactor,
             picture=outcome.object,
             weight=outcome.weight,
-            said=given.doubts,
+            verb_doubts=given.doubts,
             is_refined=self._options.sweeps > 0,
         )
 
-    def _product(self, given: _Input, run: _Run, outcome: Outcome, verdict: Verdict, started: str) -> Product:
+    def _product(self, given: _Input, run: _Run, outcome: Outcome, verdict: PictureVerdict, started: str) -> Product:
         options, scan = self._options, given.scan
         configuration = {"predict": asdict(options), "probe_factor": given.probe_factor}
         live = replace(

@@ -16,7 +16,7 @@ from daemon.cli.batch import at_file
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.progress import progress
 from daemon.cli.scan_input import positions_of, probe_of, read_data
-from daemon.cli.verdict import Verdict, finite, verdict_on
+from daemon.cli.verdict import PictureVerdict, finite, verdict_on
 from daemon.errors import DaemonError
 from daemon.files import LiveGroup, Product, ScanFile, write_product
 from daemon.results.records import now_text
@@ -48,7 +48,7 @@ class _Refined:
     positions_px: NDArray[np.float64]
     pixel_size_m: float
     found: Retrieval
-    verdict: Verdict
+    verdict: PictureVerdict
     started: str
     seconds: float
 

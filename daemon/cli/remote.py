@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 import typer
 
 from daemon.errors import ConfigError, DaemonError, RefusedError
+from daemon.messages import ScanFields, Status, Stopping
 from daemon.status.sentences import verdict_sentence
 from ptychopinn.diagnosis.plausibility import SUMMARY_BEGINNINGS
 from streams.errors import EndpointError
@@ -24,7 +26,7 @@ OPENER = build_opener(ProxyHandler({}))
 """Ignores http_proxy: a daemon is asked directly."""
 
 
-def fetch(url: str, path: str, token_file: Path | None = None, body: dict[str, Any] | None = None) -> Any:
+def fetch(url: str, path: str, token_file: Path | None = None, body: Mapping[str, str] | None = None) -> Any:
     """Return the JSON answer of a daemon to a GET, or with ``body`` to a POST.
 
     Raises
@@ -95,7 +97,7 @@ def _detail(fault: HTTPError) -> str:
 
 def show_status(url: str, token_file: Path | None, as_json: bool) -> None:
     """Print the state of the daemon."""
-    status = fetch(url, "/api/v1/status", token_file)
+    status: Status = fetch(url, "/api/v1/status", token_file)
     if as_json:
         typer.echo(json.dumps(status))
         return
@@ -116,7 +118,7 @@ def show_status(url: str, token_file: Path | None, as_json: bool) -> None:
 
 def show_scans(url: str, token_file: Path | None, as_json: bool) -> None:
     """Print the scans, newest first."""
-    scans = fetch(url, "/api/v1/scans", token_file)
+    scans: list[ScanFields] = fetch(url, "/api/v1/scans", token_file)
     if as_json:
         typer.echo(json.dumps(scans))
         return
@@ -131,5 +133,5 @@ def show_scans(url: str, token_file: Path | None, as_json: bool) -> None:
 
 def stop_scan(scan_id: str, url: str, token_file: Path | None) -> None:
     """Finish a scan with the frames received so far."""
-    answer = fetch(url, f"/api/v1/scans/{quote(scan_id, safe='')}/stop", token_file, {})
+    answer: Stopping = fetch(url, f"/api/v1/scans/{quote(scan_id, safe='')}/stop", token_file, {})
     typer.echo(f"scan {answer['id']} is being finished with the frames received so far")

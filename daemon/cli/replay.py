@@ -14,7 +14,7 @@ import typer
 from numpy.typing import NDArray
 
 from daemon.cli.progress import progress
-from daemon.cli.scan_input import read_data, say_doubts
+from daemon.cli.scan_input import print_doubts, read_data
 from daemon.cli.sending import open_sender, wait_for_receiver
 from daemon.errors import ConfigError
 from daemon.files import ScanFile
@@ -88,7 +88,7 @@ def run_replay(data: Path, options: ReplayOptions, as_json: bool) -> None:
     if options.format not in FORMATS:
         raise ConfigError(f"--format {options.format} is unknown; choose one of {', '.join(FORMATS)}")
     scan = read_data(data)
-    say_doubts(scan, data)
+    print_doubts(scan, data)
     scan_id = sanitise_scan_id(options.scan_id or f"{scan.name}-{time.strftime('%Y%m%dT%H%M%S')}")
     times = _Times()
     with ExitStack() as stack:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from daemon.cli.remote import fetch
 from daemon.config import Config
 from daemon.errors import ConfigError
+from daemon.messages import Status
 from streams.errors import EndpointError
 
 ANY_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -21,12 +20,12 @@ def daemon_url(config: Config) -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{http.port}"
 
 
-def daemon_status(config: Config) -> dict[str, Any] | None:
+def daemon_status(config: Config) -> Status | None:
     """Return the status of the running daemon of a configuration; ``None`` if none is running."""
     if config.http.port == 0:
         return None
     try:
-        status = fetch(daemon_url(config), "/api/v1/status", config.http.token_file)
+        status: Status = fetch(daemon_url(config), "/api/v1/status", config.http.token_file)
     except (EndpointError, ConfigError):
         return None
     return status if isinstance(status, dict) and "streams" in status else None

@@ -18,7 +18,7 @@ def read_data(path: Path) -> ScanFile:
     return read_journal(path) if is_journal(path) else read_scan(path)
 
 
-def say_doubts(scan: ScanFile, path: Path) -> None:
+def print_doubts(scan: ScanFile, path: Path) -> None:
     """Print doubts about a data file on stderr, for verbs without a verdict of their own."""
     for one in scan.doubts:
         if one.severity is not Severity.NOTE:

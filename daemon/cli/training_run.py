@@ -19,7 +19,7 @@ import typer
 
 from daemon.cli.batch import at_file
 from daemon.cli.exit_codes import ExitCode
-from daemon.cli.scan_input import positions_of, probe_of, read_data, say_doubts
+from daemon.cli.scan_input import positions_of, print_doubts, probe_of, read_data
 from daemon.cli.workflow_config import RUN, workflow_of
 from daemon.errors import ConfigError
 from daemon.files import ScanFile, read_probe
@@ -99,7 +99,7 @@ def reader(options: TrainingOptions, nphotons: float, *, is_silent: bool = False
         except SeveralScansError:
             return own_form(path)
         if not is_silent:
-            say_doubts(scan, path)
+            print_doubts(scan, path)
         _refuse_nonsense(scan)
         if _is_training_file(path):
             del scan

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import typer
 
-from daemon.cli.batch import Batch, at_file
+from daemon.cli.batch import FileBatch, at_file
 from daemon.cli.scan_input import read_data
 from daemon.files import ScanFile, Severity, read_probe
 from daemon.files.access import open_arrays
@@ -21,7 +21,7 @@ from ptychopinn.errors import ReconstructionError
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FileReport:
     """The result for one file.
 
     ``violations`` of the contract; ``refusal``: reason why every verb refuses the file, or empty; ``wrong``: impossible
@@ -48,23 +48,23 @@ class Finding:
 
 def run_validate(data: list[Path], as_json: bool) -> None:
     """Print the result for each file; the exit code is 3 if one is bad or refused."""
-    batch = Batch()
-    said = []
+    batch = FileBatch()
+    reports = []
     for path in data:
-        finding = batch.attempt(path, examine)
-        if finding is None:
+        report = batch.attempt(path, examine)
+        if report is None:
             continue
-        said.append({"file": str(path), **_public(finding)})
+        reports.append({"file": str(path), **_public(report)})
         if not as_json:
-            _show(path, finding)
-        if finding.verdict in ("bad", "refused"):
+            _show(path, report)
+        if report.verdict in ("bad", "refused"):
             batch.refuse()
     if as_json:
-        typer.echo(json.dumps(said))
+        typer.echo(json.dumps(reports))
     batch.end()
 
 
-def examine(path: Path) -> Finding:
+def examine(path: Path) -> FileReport:
     """Return the result for one file."""
     contract: Contract | None = None
     broken: list[str] = []
@@ -75,7 +75,7 @@ def examine(path: Path) -> Finding:
             return _read(path, contract, broken)
     except ReconstructionError as fault:
         kind, title = (None, "") if contract is None else (contract.kind, contract.title)
-        return Finding(kind, title, broken, str(fault).removeprefix(f"{path}: "))
+        return FileReport(kind, title, broken, str(fault).removeprefix(f"{path}: "))
 
 
 def _contract(path: Path) -> tuple[Contract | None, list[str]]:
@@ -86,19 +86,21 @@ def _contract(path: Path) -> tuple[Contract | None, list[str]]:
         return contract, [] if contract is None else violations(contract, entries)
 
 
-def _read(path: Path, contract: Contract | None, broken: list[str]) -> Finding:
+def _read(path: Path, contract: Contract | None, broken: list[str]) -> FileReport:
     """Read a file as the other verbs do."""
     if contract is not None and contract.kind == "npz-probe":
-        return Finding(contract.kind, f"{contract.title}: {read_probe(path).probe.shape}", broken)
+        return FileReport(contract.kind, f"{contract.title}: {read_probe(path).probe.shape}", broken)
     content = read_data(path) if is_journal(path) else read_any(path)
     kind, title = ("journal", "Scan in a journal") if contract is None else (contract.kind, contract.title)
     if not isinstance(content, ScanFile):
-        return Finding(kind, title, broken)
+        return FileReport(kind, title, broken)
     rows, columns = content.counts.shape[1:]
     summary = f"{title}: {len(content.counts)} frames of {rows} x {columns} px, {content.counts.dtype}"
-    said = {one: [d.text for d in content.doubts if d.severity is one] for one in Severity}
-    notes = [*said[Severity.NOTE], *content.notes, *_lacks(content)]
-    return Finding(kind, summary, broken, wrong=said[Severity.WRONG], doubts=said[Severity.DOUBT], notes=notes)
+    sentences = {one: [d.text for d in content.doubts if d.severity is one] for one in Severity}
+    notes = [*sentences[Severity.NOTE], *content.notes, *_lacks(content)]
+    return FileReport(
+        kind, summary, broken, wrong=sentences[Severity.WRONG], doubts=sentences[Severity.DOUBT], notes=notes
+    )
 
 
 def _lacks(scan: ScanFile) -> list[str]:
@@ -113,25 +115,25 @@ def _lacks(scan: ScanFile) -> list[str]:
     return lacks
 
 
-def _public(finding: Finding) -> dict[str, Any]:
+def _public(report: FileReport) -> dict[str, Any]:
     return {
-        "kind": finding.kind,
-        "verdict": finding.verdict,
-        "violations": finding.violations,
-        "refusal": finding.refusal or None,
-        "wrong": finding.wrong,
-        "doubts": finding.doubts,
-        "notes": finding.notes,
+        "kind": report.kind,
+        "verdict": report.verdict,
+        "violations": report.violations,
+        "refusal": report.refusal or None,
+        "wrong": report.wrong,
+        "doubts": report.doubts,
+        "notes": report.notes,
     }
 
 
-def _show(path: Path, finding: Finding) -> None:
-    for sentence in finding.violations:
+def _show(path: Path, report: FileReport) -> None:
+    for sentence in report.violations:
         typer.echo(f"{path}: {sentence}")
-    said = finding.refusal if finding.verdict == "refused" else finding.summary
-    typer.echo(f"{path}: {finding.verdict}, {said}")
-    for word, sentences in (("wrong", finding.wrong), ("doubt", finding.doubts)):
+    words = report.refusal if report.verdict == "refused" else report.summary
+    typer.echo(f"{path}: {report.verdict}, {words}")
+    for word, sentences in (("wrong", report.wrong), ("doubt", report.doubts)):
         for sentence in sentences:
             typer.echo(f"{path}: {word}: {sentence}")
-    for note in finding.notes:
+    for note in report.notes:
         typer.echo(f"{path}: note: {note}", err=True)

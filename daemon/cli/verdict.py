@@ -15,12 +15,12 @@ from daemon.files import ScanFile, Severity
 from ptychopinn.diagnosis.figures import figures_of
 from ptychopinn.diagnosis.plausibility import Doubt, PlainFinding, as_plain, doubts
 
-SAID_BY_FILE = {"positions": Doubt.ONE_PLACE, "mask": Doubt.MASKED, "missing": Doubt.EMPTY, "patterns": Doubt.EMPTY}
+DOUBT_OF_TOPIC = {"positions": Doubt.ONE_PLACE, "mask": Doubt.MASKED, "missing": Doubt.EMPTY, "patterns": Doubt.EMPTY}
 """Doubt of the figures that repeats a doubt of the reader, by the topic of the latter, which knows the cause."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PictureVerdict:
     """Doubts in the form for JSON: ``doubt``, ``sentence`` and ``is_nonsense`` of each, the worst first."""
 
     doubts: list[PlainFinding]
@@ -42,8 +42,8 @@ class Verdict:
         """One line for the screen and the comments of the product; empty without doubts."""
         if not self.doubts:
             return ""
-        said = "; ".join(one["sentence"] for one in self.doubts)
-        return f"{'nonsense by its own figures' if self.is_nonsense else 'doubtful'}: {said}"
+        sentences = "; ".join(one["sentence"] for one in self.doubts)
+        return f"{'nonsense by its own figures' if self.is_nonsense else 'doubtful'}: {sentences}"
 
 
 def verdict_on(
@@ -55,23 +55,23 @@ def verdict_on(
     rfactor: float,
     picture: NDArray[np.complex64],
     weight: NDArray[np.float32],
-    said: Sequence[str] = (),
+    verb_doubts: Sequence[str] = (),
     is_refined: bool = True,
     passes: int | None = None,
-) -> Verdict:
-    """Return the verdict on a picture. ``said``: doubts of the verb; ``passes``: sweeps from an initial guess."""
+) -> PictureVerdict:
+    """Return the verdict on a picture. ``verb_doubts``: sentences of the verb; ``passes``: sweeps from a guess."""
     of_file = [one for one in scan.doubts if one.severity is not Severity.NOTE]
     arrays = (torch.from_numpy(array) for array in (picture, weight))
     figures = figures_of(
         amplitude.cpu(), positions_px, torch.from_numpy(probe), rfactor, *arrays, is_refined=is_refined, passes=passes
     )
-    told = {SAID_BY_FILE.get(one.topic) for one in of_file}
+    already = {DOUBT_OF_TOPIC.get(one.topic) for one in of_file}
     found = [
         *(_plain(one.topic, one.text, one.is_fatal) for one in of_file),
-        *(_plain("probe", sentence, is_nonsense=False) for sentence in said),
-        *as_plain([one for one in doubts(figures) if one.doubt not in told]),
+        *(_plain("probe", sentence, is_nonsense=False) for sentence in verb_doubts),
+        *as_plain([one for one in doubts(figures) if one.doubt not in already]),
     ]
-    return Verdict(sorted(found, key=lambda one: not one["is_nonsense"]))
+    return PictureVerdict(sorted(found, key=lambda one: not one["is_nonsense"]))
 
 
 def finite(value: float) -> float | None:

@@ -19,7 +19,7 @@ from daemon.cli.prediction import PredictOptions, Predictor
 from daemon.cli.refine import RefineOptions, run_refine
 from daemon.cli.scan_input import read_data
 from daemon.cli.training_run import TrainingOptions, first_side_px, reader
-from daemon.cli.validate import Finding, examine
+from daemon.cli.validate import FileReport, examine
 from daemon.files import read_product, read_scan
 from daemon.files.conversion import write_kind
 from ptychopinn.config.sections import DataConfig, TrainingConfig
@@ -91,7 +91,7 @@ def test_all_verbs_agree(path: Path, predictor: Predictor) -> None:
         assert_same_scan(path, finding)
 
 
-def assert_bad(name: str, finding: Finding, said: dict[str, str]) -> None:
+def assert_bad(name: str, finding: FileReport, said: dict[str, str]) -> None:
     """Compare what comes of a file that cannot be right: replay and convert pass it on, nothing is made or learnt of it."""
     assert (said.pop("replay"), said.pop("cxi")) == ("good", "good")
     if name in FRAMES_MISSING:
@@ -107,7 +107,7 @@ def assert_bad(name: str, finding: Finding, said: dict[str, str]) -> None:
     assert (said["npz"] == "good") == (name not in TOO_FAR_APART)
 
 
-def assert_same_scan(path: Path, finding: Finding) -> None:
+def assert_same_scan(path: Path, finding: FileReport) -> None:
     """Compare what the conversions and the training have with the scan as it is read."""
     scan = read_scan(path)
     amplitude = to_amplitude(scan.counts, scan.mask)

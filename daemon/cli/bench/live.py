@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from daemon.cli.demo import SCAN, demo_daemon
 from daemon.cli.processes import first_line, verb_process
 from daemon.client import Viewer
+from daemon.messages import Addresses
 
 SILENCE_S = 120.0
 """A benchmark fails after this time without an update, s."""
@@ -23,7 +23,7 @@ SILENCE_S = 120.0
 class LiveDaemon:
     """A running daemon: its addresses as printed by ``serve --json``, and the address to send frames to."""
 
-    addresses: dict[str, Any]
+    addresses: Addresses
     frames: str
     folder: Path
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from daemon.cli.listening import Finding, Heard, describe_frames, describe_positions
+from daemon.cli.listening import CheckResult, FirstMessages, describe_frames, describe_positions
 from daemon.config import Config
 from streams.codecs import CODECS
 from streams.frame import ScanStart
@@ -31,14 +31,14 @@ def config(**sections: dict[str, object]) -> Config:
     return Config.model_validate(tree)
 
 
-def heard(*messages: list[bytes]) -> Heard:
-    found = Heard(100)
+def heard(*messages: list[bytes]) -> FirstMessages:
+    found = FirstMessages(100)
     for k, message in enumerate(messages):
         found([memoryview(part) for part in message], 1_000_000 * k)
     return found
 
 
-def frames(stream_format: str = "dectris-v2", side: int = SIDE, energy_eV: float = 8800.0) -> Heard:
+def frames(stream_format: str = "dectris-v2", side: int = SIDE, energy_eV: float = 8800.0) -> FirstMessages:
     codec = CODECS[stream_format]()
     counts = np.arange(side * side, dtype=np.uint16).reshape(side, side)
     start = codec.encode_start(ScanStart("a", 3, {"incident_energy": energy_eV}), counts.shape, counts.dtype)
@@ -64,7 +64,7 @@ def test_what_fits_is_ok():
         ({}, heard([b"what is this"]), "none of 1 messages is dectris-v2"),
     ],
 )
-def test_what_does_not_fit_is_named(sections: dict[str, dict[str, object]], stream: Heard, words: str):
+def test_what_does_not_fit_is_named(sections: dict[str, dict[str, object]], stream: FirstMessages, words: str):
     found = describe_frames(config(**sections), stream)
     assert found.word == "ERROR"
     assert words in found.detail
@@ -79,12 +79,12 @@ def test_pixels_that_do_not_unpack_are_an_error():
 
 def test_positions():
     found = describe_positions(config(), heard(encode_positions([[1e-6, -2e-6], [3e-6, 0.0]], scan_id="a")))
-    assert found == Finding("OK", "native, 2 positions, y 1.000 to 3.000 um, x -2.000 to 0.000 um", found.seen)
+    assert found == CheckResult("OK", "native, 2 positions, y 1.000 to 3.000 um, x -2.000 to 0.000 um", found.seen)
     assert describe_positions(config(), heard([b"positions", b"nonsense"])).word == "ERROR"
 
 
 def test_no_more_is_kept_than_is_needed():
-    found = Heard(2)
+    found = FirstMessages(2)
     found.may_go_on.set()
     for _ in range(5):
         found([memoryview(b"x")], 0)

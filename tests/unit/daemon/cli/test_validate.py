@@ -56,7 +56,7 @@ def test_every_violation_is_listed(tmp_path: Path) -> None:
     said = "\n".join(examine(tmp_path / "bad.npz").violations)
     for expected in (
         "diff3d has no photon",
-        "xcoords holds 1 values that are not finite",
+        "xcoords has 1 values that are not finite",
         f"ycoords has the shape ({FRAMES - 1},); write (n,), with n = {FRAMES} as diff3d has it",
         "probeGuess is zero everywhere",
         "objectGuess is float64; write complex numbers",
