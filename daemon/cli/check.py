@@ -22,7 +22,7 @@ from daemon.service.secret_files import open_to_all
 from daemon.setup import Setup
 from ptychopinn.errors import ReconstructionError
 from streams.errors import StreamError
-from streams.sockets.receiver import OnMessage, Source
+from streams.sockets.receiver import MessageReceiver, OnMessage
 
 FEW = 4
 """Messages that the socket may hold: the rest stays with the sender, for the daemon."""
@@ -32,7 +32,7 @@ LEAST_FREE_BYTES = 1 << 30
 SILENT_S = 10.0
 """A daemon's stream without a message for longer is reported as silent, s."""
 CheckResults = dict[str, CheckResult]
-Make = Callable[[OnMessage], Source]
+Make = Callable[[OnMessage], MessageReceiver]
 Describe = Callable[[Config, FirstMessages], CheckResult]
 
 
@@ -156,7 +156,7 @@ def _listen(config: Config, wait_s: float) -> CheckResults:
     return {name: future.result() for name, future in hearing.items()} | found
 
 
-def _make_positions_receiver(config: Config, on_message: OnMessage) -> Source:
+def _make_positions_receiver(config: Config, on_message: OnMessage) -> MessageReceiver:
     receiver = make_positions_receiver(config, on_message, FEW)
     if receiver is None:
         raise StreamError("the configuration has no stream of positions")

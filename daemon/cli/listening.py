@@ -14,7 +14,7 @@ from daemon.optics.scan_optics import scan_optics
 from streams.codecs import CODECS, EncodedFrame, StreamItem
 from streams.errors import CodecError, StreamError
 from streams.frame import Position, PositionNews, ScanStart
-from streams.sockets.receiver import OnMessage, Source
+from streams.sockets.receiver import MessageReceiver, OnMessage
 
 MOST_MESSAGES = 100
 """Messages of a stream that are enough to describe it."""
@@ -64,7 +64,7 @@ class FirstMessages:
 
 
 def listen(
-    make: Callable[[OnMessage], Source],
+    make: Callable[[OnMessage], MessageReceiver],
     is_shared: bool,
     wait_s: float,
     describe: Callable[[FirstMessages], CheckResult],
@@ -110,7 +110,7 @@ def _refused_words(received: FirstMessages) -> str:
     return f"{len(received.refused)} messages were refused, the first: {received.refused[0]}"
 
 
-def _without_name(receiver: Source) -> str | None:
+def _without_name(receiver: MessageReceiver) -> str | None:
     return None if receiver.fault is None else receiver.fault.removeprefix(f"{receiver.name} stream ")
 
 

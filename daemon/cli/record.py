@@ -22,7 +22,7 @@ from daemon.intake.receivers import make_frames_receiver, make_positions_receive
 from daemon.results.records import now_text
 from daemon.version import VERSION
 from streams.replay.recording import RecordingWriter
-from streams.sockets.receiver import OnMessage, Source
+from streams.sockets.receiver import MessageReceiver, OnMessage
 
 TAKE_MESSAGES = 256
 """Messages written at a time, between two looks at the stop signal."""
@@ -73,7 +73,7 @@ def run_record(config: Config, output: Path, options: RecordOptions, as_json: bo
     _print_result(output, writer, receivers, as_json)
 
 
-def _writer(config: Config, output: Path, receivers: Sequence[Source]) -> RecordingWriter:
+def _writer(config: Config, output: Path, receivers: Sequence[MessageReceiver]) -> RecordingWriter:
     known: dict[str, dict[str, str]] = {
         "frames": {"socket": config.frames.socket, "format": config.frames.format},
         "positions": {"socket": config.positions.socket, "format": config.positions.source},
@@ -107,9 +107,9 @@ def _stop_signal() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _running(receivers: Sequence[Source], queue: ByteQueue[Tapped]) -> Iterator[None]:
+def _running(receivers: Sequence[MessageReceiver], queue: ByteQueue[Tapped]) -> Iterator[None]:
     """Start the receivers; at the end, stop them after their last message is queued."""
-    started: list[Source] = []
+    started: list[MessageReceiver] = []
     try:
         for receiver in receivers:
             receiver.start()
@@ -142,11 +142,11 @@ def _write_until(
                 return
 
 
-def _faults(receivers: Sequence[Source]) -> dict[str, dict[str, int]]:
+def _faults(receivers: Sequence[MessageReceiver]) -> dict[str, dict[str, int]]:
     return {each.name: {"refused": each.refused, "handshake_failures": each.handshake_failures} for each in receivers}
 
 
-def _print_endpoints(config: Config, receivers: Sequence[Source]) -> None:
+def _print_endpoints(config: Config, receivers: Sequence[MessageReceiver]) -> None:
     for each in receivers:
         typer.echo(f"recording {each.name} from {each.bound_endpoint}; press Ctrl-C to stop", err=True)
     if config.frames.socket == "pull":
@@ -156,7 +156,7 @@ def _print_endpoints(config: Config, receivers: Sequence[Source]) -> None:
         )
 
 
-def _print_result(output: Path, writer: RecordingWriter, receivers: Sequence[Source], as_json: bool) -> None:
+def _print_result(output: Path, writer: RecordingWriter, receivers: Sequence[MessageReceiver], as_json: bool) -> None:
     refused = {each.name: each.refused for each in receivers if each.refused}
     if as_json:
         typer.echo(

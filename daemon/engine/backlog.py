@@ -30,14 +30,14 @@ Read = Callable[[str, int], NDArray[Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class EndOfScan:
     """Comes behind the last point of a scan."""
 
     scan_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LostPoint:
     """A point that cannot be had any more, and why."""
 
     scan_id: str
@@ -68,7 +68,7 @@ class Backlog:
         self._limit_bytes = limit_bytes
         self._store = store
         self._scans: dict[str, _Waiting] = {}
-        self._lost: deque[Lost] = deque()
+        self._lost: deque[LostPoint] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
         self.bytes = 0
@@ -110,7 +110,7 @@ class Backlog:
             self._scans.setdefault(scan_id, _Waiting()).is_ended = True
             self._changed.notify_all()
 
-    def take(self, most: int, wait_s: float) -> list[ScanPoint | Finish | Lost]:
+    def take(self, most: int, wait_s: float) -> list[ScanPoint | EndOfScan | LostPoint]:
         """Return what is there, at most ``most`` points; wait up to ``wait_s`` for the first."""
         end = time.monotonic() + wait_s
         with self._changed:
@@ -119,7 +119,7 @@ class Backlog:
                 if left <= 0:
                     return []
                 self._changed.wait(left)
-            taken: list[ScanPoint | Finish | Lost] = [self._lost.popleft() for _ in range(len(self._lost))]
+            taken: list[ScanPoint | EndOfScan | LostPoint] = [self._lost.popleft() for _ in range(len(self._lost))]
             due: list[ScanPoint] = []
             is_late = self._is_late()
             for scan_id in self._in_order(is_late):
@@ -130,7 +130,7 @@ class Backlog:
                 del self._scans[scan_id]
             self._changed.notify_all()
         taken += (self._read(point) for point in due)  # without the lock: a disk may take its time
-        taken += map(Finish, finished)
+        taken += map(EndOfScan, finished)
         return taken
 
     def forget(self, scan_id: str) -> int:
@@ -174,14 +174,14 @@ class Backlog:
             if self._store.has(point.scan_id, point.index):
                 scan.stored.push(point)
             else:
-                self._lost.append(Lost(point.scan_id, point.index, RefusalReason.OVERLOAD))
+                self._lost.append(LostPoint(point.scan_id, point.index, RefusalReason.OVERLOAD))
 
-    def _read(self, point: ScanPoint) -> ScanPoint | Lost:
+    def _read(self, point: ScanPoint) -> ScanPoint | LostPoint:
         if point.counts.size:
             return point
         counts = None if self._store is None else self._store.read(point.scan_id, point.index)
         if counts is None:
-            return Lost(point.scan_id, point.index, RefusalReason.JOURNAL_UNREADABLE)
+            return LostPoint(point.scan_id, point.index, RefusalReason.JOURNAL_UNREADABLE)
         return ScanPoint(point.scan_id, point.index, counts, point.position_m, point.received_ns)
 
 

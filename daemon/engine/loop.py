@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from tensordict import TensorDict
 
-from daemon.engine.backlog import BEHIND_S, Backlog, Finish, Lost, Store
+from daemon.engine.backlog import BEHIND_S, Backlog, EndOfScan, LostPoint, Store
 from daemon.engine.cadence import Publishing
 from daemon.engine.models import ActiveModel, Swap
 from daemon.engine.ports import EngineEvents, ExaminerPort, Pupil
@@ -377,16 +377,16 @@ class Engine:
             best = min(best, time.perf_counter() - begun)
         return best
 
-    def _take(self, items: list[ScanPoint | Finish | Lost]) -> None:
+    def _take(self, items: list[ScanPoint | EndOfScan | LostPoint]) -> None:
         """Work on items in their order, points of one scan together."""
         self._improving = None  # its product is there; frames are more urgent
         for (scan_id, kind), run in groupby(items, lambda item: (item.scan_id, type(item))):
             some = list(run)
-            if kind is Finish:
+            if kind is EndOfScan:
                 self._faults.attempt(scan_id, "the beginning of its end", partial(self._end, scan_id), lambda: None)
-            elif kind is Lost:
+            elif kind is LostPoint:
                 for item in some:
-                    if isinstance(item, Lost):
+                    if isinstance(item, LostPoint):
                         self._refuse(scan_id, item.index, item.reason)
             else:
                 self._take_points(scan_id, [item for item in some if isinstance(item, ScanPoint)])

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from daemon.config import Config, Encrypted, Positions
 from streams.codecs import OTHER_TRANSPORTS
 from streams.codecs.base import Part
-from streams.detectors.merlin import MerlinSource
-from streams.detectors.pva import PvaSource
+from streams.detectors.merlin import MerlinReceiver
+from streams.detectors.pva import PvaReceiver
 from streams.errors import CodecError
 from streams.frame import Position, PositionNews
 from streams.position_sources.bluesky import BlueskyReader
@@ -17,7 +17,7 @@ from streams.position_sources.pandablocks import CaptureReader
 from streams.position_sources.pandablocks_client import CaptureReceiver
 from streams.position_sources.positions import parse_positions
 from streams.position_sources.samples import SourceOptions
-from streams.sockets.receiver import OnMessage, Source
+from streams.sockets.receiver import MessageReceiver, OnMessage
 from streams.sockets.transport import Receiver
 
 RECEIVE_LIMIT = 16
@@ -28,11 +28,11 @@ PositionReader = Callable[[Sequence[Part]], list[Position] | PositionNews]
 OnRefused = Callable[[str, CodecError], None]
 
 
-def make_frames_receiver(config: Config, on_message: OnMessage, receive_limit: int = RECEIVE_LIMIT) -> Source:
+def make_frames_receiver(config: Config, on_message: OnMessage, receive_limit: int = RECEIVE_LIMIT) -> MessageReceiver:
     """Return the receiver of the frame stream, not started. Raises :class:`streams.errors.KeyFileError`."""
     frames = config.frames
     if frames.format == "pva":
-        return PvaSource(
+        return PvaReceiver(
             "frames",
             frames.endpoint,
             on_message,
@@ -41,7 +41,7 @@ def make_frames_receiver(config: Config, on_message: OnMessage, receive_limit: i
             first_number=frames.first_number,
         )
     if frames.format == "merlin":
-        return MerlinSource("frames", frames.endpoint, on_message, max_message_bytes=frames.max_message_bytes)
+        return MerlinReceiver("frames", frames.endpoint, on_message, max_message_bytes=frames.max_message_bytes)
     return make_receiver("frames", config, frames, frames.endpoint, frames.socket, on_message, receive_limit)
 
 
@@ -53,7 +53,7 @@ def make_receiver(
     socket: str,
     on_message: OnMessage,
     receive_limit: int = RECEIVE_LIMIT,
-) -> Source:
+) -> MessageReceiver:
     """Return the receiver of a ZeroMQ stream, not started; ``name`` is its section of the configuration."""
     return Receiver(
         name,
@@ -66,7 +66,9 @@ def make_receiver(
     )
 
 
-def make_positions_receiver(config: Config, on_message: OnMessage, receive_limit: int = RECEIVE_LIMIT) -> Source | None:
+def make_positions_receiver(
+    config: Config, on_message: OnMessage, receive_limit: int = RECEIVE_LIMIT
+) -> MessageReceiver | None:
     """Return the receiver of the position stream, not started; ``None`` if the source sends no messages.
 
     Raises :class:`streams.errors.EndpointError` or :class:`streams.errors.KeyFileError`.
@@ -80,7 +82,7 @@ def make_positions_receiver(config: Config, on_message: OnMessage, receive_limit
     return make_receiver("positions", config, positions, endpoint, socket, on_message, receive_limit)
 
 
-def make_metadata_receiver(config: Config, on_message: OnMessage) -> Source | None:
+def make_metadata_receiver(config: Config, on_message: OnMessage) -> MessageReceiver | None:
     """Return the receiver of the control system's documents, not started; ``None`` without an endpoint."""
     metadata = config.metadata
     if metadata.endpoint is None:

@@ -24,8 +24,8 @@ from daemon.messages import ScanFields, ScanState, verdict_fields
 from daemon.optics.scan_optics import ScanOptics
 from daemon.results.records import KEPT_RECORDS, RecordFiles, ScanRecord, as_public, now_text
 from streams.frame import NO_GEOMETRY, ScanStart, StreamGeometry
-from streams.join.account import EndedBy
-from streams.join.join import Join, Verdict
+from streams.join.account import AccountSnapshot, EndedBy
+from streams.join.join import Join
 from streams.refusal_reasons import RefusalReason
 
 FINDINGS_SHOWN_S = 60.0
@@ -95,7 +95,7 @@ class ScanRegistry:
         record = scan.record  # once: it may be replaced meanwhile
         return as_public(record, verdict_fields(self.verdict(scan.id)) if record.is_running else record.verdict)
 
-    def verdict(self, scan_id: str) -> Verdict:
+    def verdict(self, scan_id: str) -> AccountSnapshot:
         """Return the account of a scan that has opened since the daemon started."""
         scan = self._scans.get(scan_id)
         if scan is not None and scan.verdict is not None:

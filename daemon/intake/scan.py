@@ -8,7 +8,7 @@ from typing import Any
 
 from daemon.optics.scan_optics import ScanOptics
 from daemon.results.records import RecordFiles, ScanRecord
-from streams.join.account import Verdict
+from streams.join.account import AccountSnapshot
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +34,7 @@ class Scan:
     """Whether it goes on after a restart with the beam centre that it had."""
     runs: dict[str, Any] = field(default_factory=dict)
     """The runs of the control system that it belongs to, as the journal has them."""
-    verdict: Verdict | None = None
+    verdict: AccountSnapshot | None = None
     """Its final account; None while frames are awaited or stitched."""
     _changing: threading.Lock = field(default_factory=threading.Lock)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, NotRequired
 from typing_extensions import TypedDict
 
 if TYPE_CHECKING:
-    from streams.join.account import Verdict
+    from streams.join.account import AccountSnapshot
 
 
 class ScanState(StrEnum):
@@ -150,7 +150,7 @@ class ScanEnded(TypedDict):
     """Warnings about the scan, one sentence each."""
 
 
-def verdict_fields(verdict: "Verdict") -> VerdictFields:
+def verdict_fields(verdict: "AccountSnapshot") -> VerdictFields:
     """Return an account of frames as it is sent."""
     return {
         "expected": verdict.expected,

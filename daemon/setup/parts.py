@@ -33,7 +33,7 @@ from ptychopinn.physics.diffraction import propagate
 from streams.codecs import CODECS, Codec
 from streams.frame import NO_GEOMETRY, StreamGeometry
 from streams.join.join import Join
-from streams.sockets.receiver import OnMessage, Source
+from streams.sockets.receiver import MessageReceiver, OnMessage
 
 HOLD_S = 5.0
 """Frames that wait for their scan's centre wait no longer once none has come for so long."""
@@ -190,7 +190,7 @@ class Setup:
 
     def make_receivers(
         self, on_frame: OnMessage, on_position: OnMessage, on_metadata: OnMessage, on_refused: OnRefused
-    ) -> list[Source]:
+    ) -> list[MessageReceiver]:
         """Return the receivers of the frame stream, of positions and metadata if there are any; not started."""
         config = self._config
         others = make_positions_receiver(config, on_position), make_metadata_receiver(config, on_metadata)

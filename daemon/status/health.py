@@ -12,7 +12,7 @@ from daemon.results.records import RecordFiles
 from daemon.results.writer import ProductWriter
 from daemon.service import descriptors
 from daemon.status.status_warnings import StatusWarning
-from streams.sockets.receiver import Source
+from streams.sockets.receiver import MessageReceiver
 
 HANGS_S = 60.0
 """A thread that has not finished a round for this time, s, hangs; the longest round, a model's load, takes seconds."""
@@ -35,7 +35,7 @@ class Health:
         writer: ProductWriter,
         records: RecordFiles,
         journal: Journal | None,
-        receivers: Callable[[], Sequence[Source]],
+        receivers: Callable[[], Sequence[MessageReceiver]],
     ) -> None:
         self._engine = engine
         self._intake = intake

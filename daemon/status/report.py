@@ -38,7 +38,7 @@ from daemon.status.sentences import situation, verdict_sentence
 from daemon.version import VERSION
 from ptychopinn.errors import FileFormatError
 from ptychopinn.model.bundle import bundle_files, read_bundle
-from streams.sockets.receiver import Source
+from streams.sockets.receiver import MessageReceiver
 
 
 class StatusReport:
@@ -53,7 +53,7 @@ class StatusReport:
         intake: Intake,
         engine: Engine,
         generations: Generations,
-        receivers: Sequence[Source],
+        receivers: Sequence[MessageReceiver],
         journal: Journal | None,
         is_stopping: Callable[[], bool],
     ) -> None:
@@ -260,7 +260,7 @@ class StatusReport:
             return Phase(newest.state)
         return Phase.FINISHING if unfinished else Phase.IDLE
 
-    def _stream_status(self, receiver: Source) -> StreamStatus:
+    def _stream_status(self, receiver: MessageReceiver) -> StreamStatus:
         last = receiver.last_message
         return {
             "name": receiver.name,

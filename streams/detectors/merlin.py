@@ -16,9 +16,9 @@ import time
 from streams.errors import CodecError
 from streams.refusal_reasons import RefusalReason
 from streams.sockets.receiver import OnMessage
-from streams.sockets.tcp import TcpSource
+from streams.sockets.tcp import TcpReceiver
 
-__all__ = ["MerlinSource"]
+__all__ = ["MerlinReceiver"]
 
 _HEAD_BYTES = 15
 """Length of ``MPX,``, ten digits and a comma."""
@@ -31,7 +31,7 @@ _TYPES = {b"U08": "uint8", b"U16": "uint16", b"U32": "uint32", b"U64": "uint64"}
 _EXPECTED = re.compile(rb"Frames in Acquisition \(Number\):\s*(\d{1,9})")
 
 
-class MerlinSource(TcpSource):
+class MerlinReceiver(TcpReceiver):
     """Receives the messages of the data port.
 
     A scan is an acquisition; without an ``HDR`` message a scan begins when the frame number falls.

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from streams.errors import CodecError, EndpointError
 from streams.refusal_reasons import RefusalReason
-from streams.sockets.receiver import OnMessage, Source
+from streams.sockets.receiver import MessageReceiver, OnMessage
 from streams.untrusted import shown
 
-__all__ = ["PvaSource"]
+__all__ = ["PvaReceiver"]
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class _RunningScan:
     received_ns: int
 
 
-class PvaSource(Source):
+class PvaReceiver(MessageReceiver):
     """Receives the updates of one NTNDArray; reconnects for ever.
 
     Parameters

@@ -27,7 +27,7 @@ from streams.join.scan_positions import ScanPositions
 from streams.join.seen_indexes import SeenIndexes
 from streams.refusal_reasons import RefusalReason
 
-__all__ = ["AccountSnapshot", "EndedBy", "ScanAccount", "Verdict", "WaitingFrame"]
+__all__ = ["AccountSnapshot", "EndedBy", "ScanAccount", "WaitingFrame"]
 
 EndedBy = Literal["end", "all_there", "source", "new_scan", "crowd", "silence", "operator"]
 """Why a scan was closed: its end message; all frames there, or the end of the position source, and then silence; a newer
@@ -75,9 +75,6 @@ class AccountSnapshot:
             "pending": self.pending,
             "stitched": self.stitched,
         }
-
-
-Verdict = AccountSnapshot
 
 
 class WaitingFrame(NamedTuple):

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.frame import Frame, Position, PositionNews, ScanPoint, ScanStart
-from streams.join.account import AccountSnapshot, EndedBy, ScanAccount, Verdict
+from streams.join.account import AccountSnapshot, EndedBy, ScanAccount
 from streams.join.closing import reason_to_close
 from streams.join.known_scans import KnownScans
 from streams.join.opening import ScanOpener
@@ -30,7 +30,7 @@ from streams.join.position_router import PositionRouter
 from streams.join.scan_diagnostics import warnings_about
 from streams.refusal_reasons import RefusalReason
 
-__all__ = ["Join", "Verdict"]
+__all__ = ["Join"]
 
 
 class Join:

@@ -9,7 +9,7 @@ from streams.errors import CodecError, PositionError
 from streams.position_sources.pandablocks import MAX_BLOCK_BYTES, CaptureSplitter
 from streams.refusal_reasons import RefusalReason
 from streams.sockets.receiver import OnMessage
-from streams.sockets.tcp import TcpSource
+from streams.sockets.tcp import TcpReceiver
 
 __all__ = ["CaptureReceiver"]
 
@@ -18,7 +18,7 @@ _CHUNK_BYTES = 65_536
 """Bytes read at once; the port sends blocks of some kilobytes."""
 
 
-class CaptureReceiver(TcpSource):
+class CaptureReceiver(TcpReceiver):
     """Receives the messages that :class:`streams.position_sources.pandablocks.CaptureSplitter` makes."""
 
     def __init__(self, name: str, endpoint: str, on_message: OnMessage) -> None:

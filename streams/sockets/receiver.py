@@ -10,7 +10,7 @@ from collections.abc import Callable
 from streams.errors import CodecError
 from streams.refusal_reasons import RefusalReason
 
-__all__ = ["OnMessage", "OnRefused", "Source"]
+__all__ = ["OnMessage", "OnRefused", "MessageReceiver"]
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ OnMessage = Callable[[list[memoryview], int], None]
 OnRefused = Callable[[CodecError], None]
 
 
-class Source(ABC):
+class MessageReceiver(ABC):
     """Receives one stream.
 
     ``on_message(parts, received_ns)`` gets views into the message, not copies, and ``time.monotonic_ns``. It may block;

@@ -9,9 +9,9 @@ from abc import abstractmethod
 from contextlib import suppress
 
 from streams.errors import EndpointError, StreamError
-from streams.sockets.receiver import OnMessage, Source
+from streams.sockets.receiver import MessageReceiver, OnMessage
 
-__all__ = ["TcpSource"]
+__all__ = ["TcpReceiver"]
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _KEEPALIVE = (  # s, s, probes: a device that vanished is noticed after 35 s
 )
 
 
-class TcpSource(Source):
+class TcpReceiver(MessageReceiver):
     """A TCP client; a subclass reads from it in :meth:`_listen`.
 
     Raises :class:`EndpointError` for an endpoint that is not ``tcp://host:port``; ``example`` is a valid one.

@@ -18,7 +18,7 @@ from streams.errors import EndpointError
 from streams.sockets.connection import attach, close, guard, kind_of, set_curve
 from streams.sockets.keys import CurveKeys
 from streams.sockets.peers import EVENTS, Peers, drain, has_input
-from streams.sockets.receiver import OnMessage, Source
+from streams.sockets.receiver import MessageReceiver, OnMessage
 
 __all__ = ["CurveKeys", "OnMessage", "Receiver", "Sender"]
 
@@ -34,7 +34,7 @@ _MOST_QUEUED_BYTES = 2**30
 """Memory of ZeroMQ's queue in bytes; the daemon has its own bound behind it."""
 
 
-class Receiver(Source):
+class Receiver(MessageReceiver):
     """Receives one ZeroMQ stream in its own thread, and reconnects for ever.
 
     While ``on_message`` blocks, a pushing sender waits and a publishing one drops messages.

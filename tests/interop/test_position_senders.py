@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from streams.codecs import CODECS, EncodedFrame
-from streams.detectors.pva import PvaSource
+from streams.detectors.pva import PvaReceiver
 from streams.errors import CodecError, PositionError
 from streams.frame import PositionNews
 from streams.position_sources.bluesky import BlueskyReader
@@ -52,7 +52,7 @@ def pvapy(programs: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *option
     command = [str(programs / "pvapy-ad-sim-server"), "-cn", "SIM:Image", "-fps", "20", "-rt", "100", "-dc", *options]
     with process(command, folder):
         gate = Gate()
-        source = PvaSource("frames", "pva://SIM:Image", lambda parts, _: gate([bytes(part) for part in parts]))
+        source = PvaReceiver("frames", "pva://SIM:Image", lambda parts, _: gate([bytes(part) for part in parts]))
         source.start()
         try:
             yield gate

@@ -16,7 +16,7 @@ from daemon.app import Daemon
 from daemon.cli.processes import free_port
 from daemon.client import Viewer
 from streams.codecs import CODECS, EncodedFrame, StreamItem
-from streams.detectors.merlin import MerlinSource
+from streams.detectors.merlin import MerlinReceiver
 from streams.frame import ScanEnd, ScanStart
 from streams.replay.sender import replay
 from streams.sockets.transport import Receiver, Sender
@@ -232,7 +232,7 @@ def test_a_merlins_acquisitions_pixel_by_pixel(programs: Path, tmp_path: Path, d
     counts[:, 3, 5] = np.iinfo(dtype).max
     gate, codec = Gate(), CODECS["array-1.0"]()
     with merlin(programs, tmp_path, counts) as address:
-        source = MerlinSource("frames", address, lambda parts, _: gate([bytes(part) for part in parts]))
+        source = MerlinReceiver("frames", address, lambda parts, _: gate([bytes(part) for part in parts]))
         source.start()
         try:
             items = [item for parts in gate.wait(30)[:30] for item in codec.parse(parts, 1)]

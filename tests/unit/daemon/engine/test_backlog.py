@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from daemon.engine.backlog import Backlog, Finish, Lost, Store
+from daemon.engine.backlog import Backlog, EndOfScan, LostPoint, Store
 from streams.frame import PositionM, ScanPoint
 from streams.refusal_reasons import RefusalReason
 
@@ -32,7 +32,7 @@ STORE = Store(
 )
 
 
-def taken(backlog: Backlog, most: int = 1000) -> list[ScanPoint | Finish | Lost]:
+def taken(backlog: Backlog, most: int = 1000) -> list[ScanPoint | EndOfScan | LostPoint]:
     return backlog.take(most, 0.0)
 
 
@@ -41,7 +41,7 @@ def test_points_come_in_order_while_the_oldest_has_not_waited_long():
     for name in "ab":
         backlog.put([point(i, name, soon_ns) for i in range(3)])
     backlog.finish("a")
-    assert [getattr(item, "index", item) for item in taken(backlog, 4)] == [0, 1, 2, 0, Finish("a")]
+    assert [getattr(item, "index", item) for item in taken(backlog, 4)] == [0, 1, 2, 0, EndOfScan("a")]
     backlog.put([point(7, "b")])  # late, and behind points that are not
     assert [item.index for item in taken(backlog)] == [1, 2, 7]  # type: ignore[union-attr]
 
@@ -55,10 +55,10 @@ def test_the_newest_come_first_where_points_are_late_and_a_scan_finishes_behind_
     assert names == [("b", 1), ("b", 0), ("a", 4)]
     rest = taken(backlog)
     assert [item.index for item in rest[:-1]] == [3, 2, 1, 0]  # type: ignore[union-attr]
-    assert rest[-1] == Finish("a")
+    assert rest[-1] == EndOfScan("a")
     assert taken(backlog) == []
     backlog.finish("b")
-    assert taken(backlog) == [Finish("b")]
+    assert taken(backlog) == [EndOfScan("b")]
 
 
 def test_once_many_scans_wait_the_oldest_is_done_first():
@@ -78,8 +78,8 @@ def test_beyond_the_bound_points_are_read_back_and_what_is_not_there_is_said():
     assert backlog.bytes <= 3 * BYTES
     assert backlog.on_disk == 6
     items = taken(backlog)
-    assert items[0] == Lost("a", 3, RefusalReason.OVERLOAD)
-    assert Lost("a", 4, RefusalReason.JOURNAL_UNREADABLE) in items
+    assert items[0] == LostPoint("a", 3, RefusalReason.OVERLOAD)
+    assert LostPoint("a", 4, RefusalReason.JOURNAL_UNREADABLE) in items
     points = {item.index: item for item in items if isinstance(item, ScanPoint)}
     assert sorted(points) == [0, 1, 2, 5, 6, 7, 8, 9]
     for index, found in points.items():

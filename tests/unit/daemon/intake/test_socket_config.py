@@ -9,8 +9,8 @@ import pytest
 from daemon.config import Config, load_config
 from daemon.errors import ConfigError
 from daemon.intake.receivers import make_frames_receiver, shared_streams
-from streams.detectors.merlin import MerlinSource
-from streams.detectors.pva import PvaSource
+from streams.detectors.merlin import MerlinReceiver
+from streams.detectors.pva import PvaReceiver
 from streams.sockets.transport import Receiver
 
 
@@ -52,8 +52,8 @@ def test_what_does_not_go_together(tmp_path: Path, settings: list[str], words: s
         ([], Receiver, ["frames"]),
         (['frames.socket="sub"'], Receiver, []),
         (['frames.endpoint="@tcp://127.0.0.1:0"'], Receiver, []),
-        (['frames.format="merlin"'], MerlinSource, []),
-        (['frames.format="pva"', 'frames.endpoint="pva://X:Image"'], PvaSource, []),
+        (['frames.format="merlin"'], MerlinReceiver, []),
+        (['frames.format="pva"', 'frames.endpoint="pva://X:Image"'], PvaReceiver, []),
         (
             ['frames.socket="sub"', 'positions.source="native"', 'positions.endpoint="tcp://127.0.0.1:9"'],
             Receiver,

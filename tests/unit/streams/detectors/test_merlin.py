@@ -9,14 +9,14 @@ import pytest
 
 from streams.codecs import CODECS, Codec
 from streams.codecs.base import EncodedFrame, StreamItem
-from streams.detectors.merlin import MerlinSource
+from streams.detectors.merlin import MerlinReceiver
 from streams.errors import CodecError, EndpointError
 from streams.frame import ScanEnd, ScanStart
 from streams.sockets.receiver import OnRefused
 from tests.support.merlin_tools import DataPort, header, image, message
 from tests.support.stream_tools import WAIT_S, Listener, patterns
 
-Serve = Callable[..., MerlinSource]
+Serve = Callable[..., MerlinReceiver]
 
 
 @pytest.fixture
@@ -27,11 +27,11 @@ def listener() -> Listener:
 @pytest.fixture
 def serve(listener: Listener) -> Iterator[Serve]:
     """Makes sources that are connected to a port that sends some streams, one a connection."""
-    opened: list[MerlinSource | DataPort] = []
+    opened: list[MerlinReceiver | DataPort] = []
 
-    def make(*streams: bytes, on_refused: OnRefused = lambda _fault: None, **options: int) -> MerlinSource:
+    def make(*streams: bytes, on_refused: OnRefused = lambda _fault: None, **options: int) -> MerlinReceiver:
         port = DataPort(streams)
-        source = MerlinSource("frames", port.endpoint, listener, **options)
+        source = MerlinReceiver("frames", port.endpoint, listener, **options)
         source.on_refused = on_refused
         source.start()
         opened.extend((source, port))
@@ -39,7 +39,7 @@ def serve(listener: Listener) -> Iterator[Serve]:
 
     yield make
     for each in opened:
-        each.stop() if isinstance(each, MerlinSource) else each.close()
+        each.stop() if isinstance(each, MerlinReceiver) else each.close()
 
 
 def acquisition(counts: np.ndarray, is_announced: bool = True) -> bytes:
@@ -145,7 +145,7 @@ def test_a_message_over_the_limit_ends_the_connection(serve: Serve, listener: Li
 def test_nobody_there(listener: Listener) -> None:
     port = DataPort([])
     port.close()
-    source = MerlinSource("frames", port.endpoint, listener)
+    source = MerlinReceiver("frames", port.endpoint, listener)
     source.start()
     assert source.wait_for(lambda: "Connection refused; still trying" in str(source.fault), WAIT_S)
     assert not source.connected
@@ -156,4 +156,4 @@ def test_nobody_there(listener: Listener) -> None:
 @pytest.mark.parametrize("endpoint", ["@tcp://127.0.0.1:1", "tcp://host", "ipc://x", "tcp://host:0"])
 def test_what_is_no_endpoint(endpoint: str, listener: Listener) -> None:
     with pytest.raises(EndpointError, match="is not a valid endpoint. Example: tcp://merlin:6342"):
-        MerlinSource("frames", endpoint, listener)
+        MerlinReceiver("frames", endpoint, listener)

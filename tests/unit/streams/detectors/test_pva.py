@@ -12,7 +12,7 @@ from p4p import Value
 
 from streams.codecs import CODECS
 from streams.codecs.base import EncodedFrame
-from streams.detectors.pva import PvaSource
+from streams.detectors.pva import PvaReceiver
 from streams.errors import CodecError, EndpointError
 from streams.frame import ScanEnd, ScanStart
 from tests.support.pva_tools import NAME, Detector, image
@@ -26,9 +26,9 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Detector]:
     detector.server.stop()
 
 
-def listen(detector: Detector, listener: Listener, **options: Any) -> PvaSource:
+def listen(detector: Detector, listener: Listener, **options: Any) -> PvaReceiver:
     """Return a source that has had the image of before."""
-    source = PvaSource("frames", f"pva://{NAME}", listener, **options)
+    source = PvaReceiver("frames", f"pva://{NAME}", listener, **options)
     source.start()
     assert source.wait_for(lambda: source.connected, WAIT_S)
     return source
@@ -89,7 +89,7 @@ def test_the_first_number_can_be_told(detector: Detector) -> None:
 
 def test_it_waits_for_the_variable_and_for_its_return(detector: Detector) -> None:
     listener = Listener()
-    source = PvaSource("frames", f"pva://{NAME}", listener)
+    source = PvaReceiver("frames", f"pva://{NAME}", listener)
     source.start()
     assert not source.connected
     assert "no server has this variable; still trying" in str(source.fault)
@@ -188,4 +188,4 @@ def test_one_image_in_three_dimensions(detector: Detector) -> None:
 def test_what_is_no_variable() -> None:
     for endpoint in ("tcp://127.0.0.1:1", "pva://"):
         with pytest.raises(EndpointError, match="is not a valid process variable. Example: pva://"):
-            PvaSource("frames", endpoint, Listener())
+            PvaReceiver("frames", endpoint, Listener())

@@ -11,7 +11,8 @@ import pytest
 
 from streams.errors import PositionError
 from streams.frame import Position, PositionM, ScanPoint, ScanStart
-from streams.join.join import Join, Verdict
+from streams.join.account import AccountSnapshot
+from streams.join.join import Join
 from streams.refusal_reasons import RefusalReason
 from tests.support.stream_tools import Clock, frame, place
 
@@ -32,7 +33,7 @@ def indexes(points: list[ScanPoint]) -> list[int]:
     return [point.index for point in points]
 
 
-def account(join: Join, scan_id: str = "a") -> Verdict:
+def account(join: Join, scan_id: str = "a") -> AccountSnapshot:
     verdict = join.account(scan_id)
     assert verdict.adds_up
     return verdict
@@ -86,7 +87,7 @@ def test_good_copy_replaces_one_refused_on_receipt(join: Join) -> None:
     assert account(join).missing == 0
     assert indexes(join.add_frame(frame(0, (0, 0)))) == [0]
     join.mark_stitched("a", [0])
-    assert account(join) == Verdict(1, 2, 0, 0, {"corrupt": 1}, 0, 0, 1)
+    assert account(join) == AccountSnapshot(1, 2, 0, 0, {"corrupt": 1}, 0, 0, 1)
     assert account(join).is_complete
 
 
@@ -96,7 +97,7 @@ def test_corrupt_copy_after_the_good_one_is_counted_and_changes_nothing(join: Jo
     join.refuse("a", 0, RefusalReason.CORRUPT, received=True)
     join.refuse("a", None, RefusalReason.MALFORMED, received=True)
     join.mark_stitched("a", [0])
-    assert account(join) == Verdict(None, 3, 0, 0, {"corrupt": 1, "malformed": 1}, 0, 0, 1)
+    assert account(join) == AccountSnapshot(None, 3, 0, 0, {"corrupt": 1, "malformed": 1}, 0, 0, 1)
 
 
 def test_frame_refused_downstream_can_come_again(join: Join) -> None:
@@ -108,7 +109,7 @@ def test_frame_refused_downstream_can_come_again(join: Join) -> None:
     join.add_frame(frame(3))
     join.refuse("a", 3, RefusalReason.NOT_FINITE)
     assert join.pending_bytes == 0
-    assert account(join) == Verdict(None, 3, 0, 2, {"outside_mosaic": 1, "not_finite": 1}, 0, 1, 0)
+    assert account(join) == AccountSnapshot(None, 3, 0, 2, {"outside_mosaic": 1, "not_finite": 1}, 0, 1, 0)
 
 
 @pytest.mark.parametrize("index", [None, 0, 7])
@@ -154,11 +155,11 @@ def test_frames_wait_out_the_timeout_after_the_end(join: Join, clock: Clock) -> 
     assert not join.is_finished("a")
     clock.now = 60
     join.poll()
-    assert account(join) == Verdict(3, 2, 0, 1, {}, 1, 1, 0)
+    assert account(join) == AccountSnapshot(3, 2, 0, 1, {}, 1, 1, 0)
     assert join.add_positions([place(1)]) == []
     join.mark_stitched("a", [0])
     assert join.is_finished("a")
-    assert account(join) == Verdict(3, 2, 0, 1, {}, 1, 0, 1)
+    assert account(join) == AccountSnapshot(3, 2, 0, 1, {}, 1, 0, 1)
     assert not account(join).is_complete
 
 
@@ -207,7 +208,7 @@ def test_frames_after_the_end(join: Join) -> None:
     join.end_scan("a")
     assert join.add_frame(frame(0, (0, 0))) == []
     join.refuse("a", 1, RefusalReason.CORRUPT, received=True)
-    assert account(join) == Verdict(2, 4, 0, 0, {"after_end": 1, "corrupt": 1}, 0, 0, 2)
+    assert account(join) == AccountSnapshot(2, 4, 0, 0, {"after_end": 1, "corrupt": 1}, 0, 0, 2)
     assert join.open_scans == []
     assert join.current_id("a") == "a"
 
@@ -241,7 +242,7 @@ def test_detector_armed_anew_under_the_same_name(join: Join) -> None:
     (point,) = join.add_frame(frame(0))
     assert (point.scan_id, point.position_m.y) == ("a-2", 3.0)
     join.mark_stitched("a", [1])
-    assert account(join) == Verdict(6, 1, 0, 5, {}, 0, 0, 1)
+    assert account(join) == AccountSnapshot(6, 1, 0, 5, {}, 0, 0, 1)
 
 
 def test_own_name_that_another_sender_already_uses(join: Join) -> None:
@@ -356,7 +357,7 @@ def test_unknown_scans(join: Join) -> None:
     assert indexes(join.add_frame(frame(0, (0, 0)))) == [0]
     join.refuse("b", 4, RefusalReason.CORRUPT, received=True)
     assert join.open_scans == ["a", "b"]
-    assert account(join, "b") == Verdict(None, 1, 0, 4, {"corrupt": 1}, 0, 0, 0)
+    assert account(join, "b") == AccountSnapshot(None, 1, 0, 4, {"corrupt": 1}, 0, 0, 0)
 
 
 def test_only_the_last_accounts_are_kept_and_no_name_comes_back(join: Join) -> None:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from streams.codecs import CODECS, EncodedFrame
 from streams.errors import CodecError, PositionError, StreamError
 from streams.frame import ScanEnd, ScanPoint, ScanStart
-from streams.join.join import Join, Verdict
+from streams.join.account import AccountSnapshot
+from streams.join.join import Join
 from streams.position_sources.positions import parse_positions, raster_positions
 from streams.replay.faults import plan
 from streams.replay.sender import Faults, Summary, prepare, replay
@@ -69,7 +70,7 @@ def link() -> Iterator[Callable[[str], Link]]:
 
 def join_all(
     format_name: str, frames: list[tuple[list[memoryview], int]], positions: list[tuple[list[memoryview], int]]
-) -> tuple[dict[int, ScanPoint], Verdict]:
+) -> tuple[dict[int, ScanPoint], AccountSnapshot]:
     """Take all messages in the order of receipt, as a daemon would; return the points and the account of scan "s"."""
     codec, join = CODECS[format_name](), Join()
     points: list[ScanPoint] = []
@@ -107,13 +108,13 @@ def check(points: dict[int, ScanPoint], counts: NDArray[Any]) -> None:
         assert point.position_m == tuple(POSITIONS[index])
 
 
-def expected_account(faults: Faults, seed: int) -> Verdict:
+def expected_account(faults: Faults, seed: int) -> AccountSnapshot:
     """What the plan of a replay of 100 frames must come to."""
     planned = plan(100, faults, seed)
     good = Counter(index for index, is_corrupt in planned.order if not is_corrupt)
     refused = {"corrupt": planned.corrupted} if planned.corrupted else {}
     duplicates = sum(good.values()) - len(good)
-    return Verdict(100, len(planned.order), duplicates, planned.dropped, refused, 0, 0, len(good))
+    return AccountSnapshot(100, len(planned.order), duplicates, planned.dropped, refused, 0, 0, len(good))
 
 
 @pytest.mark.parametrize("kind", ["push", "pub"])
