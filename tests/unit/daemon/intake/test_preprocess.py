@@ -274,3 +274,13 @@ def test_a_frame_of_another_shape_is_refused_by_name_and_the_others_are_whole():
     assert isinstance(decoded[1], CodecError)
     assert (decoded[1].reason, decoded[1].scan_id, decoded[1].index) == ("shape", "s", 1)
     np.testing.assert_array_equal(decoded[0].counts, decoded[2].counts)
+
+
+def test_a_scan_that_is_over_is_forgotten_but_not_its_frames_that_wait():
+    preprocess = Preprocess(OPTIONS)
+    assert preprocess.take([frame(0)]) == []
+    preprocess.forget("s")
+    preprocess.forget("another")
+    assert indexes(preprocess.overdue(all_of_them=True)) == [0]
+    preprocess.forget("s")
+    assert preprocess.take([frame(1)]) == []  # the centre is searched for as in a new scan
