@@ -13,6 +13,7 @@ from ptychopinn.detector.patterns import Crop, PatternMaker
 from streams.frame import StreamGeometry
 
 CONFLICT = 0.01
+"""Relative difference of two saturation values that is reported: more than rounding in a header."""
 
 CentreFrom = Literal["configuration", "probe", "spot", "middle"]
 

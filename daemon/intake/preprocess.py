@@ -28,8 +28,11 @@ from streams.refusal_reasons import RefusalReason
 __all__ = ["Prepared", "Preprocess", "PreprocessOptions", "RawFrame"]
 
 KEPT_SCANS = 16
+"""Senders' names kept without waiting frames: a sender may use any number of names, and each has masks of a detector's size."""
 LOOK_FRAMES, LOOK_GROWTH = 4, 1.125
+"""The centre is searched for after 4 frames, then after an eighth more each time: a search costs as much as many frames."""
 SPOT_FRAMES = 64
+"""The bright spot is taken for the beam after so many frames in which the probe's pattern was not found."""
 
 T = TypeVar("T")
 

@@ -13,7 +13,9 @@ from streams.refusal_reasons import RefusalReason
 __all__ = ["Refusals"]
 
 FAULT_SHOWN_S = 30.0
+"""The status shows the latest fault for this time."""
 MOST_SAID = 1024
+"""Kinds of refusals that are remembered to log each once; bounded, since senders choose the names of scans."""
 
 log = logging.getLogger(__name__)
 

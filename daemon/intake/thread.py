@@ -31,7 +31,9 @@ from streams.position_sources.bluesky import BlueskyReader
 from streams.refusal_reasons import RefusalReason
 
 TAKE_FRAMES = 512
+"""Frames of one turn at most: others get the lock between two turns."""
 TICK_S = 0.05
+"""Longest wait for messages: a silent or finished scan is noticed this soon."""
 TURN_S = 0.02
 """A turn begins no sooner after the one before, unless much waits: each has the disk and the engine's lock wait for it."""
 
@@ -39,7 +41,9 @@ BALLAST_BYTES = 64 << 10
 """Bytes that a frame may keep in memory beside its own pixels: other channels, long headers."""
 
 HEADER_BYTES = 512
+"""Memory of a queued message beside its pixels and positions, an upper estimate."""
 POSITION_BYTES = 160
+"""Memory of a queued position with its numbers, an upper estimate."""
 
 log = logging.getLogger(__name__)
 

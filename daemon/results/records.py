@@ -20,6 +20,7 @@ RUNNING: tuple[ScanState, ...] = (ScanState.SCANNING, ScanState.FINISHING)
 RECORD_NAME = "scan.json"
 PRODUCT_NAME = "product.h5"
 KEPT_RECORDS = 10_000
+"""Scans that the daemon lists: months of a beamline, in 16 MB of memory."""
 
 log = logging.getLogger(__name__)
 
