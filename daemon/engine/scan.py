@@ -24,7 +24,7 @@ from ptychopinn.diagnosis.plausibility import Figures, Finding, doubts
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.groups import GroupBuilder, GroupFrame
 from ptychopinn.mosaic.mosaic import Mosaic
-from ptychopinn.mosaic.second_look import Repaint
+from ptychopinn.mosaic.second_look import SecondLooks
 from ptychopinn.refine.certainty import Certainty
 from ptychopinn.refine.refined_layer import Refiner
 from ptychopinn.workflow.inference import rfactor_sums
@@ -127,7 +127,7 @@ class ScanWork:
         groups_of = self.groups.again if options.gridsize > 1 else None
         look_again, most_looks = model.models.look_again, model.models.most_looks(options.gridsize)
         self.repaint = (
-            Repaint(look_again, self.mosaic, weight / weight.max(), most_looks, groups_of) if looks_again else None
+            SecondLooks(look_again, self.mosaic, weight / weight.max(), most_looks, groups_of) if looks_again else None
         )
         self.refiner = (
             Refiner(
@@ -184,7 +184,7 @@ class ScanWork:
         refused = self.mosaic.add(keys, patches, np.array(where, dtype=np.float64))
         self._made_by = self.model.identity
         if is_quick and self.repaint is not None:
-            self.repaint.laid_by_quicker(keys)
+            self.repaint.mark_quick(keys)
         if group["images"].shape[1] == 1:  # a larger group takes the place of a patch that is there
             self.refused |= {key: RefusalReason.of(why) for key, why in refused.items()}
 
@@ -208,7 +208,7 @@ class ScanWork:
         """Go on with another model for the same probe: every frame is looked at again."""
         self.model = model
         if self.repaint is not None:
-            self.repaint.begin_again(model.models.look_again, model.models.most_looks(self._gridsize))
+            self.repaint.use_model(model.models.look_again, model.models.most_looks(self._gridsize))
 
     def look_again(self, most: int, *, has_ended: bool) -> None:
         """Give some frames that are due a second look."""
@@ -228,16 +228,16 @@ class ScanWork:
     def give_back(self, patch_bytes: int, pattern_bytes: int) -> None:
         """Free so much memory of the oldest frames, as far as there is that much."""
         if patch_bytes > 0:
-            self.mosaic.give_back(patch_bytes)
+            self.mosaic.release_patches(patch_bytes)
             if self.repaint is not None:
-                self.repaint.give_back()
+                self.repaint.drop_released()
         if pattern_bytes > 0 and self.refiner is not None:
             self.refiner.give_back(pattern_bytes)
 
     def give_way(self) -> None:
         """Give back what second looks need, a quarter of a GB: there will be none."""
         if self.repaint is not None and self._may_give_way:
-            self.mosaic.let_go()
+            self.mosaic.stop_keeping()
             self.repaint = None
 
     @property

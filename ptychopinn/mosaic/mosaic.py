@@ -1,11 +1,11 @@
 r"""The network layer's mosaic: barycentric accumulation weighted by |P|^2, exact.
 
 Two sums per canvas pixel, :math:`\sum w O` and :math:`\sum w`, with w = |P|^2 (modes summed, greatest value 1) and each
-patch spread bilinearly on four pixels. **Adding is exact**: every addend is rounded to a multiple of 2^-24, and the
-canvas counts those in float64, whose sums of whole numbers are exact up to 2^29 times the full weight. Hence order and
-batching do not change one bit, partial mosaics merge by adding, and a patch is removed or replaced without a trace.
+patch spread bilinearly on four pixels. **Adding is exact**: every addend is rounded to a multiple of 2^-24 and counted in
+float64, whose sums of whole numbers are exact up to 2^29 times the full weight. Therefore the result does not depend on order
+or batches, partial mosaics can be added, and a patch can be removed or replaced exactly.
 
-Patch pixel N/2 lies on the position (pixels, ``(y, x)``, of the object's own frame).
+Patch pixel N/2 is at the position (pixels, ``(y, x)``, of the object's own frame).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PatchRefusal(StrEnum):
     OUTSIDE_MOSAIC = "outside_mosaic"
 
 
-class _Spread:
+class _BilinearSpread:
     """Spreads one ``(N, N, channels)`` plane bilinearly on ``(N + 1, N + 1, channels)``, in buffers that are reused.
 
     Rows are padded to N + 1, so a shift by one row or one column is a shift in flat memory and each blend is one pass.
@@ -54,7 +54,7 @@ class _Spread:
         self.plane = self._source.view(side, side, channels)[:size_px, :size_px]
 
     def __call__(self, fy: float, fx: float) -> Tensor:
-        """Return what ``plane`` holds, moved by ``(fy, fx)`` in [0, 1), in whole numbers; valid until the next call."""
+        """Return ``plane`` shifted by ``(fy, fx)`` in [0, 1), in whole numbers; valid until the next call."""
         torch.lerp(self._source, self._source_above, fy, out=self._blended)
         torch.lerp(self._blended, self._blended_left, fx, out=self._out)
         self._whole.copy_(self._out.round_())
@@ -62,7 +62,7 @@ class _Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class _Laid:
+class _LaidPatch:
     position_px: tuple[float, float]
     patch: Tensor
 
@@ -75,9 +75,9 @@ class Mosaic:
     weight : (N, N) float32
         Probe intensity, modes summed; any scale.
     max_side_px
-        Patches that would grow the canvas beyond this are refused (``add`` says which).
+        Greatest side of the canvas, px; patches outside it are refused (see :meth:`add`).
     keep_bytes
-        Laid patches kept so that they can be replaced; the oldest go first. 0 keeps none.
+        Memory for stitched patches, so that they can be replaced; the oldest are released first. 0: none are kept.
     """
 
     def __init__(self, weight: Tensor, max_side_px: int = 32768, keep_bytes: int = 0) -> None:
@@ -85,13 +85,13 @@ class Mosaic:
         self.device = weight.device
         self._weight = torch.round(weight / weight.max() / VALUE_STEP).float()
         self._factor = self._weight[..., None].expand(-1, -1, 2).contiguous()
-        self._spread_values = _Spread(self.size_px, 2, self.device)
-        self._spread_weights = _Spread(self.size_px, 1, self.device)
+        self._spread_values = _BilinearSpread(self.size_px, 2, self.device)
+        self._spread_weights = _BilinearSpread(self.size_px, 1, self.device)
         self._spread_weights.plane.copy_(self._weight[..., None])
         self._canvas = Canvas(
             {"values": ((2,), torch.float64, 0.0), "weights": ((1,), torch.float64, 0.0)}, max_side_px, self.device
         )
-        self._kept: OrderedDict[int, _Laid] = OrderedDict()
+        self._kept: OrderedDict[int, _LaidPatch] = OrderedDict()
         self._patch_bytes = self.size_px**2 * 8
         self._keep_patches = keep_bytes // self._patch_bytes
 
@@ -102,11 +102,11 @@ class Mosaic:
 
     @property
     def origin_px(self) -> tuple[int, int]:
-        """Place of canvas pixel (0, 0) in the object's own frame."""
+        """Position of canvas pixel (0, 0) in the object's frame."""
         return self._canvas.origin_px
 
     def add(self, keys: Sequence[int], patches: Tensor, positions_px: NDArray[np.float64]) -> dict[int, PatchRefusal]:
-        """Lay patches; one whose key is kept takes its old one's place exactly.
+        """Stitch patches; a patch whose key is kept replaces the old one exactly.
 
         Parameters
         ----------
@@ -136,32 +136,32 @@ class Mosaic:
         return refused
 
     def keeps(self, key: int) -> bool:
-        """Whether a patch can still be replaced."""
+        """Return whether a patch is kept, so that it can be replaced."""
         return key in self._kept
 
     def remove(self, key: int) -> bool:
-        """Take a kept patch out again, exactly; False if it is not kept."""
+        """Remove a kept patch exactly; False if it is not kept."""
         old = self._kept.pop(key, None)
         return old is not None and self._lay(old.patch, *old.position_px, -1.0)
 
     @property
     def kept_bytes(self) -> int:
-        """Memory of the kept patches."""
+        """Memory of the kept patches, bytes."""
         return len(self._kept) * self._patch_bytes
 
-    def give_back(self, size_bytes: int) -> None:
-        """Let go of the oldest kept patches until so much memory is free; they stay where they lie."""
+    def release_patches(self, size_bytes: int) -> None:
+        """Release the oldest kept patches until ``size_bytes`` are free; they stay in the mosaic."""
         for _ in range(min(len(self._kept), -(-size_bytes // self._patch_bytes))):
             self._kept.popitem(last=False)
 
-    def let_go(self) -> None:
-        """Keep no patches from here on; those that are kept stay where they lie."""
+    def stop_keeping(self) -> None:
+        """Release all kept patches and keep no further ones; they stay in the mosaic."""
         self._kept.clear()
         self._keep_patches = 0
 
     def _remember(self, key: int, patch: Tensor, position_px: tuple[float, float]) -> None:
         self.remove(key)
-        self._kept[key] = _Laid(position_px, patch.clone())
+        self._kept[key] = _LaidPatch(position_px, patch.clone())
         if len(self._kept) > self._keep_patches:
             self._kept.popitem(last=False)
 
@@ -199,24 +199,24 @@ class Mosaic:
         return self._canvas.take_dirty()
 
     def read(self, box: Box | None = None) -> tuple[Tensor, Tensor]:
-        """Return object ``(h, w)`` complex64 (0 where nothing lies) and weight ``(h, w)`` float32 of a rectangle."""
+        """Return object ``(h, w)`` complex64 (0 without patches) and weight ``(h, w)`` float32 of a rectangle."""
         window = (box or Box(0, 0, *self.shape)).window
         weight = self._canvas.planes["weights"][window]
         value = self._canvas.planes["values"][window] / weight.clamp_min(1.0)
         return torch.view_as_complex(value.float()), weight[..., 0].float() * VALUE_STEP
 
     def cut(self, position_px: Sequence[float]) -> Tensor:
-        """Return the patch ``(N, N)`` complex64 at a position, rounded to whole pixels; it must lie on the canvas."""
+        """Return the patch ``(N, N)`` complex64 at a position, rounded to whole pixels; it must be on the canvas."""
         return self.picture(Box.around(position_px, self.size_px))
 
     def picture(self, box: Box) -> Tensor:
-        """Return the object ``(h, w)`` complex64 on a rectangle of its own frame, which must lie on the canvas."""
+        """Return the object ``(h, w)`` complex64 on a rectangle of its frame, which must be on the canvas."""
         return self.read(self._canvas.place(box))[0]
 
     def surroundings(self, position_px: Sequence[float], weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what a second look at a position starts from: the patch ``(N, N)`` and the other frames' weight there.
+        """Return the start of a second look at a position: the patch ``(N, N)`` and the weight of the other frames there.
 
-        The patch is 1 where nothing lies; ``weight (N, N)`` is what the frame itself contributes, greatest value 1.
+        The patch is 1 without other patches; ``weight (N, N)`` is the frame's own weight, greatest value 1.
         """
         value, total = self.read(self._canvas.place(Box.around(position_px, self.size_px)))
         return torch.where(total > 0, value, 1.0), (total - weight).clamp_min_(0.0)
@@ -228,5 +228,5 @@ class Mosaic:
 
     @property
     def patch_weight(self) -> float:
-        """Sum of one patch's weights."""
+        """Sum of the weights of one patch."""
         return float(self._weight.double().sum()) * VALUE_STEP

@@ -1,11 +1,11 @@
-"""Second looks: patches predicted again, starting from their stitched neighbours, in spare time.
+"""Second looks: patches are predicted again in idle time, starting from their stitched neighbours.
 
-Slow phase is nearly invisible to one pattern; once its neighbours lie on the mosaic, the same model looks again with the
-mosaic as its start, and the better patch takes the old one's place exactly. A frame is due when the model has not looked
-at it yet, or when its neighbourhood has grown by a third since; once the scan has ended, all frames that have looks left
-are due, those with the fewest first. When the model is another, all are due, the newest first; with a model that looks only
-once, each frame is due that something quicker has laid. A model that sees groups of frames gets each frame's group instead of
-the mosaic as its start.
+A single pattern hardly shows slow phase. Once the neighbours of a frame are on the mosaic, the model predicts the frame again
+with the mosaic as its start, and the better patch replaces the old one exactly. A frame is due if the model has not looked at
+it yet, or if its neighbourhood has grown by a third since then. When the scan has ended, all frames with looks left are due,
+those with the fewest looks first. After a change of the model all frames are due, the newest first. With a model that looks
+only once, the frames of the quick model are due. A model for groups of frames gets the group of each frame instead of the
+mosaic.
 """
 
 from __future__ import annotations
@@ -25,34 +25,36 @@ GROWTH = 4 / 3
 """Growth of a neighbourhood that makes a further look worth while."""
 CANDIDATES = 64
 """Number of frames inspected in one step, so that a step takes little time."""
-MOST_LOOKS = 2  # a third brings the phase nearer to the truth, but raises R and costs as much as the second
+MOST_LOOKS = 2
+"""Greatest number of looks: a third brings the phase nearer to the truth, but raises R and costs as much as the second."""
 
 Predict = Callable[[TensorDict, Tensor | None, Tensor | None], Tensor]
-"""``predict(group, start, support)``: patches ``(B, C, N, N)`` from start ``(B, C, N, N)`` complex64 and the weight of
-the other frames there, float32, one frame's greatest weight 1; None where the group holds the neighbours."""
+"""``predict(group, start, support)`` returns patches ``(B, C, N, N)``. ``start (B, C, N, N)`` complex64 is the mosaic,
+``support`` float32 the weight
+of the other frames there (the greatest weight of a frame is 1); both are None for a group that has the neighbours."""
 
 
 @dataclass(slots=True)
-class _Frame:
+class _LaidFrame:
     amplitude: Tensor
     position_px: tuple[float, float]
     looks: int
     neighbours: int
 
 
-class Repaint:
-    """Looks again at the frames of one scan.
+class SecondLooks:
+    """Predicts the frames of one scan again.
 
     Parameters
     ----------
     mosaic
-        Keeps the patches; a frame whose patch it has let go is not looked at again.
+        Keeps the patches; a frame whose patch it has released is not predicted again.
     weight : (N, N) float32
         Probe intensity, greatest value 1.
     most_looks
-        Looks of one model that a frame gets at most, the first included.
+        Greatest number of looks of one model at a frame, including the first.
     groups_of
-        Gives the groups around frames, for models that see several frames at once.
+        Returns the groups around frames, for models of groups; None: single frames.
     """
 
     def __init__(
@@ -70,59 +72,59 @@ class Repaint:
         self._groups_of = groups_of
         self._cell_px = mosaic.size_px // 4
         self._crowd: Counter[tuple[int, int]] = Counter()
-        self._frames: OrderedDict[int, _Frame] = OrderedDict()
+        self._frames: OrderedDict[int, _LaidFrame] = OrderedDict()
         self._last: deque[int] | None = None
         self._outdated: dict[int, None] = {}
         self.repainted = 0
 
     def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float], looks: int) -> None:
-        """Take a frame that was just laid, ``looks`` times looked at by the model (0: laid by something quicker).
+        """Add a frame that was just stitched; the model has looked at it ``looks`` times (0: the quick model did).
 
         ``amplitude (N, N)`` has its zero frequency in the middle, -1 = no data.
         """
         self._crowd[self._cell(position_px)] += 1
-        self._frames[index] = _Frame(amplitude, position_px, looks, self._neighbours(position_px))
+        self._frames[index] = _LaidFrame(amplitude, position_px, looks, self._neighbours(position_px))
         if looks == 0:
-            self.laid_by_quicker([index])
-        self.give_back()
+            self.mark_quick([index])
+        self.drop_released()
 
-    def give_back(self) -> None:
-        """Let go of the oldest frames whose patches the mosaic has let go."""
+    def drop_released(self) -> None:
+        """Drop the oldest frames whose patches the mosaic has released."""
         while self._frames and not self._mosaic.keeps(next(iter(self._frames))):
             self._frames.popitem(last=False)
 
-    def laid_by_quicker(self, indexes: Sequence[int]) -> None:
-        """Have frames that something quicker has laid, perhaps over an earlier patch, looked at by a model that looks once."""
+    def mark_quick(self, indexes: Sequence[int]) -> None:
+        """Mark frames of the quick model as due for a model that looks only once."""
         if self.most_looks == 1:
             self._outdated |= dict.fromkeys(index for index in indexes if index in self._frames)
 
     def step(self, most: int, has_ended: bool) -> int:
-        """Look again at up to ``most`` frames that are due; return how many that were."""
+        """Predict up to ``most`` due frames again; return their number."""
         due = self._take_outdated(most) or (self._take_last(most) if has_ended else self._take_due(most))
         if due:
-            self._look(due)
+            self._predict_again(due)
         return len(due)
 
     @property
     def has_work(self) -> bool:
-        """Whether a frame is due, or may become it by more neighbours."""
+        """Whether a frame is due, or can become due with more neighbours."""
         return bool(self._outdated) or (self.most_looks > 1 and not self.is_done)
 
     @property
     def is_mixed(self) -> bool:
-        """Whether patches of a quicker or an earlier model lie beside those of a model that looks only once.
+        """Whether patches of the quick or of an earlier model are beside those of a model that looks only once.
 
-        The two may differ in brightness, so such a picture is not finished.
+        They can differ in brightness, so such a picture is not complete.
         """
         return self.most_looks == 1 and bool(self._outdated)
 
     @property
     def is_done(self) -> bool:
-        """Whether the last round, after the scan's end, is over."""
+        """Whether the last round, after the end of the scan, is complete."""
         return self._last is not None and not self._last and not self._outdated
 
-    def begin_again(self, predict: Predict, most_looks: int) -> None:
-        """Have every frame looked at again by another model, the newest first."""
+    def use_model(self, predict: Predict, most_looks: int) -> None:
+        """Use another model; all frames are due, the newest first."""
         self._predict, self.most_looks = predict, most_looks
         self._outdated = dict.fromkeys(self._frames)
 
@@ -160,10 +162,10 @@ class Repaint:
                 due.append(index)
         return due
 
-    def _look(self, indexes: list[int]) -> None:
+    def _predict_again(self, indexes: list[int]) -> None:
         frames = [self._frames[i] for i in indexes]
         if self._groups_of is None:
-            self._look_around(indexes, frames)
+            self._predict_from_mosaic(indexes, frames)
         else:
             for group in self._groups_of(indexes):
                 keys = group["center_scan_id"].tolist()
@@ -174,7 +176,7 @@ class Repaint:
             frame.neighbours = self._neighbours(frame.position_px)
         self.repainted += len(indexes)
 
-    def _look_around(self, indexes: list[int], frames: list[_Frame]) -> None:
+    def _predict_from_mosaic(self, indexes: list[int], frames: list[_LaidFrame]) -> None:
         starts, supports = zip(
             *(self._mosaic.surroundings(frame.position_px, self._weight) for frame in frames), strict=True
         )
@@ -187,6 +189,6 @@ class Repaint:
         return round(position_px[0] / self._cell_px), round(position_px[1] / self._cell_px)
 
     def _neighbours(self, position_px: tuple[float, float]) -> int:
-        """Return how many frames, itself among them, lie within about half a patch."""
+        """Return the number of frames within about half a patch of a position, including its own."""
         y, x = self._cell(position_px)
         return sum(self._crowd[y + dy, x + dx] for dy in (-2, -1, 0, 1, 2) for dx in (-2, -1, 0, 1, 2))

@@ -15,7 +15,7 @@ from daemon.client import Viewer
 from daemon.engine.cadence import Publishing
 from daemon.engine.scan import ScanWork
 from daemon.files import ScanFile, read_product
-from ptychopinn.mosaic.second_look import Repaint
+from ptychopinn.mosaic.second_look import SecondLooks
 from ptychopinn.refine.refined_layer import Refiner
 from tests.support.daemon_tools import PATIENCE_S, adds_up, follow, real_scan, running_daemon, send
 
@@ -97,7 +97,7 @@ def fail(*_arguments: object, **_options: object) -> None:
         (Refiner, "certainty"),
         (Refiner, "read"),
         (Refiner, "admit_all"),
-        (Repaint, "step"),
+        (SecondLooks, "step"),
         (Publishing, "publish"),
         (ScanWork, "settle_some"),
         (ScanWork, "estimate_rfactors"),

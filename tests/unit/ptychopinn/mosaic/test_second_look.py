@@ -7,7 +7,7 @@ import torch
 from tensordict import TensorDict
 
 from ptychopinn.mosaic.mosaic import Mosaic
-from ptychopinn.mosaic.second_look import Repaint
+from ptychopinn.mosaic.second_look import SecondLooks
 
 N = 16
 WEIGHT = torch.ones(N, N)
@@ -29,7 +29,7 @@ def test_a_frame_is_looked_at_again_once_its_neighbourhood_has_grown_and_not_bef
 
     positions = [(0.0, 0.0), (0.0, 4.0), (0.0, 400.0)]
     mosaic = laid(positions)
-    repaint = Repaint(predict, mosaic, WEIGHT, most_looks=2)
+    repaint = SecondLooks(predict, mosaic, WEIGHT, most_looks=2)
     repaint.add(0, torch.zeros(N, N), positions[0], looks=1)
     assert repaint.step(8, has_ended=False) == 0
     repaint.add(1, torch.ones(N, N), positions[1], looks=1)
@@ -53,7 +53,7 @@ def test_a_frame_is_looked_at_again_once_its_neighbourhood_has_grown_and_not_bef
 
 def test_a_frame_that_something_quicker_laid_is_due_at_once():
     mosaic = laid([(0.0, 0.0)])
-    repaint = Repaint(lambda group, start, support: start * 0 + 7, mosaic, WEIGHT)
+    repaint = SecondLooks(lambda group, start, support: start * 0 + 7, mosaic, WEIGHT)
     repaint.add(0, torch.ones(N, N), (0.0, 0.0), looks=0)
     assert repaint.step(8, has_ended=False) == 1
     assert repaint.step(8, has_ended=False) == 0
@@ -63,7 +63,7 @@ def test_a_frame_that_something_quicker_laid_is_due_at_once():
 def test_a_patch_that_is_no_longer_kept_is_left_alone():
     positions = [(0.0, 0.0), (0.0, 4.0), (4.0, 0.0)]
     mosaic = laid(positions, keep_bytes=N * N * 8 * 2)
-    repaint = Repaint(lambda group, start, support: start * 0 + 9, mosaic, WEIGHT)
+    repaint = SecondLooks(lambda group, start, support: start * 0 + 9, mosaic, WEIGHT)
     for key, position in enumerate(positions):
         repaint.add(key, torch.ones(N, N), position, looks=1)
     before = mosaic.total_weight
@@ -85,12 +85,12 @@ def test_a_model_that_looks_at_groups_looks_again_only_when_it_is_another():
         keys = group["center_scan_id"]
         return (10.0 + keys)[:, None, None, None].expand(-1, 4, N, N).to(torch.complex64)
 
-    repaint = Repaint(predict, mosaic, WEIGHT, most_looks=1, groups_of=groups_of)
+    repaint = SecondLooks(predict, mosaic, WEIGHT, most_looks=1, groups_of=groups_of)
     for key, position in enumerate(positions):
         repaint.add(key, torch.ones(N, N), position, looks=1)
     assert not repaint.has_work
     assert repaint.step(8, has_ended=False) == 0
-    repaint.begin_again(predict, 1)
+    repaint.use_model(predict, 1)
     assert repaint.has_work
     assert [repaint.step(2, has_ended=False), repaint.step(2, has_ended=False)] == [2, 1]
     assert asked == [2, 1, 0]  # the newest first
