@@ -72,7 +72,9 @@ class Experiment:
         index = np.zeros(1, np.int64) if self.scan_index is None else self.scan_index
         names = np.unique(index)
         if number >= len(names):
-            raise GeometryError(f"{self.name}: there is no scan {number}, it holds {len(names)}; set experiment_number")
+            raise GeometryError(
+                f"{self.name}: there is no scan {number} of {len(names)} (from 0); set experiment_number"
+            )
         if len(names) == 1:
             return self
         chosen = index == names[number]

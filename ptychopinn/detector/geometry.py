@@ -1,10 +1,10 @@
-"""Geometry, each convention stated once.
+"""Geometry: the conventions of this program.
 
 * Arrays and pairs are ``(y, x)``; row 0 is at the top. Positions are metres outside, pixels inside:
   ``position_px = position_m / pixel_size_m``.
-* **Patch pixel N/2 lies on its position**: the top-left pixel of a patch is ``position_px - N/2``.
+* **Patch pixel N/2 is at its position**: the top-left pixel of a patch is ``position_px - N/2``.
 * The eight detector orientations are the symmetries of the square, applied to the WHOLE frame before the crop, so that
-  the result shows the pattern as the sample's own axes see it. ``rot90_cw`` turns the picture clockwise;
+  the result shows the pattern along the axes of the sample. ``rot90_cw`` rotates the picture clockwise;
   ``transpose`` swaps rows and columns; ``antitranspose`` mirrors at the other diagonal.
 * ``center_px`` is the pixel (row, column) of the undiffracted beam in the oriented frame; the crop puts it at N/2.
 * **No data** in a pattern is the greatest value of its unsigned dtype, or NaN in a float one; in amplitudes it is -1.
@@ -38,33 +38,33 @@ ORIENTATIONS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 
 def orient(frame: NDArray[Any], orientation: str) -> NDArray[Any]:
-    """Return ``frame`` ``(..., rows, columns)`` turned by one of :data:`ORIENTATIONS`, as a view."""
+    """Return a view of ``frame`` ``(..., rows, columns)`` in one of :data:`ORIENTATIONS`."""
     try:
         return ORIENTATIONS[orientation](frame)
     except KeyError:
-        raise GeometryError(f'orientation "{orientation}" is not known; use one of {", ".join(ORIENTATIONS)}') from None
+        raise GeometryError(f'orientation "{orientation}" is unknown; use one of {", ".join(ORIENTATIONS)}') from None
 
 
 def box_corner(center_px: Sequence[int], size_px: int, binning: int = 1) -> tuple[int, int]:
-    """Return the first (row, column) of the square of ``size_px * binning`` pixels whose binned pixel N/2 holds ``center_px``."""
+    """Return the first (row, column) of a square of ``size_px * binning`` pixels with ``center_px`` in its binned pixel N/2."""
     half = size_px // 2 * binning + (binning - 1) // 2
     return int(center_px[0]) - half, int(center_px[1]) - half
 
 
 def crop(frame: NDArray[Any], center_px: Sequence[int], size_px: int, binning: int = 1) -> NDArray[Any]:
-    """Return the square view of ``frame``, ``size_px * binning`` wide, around ``center_px`` as :func:`box_corner` says.
+    """Return a square view of ``frame``, ``size_px * binning`` wide, around ``center_px`` (see :func:`box_corner`).
 
     Raises
     ------
     GeometryError
-        If the crop does not lie inside the frame.
+        If the crop is not inside the frame.
     """
     top, left = box_corner(center_px, size_px, binning)
     rows, columns = frame.shape[-2:]
     side = size_px * binning
     if top < 0 or left < 0 or top + side > rows or left + side > columns:
         raise GeometryError(
-            f"a crop of {side} px around ({center_px[0]}, {center_px[1]}) leaves the frame of {rows} x {columns} px; "
+            f"a crop of {side} px around ({center_px[0]}, {center_px[1]}) exceeds the frame of {rows} x {columns} px; "
             "set [detector] center_px and size_px to fit"
         )
     return frame[..., top : top + side, left : left + side]
@@ -90,10 +90,10 @@ def pixels_to_metres(positions_px: NDArray[np.float64], pixel_size_m: float) -> 
 def to_amplitude(
     counts: NDArray[Any], mask: NDArray[np.bool_] | None = None, saturation: float | None = None
 ) -> NDArray[np.float32]:
-    """Return sqrt(counts) ``(..., N, N)`` float32, with **-1 where there are no data**.
+    """Return sqrt(counts) ``(..., N, N)`` float32; **-1 = no data**.
 
-    No data: pixels of ``mask`` (True = bad), values above ``saturation``, and what
-    :func:`ptychopinn.detector.invalid_pixels.holds_mark` says.
+    No data have pixels of ``mask`` (True = bad), counts above ``saturation``, and the pixels of
+    :func:`ptychopinn.detector.invalid_pixels.holds_mark`.
     """
     values = np.array(counts, dtype=np.float32, order="C")
     bad = holds_mark(counts)

@@ -1,10 +1,10 @@
 """From a raw frame to the pattern: bad pixels, saturation, flat field, orientation, crop, binning, in this order.
 
-Patterns stay as small as counts allow: uint8, uint16 or uint32 with the two greatest values as **no data**, as frames have
-them, so that a frame is not searched for them; else float32 with NaN as no data (float frames, and all frames where there is
-a flat field). Without data are: pixels of the mask, counts above saturation, those that
-:mod:`ptychopinn.detector.invalid_pixels` finds, and, in a crop that leaves the frame, all that lies outside. A binned
-pixel is the sum of its pixels, and has no data if one of them has none.
+Patterns have the smallest type for their counts: uint8, uint16 or uint32 whose two greatest values mean **no data**, as in
+frames, so that a frame need not be searched for them; or float32 with NaN for no data (float frames, and all frames with a
+flat field). Pixels without data are those of the mask, above saturation, found by
+:mod:`ptychopinn.detector.invalid_pixels`, or outside the frame. A binned pixel is the sum of its pixels; it has no data if one
+of them has none.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _WIDER: dict[str, type[np.unsignedinteger[Any]]] = {"uint8": np.uint16, "uint16"
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """Where the pattern lies in the oriented frame: ``size_px`` pixels a side, each the sum of ``binning`` squared."""
+    """Crop of the oriented frame: a square of ``size_px`` pixels, each the sum of ``binning`` x ``binning`` detector pixels."""
 
     center_px: tuple[int, int]
     size_px: int
@@ -41,14 +41,14 @@ class Crop:
 
     @property
     def side_px(self) -> int:
-        """Side in pixels of the detector."""
+        """Side in detector pixels."""
         return self.size_px * self.binning
 
 
 class PatternMaker:
-    """Makes the patterns of frames of one shape; safe in several threads at once.
+    """Makes the patterns of frames of one shape; thread-safe.
 
-    A crop may leave the frame by up to half its area (``is_clipped``).
+    Up to half of the crop may be outside the frame (``is_clipped``).
 
     Parameters
     ----------
@@ -57,9 +57,9 @@ class PatternMaker:
     masks
         bool, True = bad: each ``(rows, columns)`` of the oriented frame, or ``(size_px, size_px)`` of the pattern.
     saturation
-        Greatest valid count of a detector's pixel.
+        Greatest valid count of a detector pixel.
     flatfield
-        ``(rows, columns)`` of the oriented frame, factors on the counts; a pixel without a positive one is bad.
+        ``(rows, columns)`` of the oriented frame, factors of the counts; a pixel with a factor that is not positive is bad.
     """
 
     def __init__(
@@ -111,25 +111,25 @@ class PatternMaker:
 
     @property
     def corner(self) -> tuple[int, int]:
-        """Row and column of the oriented frame where :meth:`raw_crop` begins."""
+        """Row and column of the oriented frame of the first pixel of :meth:`raw_crop`."""
         return self._rows.start, self._columns.start
 
     def raw_crop(self, counts: NDArray[Any]) -> NDArray[Any]:
-        """Return what of a frame as it came makes the pattern, as it is: nothing marked, nothing binned."""
+        """Return the part of a raw frame that makes the pattern, without marks and binning."""
         return self._oriented(counts)[self._rows, self._columns]
 
     def of_raw_crop(self, pattern: NDArray[Any]) -> NDArray[Any]:
-        """Return an image of the pattern's size on the pixels of :meth:`raw_crop`."""
+        """Return an image of the pattern's size, resampled to the pixels of :meth:`raw_crop`."""
         return self._inside(np.kron(pattern, np.ones((self._crop.binning, self._crop.binning))))
 
     def without(self, found: InvalidPixels) -> PatternMaker:
-        """Return a maker that masks also what was found in :meth:`raw_crop`."""
+        """Return a maker that also masks the pixels found in :meth:`raw_crop`."""
         other = copy(self)
         other.also_mask(found)
         return other
 
     def also_mask(self, found: InvalidPixels) -> None:
-        """Mask from here on what was found in :meth:`raw_crop`."""
+        """Also mask the pixels found in :meth:`raw_crop`."""
         bad = np.flatnonzero(np.pad(found.bad, (self._pad_rows, self._pad_columns)))
         bad = bad if self._bad is None else np.union1d(self._bad, bad)
         self._bad, self._marks = (bad if bad.size else None), tuple({*self._marks, *found.marks})
@@ -141,12 +141,12 @@ class PatternMaker:
         return image[above : above + rows, before : before + columns]
 
     def __call__(self, counts: NDArray[Any]) -> NDArray[Any]:
-        """Return the pattern ``(size_px, size_px)`` of a frame ``counts`` as it came, not yet oriented.
+        """Return the pattern ``(size_px, size_px)`` of a raw frame ``counts``, not yet oriented.
 
         Raises
         ------
         GeometryError
-            If the frame has another shape, or the crop lies outside it.
+            If the frame has another shape, or most of the crop is outside it.
         """
         pattern = self._with_marks(self._oriented(counts)[self._rows, self._columns])
         if self._crop.binning > 1:
@@ -158,18 +158,18 @@ class PatternMaker:
     def _oriented(self, counts: NDArray[Any]) -> NDArray[Any]:
         oriented = orient(counts, self._orientation)
         if oriented.shape != self._shape:
-            raise GeometryError(f"a frame of {oriented.shape} came where the scan's are {self._shape}")
+            raise GeometryError(f"the frame is {oriented.shape}, but the frames of the scan are {self._shape}")
         if self._is_outside:
             raise GeometryError(
-                f"most of the crop of {self._crop.side_px} px around {self._crop.center_px} lies outside the frame of "
+                f"most of the crop of {self._crop.side_px} px around {self._crop.center_px} is outside the frame of "
                 f"{self._shape[0]} x {self._shape[1]} px; set [detector] center_px and size_px to fit"
             )
         return oriented
 
     def _with_marks(self, view: NDArray[Any]) -> NDArray[Any]:
-        """Return the crop in a dtype of patterns, no data marked, flat field applied."""
+        """Return the crop in a pattern type, with marks for no data and the flat field applied."""
         values = as_pattern_dtype(view)
-        # a crop is copied even where it lies in one piece, so that it does not keep the whole frame in memory
+        # a crop is copied even if it is contiguous, so that it does not keep the whole frame in memory
         if self._marks_nothing:
             return np.ascontiguousarray(values) if self._is_whole else np.array(values, order="C")
         mark = no_data(values.dtype)
@@ -196,18 +196,18 @@ def _most(dtype: np.dtype[Any]) -> float:
 
 
 def no_data(dtype: np.dtype[Any]) -> Any:
-    """Return the value with which pixels without data are marked here in a pattern of this dtype."""
+    """Return the mark for no data in a pattern of this type."""
     return _MARKS[dtype.char]
 
 
 def is_no_data(pattern: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which pixels of a pattern, in a dtype of patterns, have no data."""
+    """Return which pixels of a pattern have no data."""
     return np.asarray(np.isnan(pattern) if pattern.dtype.kind == "f" else pattern > _GREATEST[pattern.dtype.char])
 
 
 def is_dark(pattern: NDArray[Any]) -> bool:
-    """Whether no pixel of a pattern, in a dtype of patterns, holds a count."""
-    for part in (pattern[len(pattern) // 2], pattern):  # most often the first row looked at is lit
+    """Return whether all pixels of a pattern are zero or have no data."""
+    for part in (pattern[len(pattern) // 2], pattern):  # usually the middle row has counts, which is quick to see
         lit = part > 0
         if pattern.dtype.kind != "f":
             lit &= part <= _GREATEST[pattern.dtype.char]
@@ -217,7 +217,7 @@ def is_dark(pattern: NDArray[Any]) -> bool:
 
 
 def _without_above(values: NDArray[Any], saturation: float) -> NDArray[Any]:
-    """Return values in a dtype of patterns, those above saturation as no data."""
+    """Return values in a pattern type, with those above saturation marked as no data."""
     mark = no_data(values.dtype)
     if values.dtype.kind == "f":
         over = values > saturation
@@ -227,7 +227,7 @@ def _without_above(values: NDArray[Any], saturation: float) -> NDArray[Any]:
 
 
 def as_pattern_dtype(counts: NDArray[Any]) -> NDArray[Any]:
-    """Return counts as uint8, uint16, uint32 or float32, what is no data marked as such; a view where nothing changes."""
+    """Return counts as uint8, uint16, uint32 or float32 with marks for no data; a view if nothing changes."""
     dtype = counts.dtype
     if not dtype.isnative:
         return as_pattern_dtype(counts.astype(dtype.newbyteorder("=")))
@@ -244,7 +244,7 @@ def as_pattern_dtype(counts: NDArray[Any]) -> NDArray[Any]:
 
 
 def binned(pattern: NDArray[Any], binning: int) -> NDArray[Any]:
-    """Return the sums over squares of ``binning`` pixels, in the next wider dtype up to uint32."""
+    """Return the sums over squares of ``binning`` pixels, in the next wider type up to uint32."""
     slices = [pattern[i::binning, j::binning] for i in range(binning) for j in range(binning)]
     if pattern.dtype.kind == "f":
         return np.asarray(np.sum(slices, axis=0), dtype=np.float32)
@@ -258,7 +258,7 @@ def binned(pattern: NDArray[Any], binning: int) -> NDArray[Any]:
 
 
 def _span(first: int, length: int, available: int) -> tuple[slice, tuple[int, int]]:
-    """Return the part of ``first .. first + length`` that lies in ``0 .. available``, and what is missing before and after."""
+    """Return the part of ``first .. first + length`` within ``0 .. available``, and the missing lengths before and after."""
     begin, end = max(0, min(first, available)), max(0, min(first + length, available))
     before = min(length, max(0, -first))
     return slice(begin, end), (before, length - before - (end - begin))

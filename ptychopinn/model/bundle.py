@@ -109,7 +109,7 @@ def find_bundle(name: str) -> Path | None:
         return None
     if name not in named and not Path(name).is_file():
         known = ", ".join(["none", *named])
-        raise FileFormatError(f"{name}: there is no model of that name and no such file; models here are {known}")
+        raise FileFormatError(f"{name}: there is no model of that name and no such file; the models are {known}")
     return named.get(name, Path(name))
 
 
@@ -188,7 +188,7 @@ def _read_members(path: Path) -> tuple[bytes, dict[str, tuple[zipfile.ZipInfo, b
         raise FileFormatError(f"{path}: there is no such file; give the path of a model bundle") from None
     except _UNREADABLE as fault:
         cause = " ".join(str(fault).split()) or type(fault).__name__
-        raise FileFormatError(f"{path}: is no model bundle, or is damaged ({cause}); copy it again") from fault
+        raise FileFormatError(f"{path}: not a model bundle, or damaged ({cause}); copy it again") from fault
     return content, members, manifest
 
 

@@ -108,7 +108,9 @@ def load_cnn(path: Path, **known: Any) -> ImportedCnn:
     content = _read(path)
     weights = _bare_names(_state(content), path)
     if ENCODER + "0.conv1.weight" not in weights:
-        raise FileFormatError(f"{path}: lacks {ENCODER}0.conv1.weight; give a checkpoint of PtychoPINN's CNN")
+        raise FileFormatError(
+            f"{path}: not a checkpoint of PtychoPINN's CNN ({ENCODER}0.conv1.weight is missing); give another"
+        )
     parameters = _map(content, "hyper_parameters")
     model, data = _map(parameters, "model_config"), _map(parameters, "data_config")
     try:

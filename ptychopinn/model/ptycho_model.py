@@ -1,4 +1,4 @@
-"""A model as users hold it: new, from a bundle, a checkpoint or a tracked run; saved as a bundle."""
+"""A model of the Python API: new, from a bundle, a checkpoint or a tracked run; saved as a bundle."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from ptychopinn.model.cnn_config import cnn_options
 from ptychopinn.model.network import CorrectionNet, channels_last
 
 PLACES = ("*.zip", "*.ckpt", "checkpoints/*.ckpt", "**/*.zip", "**/*.ckpt")
-"""Where a model is looked for in a directory, in this order; of several the newest is taken."""
+"""File patterns of models in a directory, in the order of search; of several files the newest is used."""
 
 
 class PtychoModel:
-    """A model, free of any probe.
+    """A model, independent of a probe.
 
     Parameters
     ----------
     bundle
-        Weights and what they are.
+        Weights, architecture and provenance.
     path
-        Where they come from, for faults.
+        Its file, for error messages.
     """
 
     def __init__(self, bundle: Bundle, path: Path) -> None:
@@ -70,7 +70,7 @@ class PtychoModel:
         Raises
         ------
         FileFormatError
-            For anything else, and for missing or damaged files.
+            If the file is missing, damaged, or of another kind.
         """
         path = _inside(Path(path))
         model = cls(read_model(path), path)
@@ -86,9 +86,9 @@ class PtychoModel:
         Raises
         ------
         ConfigurationError
-            If mlflow is not installed or there is no such run.
+            If mlflow is not installed, or there is no such run.
         FileFormatError
-            If the run holds no model that can be loaded safely.
+            If the run has no model that can be loaded safely.
         """
         client = mlflow_client(tracking_uri)
         with tempfile.TemporaryDirectory() as folder:
@@ -101,7 +101,7 @@ class PtychoModel:
             if local is None:
                 held = ", ".join(names) or "nothing"
                 raise FileFormatError(
-                    f"mlflow run {run_id}: holds {held}, but no bundle (.zip) and no checkpoint (.ckpt)"
+                    f"mlflow run {run_id}: has {held}, but no bundle (.zip) and no checkpoint (.ckpt)"
                 )
             return cls.load(local)
 
@@ -112,21 +112,21 @@ class PtychoModel:
 
     @property
     def network(self) -> Network:
-        """The network, to be trained; :meth:`save` writes what it has become."""
+        """The network; :meth:`save` writes its current weights."""
         return self._network
 
     @property
     def size_px(self) -> int | None:
-        """Side of the patterns that the network takes; None: any."""
+        """Side N of the patterns that the network accepts; None: any."""
         return self._network.size_px
 
     @property
     def members(self) -> int:
-        """Frames of a group that the network sees together."""
+        """Number of frames of a group that the network predicts together."""
         return self._network.members
 
     def stated_configs(self) -> ConfigManager | None:
-        """Return the configurations that the model was made with; None if they are not known or not of this workflow."""
+        """Return the configurations of the model's training; None if they are unknown or of another program."""
         if self.size_px is None or not any(self.bundle.configs.values()):
             return None
         try:
@@ -135,16 +135,15 @@ class PtychoModel:
             return None
 
     def for_probe(self, probe: Tensor) -> Model:
-        """Return the model ready for a probe ``(modes, N, N)`` or ``(N, N)``, photon units, on its device.
+        """Return the model for a probe ``(modes, N, N)`` or ``(N, N)`` in photon units, on the device of the probe.
 
-        Its patches are in photon units too: an empty object is 1, whatever it was in the training.
-
-        PtychoPINN's ``(B, C, modes, N, N)`` is taken too, if all of its B * C probes are one.
+        Its patches are in photon units too: an empty object is 1, also if it was another number in the training.
+        PtychoPINN's ``(B, C, modes, N, N)`` is accepted if all B * C probes are equal.
 
         Raises
         ------
         ProbeMismatchError
-            If the network takes patterns of another size.
+            If the network is for patterns of another size.
         """
         modes = one_probe(probe)
         return model_for(self._network, self.bundle, self.path, modes, gridsize=None)
@@ -153,8 +152,8 @@ class PtychoModel:
         """Return patches ``(B, C, N, N)`` complex64 of ``images`` ``(B, C, N, N)``.
 
         For the lift ``images * input_scale_factor`` are amplitudes sqrt(counts), -1 = no data, in the probe's photon
-        units, and ``positions`` ``(B, C, 1, 2)`` [y, x] pixels relative to the group's centre let the members of a group
-        see each other. A cnn uses neither positions nor probe, and its patches have the scale of its training.
+        units; with ``positions`` ``(B, C, 1, 2)`` [y, x], pixels relative to the centre of the group, its members are
+        stitched for a second look. A cnn uses neither positions nor probe; its patches have the scale of its training.
         """
         forward_predict = ARCHITECTURES[self.bundle.architecture].forward_predict
         inputs = ForwardInputs(images, positions, probe, input_scale_factor)
@@ -168,7 +167,7 @@ def one_probe(probe: Tensor) -> Tensor:
         every = modes.flatten(0, 1)
         if not bool((every == every[:1]).all()):
             raise GeometryError(
-                f"the batch has several probes (shape {tuple(modes.shape)}); predict each one's frames apart"
+                f"the batch has several probes (shape {tuple(modes.shape)}); predict the frames of each probe separately"
             )
         modes = every[0]
     modes = modes[None] if modes.ndim == 2 else modes
@@ -189,9 +188,7 @@ def _inside(path: Path) -> Path:
         found = sorted(path.glob(pattern), key=lambda file: file.stat().st_mtime)
         if found:
             return found[-1]
-    raise FileFormatError(
-        f"{path}: holds neither a bundle (.zip) nor a checkpoint (.ckpt); give the directory of a run"
-    )
+    raise FileFormatError(f"{path}: has neither a bundle (.zip) nor a checkpoint (.ckpt); give the directory of a run")
 
 
 def _artefacts(client: Any, run_id: str, folder: str | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The physics: propagation, the incoherent sum over probe modes, the probe's gauge, the R-factor.
+"""Diffraction: propagation, the incoherent sum over probe modes, the centroid of a probe, the R-factor.
 
 Patterns have the zero frequency in the middle (pixel N/2). Transforms are orthonormal, so a probe's energy
 ``sum |P|^2`` (over pixels and modes) is the expected count of a frame without a sample. A unit object is 1 + 0i.

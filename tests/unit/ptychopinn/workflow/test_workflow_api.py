@@ -114,7 +114,7 @@ def test_training_changes_what_is_saved(tmp_path: Path) -> None:
 def test_models_in_directories_and_runs(tmp_path: Path) -> None:
     folder = tmp_path / "run" / "checkpoints"
     folder.mkdir(parents=True)
-    with pytest.raises(FileFormatError, match="holds neither a bundle"):
+    with pytest.raises(FileFormatError, match="has neither a bundle"):
         PtychoModel.load(tmp_path / "run")
     model = small_cnn()
     state = {f"model.{name}": value for name, value in model.network.state_dict().items()}
@@ -128,7 +128,7 @@ def test_models_in_directories_and_runs(tmp_path: Path) -> None:
     pytest.importorskip("mlflow")
     client = mlflow_client(str(tmp_path / "store"))
     run = client.create_run(client.create_experiment("e", str(tmp_path / "artefacts"))).info.run_id
-    with pytest.raises(FileFormatError, match="holds nothing, but no bundle"):
+    with pytest.raises(FileFormatError, match="has nothing, but no bundle"):
         PtychoModel.from_mlflow(run, str(tmp_path / "store"))
     model.save(tmp_path / "m.zip")
     client.log_artifact(run, str(tmp_path / "m.zip"), "models")
@@ -222,7 +222,7 @@ def test_the_engine_takes_model_scan_and_batch_from_the_configuration(scan: Simu
         assert found.frames == 20
     np.testing.assert_allclose(seen[0].object, seen[1].object, atol=1e-3)
     assert seen[1].origin_px[0] - seen[0].origin_px[0] == 512
-    with pytest.raises(GeometryError, match=r"there is no scan 2, it holds 2; set experiment_number"):
+    with pytest.raises(GeometryError, match=r"there is no scan 2 of 2 .from 0.; set experiment_number"):
         list(InferenceEngine(configs=configs.update({"inference": {"experiment_number": 2}})).predict_files())
     with pytest.raises(ConfigurationError, match="no model is given"):
         InferenceEngine()
