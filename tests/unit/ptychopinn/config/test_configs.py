@@ -147,8 +147,8 @@ def test_from_a_run_of_upstream(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("c.json", "{", "c.json: is not JSON"),
-        ("c.toml", "a = ", "c.toml: is not TOML"),
+        ("c.json", "{", "c.json: not valid JSON"),
+        ("c.toml", "a = ", "c.toml: not valid TOML"),
         ("c.json", "[1]", "has no sections"),
         ("c.json", '{"data": {"N": 1}}', "c.json: DataConfig.N is 1"),
     ],

@@ -25,7 +25,7 @@ def test_orientations(name):
 def test_crop_puts_the_beam_at_the_middle_and_refuses_to_leave_the_frame():
     frame = np.arange(100).reshape(10, 10)
     assert geometry.crop(frame, (4, 5), 4)[2, 2] == 45
-    with pytest.raises(geometry.GeometryError, match="leaves the frame"):
+    with pytest.raises(geometry.GeometryError, match="exceeds the frame"):
         geometry.crop(frame, (1, 5), 4)
 
 

@@ -126,5 +126,5 @@ def test_what_lies_outside_the_frame_is_no_data_and_most_of_it_is_refused():
     np.testing.assert_array_equal(pattern[3:, :12], FRAME[:13, 38:50])
     with pytest.raises(GeometryError, match="set \\[detector\\] center_px"):
         PatternMaker((40, 50), Crop((-30, 48), 16))(FRAME)
-    with pytest.raises(GeometryError, match="the scan's are"):
+    with pytest.raises(GeometryError, match="the frames of the scan are"):
         make(FRAME.T)

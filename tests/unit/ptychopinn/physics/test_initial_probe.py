@@ -59,7 +59,7 @@ def test_a_pinhole_close_by_is_a_disc() -> None:
         (lambda: zone_plate_probe(FIELD, 20e-9, 180e-6), "leaves the patterns"),
         (lambda: zone_plate_probe(FIELD, 100e-9, 180e-6, defocus_m=1e-2), "but the field of view is 3.58 um"),
         (lambda: zone_plate_probe(FIELD, 100e-9, 50e-6, central_stop_m=60e-6), "central stop"),
-        (lambda: pinhole_probe(FIELD, 5e-6), "a pinhole of 5 um lights"),
+        (lambda: pinhole_probe(FIELD, 5e-6), "a pinhole of 5 um illuminates"),
         (lambda: mirrors_probe(FIELD, (0.01, 0.1), (1e-3, 1e-3)), "leaves the patterns"),
     ],
 )
