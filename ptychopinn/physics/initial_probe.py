@@ -101,7 +101,7 @@ def _check(grid: ProbeGrid, outer: tuple[float, float], defocus_m: float, what: 
     lit_m = 2 * abs(defocus_m) * grid.wavelength_m * max(outer)
     if lit_m > MOST_FILLED * grid.side_m:
         raise GeometryError(
-            f"the {what} lights {lit_m * 1e6:.3g} um at a defocus of {defocus_m:g} m, but the patterns see "
+            f"the {what} illuminates {lit_m * 1e6:.3g} um at a defocus of {defocus_m:g} m, but the field of view is "
             f"{grid.side_m * 1e6:.3g} um; correct [optics], or take a larger [detector] distance"
         )
 

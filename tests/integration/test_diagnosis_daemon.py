@@ -118,7 +118,9 @@ def test_a_probe_made_from_optics_is_retrieved_while_the_scan_runs(tmp_path: Pat
     pixel_size_m = object_pixel_size_m(8800.0, 1.92, 105e-6, 64)
     plate = {"outermost_zone_width_m": 100e-9, "diameter_m": 180e-6, "central_stop_m": 60e-6}
     true = torch.from_numpy(zone_plate_probe(Field(64, pixel_size_m, 8800.0), **plate, defocus_m=7e-4))
-    made = simulate_scan(Recipe(64, frames=100, counts=1e6, overlap_ratio=0.75, phase_rad=-0.6, seed=4), probe=true)
+    made = simulate_scan(
+        Recipe(size_px=64, frames=100, counts=1e6, overlap_ratio=0.75, phase_rad=-0.6, seed=4), probe=true
+    )
     counts = np.rint(made.amplitude.numpy().clip(0) ** 2).astype(np.uint16)
     scan = ScanFile(name="made", counts=counts, indexes=np.arange(100), positions_m=made.positions_px * pixel_size_m)
     config = tmp_path / "optics.toml"

@@ -286,7 +286,7 @@ class TestTrainingFiles:
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
-            ({"probeGuess": None}, "lacks probeGuess"),
+            ({"probeGuess": None}, "probeGuess missing"),
             ({"diff3d": None}, "diff3d or diffraction missing"),
             ({"xcoords": np.zeros(3)}, "3 xcoords and 36 ycoords"),
             ({"diff3d": np.zeros((36, 64), dtype=np.float32)}, r"write real \(n, N, N\)"),

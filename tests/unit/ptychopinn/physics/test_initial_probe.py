@@ -72,7 +72,9 @@ def test_optics_that_do_not_fit_the_patterns_are_refused(make, words: str) -> No
 def test_a_probe_is_retrieved_from_a_zone_plate_whose_focus_is_not_known_well(defocus_m: float) -> None:
     field = ProbeGrid(64, 40e-9, 8800.0)
     true = torch.from_numpy(zone_plate_probe(field, **PLATE, defocus_m=7e-4))
-    scan = simulate_scan(Recipe(64, frames=81, counts=1e6, overlap_ratio=0.75, phase_rad=-0.6, seed=4), probe=true)
+    scan = simulate_scan(
+        Recipe(size_px=64, frames=81, counts=1e6, overlap_ratio=0.75, phase_rad=-0.6, seed=4), probe=true
+    )
     guess = torch.from_numpy(zone_plate_probe(field, **PLATE, defocus_m=defocus_m))
     found = retrieve(scan.amplitude, scan.positions_px, guess).probe
     likeness = [float(torch.vdot(p.flatten(), true.flatten()).abs() / p.norm() / true.norm()) for p in (guess, found)]
