@@ -87,16 +87,15 @@ def listen(
         received.may_go_on.set()
         receiver.stop()
     place = receiver.bound_endpoint
-    if receiver.handshake_failures and not received.messages:
-        return CheckResult("ERROR", str(fault_words))
-    if not received.messages and received.refused:
-        return CheckResult("ERROR", f"{place}: {_refused_words(received)}", {"refused": len(received.refused)})
     if not received.messages:
+        if receiver.handshake_failures:
+            return CheckResult("ERROR", str(fault_words))
+        if received.refused:
+            return CheckResult("ERROR", f"{place}: {_refused_words(received)}", {"refused": len(received.refused)})
         if not is_connected:
             return CheckResult("SILENT", fault_words or f"{place}: no sender connected within {wait_s:g} s")
-        return CheckResult(
-            "SILENT", f"{place}: connected, but no message within {wait_s:g} s; without a scan that is normal"
-        )
+        silence = f"{place}: connected, but no message within {wait_s:g} s; without a scan that is normal"
+        return CheckResult("SILENT", silence)
     found = describe(received)
     if received.refused:
         found = CheckResult(

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.timeout(300)
 
 RECEIVED = {"frames_per_s", "receive_cpu_us", "decode_cpu_us", "intake_cpu_us"}
 CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], set[str]]] = {
-    "receive": (lambda _: _measure(Case((150, 130), "uint32", 64, 300), None), RECEIVED),
-    "receive with a journal": (lambda folder: _measure(Case((150, 130), "uint32", 64, 300), folder), RECEIVED),
+    "receive": (lambda _: _measure(Case((150, 130), "uint32", 64, 300), has_journal=False), RECEIVED),
+    "receive with a journal": (lambda _: _measure(Case((150, 130), "uint32", 64, 300), has_journal=True), RECEIVED),
     "scaling": (
         lambda _: measure_scaling(Scaling(frames=2_400, early=600, window=300)),
         {"frames", "mean_us", "late_engine_us"},

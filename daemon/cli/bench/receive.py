@@ -1,9 +1,9 @@
-"""``bench``, case ``receive``: frames a second received, decoded, cut to the pattern and joined.
+"""``bench --only receive``: measure how many frames/s are received, decoded, cropped and joined.
 
-The sender is a process of its own with messages made beforehand; between it and the join lie a real socket and the
-daemon's own receiver and intake, with the decode threads that a configuration has by default. Positions are known, as
-those of a raster are. Beside the rate stand the CPU times of the threads, which a busy machine changes little, and the
-rate with the journal on the disk of temporary files.
+The sender is a separate process that has made its messages before. A real socket connects it to the receiver and the
+intake of a daemon, with the default number of decoder threads. The positions are known, as those of a raster. The result
+also holds the CPU times of the threads, which other work on the machine changes little, and the rate with a journal in the
+folder of temporary files.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import multiprocessing
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,17 @@ from streams.sockets.transport import Receiver, Sender
 
 FORMAT, SCAN = "dectris-v2", "bench"
 PATIENCE_S = 120.0
+"""The measurement fails after this time, s; a slow machine takes twenty."""
 MEAN_COUNTS, DISTINCT = 0.5, 16
+"""Photons per pixel, as in the outer part of a pattern; number of different patterns."""
 JOURNAL_BYTES = 4 << 30
+"""Largest size of the journal, bytes: more than all frames of a case."""
 NO_OPTICS = ScanOptics(None, None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Frames of one kind, bslz4, and the side of the pattern cut from them."""
+    """Frames of one form, compressed with bslz4, and the side of the pattern cropped from them."""
 
     shape: tuple[int, int]
     dtype: str
@@ -59,8 +63,8 @@ CASES = {
 
 
 def measure_receive() -> dict[str, Any]:
-    """Frames a second from socket to join, and the CPU time a frame of each thread, microseconds; then with the journal."""
-    logging.getLogger("streams").setLevel(logging.ERROR)  # the sender leaves when it is done
+    """Return frames/s from socket to join, the CPU time per frame of each thread, us, and frames/s with a journal."""
+    logging.getLogger("streams").setLevel(logging.ERROR)  # the sender disconnects at its end
     found: dict[str, Any] = {}
     for name, case in CASES.items():
         found |= {f"{key}_{name}": value for key, value in _measure(case, has_journal=False).items()}
@@ -81,13 +85,37 @@ def _measure(case: Case, *, has_journal: bool) -> dict[str, float]:
             keeper.journal.stop()
 
 
+@dataclass(slots=True)
+class _Arrivals:
+    """Counts the points that arrive from the join."""
+
+    points: int = 0
+    is_done: threading.Event = field(default_factory=threading.Event)
+
+
 def _run(case: Case, folder: Path, keeper: Keeper | None) -> dict[str, float]:
-    done = threading.Event()
-    seen = 0
+    arrivals = _Arrivals()
+    with _receiver(case, folder, keeper, arrivals) as receiver, _sender(receiver.bound_endpoint, case):
+        receiver.wait_for(lambda: receiver.messages > 0, PATIENCE_S)
+        begun, cpu = time.perf_counter(), _thread_seconds()
+        if not arrivals.is_done.wait(PATIENCE_S) or arrivals.points != case.frames:
+            raise DaemonError(
+                f"only {arrivals.points} of {case.frames} frames arrived within {PATIENCE_S:g} s; "
+                "is the machine overloaded?"
+            )
+        seconds, spent = time.perf_counter() - begun, _thread_seconds()
+    used = {kind: sum(spent[n] - cpu.get(n, 0.0) for n in spent if n.startswith(kind)) for kind in _KINDS}
+    return {"frames_per_s": case.frames / seconds} | {
+        f"{kind}_cpu_us": 1e6 * used[kind] / case.frames for kind in _KINDS
+    }
+
+
+@contextmanager
+def _receiver(case: Case, folder: Path, keeper: Keeper | None, arrivals: _Arrivals) -> Iterator[Receiver]:
+    """Yield a running receiver with the intake of a daemon behind it."""
 
     def on_points(points: list[ScanPoint]) -> None:
-        nonlocal seen
-        seen += len(points)
+        arrivals.points += len(points)
         intake.mark_stitched(points[0].scan_id, [point.index for point in points])
 
     limits = Limits()
@@ -97,7 +125,7 @@ def _run(case: Case, folder: Path, keeper: Keeper | None) -> dict[str, float]:
         RecordFiles(folder),
         Join(),
         RegistryOptions(PATIENCE_S, lambda _: NO_OPTICS, np.zeros((case.frames, 2))),
-        ScanEvents(lambda _scan, _start: None, lambda _scan: done.set()),
+        ScanEvents(lambda _scan, _start: None, lambda _scan: arrivals.is_done.set()),
         keeper,
     )
     options = IntakeOptions(limits.queue_bytes, workers=limits.decode_workers)
@@ -105,25 +133,23 @@ def _run(case: Case, folder: Path, keeper: Keeper | None) -> dict[str, float]:
     receiver = Receiver("frames", "@tcp://127.0.0.1:0", "pull", intake.on_frame_message)
     intake.start()
     receiver.start()
-    sender = multiprocessing.get_context("spawn").Process(target=send_frames, args=(receiver.bound_endpoint, case))
-    sender.start()
     try:
-        receiver.wait_for(lambda: receiver.messages > 0, PATIENCE_S)
-        begun, cpu = time.perf_counter(), _thread_seconds()
-        if not done.wait(PATIENCE_S) or seen != case.frames:
-            raise DaemonError(
-                f"only {seen} of {case.frames} frames arrived within {PATIENCE_S:g} s; is the machine overloaded?"
-            )
-        seconds, spent = time.perf_counter() - begun, _thread_seconds()
+        yield receiver
     finally:
-        sender.terminate()
-        sender.join()
         receiver.stop()
         intake.stop()
-    used = {kind: sum(spent[n] - cpu.get(n, 0.0) for n in spent if n.startswith(kind)) for kind in _KINDS}
-    return {"frames_per_s": case.frames / seconds} | {
-        f"{kind}_cpu_us": 1e6 * used[kind] / case.frames for kind in _KINDS
-    }
+
+
+@contextmanager
+def _sender(endpoint: str, case: Case) -> Iterator[None]:
+    """Send the frames from a separate process during the block."""
+    process = multiprocessing.get_context("spawn").Process(target=send_frames, args=(endpoint, case))
+    process.start()
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.join()
 
 
 _KINDS = ("receive", "decode", "intake")
@@ -136,7 +162,7 @@ def _thread_seconds() -> dict[str, float]:
 
 
 def send_frames(endpoint: str, case: Case) -> None:
-    """Make all messages, then send them as fast as they are taken (in a process of its own)."""
+    """Make all messages, then send them as fast as the receiver accepts (runs in a separate process)."""
     random = np.random.default_rng(0)
     codec = CODECS[FORMAT]()
     counts = [random.poisson(MEAN_COUNTS, case.shape).astype(case.dtype) for _ in range(DISTINCT)]

@@ -1,8 +1,8 @@
-"""``bench``, case ``scaling``: what a frame costs early and late in a scan of a million.
+"""``bench --only scaling``: measure the CPU time per frame early and late in a scan of a million frames.
 
-The whole chain of the daemon without its sockets: decoding, journal, join, lift, mosaic of 40 megapixels, updates,
-checkpoints (made, not written). CPU times of its threads, since other work on the machine changes those little. The
-positions are a raster of 6400 x 6400 pixels; patterns have 16 x 16.
+Runs the whole chain of the daemon without its sockets: decoding, journal, join, lift, mosaic of 40 megapixels, updates,
+checkpoints (made, not written). It measures CPU times of the threads, because other work on the machine changes those
+little. The positions are a raster of 6400 x 6400 pixels; patterns have 16 x 16.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ THREADS = ("decode", "intake", "journal", "engine")
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """A scan of ``frames``, looked at in two windows of ``window`` frames: from ``early`` on, and at the end."""
+    """A scan of ``frames`` frames, measured in two windows of ``window`` frames: from ``early`` on, and at the end."""
 
     frames: int = 1_000_000
     early: int = 10_000
@@ -65,7 +65,7 @@ class _Chain:
 
 
 def measure_scaling(case: Scaling | None = None) -> dict[str, Any]:
-    """CPU time a frame in both windows and over all between their beginnings, microseconds; memory at their ends."""
+    """Return the CPU time per frame, us, in both windows and between their beginnings; memory at their ends, MB."""
     case = case or Scaling()
     with tempfile.TemporaryDirectory() as folder, _chain(Path(folder)) as chain:
         messages = _messages(case.frames)
@@ -147,7 +147,7 @@ def _messages(frames: int) -> Iterator[Sequence[memoryview]]:
 
 
 def _feed(messages: Iterator[Sequence[memoryview]], count: int, chain: _Chain, bar: Any) -> None:
-    """Give frames to the intake, and wait until they are in the mosaic; never so many that they wait on the disk."""
+    """Give frames to the intake and wait until they are in the mosaic; at most ``AHEAD`` wait, so none goes to the disk."""
     done = 0
     while done < count:
         some = min(AHEAD, count - done)
@@ -160,13 +160,13 @@ def _feed(messages: Iterator[Sequence[memoryview]], count: int, chain: _Chain, b
 
 
 def _wait(chain: _Chain, most: int) -> None:
-    """Wait until at most so many frames are on their way."""
+    """Wait until at most ``most`` frames are not yet in the mosaic."""
     while chain.given - chain.stitched > most:
         time.sleep(0.002)
 
 
 def _window(messages: Iterator[Sequence[memoryview]], count: int, chain: _Chain, bar: Any) -> dict[str, float]:
-    """Return the median over parts of a window: what comes rarely, as the canvas's growth, is in the mean of all."""
+    """Return the medians over the parts of a window; rare work, such as growth of the canvas, is only in the mean of all."""
     parts: list[dict[str, float]] = []
     for _ in range(PARTS):
         before = _thread_seconds()

@@ -86,7 +86,7 @@ def test_a_model_for_another_probe_keeps_its_network(tmp_path: Path) -> None:
     assert first.models.sharp is not None
     before = first.models.sharp.network.state_dict()
     other = (2 * first.probe.cpu().numpy()).astype(np.complex64)
-    model = setup.with_probe(first, other)
+    model = setup.models.with_probe(first, other)
     np.testing.assert_array_equal(model.probe.cpu().numpy(), other)
     assert model.identity == first.identity
     assert model.models.sharp is not None
