@@ -1,5 +1,6 @@
 """Further answers of the REST interface."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from typing_extensions import TypedDict
@@ -82,5 +83,5 @@ class ScanPath(TypedDict):
     """Id of the scan."""
     after: int
     """Number of positions before the first one here."""
-    positions_px: list[tuple[float, float]]
+    positions_px: Sequence[Sequence[float]]
     """Positions [y, x] in pixels of the object's own frame."""

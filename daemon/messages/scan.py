@@ -1,5 +1,6 @@
 """What is said about one scan: its state, its account of frames, its record, its start and end."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NotRequired
 
@@ -102,7 +103,7 @@ class ScanFields(TypedDict):
     """Path of the product file."""
     pixel_size_m: float | None
     """Side of an object pixel, m."""
-    center_px: tuple[int, int] | None
+    center_px: Sequence[int] | None
     """Centre of the beam on the detector, [row, column]."""
     center_from: str | None
     """Source of the beam centre."""

@@ -1,5 +1,6 @@
 """The status of the daemon."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NotRequired
 
@@ -194,7 +195,7 @@ class Status(TypedDict):
     """Positions that belong to no scan."""
     waiting_for_center: int
     """Frames that wait until the beam centre is found."""
-    center_px: tuple[int, int] | None
+    center_px: Sequence[int] | None
     """Centre of the beam on the detector, [row, column]."""
     center_from: str | None
     """Source of the beam centre."""

@@ -194,7 +194,7 @@ declare namespace Wire {
     /** Side of an object pixel, m. */
     pixel_size_m: number | null;
     /** Centre of the beam on the detector, [row, column]. */
-    center_px: [number, number] | null;
+    center_px: number[] | null;
     /** Source of the beam centre. */
     center_from: string | null;
     /** Detector pixels in the pattern without data in any frame; null: unknown. */
@@ -217,7 +217,7 @@ declare namespace Wire {
     /** Number of positions before the first one here. */
     after: number;
     /** Positions [y, x] in pixels of the object's own frame. */
-    positions_px: [number, number][];
+    positions_px: number[][];
   }
 
   interface ScanStartedHeader {
@@ -324,7 +324,7 @@ declare namespace Wire {
     /** Frames that wait until the beam centre is found. */
     waiting_for_center: number;
     /** Centre of the beam on the detector, [row, column]. */
-    center_px: [number, number] | null;
+    center_px: number[] | null;
     /** Source of the beam centre. */
     center_from: string | null;
     /** Detector pixels in the pattern without data in any frame; null: unknown. */

@@ -25,7 +25,10 @@ Responses = dict[int | str, dict[str, Any]]
 
 def problems(words: Mapping[int, str]) -> Responses:
     """Return refusals by status for OpenAPI."""
-    return {status: {"description": text, "model": Problem} for status, text in words.items()}
+    content = {
+        "application/json": {"schema": Problem.model_json_schema()}
+    }  # a model would get the media type of the route
+    return {status: {"description": text, "content": content} for status, text in words.items()}
 
 
 PROBLEMS = problems(
