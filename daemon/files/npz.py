@@ -88,7 +88,7 @@ def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
         notes.append("the axis of frames was last and was moved to the front")
     frames = frames_in_line(path, values)
     _refuse_several_scans(archive, path, keys, len(frames.counts))
-    counts = _photons(archive, path, keys, key, frames, notes)
+    counts = _photons(archive, path, key, frames, notes)
     bad = archive["bad_pixels"].astype(bool) if "bad_pixels" in keys else None
     if bad is not None:
         counts, bad = with_frame_mask(counts, bad)
@@ -114,9 +114,9 @@ def _are_last(shape: tuple[int, ...], positions: int) -> bool:
     return len(shape) == 3 and shape[0] == shape[1] != shape[2] == positions != shape[0]
 
 
-def _photons(archive: NpzFile, path: Path, keys: set[str], key: str, frames: Frames, notes: list[str]) -> NDArray[Any]:
+def _photons(archive: NpzFile, path: Path, key: str, frames: Frames, notes: list[str]) -> NDArray[Any]:
     """Return photons, from counts or amplitudes."""
-    counts = frames.counts
+    counts, keys = frames.counts, set(archive.files)
     if key == "diffraction" and "photon_scale" in keys:
         return _stated_photons(archive, counts, keys)
     stated = text_of(archive["measurement_domain"]) if "measurement_domain" in keys else ""

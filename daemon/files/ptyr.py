@@ -42,10 +42,7 @@ def read_ptyr(file: h5py.File, path: Path) -> Product:
     picture = picture[0] if picture.ndim == 3 and len(picture) == 1 else picture
     if picture.ndim != 2 or not np.iscomplexobj(picture):
         raise FileFormatError(f"{path}: the object is {picture.dtype} {picture.shape}; write one complex layer")
-    sides = [positive(side) for side in np.ravel(array_of(storage, "_psize"))[:2]]
-    pixel = one_side(path, "object", sides[-1], sides[0]) if sides else None
-    if pixel is None:
-        raise FileFormatError(f"{path}: the object states no pixel size; write _psize")
+    pixel = _object_pixel_m(storage, path)
     origin = np.ravel(array_of(storage, "_origin"))
     positions = content.get(f"positions/{name}")
     positions_m = (
@@ -69,6 +66,14 @@ def read_ptyr(file: h5py.File, path: Path) -> Product:
         object=picture.astype(np.complex64),
         object_origin_px=(float(origin[0]) / pixel, float(origin[1]) / pixel),
     )
+
+
+def _object_pixel_m(storage: h5py.Group, path: Path) -> float:
+    sides = [positive(side) for side in np.ravel(array_of(storage, "_psize"))[:2]]
+    pixel_m = one_side(path, "object", sides[-1], sides[0]) if sides else None
+    if pixel_m is None:
+        raise FileFormatError(f"{path}: the object states no pixel size; write _psize")
+    return pixel_m
 
 
 def read_ptyr_probe(file: h5py.File, path: Path) -> tuple[NDArray[np.complex64], float | None]:

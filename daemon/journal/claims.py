@@ -86,12 +86,12 @@ def claim_of(folder: Path) -> Claim:
     stored, content = stored_start(folder.name, record), record.plain()
     own_name, time_ns = content.get("scan_id"), content.get("time_ns")
     return Claim(
-        folder,
-        blake2b(record.payload).digest(),
-        stored.start.scan_id,
-        own_name if isinstance(own_name, str) else None,
-        stored.started,
-        time_ns if isinstance(time_ns, int) else 0,
+        folder=folder,
+        digest=blake2b(record.payload).digest(),
+        wire_id=stored.start.scan_id,
+        own_name=own_name if isinstance(own_name, str) else None,
+        started=stored.started,
+        time_ns=time_ns if isinstance(time_ns, int) else 0,
     )
 
 

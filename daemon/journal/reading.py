@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from daemon.files import ScanFile
 from daemon.files.completion import completed
 from daemon.journal.folder import CLOSED_NAME
+from daemon.journal.keeper import NOTED_OPTICS
 from daemon.journal.patterns import unpack
 from daemon.journal.record import Kind, Record, positions_of, read_records
-from daemon.journal.scan_log import segments
+from daemon.journal.scan_log import bytes_of, segments
 from daemon.journal.start import stored_start
 from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.errors import FileFormatError
@@ -64,7 +65,7 @@ def journals(folder: Path) -> list[Path]:
 
 def summary(folder: Path) -> JournalSummary:
     """Return the contents of a scan's journal; the frames are counted, not read."""
-    started, expected, optics, seen, refused = "", None, dict[str, Any](), set[int](), 0
+    started, expected, optics, seen, refused = "", None, dict[str, float | None](), set[int](), 0
     for record in _records(folder, pixels=False):
         if record.kind == Kind.START:
             stored = stored_start(folder.name, record)
@@ -75,9 +76,16 @@ def summary(folder: Path) -> JournalSummary:
             refused += 1
         elif record.kind == Kind.NOTE:
             optics |= record.plain().get("optics", {})
-    size = sum(path.stat().st_size for path in segments(folder))
-    is_closed = (folder / CLOSED_NAME).exists()
-    return JournalSummary(folder.name, started, expected, len(seen), refused, size, is_closed, **optics)
+    return JournalSummary(
+        scan_id=folder.name,
+        started=started,
+        expected=expected,
+        frames=len(seen),
+        refused=refused,
+        bytes=bytes_of(folder),
+        is_closed=(folder / CLOSED_NAME).exists(),
+        **{name: optics.get(name) for name in NOTED_OPTICS},
+    )
 
 
 def frames(folder: Path) -> Iterator[StoredFrame]:

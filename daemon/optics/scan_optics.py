@@ -36,13 +36,8 @@ def scan_optics(
     probe_pixel_size_m
         Of the probe's file, if it states one.
     """
-    notes: list[str] = []
     detector_m = geometry.detector_pixel_size_m
-    if detector_m is not None and _differ(*detector_m):
-        notes.append(
-            f"the stream states detector pixels of {detector_m[0] * 1e6:.4g} x {detector_m[1] * 1e6:.4g} um, "
-            "which are not square; their height is used for both sides"
-        )
+    notes = _oblong_note(detector_m)
     energy_eV = _chosen(notes, "photon_energy_eV", configured.photon_energy_eV, geometry.photon_energy_eV, _eV)
     distance_m = _chosen(notes, "detector_distance_m", configured.detector_distance_m, geometry.detector_distance_m, _m)
     pixel_m = _chosen(
@@ -65,6 +60,16 @@ def scan_optics(
             "so the frames are refused; give [optics] object_pixel_size_m"
         )
     return ScanOptics(energy_eV, distance_m, pixel_m, object_m, tuple(notes))
+
+
+def _oblong_note(detector_m: tuple[float, float] | None) -> list[str]:
+    if detector_m is None or not _differ(*detector_m):
+        return []
+    height_um, width_um = (side * 1e6 for side in detector_m)
+    return [
+        f"the stream states detector pixels of {height_um:.4g} x {width_um:.4g} um, which are not square; "
+        "their height is used for both sides"
+    ]
 
 
 def _chosen(

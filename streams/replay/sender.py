@@ -50,7 +50,8 @@ def prepare(
     codec.encode_start(
         ScanStart(scan_id, len(counts)), counts.shape[1:], counts.dtype
     )  # frames of some formats need it
-    return [_encode(counts, positions_m, codec, scan_id, index, encoding) for index in range(len(counts))]
+    frames = _FrameEncoder(counts, positions_m, codec, scan_id, encoding)
+    return [frames[index] for index in range(len(counts))]
 
 
 def native_positions(positions_m: NDArray[np.float64], scan_id: str) -> Iterator[tuple[int, Message]]:
@@ -69,7 +70,7 @@ def replay(
     scan_id: str,
     position_sender: Sender | None = None,
     position_messages: PositionMessages = native_positions,
-    metadata: dict[str, Any] | None = None,
+    metadata: dict[str, object] | None = None,
     geometry: StreamGeometry = NO_GEOMETRY,
     rate_hz: float | None = None,
     faults: Faults = _NO_FAULTS,
@@ -108,29 +109,45 @@ def replay(
             f"scan {scan_id}: positions of shape {np.shape(positions_m)} do not fit {count} frames; give one [y, x] each"
         )
     in_frames = positions_m if position_sender is None else None
-    frame_nbytes = int(np.prod(counts.shape[1:])) * counts.dtype.itemsize
     coming = position_messages(positions_m, scan_id) if position_sender is not None and positions_m is not None else ()
-    lagging = _Positions(coming, position_sender, faults)
+    positions = _Positions(coming, position_sender, faults)
+    frames = _FrameEncoder(counts, in_frames, codec, scan_id, encoding) if prepared is None else prepared
     planned = plan(count, faults, seed)
     begun = time.monotonic()
     start = ScanStart(scan_id, count, metadata or {}, geometry)
     _send(sender, codec.encode_start(start, counts.shape[1:], counts.dtype), is_flat)
-    lagging.frame_sent(-1)
+    positions.frame_sent(-1)
     for done, (index, is_corrupt) in enumerate(planned.order):
-        if prepared is None:
-            message = _encode(counts, in_frames, codec, scan_id, index, encoding)
-        else:
-            message = prepared[index]
+        message = frames[index]
         if rate_hz is not None:
-            lagging.send_until(begun + done / rate_hz)
-        _send(sender, corrupt(message, frame_nbytes) if is_corrupt else message, is_flat)
-        lagging.frame_sent(index)
+            positions.send_until(begun + done / rate_hz)
+        _send(sender, corrupt(message, _frame_bytes(counts)) if is_corrupt else message, is_flat)
+        positions.frame_sent(index)
         if on_progress is not None:
             on_progress(done + 1, len(planned.order))
     _send(sender, codec.encode_end(scan_id), is_flat)
-    lagging.send_all()
+    positions.send_all()
     seconds = time.monotonic() - begun
     return Summary(len(planned.order), planned.dropped, planned.duplicated, planned.corrupted, seconds)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _FrameEncoder:
+    """The frame messages of a scan by frame index, encoded on demand; ``positions_m`` is None if frames carry none."""
+
+    counts: NDArray[Any]
+    positions_m: NDArray[np.float64] | None
+    codec: Codec
+    scan_id: str
+    encoding: str
+
+    def __getitem__(self, index: int) -> Message:
+        where = None if self.positions_m is None else PositionM(*map(float, self.positions_m[index]))
+        return self.codec.encode_frame(self.scan_id, index, np.asarray(self.counts[index]), where, self.encoding)
+
+
+def _frame_bytes(counts: NDArray[Any]) -> int:
+    return int(np.prod(counts.shape[1:])) * counts.dtype.itemsize
 
 
 class _Positions:
@@ -173,15 +190,3 @@ class _Positions:
 def _send(sender: Sender, message: Message, is_flat: bool) -> None:
     for parts in [[part] for part in message] if is_flat else filter(None, [message]):
         sender.send(parts)
-
-
-def _encode(
-    counts: NDArray[Any],
-    positions_m: NDArray[np.float64] | None,
-    codec: Codec,
-    scan_id: str,
-    index: int,
-    encoding: str,
-) -> Message:
-    position_m = None if positions_m is None else PositionM(float(positions_m[index][0]), float(positions_m[index][1]))
-    return codec.encode_frame(scan_id, index, np.asarray(counts[index]), position_m, encoding)
