@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from daemon.files.access import number_of
 from daemon.files.live_group import origin_pair
 from daemon.files.scan import ScanFile
 
 GROUP = "ptycholive"
+
+
+class ScanExtras(TypedDict, total=False):
+    """Fields of a :class:`ScanFile` that the group holds."""
+
+    indexes: NDArray[np.int64]
+    object: NDArray[np.complex64]
+    object_origin_px: tuple[float, float]
+    probe: NDArray[np.complex64]
+    object_pixel_size_m: float
 
 
 def write_extras(group: h5py.Group, scan: ScanFile, *, with_probe: bool) -> None:
@@ -26,12 +37,12 @@ def write_extras(group: h5py.Group, scan: ScanFile, *, with_probe: bool) -> None
         group["probe"] = scan.probe
 
 
-def read_extras(parent: h5py.Group, name: str = GROUP) -> dict[str, Any]:
+def read_extras(parent: h5py.Group, name: str = GROUP) -> ScanExtras:
     """Return what :func:`write_extras` wrote, as fields of a :class:`ScanFile`; empty if there is nothing."""
     group = parent.get(name)
     if not isinstance(group, h5py.Group):
         return {}
-    found: dict[str, Any] = {}
+    found: ScanExtras = {}
     if "frame_index" in group:
         found["indexes"] = group["frame_index"][()].astype(np.int64)
     if "object" in group:
@@ -40,4 +51,6 @@ def read_extras(parent: h5py.Group, name: str = GROUP) -> dict[str, Any]:
     if "probe" in group:
         found["probe"] = group["probe"][()].astype(np.complex64)
     size_m = number_of(group, "object_pixel_size_m")
-    return found if size_m is None else {**found, "object_pixel_size_m": size_m}
+    if size_m is not None:
+        found["object_pixel_size_m"] = size_m
+    return found

@@ -57,9 +57,9 @@ def _from_hdf5(file: h5py.File, path: Path) -> ProbeFile:
     if is_cxi(file) and first_of(file, ILLUMINATIONS) is not None:
         probe, pixel = read_cxi_probe(file, path)
         return ProbeFile(probe, pixel, text_of(file.get("entry_1/title")) or stem)
-    own = {**read_extras(file), **read_extras(nexus_entry(file) or file)}
-    if "probe" in own:
-        return ProbeFile(probe_modes(path, own["probe"]), own.get("object_pixel_size_m"), stem)
+    for own in (read_extras(nexus_entry(file) or file), read_extras(file)):
+        if "probe" in own:
+            return ProbeFile(probe_modes(path, own["probe"]), own.get("object_pixel_size_m"), stem)
     broken = broken_links(file)
     raise FileFormatError(
         f"{path}: has no probe; "

@@ -61,7 +61,9 @@ def read_ptyd(file: h5py.File, path: Path) -> ScanFile:
         mask=mask,
         doubts=tuple(doubts),
     )
-    return replace(found, **{k: v for k, v in read_extras(file).items() if k != "indexes"})
+    extras = read_extras(file)
+    extras.pop("indexes", None)  # the chunks have them
+    return replace(found, **extras)
 
 
 def write_ptyd(path: Path, scan: ScanFile) -> None:

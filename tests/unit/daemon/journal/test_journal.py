@@ -31,7 +31,7 @@ from daemon.journal import (
 from daemon.journal import folder as folder_module
 from daemon.journal import scan_log as scan_log_module
 from daemon.journal import store as store_module
-from daemon.journal.reading import group_frames
+from daemon.journal.reading import group_frames, summary
 from daemon.journal.record import HEADER, LOG, Record, frame_record, plain_record, read_records
 from ptychopinn.config.sections import DataConfig
 from ptychopinn.data import StreamDataset
@@ -327,6 +327,13 @@ def test_a_record_of_a_newer_version_is_passed_over(tmp_path: Path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "000001.journal").write_bytes(b"".join([*frame(0).buffers(), *newer, *other]))
     assert [record.index for record in again(tmp_path)] == [0, 8]
+
+
+def test_summary_reads_the_optics_that_it_knows(journal: Journal):
+    optics = {"object_pixel_size_m": 1e-8, "of_a_newer_version": 3}
+    assert journal.commit([RecordBatch("a", [frame(0), plain_record(Kind.NOTE, optics=optics)])])
+    found = summary(journal.folder / "a")
+    assert (found.frames, found.object_pixel_size_m, found.photon_energy_eV) == (1, 1e-8, None)
 
 
 def test_a_frame_too_long_for_the_journal_is_named(journal: Journal, monkeypatch: pytest.MonkeyPatch):
