@@ -6,7 +6,6 @@ Every ``stride``-th pixel is kept in half precision: a copy is cheap, and a whol
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -21,7 +20,6 @@ from daemon.publish.wire import Message, layer_header
 SIDE_PX = 320
 MOST_LOOKS = 48
 FIRST_PAUSE_S = 0.5
-KEEP_SCANS = 4
 LAYERS = ("network", "refined")
 
 
@@ -44,22 +42,24 @@ class _Layer:
 
 
 class History:
-    """Keeps a picture of the newest scan each time ``look`` is called and a pause is over; safe from any thread."""
+    """Keeps a picture of the newest scan each time ``look`` is called and a pause is over; safe from any thread.
+
+    A scan has earlier pictures for as long as the hub has its picture.
+    """
 
     def __init__(self, hub: UpdateHub) -> None:
         self._hub = hub
-        self._scans: OrderedDict[str, dict[str, _Layer]] = OrderedDict()
+        self._scans: dict[str, dict[str, _Layer]] = {}
 
     def look(self) -> None:
         """Keep a copy of each layer of the newest scan that has changed and whose pause is over."""
         scan_id = self._hub.latest_scan_id
         if scan_id is None:
             return
-        layers = self._scans.setdefault(scan_id, {})
-        while len(self._scans) > KEEP_SCANS:
-            self._scans.popitem(last=False)
+        for gone in self._scans.keys() - set(self._hub.scan_ids()):
+            del self._scans[gone]
         for name in self._hub.layers(scan_id):
-            layer = layers.setdefault(name, _Layer())
+            layer = self._scans.setdefault(scan_id, {}).setdefault(name, _Layer())
             version = self._hub.layer_version(scan_id, name)
             if version == layer.version or (time.monotonic() < layer.next_at and not self._hub.is_final(scan_id, name)):
                 continue

@@ -73,6 +73,17 @@ def test_moments_keep_their_pause_but_the_last_is_kept_at_once(hub: UpdateHub) -
     assert frames == [1, 4] or time.monotonic() - begun > history_module.FIRST_PAUSE_S
 
 
+def test_moments_go_with_the_picture_of_their_scan() -> None:
+    hub, rng = UpdateHub(keep_scans=2), np.random.default_rng(0)
+    history = History(hub)
+    for scan_id in ("one", "two", "three"):
+        hub.publish_layer(make_update(rng, scan_id=scan_id))
+        history.look()
+    kept = {scan_id: len(history.listing(scan_id, "network")) for scan_id in ("one", "two", "three")}
+    assert kept == {"one": 0, "two": 1, "three": 1}
+    assert hub.scan_ids() == ["two", "three"]
+
+
 def test_a_moment_is_an_update(client: httpx.Client, hub: UpdateHub, history: History) -> None:
     shape = (SIDE_PX + 10, 50)
     update = make_update(np.random.default_rng(0), shape=shape, origin_px=(3, -4), places=((0, 0, *shape),))
