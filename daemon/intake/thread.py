@@ -126,7 +126,7 @@ class Intake:
         return self._preprocess.held_frames
 
     def start(self) -> None:
-        """Start the thread; scans of the journal that are closed in all but name are closed before."""
+        """Close the journals of scans whose record is written, then start the thread."""
         if self._keeper is not None:
             close_recorded(self._keeper.journal, self._scans)
         self._thread.start()
@@ -230,7 +230,7 @@ class Intake:
         guard(self._replay)
         while not is_over:
             items = self._incoming.take(TAKE_FRAMES, TICK_S)
-            self._round()
+            self._note_beat()
             self._metrics.queue_depth.labels("decode").set(len(self._incoming))
             self._metrics.queue_bytes.labels("decode").set(self._incoming.bytes)
             is_over = not items and self._stop.is_set()
@@ -241,7 +241,7 @@ class Intake:
         if self._ends_scans:
             guard(self._end_all)
 
-    def _round(self) -> None:
+    def _note_beat(self) -> None:
         self._beat = time.monotonic()
 
     def _replay(self) -> None:
@@ -249,7 +249,7 @@ class Intake:
         runs: list[dict[str, Any]] = []
         if self._keeper is not None:
             replay = Replay(self._scans, self._keeper, self._preprocess, self._admission)
-            self._admission.guard(replay.play_all, self._round)
+            self._admission.guard(replay.play_all, self._note_beat)
             runs = replay.resumed_runs
         self._resume_positions(runs)
 
@@ -287,7 +287,7 @@ class Intake:
             with self._metrics.stage_seconds.labels("decode").time():
                 decoded = self._decode(ready[begin : begin + TAKE_FRAMES])
             self._admission.take(decoded)
-            self._round()
+            self._note_beat()
 
     def _decode(self, items: Sequence[Item]) -> list[Entry]:
         frames = sum(isinstance(item, RawFrame) for item in items)
