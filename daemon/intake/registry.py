@@ -111,7 +111,7 @@ class ScanRegistry:
     def recent_findings(self) -> dict[str, list[str]]:
         """Return the findings about scans that run or ended a short while ago, by name, newest first."""
         with self.lock:
-            return self.join.recent_findings(FINDINGS_SHOWN_S)
+            return self.join.recent_warnings(FINDINGS_SHOWN_S)
 
     def mark_stitched(self, scan_id: str, indexes: Sequence[int]) -> None:
         """Enter frames as stitched (engine's thread)."""
@@ -272,7 +272,7 @@ class ScanRegistry:
     def findings(self, scan: Scan) -> tuple[list[str], dict[str, Any] | None]:
         """Return the warnings about a scan, one sentence each, and the data that the control system gives about its run."""
         with self.lock:
-            return self.join.findings(scan.id), self.join.about(scan.id)
+            return self.join.warnings(scan.id), self.join.about(scan.id)
 
     def finish(self, scan: Scan, *, is_stopping: bool) -> ScanState:
         """Fix the account of a scan whose pictures are final; return how it went."""

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 import numpy as np
@@ -21,6 +21,7 @@ from daemon.journal import Journal, Keeper, Kind, Record, StoredStart, positions
 from streams.codecs.base import MAX_INDEX
 from streams.frame import Frame, Position, ScanPoint
 from streams.join.account import EndedBy
+from streams.join.source_run import KeptRuns, ResumedRun
 from streams.refusal_reasons import RefusalReason
 
 REPLAY_RECORDS = 1024
@@ -57,7 +58,7 @@ class Replay:
         self._keeper = keeper
         self._preprocess = preprocess
         self._admission = admission
-        self.resumed_runs: list[dict[str, Any]] = []
+        self.resumed_runs: list[ResumedRun] = []
         """Runs of the position source that scans of the journal go on with, as its reader needs them."""
 
     def play_all(self, on_part: Callable[[], None]) -> None:
@@ -116,7 +117,7 @@ class Replay:
             scan.was_stopped = scan.was_stopped or ended_by == "operator"
             self._join.end_scan(scan.id, exactly=True, ended_by=ended_by)
         elif record.kind == Kind.NOTE and "runs" in content:
-            scan.runs = dict(content["runs"])
+            scan.runs = cast(KeptRuns, dict(content["runs"]))
         elif record.kind == Kind.NOTE and "prepared" in content:
             self._prepare(scan, stored, content["prepared"])
         return []

@@ -9,6 +9,7 @@ from typing import Any
 from daemon.optics.scan_optics import ScanOptics
 from daemon.results.records import RecordFiles, ScanRecord
 from streams.join.account import AccountSnapshot
+from streams.join.source_run import KeptRuns
 
 
 @dataclass(slots=True, eq=False)
@@ -32,7 +33,7 @@ class Scan:
     """Whether an operator ended it."""
     is_prepared_by_journal: bool = False
     """Whether it goes on after a restart with the beam centre that it had."""
-    runs: dict[str, Any] = field(default_factory=dict)
+    runs: KeptRuns = field(default_factory=KeptRuns)
     """The runs of the control system that it belongs to, as the journal has them."""
     verdict: AccountSnapshot | None = None
     """Its final account; None while frames are awaited or stitched."""

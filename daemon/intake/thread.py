@@ -27,6 +27,7 @@ from daemon.metrics import Metrics
 from streams.codecs import Codec, EncodedFrame
 from streams.errors import CodecError, PositionError
 from streams.frame import Frame, Position, PositionNews, ScanPoint
+from streams.join.source_run import ResumedRun
 from streams.position_sources.bluesky import BlueskyReader
 from streams.refusal_reasons import RefusalReason
 
@@ -63,7 +64,7 @@ class IntakeOptions:
     workers: int = 2
     positions: SentPositions = SentPositions()
     read_positions: ReadPositions | None = None
-    resume_positions: Callable[[Sequence[dict[str, Any]]], list[PositionNews]] | None = None
+    resume_positions: Callable[[Sequence[ResumedRun]], list[PositionNews]] | None = None
     make_position_files: Callable[[Callable[[PositionNews], None]], PositionFiles] | None = None
 
 
@@ -188,7 +189,7 @@ class Intake:
         with self._scans.lock:
             self._scans.join.refuse_position_message(words)
 
-    def _resume_positions(self, runs: Sequence[dict[str, Any]]) -> None:
+    def _resume_positions(self, runs: Sequence[ResumedRun]) -> None:
         """Have the reader of positions go on with the runs of scans that go on."""
         if self._options.resume_positions is not None:
             found = self._options.resume_positions(runs)
@@ -246,7 +247,7 @@ class Intake:
 
     def _replay(self) -> None:
         """Play unfinished scans again; their runs of the position source go on."""
-        runs: list[dict[str, Any]] = []
+        runs: list[ResumedRun] = []
         if self._keeper is not None:
             replay = Replay(self._scans, self._keeper, self._preprocess, self._admission)
             self._admission.guard(replay.play_all, self._note_beat)

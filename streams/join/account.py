@@ -63,19 +63,6 @@ class AccountSnapshot:
             return self.missing == 0 and self.pending == 0 and self.stitched >= self.expected
         return not (self.missing or self.pending or self.without_position or self.refused)
 
-    def as_dict(self) -> dict[str, object]:
-        """Return the account as plain data."""
-        return {
-            "expected": self.expected,
-            "received": self.received,
-            "duplicate": self.duplicate,
-            "missing": self.missing,
-            "refused": {reason.value: count for reason, count in self.refused.items()},
-            "without_position": self.without_position,
-            "pending": self.pending,
-            "stitched": self.stitched,
-        }
-
 
 class WaitingFrame(NamedTuple):
     """A frame that waits for its position ``since`` a time; ``number`` counts all frames that ever waited."""

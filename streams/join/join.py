@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from streams.join.opening import ScanOpener
 from streams.join.pairing import Pairing
 from streams.join.position_router import PositionRouter
 from streams.join.scan_diagnostics import warnings_about
+from streams.join.source_run import KeptRuns, ResumedRun
 from streams.refusal_reasons import RefusalReason
 
 __all__ = ["Join"]
@@ -189,22 +190,22 @@ class Join:
         if not news.is_silent:
             self._router.announce(news)
 
-    def runs_of(self, scan_id: str) -> dict[str, object]:
+    def runs_of(self, scan_id: str) -> KeptRuns:
         """Return the facts about a scan's named runs that :meth:`resume_runs` needs after a restart."""
         scan = self._scans.live.get(scan_id)
-        return {} if scan is None else dict(scan.positions.named_runs())
+        return {} if scan is None else scan.positions.named_runs()
 
-    def resume_runs(self, scan_id: str, kept: Mapping[str, Any]) -> dict[str, object] | None:
+    def resume_runs(self, scan_id: str, kept: KeptRuns) -> ResumedRun | None:
         """Give a scan that continues its runs; return the facts that the reader of its positions needs, if any."""
         return self._router.resume(scan_id, kept)
 
-    def findings(self, scan_id: str) -> list[str]:
-        """Return the faults noticed in a scan, one sentence each."""
+    def warnings(self, scan_id: str) -> list[str]:
+        """Return the warnings about a scan, one sentence each."""
         scan = self._scans.find(scan_id)
         return [] if scan is None else warnings_about(scan)
 
-    def recent_findings(self, within_s: float) -> dict[str, list[str]]:
-        """Return the findings of scans that are open or ended within this time, by name, newest first."""
+    def recent_warnings(self, within_s: float) -> dict[str, list[str]]:
+        """Return the warnings about scans that are open or ended within this time, by name, newest first."""
         found = {scan.scan_id: warnings_about(scan) for scan in self._scans.recent(self._clock() - within_s)}
         return {scan_id: sentences for scan_id, sentences in found.items() if sentences}
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable
 
 from streams.frame import Position, PositionNews
 from streams.join.account import ScanAccount
 from streams.join.early_positions import EarlyPositions
 from streams.join.known_scans import KnownScans
-from streams.join.source_run import KeptRuns
+from streams.join.source_run import KeptRuns, ResumedRun
 from streams.join.source_runs import AnnouncedRuns, SourceRuns
 
 __all__ = ["PositionRouter"]
@@ -111,12 +110,12 @@ class PositionRouter:
         """Enter a message of the control system about its runs."""
         self._announced.take(news, self._scans.live, self._clock())
 
-    def resume(self, scan_id: str, kept: Mapping[str, Any]) -> dict[str, object] | None:
+    def resume(self, scan_id: str, kept: KeptRuns) -> ResumedRun | None:
         """Give a scan that continues its runs; return the facts that the reader of its positions needs, if any."""
-        scan, now, runs = self._scans.live.get(scan_id), self._clock(), cast(KeptRuns, kept)
-        if (announced := runs.get("announced")) is not None:
+        scan, now = self._scans.live.get(scan_id), self._clock()
+        if (announced := kept.get("announced")) is not None:
             self._announced.resume(announced, scan, now)
-        if (source := runs.get("source")) is None:
+        if (source := kept.get("source")) is None:
             return None
         self._runs.resume(source, scan_id, scan, now)
         return {**source, "frames": 0 if scan is None else scan.positions.table.beyond}

@@ -8,7 +8,7 @@ from typing import TypedDict
 from streams.frame import PositionNews
 from streams.join.timing import TimeCheck
 
-__all__ = ["KeptRun", "KeptRuns", "SourceRun"]
+__all__ = ["KeptRun", "KeptRuns", "ResumedRun", "SourceRun"]
 
 _MOST_NAME_CHARS = 256
 """Longest run name that is written to the journal; a Bluesky uid has 36 characters."""
@@ -26,6 +26,12 @@ class KeptRun(TypedDict):
     samples: int
     about: dict[str, object] | None
     to_keep: dict[str, object] | None
+
+
+class ResumedRun(KeptRun):
+    """A kept run, and the number of frames whose positions were received before the restart."""
+
+    frames: int
 
 
 class KeptRuns(TypedDict, total=False):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from streams.codecs.base import Part, is_count
 from streams.errors import PositionError
 from streams.frame import FileDataset, FileSamples, Position, PositionNews
+from streams.join.source_run import ResumedRun
 from streams.position_sources.bluesky_documents import (
     MAX_SAMPLES,
     about_run,
@@ -90,7 +91,7 @@ class BlueskyReader:
                 return self._hold_or_take(name, document, len(parts[0]))
         return _SILENT
 
-    def resume(self, runs: Iterable[Mapping[str, Any]]) -> list[PositionNews]:
+    def resume(self, runs: Iterable[ResumedRun]) -> list[PositionNews]:
         """Continue the runs from before a restart; return the news of documents received since the start.
 
         Each has ``run_id``, ``to_keep`` from its news, and ``frames``, the number of frames with a known position.
@@ -103,7 +104,7 @@ class BlueskyReader:
             news += [self._stop(document) for document in stops]
         return [each for each in news if not each.is_silent]
 
-    def _resume_run(self, kept: Mapping[str, Any]) -> list[PositionNews]:
+    def _resume_run(self, kept: ResumedRun) -> list[PositionNews]:
         if self._options is None or kept["to_keep"] is None:
             return []
         run = self._run_of(kept["run_id"])

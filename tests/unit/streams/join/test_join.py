@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from dataclasses import asdict
 from itertools import pairwise
 
 import numpy as np
@@ -45,8 +46,8 @@ def test_frame_that_carries_its_position_is_handed_on_at_once(join: Join) -> Non
     assert point == ScanPoint("a", 0, point.counts, PositionM(1e-6, 2e-6), 7)
     assert account(join).pending == 1
     join.mark_stitched("a", np.array([0]))
-    assert account(join).as_dict() == dict(zip(CONTRACT, [1, 1, 0, 0, {}, 0, 0, 1], strict=True))
-    assert list(account(join).as_dict()) == CONTRACT
+    assert asdict(account(join)) == dict(zip(CONTRACT, [1, 1, 0, 0, {}, 0, 0, 1], strict=True))
+    assert list(asdict(account(join))) == CONTRACT
 
 
 def test_positions_before_and_after_their_frames(join: Join) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ def run(events: list[Frame | Position]) -> tuple[dict[tuple[str, int], float], d
     assert join.is_finished("a")
     assert join.is_finished("b")
     assert len({(point.scan_id, point.index) for point in points}) == len(points)
-    accounts = {scan_id: join.account(scan_id).as_dict() for scan_id in ("a", "b")}
+    accounts = {scan_id: asdict(join.account(scan_id)) for scan_id in ("a", "b")}
     return {(point.scan_id, point.index): point.position_m.y for point in points}, accounts
 
 

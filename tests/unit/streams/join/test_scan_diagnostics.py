@@ -36,15 +36,15 @@ def run(join: Join, frames: int, expected: int | None = None, *, name: str = "a"
 
 
 def said(join: Join, name: str = "a") -> str:
-    return " | ".join(join.findings(name))
+    return " | ".join(join.warnings(name))
 
 
 def test_a_good_scan_has_none(join: Join) -> None:
     run(join, 20, 20, samples=20)
     join.end_scan("a")
     assert said(join) == ""
-    assert join.recent_findings(60) == {}
-    assert join.findings("nobody") == []
+    assert join.recent_warnings(60) == {}
+    assert join.warnings("nobody") == []
 
 
 def test_a_scan_that_nobody_started(join: Join) -> None:
@@ -128,7 +128,7 @@ def test_messages_refused_before_the_scan_are_said_once_with_the_next(join: Join
     join.start_scan(ScanStart("a"))
     assert said(join) == "2 position messages were refused; the first: not JSON"
     join.start_scan(ScanStart("b"))
-    assert join.findings("b") == []
+    assert join.warnings("b") == []
 
 
 def test_messages_refused_while_frames_of_an_ended_scan_wait_are_said_with_it(join: Join) -> None:
@@ -148,7 +148,7 @@ def test_all_frames_there_and_no_end(join: Join, clock: Clock) -> None:
     assert not join.was_cut_short("a")
     assert join.overdue("a", 99.0) is None
     clock.now = 70
-    assert join.recent_findings(60) == {}
+    assert join.recent_warnings(60) == {}
 
 
 def test_a_newer_scan_closes_a_silent_one(join: Join, clock: Clock) -> None:

@@ -66,12 +66,12 @@ def test_a_source_that_starts_over_in_mid_scan_gives_that_scan_nothing_more(join
     start(join, "a", 4)
     join.add_news(news(0, 2, begins=True))
     assert join.add_news(news(0, 4, 9.0, begins=True)) == []
-    assert join.findings("a") == [ScanWarning.SOURCE_RESTARTED.text()]
+    assert join.warnings("a") == [ScanWarning.SOURCE_RESTARTED.text()]
     clock.now = 2
     join.end_scan("a")
     join.start_scan(ScanStart("b", 1))
     assert points(join.add_frame(frame(0, scan_id="b"))) == [("b", 0, 9.0)]
-    assert join.findings("b") == []
+    assert join.warnings("b") == []
 
 
 def test_a_detector_that_starts_over_in_mid_scan_gets_none_of_the_old_positions(join: Join) -> None:
@@ -97,7 +97,7 @@ def test_a_source_armed_twice_is_one(join: Join) -> None:
     start(join, "a", 1)
     join.add_news(news(0, 0, begins=True))
     assert points(join.add_news(news(0, 1, begins=True))) == [("a", 0, 1.0)]
-    assert join.findings("a") == []
+    assert join.warnings("a") == []
 
 
 def test_a_source_that_begins_long_after_the_scan_is_not_its(join: Join, clock: Clock) -> None:
@@ -147,7 +147,7 @@ def test_a_run_within_a_run_takes_nothing_from_the_scan_of_the_outer_one(join: J
     assert join.add_news(news(0, 2, 9.0, begins=True, run="inner")) == []
     assert join.add_news(news(2, 2, ends=True, run="inner")) == []
     assert points(join.add_news(news(2, 4, run="outer"))) == [("a", 2, 1.0), ("a", 3, 1.0)]
-    assert join.findings("a") == []
+    assert join.warnings("a") == []
     join.add_news(news(4, 4, ends=True, run="outer"))
     join.start_scan(ScanStart("b", 1))
     assert join.add_frame(frame(0, scan_id="b")) == []  # what the inner run left is not of this scan
@@ -167,7 +167,7 @@ def test_the_outer_run_gives_the_positions_and_the_one_within_gave_none(join: Jo
     join.add_news(PositionNews(begins=True, run={"n": 2}, run_id="inner"))
     join.add_news(PositionNews(ends=True, fault="the Bluesky run has no stream primary", run_id="inner"))
     assert points(join.add_news(news(0, 2, run="outer"))) == [("a", 0, 1.0), ("a", 1, 1.0)]
-    assert join.findings("a") == []
+    assert join.warnings("a") == []
     assert join.about("a") == {"n": 1}
 
 
