@@ -57,7 +57,7 @@ class Daemon:
     """All parts of the daemon. Building it checks the whole configuration and binds every port.
 
     The other arguments are for tests: ``wrap_models`` is called with each pair of models before its use, ``clock`` gives
-    the monotonic time of scans, s, and ``disk`` writes the results.
+    the monotonic time of scans, s, ``disk`` writes the results, and ``device`` replaces the configured one.
 
     Raises
     ------
@@ -72,10 +72,11 @@ class Daemon:
         *,
         clock: Callable[[], float] = time.monotonic,
         disk: ResultDisk = ResultDisk(),
+        device: torch.device | None = None,
     ) -> None:
         configure_malloc()
         self._config = config
-        self._setup = setup = Setup(config, wrap_models)
+        self._setup = setup = Setup(config, wrap_models, device)
         self._locks = FolderLocks(*setup.own_folders)
         try:
             torch.set_num_threads(setup.threads)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from daemon.config import Config
 from daemon.engine.models import Models
 from daemon.engine.scan import EngineOptions
@@ -53,9 +55,14 @@ class Setup:
         With one sentence.
     """
 
-    def __init__(self, config: Config, wrap_models: Callable[[Models], Models] = lambda models: models) -> None:
+    def __init__(
+        self,
+        config: Config,
+        wrap_models: Callable[[Models], Models] = lambda models: models,
+        device: torch.device | None = None,
+    ) -> None:
         self._config = config
-        self.device = device_of(config)
+        self.device = device or device_of(config)
         self.threads = config.model.threads or max(1, len(os.sched_getaffinity(0)) - 1)
         self.models = ModelLoader(config, self.device, wrap_models)
         probe, self._probe_pixel_size_m = first_probe(config)

@@ -52,7 +52,7 @@ def test_what_does_not_fit_or_is_not_known_is_refused_in_words() -> None:
     plate = Optics.model_validate({"zone_plate": PLATE})
     with pytest.raises(ConfigError, match="photon_energy_eV, detector_distance_m"):
         probe_from_optics(plate, ScanOptics(None, None, None, 28e-9), 128)
-    with pytest.raises(ConfigError, match=r"\[optics\]: the zone plate lights"):
+    with pytest.raises(ConfigError, match=r"\[optics\]: the zone plate illuminates"):
         probe_from_optics(plate, KNOWN, 32)
 
 
@@ -92,6 +92,12 @@ def test_a_model_for_another_probe_keeps_its_network(tmp_path: Path) -> None:
     assert model.models.sharp is not None
     for name, weight in model.models.sharp.network.state_dict().items():
         np.testing.assert_array_equal(weight.cpu().numpy(), before[name].cpu().numpy())
+
+
+def test_a_device_that_is_given_replaces_the_configured_one(tmp_path: Path) -> None:
+    config = load_config(optics_without_probe(tmp_path), settings=['model.device="cuda:7"', 'model.bundle="none"'])
+    setup = Setup(config, device=torch.device("cpu"))
+    assert setup.device.type == setup.first_model.probe.device.type == "cpu"
 
 
 def test_a_setup_takes_the_number_type_that_is_asked_for(tmp_path: Path) -> None:
