@@ -91,7 +91,7 @@ def _read(path: Path, contract: Contract | None, broken: list[str]) -> FileRepor
     if contract is not None and contract.kind == "npz-probe":
         return FileReport(contract.kind, f"{contract.title}: {read_probe(path).probe.shape}", broken)
     content = read_data(path) if is_journal(path) else read_any(path)
-    kind, title = ("journal", "Scan in a journal") if contract is None else (contract.kind, contract.title)
+    kind, title = _kind(path, contract)
     if not isinstance(content, ScanFile):
         return FileReport(kind, title, broken)
     rows, columns = content.counts.shape[1:]
@@ -101,6 +101,13 @@ def _read(path: Path, contract: Contract | None, broken: list[str]) -> FileRepor
     return FileReport(
         kind, summary, broken, wrong=sentences[Severity.WRONG], doubts=sentences[Severity.DOUBT], notes=notes
     )
+
+
+def _kind(path: Path, contract: Contract | None) -> tuple[str | None, str]:
+    """Return kind and title of a readable file; a file format may have no contract."""
+    if contract is not None:
+        return contract.kind, contract.title
+    return ("journal", "Scan in a journal") if is_journal(path) else (None, "Scan")
 
 
 def _lacks(scan: ScanFile) -> list[str]:

@@ -30,6 +30,16 @@ def test_what_is_written_is_within_the_contract(kind: str, tmp_path: Path) -> No
     assert finding.kind == kind
 
 
+def test_a_format_without_a_contract_is_a_scan_of_no_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new format may be read before it has a contract."""
+    path = tmp_path / "new.h5"
+    with h5py.File(path, "w") as file:
+        file["counts"] = np.zeros((2, 16, 16))
+    monkeypatch.setattr("daemon.files.scan_file._read_hdf5", lambda *_: a_scan())
+    report = examine(path)
+    assert (report.kind, report.summary.split(":")[0]) == (None, "Scan")
+
+
 def test_the_tables_use_known_words_only() -> None:
     for contract in contracts().values():
         assert set(contract.checks) <= set(CHECKS)
