@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 
@@ -59,6 +59,18 @@ class Limits:
 
 DEFAULTS = Limits()
 FOLLOWING = Limits(may_follow=True)
+
+
+class Request(TypedDict):
+    """A request to the reading process; ``reader`` is ``module:function``, ``options`` are its keyword arguments."""
+
+    reader: str
+    path: str
+    options: dict[str, object]
+    memory_bytes: int
+    answer_bytes: int
+    may_follow: bool
+    timeout_s: float
 
 
 class _EndedError(Exception):
@@ -100,7 +112,7 @@ class _Reader:
                 fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self.has_answered = False
 
-    def ask(self, request: dict[str, Any], deadline: float) -> tuple[str, Any]:
+    def ask(self, request: Request, deadline: float) -> tuple[str, Any]:
         """Send a request; return kind and value of the answer.
 
         Raises
@@ -239,7 +251,7 @@ def read_apart(reader: Callable[..., Result], path: Path, limits: Limits = DEFAU
     """
     _refused.check(path)
     timeout_s = _timeout_s(path) if limits.timeout_s is None else limits.timeout_s
-    request = {
+    request: Request = {
         "reader": f"{reader.__module__}:{reader.__qualname__}",
         "path": str(path),
         "options": options,
@@ -255,7 +267,7 @@ def read_apart(reader: Callable[..., Result], path: Path, limits: Limits = DEFAU
     return found
 
 
-def _asked(request: dict[str, Any], path: Path, timeout_s: float) -> tuple[str, Any]:
+def _asked(request: Request, path: Path, timeout_s: float) -> tuple[str, Any]:
     deadline = time.monotonic() + timeout_s
     while True:
         process = _readers.take()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.files import access
+from daemon.files.apart import Request
 
 IDLE_S = 60.0
 """Time without requests after which the process ends: a daemon looks at files in bursts."""
@@ -31,7 +32,7 @@ def serve(requests: int, answers: int) -> None:
     """Answer requests until stdin is closed or idle for a minute."""
     with os.fdopen(requests, "rb", buffering=0) as asked:
         while select.select([asked], [], [], IDLE_S)[0] and (line := asked.readline()):
-            request = json.loads(line)
+            request: Request = json.loads(line)
             with _ended_with_parent(requests):
                 answer = _answered(request)
             _send(answers, *answer, request)
@@ -60,7 +61,7 @@ def _poll_now(descriptor: int) -> list[tuple[int, int]]:
     return waiting.poll(0)
 
 
-def _answered(request: dict[str, Any]) -> tuple[str, Any]:
+def _answered(request: Request) -> tuple[str, Any]:
     signal.setitimer(signal.ITIMER_REAL, request["timeout_s"])  # SIGALRM ends this process, also inside C code
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (request["memory_bytes"], hard))
@@ -84,7 +85,7 @@ def _reader(name: str) -> Callable[..., Any]:
     return reader
 
 
-def _send(descriptor: int, kind: str, value: Any, request: dict[str, Any]) -> None:
+def _send(descriptor: int, kind: str, value: Any, request: Request) -> None:
     arrays: list[pickle.PickleBuffer] = []
     packed = pickle.dumps((kind, value), protocol=5, buffer_callback=arrays.append)
     parts = [memoryview(packed), *(array.raw() for array in arrays)]
