@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.config import Config
-from daemon.engine.scan import ScanResult, product_rfactor
+from daemon.engine.result import ScanResult, product_rfactor
 from daemon.files import LiveGroup, Product
 from daemon.intake.registry import ScanRegistry
 from daemon.intake.scan import Scan

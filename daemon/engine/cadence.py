@@ -1,4 +1,4 @@
-"""When and what the engine publishes of the scans it works on: layers to viewers, labels to who learns, checkpoints to disk.
+"""When and what the engine publishes of the scans it works on: layers to viewers, labels to the fine-tuning, checkpoints to disk.
 
 Publishing takes a third of the time at most, checkpoints a fiftieth: where they take long they come less often.
 """
@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from daemon.engine.ports import EngineEvents, Pupil
-from daemon.engine.scan import EngineOptions, ScanWork
+from daemon.engine.options import EngineOptions
+from daemon.engine.ports import EngineEvents, FrameLearner
+from daemon.engine.scan import ScanWork
 from daemon.metrics import Metrics
 from daemon.publish.snapshot import LayerName
 from ptychopinn.device import to_host
@@ -28,7 +29,7 @@ Attempt = Callable[[ScanWork, str, Callable[[], Any], Callable[[], None]], bool]
 
 
 class Publishing:
-    """Used by the engine's thread alone; ``latency_s`` and ``pupil`` by others too."""
+    """Used by the engine's thread alone; ``latency_s`` and ``learner`` by others too."""
 
     def __init__(self, options: EngineOptions, metrics: Metrics, events: EngineEvents) -> None:
         self._options = options
@@ -36,7 +37,7 @@ class Publishing:
         self._events = events
         self._next = time.monotonic()
         self._next_checkpoint = time.monotonic() + options.checkpoint_s
-        self.pupil: Pupil | None = None
+        self.learner: FrameLearner | None = None
         self.latency_s: float | None = None
 
     @property
@@ -65,16 +66,16 @@ class Publishing:
             if work.refiner is not None and (is_complete or time.monotonic() >= work.next_refined):
                 if not is_complete:
                     work.refiner.admit_all()
-                    work.estimate_rfactors()
+                    work.scores.estimate()
                 size_bytes = self._emit(work, "refined", is_complete)
-                if self.pupil is not None:
+                if self.learner is not None:
                     for index, patch in work.refiner.settled(LABELS, LABEL_VISITS):
-                        self.pupil.label(work.scan_id, index, np.asarray(to_host(patch)))
+                        self.learner.label(work.scan_id, index, np.asarray(to_host(patch)))
                 work.next_refined = time.monotonic() + max(REFINED_PERIOD_S, size_bytes / REFINED_BYTES_PER_S)
-            for layer, value in work.rfactors.items():
+            for layer, value in work.scores.rfactors.items():
                 self._metrics.rfactor.labels(layer).set(value)
-            if work.certainty is not None:
-                self._metrics.expected_correlation.labels("refined").set(work.certainty.expected_correlation)
+            if work.scores.certainty is not None:
+                self._metrics.expected_correlation.labels("refined").set(work.scores.certainty.expected_correlation)
 
     def _checkpoint(self, work: ScanWork) -> None:
         self._events.on_checkpoint(work.result())

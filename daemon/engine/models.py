@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from tensordict import TensorDict
 
-from ptychopinn.diagnosis.correction import Correction
 from ptychopinn.model import Model
 from ptychopinn.model.bundle import Bundle
 from ptychopinn.mosaic.second_look import MOST_LOOKS
@@ -67,15 +65,3 @@ class ActiveModel:
     def identity(self) -> ModelIdentity:
         """Name, SHA-256 and generation."""
         return ModelIdentity(self.name, "" if self.bundle is None else self.bundle.sha256, self.generation)
-
-
-@dataclass(slots=True, eq=False)
-class Swap:
-    """A request to the engine: take another model and, if its probe is another, correct frames further."""
-
-    model: ActiveModel
-    change: Correction
-    active: ActiveModel | None = None
-    """The model as it is in use; None while it is not, or where the engine could not take it."""
-    fault: str = ""
-    done: threading.Event = field(default_factory=threading.Event)

@@ -1,4 +1,4 @@
-"""Whom the engine tells and asks: the account of frames, viewers, files, who learns, who examines."""
+"""Callbacks of the engine: the account of frames, viewers, files, fine-tuning, diagnosis."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from daemon.engine.examination import Examination
-from daemon.engine.scan import ScanResult
+from daemon.engine.result import ScanResult
 from daemon.publish.snapshot import LayerUpdate
 from streams.refusal_reasons import RefusalReason
 
 
 @dataclass(frozen=True, slots=True)
 class EngineEvents:
-    """Whom the engine tells; every call is quick.
+    """Callbacks of the engine; every call is quick.
 
     ``on_stitched(scan_id, indexes)`` and ``on_refused(scan_id, index, reason)`` close the account of frames;
     ``on_finished`` comes once for each scan passed to :meth:`Engine.finish`, ``on_checkpoint`` while a scan runs.
@@ -36,8 +36,8 @@ class EngineEvents:
     on_improved: Callable[[ScanResult], None] = lambda _result: None
 
 
-class Pupil(Protocol):
-    """Who learns from the frames; both calls only queue."""
+class FrameLearner(Protocol):
+    """The fine-tuning, as the engine sees it; both calls only queue."""
 
     def offer(self, scan_id: str, index: int, amplitude: NDArray[np.float32], position_px: tuple[float, float]) -> None:
         """Take a stitched frame."""
@@ -47,13 +47,13 @@ class Pupil(Protocol):
 
 
 class ExaminerPort(Protocol):
-    """Who looks at a scan's first frames; every call is quick."""
+    """The diagnosis, as the engine sees it; every call is quick."""
 
     def wants(self, scan: Examination, frames: int, *, has_ended: bool) -> bool:
-        """Whether to look at a scan that has so many frames."""
+        """Whether to diagnose a scan that has this number of frames."""
 
     def examine(self, scan: Examination, frames: list[tuple[torch.Tensor, tuple[float, float]]]) -> None:
         """Take patterns ``(N, N)`` and positions (pixels)."""
 
     def holds(self, scan: Examination) -> bool:
-        """Whether a scan that has ended should wait for what is found."""
+        """Whether a scan that has ended should wait for the diagnosis."""

@@ -1,12 +1,10 @@
-"""What the engine holds of one scan: groups, the two layers, a sample of frames for the R-factor."""
+"""The engine's side of one scan: groups, both layers, a fair sample of its frames."""
 
 from __future__ import annotations
 
-import math
-import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,86 +13,27 @@ from numpy.typing import NDArray
 from tensordict import TensorDict
 
 from daemon.engine.examination import Examination
-from daemon.engine.models import ActiveModel, ModelIdentity
+from daemon.engine.models import ActiveModel
+from daemon.engine.options import EngineOptions
+from daemon.engine.result import ScanResult, host_layer
+from daemon.engine.sample import FrameSample, PlacedPattern
+from daemon.engine.scores import ScanScores
 from daemon.publish.snapshot import LayerName, LayerUpdate, Region
 from ptychopinn.device import to_host
-from ptychopinn.diagnosis.figures import LOOKED_AT as FIGURE_FRAMES
-from ptychopinn.diagnosis.figures import figures_of
-from ptychopinn.diagnosis.plausibility import Figures, Finding, doubts
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.groups import GroupBuilder, GroupFrame
 from ptychopinn.mosaic.mosaic import Mosaic
 from ptychopinn.mosaic.second_look import SecondLooks
-from ptychopinn.refine.certainty import Certainty
 from ptychopinn.refine.refined_layer import Refiner
-from ptychopinn.workflow.inference import rfactor_sums
 from streams.refusal_reasons import RefusalReason
 
-SAMPLE_FRAMES, SAMPLE_BYTES = 1024, 64 << 20
-SETTLED_FRAMES, URGENT_FRAMES = 16, 128
 COVERED = 0.05
-CERTAINTY_PERIOD_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """What the engine needs to know; sizes in pixels, times in seconds.
-
-    ``pixel_size_m`` gives the object pixel of a scan, which its stream's header may have told; ``None``: not known, and
-    the scan's frames are refused.
-    """
-
-    pixel_size_m: Callable[[str], float | None]
-    batch_frames: int = 32
-    batch_timeout_s: float = 0.05
-    gridsize: int = 1
-    max_side_px: int = 16384
-    keep_patch_bytes: int = 256 << 20
-    refine: bool = True
-    refine_probe: bool = True
-    refine_buffer_bytes: int = 512 << 20
-    refine_finish_s: float = 1.5
-    refine_improve_s: float = 10.0
-    refine_subpixel: bool = False
-    refine_bound_px: float = 0.0
-    publish_period_s: float = 0.1
-    checkpoint_s: float = 10.0
-    queue_bytes: int = 256 << 20
+"""A pixel counts as covered above this share of the greatest weight."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ScanResult:
-    """Both layers for the product: host arrays, origins in object pixels, positions of the stitched frames."""
-
-    scan_id: str
-    network: NDArray[np.complex64]
-    network_weight: NDArray[np.float32]
-    network_origin_px: tuple[int, int]
-    refined: NDArray[np.complex64] | None
-    refined_weight: NDArray[np.float32] | None
-    refined_origin_px: tuple[int, int] | None
-    probe: NDArray[np.complex64]
-    """The probe of the layer that the product holds: as it was refined, else the model's."""
-    model: ModelIdentity
-    """The newest model that has predicted a frame of it."""
-    indexes: NDArray[np.int64]
-    positions_px: NDArray[np.float64]
-    rfactors: dict[str, float]
-    pixel_ratio: float = 1.0
-    """The object's pixel over the one that the optics give."""
-    offsets_px: NDArray[np.float64] | None = None
-    """By how much the refined layer corrects the positions ``(n, 2)``, if it may."""
-    certainty: Certainty | None = None
-    """How far the refined layer can be believed."""
-    doubts: tuple[Finding, ...] = ()
-    """What is doubtful about a scan that is done."""
-    left_out: tuple[int, ...] = ()
-    """Frames that the refined layer does not use, since their amplitudes cannot be true."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Again:
-    """A stitched frame that is to be laid again; its pattern ``(N, N)`` where it is in memory."""
+class FrameToRestitch:
+    """A stitched frame that is to be stitched again; its pattern ``(N, N)`` where it is in memory."""
 
     index: int
     position_px: tuple[float, float]
@@ -104,63 +43,31 @@ class Again:
 class ScanWork:
     """The engine's side of one scan; used by the engine's thread alone."""
 
-    def __init__(
-        self,
-        scan_id: str,
-        model: ActiveModel,
-        options: EngineOptions,
-        *,
-        looks_again: bool,
-    ) -> None:
+    def __init__(self, scan_id: str, model: ActiveModel, options: EngineOptions, *, looks_again: bool) -> None:
         self.scan_id = scan_id
+        self.examination = Examination(scan_id)
         self.model = model
         self._made_by = model.identity
-        self._probe = probe = model.probe
+        self._probe = model.probe
         self._gridsize = options.gridsize
         self._pixel_size_m = options.pixel_size_m
-        n = probe.shape[-1]
         is_kept = options.gridsize > 1 or looks_again
-        weight = probe.abs().square().sum(0)
+        weight = model.probe.abs().square().sum(0)
         self.mosaic = Mosaic(weight, options.max_side_px, options.keep_patch_bytes if is_kept else 0)
-        self._may_give_way = options.gridsize == 1  # larger groups take the place of kept patches
-        self.groups = GroupBuilder(options.gridsize, n / 2, probe.device)
-        groups_of = self.groups.again if options.gridsize > 1 else None
-        look_again, most_looks = model.models.look_again, model.models.most_looks(options.gridsize)
-        self.repaint = (
-            SecondLooks(look_again, self.mosaic, weight / weight.max(), most_looks, groups_of) if looks_again else None
-        )
-        self.refiner = (
-            Refiner(
-                probe,
-                self.mosaic.picture,
-                options.max_side_px,
-                options.refine_buffer_bytes,
-                update_probe=options.refine_probe,
-                is_subpixel=options.refine_subpixel,
-                position_bound_px=options.refine_bound_px,
-            )
-            if options.refine
-            else None
-        )
+        self.groups = GroupBuilder(options.gridsize, model.probe.shape[-1] / 2, model.probe.device)
+        self.repaint = _repaint(model, self.mosaic, self.groups, options.gridsize) if looks_again else None
+        self.refiner = _refiner(model.probe, self.mosaic, options) if options.refine else None
+        self._sample = FrameSample()
+        self.scores = ScanScores(self._sample, model.probe, self.mosaic, self.refiner)
         self.refused: dict[int, RefusalReason] = {}
-        self.again: deque[Again] = deque()
-        self.examination = Examination(scan_id)
+        self.to_restitch: deque[FrameToRestitch] = deque()
         self.pixel_ratio = 1.0
-        self._unseen: set[LayerName] = set()
         self.waiting_ns: list[int] = []
-        self.rfactors: dict[str, float] = {}
-        self.certainty: Certainty | None = None
-        self.doubts: tuple[Finding, ...] = ()
-        self._next_certainty = 0.0
         self.finish_by: float | None = None
         self.next_refined = 0.0
+        self._unseen: set[LayerName] = set()
         self._here: dict[int, tuple[float, float]] = {}
         self._indexes, self._positions_px = array("q"), array("d")
-        self._sample: list[tuple[torch.Tensor, tuple[float, float]]] = []
-        self._sampled: list[int] = []
-        self._to_settle: list[int] = []
-        self._sums: dict[str, tuple[float, float]] = {}
-        self._random = np.random.default_rng(0)
         self._is_refining = self._is_examined = self._is_readable = True
 
     @property
@@ -189,16 +96,10 @@ class ScanWork:
             self.refused |= {key: RefusalReason.of(why) for key, why in refused.items()}
 
     def keep(self, frame: GroupFrame, amplitude: torch.Tensor, looks: int) -> None:
-        """Take a stitched frame, ``looks`` times looked at, into the fair sample; give it to repaint and refiner."""
+        """Take a stitched frame that had ``looks`` looks: into the sample, to the second looks and to the refiner."""
         self._indexes.append(frame.index)
         self._positions_px.extend(frame.position_px)
-        most = max(8, min(SAMPLE_FRAMES, SAMPLE_BYTES // amplitude.nbytes))
-        if len(self._sample) < most:
-            self._sample.append((amplitude.clone(), frame.position_px))
-            self._sampled.append(frame.index)
-        elif self._random.random() < most / len(self._indexes):
-            place = self._random.integers(most)
-            self._sample[place], self._sampled[place] = (amplitude.clone(), frame.position_px), frame.index
+        self._sample.add(frame.index, amplitude, frame.position_px)
         if self.repaint is not None:
             self.repaint.add(frame.index, amplitude, frame.position_px, looks)
         if self.refiner is not None:
@@ -234,24 +135,24 @@ class ScanWork:
         if pattern_bytes > 0 and self.refiner is not None:
             self.refiner.give_back(pattern_bytes)
 
-    def give_way(self) -> None:
-        """Give back what second looks need, a quarter of a GB: there will be none."""
-        if self.repaint is not None and self._may_give_way:
+    def drop_second_looks(self) -> None:
+        """Free the memory of second looks, a quarter of a GB: there will be none. Larger groups need their patches."""
+        if self.repaint is not None and self._gridsize == 1:
             self.mosaic.stop_keeping()
             self.repaint = None
 
     @property
     def stitched(self) -> int:
-        """Frames that have been laid, those among them that are to be laid again."""
-        return len(self._indexes) + len(self.again)
+        """Number of stitched frames, those included that are to be stitched again."""
+        return len(self._indexes) + len(self.to_restitch)
 
     @property
     def has_spare_work(self) -> bool:
         """Whether spare time can make the picture better."""
-        if self.is_settling:
+        if self.scores.is_settling:
             return False
         is_repainted = self.repaint is not None and self.repaint.has_work
-        return bool(self.again) or (bool(self._indexes) and (is_repainted or self.refines))
+        return bool(self.to_restitch) or (bool(self._indexes) and (is_repainted or self.refines))
 
     @property
     def refines(self) -> bool:
@@ -282,38 +183,23 @@ class ScanWork:
 
     def drop_refined(self) -> None:
         """Do without the refined layer: it cannot be read."""
-        self.refiner = self.certainty = None
-        self.rfactors.pop("refined", None)
+        self.refiner = None
+        self.scores.drop_refined()
 
     @property
-    def sample(self) -> list[tuple[torch.Tensor, tuple[float, float]]]:
+    def sample(self) -> list[PlacedPattern]:
         """The fair sample as it is now: patterns ``(N, N)`` and positions, all frames while they are few."""
-        return list(self._sample)
+        return list(self._sample.frames)
 
-    def begin_again(self, old: ScanWork, correct: Callable[[Again], Again]) -> None:
-        """Take over the frames of a work with another probe, to be laid again; viewers get the picture anew."""
-        kept = dict(zip(old._sampled, old._sample, strict=True))
+    def restart(self, old: ScanWork, correct: Callable[[FrameToRestitch], FrameToRestitch]) -> None:
+        """Take over the frames of a scan with another probe; all are stitched again, and viewers get a new picture."""
+        kept = dict(zip(old._sample.indexes, old._sample.frames, strict=True))
         places = zip(old._positions_px[::2], old._positions_px[1::2], strict=True)
         for index, place in zip(old._indexes, places, strict=True):
-            self.again.append(correct(Again(index, place, kept[index][0] if index in kept else None)))
-        self.again.extend(map(correct, old.again))
+            self.to_restitch.append(correct(FrameToRestitch(index, place, kept[index][0] if index in kept else None)))
+        self.to_restitch.extend(map(correct, old.to_restitch))
         self.waiting_ns, self.finish_by, self.examination = old.waiting_ns, old.finish_by, old.examination
         self._unseen = {"network", "refined"}
-
-    def estimate_rfactors(self) -> None:
-        """Bring the running estimates up to date, cheaply."""
-        if self.refiner is not None and self.refiner.rfactor is not None:
-            self.rfactors["refined"] = self.refiner.rfactor
-            now = time.monotonic()
-            if now >= self._next_certainty:
-                self.certainty = self.refiner.certainty()
-                self._next_certainty = now + CERTAINTY_PERIOD_S
-        if self._sample:
-            chosen = self._random.choice(len(self._sample), size=min(8, len(self._sample)), replace=False).tolist()
-            misfit, total = self._rfactor_sums(self.mosaic, [self._sample[i] for i in chosen])
-            fresh = misfit / total if total > 0 else math.nan
-            if math.isfinite(fresh):
-                self.rfactors["network"] = 0.8 * self.rfactors.get("network", fresh) + 0.2 * fresh
 
     def settle(self) -> None:
         """Let the refined layer cover every frame, and compute both R-factors over the whole sample."""
@@ -321,74 +207,23 @@ class ScanWork:
             pass
 
     def settle_some(self, *, is_urgent: bool = False) -> bool:
-        """Do a slice of :meth:`settle`; whether it was the last. Between slices the layers must not be worked on.
-
-        ``is_urgent``: a part of the sample must do, since others' frames come.
-        """
-        sources: dict[str, Mosaic | Refiner] = {"network": self.mosaic}
-        if self.refiner is not None:
-            sources["refined"] = self.refiner
-        if not self.is_settling:
-            self._begin_settling()
-        if is_urgent:
-            self._to_settle = self._to_settle[:URGENT_FRAMES]
-        part, self._to_settle = self._to_settle[:SETTLED_FRAMES], self._to_settle[SETTLED_FRAMES:]
-        some, indexes = [self._sample[i] for i in part], [self._sampled[i] for i in part]
-        for layer, source in sources.items():
-            there = self._corrected(some, indexes) if layer == "refined" else some
-            before, parts = self._sums.get(layer, (0.0, 0.0)), self._rfactor_sums(source, there)
-            self._sums[layer] = before[0] + parts[0], before[1] + parts[1]
-        if self._to_settle:
-            return False
-        found = {layer: misfit / total for layer, (misfit, total) in self._sums.items() if total > 0}
-        self.rfactors |= {layer: rfactor for layer, rfactor in found.items() if math.isfinite(rfactor)}
-        self._sums = {}
-        if self.refiner is not None:
-            self.certainty = self.refiner.certainty()
-        self.doubts = tuple(doubts(self._figures()))
-        return True
-
-    def _figures(self) -> Figures:
-        """Return the figures of the picture as it is."""
-        if not self._sample:
-            return Figures(frames=0)
-        picture, weight = (self.refiner or self.mosaic).read()
-        positions_px = np.array(self._positions_px, dtype=np.float64).reshape(-1, 2)
-        spread = np.linspace(0, len(self._sample) - 1, min(len(self._sample), FIGURE_FRAMES)).astype(int)
-        sample = torch.stack([self._sample[place][0] for place in spread.tolist()])  # of the whole scan, not its start
-        rfactor, is_refined = product_rfactor(self.rfactors), "refined" in self.rfactors
-        return figures_of(sample, positions_px, self._probe, rfactor, picture, weight, is_refined=is_refined)
-
-    def _begin_settling(self) -> None:
-        if self.refiner is not None:
-            self.refiner.admit_all()
-        self._to_settle = self._random.permutation(len(self._sample)).tolist()
+        """Do a slice of :meth:`settle`; return whether it was the last. Between slices the layers must not change."""
+        return self.scores.settle_some(self._placed, is_urgent=is_urgent)
 
     @property
     def is_settling(self) -> bool:
         """Whether :meth:`settle_some` has begun."""
-        return bool(self._to_settle)
+        return self.scores.is_settling
+
+    def _placed(self) -> NDArray[np.float64]:
+        """Return the positions ``(n, 2)`` of the stitched frames."""
+        return np.array(self._positions_px, dtype=np.float64).reshape(-1, 2)
 
     @property
     def coverage(self) -> float:
         """Share of the canvas whose weight is above 5 % of the greatest."""
         weight = self.mosaic.read()[1]
         return float((weight > COVERED * weight.max()).float().mean()) if weight.numel() else 0.0
-
-    def _corrected(
-        self, frames: list[tuple[torch.Tensor, tuple[float, float]]], indexes: Sequence[int]
-    ) -> list[tuple[torch.Tensor, tuple[float, float]]]:
-        """Return frames with the positions that the refined layer gives them."""
-        if self.refiner is None or not self.refiner.corrects:
-            return frames
-        moves = self.refiner.offsets_px(indexes).tolist()
-        return [(a, (y + dy, x + dx)) for (a, (y, x)), (dy, dx) in zip(frames, moves, strict=True)]
-
-    def _rfactor_sums(
-        self, source: Mosaic | Refiner, frames: Sequence[tuple[torch.Tensor, tuple[float, float]]]
-    ) -> tuple[float, float]:
-        probe = source.probe if isinstance(source, Refiner) else self._probe
-        return rfactor_sums(probe, source, [a for a, _ in frames], [where for _, where in frames])
 
     def update(
         self,
@@ -417,7 +252,7 @@ class ScanWork:
             frames_stitched=self.stitched,
             frames_received=frames_received,
             model_generation=self._made_by.generation,
-            rfactor=self.rfactors.get(layer),
+            rfactor=self.scores.rfactors.get(layer),
             complete=is_complete,
             regions=tuple(_region(source, box) for box in boxes),
             time_ns=time_ns,
@@ -431,44 +266,52 @@ class ScanWork:
     def result(self) -> ScanResult:
         """Return both layers as they are."""
         nothing = np.zeros((0, 0), np.complex64), np.zeros((0, 0), np.float32)
-        network, weight = _host(self.mosaic) if self._is_readable else nothing
-        refined, refined_weight = (None, None) if self.refiner is None else _host(self.refiner)
+        network, weight = host_layer(self.mosaic) if self._is_readable else nothing
+        refined, refined_weight = (None, None) if self.refiner is None else host_layer(self.refiner)
         indexes = np.array(self._indexes, dtype=np.int64)
         order = np.argsort(indexes)
+        refiner = self.refiner
         return ScanResult(
-            self.scan_id,
-            network,
-            weight,
-            self.mosaic.origin_px,
-            refined,
-            refined_weight,
-            None if self.refiner is None else self.refiner.origin_px,
-            np.asarray(to_host(self._probe if self.refiner is None else self.refiner.probe), dtype=np.complex64),
-            self._made_by,
-            indexes[order],
-            np.array(self._positions_px, dtype=np.float64).reshape(-1, 2)[order],
-            dict(self.rfactors),
-            self.pixel_ratio,
-            self.refiner.offsets_px(indexes[order]) if self.refiner is not None and self.refiner.corrects else None,
-            self.certainty,
-            self.doubts,
-            () if self.refiner is None else tuple(sorted(self.refiner.left_out)),
+            scan_id=self.scan_id,
+            network=network,
+            network_weight=weight,
+            network_origin_px=self.mosaic.origin_px,
+            refined=refined,
+            refined_weight=refined_weight,
+            refined_origin_px=None if refiner is None else refiner.origin_px,
+            probe=np.asarray(to_host(self._probe if refiner is None else refiner.probe), dtype=np.complex64),
+            model=self._made_by,
+            indexes=indexes[order],
+            positions_px=self._placed()[order],
+            rfactors=dict(self.scores.rfactors),
+            pixel_ratio=self.pixel_ratio,
+            offsets_px=refiner.offsets_px(indexes[order]) if refiner is not None and refiner.corrects else None,
+            certainty=self.scores.certainty,
+            doubts=self.scores.doubts,
+            left_out=() if refiner is None else tuple(sorted(refiner.left_out)),
         )
 
 
-def product_rfactor(rfactors: Mapping[str, float]) -> float | None:
-    """Return the R-factor of the layer that a product's object is; None before there is one."""
-    return rfactors.get("refined", rfactors.get("network"))
+def _repaint(model: ActiveModel, mosaic: Mosaic, groups: GroupBuilder, gridsize: int) -> SecondLooks:
+    """Return the second looks of a scan; larger groups are built again, with the neighbours that came since."""
+    weight = model.probe.abs().square().sum(0)
+    groups_of = groups.again if gridsize > 1 else None
+    models = model.models
+    return SecondLooks(models.look_again, mosaic, weight / weight.max(), models.most_looks(gridsize), groups_of)
 
 
-def _host(source: Mosaic | Refiner, box: Box | None = None) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
-    value, weight = source.read(box)
-    pixels, weights = np.asarray(to_host(value), dtype=np.complex64), np.asarray(to_host(weight), dtype=np.float32)
-    if not np.isfinite(pixels.sum()):  # a sum tells quickly that none is NaN
-        pixels = np.where(np.isfinite(pixels), pixels, 0)
-    return pixels, weights
+def _refiner(probe: torch.Tensor, mosaic: Mosaic, options: EngineOptions) -> Refiner:
+    return Refiner(
+        probe,
+        mosaic.picture,
+        options.max_side_px,
+        options.refine_buffer_bytes,
+        update_probe=options.refine_probe,
+        is_subpixel=options.refine_subpixel,
+        position_bound_px=options.refine_bound_px,
+    )
 
 
 def _region(source: Mosaic | Refiner, box: Box) -> Region:
-    value, weight = _host(source, box)
+    value, weight = host_layer(source, box)
     return Region(*box, object=value, weight=weight)

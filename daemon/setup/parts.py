@@ -11,7 +11,7 @@ import torch
 
 from daemon.config import Config
 from daemon.engine.models import Models
-from daemon.engine.scan import EngineOptions
+from daemon.engine.options import EngineOptions
 from daemon.intake.admission import SentPositions
 from daemon.intake.position_files import LEAST_PATIENCE_S, PositionFiles
 from daemon.intake.preprocess import Preprocess, PreprocessOptions

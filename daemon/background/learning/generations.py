@@ -131,7 +131,7 @@ class Generations:
                 self._begin_again(self.learner, active.bundle)
 
     def _begin(self, bundle: Bundle, *, is_paused: bool = False) -> None:
-        self.learner = self._engine.pupil = self._new_learner(bundle)
+        self.learner = self._engine.learner = self._new_learner(bundle)
         if is_paused:
             self.learner.pause()
         if self._is_started and self._has_probe:

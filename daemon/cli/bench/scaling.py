@@ -23,8 +23,8 @@ from daemon.cli.progress import progress
 from daemon.engine.backlog import Store
 from daemon.engine.loop import Engine
 from daemon.engine.models import ActiveModel, Models
+from daemon.engine.options import EngineOptions
 from daemon.engine.ports import EngineEvents
-from daemon.engine.scan import EngineOptions
 from daemon.intake.preprocess import Preprocess, PreprocessOptions
 from daemon.intake.registry import RegistryOptions, ScanEvents, ScanRegistry
 from daemon.intake.thread import Intake, IntakeOptions

@@ -10,8 +10,8 @@ import torch
 
 from daemon.engine.loop import Engine
 from daemon.engine.models import ActiveModel, Models
+from daemon.engine.options import EngineOptions
 from daemon.engine.ports import EngineEvents
-from daemon.engine.scan import EngineOptions
 from daemon.metrics import Metrics
 from ptychopinn.diagnosis.correction import Correction
 from ptychopinn.errors import ReconstructionError

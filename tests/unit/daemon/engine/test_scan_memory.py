@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from daemon.engine.models import ActiveModel, Models
-from daemon.engine.scan import EngineOptions, ScanWork
+from daemon.engine.options import EngineOptions
+from daemon.engine.scan import ScanWork
 from daemon.engine.scan_memory import ScanMemory
 from ptychopinn.model import Lift
 from ptychopinn.mosaic.groups import GroupFrame

@@ -1,0 +1,67 @@
+"""Improvement of a closed scan: while nothing else is to be done, its picture is refined further and its product replaced."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+from daemon.engine.cadence import Publishing
+from daemon.engine.faults import EngineFaults
+from daemon.engine.ports import EngineEvents
+from daemon.engine.result import product_rfactor
+from daemon.engine.scan import ScanWork
+from daemon.engine.spare_time import SpareTime, can_improve
+
+IMPROVED_PERIOD_S = 2.0
+"""Time between two pictures of a closed scan: each is the whole canvas."""
+
+
+class Improvement:
+    """Used by the engine's thread alone; ``work`` is the scan that gets better, or None."""
+
+    def __init__(
+        self, for_s: float, events: EngineEvents, publishing: Publishing, *, faults: EngineFaults, spare_time: SpareTime
+    ) -> None:
+        self._for_s = for_s
+        self._events = events
+        self._publishing = publishing
+        self._faults = faults
+        self._spare_time = spare_time
+        self._ends = self._next_picture = 0.0
+        self._rfactor: float | None = None
+        self.work: ScanWork | None = None
+
+    def begin(self, work: ScanWork) -> None:
+        """Go on with a scan that has just been closed, if it can get better."""
+        if self._for_s <= 0 or not can_improve(work):
+            return
+        now = time.monotonic()
+        self.work, self._rfactor = work, product_rfactor(work.scores.rfactors)
+        self._next_picture, self._ends = now + IMPROVED_PERIOD_S, now + self._for_s
+
+    def stop(self) -> None:
+        """Leave the scan as it is: its product is there, and frames are more urgent."""
+        self.work = None
+
+    def step(self) -> None:
+        """Spend one slice on the scan."""
+        work = self.work
+        if work is not None and not self._faults.attempt(work, "improving", partial(self._improve, work)):
+            self.stop()
+
+    def _improve(self, work: ScanWork) -> None:
+        now = time.monotonic()
+        if now < self._ends and not work.is_settling and can_improve(work):
+            self._spare_time.work_on(work)
+            if now >= self._next_picture:
+                self._publishing.publish(work, is_complete=True)
+                self._next_picture = now + IMPROVED_PERIOD_S
+        elif work.settle_some():
+            self.stop()
+            if _is_lower(product_rfactor(work.scores.rfactors), self._rfactor):
+                self._publishing.publish(work, is_complete=True)
+                self._events.on_improved(work.result())
+
+
+def _is_lower(rfactor: float | None, than: float | None) -> bool:
+    return rfactor is not None and (than is None or rfactor < than)

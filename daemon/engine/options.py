@@ -1,0 +1,32 @@
+"""Settings of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Settings of the engine; sizes in pixels, times in seconds.
+
+    ``pixel_size_m`` returns the object pixel of a scan, which the header of its stream may give. None means that it is
+    not known; the scan's frames are then refused.
+    """
+
+    pixel_size_m: Callable[[str], float | None]
+    batch_frames: int = 32
+    batch_timeout_s: float = 0.05
+    gridsize: int = 1
+    max_side_px: int = 16384
+    keep_patch_bytes: int = 256 << 20
+    refine: bool = True
+    refine_probe: bool = True
+    refine_buffer_bytes: int = 512 << 20
+    refine_finish_s: float = 1.5
+    refine_improve_s: float = 10.0
+    refine_subpixel: bool = False
+    refine_bound_px: float = 0.0
+    publish_period_s: float = 0.1
+    checkpoint_s: float = 10.0
+    queue_bytes: int = 256 << 20

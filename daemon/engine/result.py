@@ -1,0 +1,61 @@
+"""A scan's result: both layers on the host, for the product."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.engine.models import ModelIdentity
+from ptychopinn.device import to_host
+from ptychopinn.diagnosis.plausibility import Finding
+from ptychopinn.mosaic.canvas import Box
+from ptychopinn.mosaic.mosaic import Mosaic
+from ptychopinn.refine.certainty import Certainty
+from ptychopinn.refine.refined_layer import Refiner
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanResult:
+    """Both layers for the product: host arrays, origins in object pixels, positions of the stitched frames."""
+
+    scan_id: str
+    network: NDArray[np.complex64]
+    network_weight: NDArray[np.float32]
+    network_origin_px: tuple[int, int]
+    refined: NDArray[np.complex64] | None
+    refined_weight: NDArray[np.float32] | None
+    refined_origin_px: tuple[int, int] | None
+    probe: NDArray[np.complex64]
+    """The probe of the layer that the product holds: as it was refined, else the model's."""
+    model: ModelIdentity
+    """The newest model that has predicted a frame of it."""
+    indexes: NDArray[np.int64]
+    positions_px: NDArray[np.float64]
+    rfactors: dict[str, float]
+    pixel_ratio: float = 1.0
+    """The object's pixel over the one that the optics give."""
+    offsets_px: NDArray[np.float64] | None = None
+    """By how much the refined layer corrects the positions ``(n, 2)``, if it may."""
+    certainty: Certainty | None = None
+    """How far the refined layer can be believed."""
+    doubts: tuple[Finding, ...] = ()
+    """What is doubtful about a scan that is done."""
+    left_out: tuple[int, ...] = ()
+    """Frames that the refined layer does not use, since their amplitudes cannot be true."""
+
+
+def product_rfactor(rfactors: Mapping[str, float]) -> float | None:
+    """Return the R-factor of the layer that a product's object is; None before there is one."""
+    return rfactors.get("refined", rfactors.get("network"))
+
+
+def host_layer(source: Mosaic | Refiner, box: Box | None = None) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
+    """Return pixels and weights of a layer, or of a part, on the host; pixels that are not finite become 0."""
+    value, weight = source.read(box)
+    pixels, weights = np.asarray(to_host(value), dtype=np.complex64), np.asarray(to_host(weight), dtype=np.float32)
+    if not np.isfinite(pixels.sum()):  # a sum tells quickly that none is NaN
+        pixels = np.where(np.isfinite(pixels), pixels, 0)
+    return pixels, weights

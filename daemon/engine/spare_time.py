@@ -1,0 +1,82 @@
+"""Second looks and refinement, in slices so short that a waiting frame hardly notices.
+
+Where both are due, each gets the same time. Once a scan has ended, the refiner's least visits come first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from functools import partial
+
+from daemon.engine.backlog import Backlog
+from daemon.engine.faults import EngineFaults
+from daemon.engine.scan import ScanWork
+from daemon.metrics import Metrics
+
+REFINE_SLICE_S = 0.004
+"""One slice of the refiner: short beside the publishing period of 0.1 s, long beside a step of 0.5 ms."""
+REPAINT_FRAMES, REPAINT_LAST_FRAMES = 1, 8
+"""Frames in a second look, during the scan and after its end."""
+LEAST_VISITS, ENOUGH_VISITS, IMPROVED_VISITS = 2, 16, 40
+"""Visits of each frame by the refiner: before a scan may close, until it closes early, and until a closed one is done."""
+
+
+class SpareTime:
+    """Used by the engine's thread alone."""
+
+    def __init__(self, metrics: Metrics, faults: EngineFaults, queue: Backlog) -> None:
+        self._metrics = metrics
+        self._faults = faults
+        self._queue = queue
+
+    def work_on(self, work: ScanWork) -> None:
+        """Spend one slice on a scan."""
+        begun = time.monotonic()
+        has_ended = work.finish_by is not None
+        is_owed = has_ended and work.refines and visits(work) < LEAST_VISITS
+        if work.repaint is not None and not is_owed:
+            most = REPAINT_LAST_FRAMES if has_ended else REPAINT_FRAMES
+            look_again = partial(work.look_again, most, has_ended=has_ended)
+            self._faults.attempt(work, "the second look", look_again, work.stop_looking)
+        now = time.monotonic()
+        if work.refines:
+            end = now + max(REFINE_SLICE_S, now - begun)
+            self._faults.attempt(work, "the refinement", partial(self._refine, work, end), work.stop_refining)
+
+    def _refine(self, work: ScanWork, end: float) -> None:
+        while work.refiner and time.monotonic() < end and not len(self._queue) and (count := work.refiner.step()):
+            self._metrics.refine_updates.inc(count)
+
+
+def newest_with_work(works: Collection[ScanWork]) -> ScanWork | None:
+    """Return the newest scan that spare time can make better."""
+    return next((work for work in reversed(list(works)) if work.has_spare_work), None)
+
+
+def can_improve(work: ScanWork) -> bool:
+    """Whether a closed scan's picture can get better still."""
+    return work.has_spare_work and not work.to_restitch and not _is_worked_out(work, IMPROVED_VISITS)
+
+
+def is_refined(work: ScanWork) -> bool:
+    """Whether an ended scan has had the second looks and the sweeps that it gets."""
+    if not work.has_spare_work:
+        return True
+    if work.to_restitch:
+        return False
+    is_late = time.monotonic() >= (work.finish_by or 0.0)
+    has_least = not work.refines or visits(work) >= LEAST_VISITS
+    has_least = has_least and (work.repaint is None or not work.repaint.is_mixed)
+    return _is_worked_out(work, ENOUGH_VISITS) or (is_late and has_least)
+
+
+def visits(work: ScanWork) -> int:
+    """Return how often the refiner has visited the frame that it has visited least."""
+    return 0 if work.refiner is None else work.refiner.least_visits
+
+
+def _is_worked_out(work: ScanWork, wanted: int) -> bool:
+    """Whether the refiner, if there is one, has visited every frame ``wanted`` times, and all second looks are over."""
+    is_visited = not work.refines or visits(work) >= wanted
+    return is_visited and (work.repaint is None or work.repaint.is_done)
