@@ -70,4 +70,4 @@ def test_what_is_given_back_is_of_the_oldest_frames_and_the_picture_stays() -> N
     assert work.repaint is not None
     assert work.repaint.step(FRAMES, has_ended=True) <= 4
     work.settle()
-    assert np.isfinite(work.rfactors["refined"])
+    assert np.isfinite(work.scores.rfactors["refined"])
