@@ -13,7 +13,9 @@ from daemon.app import Daemon
 from daemon.cli.remote import show_scans, show_status
 from daemon.client import Viewer
 from daemon.engine.cadence import Publishing
+from daemon.engine.improvement import Improvement
 from daemon.engine.scan import ScanWork
+from daemon.engine.scores import ScanScores
 from daemon.files import ScanFile, read_product
 from ptychopinn.mosaic.second_look import SecondLooks
 from ptychopinn.refine.refined_layer import Refiner
@@ -100,7 +102,7 @@ def fail(*_arguments: object, **_options: object) -> None:
         (SecondLooks, "step"),
         (Publishing, "publish"),
         (ScanWork, "settle_some"),
-        (ScanWork, "estimate_rfactors"),
+        (ScanScores, "estimate"),
     ],
 )
 def test_a_scan_ends_and_its_frames_are_there_whatever_stage_fails(
@@ -129,14 +131,13 @@ def test_a_scan_ends_where_it_cannot_be_examined(
 
 def test_a_fault_in_the_improvement_ends_it(scan: ScanFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with running_daemon(tmp_path, "refine.enabled=true") as daemon:
-        engine = daemon._engine
         seen: list[str] = []
 
-        def failing(work: ScanWork) -> None:
+        def failing(_: Improvement, work: ScanWork) -> None:
             seen.append(work.scan_id)
             fail()
 
-        monkeypatch.setattr(engine, "_improve", failing)
+        monkeypatch.setattr(Improvement, "_improve", failing)
         run(daemon, scan, "first")
         run(daemon, scan, "second")
         assert len(seen) <= 2
