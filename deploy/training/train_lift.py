@@ -30,6 +30,7 @@ STOPPED = 130
 
 def main() -> None:
     """Parse the command line and start the workers."""
+    rate = LiftTrainingSettings().rate
     parser = argparse.ArgumentParser(description="Train the network of the model lift on simulated scans.")
     parser.add_argument("folder", type=Path, help="for log, checkpoint and weights; a training found there is resumed")
     parser.add_argument("--minutes", type=float, default=90.0, help="length of the training in minutes (90)")
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="processes, one core each (2)")
     parser.add_argument("--start", default="", help="network.pt with the initial weights")
-    parser.add_argument("--rate", type=float, default=LiftTrainingSettings.rate, help="greatest learning rate")
+    parser.add_argument("--rate", type=float, default=rate, help=f"greatest learning rate ({rate:g})")
     options = parser.parse_args()
     settings = LiftTrainingSettings(
         minutes=options.minutes, steps=options.steps, seed=options.seed, rate=options.rate, start=options.start

@@ -88,8 +88,7 @@ def reconstruct(
     looks
         Number of looks; further ones start from the stitched neighbours. Models that cannot look again take one.
     weight : (N, N) float32, weight of the pixels of a patch; None: the intensity of the probe
-    on_progress
-        Called after each batch with its number of frames.
+    on_progress : called after each batch with its number of frames
 
     Raises
     ------
@@ -99,19 +98,15 @@ def reconstruct(
     check_extent(positions_px, probe.shape[-1])
     check_light(amplitude)
     weight = probe.abs().square().sum(0) if weight is None else weight
-    weight = weight / weight.max()
-    scan = _KnownScan(model, amplitude, positions_px, weight)
-    mosaic: Mosaic | None = None
-    rfactors: list[float] = []
-    refused: dict[int, str] = {}
+    scan = _KnownScan(model, amplitude, positions_px, weight / weight.max())
+    found = Reconstruction(Mosaic(weight), [], {})
     kept = np.arange(len(amplitude))
-    for _ in range(looks if model.can_look_again else 1):
+    for look in range(looks if model.can_look_again else 1):
         parts = [kept[begin : begin + batch] for begin in range(0, len(kept), batch)]
-        mosaic, newly_refused = scan.stitch(parts, mosaic, on_progress)
-        refused |= newly_refused
-        kept = _still_kept(kept, refused, len(amplitude))
-        rfactors.append(rfactor(probe, mosaic, amplitude[kept], positions_px[kept]))
-    return Reconstruction(mosaic or Mosaic(weight), rfactors, refused)
+        found = scan.stitch(parts, found, is_first=look == 0, on_progress=on_progress)
+        kept = _still_kept(kept, found.refused, len(amplitude))
+        found.rfactors.append(rfactor(probe, found.mosaic, amplitude[kept], positions_px[kept]))
+    return found
 
 
 class _KnownScan:
@@ -122,16 +117,22 @@ class _KnownScan:
         self._groups = companions(positions_px, positions_px, model.members)
 
     def stitch(
-        self, parts: Sequence[NDArray[np.int64]], before: Mosaic | None, on_progress: Callable[[int], object]
-    ) -> tuple[Mosaic, dict[int, str]]:
-        """Return the mosaic of frames, given in batches, and the reasons of refused ones; ``before`` is the earlier look."""
-        mosaic, refused = Mosaic(self._weight), dict[int, str]()
+        self,
+        parts: Sequence[NDArray[np.int64]],
+        before: Reconstruction,
+        *,
+        is_first: bool,
+        on_progress: Callable[[int], object],
+    ) -> Reconstruction:
+        """Return the reconstruction after one more look at frames, given in batches."""
+        mosaic, refused = Mosaic(self._weight), dict(before.refused)
+        earlier = None if is_first else before.mosaic
         for part in parts:
             places = self._positions_px[part]
-            patches = _predict(self._model, self._amplitude[self._groups[part]], places, before, self._weight)
+            patches = _predict(self._model, self._amplitude[self._groups[part]], places, earlier, self._weight)
             refused |= mosaic.add(part.tolist(), patches, places)
             on_progress(len(part))
-        return mosaic, refused
+        return Reconstruction(mosaic, before.rfactors, refused)
 
 
 def _still_kept(kept: NDArray[np.int64], refused: Mapping[int, str], frames: int) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from ptychopinn.training.task import BatchIndex
 from ptychopinn.training.truth_loss import truth_losses
 from tests.support.lift_workers import SMALL_BATCHES, SMALL_TRAINING, interrupted_training, weights_of
 from tests.support.training_scenes import StopAfter
+
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture
@@ -134,6 +137,17 @@ def test_a_checkpoint_of_another_training_is_refused(undisturbed: Path, tmp_path
     torch.save([1, 2], old)
     with pytest.raises(FileFormatError, match="not a checkpoint"):
         load_checkpoint(old, SMALL_TRAINING.identity(1))
+
+
+def test_the_script_refuses_an_old_checkpoint_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"learner": {}, "elapsed_s": 1.0, "patches": 3}, tmp_path / "checkpoint.pt")
+    monkeypatch.setattr("sys.argv", ["train_lift.py", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "deploy" / "training" / "train_lift.py"), run_name="__main__")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_log_and_checkpoints_fit_each_other() -> None:
