@@ -157,7 +157,7 @@ class ScanWork:
     @property
     def refines(self) -> bool:
         """Whether the refined layer is worked on."""
-        return self.refiner is not None and self._is_refining
+        return self.refiner is not None and self._is_refining and not self.refiner.has_given_up
 
     def stop_refining(self) -> None:
         """Leave the refined layer as it is."""
@@ -208,7 +208,14 @@ class ScanWork:
 
     def settle_some(self, *, is_urgent: bool = False) -> bool:
         """Do a slice of :meth:`settle`; return whether it was the last. Between slices the layers must not change."""
-        return self.scores.settle_some(self._placed, is_urgent=is_urgent)
+        if not self.scores.settle_some(is_urgent=is_urgent):
+            return False
+        setbacks = 0 if self.refiner is None else self.refiner.setbacks
+        if self.scores.is_refined_worse:
+            self.drop_refined()
+            setbacks = max(1, setbacks)
+        self.scores.judge(self._placed(), setbacks)
+        return True
 
     @property
     def is_settling(self) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ SETTLED_FRAMES, URGENT_FRAMES = 16, 128
 """Frames of the sample in a slice of the last computation, and in all of it where other frames wait."""
 ESTIMATE_FRAMES, ESTIMATE_SHARE = 8, 0.2
 """Frames of a running estimate, and its share in the running mean."""
+WORSE = 2.0
+"""R of the refined layer over that of the network layer, beyond which the product holds the network layer."""
 CERTAINTY_PERIOD_S = 2.0
 """Time between two estimates of the certainty, which takes some 20 ms."""
 
@@ -69,11 +72,10 @@ class ScanScores:
         """Whether :meth:`settle_some` has begun."""
         return bool(self._to_settle)
 
-    def settle_some(self, placed: Callable[[], NDArray[np.float64]], *, is_urgent: bool = False) -> bool:
+    def settle_some(self, *, is_urgent: bool = False) -> bool:
         """Compute a slice of both R-factors over the sample; return whether it was the last.
 
-        Between slices the layers must not change. ``placed`` returns the positions ``(n, 2)`` of all stitched frames;
-        ``is_urgent``: a part of the sample must do, since frames of other scans wait.
+        Between slices the layers must not change. ``is_urgent``: a part of the sample must do, since frames of other scans wait.
         """
         if not self.is_settling:
             self._begin_settling()
@@ -88,8 +90,19 @@ class ScanScores:
         self._sums = {}
         if self._refiner is not None:
             self.certainty = self._refiner.certainty()
-        self.doubts = tuple(doubts(self._figures(placed())))
         return True
+
+    def judge(self, positions_px: NDArray[np.float64], setbacks: int) -> None:
+        """Find what is doubtful: from both R-factors, the positions ``(n, 2)`` of all stitched frames, and how often the
+        refinement diverged.
+        """
+        self.doubts = tuple(doubts(replace(self._figures(positions_px), setbacks=setbacks)))
+
+    @property
+    def is_refined_worse(self) -> bool:
+        """Whether the refined layer fits the frames much worse than the network layer: it has diverged."""
+        refined, network = self.rfactors.get("refined"), self.rfactors.get("network")
+        return refined is not None and network is not None and refined > WORSE * network
 
     def _begin_settling(self) -> None:
         if self._refiner is not None:

@@ -46,6 +46,7 @@ class Doubt(StrEnum):
     EMPTY = "empty"
     PROBE_ENERGY = "probe_energy"
     RAMP = "ramp"
+    DIVERGED = "diverged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class Figures:
         Counts of the brighter frames over those of the probe without a sample.
     ramp_rad_px
         Phase ramp over the picture, rad a pixel, the greater of both axes.
+    setbacks
+        How often the refinement diverged and was begun again.
     passes
         Sweeps over all frames that an iteration from a guess has made; None for a picture that needs none.
     """
@@ -81,6 +84,7 @@ class Figures:
     counts_ratio: float | None = None
     ramp_rad_px: float | None = None
     is_refined: bool = True
+    setbacks: int = 0
     passes: int | None = None
 
 
@@ -105,7 +109,7 @@ def doubts(figures: Figures) -> list[Finding]:
     """Return the findings, nonsense first; empty if there is no frame."""
     if figures.frames == 0:
         return []
-    checks = (_rfactor, _one_place, _masked, _empty, _probe_energy, _ramp)
+    checks = (_rfactor, _one_place, _masked, _empty, _probe_energy, _ramp, _diverged)
     found = [finding for check in checks if (finding := check(figures)) is not None]
     return sorted(found, key=lambda finding: not finding.is_nonsense)
 
@@ -203,5 +207,16 @@ def _ramp(figures: Figures) -> Finding | None:
     return Finding(
         Doubt.RAMP,
         f"the phase rises by {ramp:.2f} rad a pixel all over the picture: the patterns are off centre, check center_px",
+        False,
+    )
+
+
+def _diverged(figures: Figures) -> Finding | None:
+    if not figures.setbacks:
+        return None
+    times = "once" if figures.setbacks == 1 else f"{figures.setbacks} times"
+    return Finding(
+        Doubt.DIVERGED,
+        f"the refinement diverged {times} and was begun again with the first probe: check probe, positions and geometry",
         False,
     )

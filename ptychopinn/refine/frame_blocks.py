@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -30,7 +31,12 @@ class Kept:
     is_admitted: bool = False
     visits: int = 0
     misfit: float = 0.0
+    least_misfit: float = math.inf
     total: float = 0.0
+
+
+DIVERGED = 2.0
+"""A pass has diverged when the misfit of its frames is this many times the least that they had. Convergence wavers by 1.2."""
 
 
 class Block:
@@ -55,6 +61,12 @@ class Block:
         self.pulls = OffsetPulls()
         self.place = 0
         self.passes = 0
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether the misfit of the frames that were visited before has risen beyond what convergence does."""
+        known = [frame for frame in self.frames if frame.visits > 1]
+        return not sum(f.misfit for f in known) <= DIVERGED * sum(f.least_misfit for f in known)  # NaN counts as risen
 
     def window(self, corner: tuple[int, int]) -> tuple[slice, slice]:
         """Return where a frame with this corner lies."""

@@ -57,6 +57,8 @@ LEAST_TURN_RAD, SURE, TURN_FRAMES = 0.02, 5.0, 32
 CERTAINTY_FRAMES = 8
 MOST_BRIGHT = 100.0
 """Sum of a frame's amplitudes over the median of its block's: 10^4 times their counts. Beams flicker by 10, absorbers by 100."""
+MOST_SETBACKS = 3
+"""Times that the refinement is begun again after it diverged."""
 PROBE_FRAMES, PROBE_PASSES, PROBE_STEP = 100, 3, 0.3
 
 Start = Callable[[Box], Tensor]
@@ -119,7 +121,10 @@ class Refiner:
         self._slow = SlowPhase()
         self._misfit = self._total = 0.0
         self._random = np.random.default_rng(0)
+        self._first_probe = probe
         self.updates = 0
+        self.setbacks = 0
+        """How often it diverged and was begun again from the start."""
         self.left_out: set[int] = set()
         """Frames that are not worked on, since their amplitudes cannot be true."""
 
@@ -238,6 +243,8 @@ class Refiner:
     def step(self) -> int:
         """Work on the next few frames of the pass; return how many. 0 if there is none."""
         block = self._block
+        if self.has_given_up:
+            return 0
         if block is None or (block.place == 0 and self._is_spent(block)):
             block = self._block = self._begin(block)
             if block is None:
@@ -250,7 +257,7 @@ class Refiner:
         self._descend(block, frames)
         block.place += len(frames)
         if block.place == len(block.frames):
-            self._finish_pass(block)
+            (self._begin_again if block.has_diverged else self._finish_pass)(block)
         self.updates += len(frames)
         return len(frames)
 
@@ -350,9 +357,28 @@ class Refiner:
             self._visits[frame.visits] += 1
             self._misfit += misfit - frame.misfit
             frame.misfit = misfit
+            frame.least_misfit = min(frame.least_misfit, misfit)
 
     def _learns_probe(self, block: Block) -> bool:
         return self._update_probe and len(block.frames) >= PROBE_FRAMES and block.passes >= PROBE_PASSES
+
+    def _begin_again(self, block: Block) -> None:
+        """Take back what a diverging pass made: the start under its frames, the first probe, which stays from now on."""
+        around = Box(*block.corner, *block.ahead.shape)
+        here = self._canvas.place(around)
+        target = self._canvas.planes["object"][here.window]
+        target.copy_(torch.where(block.curvature > 0, self._start(around), target))
+        self._canvas.touch(*here)
+        for frame in block.frames:
+            frame.least_misfit = math.inf
+        self._probes, self._update_probe = ShiftedProbes(self._first_probe), False
+        self._momentum, self._slow, self._block = 1.0, SlowPhase(), None
+        self.setbacks += 1
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether it has diverged too often: the picture stays as it was begun."""
+        return self.setbacks >= MOST_SETBACKS
 
     def _finish_pass(self, block: Block) -> None:
         """Move the object, then the probe."""
