@@ -58,7 +58,7 @@ class Cnn(Network):
         self.register_load_state_dict_pre_hook(_drop_trainer_prefix)  # type: ignore[no-untyped-call]
 
     @property
-    def architecture(self) -> dict[str, Any]:
+    def architecture(self) -> dict[str, object]:
         """Options as plain data."""
         return asdict(self.options)
 
