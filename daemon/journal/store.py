@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 @dataclass(slots=True, eq=False)
 class _Commit:
     batches: Sequence[RecordBatch]
+    bytes: int
     since: float = field(default_factory=time.monotonic)
     done: threading.Event = field(default_factory=threading.Event)
     is_written: bool = True
@@ -115,16 +116,16 @@ class Journal:
 
     def commit(self, batches: Sequence[RecordBatch]) -> bool:
         """Write records and wait for the disk; False if they are not there (yet): it is full, or does not respond in time."""
-        commit = _Commit([batch for batch in batches if batch.records or batch.then != "go_on"])
-        if not commit.batches:
+        batches = [batch for batch in batches if batch.records or batch.then != "go_on"]
+        if not batches:
             return True
-        size = sum(batch.bytes for batch in commit.batches)
+        commit = _Commit(batches, sum(batch.bytes for batch in batches))
         with self._changed:
-            if self._is_closing or (self._queue and self._queued_bytes + size > MAX_QUEUED_BYTES):
+            if self._is_closing or (self._queue and self._queued_bytes + commit.bytes > MAX_QUEUED_BYTES):
                 self.skipped += sum(batch.frames for batch in commit.batches)
                 return False
             self._queue.append(commit)
-            self._queued_bytes += size
+            self._queued_bytes += commit.bytes
             self._changed.notify_all()
             oldest = self._queue[0].since
         commit.done.wait(max(0.0, oldest + COMMIT_WAIT_S - time.monotonic()))
@@ -191,7 +192,7 @@ class Journal:
             with self._changed:
                 for commit in commits:
                     self._queue.popleft()
-                    self._queued_bytes -= sum(batch.bytes for batch in commit.batches)
+                    self._queued_bytes -= commit.bytes
                     commit.done.set()
 
     def _write(self, commits: Sequence[_Commit]) -> None:
@@ -219,8 +220,9 @@ class Journal:
             return False
         try:
             if records:
-                self._folder.reserve(sum(batch.bytes for batch in batches))
-                self._folder.add_bytes(self._append_making_room(scan_id, records))
+                due = sum(batch.bytes for batch in batches)
+                self._folder.reserve(due)
+                self._folder.add_bytes(self._append_making_room(scan_id, records, due))
                 self._clear_fault()
         except Exception as fault:  # the thread must not end, nor may a full disk stop the scan
             self._set_fault(fault)
@@ -230,8 +232,7 @@ class Journal:
                 self._close(scan_id)
         return True
 
-    def _append_making_room(self, scan_id: str, records: Sequence[Record]) -> int:
-        need = sum(len(record.payload) for record in records)
+    def _append_making_room(self, scan_id: str, records: Sequence[Record], need: int) -> int:
         while True:
             try:
                 return self._log(scan_id).append(records)
