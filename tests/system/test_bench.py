@@ -26,7 +26,7 @@ CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], set[str]]] = {
     ),
     "learning": (
         lambda _: measure_learning(pairs=1, repeat=1),
-        {"frames_per_s_paused", "frames_per_s_learning", "steps"},
+        {"frames_per_s_paused", "frames_per_s_learning"},
     ),
     "viewers": (
         lambda _: measure_viewers(viewers=3, pairs=1, repeat=1),

@@ -100,10 +100,10 @@ def test_lost_frames_of_a_real_scan_raise_the_alert(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_no_panel_is_without_data(tmp_path: Path) -> None:
     with watched(tmp_path) as (updates, prometheus):
-        empty, give_up = queries(), time.monotonic() + 2 * PATIENCE_S
+        empty, give_up = queries(), time.monotonic() + 8 * PATIENCE_S
         assert len(empty) > 40
         while empty and time.monotonic() < give_up:
             updates.recv(timeout=PATIENCE_S)  # the daemon says what it does, twice a second

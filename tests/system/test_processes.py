@@ -160,7 +160,10 @@ def test_the_page_shows_what_the_daemon_has(tmp_path: Path):
     if chromium is None:
         pytest.skip("needs Debian's package chromium")
     ARTEFACTS.mkdir(exist_ok=True)
-    with serving(tmp_path, "refine.enabled=true") as (_, addresses), sync_api.sync_playwright() as playwright:
+    with (
+        serving(tmp_path, "refine.enabled=true", "refine.improve_s=0") as (_, addresses),
+        sync_api.sync_playwright() as playwright,
+    ):
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         faults: list[str] = []
