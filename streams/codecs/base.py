@@ -113,7 +113,9 @@ class EncodedFrame:
 
     def decode(self) -> Frame:
         """Return the frame, unpacked; errors as :meth:`unpack`."""
-        return Frame(self.scan_id, self.index, self.unpack(), self.received_ns, self.position_m, self.exposed_s)
+        return Frame(
+            self.scan_id, self.index, self.unpack(), self.received_ns, self.position_m, exposed_s=self.exposed_s
+        )
 
     def unpack(self) -> NDArray[Any]:
         """Return the counts ``(rows, columns)`` in native byte order. Raises :class:`CodecError` naming scan and index."""

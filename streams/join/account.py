@@ -295,11 +295,6 @@ class ScanAccount:
         """Whether the scan has ended and nothing is pending."""
         return self._ended_at is not None and not self._pending
 
-    @property
-    def has_all(self) -> bool:
-        """Whether every expected frame came and none is pending; False if their number is unknown."""
-        return self.indexes.expected is not None and self.indexes.missing == 0 and not self._pending
-
     def refused(self, reason: RefusalReason) -> int:
         """Return how many messages were refused for a reason."""
         return self._refused[reason]
@@ -311,6 +306,12 @@ class ScanAccount:
     def snapshot(self) -> AccountSnapshot:
         """Return the account as it stands."""
         return AccountSnapshot(
-            self.indexes.expected, self._received, self._duplicate, self.indexes.missing,
-            dict(self._refused), self._without_position, len(self._pending), self._stitched,
-        )  # fmt: skip
+            expected=self.indexes.expected,
+            received=self._received,
+            duplicate=self._duplicate,
+            missing=self.indexes.missing,
+            refused=dict(self._refused),
+            without_position=self._without_position,
+            pending=len(self._pending),
+            stitched=self._stitched,
+        )

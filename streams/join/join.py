@@ -266,11 +266,6 @@ class Join:
         """Whether the scan has ended and none of its frames is pending."""
         return self._scans.is_finished(scan_id)
 
-    def has_all(self, scan_id: str) -> bool:
-        """Whether every expected frame came and none is pending, ended or not; False if their number is unknown."""
-        scan = self._scans.find(scan_id)
-        return scan is not None and scan.has_all
-
     def release(self, scan_id: str) -> None:
         """Take note that a finished scan's account is written down; it is kept while it is among the last 64 such."""
         self._scans.release(scan_id)
@@ -281,10 +276,7 @@ class Join:
         return scan is not None and scan.was_cut_short
 
     def poll(self) -> list[ScanPoint]:
-        """Give up frames, and positions of scans that never opened, that have waited too long.
-
-        Return the scan points of frames that were held back and are let through now.
-        """
+        """Give up frames and early positions that have waited too long; return scan points that are passed on now."""
         now = self._clock()
         points: list[ScanPoint] = []
         for scan in list(self._scans.live.values()):

@@ -33,7 +33,7 @@ from streams.position_sources.bluesky_documents import (
     stop_fault,
 )
 from streams.position_sources.bluesky_files import read_resource
-from streams.position_sources.bluesky_runs import BlueskyRun, Bounded, EventStream, listed
+from streams.position_sources.bluesky_runs import BlueskyRun, Bounded, EventStream, HeldEvents, listed
 from streams.position_sources.samples import Sampler, SourceOptions
 
 __all__ = ["BlueskyReader"]
@@ -42,15 +42,11 @@ _MAX_RUNS = 16
 _MAX_DESCRIPTORS = 256
 _MAX_RESOURCES = 256
 """Runs, descriptors and files that are remembered; a run has a few descriptors and files."""
-_MAX_HELD_BYTES = 4 * 2**20
-"""Size of all events that wait for their descriptor."""
 _FEW_HELD = 8
 """Events that may wait without a warning: documents of one moment may arrive in another order."""
 _BULK_ROW_BYTES = 1024
 """Assumed size of an event in a list of events, for the bound above."""
 _SILENT = PositionNews(is_silent=True)
-
-Held = list[tuple[str, dict[str, object]]]
 
 
 class BlueskyReader:
@@ -66,8 +62,7 @@ class BlueskyReader:
         self._runs: Bounded[BlueskyRun] = Bounded(_MAX_RUNS)
         self._streams: Bounded[EventStream] = Bounded(_MAX_DESCRIPTORS)
         self._resources: Bounded[FileDataset | PositionError] = Bounded(_MAX_RESOURCES)
-        self._held: Bounded[Held] = Bounded(_MAX_DESCRIPTORS)
-        self._held_bytes = self._held_events = 0
+        self._held = HeldEvents(_MAX_DESCRIPTORS)
 
     def parse(self, parts: Sequence[Part]) -> PositionNews:
         """Read one message. Raises :class:`PositionError` for one that is refused."""
@@ -153,18 +148,10 @@ class BlueskyReader:
             return _SILENT
         run = self._run_of(document.get("run_start"))
         run.has_stopped = True
-        held, self._held_events = self._held_events, 0
-        self._held.clear()
-        self._held_bytes = 0
+        held = self._held.clear()
         if not run.is_told and run.about is not None:
             return _SILENT
-        return self._news(run, ends=True, fault=stop_fault(document) or self._why_none(run, held))
-
-    def _why_none(self, run: BlueskyRun, held: int) -> str | None:
-        """Return why an ended run has no positions, as a sentence; ``None`` if it has some."""
-        if self._options is None or run.has_positions:
-            return None
-        return _unknown_stream_sentence(held) if held else run.lacks(self._options.event_stream, self._options.channels)
+        return self._news(run, ends=True, fault=stop_fault(document) or _why_none(run, held, self._options))
 
     def _descriptor(self, document: dict[str, object], options: SourceOptions) -> PositionNews:
         uid, name, keys = document.get("uid"), document.get("name"), document.get("data_keys")
@@ -188,9 +175,7 @@ class BlueskyReader:
 
     def _take_held(self, uid: str, stream: EventStream, options: SourceOptions) -> PositionNews:
         """Take the events that waited for their descriptor."""
-        held = self._held.pop(uid, [])
-        self._held_events = max(0, self._held_events - len(held))
-        return _joined([self._take(kind, each, stream, options) for kind, each in held])
+        return _joined([self._take(kind, each, stream, options) for kind, each in self._held.take(uid)])
 
     def _resource(self, document: dict[str, object], options: SourceOptions) -> PositionNews:
         """Note a file; a file that cannot be read is reported when it has positions."""
@@ -226,17 +211,10 @@ class BlueskyReader:
             raise PositionError("the Bluesky event has no data")
         if not isinstance(uid, str) or (isinstance(data, dict) and not all(key in data for key in options.channels)):
             return _SILENT
-        return self._hold(uid, name, document, size)
-
-    def _hold(self, uid: str, name: str, document: dict[str, object], size: int) -> PositionNews:
-        """Keep an event until its descriptor arrives."""
-        self._held_events += 1
-        self._held_bytes += size
-        if self._held_bytes <= _MAX_HELD_BYTES:
-            self._held.setdefault(uid, []).append((name, document))
-        if self._held_events < _FEW_HELD or self._early_stops is not None:
+        self._held.add(uid, name, document, size)
+        if self._held.count < _FEW_HELD or self._early_stops is not None:
             return _SILENT
-        return PositionNews(fault=_unknown_stream_sentence(self._held_events), samples_per_frame=self._per_frame)
+        return PositionNews(fault=_unknown_stream_sentence(self._held.count), samples_per_frame=self._per_frame)
 
     def _take(
         self, name: str, document: dict[str, object], stream: EventStream, options: SourceOptions
@@ -289,7 +267,7 @@ class BlueskyReader:
         rows = stream.rows[axis]
         if (stop - start) * rows > MAX_SAMPLES:
             raise PositionError(f"a Bluesky stream_datum of {(stop - start) * rows} samples exceeds {MAX_SAMPLES}")
-        wanted = FileSamples(stream.run.uid, axis, (first - 1) * rows, resource, start * rows, stop * rows)
+        wanted = FileSamples(stream.run.uid, axis, (first - 1) * rows, resource, start=start * rows, stop=stop * rows)
         return self._position_news(stream.run, wanted=[wanted] if start < stop else [])
 
     def _run_of(self, uid: object) -> BlueskyRun:
@@ -322,6 +300,13 @@ class BlueskyReader:
             run_id=run.uid,
             **what,
         )
+
+
+def _why_none(run: BlueskyRun, held: int, options: SourceOptions | None) -> str | None:
+    """Return why an ended run has no positions, as a sentence; ``None`` if it has some."""
+    if options is None or run.has_positions:
+        return None
+    return _unknown_stream_sentence(held) if held else run.lacks(options.event_stream, options.channels)
 
 
 def _joined(news: list[PositionNews]) -> PositionNews:

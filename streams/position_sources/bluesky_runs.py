@@ -13,7 +13,7 @@ from streams.position_sources.bluesky_files import FileColumns
 from streams.position_sources.samples import Sampler
 from streams.untrusted import shown
 
-__all__ = ["Bounded", "BlueskyRun", "EventStream", "listed"]
+__all__ = ["Bounded", "BlueskyRun", "EventStream", "HeldEvents", "listed"]
 
 _LISTED = 12
 """Names that a sentence lists."""
@@ -21,6 +21,8 @@ _MAX_STREAMS = 64
 """Event streams, and files, that are noted of one run."""
 _MOST_UID_CHARS = 256
 """Longest uid that is kept; Bluesky's have 36 characters."""
+_MAX_HELD_BYTES = 4 * 2**20
+"""Size of all events that wait for their descriptor."""
 T = TypeVar("T")
 
 
@@ -35,6 +37,34 @@ class Bounded(OrderedDict[str, T], Generic[T]):
         super().__setitem__(key, value)
         if len(self) > self._most:
             self.popitem(last=False)
+
+
+class HeldEvents:
+    """Events that wait for their descriptor, by its uid. ``count`` includes those for which there was no room."""
+
+    def __init__(self, most_descriptors: int) -> None:
+        self._events: Bounded[list[tuple[str, dict[str, object]]]] = Bounded(most_descriptors)
+        self._bytes = 0
+        self.count = 0
+
+    def add(self, uid: str, name: str, document: dict[str, object], size: int) -> None:
+        """Keep an event, if there is room, until its descriptor arrives."""
+        self.count += 1
+        self._bytes += size
+        if self._bytes <= _MAX_HELD_BYTES:
+            self._events.setdefault(uid, []).append((name, document))
+
+    def take(self, uid: str) -> list[tuple[str, dict[str, object]]]:
+        """Return the (name, document) of the events of a descriptor."""
+        events = self._events.pop(uid, [])
+        self.count = max(0, self.count - len(events))
+        return events
+
+    def clear(self) -> int:
+        """Drop all events; return their number."""
+        count, self.count, self._bytes = self.count, 0, 0
+        self._events.clear()
+        return count
 
 
 @dataclass(slots=True)

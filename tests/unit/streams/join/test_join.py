@@ -265,14 +265,11 @@ def test_expected_count_and_gaps(join: Join) -> None:
     assert account(join, "b").missing == 7
     assert account(join).pending == 3
     join.mark_stitched("a", [0, 9, 2])
-    assert not join.has_all("a")
     join.add_frame(frame(1, (0, 0)))
-    assert not join.has_all("a")
     join.mark_stitched("a", [1])
-    assert join.has_all("a")
+    assert account(join) == AccountSnapshot(3, 4, 0, 0, {}, 0, 0, 4)
+    assert account(join).is_complete
     assert not join.is_finished("a")
-    assert not join.has_all("b")
-    assert not join.has_all("nobody")
 
 
 def test_unnamed_positions_go_to_the_newest_open_scan(join: Join) -> None:
