@@ -34,7 +34,7 @@ from daemon.results.disk import ResultDisk
 from daemon.results.records import RecordFiles
 from daemon.results.writer import ProductWriter
 from daemon.service.allocator import configure_malloc, release_memory
-from daemon.service.descriptors import Shares, share_out
+from daemon.service.descriptors import Shares, reserve, share_out
 from daemon.service.secret_files import open_to_all
 from daemon.service.systemd import Systemd
 from daemon.setup import Setup
@@ -293,6 +293,7 @@ class Daemon:
                 self.metrics.stage_failures.labels("status").inc()
 
     def _tick(self) -> None:
+        reserve.look()
         self._view.tick()
         self._history.look()
         status = self._view.status()

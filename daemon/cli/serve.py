@@ -15,7 +15,7 @@ import typer
 from daemon.app import Daemon
 from daemon.config import Config
 from daemon.service.allocator import freeze_objects
-from daemon.service.descriptors import raise_limit
+from daemon.service.descriptors import raise_limit, reserve
 from daemon.service.logs import start_logging
 
 LOOK_S = 1.0
@@ -28,6 +28,7 @@ def run_daemon(config: Config, as_json: bool) -> None:
     """Run until SIGTERM, SIGINT or the end of the terminal; then finish the received frames and stop."""
     start_logging(config.log)
     raise_limit()
+    reserve.hold()
     asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:

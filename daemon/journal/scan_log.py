@@ -14,6 +14,7 @@ from pathlib import Path
 from daemon.errors import JournalError
 from daemon.journal.places import PlaceTable
 from daemon.journal.record import HEADER, Kind, Record, read_at, read_records
+from daemon.service.descriptors import reserve
 from streams.framed_log import Buffer, LogWriter
 
 SEGMENT_BYTES = 256 << 20
@@ -105,7 +106,7 @@ class ScanLog:
             if self._is_closed:
                 return None
             try:
-                return read_at(self._open(segment), offset, path)
+                return read_at(reserve.lend(lambda: self._open(segment)), offset, path)
             except OSError as fault:
                 raise JournalError(f"{path} cannot be read ({fault.strerror})") from fault
 

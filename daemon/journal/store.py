@@ -23,6 +23,7 @@ from daemon.journal.folder import LOOSE, JournalFolder
 from daemon.journal.patterns import unpack
 from daemon.journal.record import Record
 from daemon.journal.scan_log import SEGMENT_BYTES, ScanLog
+from daemon.service.descriptors import reserve
 from daemon.service.disk import fault_words, is_full
 from streams.errors import CodecError
 
@@ -235,7 +236,7 @@ class Journal:
     def _append_making_room(self, scan_id: str, records: Sequence[Record], need: int) -> int:
         while True:
             try:
-                return self._log(scan_id).append(records)
+                return reserve.lend(lambda: self._log(scan_id).append(records))
             except OSError as fault:
                 if not is_full(fault) or not self._folder.make_room(self.folder, need):
                     raise JournalError(fault_words(fault, self.folder)) from fault

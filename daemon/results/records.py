@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from daemon.messages import DoubtFields, EngineResult, ScanFields, ScanState, VerdictFields
 from daemon.results.disk import ResultDisk
+from daemon.service.descriptors import reserve
 from daemon.service.disk import fault_words
 
 RUNNING: tuple[ScanState, ...] = (ScanState.SCANNING, ScanState.FINISHING)
@@ -101,7 +102,8 @@ class RecordFiles:
         folder = self.folder(record.id)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._disk.write_record(folder / RECORD_NAME, json.dumps(asdict(record), indent=1).encode())
+            content = json.dumps(asdict(record), indent=1).encode()
+            reserve.lend(lambda: self._disk.write_record(folder / RECORD_NAME, content))
         except OSError as fault:
             words = f"the record of scan {record.id} is not written: {fault_words(fault, folder)}"
             if self.failure != words:  # said once, however often it is tried

@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from daemon.files.product import Product
 from daemon.results.disk import ResultDisk
 from daemon.results.records import PRODUCT_NAME
 from daemon.service.allocator import release_memory
+from daemon.service.descriptors import reserve
 from daemon.service.disk import fault_words, is_full
 
 CHECKPOINTS = "product.[0-9]*.h5"
@@ -192,7 +194,7 @@ class ProductWriter:
         product: Product | None = None
         try:
             product = job.make()
-            path = self._write_named(folder, product, job)
+            path = reserve.lend(partial(self._write_named, folder, product, job))
         except OSError as fault:
             if job.is_improvement:
                 log.warning("the improved product of %s is not written: %s", folder.name, fault_words(fault, folder))

@@ -6,6 +6,7 @@ written within ``WINDOW_S``; further ones are counted, and one line states their
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import sys
@@ -30,6 +31,8 @@ INNER_FRAMES = 3
 """Innermost places of a traceback that the text format shows."""
 
 log = logging.getLogger(__name__)
+
+codecs.lookup("unicode_escape")  # loaded now: its module cannot be opened when too many files are open
 
 
 class TextFormatter(logging.Formatter):

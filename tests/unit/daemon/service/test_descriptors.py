@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -75,3 +79,73 @@ def test_connections_to_the_updates_are_bounded_and_a_place_that_is_left_is_give
             assert publisher._seats.turned_away >= 1
     finally:
         publisher.close()
+
+
+SCAN_IN_A_SHORTAGE = """
+import json, os, resource, sys
+from pathlib import Path
+
+from daemon.journal import Journal, RecordBatch
+from daemon.journal.record import plain_record, Kind
+from daemon.messages import ScanState
+from daemon.results.records import RecordFiles, ScanRecord
+from daemon.results.writer import ProductWriter
+from daemon.service import descriptors
+from daemon.service.descriptors import RESERVE, reserve
+from tests.unit.daemon.results.test_writer import Told, make_product
+
+folder, has_reserve = Path(sys.argv[1]), sys.argv[2] == "reserve"
+before = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+if has_reserve:
+    reserve.hold()
+journal, writer, told = Journal(folder / "journal", 1 << 30), ProductWriter(2), Told()
+journal.start()
+writer.start()
+others = []
+try:
+    while True:
+        others.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+resource.setrlimit(resource.RLIMIT_NOFILE, (max(others) - 1, before[1]))  # in mid-run, below those that are open
+found = {"journal": journal.commit([RecordBatch("s", [plain_record(Kind.END)])])}
+writer.finish(folder / "s", make_product, told.on_written, told.on_late)
+assert told.was_told.wait(60)
+records = RecordFiles(folder)
+records.write(ScanRecord("s", ScanState.COMPLETE))
+found |= {"product": told.first[0] is not None, "record": records.is_written("s")}
+reserve.look()
+found["said"] = descriptors.trouble() is not None
+found["for connections"] = descriptors.limit() - descriptors.count_open() > 0
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+reserve.look()
+found["said after"] = descriptors.trouble() is not None
+found["held again"] = len(reserve._held) == RESERVE
+print(json.dumps(found))
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("has_reserve", [True, False])
+def test_a_scan_goes_on_when_the_limit_is_lowered_in_mid_run(has_reserve: bool, tmp_path: Path) -> None:
+    """Without the reserve it does not, which shows that the shortage is real."""
+    argument = "reserve" if has_reserve else "none"
+    done = subprocess.run(
+        [sys.executable, "-c", SCAN_IN_A_SHORTAGE, str(tmp_path), argument],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found == {
+        "journal": has_reserve,
+        "product": has_reserve,
+        "record": has_reserve,
+        "said": True,
+        "for connections": has_reserve,
+        "said after": False,
+        "held again": has_reserve,
+    }
