@@ -15,6 +15,7 @@ from pathlib import Path
 from daemon.errors import JournalError
 from daemon.journal.claims import claims_in, copy_of
 from daemon.journal.scan_log import bytes_of, sync_folder
+from daemon.service.descriptors import reserve
 from daemon.service.disk import are_on_one_disk, free_bytes
 
 CLOSED_NAME = "closed"
@@ -88,10 +89,9 @@ class JournalFolder:
         if size is None and (scan_id in self._finished or not folder.is_dir()):
             return
         with self._lock:
-            self._finished[scan_id] = bytes_of(folder) if size is None else size
+            self._finished[scan_id] = reserve.lend(lambda: bytes_of(folder)) if size is None else size
         try:
-            (folder / CLOSED_NAME).touch()
-            sync_folder(folder)
+            reserve.lend(lambda: _mark_closed(folder))
         except OSError as fault:  # the next start replays it and finds its record
             log.error("scan %s: its journal could not be marked as finished (%s)", scan_id, fault.strerror)
 
@@ -147,3 +147,8 @@ class JournalFolder:
             self._finished.move_to_end(scan_id, last=False)
             self.bytes += size
         return False
+
+
+def _mark_closed(folder: Path) -> None:
+    (folder / CLOSED_NAME).touch()
+    sync_folder(folder)

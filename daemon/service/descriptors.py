@@ -99,11 +99,6 @@ class Reserve:
         if self._is_used:
             self._fill(RESERVE)
 
-    def release(self) -> None:
-        """Close all, and hold no reserve any more."""
-        self._is_used = False
-        self._shrink(0)
-
     def look(self) -> None:
         """Give up the share of connections if hardly a descriptor is left, and hold it again when there is room."""
         if not self._is_used:

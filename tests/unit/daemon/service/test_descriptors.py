@@ -86,7 +86,8 @@ import json, os, resource, sys
 from pathlib import Path
 
 from daemon.journal import Journal, RecordBatch
-from daemon.journal.record import plain_record, Kind
+from daemon.journal.folder import CLOSED_NAME
+from daemon.journal.record import Kind, plain_record
 from daemon.messages import ScanState
 from daemon.results.records import RecordFiles, ScanRecord
 from daemon.results.writer import ProductWriter
@@ -110,6 +111,8 @@ except OSError:
     pass
 resource.setrlimit(resource.RLIMIT_NOFILE, (max(others) - 1, before[1]))  # in mid-run, below those that are open
 found = {"journal": journal.commit([RecordBatch("s", [plain_record(Kind.END)])])}
+journal.close("s")
+found["journal closed"] = (folder / "journal" / "s" / CLOSED_NAME).exists()
 writer.finish(folder / "s", make_product, told.on_written, told.on_late)
 assert told.was_told.wait(60)
 records = RecordFiles(folder)
@@ -142,6 +145,7 @@ def test_a_scan_goes_on_when_the_limit_is_lowered_in_mid_run(has_reserve: bool, 
     found = json.loads(done.stdout.splitlines()[-1])
     assert found == {
         "journal": has_reserve,
+        "journal closed": has_reserve,
         "product": has_reserve,
         "record": has_reserve,
         "said": True,
