@@ -25,9 +25,7 @@ positions may be corrected (:mod:`ptychopinn.refine.position_offsets`).
 from __future__ import annotations
 
 import math
-from array import array
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -38,30 +36,29 @@ from ptychopinn.errors import ReconstructionError
 from ptychopinn.mosaic.canvas import Box, Canvas
 from ptychopinn.physics.diffraction import intensity
 from ptychopinn.refine.certainty import Certainty, certainty
-from ptychopinn.refine.frame_blocks import Block, Kept, bend, steepness
+from ptychopinn.refine.frame_blocks import Block, Kept, bend
+from ptychopinn.refine.frame_buffer import FrameBuffer, Start, around, moved
+from ptychopinn.refine.phase_ramp import ramp_factor
 from ptychopinn.refine.position_offsets import LEAST_VISITS, OffsetPulls
+from ptychopinn.refine.prior import prior_strength, smoothness
 from ptychopinn.refine.probe_gauge import Gauge
 from ptychopinn.refine.slow_phase import SAMPLE_AT_ONCE_PX, SAMPLE_FRAMES, SlowPhase
 from ptychopinn.refine.subpixel_shifts import STEPS, ShiftedProbes, shift_from, split
 
-ADMITTED_FRAMES = 64
-BLOCK_FRAMES = 1024
 BLOCK_PASSES = 6
+"""Passes over a block of a scan that is larger than one, before the next block."""
 CHUNK_FRAMES = 8
-PRIOR, PRIOR_SHARE, DOUBT = 2.0, 0.005, 2.0
-LEAST_CONTRAST = 0.05
-SMOOTHNESS, STIFFEST, LEAST_STEEPNESS = 0.01, 8.0, 1e-6
+"""Frames in a step: small enough to give way to new frames within a millisecond, large enough for the FFTs."""
+STIFFEST = 8.0
+"""Greatest curvature of the smoothness prior, in its weight."""
 FLOOR = 0.01
-NEW_SHARE = 10.0
-LEAST_TURN_RAD, SURE, TURN_FRAMES = 0.02, 5.0, 32
-CERTAINTY_FRAMES = 8
-MOST_BRIGHT = 100.0
-"""Sum of a frame's amplitudes over the median of its block's: 10^4 times their counts. Beams flicker by 10, absorbers by 100."""
+"""Least curvature, of the greatest: keeps steps short where hardly any light falls."""
+TURN_FRAMES, CERTAINTY_FRAMES = 32, 8
+"""Frames that must fit better without a phase ramp, and frames that the certainty is taken from."""
 MOST_SETBACKS = 3
 """Times that the refinement is begun again after it diverged."""
 PROBE_FRAMES, PROBE_PASSES, PROBE_STEP = 100, 3, 0.3
-
-Start = Callable[[Box], Tensor]
+"""The probe follows in blocks of at least this many frames, after this many passes, by this share of the whole step."""
 
 
 class Refiner:
@@ -104,29 +101,26 @@ class Refiner:
         intensity = self._probes.intensity_at((0, 0))
         self._peak = float(intensity.max())
         self._weight = intensity / self._peak
-        self._start = start or (lambda box: torch.ones(box.h, box.w, dtype=torch.complex64, device=probe.device))
+        self._start: Start = start or (lambda box: torch.ones(box.h, box.w, dtype=torch.complex64, device=probe.device))
         self._update_probe = update_probe
         self._canvas = Canvas(
             {"object": ((), torch.complex64, 1.0), "coverage": ((), torch.float32, 0.0)}, max_side_px, probe.device
         )
-        self._frames: OrderedDict[int, Kept] = OrderedDict()
-        self._visits: Counter[int] = Counter()
-        self._frame_bytes = 4 * self.size_px**2
-        self._buffer_frames = max(1, buffer_bytes // self._frame_bytes)
-        self._new: list[int] = []
+        self._buffer = FrameBuffer(
+            self._canvas,
+            self._weight,
+            self._start,
+            buffer_bytes=buffer_bytes,
+            is_subpixel=self._is_subpixel,
+            bound_px=position_bound_px,
+        )
         self._block: Block | None = None
-        self._is_displaced = False
-        self._gone, self._gone_px = array("q"), array("f")
         self._momentum = 1.0
         self._slow = SlowPhase()
-        self._misfit = self._total = 0.0
-        self._random = np.random.default_rng(0)
         self._first_probe = probe
         self.updates = 0
         self.setbacks = 0
         """How often it diverged and was begun again from the start."""
-        self.left_out: set[int] = set()
-        """Frames that are not worked on, since their amplitudes cannot be true."""
 
     @property
     def probe(self) -> Tensor:
@@ -143,102 +137,45 @@ class Refiner:
         """Place of canvas pixel (0, 0) in the object's own frame."""
         return self._canvas.origin_px
 
-    def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float]) -> None:
-        """Take a frame ``(N, N)`` float32, zero frequency in the middle, -1 = no data."""
-        self._frames[index] = Kept(amplitude, position_px)
-        self._visits[0] += 1
-        self._new.append(index)
-        if len(self._frames) > self._buffer_frames:
-            self._let_go(next(iter(self._frames)))
+    @property
+    def left_out(self) -> set[int]:
+        """Frames that are not worked on, since their amplitudes cannot be true."""
+        return self._buffer.left_out
 
     @property
     def kept_bytes(self) -> int:
         """Memory of the patterns in the buffer."""
-        return len(self._frames) * self._frame_bytes
+        return self._buffer.kept_bytes
+
+    @property
+    def rfactor(self) -> float | None:
+        """R-factor over the buffered frames, each as it was at its last visit; None before the first."""
+        return self._buffer.rfactor
+
+    @property
+    def least_visits(self) -> int:
+        """Visits of the least visited frame in the buffer (0 when empty)."""
+        return self._buffer.least_visits
+
+    def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float]) -> None:
+        """Take a frame ``(N, N)`` float32, zero frequency in the middle, -1 = no data."""
+        self._buffer.add(index, amplitude, position_px)
 
     def give_back(self, size_bytes: int) -> None:
-        """Let go of the oldest frames until so much memory is free; the newest one is always kept."""
-        for _ in range(min(len(self._frames) - 1, -(-size_bytes // self._frame_bytes))):
-            self._let_go(next(iter(self._frames)))
+        """Free this much memory of the oldest frames; the newest one is always kept."""
+        self._buffer.give_back(size_bytes)
 
     def admit_all(self) -> None:
         """Lay the start under every frame that is new, so that the object covers all of them."""
-        new, self._new = self._new, []
-        for begin in range(0, len(new), ADMITTED_FRAMES):
-            self._admit(new[begin : begin + ADMITTED_FRAMES])
+        self._buffer.admit_all()
 
-    def _let_go(self, index: int) -> None:
-        self._admit([index])
-        if index in self._frames:
-            self._forget(index)
+    def settled(self, most: int, least_visits: int) -> list[tuple[int, Tensor]]:
+        """Return some of the frames visited often enough, with the object ``(N, N)`` at their place."""
+        return self._buffer.settled(most, least_visits)
 
-    def _forget(self, index: int) -> None:
-        frame = self._frames.pop(index)
-        if frame.offset.moves:
-            self._gone.append(index)
-            self._gone_px.extend(frame.offset.known_px)
-        self._visits[frame.visits] -= 1
-        if frame.visits > 0:
-            self._misfit -= frame.misfit
-            self._total -= frame.total
-
-    def _admit(self, indexes: Sequence[int]) -> None:
-        """Blend the start into the object under frames that are new; forget those that would grow the canvas too far."""
-        frames = []
-        new = {i: frame for i in indexes if (frame := self._frames.get(i)) is not None and not frame.is_admitted}
-        self._weigh(list(new.values()))
-        for index, frame in new.items():
-            if not math.isfinite(frame.total):
-                self.left_out.add(index)
-                self._forget(index)
-            elif self._place(frame):
-                frames.append(frame)
-            else:
-                self._forget(index)
-        if not frames:
-            return
-        here = _around([frame.corner for frame in frames], self.size_px)
-        is_dense = here.h * here.w <= len(frames) * self.size_px**2
-        for some, box in [(frames, here)] if is_dense else [([f], Box(*f.corner, *self._weight.shape)) for f in frames]:
-            self._blend(some, box)
-
-    def _weigh(self, frames: list[Kept]) -> None:
-        """Enter the sum of each frame's amplitudes."""
-        if not frames:
-            return
-        sums = torch.stack([frame.amplitude for frame in frames]).clamp_min(0.0).sum((1, 2)).tolist()
-        for frame, total in zip(frames, sums, strict=True):
-            frame.total = total
-
-    def _place(self, frame: Kept) -> bool:
-        """Find a frame's place on the canvas; False if that would grow too large."""
-        n = self.size_px
-        (y, x), shift = split(frame.position_px)
-        top, left, rim = y - n // 2, x - n // 2, math.ceil(self._bound_px)
-        if not self._canvas.ensure(top - rim, left - rim, top + n + rim, left + n + rim):
-            return False
-        frame.corner = frame.start_corner = (top, left)
-        if self._is_subpixel:
-            frame.shift = shift
-        frame.amplitude = torch.fft.ifftshift(frame.amplitude)
-        frame.is_admitted = True
-        return True
-
-    def _blend(self, frames: list[Kept], here: Box) -> None:
-        """Blend the start into the object under frames, in proportion to how little is covered there."""
-        box = self._canvas.place(here)
-        weight = torch.zeros(here.h, here.w, device=self._weight.device)
-        for frame in frames:
-            y, x = frame.corner
-            weight[Box(y - here.y, x - here.x, self.size_px, self.size_px).window] += self._weight
-            self._canvas.touch(*self._box(frame))
-        coverage, target = (self._canvas.planes[name][box.window] for name in ("coverage", "object"))
-        share = weight / (weight + NEW_SHARE * coverage).clamp_min(1e-12)
-        target += share * (self._start(here) - target)
-        coverage += weight
-
-    def _box(self, frame: Kept) -> Box:
-        return self._canvas.place(Box(*frame.corner, self.size_px, self.size_px))
+    def offsets_px(self, indexes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return by how much the positions of frames are corrected ``(n, 2)``; 0 where they are not."""
+        return self._buffer.offsets_px(indexes)
 
     def step(self) -> int:
         """Work on the next few frames of the pass; return how many. 0 if there is none."""
@@ -252,7 +189,7 @@ class Refiner:
         frames = block.frames[block.place : block.place + CHUNK_FRAMES]
         if self._bound_px == 0:  # else slow phase would take on what positions are wrong by
             if block.place == 0 and self._slow.is_due(len(block.frames)):
-                block.unseen = _some_of(block.frames, SAMPLE_FRAMES)
+                block.unseen = evenly(block.frames, SAMPLE_FRAMES)
             self._look(block, max(1, SAMPLE_AT_ONCE_PX // self.size_px**2))
         self._descend(block, frames)
         block.place += len(frames)
@@ -263,22 +200,19 @@ class Refiner:
 
     def _is_spent(self, block: Block) -> bool:
         return (
-            self._is_displaced
-            or bool(self._new)
-            or (block.passes >= BLOCK_PASSES and len(block.frames) < len(self._frames))
+            self._buffer.is_displaced
+            or self._buffer.has_new
+            or (block.passes >= BLOCK_PASSES and len(block.frames) < len(self._buffer))
         )
 
     def _begin(self, last: Block | None) -> Block | None:
         """Choose the next frames; carry on the momentum where they lie on the last ones' place."""
-        seed = next((self._frames[i] for i in reversed(self._new) if i in self._frames), None)
-        self.admit_all()
-        is_displaced = self._take_places()
-        frames = self._believable(self._choose(seed))
+        frames, is_displaced = self._buffer.next_block()
         if not frames:
             return None
-        around = _around([corner for f in frames for corner in (f.corner, f.start_corner)], self.size_px)
-        here, start = self._canvas.place(around), self._start(around)
-        block = Block(frames, (around.y, around.x), self._canvas.planes["object"][here.window].clone(), self.size_px)
+        region = around([corner for f in frames for corner in (f.corner, f.start_corner)], self.size_px)
+        here, start = self._canvas.place(region), self._start(region)
+        block = Block(frames, (region.y, region.x), self._canvas.planes["object"][here.window].clone(), self.size_px)
         if last is not None:
             block.follow(last)
             if is_displaced and last.frames == frames:
@@ -289,35 +223,11 @@ class Refiner:
             block.prior[lies_there] = start[lies_there]
             own[block.window(frame.corner)] += self._weight
         others = (self._canvas.planes["coverage"][here.window] - own).clamp_min_(0.0).mul_(self._peak)
-        strength = _prior(block.prior, own, self._peak)
-        block.smoothness = _smoothness(block.prior, own, self._peak)
+        strength = prior_strength(block.prior, own, self._peak)
+        block.smoothness = smoothness(block.prior, own, self._peak)
         block.prior_weight = others + strength
         block.prior = (block.prior * strength + block.known * others) / block.prior_weight
         return block
-
-    def _believable(self, frames: list[Kept]) -> list[Kept]:
-        """Return the frames without those that are far brighter than the others, which are forgotten."""
-        limit = MOST_BRIGHT * float(np.median([frame.total for frame in frames])) if frames else 0.0
-        odd = {id(frame) for frame in frames if frame.total > limit > 0}
-        if not odd:
-            return frames
-        for index, frame in list(self._frames.items()):
-            if id(frame) in odd:
-                self._canvas.planes["coverage"][self._box(frame).window].sub_(self._weight).clamp_min_(0.0)
-                self.left_out.add(index)
-                self._forget(index)
-        return [frame for frame in frames if id(frame) not in odd]
-
-    def _choose(self, seed: Kept | None) -> list[Kept]:
-        frames = list(self._frames.values())
-        if len(frames) <= BLOCK_FRAMES:
-            return frames
-        if seed is None or not seed.is_admitted:
-            seed = min(frames, key=lambda f: f.visits)
-        corners = np.array([f.corner for f in frames])
-        distance = np.square(corners - np.array(seed.corner)).sum(axis=1)
-        nearest = np.argpartition(distance, BLOCK_FRAMES)[:BLOCK_FRAMES]
-        return [frames[i] for i in nearest.tolist()]
 
     def _descend(self, block: Block, frames: list[Kept]) -> None:
         """Add the descent of some frames to the pass."""
@@ -344,30 +254,19 @@ class Refiner:
                 block.pulls.add(frames[i].offset, self._probes, shifts[i], parts[i], lit[i])
             if felt:
                 block.pulls.note(excess[felt], amplitude[felt])
-        if len(block.frames) == len(self._frames):
+        if len(block.frames) == len(self._buffer):
             block.add_shift(magnitude, amplitude)
-        self._note(frames, excess.abs().sum((1, 2)).tolist())
-
-    def _note(self, frames: list[Kept], misfits: list[float]) -> None:
-        for frame, misfit in zip(frames, misfits, strict=True):
-            if frame.visits == 0:
-                self._total += frame.total
-            self._visits[frame.visits] -= 1
-            frame.visits += 1
-            self._visits[frame.visits] += 1
-            self._misfit += misfit - frame.misfit
-            frame.misfit = misfit
-            frame.least_misfit = min(frame.least_misfit, misfit)
+        self._buffer.note(frames, excess.abs().sum((1, 2)).tolist())
 
     def _learns_probe(self, block: Block) -> bool:
         return self._update_probe and len(block.frames) >= PROBE_FRAMES and block.passes >= PROBE_PASSES
 
     def _begin_again(self, block: Block) -> None:
         """Take back what a diverging pass made: the start under its frames, the first probe, which stays from now on."""
-        around = Box(*block.corner, *block.ahead.shape)
-        here = self._canvas.place(around)
+        region = Box(*block.corner, *block.ahead.shape)
+        here = self._canvas.place(region)
         target = self._canvas.planes["object"][here.window]
-        target.copy_(torch.where(block.curvature > 0, self._start(around), target))
+        target.copy_(torch.where(block.curvature > 0, self._start(region), target))
         self._canvas.touch(*here)
         for frame in block.frames:
             frame.least_misfit = math.inf
@@ -406,7 +305,7 @@ class Refiner:
         self._canvas.planes["object"][here.window] += change
         self._momentum = grown
         self._canvas.touch(*here)
-        if len(block.frames) == len(self._frames):
+        if len(block.frames) == len(self._buffer):
             self._turn(block)
         if block.probe_descent is not None and block.probe_curvature is not None:
             self._move_probe(block.probe_descent.total(), block.probe_curvature)
@@ -431,49 +330,19 @@ class Refiner:
         half = self.size_px // 2
         for frame in block.frames:
             whole = frame.corner[0] + half, frame.corner[1] + half
-            frame.shift = shift_from(whole, _moved(frame.position_px, frame.offset.ahead_px))
-            self._is_displaced |= max(map(abs, frame.shift)) > STEPS // 2 + 1
-
-    def _take_places(self) -> bool:
-        """Lay frames that have moved on the pixels nearest to them; False if none had moved so far."""
-        if not self._is_displaced:
-            return False
-        self._is_displaced = False
-        n = self.size_px
-        for frame in self._frames.values():
-            (y, x), shift = split(_moved(frame.position_px, frame.offset.ahead_px))
-            top, left = y - n // 2, x - n // 2
-            if (top, left) != frame.corner:  # on the canvas, which has a rim as wide as the bound
-                coverage = self._canvas.planes["coverage"]
-                coverage[self._box(frame).window].sub_(self._weight).clamp_min_(0.0)
-                frame.corner, frame.shift = (top, left), shift
-                coverage[self._box(frame).window] += self._weight
-        return True
+            frame.shift = shift_from(whole, moved(frame.position_px, frame.offset.ahead_px))
+            self._buffer.is_displaced |= max(map(abs, frame.shift)) > STEPS // 2 + 1
 
     def _turn(self, block: Block) -> None:
-        """Turn the whole object by the phase ramp that its patterns' shift against the measured ones tells.
+        """Take the phase ramp off the whole object, if a sample of the frames fits better without it.
 
-        A ramp is the slowest of all for the descent, since each frame alone hardly feels it. Where patterns are speckle
-        finer than the shift, what they tell is chance, so a turn must make a sample of the frames fit better.
+        Where the patterns are speckle finer than their shift, the ramp found from it is chance.
         """
-        pull, stiffness = block.shift.tolist()
-        certain = [
-            p**2 > SURE**2 * s / 4 for p, s in zip(pull, stiffness, strict=True)
-        ]  # an amplitude's variance is 1/4
-        ramp = [
-            2 * np.pi / self.size_px * p / s if is_sure else 0.0
-            for p, s, is_sure in zip(pull, stiffness, certain, strict=True)
-        ]
-        turns = [r * side for r, side in zip(ramp, block.known.shape, strict=True)]
-        if max(map(abs, turns)) < LEAST_TURN_RAD:
+        turned = ramp_factor(block.shift, self.size_px, self.shape, block.known.shape)
+        if turned is None:
             return
-        y, x = (
-            torch.arange(size, device=block.known.device) * r - turn / 2
-            for size, r, turn in zip(self.shape, ramp, turns, strict=True)
-        )
-        turned = torch.exp(1j * (y[:, None] + x[None, :]))
         mine = turned[self._canvas.place(Box(*block.corner, *block.known.shape)).window]
-        some = _some_of(block.frames, TURN_FRAMES)
+        some = evenly(block.frames, TURN_FRAMES)
         if self._square_misfit(block, some, block.known * mine) < self._square_misfit(block, some, block.known):
             self._canvas.planes["object"] *= turned
             self._canvas.touch(0, 0, *self.shape)
@@ -495,35 +364,16 @@ class Refiner:
         if bool(torch.isfinite(change.sum())):
             self._probes = ShiftedProbes(self.probe + self._gauge.without_free(change))
 
-    @property
-    def rfactor(self) -> float | None:
-        """R-factor over the buffered frames, each as it was at its last visit; None before the first."""
-        rfactor = self._misfit / self._total if self._total > 0 else math.nan
-        return rfactor if math.isfinite(rfactor) else None
-
     def certainty(self) -> Certainty | None:
         """Return how far the object can be believed, by some of the frames; None before there is one."""
-        admitted = [f for f in self._frames.values() if f.is_admitted]
+        admitted = self._buffer.admitted
         if not admitted:
             return None
-        frames = _some_of(admitted, CERTAINTY_FRAMES)
+        frames = evenly(admitted, CERTAINTY_FRAMES)
         value, coverage = (self._canvas.planes[name] for name in ("object", "coverage"))
-        patches = torch.stack([value[self._box(frame).window] for frame in frames])
+        patches = torch.stack([value[self._buffer.box(frame).window] for frame in frames])
         (far, amplitude), (far_empty, _) = (self._far(frames, p) for p in (patches, torch.ones_like(patches)))
         return certainty(value, coverage, self._peak, _magnitude(far), _magnitude(far_empty), amplitude)
-
-    @property
-    def least_visits(self) -> int:
-        """Visits of the least visited frame in the buffer (0 when empty)."""
-        return min((visits for visits, count in self._visits.items() if count > 0), default=0)
-
-    def settled(self, most: int, least_visits: int) -> list[tuple[int, Tensor]]:
-        """Return some of the frames visited often enough, with the object ``(N, N)`` at their place."""
-        keys = list(self._frames)
-        some = self._random.choice(len(keys), min(most, len(keys)), replace=False).tolist() if keys else []
-        frames = [(keys[i], self._frames[keys[i]]) for i in some]
-        planes = self._canvas.planes["object"]
-        return [(key, planes[self._box(f).window].clone()) for key, f in frames if f.visits >= least_visits]
 
     def take_dirty(self) -> list[Box]:
         """Return the rectangles that changed since the last call."""
@@ -540,15 +390,6 @@ class Refiner:
         """Whether positions may be corrected."""
         return self._bound_px > 0
 
-    def offsets_px(self, indexes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return by how much the positions of frames are corrected ``(n, 2)``; 0 where they are not."""
-        gone = dict(zip(self._gone, zip(self._gone_px[::2], self._gone_px[1::2], strict=True), strict=True))
-        found = [
-            frame.offset.known_px if (frame := self._frames.get(int(index))) else gone.get(int(index), (0.0, 0.0))
-            for index in indexes
-        ]
-        return np.array(found, dtype=np.float64).reshape(-1, 2)
-
     def probes_at(self, positions_px: Sequence[tuple[float, float]] | NDArray[np.float64]) -> Tensor:
         """Return the probe at positions ``(B, modes, N, N)``; ``(1, modes, N, N)`` where all are the same."""
         return self._probes.stack([split(p)[1] if self._is_subpixel else (0, 0) for p in positions_px])
@@ -556,12 +397,6 @@ class Refiner:
     def cut(self, position_px: tuple[float, float]) -> Tensor:
         """Return the patch ``(N, N)`` complex64 at a position, rounded to whole pixels; it must lie on the canvas."""
         return self._canvas.planes["object"][self._canvas.place(Box.around(position_px, self.size_px)).window]
-
-
-def _around(corners: list[tuple[int, int]], size_px: int) -> Box:
-    """Return the rectangle around patches with these corners."""
-    (top, left), (bottom, right) = np.min(corners, axis=0).tolist(), np.max(corners, axis=0).tolist()
-    return Box(top, left, bottom - top + size_px, right - left + size_px)
 
 
 def _magnitude(far: Tensor) -> Tensor:
@@ -574,35 +409,6 @@ def _over_modes(parts: Tensor) -> Tensor:
     return parts[:, 0] if parts.shape[1] == 1 else parts.sum(1)
 
 
-def _some_of(frames: list[Kept], most: int) -> list[Kept]:
-    """Return at most so many of the frames, evenly chosen."""
+def evenly(frames: list[Kept], most: int) -> list[Kept]:
+    """Return at most this many of the frames, evenly chosen."""
     return frames[:: -(-len(frames) // most)]
-
-
-def _moved(position_px: tuple[float, float], offset_px: tuple[float, float]) -> tuple[float, float]:
-    return position_px[0] + offset_px[0], position_px[1] + offset_px[1]
-
-
-def _prior(picture: Tensor, coverage: Tensor, peak: float) -> float:
-    """Return the prior's strength, photons a pixel.
-
-    A share of the photons W on a pixel, PRIOR at most; and where they tell a contrast c from noise badly (W c^2 small) as
-    much as the contrast itself allows the network to be wrong, 1 / (4 c^2), DOUBT at most.
-    """
-    weight = coverage.sum().clamp_min(1e-12)
-    mean = (picture * coverage).sum() / weight
-    spread = ((picture - mean).abs().square() * coverage).sum() / weight
-    contrast = max(float(spread / mean.abs().square().clamp_min(1e-12)), LEAST_CONTRAST**2)
-    photons = _photons(coverage, peak)
-    return min(PRIOR, PRIOR_SHARE * photons) + min(DOUBT, 1 / (4 * contrast) / (1 + 2 * photons * contrast))
-
-
-def _smoothness(picture: Tensor, coverage: Tensor, peak: float) -> float:
-    """Return the weight of the squared gradient, photons a pixel: at most the photons there, 0 for an empty picture."""
-    found = steepness(picture, coverage)
-    return 0.0 if found < LEAST_STEEPNESS else min(SMOOTHNESS / found, _photons(coverage, peak))
-
-
-def _photons(coverage: Tensor, peak: float) -> float:
-    """Return the photons a pixel, where most of them fall."""
-    return peak * float(coverage.square().sum() / coverage.sum().clamp_min(1e-12))

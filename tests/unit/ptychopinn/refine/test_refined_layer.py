@@ -8,7 +8,7 @@ from ptychopinn.model import Lift
 from ptychopinn.model.bundle import find_bundle, load_model
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.physics.diffraction import rfactor_parts
-from ptychopinn.refine import refined_layer as refine
+from ptychopinn.refine import frame_buffer, prior, refined_layer
 from ptychopinn.refine.refined_layer import Refiner
 from ptychopinn.simulate import Recipe, simulate_scan
 from ptychopinn.training.heldout import phase_correlation
@@ -63,7 +63,7 @@ def test_a_frame_that_cannot_be_true_is_left_out_alone(scan, value):
     good, spoilt = (Refiner(scan.probe) for _ in range(2))
     feed(good, scan, [i for i in range(49) if i != bad])
     feed(spoilt, scan, range(49))
-    spoilt._frames[bad].amplitude = scan.amplitude[bad] * value
+    spoilt._buffer._frames[bad].amplitude = scan.amplitude[bad] * value
     for refiner in (good, spoilt):
         sweep(refiner, 10)
     assert (good.left_out, spoilt.left_out) == (set(), {bad})
@@ -115,7 +115,7 @@ def peak(scan):
 
 
 def test_blocks_of_few_frames_come_to_the_same_picture(scan, monkeypatch):
-    monkeypatch.setattr(refine, "BLOCK_FRAMES", 16)
+    monkeypatch.setattr(frame_buffer, "BLOCK_FRAMES", 16)
     refiner = Refiner(scan.probe)
     feed(refiner, scan, range(49))
     sweep(refiner, 30)
@@ -138,7 +138,7 @@ def test_the_oldest_frames_leave_the_buffer_and_what_they_gave_stays(scan):
 
 
 def test_the_probe_follows_and_keeps_its_energy(scan, monkeypatch):
-    monkeypatch.setattr(refine, "PROBE_FRAMES", 10)
+    monkeypatch.setattr(refined_layer, "PROBE_FRAMES", 10)
     wrong = torch.polar(scan.probe.abs(), scan.probe.angle() * 0.9)
     fixed, following = Refiner(wrong), Refiner(wrong, update_probe=True)
     for refiner in (fixed, following):
@@ -156,11 +156,11 @@ def test_a_weak_sample_in_few_counts_stays_near_the_network(scan):
 
     def strength(contrast, photons):
         picture = torch.from_numpy(np.exp(1j * contrast * random.normal(size=(32, 32)))).to(torch.complex64)
-        return refine._prior(picture, flat, photons)
+        return prior.prior_strength(picture, flat, photons)
 
     assert strength(0.05, 10.0) > 20 * strength(1.0, 10.0)
-    assert strength(0.05, 1e5) == pytest.approx(refine.PRIOR, rel=0.3)
-    assert strength(1.0, 10.0) < 0.1 * refine.PRIOR
+    assert strength(0.05, 1e5) == pytest.approx(prior.PRIOR, rel=0.3)
+    assert strength(1.0, 10.0) < 0.1 * prior.PRIOR
 
 
 def test_a_frame_too_far_away_is_left_out(scan):
@@ -202,18 +202,18 @@ def test_smoothness_follows_the_sample_and_never_outweighs_the_photons():
     coverage = torch.full((N, N), 4.0)
     noise = torch.randn(N, N, generator=torch.Generator().manual_seed(1))
     steep, slight = (torch.polar(torch.ones(N, N), phase * noise) for phase in (0.2, 0.02))
-    ratio = refine._smoothness(slight, coverage, 1e6) / refine._smoothness(steep, coverage, 1e6)
+    ratio = prior.smoothness(slight, coverage, 1e6) / prior.smoothness(steep, coverage, 1e6)
     assert ratio == pytest.approx(100, rel=0.05)
-    assert refine._smoothness(slight, coverage, 0.5) == 2.0
-    assert refine._smoothness(torch.ones(N, N, dtype=torch.complex64), coverage, 1e6) == 0.0
+    assert prior.smoothness(slight, coverage, 0.5) == 2.0
+    assert prior.smoothness(torch.ones(N, N, dtype=torch.complex64), coverage, 1e6) == 0.0
 
 
 def test_smoothness_takes_noise_off_a_slight_sample(monkeypatch):
     scan = simulate_scan(Recipe(size_px=N, frames=49, counts=1e4, phase_rad=0.2, texture="cells", seed=3))
     lift = reconstruct(Lift(scan.probe), scan.probe, scan.amplitude, scan.positions_px).mosaic
     found = []
-    for smoothness in (0.0, refine.SMOOTHNESS):
-        monkeypatch.setattr(refine, "SMOOTHNESS", smoothness)
+    for smoothness in (0.0, prior.SMOOTHNESS):
+        monkeypatch.setattr(prior, "SMOOTHNESS", smoothness)
         refiner = Refiner(scan.probe, lift.picture)
         feed(refiner, scan, range(49))
         sweep(refiner, 30)
