@@ -17,7 +17,7 @@ What cannot be told apart, since the object is free, and what is done about it:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +29,7 @@ from torch import Tensor
 from ptychopinn.detector.beam_centre import best_match
 from ptychopinn.diagnosis.correction import TURNS, Correction, turn_matrix
 from ptychopinn.diagnosis.figures import noise_rfactor
+from ptychopinn.diagnosis.fit_sentences import fall_words, is_turned, sentences
 from ptychopinn.physics.diffraction import expected_counts, propagate
 from ptychopinn.refine.refined_layer import Refiner
 from ptychopinn.refine.retrieve import retrieve
@@ -45,25 +46,6 @@ LEAST_SHIFT_PX = 2
 COUNTS_RANGE = (1 / 3, 3.0)
 LEAST_SIGN = 0.15
 WORTH_SAYING = 0.99
-
-POSITION_WORDS = {
-    "fliplr": "the x positions look negated",
-    "flipud": "the y positions look negated",
-    "rot180": "both position axes look negated",
-    "transpose": "the position axes look swapped",
-    "antitranspose": "the position axes look swapped and both negated",
-    "rot90_cw": "the position axes look swapped and x negated",
-    "rot90_ccw": "the position axes look swapped and y negated",
-}
-PATTERN_WORDS = {
-    "fliplr": "patterns look mirrored left to right",
-    "flipud": "patterns look mirrored top to bottom",
-    "rot180": "patterns look turned by 180 degrees",
-    "transpose": "patterns look transposed",
-    "antitranspose": "patterns look mirrored at the other diagonal (antitransposed)",
-    "rot90_cw": "patterns look turned counter-clockwise by 90 degrees",
-    "rot90_ccw": "patterns look turned clockwise by 90 degrees",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,19 +238,19 @@ class _Search:
         is_poor = self._is_probe_poor(best, own)
         if not is_poor:
             best = self._scaled(best)
-        elif not _is_turned(best):
+        elif not is_turned(best):
             best = replace(best, pattern_shift_px=(0, 0))
-        words = _words(best, others)
+        words = sentences(best, others)
         if is_own_probe and best.position_turn != "identity":
             words.append("or the patterns are turned the other way, since the probe was retrieved from them")
         if is_poor:
             words.append(
                 "the probe does not fit these patterns: R falls "
-                f"{_fall(self._rfactor(best), own)} where it is retrieved from them as well"
+                f"{fall_words(self._rfactor(best), own)} where it is retrieved from them as well"
             )
         before, after = self._rfactor(Correction()), self._rfactor(best)
-        is_better = not best.is_nothing and not (is_poor and not _is_turned(best)) and after < WORTH_SAYING * before
-        fall = f": R falls {_fall(before, after)} when that is set right" if is_better else ""
+        is_better = not best.is_nothing and not (is_poor and not is_turned(best)) and after < WORTH_SAYING * before
+        fall = f": R falls {fall_words(before, after)} when that is set right" if is_better else ""
         sentence = "; ".join(words) + fall if words else None
         return Diagnosis(sentence, best, before, own if is_poor else after, is_poor, len(self._amplitude), 0.0)
 
@@ -386,38 +368,3 @@ def _shift(amplitude: Tensor, probe: Tensor) -> tuple[int, int]:
     expected = expected_counts(probe, torch.ones(probe.shape[-2:], dtype=torch.complex64)).sqrt()
     _, (row, column) = best_match(mean.numpy(), valid.numpy(), expected.numpy())
     return row - mean.shape[0] // 2, column - mean.shape[1] // 2
-
-
-def _is_turned(correction: Correction) -> bool:
-    return correction.is_conjugate or (correction.pattern_turn, correction.position_turn) != ("identity", "identity")
-
-
-def _words(best: Correction, equals: Sequence[Correction]) -> list[str]:
-    """Return what a correction undoes, one clause each."""
-    words = []
-    down, right = (-s for s in best.pattern_shift_px)
-    if max(abs(down), abs(right)) < LEAST_SHIFT_PX:
-        down = right = 0
-    sides = [f"{abs(down)} px too {'low' if down > 0 else 'high'}"] * bool(down)
-    sides += [f"{abs(right)} px too far {'right' if right > 0 else 'left'}"] * bool(right)
-    words += [f"patterns lie {' and '.join(sides)}"] * bool(sides)
-    turns = [_turn_words(each) for each in (best, *equals)] if _is_turned(best) else []
-    words += [", or ".join(turns)] * bool(turns)
-    if best.position_scale != 1.0:
-        apart = "far apart" if best.position_scale < 1 else "close together"
-        words.append(
-            f"positions look {abs(1 / best.position_scale - 1):.1%} too {apart} (pixel size, photon energy or distance)"
-        )
-    if best.counts_ratio != 1.0:
-        words.append(f"the brightest frame holds {best.counts_ratio:.2g} times the photons of the probe")
-    return words
-
-
-def _turn_words(correction: Correction) -> str:
-    words = [PATTERN_WORDS.get(correction.pattern_turn, ""), POSITION_WORDS.get(correction.position_turn, "")]
-    words.append("the probe looks conjugated" if correction.is_conjugate else "")
-    return " and ".join(word for word in words if word)
-
-
-def _fall(before: float, after: float) -> str:
-    return f"from {before:.3f} to {after:.3f}"
