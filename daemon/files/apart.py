@@ -247,7 +247,7 @@ def read_apart(reader: Callable[..., Result], path: Path, limits: Limits = DEFAU
     Raises
     ------
     FileFormatError
-        With the reader's own message, or if the file hangs or crashes that process or exceeds ``limits``.
+        With the reader's own message, or if no process can be started, or the file crashes it, hangs it or exceeds ``limits``.
     """
     _refused.check(path)
     timeout_s = _timeout_s(path) if limits.timeout_s is None else limits.timeout_s
@@ -270,7 +270,11 @@ def read_apart(reader: Callable[..., Result], path: Path, limits: Limits = DEFAU
 def _asked(request: Request, path: Path, timeout_s: float) -> tuple[str, Any]:
     deadline = time.monotonic() + timeout_s
     while True:
-        process = _readers.take()
+        try:
+            process = _readers.take()
+        except OSError as fault:  # too many files or processes, or no memory
+            words = f"no process can be started to read it ({fault.strerror}); close other programs and try again"
+            raise FileFormatError(f"{path}: {words}") from fault
         was_kept = process.has_answered
         try:
             answer = process.ask(request, deadline)

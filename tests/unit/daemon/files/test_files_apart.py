@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from io import BytesIO
 from pathlib import Path
 
@@ -106,6 +107,21 @@ def test_data_that_need_too_much_memory_are_refused(tmp_path: Path) -> None:
         file.create_dataset("a", (1 << 20, 1 << 12), "f8", chunks=(1, 1 << 12))  # 32 GiB, of which none is written
     with pytest.raises(FileFormatError, match="memory"):
         read_datasets(tmp_path / "huge.h5", ["a"], Limits(memory_bytes=2 << 30))
+
+
+def test_a_lack_of_descriptors_is_said_and_not_blamed_on_the_file(tmp_path: Path) -> None:
+    path = write_small(tmp_path / "a.h5")
+    apart._readers.end_all()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+    try:
+        with pytest.raises(FileFormatError, match="no process can be started"):
+            read_apart(read_product, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert set(read_datasets(path, ["live/values"])) == {"live/values"}
 
 
 def test_answer_that_is_too_large_is_refused(tmp_path: Path) -> None:
