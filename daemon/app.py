@@ -274,7 +274,7 @@ class Daemon:
     def hanging(self) -> list[str]:
         """Return the names of threads that have not come round for a minute; waits for nothing.
 
-        Without a journal the intake may wait so long for a slow engine.
+        Without a journal, the intake may wait longer than that for a slow engine.
         """
         names = self._view.health.hanging()
         return names if self._journal is not None or "engine" in names else []

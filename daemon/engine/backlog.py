@@ -1,4 +1,4 @@
-"""What waits for the engine: points with their pixels while they fit into memory, else only where to read them back.
+"""Points that wait for the engine: with their pixels while these fit into memory, otherwise with their place in the journal.
 
 In order, while the oldest has not waited for ``PATIENCE_S``. Beyond that the newest first: a device that is slower than
 the detector shows what comes now, and catches up with the rest afterwards. Once ``MOST_SCANS`` scans wait the oldest goes

@@ -1,4 +1,4 @@
-"""When and what the engine publishes of the scans it works on: layers to viewers, labels to the fine-tuning, checkpoints to disk.
+"""The engine's publications: layers to viewers, labels to the fine-tuning, checkpoints to disk, each in its time.
 
 Publishing takes a third of the time at most, checkpoints a fiftieth: where they take long they come less often.
 """

@@ -1,4 +1,4 @@
-"""Bounds what all scans at work keep in memory together, so that more open scans need no more memory.
+"""Memory bounds of all open scans together, so that more open scans need no more memory.
 
 Where too much is kept, the oldest frames of the oldest scan go first. They stay in the picture.
 """

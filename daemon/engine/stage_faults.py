@@ -1,4 +1,4 @@
-"""Counts the faults of the engine's stages, scan by scan, and says when a stage has to be left out.
+"""Faults of the engine's stages, counted by scan; a stage that fails repeatedly is left out for its scan.
 
 The first fault is logged with its traceback; a stage that faults again and again is left out for the scan, which is said once.
 """

@@ -139,7 +139,7 @@ class Stitcher:
             self._lay(work, model, part)
 
     def _lower_batches(self, work: ScanWork, frames: int, fault: Exception) -> None:
-        """Halve the batches from now on: the device has too little memory for so many frames."""
+        """Halve the batches from now on: the device has too little memory for larger ones."""
         release_memory(work.model.probe.device)
         self.batch_frames = max(1, min(self.batch_frames, frames // 2))
         log.warning("the device has run out of memory with %d frames: %s", frames, str(fault).splitlines()[0])

@@ -108,7 +108,7 @@ class PositionFiles:
         try:
             place = path.resolve()
         except (OSError, ValueError, RuntimeError) as fault:
-            return f"{str(path)[:80]!r} is no path ({fault})"
+            return f"{str(path)[:80]!r} is not a valid path ({fault})"
         if not any(place.is_relative_to(folder) for folder in self._folders):
             return f"{path} lies in none of [positions] resource_folders; add its folder there"
         return None

@@ -32,7 +32,7 @@ KEPT_SCANS = 16
 LOOK_FRAMES, LOOK_GROWTH = 4, 1.125
 """The centre is searched for after 4 frames, then after an eighth more each time: a search costs as much as many frames."""
 SPOT_FRAMES = 64
-"""The bright spot is taken for the beam after so many frames in which the probe's pattern was not found."""
+"""After this many frames without the probe's pattern, the bright spot counts as the beam."""
 
 T = TypeVar("T")
 

@@ -38,7 +38,7 @@ from streams.join.join import Join
 from streams.sockets.receiver import MessageReceiver, OnMessage
 
 HOLD_S = 5.0
-"""Frames that wait for their scan's centre wait no longer once none has come for so long."""
+"""Frames that wait for the centre of their scan are passed on if no frame has come for this time."""
 LEAST_REACH_PX = 1024
 """A frame may lie so far from the others at once: a canvas of that size costs 40 MB."""
 

@@ -1,17 +1,17 @@
 r"""How far a refined picture can be believed, from the patterns and the picture alone.
 
-Two numbers tell, per scan:
+Two numbers of a scan:
 
-* ``noise``: the photons' share of the phase seen. Where W photons have passed a pixel its phase is known to the variance
-  1 / (4 W |O|^2), rad^2; ``noise`` is the mean of that over the picture's variance of phase. A picture of noise alone has 1 or
-  more, since smoothness, prior and passes that stop early hide some of it.
-* ``unexplained``: the share of what the sample does to the patterns that the picture does not account for,
+* ``noise``: the share of photon noise in the phase of the picture. A pixel that W photons have passed has a phase variance of
+  1 / (4 W |O|^2), rad^2; ``noise`` is its mean over the picture's variance of phase. A picture of pure noise has 1 or more,
+  because smoothness, prior and early stopping hide a part of the noise.
+* ``unexplained``: the share of the sample's effect on the patterns that the picture does not explain,
 
-      (M(picture) - 1) / (M(nothing) - 1),   M = sum (|F(P O)| - a)^2 / sum of what Poisson counts leave.
+      (M(picture) - 1) / (M(empty) - 1),   M = sum (|F(P O)| - a)^2 / its expectation for Poisson noise.
 
-  It is large while phase is wrong, and where probe, positions or background are.
+  It is large where the phase is wrong, and where probe, positions or background are.
 
-From both follows the phase correlation with the truth that pictures like it had in the median of simulated scans
+Both together give the median phase correlation with the truth of simulated scans with the same two numbers
 (``deploy/training/calibrate.py``).
 """
 

@@ -1,4 +1,4 @@
-"""What the refiner works on: the frames it keeps, and blocks of them with the sums of a pass."""
+"""Frames of the refiner, and blocks of them with the sums of a pass."""
 
 from __future__ import annotations
 

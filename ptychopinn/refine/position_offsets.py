@@ -1,12 +1,12 @@
-r"""Corrections of frames' positions, from the frames themselves.
+r"""Corrections of the frames' positions by Gauss-Newton steps.
 
-Moving a frame's probe by ``s`` changes its exit wave by ``-O dP/ds``, so the misfit's residual ``b`` (back in the sample's
-plane) pulls with ``Re sum conj(b) O dP`` against the stiffness ``sum |O|^2 |dP|^2 / 2``: a Gauss-Newton step. The object
-gives way as well, hence steps are 1.8 times as long and carry the object's own momentum; still, 1 px takes some thirty passes.
+Moving the probe of a frame by ``s`` changes its exit wave by ``-O dP/ds``. The residual ``b`` of the misfit in the sample plane
+therefore gives the gradient ``Re sum conj(b) O dP``, and ``sum |O|^2 |dP|^2 / 2`` is its stiffness. Because the object adapts as
+well, steps are 1.8 times as long and use the object's momentum; a correction of 1 px still takes about thirty passes.
 
-How far positions are wrong is a prior: a normal distribution, a third of the bound wide at first. Frames that have
-moved often tell how wide it is: the mean square of their offsets. Where these are noise alone, each narrows the other
-until both are nothing, so exact positions stay. A common translation is the object's, and taken out.
+The prior of an offset is a normal distribution, at first a third of the bound wide. Later its width is the root mean square of
+the offsets of frames that were visited often. If the offsets are only noise, width and offsets shrink each other to zero, so
+exact positions stay. A common translation belongs to the object and is removed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is free between a probe and the object it lights."""
+"""The freedoms between probe and object: a common scale, phase, shift and ramp that no pattern shows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ptychopinn.physics.diffraction import slopes
 
 
 class Gauge:
-    """Holds what is free between probe and object: the probe does not change along its scale, phase, place and ramp."""
+    """Fixes these freedoms: a change of the probe never has a part along its scale, phase, shift and ramp."""
 
     def __init__(self, probe: Tensor) -> None:
         size = probe.shape[-1]

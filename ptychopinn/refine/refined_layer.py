@@ -1,25 +1,24 @@
-r"""The refined layer: an object estimate that the frames received so far pull at together, pass after pass.
+r"""The refined layer: an iterative reconstruction of all frames so far, updated in idle time.
 
-A pass over a block of frames computes the descent of the amplitude misfit sum (|F(P O)| - a)^2 with the prior
+A pass over a block of frames minimises the amplitude misfit sum (|F(P O)| - a)^2 with two priors,
 
-    sum_px lambda |O - O_net|^2,
+    sum_px lambda |O - O_net|^2 + mu sum |grad O|^2,
 
-O_net the network's mosaic, and a little smoothness, mu sum |grad O|^2; divides it by its diagonal curvature
-sum |P|^2 + lambda + 8 mu; makes what is slow phase of it longer (:mod:`ptychopinn.refine.slow_phase`); and adds momentum
-(Nesterov's, begun anew when the descent turns against it). That settles slow phase in some five passes, where sweeps frame
-by frame need a hundred; a ramp over everything, slowest of all, is found from the patterns' common shift. Counts are
-photons, so lambda is in photons a pixel: amplitudes of Poisson counts have the variance 1/4, and a network's error of
-standard deviation s gives lambda = 1 / (4 s^2). It is small, and larger where the photons say less than the network does: for a
-weak sample in few counts (see :func:`_prior`).
+where O_net is the network's mosaic. The step is the gradient divided by its diagonal curvature sum |P|^2 + lambda + 8 mu,
+lengthened for slow phase (:mod:`ptychopinn.refine.slow_phase`), with Nesterov momentum that restarts when the gradient turns
+against it. Slow phase settles in about five passes; updates frame by frame need a hundred. A phase ramp over the whole object
+is the slowest of all; it is found from the common shift of the patterns (:mod:`ptychopinn.refine.phase_ramp`).
 
-Blocks: all frames while they are few, else the newest frame and those nearest to it, so that a pass costs the same in a
-scan of any length; what frames outside a block have found is held by their own curvature, sum |P|^2 over them. Frames
-live in a buffer bounded in bytes; the oldest go first, and what they gave is held likewise. A new frame blends the mosaic
-into the object in proportion to how little is covered there. The probe follows once there are enough frames. A frame that
-is not finite, or far brighter than the others of its block, is left out (:attr:`Refiner.left_out`), and it alone.
+Counts are photons, so lambda is in photons a pixel: amplitudes of Poisson counts have the variance 1/4, and a network error of
+standard deviation s gives lambda = 1 / (4 s^2). See :func:`ptychopinn.refine.prior.prior_strength`.
 
-Frames lie on whole pixels, or, with ``is_subpixel``, between them (:mod:`ptychopinn.refine.subpixel_shifts`), and their
-positions may be corrected (:mod:`ptychopinn.refine.position_offsets`).
+A block holds all frames while they are few, else the newest frame and those nearest to it, so a pass costs the same in a scan
+of any length. The curvature of frames outside the block, sum |P|^2, keeps what they have found. Frames live in a buffer bounded
+in bytes (:mod:`ptychopinn.refine.frame_buffer`); the oldest are dropped first, and their result is kept in the same way. The
+probe is updated once there are enough frames. A pass that diverges is taken back (:attr:`Refiner.setbacks`).
+
+Frames lie on whole pixels or, with ``is_subpixel``, between them (:mod:`ptychopinn.refine.subpixel_shifts`); their positions may
+be corrected (:mod:`ptychopinn.refine.position_offsets`).
 """
 
 from __future__ import annotations

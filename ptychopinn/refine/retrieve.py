@@ -1,11 +1,11 @@
 r"""Retrieval of probe and object of a whole scan from a guess of the probe.
 
-One update at a frame's whole-pixel place (a plain sequential projection, the PIE family's first):
+One update at the whole-pixel place of a frame (sequential projections, PIE):
 
     Y_m = F(P_m O);  d_m = F^-1(a Y_m / sqrt(sum |Y|^2)) - P_m O;  O <- O + alpha sum_m P_m^* d_m / max sum |P|^2
 
-and P_m <- P_m + alpha O^* d_m / max |O|^2. Pixels without data keep their computed amplitude. Frame after frame, so that
-a poor probe gets better within the first sweep; :mod:`ptychopinn.refine.refined_layer` is quicker once the probe is known.
+and P_m <- P_m + alpha O^* d_m / max |O|^2. Pixels without data keep their computed amplitude. The updates go frame by frame, so
+that a poor probe improves within the first sweep; :mod:`ptychopinn.refine.refined_layer` is faster once the probe is known.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-r"""Longer steps for slow phase, by how little of it the patterns feel.
+r"""Longer steps for slow phase, by how weakly the patterns depend on it.
 
-A wave of phase with the spatial frequency q over the object changes a frame's amplitudes by a share
+A phase wave of spatial frequency q over the object changes the amplitudes of a frame by the share
 
     h(q) = sum_k |u*(k) Y(k - q) - u(k) Y*(k + q)|^2 / (4 sum_k |Y(k)|^2),   Y = F(P O),  u = Y / |Y|
 
-of what it changes at most: about 1/2 where patterns are speckle, and as q^2 for waves longer than the probe is wide. A plain
-step is right for a share of 1; with h it takes some 1 / h passes, so slow phase comes last. Here the step's part that is phase is
-made (1/2 + p) / (h + p) times longer, LONGEST at most; p is the prior's share of the curvature, and more where there are
-few photons, whose noise would come first. h comes from a few of the frames, as the object is now.
+of the greatest possible change: about 1/2 where patterns are speckle, and proportional to q^2 for waves longer than the probe. A
+plain step is right for a share of 1; with h it takes about 1 / h passes, so slow phase comes last. Here the phase part of a step
+is made (1/2 + p) / (h + p) times longer, at most LONGEST; p is the prior's share of the curvature, and more where there are few
+photons, because their noise would come first. h is measured on a few frames, with the object as it is.
 
-Where one part of the sample feels slow phase more than another, such steps can be too long. They tell it by turning back: then
-they are halved, and grow again slowly while they do not.
+Where one part of the sample responds to slow phase more than another, such steps can be too long. They then turn back; they are
+halved, and grow again slowly.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class SlowPhase:
         self._passes = self._frames = 0
 
     def is_due(self, frames: int) -> bool:
-        """Whether patterns should be looked at in a pass over so many frames: now and then, and when they have doubled."""
+        """Whether a pass over this number of frames should look at patterns: at intervals, and when the frames have doubled."""
         if frames >= 2 * self._frames:
             self._frames, self._passes = frames, 0
         return self._passes in LOOKED_AT

@@ -1,7 +1,7 @@
-"""A probe between the pixels: moved by eighths of a pixel, and what its frames say about it moved back.
+"""The probe at places between the pixels: moved by eighths of a pixel, and gradients moved back.
 
-A frame at ``q`` has its patch cut at ``round(q)`` and the probe moved by what is left, so that its step still costs two
-transforms. A move is a phase ramp on the spectrum; a moved probe is kept until the probe changes or memory is short.
+The patch of a frame at ``q`` is cut at ``round(q)`` and the probe is moved by the rest, so a step still costs two transforms. A
+move is a phase ramp on the spectrum; a moved probe is kept until the probe changes or memory is short.
 """
 
 from __future__ import annotations

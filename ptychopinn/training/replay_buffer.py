@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 HELD_OUT_OF = 10
-"""One in so many frames is held out."""
+"""One frame in this number is held out."""
 DARK_SHARE = 0.1
 """A frame below this share of the typical counts is dark."""
 LEAST_VALID = 0.5
