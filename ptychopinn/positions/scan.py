@@ -1,0 +1,71 @@
+"""The frames of a scan as the search takes them: believable ones alone, one mode of the probe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptychopinn.physics.diffraction import vacuum_counts
+
+MOST_BRIGHT = 100.0
+"""Sum of a frame's amplitudes over the median of all: beams flicker by 10, absorbers by 100."""
+TINY = 1e-6
+"""Amplitude below which a computed pixel has no phase, sqrt(photons)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """Amplitudes ``(n, N, N)``, zero frequency at the corner, -1 = no data; ``told_px (n, 2)``; ``probe (N, N)``."""
+
+    amplitude: Tensor
+    told_px: NDArray[np.float64]
+    probe: Tensor
+
+    @property
+    def size_px(self) -> int:
+        """Side of a pattern."""
+        return self.amplitude.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self.amplitude)
+
+
+def believable(amplitude: Tensor, positions_px: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the rows of frames that have a finite position, light, and no impossible brightness."""
+    sums = amplitude.clamp_min(0).sum((1, 2)).double().cpu().numpy()
+    usable = np.isfinite(positions_px).all(axis=1) & np.isfinite(sums) & (sums > 0)
+    if usable.any():
+        usable &= sums < MOST_BRIGHT * np.median(sums[usable])
+    return np.flatnonzero(usable)
+
+
+def main_mode(probe: Tensor, amplitude: Tensor) -> Tensor:
+    """Return the strongest of a probe's orthogonal modes ``(N, N)``, with the photons of the brightest frame.
+
+    Further modes make up for wrong positions: with them a blurred picture explains the patterns, and frames stay.
+    """
+    flat = probe.flatten(1)
+    _, vectors = torch.linalg.eigh((flat @ flat.conj().T).cpu())
+    mode = (vectors[:, -1].conj().to(flat.device) @ flat).view(probe.shape[1:])
+    energy = mode.abs().square().sum().clamp_min(TINY)
+    found: Tensor = mode * (vacuum_counts(amplitude) / float(energy)) ** 0.5
+    return found
+
+
+def project(exits: Tensor, amplitude: Tensor) -> tuple[Tensor, Tensor]:
+    """Return exit waves ``(n, N, N)`` with the measured amplitudes, and the computed amplitudes."""
+    far = torch.fft.fft2(exits, norm="ortho")
+    magnitude = far.abs()
+    ratio = torch.where(amplitude < 0, 1.0, amplitude / magnitude.clamp_min(TINY))
+    return torch.fft.ifft2(far * ratio, norm="ortho"), magnitude
+
+
+def misfits(magnitude: Tensor, amplitude: Tensor) -> Tensor:
+    """Return each frame's R-factor ``(n,)``."""
+    valid = amplitude >= 0
+    left = torch.where(valid, (magnitude - amplitude).abs(), 0.0).sum((1, 2))
+    return left / torch.where(valid, amplitude, 0.0).sum((1, 2)).clamp_min(TINY)

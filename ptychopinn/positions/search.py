@@ -1,0 +1,140 @@
+"""The first stage: every frame is laid, again and again, where it fits the picture of the others best.
+
+A pass takes the picture of all exit waves with the measured amplitudes, where the frames lie now, and the probe that fits
+them; computes each frame's wave anew from the others' picture (:mod:`ptychopinn.positions.registration`); and moves
+the frame most of the way to where that fits. A picture blurred by errors of 8 px still tells two thirds of them, so few passes do.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptychopinn.positions.canvas import Corners, SearchCanvas
+from ptychopinn.positions.registration import surface, without_own
+from ptychopinn.positions.scan import TINY, Frames, project
+
+LEAD = 3.0
+"""How far a wave is led on: 2 doubles the half that is seen; 3 is as good and shakes frames out of places of chance."""
+MOVE = 0.8
+"""Share of the way that a frame goes: its neighbours move at the same time."""
+PICTURE_PASSES = 3
+CHUNK_FRAMES = 32
+LARGEST_VALUE = 2.0
+"""Greatest amplitude of the object; it transmits."""
+PROBE_KEEP, OBJECT_KEEP = 1e-2, 1e-3
+LEAST_SUPPORT = 0.2
+"""Share of a frame's light that must fall where others lie, else nothing tells where it is."""
+
+
+class Search:
+    """Frames, their positions as they are found, and the picture they make."""
+
+    def __init__(self, frames: Frames, canvas: SearchCanvas, reach_px: int) -> None:
+        self.frames = frames
+        self.canvas = canvas
+        self.reach_px = reach_px
+        self.probe = frames.probe.clone()
+        self.positions_px = frames.told_px.copy()
+        self.picture = canvas.ones()
+        self._waves = self._first_waves()
+        self._values, self._weights = canvas.zeros(torch.complex64), canvas.zeros(torch.float32)
+
+    def _first_waves(self) -> Tensor:
+        waves = torch.empty_like(self.frames.amplitude, dtype=torch.complex64)
+        for part in self._parts():
+            exits = self.probe.expand(len(waves[part]), -1, -1)
+            waves[part] = project(exits, self.frames.amplitude[part])[0]
+        return waves
+
+    def _parts(self) -> list[slice]:
+        return [slice(begin, begin + CHUNK_FRAMES) for begin in range(0, len(self.frames), CHUNK_FRAMES)]
+
+    def settle(self, passes: int = PICTURE_PASSES) -> None:
+        """Make the picture that fits the positions as they are."""
+        for number in range(passes):
+            corners = self._corners()
+            self._sum(corners, moves_probe=number > 0)
+            for part in self._parts():
+                exits = self.probe * self.canvas.cut(self.picture, corners[part])
+                self._waves[part] = project(exits, self.frames.amplitude[part])[0]
+
+    def step(self, noise: float) -> float:
+        """Move all frames once; return how far they moved, pixels rms, what is common taken out.
+
+        ``noise`` is the variance of the amplitudes over that of photons; the larger it is the longer frames stay.
+        """
+        corners = self._corners()
+        self._sum(corners, moves_probe=True)
+        moves = np.concatenate([self._register(part, corners[part], noise) for part in self._parts()])
+        self.positions_px += MOVE * (moves - moves.mean(axis=0))
+        self.positions_px += (self.frames.told_px - self.positions_px).mean(axis=0)
+        moves -= moves.mean(axis=0)
+        return float(np.sqrt(np.square(moves).sum(axis=1).mean()))
+
+    def _corners(self) -> Corners:
+        return self.canvas.corners(self.positions_px, self.reach_px)
+
+    def _sum(self, corners: Corners, *, moves_probe: bool) -> None:
+        """Lay the waves on the picture; have the probe follow."""
+        self._values, self._weights = self.canvas.zeros(torch.complex64), self.canvas.zeros(torch.float32)
+        intensity = self.probe.abs().square()
+        for part in self._parts():
+            self.canvas.add(self._values, corners[part], self.probe.conj() * self._waves[part])
+            self.canvas.add(self._weights, corners[part], intensity.expand(len(corners[part]), -1, -1))
+        keep = OBJECT_KEEP * self._weights.max()
+        picture = (self._values + keep * self.picture) / (self._weights + keep)
+        size = picture.abs()
+        self.picture = torch.where(size > LARGEST_VALUE, picture * (LARGEST_VALUE / size.clamp_min(TINY)), picture)
+        if moves_probe:
+            self._move_probe(corners)
+
+    def _move_probe(self, corners: Corners) -> None:
+        values, weights = torch.zeros_like(self.probe), torch.zeros_like(self.probe.real)
+        for part in self._parts():
+            patches = self.canvas.cut(self.picture, corners[part])
+            values += (patches.conj() * self._waves[part]).sum(0)
+            weights += patches.abs().square().sum(0)
+        keep = PROBE_KEEP * weights.max()
+        self.probe = (values + keep * self.probe) / (weights + keep)
+
+    def _register(self, part: slice, corners: Corners, noise: float) -> NDArray[np.float64]:
+        """Return the moves ``(n, 2)`` of some frames; their waves become those of the others' picture."""
+        probe, reach, n = self.probe, self.reach_px, self.frames.size_px
+        intensity = probe.abs().square()
+        weights = self.canvas.cut(self._weights, corners, reach)
+        values = self.canvas.cut(self._values, corners, reach)
+        others = without_own(values, weights, probe.conj() * self._waves[part], intensity, reach)
+        here = slice(reach, reach + n)
+        exits = probe * others[:, here, here]
+        waves, _ = project(exits, self.frames.amplitude[part])
+        found = surface(others, probe, exits + LEAD * (waves - exits))
+        rounded = np.rint(self.positions_px[part])
+        moves = found.best(self._penalty(rounded - self.frames.told_px[part], noise)).double().cpu().numpy()
+        supported = self._support(weights[:, here, here], intensity)
+        self._waves[part] = waves
+        return np.where(supported[:, None], moves - (self.positions_px[part] - rounded), 0.0)
+
+    def _penalty(self, away_px: NDArray[np.float64], noise: float) -> Tensor:
+        """Return what a shift costs ``(n, 2 R + 1, 2 R + 1)``, photons: errors are normal, half the reach wide."""
+        grid = torch.arange(-self.reach_px, self.reach_px + 1, device=self.canvas.device)
+        away = torch.from_numpy(away_px).float().to(self.canvas.device)
+        y, x = ((away[:, axis, None] + grid).square() for axis in (0, 1))
+        return (y[:, :, None] + x[:, None, :]) * (noise / (self.reach_px**2))
+
+    def _support(self, others: Tensor, intensity: Tensor) -> NDArray[np.bool_]:
+        share = (intensity * others / (others + intensity).clamp_min(TINY)).sum((1, 2)) / intensity.sum()
+        supported: NDArray[np.bool_] = (share > LEAST_SUPPORT).cpu().numpy()
+        return supported
+
+    def others_of(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the picture without some of the frames."""
+        values, weights = self._values.clone(), self._weights.clone()
+        corners, intensity = self._corners()[rows], self.probe.abs().square()
+        self.canvas.add(values, corners, -self.probe.conj() * self._waves[rows.tolist()])
+        self.canvas.add(weights, corners, -intensity.expand(len(rows), -1, -1))
+        faint = OBJECT_KEEP * intensity.max()
+        others: Tensor = (values + faint) / (weights.clamp_min(0.0) + faint)
+        return others
