@@ -62,7 +62,7 @@ def _line(summary: dict[str, Any]) -> str:
     refused = f", {len(summary['refused'])} refused" if summary["refused"] else ""
     speed = f"{summary['frames_per_s']:.0f} frames/s"
     verdict = PictureVerdict(summary["doubts"]).line
-    doubts = f"\n{summary['output']}: {verdict}" if verdict else ""
+    doubts = "".join(f"\n{summary['output']}: {line}" for line in (summary["positions"], verdict) if line)
     return f"{summary['output']}: {summary['frames']} frames{refused}, {speed}, R {rfactors}{refined}{doubts}"
 
 

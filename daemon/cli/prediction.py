@@ -14,6 +14,7 @@ import torch
 import typer
 from numpy.typing import NDArray
 
+from daemon.cli.position_correction import PositionCorrection, corrected
 from daemon.cli.prediction_outcome import Outcome, finish, write_outcome, write_plot
 from daemon.cli.progress import progress
 from daemon.cli.scan_input import positions_of, probe_of, read_data
@@ -53,6 +54,8 @@ class PredictOptions:
     sweeps: int
     pixel_size_m: float | None
     plot: str | None = None
+    correct_positions: bool = False
+    position_bound_px: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,12 +64,17 @@ class _Input:
 
     path: Path
     scan: ScanFile
-    positions_px: NDArray[np.float64]
+    correction: PositionCorrection
     pixel_size_m: float
     amplitude: NDArray[np.float32]
     probe: NDArray[np.complex64]
     probe_factor: float
     doubts: tuple[str, ...]
+
+    @property
+    def positions_px(self) -> NDArray[np.float64]:
+        """The positions ``(n, 2)`` that are used, pixels."""
+        return self.correction.positions_px
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +134,8 @@ class Predictor:
             "output": str(target),
             **run.summary(given.scan),
             "sweeps": self._options.sweeps,
+            **given.correction.summary(),
+            "positions": given.correction.line,
             "rfactor": finite(outcome.rfactor),
             "verdict": verdict.word,
             "doubts": verdict.doubts,
@@ -138,10 +148,17 @@ class Predictor:
         positions_px, pixel_size_m = positions_of(scan, path, self._options.pixel_size_m)
         amplitude = to_amplitude(scan.counts, scan.mask, None)
         probe, factor, doubts = _in_photons(self._probe(scan, path, pixel_size_m), amplitude, path)
+        correction = corrected(
+            torch.from_numpy(amplitude).to(self._device),
+            positions_px,
+            torch.from_numpy(probe).to(self._device),
+            is_asked=self._options.correct_positions,
+            bound_px=self._options.position_bound_px,
+        )
         return _Input(
             path=path,
             scan=scan,
-            positions_px=positions_px,
+            correction=correction,
             pixel_size_m=pixel_size_m,
             amplitude=amplitude,
             probe=probe,
@@ -194,6 +211,7 @@ class Predictor:
         configuration = {"predict": asdict(options), "probe_factor": given.probe_factor}
         live = replace(
             outcome.live,
+            **given.correction.live_fields(outcome.kept[np.argsort(scan.indexes[outcome.kept])], given.pixel_size_m),
             configuration=json.dumps(configuration, default=str, indent=1),
             model_name=self._model_name,
             model_sha256="" if self._model is None else self._model.bundle.sha256,
@@ -204,7 +222,7 @@ class Predictor:
         made = f"Ptycholive {VERSION} predict, {run.looks} looks, {options.sweeps} sweeps"
         return Product(
             name=scan.name,
-            comments="\n".join(filter(None, (made, verdict.line, *scan.notes))),
+            comments="\n".join(filter(None, (made, given.correction.line, verdict.line, *scan.notes))),
             indexes=scan.indexes[outcome.kept],
             positions_m=given.positions_px[outcome.kept] * given.pixel_size_m,
             probe=given.probe,

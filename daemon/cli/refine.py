@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from daemon.cli.batch import at_file
 from daemon.cli.exit_codes import ExitCode
+from daemon.cli.position_correction import PositionCorrection, corrected
 from daemon.cli.progress import progress
 from daemon.cli.scan_input import positions_of, probe_of, read_data
 from daemon.cli.verdict import PictureVerdict, finite, verdict_on
@@ -38,6 +39,8 @@ class RefineOptions:
     pixel_size_m: float | None = None
     probe_output: Path | None = None
     frames: int | None = None
+    correct_positions: bool = False
+    position_bound_px: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +48,7 @@ class _Refined:
     """A refined scan: its positions (pixels), the result, the verdict on it, start and duration."""
 
     scan: ScanFile
-    positions_px: NDArray[np.float64]
+    correction: PositionCorrection
     pixel_size_m: float
     found: Retrieval
     verdict: PictureVerdict
@@ -62,13 +65,14 @@ def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) 
     verdict = refined.verdict
     rfactors = [finite(value) for value in refined.found.rfactors]
     summary = {"output": str(output), "rfactor": rfactors[-1], "sweeps": options.sweeps, "seconds": refined.seconds}
+    summary |= refined.correction.summary()
     if as_json:
         typer.echo(json.dumps({**summary, "rfactors": rfactors, "verdict": verdict.word, "doubts": verdict.doubts}))
     else:
         rfactor = refined.found.rfactors[-1]
         typer.echo(f"{output}: R {rfactor:.4f} after {options.sweeps} sweeps in {refined.seconds:.1f} s")
-        if verdict.line:
-            typer.echo(f"{output}: {verdict.line}")
+        for line in filter(None, (refined.correction.line, verdict.line)):
+            typer.echo(f"{output}: {line}")
     if verdict.is_nonsense:
         raise typer.Exit(ExitCode.REFUSED)
 
@@ -79,12 +83,19 @@ def _refine(data: Path, options: RefineOptions) -> _Refined:
     probe = probe_of(scan, data, options.probe)
     positions_px, pixel_size_m = positions_of(scan, data, options.pixel_size_m)
     amplitude = torch.from_numpy(to_amplitude(scan.counts, scan.mask, None))
-    found = _retrieved(amplitude, positions_px, probe.probe, options)
+    correction = corrected(
+        amplitude,
+        positions_px,
+        torch.from_numpy(probe.probe),
+        is_asked=options.correct_positions,
+        bound_px=options.position_bound_px,
+    )
+    found = _retrieved(amplitude, correction.positions_px, probe.probe, options)
     seconds = time.monotonic() - begun
     verdict = verdict_on(
         scan,
         amplitude,
-        positions_px,
+        correction.positions_px,
         found.probe.numpy(),
         rfactor=found.rfactors[-1],
         picture=found.object.numpy(),
@@ -93,7 +104,7 @@ def _refine(data: Path, options: RefineOptions) -> _Refined:
     )
     return _Refined(
         scan=scan,
-        positions_px=positions_px,
+        correction=correction,
         pixel_size_m=pixel_size_m,
         found=found,
         verdict=verdict,
@@ -154,9 +165,9 @@ def _product(refined: _Refined, options: RefineOptions) -> Product:
     made = f"Ptycholive {VERSION} refine, {options.sweeps} sweeps, seed {options.seed}, R {found.rfactors[-1]:.4f}"
     return Product(
         name=scan.name,
-        comments="\n".join(filter(None, (made, refined.verdict.line, *scan.notes))),
+        comments="\n".join(filter(None, (made, refined.correction.line, refined.verdict.line, *scan.notes))),
         indexes=scan.indexes,
-        positions_m=refined.positions_px * refined.pixel_size_m,
+        positions_m=refined.correction.positions_px * refined.pixel_size_m,
         probe=found.probe.numpy(),
         pixel_size_m=refined.pixel_size_m,
         photon_energy_eV=scan.photon_energy_eV,
@@ -169,7 +180,9 @@ def _product(refined: _Refined, options: RefineOptions) -> Product:
 
 def _live(refined: _Refined, options: RefineOptions) -> LiveGroup:
     """Return the group ``live`` of the product; it has no network layer."""
+    rows = np.argsort(refined.scan.indexes)
     return LiveGroup(
+        **refined.correction.live_fields(rows, refined.pixel_size_m),
         refined_weight=refined.found.weight.numpy(),
         rfactors={"refined": refined.found.rfactors[-1]},
         configuration=json.dumps({"refine": asdict(options)}, default=str, indent=1),

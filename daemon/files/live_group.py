@@ -20,7 +20,7 @@ class LiveGroup:
     ``network`` ``(H, W)`` complex64 and its ``network_weight`` float32 with their own origin, ``None`` if no network was
     used; ``refined_weight`` of the object's shape where the object is the refined layer. ``position_corrections_m``
     ``(n, 2)`` [y, x] were added to the measured positions, in the product's order; ``None`` if positions are not
-    refined. ``verdict`` maps expected, received, duplicate, ... to counts (``None``: unknown) and ``refused`` to a map of
+    corrected; ``measured_position_m`` ``(n, 2)`` [y, x] are the measured ones then. ``verdict`` maps expected, received, duplicate, ... to counts (``None``: unknown) and ``refused`` to a map of
     reasons. ``started`` and ``ended`` are ISO times, ``configuration`` is text; ``doubts`` is one line about the picture,
     possibly empty.
     ``masked_pixels`` of the detector hold no data in any frame (``None``: unknown).
@@ -41,6 +41,7 @@ class LiveGroup:
     started: str = ""
     ended: str = ""
     position_corrections_m: NDArray[np.float64] | None = None
+    measured_position_m: NDArray[np.float64] | None = None
     doubts: str = ""
     masked_pixels: int | None = None
 
@@ -54,6 +55,8 @@ def write_live(group: h5py.Group, live: LiveGroup) -> None:
             group.create_dataset(key, data=array, **(packed if array.size else {}))
     if live.position_corrections_m is not None:
         group["position_corrections_m"] = live.position_corrections_m
+    if live.measured_position_m is not None:
+        group["measured_position_m"] = live.measured_position_m
     if live.network is not None:
         group["network"].attrs["origin_px"] = np.array(live.network_origin_px, dtype=np.float64)
     group["configuration"] = live.configuration
@@ -90,6 +93,7 @@ def read_live(group: h5py.Group) -> LiveGroup:
         started=text_of(group.attrs["started"]),
         ended=text_of(group.attrs["ended"]),
         position_corrections_m=_array(group, "position_corrections_m"),
+        measured_position_m=_array(group, "measured_position_m"),
         doubts=text_of(group.attrs["doubts"]) if "doubts" in group.attrs else "",
         masked_pixels=int(group.attrs["masked_pixels"]) if "masked_pixels" in group.attrs else None,
     )

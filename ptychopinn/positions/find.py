@@ -95,13 +95,13 @@ def find_positions(
     return FoundPositions(positions, is_corrected, told_rfactor, found_rfactor, time.monotonic() - begun)
 
 
-def _checked(
-    amplitude: Tensor, positions_px: NDArray[np.float64], probe: Tensor
-) -> tuple[Frames, NDArray[np.int64]]:
+def _checked(amplitude: Tensor, positions_px: NDArray[np.float64], probe: Tensor) -> tuple[Frames, NDArray[np.int64]]:
     """Return the frames that can be used, and their rows."""
     n = amplitude.shape[-1]
     if probe.shape[-1] != n:
-        raise ProbeMismatchError(f"the probe is {probe.shape[-1]} px but the patterns are {n} px; crop one to the other")
+        raise ProbeMismatchError(
+            f"the probe is {probe.shape[-1]} px but the patterns are {n} px; crop one to the other"
+        )
     check_light(amplitude)
     check_extent(positions_px, n)
     needed, free = float(amplitude.numel() * BYTES_PER_PIXEL), free_memory_bytes()

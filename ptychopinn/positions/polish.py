@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.positions.canvas import SearchCanvas
+from ptychopinn.positions.drift_guard import steadied
 from ptychopinn.positions.scan import Frames, project
 
 STEP, MOMENTUM = 4.0, 0.5
@@ -103,8 +104,7 @@ class Polish:
         matrix = pulls[:, :, 1:] + prior * np.eye(2)
         steps = np.linalg.solve(matrix, (pulls[:, :, 0] - prior * away / STEP)[..., None])[..., 0]
         self._speed = MOMENTUM * self._speed + np.clip(STEP * steps, -LONGEST_PX, LONGEST_PX)
-        moved = here.positions_px + self._speed
-        here.positions_px = moved + (self._frames.told_px - moved).mean(axis=0)
+        here.positions_px = steadied(self._frames.told_px, here.positions_px + self._speed)
 
 
 def _pulls(patches: Tensor, intensity: Tensor, back: Tensor) -> NDArray[np.float64]:

@@ -2,7 +2,8 @@
 
 A pass takes the picture of all exit waves with the measured amplitudes, where the frames lie now, and the probe that fits
 them; computes each frame's wave anew from the others' picture (:mod:`ptychopinn.positions.registration`); and moves
-the frame most of the way to where that fits. A picture blurred by errors of 8 px still tells two thirds of them, so few passes do.
+the frame most of the way to where that fits. A picture blurred by errors of 8 px still tells
+two thirds of them, so few passes do.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.positions.canvas import Corners, SearchCanvas
+from ptychopinn.positions.drift_guard import steadied
 from ptychopinn.positions.registration import surface, without_own
 from ptychopinn.positions.scan import TINY, Frames, project
 
@@ -69,9 +71,8 @@ class Search:
         corners = self._corners()
         self._sum(corners, moves_probe=True)
         moves = np.concatenate([self._register(part, corners[part], noise) for part in self._parts()])
-        self.positions_px += MOVE * (moves - moves.mean(axis=0))
-        self.positions_px += (self.frames.told_px - self.positions_px).mean(axis=0)
         moves -= moves.mean(axis=0)
+        self.positions_px = steadied(self.frames.told_px, self.positions_px + MOVE * moves)
         return float(np.sqrt(np.square(moves).sum(axis=1).mean()))
 
     def _corners(self) -> Corners:

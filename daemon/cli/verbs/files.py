@@ -28,6 +28,13 @@ def refine(
     ] = None,
     probe_output: Annotated[Path | None, typer.Option(help="NPZ file for the refined probe.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Use only the first N frames.")] = None,
+    correct_positions: Annotated[
+        bool, typer.Option("--correct-positions", help="Find the true positions from the frames first.")
+    ] = False,
+    position_bound: Annotated[
+        float | None,
+        typer.Option(min=0, help="Largest position error to look for, px; implies --correct-positions."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Reconstruct object and probe of a data file iteratively.
@@ -46,6 +53,8 @@ def refine(
         pixel_size_m=pixel_size,
         probe_output=probe_output,
         frames=frames,
+        correct_positions=correct_positions,
+        position_bound_px=position_bound,
     )
     run_refine(data, output, options, as_json)
 
@@ -146,6 +155,13 @@ def predict(
     plot: Annotated[
         Literal["png", "svg"] | None, typer.Option(help="Write a plot of this type beside each product.")
     ] = None,
+    correct_positions: Annotated[
+        bool, typer.Option("--correct-positions", help="Find the true positions from the frames first.")
+    ] = False,
+    position_bound: Annotated[
+        float | None,
+        typer.Option(min=0, help="Largest position error to look for, px; implies --correct-positions."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Reconstruct data files with a model and write products."""
@@ -161,6 +177,8 @@ def predict(
         sweeps=sweeps,
         pixel_size_m=pixel_size,
         plot=plot,
+        correct_positions=correct_positions,
+        position_bound_px=position_bound,
     )
     run_predict(data, output, options, as_json)
 
