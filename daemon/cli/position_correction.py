@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from daemon.cli.progress import progress
 from daemon.cli.verdict import finite
+from daemon.files import LiveGroup
 from ptychopinn.positions.find import PASSES, FoundPositions, find_positions
 from ptychopinn.positions.kinds import error_words
 
@@ -44,15 +45,15 @@ class PositionCorrection:
             "position_seconds": self.found.seconds,
         }
 
-    def live_fields(self, rows: NDArray[np.int64], pixel_size_m: float) -> dict[str, NDArray[np.float64]]:
-        """Return the fields of the group ``live`` for frames in these rows, metres; none where nothing was asked for."""
+    def noted(self, live: LiveGroup, rows: NDArray[np.int64], pixel_size_m: float) -> LiveGroup:
+        """Return the group ``live`` with the measured positions of frames in these rows, if others were asked for."""
         if self.found is None:
-            return {}
-        moves = (self.positions_px - self.measured_px)[rows]
-        return {
-            "measured_position_m": self.measured_px[rows] * pixel_size_m,
-            "position_corrections_m": moves * pixel_size_m,
-        }
+            return live
+        return replace(
+            live,
+            measured_position_m=self.measured_px[rows] * pixel_size_m,
+            position_corrections_m=(self.positions_px - self.measured_px)[rows] * pixel_size_m,
+        )
 
 
 def corrected(

@@ -211,7 +211,6 @@ class Predictor:
         configuration = {"predict": asdict(options), "probe_factor": given.probe_factor}
         live = replace(
             outcome.live,
-            **given.correction.live_fields(outcome.kept[np.argsort(scan.indexes[outcome.kept])], given.pixel_size_m),
             configuration=json.dumps(configuration, default=str, indent=1),
             model_name=self._model_name,
             model_sha256="" if self._model is None else self._model.bundle.sha256,
@@ -219,6 +218,8 @@ class Predictor:
             ended=now_text(),
             doubts=verdict.line,
         )
+        rows = outcome.kept[np.argsort(scan.indexes[outcome.kept])]
+        live = given.correction.noted(live, rows, given.pixel_size_m)
         made = f"Ptycholive {VERSION} predict, {run.looks} looks, {options.sweeps} sweeps"
         return Product(
             name=scan.name,

@@ -181,8 +181,7 @@ def _product(refined: _Refined, options: RefineOptions) -> Product:
 def _live(refined: _Refined, options: RefineOptions) -> LiveGroup:
     """Return the group ``live`` of the product; it has no network layer."""
     rows = np.argsort(refined.scan.indexes)
-    return LiveGroup(
-        **refined.correction.live_fields(rows, refined.pixel_size_m),
+    live = LiveGroup(
         refined_weight=refined.found.weight.numpy(),
         rfactors={"refined": refined.found.rfactors[-1]},
         configuration=json.dumps({"refine": asdict(options)}, default=str, indent=1),
@@ -190,3 +189,4 @@ def _live(refined: _Refined, options: RefineOptions) -> LiveGroup:
         ended=now_text(),
         doubts=refined.verdict.line,
     )
+    return refined.correction.noted(live, rows, refined.pixel_size_m)

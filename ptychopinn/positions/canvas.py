@@ -30,11 +30,11 @@ class SearchCanvas:
         """Return the corners ``(n, 2)`` of the windows at rounded positions, at least ``rim_px`` from the edge."""
         corners = np.rint(positions_px).astype(np.int64) - self.size_px // 2 - self.origin_px
         last = np.array(self.shape) - self.size_px - rim_px
-        return np.clip(corners, rim_px, last)
+        return np.asarray(np.clip(corners, rim_px, last), dtype=np.int64)
 
     def places(self, corners: Corners) -> Places:
         """Return the positions of windows with these corners."""
-        return (corners + self.size_px // 2 + self.origin_px).astype(np.float64)
+        return np.asarray(corners + self.size_px // 2 + self.origin_px, dtype=np.float64)
 
     def cut(self, plane: Tensor, corners: Corners, rim_px: int = 0) -> Tensor:
         """Return the windows ``(n, side, side)`` of a plane ``(H, W)``, each with a rim around it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from ptychopinn.errors import GeometryError, ProbeMismatchError
 from ptychopinn.physics.scan_check import check_extent, check_light, free_memory_bytes
 from ptychopinn.positions.canvas import SearchCanvas
-from ptychopinn.positions.polish import Estimate, Polish
+from ptychopinn.positions.polish import Estimate, Polish, fitted
 from ptychopinn.positions.scan import Frames, believable, main_mode
 from ptychopinn.positions.search import Search
 from ptychopinn.positions.wild import replace_wild
@@ -24,11 +24,11 @@ REACH_SHARE, WILD_SHARE = 1 / 8, 9 / 32
 """Reach of the search, and of the search for wild frames, over the side of a pattern."""
 MOST_STEPS, STILL_PX = 12, 0.7
 POLISH_PASSES, PROOF_PASSES = 14, 6
-WORTH = 0.99
-"""R of the found positions over that of the told ones, both with a fresh picture, from which they are taken."""
+WORTH = 5.0
+"""By how much more than chance the fit must gain for each number found: 2 sum (|F(P O)| - a)^2 falls by 1 for each."""
 BYTES_PER_PIXEL = 24
 """Memory of a pattern's pixel: amplitude, wave, and parts of either."""
-PASSES = 3 + MOST_STEPS + POLISH_PASSES + 2 * PROOF_PASSES
+PASSES = MOST_STEPS + 2 * POLISH_PASSES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,13 +86,13 @@ def find_positions(
     frames, rows = _checked(amplitude, positions_px, probe)
     if len(rows) < LEAST_FRAMES or bound_px == 0:
         return FoundPositions(positions_px.copy(), False, np.nan, np.nan, time.monotonic() - begun)
-    found_px = _Finder(frames, bound_px, on_pass).find()
-    told_rfactor, found_rfactor = (_proof(frames, places, on_pass) for places in (frames.told_px, found_px))
-    is_corrected = found_rfactor < WORTH * told_rfactor
+    found_px, found, told = _best(frames, bound_px, on_pass)
+    gain = 2 * (told.square - found.square) / found.noise
+    is_corrected = found.rfactor < told.rfactor and gain > WORTH * 2 * len(rows)
     positions = positions_px.copy()
     if is_corrected:
         positions[rows] = found_px
-    return FoundPositions(positions, is_corrected, told_rfactor, found_rfactor, time.monotonic() - begun)
+    return FoundPositions(positions, is_corrected, told.rfactor, found.rfactor, time.monotonic() - begun)
 
 
 def _checked(amplitude: Tensor, positions_px: NDArray[np.float64], probe: Tensor) -> tuple[Frames, NDArray[np.int64]]:
@@ -115,6 +115,17 @@ def _checked(amplitude: Tensor, positions_px: NDArray[np.float64], probe: Tensor
     return Frames(torch.fft.ifftshift(used, dim=(-2, -1)), positions_px[rows], main_mode(probe, used)), rows
 
 
+def _best(
+    frames: Frames, bound_px: float | None, on_pass: Callable[[], object]
+) -> tuple[NDArray[np.float64], Estimate, Estimate]:
+    """Return the positions that fit best of those that are found with and without a wide search, and what they reach."""
+    finder = _Finder(frames, bound_px, on_pass)
+    tried = [frames.told_px, finder.polished(), finder.find()]
+    reached = [fitted(frames, places, PROOF_PASSES) for places in tried]
+    best = min(range(len(tried)), key=lambda number: reached[number].square)
+    return tried[best], reached[best], reached[0]
+
+
 class _Finder:
     """The three stages on one scan."""
 
@@ -132,25 +143,25 @@ class _Finder:
         search = Search(self._frames, self._canvas, self._reach)
         search.settle()
         for _ in range(MOST_STEPS):
-            moved = search.step(1.0)
+            moved = search.step()
             self._on_pass()
             if moved < STILL_PX:
                 break
         replace_wild(search, self._wild_reach)
-        estimate = Estimate(search.picture, search.probe, search.positions_px)
+        return self._polish(Estimate(search.picture, search.probe, search.positions_px))
+
+    def polished(self) -> NDArray[np.float64]:
+        """Return the positions that are found below a pixel around those told."""
+        start = fitted(self._frames, self._frames.told_px, PROOF_PASSES)
+        canvas = SearchCanvas(self._frames.told_px, self._frames.size_px, 1, self._frames.amplitude.device)
+        picture = self._canvas.ones()
+        y, x = (canvas.origin_px - self._canvas.origin_px).tolist()
+        picture[y : y + canvas.shape[0], x : x + canvas.shape[1]] = start.picture
+        return self._polish(Estimate(picture, start.probe, self._frames.told_px.copy()))
+
+    def _polish(self, estimate: Estimate) -> NDArray[np.float64]:
         polish = Polish(self._frames, self._canvas, estimate, moves_positions=True)
         for _ in range(POLISH_PASSES):
             polish.run()
             self._on_pass()
         return estimate.positions_px
-
-
-def _proof(frames: Frames, positions_px: NDArray[np.float64], on_pass: Callable[[], object]) -> float:
-    """Return the R-factor that positions reach in a few passes from an empty picture and the given probe."""
-    canvas = SearchCanvas(positions_px, frames.size_px, 1, frames.amplitude.device)
-    estimate = Estimate(canvas.ones(), frames.probe.clone(), positions_px.copy())
-    polish = Polish(replace(frames, told_px=positions_px), canvas, estimate, moves_positions=False)
-    for _ in range(PROOF_PASSES):
-        polish.run()
-        on_pass()
-    return estimate.rfactor

@@ -25,7 +25,7 @@ def error_words(told_px: Pixels, found_px: Pixels) -> str:
     """Return a clause on how told positions ``(n, 2)`` are off: the mean distance, then its parts. Frames in order of time."""
     known = np.isfinite(told_px).all(axis=1) & np.isfinite(found_px).all(axis=1)
     told, error = told_px[known], (told_px - found_px)[known]
-    error = error - np.median(error, axis=0)
+    error = error - np.median(error, axis=0) if len(error) else error
     whole = float(np.hypot(*error.T).mean()) if len(error) else 0.0
     parts = _parts(told, error, whole) if len(error) >= LEAST_FRAMES else []
     said = f": {', '.join(parts)}" if parts else ""

@@ -8,7 +8,7 @@ How far positions are wrong is a prior, as wide as they have been found to be wr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,12 +30,16 @@ NARROWEST_PX = 0.02
 
 @dataclass(slots=True, eq=False)
 class Estimate:
-    """What is moved: object ``(H, W)``, probe ``(N, N)``, positions ``(n, 2)``; ``rfactor`` of the last pass."""
+    """Object ``(H, W)``, probe ``(N, N)`` and positions ``(n, 2)``, which are moved.
+
+    ``rfactor``, the ``square`` misfit, and ``noise``, the amplitudes' variance over that of photons, are of the last pass.
+    """
 
     picture: Tensor
     probe: Tensor
     positions_px: NDArray[np.float64]
     rfactor: float = float("inf")
+    square: float = float("inf")
     noise: float = 1.0
 
 
@@ -62,6 +66,7 @@ class Polish:
             pulls[rows], sums = self._work_on(rows)
             misfit, total, square, pixels = (a + b for a, b in zip((misfit, total, square, pixels), sums, strict=True))
         self.estimate.rfactor = misfit / max(total, 1e-12)
+        self.estimate.square = square
         self.estimate.noise = max(1.0, 4 * square / max(pixels, 1.0))  # an amplitude's variance is 1/4
         if self._moves_positions:
             self._move(pulls)
@@ -120,3 +125,13 @@ def _pulls(patches: Tensor, intensity: Tensor, back: Tensor) -> NDArray[np.float
     yx = (lit * (slope_y.conj() * slope_x).real).sum((1, 2))
     found = torch.stack([torch.stack([pull_y, yy, yx], 1), torch.stack([pull_x, yx, xx], 1)], 1)
     return found.double().cpu().numpy()
+
+
+def fitted(frames: Frames, positions_px: NDArray[np.float64], passes: int) -> Estimate:
+    """Return what positions reach in some passes from an empty picture and the given probe."""
+    canvas = SearchCanvas(positions_px, frames.size_px, 1, frames.amplitude.device)
+    estimate = Estimate(canvas.ones(), frames.probe.clone(), positions_px.copy())
+    polish = Polish(replace(frames, told_px=positions_px), canvas, estimate, moves_positions=False)
+    for _ in range(passes):
+        polish.run()
+    return estimate

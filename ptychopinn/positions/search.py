@@ -20,6 +20,10 @@ from ptychopinn.positions.scan import TINY, Frames, project
 
 LEAD = 3.0
 """How far a wave is led on: 2 doubles the half that is seen; 3 is as good and shakes frames out of places of chance."""
+CHANCE = (3 * LEAD) ** 2 / 4
+"""Greatest gain, photons, that noise of three standard deviations, led on likewise, gives a wrong place."""
+WIDTH, NARROWEST_PX = 4.0, 2.0
+"""Reach over the median error, once there is one: few frames err by more, and :mod:`ptychopinn.positions.wild` looks for them."""
 MOVE = 0.8
 """Share of the way that a frame goes: its neighbours move at the same time."""
 PICTURE_PASSES = 3
@@ -42,6 +46,8 @@ class Search:
         self.positions_px = frames.told_px.copy()
         self.picture = canvas.ones()
         self._waves = self._first_waves()
+        self._noise, self._square, self._pixels = 1.0, 0.0, 0
+        self._width_px = float(reach_px)
         self._values, self._weights = canvas.zeros(torch.complex64), canvas.zeros(torch.float32)
 
     def _first_waves(self) -> Tensor:
@@ -63,16 +69,17 @@ class Search:
                 exits = self.probe * self.canvas.cut(self.picture, corners[part])
                 self._waves[part] = project(exits, self.frames.amplitude[part])[0]
 
-    def step(self, noise: float) -> float:
-        """Move all frames once; return how far they moved, pixels rms, what is common taken out.
-
-        ``noise`` is the variance of the amplitudes over that of photons; the larger it is the longer frames stay.
-        """
+    def step(self) -> float:
+        """Move all frames once; return how far they moved, pixels rms, what is common taken out."""
         corners = self._corners()
         self._sum(corners, moves_probe=True)
-        moves = np.concatenate([self._register(part, corners[part], noise) for part in self._parts()])
+        self._square, self._pixels = 0.0, 0
+        moves = np.concatenate([self._register(part, corners[part]) for part in self._parts()])
+        self._noise = max(1.0, 4 * self._square / max(1, self._pixels))  # an amplitude's variance is 1/4
         moves -= moves.mean(axis=0)
         self.positions_px = steadied(self.frames.told_px, self.positions_px + MOVE * moves)
+        away = float(np.median(np.hypot(*(self.positions_px - self.frames.told_px).T)))
+        self._width_px = min(max(NARROWEST_PX, WIDTH * away), self.reach_px)
         return float(np.sqrt(np.square(moves).sum(axis=1).mean()))
 
     def _corners(self) -> Corners:
@@ -101,7 +108,7 @@ class Search:
         keep = PROBE_KEEP * weights.max()
         self.probe = (values + keep * self.probe) / (weights + keep)
 
-    def _register(self, part: slice, corners: Corners, noise: float) -> NDArray[np.float64]:
+    def _register(self, part: slice, corners: Corners) -> NDArray[np.float64]:
         """Return the moves ``(n, 2)`` of some frames; their waves become those of the others' picture."""
         probe, reach, n = self.probe, self.reach_px, self.frames.size_px
         intensity = probe.abs().square()
@@ -110,20 +117,23 @@ class Search:
         others = without_own(values, weights, probe.conj() * self._waves[part], intensity, reach)
         here = slice(reach, reach + n)
         exits = probe * others[:, here, here]
-        waves, _ = project(exits, self.frames.amplitude[part])
+        amplitude = self.frames.amplitude[part]
+        waves, magnitude = project(exits, amplitude)
+        self._square += float(torch.where(amplitude < 0, 0.0, magnitude - amplitude).square().sum())
+        self._pixels += int((amplitude >= 0).sum())
         found = surface(others, probe, exits + LEAD * (waves - exits))
         rounded = np.rint(self.positions_px[part])
-        moves = found.best(self._penalty(rounded - self.frames.told_px[part], noise)).double().cpu().numpy()
+        moves = found.best(self._penalty(rounded - self.frames.told_px[part])).double().cpu().numpy()
         supported = self._support(weights[:, here, here], intensity)
         self._waves[part] = waves
         return np.where(supported[:, None], moves - (self.positions_px[part] - rounded), 0.0)
 
-    def _penalty(self, away_px: NDArray[np.float64], noise: float) -> Tensor:
-        """Return what a shift costs ``(n, 2 R + 1, 2 R + 1)``, photons: errors are normal, half the reach wide."""
+    def _penalty(self, away_px: NDArray[np.float64]) -> Tensor:
+        """Return what a shift costs ``(n, 2 R + 1, 2 R + 1)``, photons; at the end of the reach what chance may give."""
         grid = torch.arange(-self.reach_px, self.reach_px + 1, device=self.canvas.device)
         away = torch.from_numpy(away_px).float().to(self.canvas.device)
         y, x = ((away[:, axis, None] + grid).square() for axis in (0, 1))
-        return (y[:, :, None] + x[:, None, :]) * (noise / (self.reach_px**2))
+        return (y[:, :, None] + x[:, None, :]) * (CHANCE * self._noise / self._width_px**2)
 
     def _support(self, others: Tensor, intensity: Tensor) -> NDArray[np.bool_]:
         share = (intensity * others / (others + intensity).clamp_min(TINY)).sum((1, 2)) / intensity.sum()
