@@ -10,8 +10,8 @@ from ptychopinn.positions.canvas import Places
 from ptychopinn.positions.scan import misfits, project
 from ptychopinn.positions.search import CHUNK_FRAMES, Search
 
-FAR_OFF = 6.0
-"""Robust standard deviations of R above the median from which a frame is wild."""
+FAR_OFF = 2.5
+"""Robust standard deviations of R above the median from which a frame is tried elsewhere; it moves only where it fits better."""
 MOST_WILD = 0.25
 """Share of the frames; where more are wild the picture is not to be trusted."""
 COARSE_PX = 3
@@ -23,7 +23,7 @@ def replace_wild(search: Search, reach_px: int) -> int:
     rfactors = _rfactors(search)
     middle = float(np.median(rfactors))
     spread = 1.48 * float(np.median(np.abs(rfactors - middle)))
-    wild = np.flatnonzero(rfactors > middle + FAR_OFF * max(spread, 0.02 * middle))
+    wild = np.flatnonzero(rfactors > middle + FAR_OFF * max(spread, 0.01 * middle))
     if not len(wild) or len(wild) > MOST_WILD * len(rfactors):
         return 0
     picture = search.others_of(wild)
