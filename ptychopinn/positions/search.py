@@ -141,11 +141,13 @@ class Search:
         return supported
 
     def others_of(self, rows: NDArray[np.int64]) -> Tensor:
-        """Return the picture without some of the frames."""
-        values, weights = self._values.clone(), self._weights.clone()
-        corners, intensity = self._corners()[rows], self.probe.abs().square()
-        self.canvas.add(values, corners, -self.probe.conj() * self._waves[rows.tolist()])
-        self.canvas.add(weights, corners, -intensity.expand(len(rows), -1, -1))
+        """Return the picture without some of the frames, the others where they lie now."""
+        values, weights = self.canvas.zeros(torch.complex64), self.canvas.zeros(torch.float32)
+        corners, intensity = self._corners(), self.probe.abs().square()
+        kept = np.setdiff1d(np.arange(len(self.frames)), rows)
+        for begin in range(0, len(kept), CHUNK_FRAMES):
+            part = kept[begin : begin + CHUNK_FRAMES]
+            self.canvas.add(values, corners[part], self.probe.conj() * self._waves[part.tolist()])
+            self.canvas.add(weights, corners[part], intensity.expand(len(part), -1, -1))
         faint = OBJECT_KEEP * intensity.max()
-        others: Tensor = (values + faint) / (weights.clamp_min(0.0) + faint)
-        return others
+        return (values + faint) / (weights + faint)

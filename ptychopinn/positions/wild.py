@@ -14,7 +14,7 @@ FAR_OFF = 2.5
 """Robust standard deviations of R above the median from which a frame is tried elsewhere; it moves only where it fits better."""
 MOST_WILD = 0.25
 """Share of the frames; where more are wild the picture is not to be trusted."""
-COARSE_PX = 3
+COARSE_PX = 2
 BETTER = 0.97
 
 
