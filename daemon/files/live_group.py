@@ -20,7 +20,8 @@ class LiveGroup:
     ``network`` ``(H, W)`` complex64 and its ``network_weight`` float32 with their own origin, ``None`` if no network was
     used; ``refined_weight`` of the object's shape where the object is the refined layer. ``position_corrections_m``
     ``(n, 2)`` [y, x] were added to the measured positions, in the product's order; ``None`` if positions are not
-    corrected; ``measured_position_m`` ``(n, 2)`` [y, x] are the measured ones then. ``verdict`` maps expected, received, duplicate, ... to counts (``None``: unknown) and ``refused`` to a map of
+    corrected. ``measured_position_m`` ``(n, 2)`` [y, x] are the measured positions where they were corrected.
+    ``verdict`` maps expected, received, duplicate, ... to counts (``None``: unknown) and ``refused`` to a map of
     reasons. ``started`` and ``ended`` are ISO times, ``configuration`` is text; ``doubts`` is one line about the picture,
     possibly empty.
     ``masked_pixels`` of the detector hold no data in any frame (``None``: unknown).

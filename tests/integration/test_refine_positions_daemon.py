@@ -67,5 +67,6 @@ def test_a_product_has_corrected_positions_and_what_was_added_to_the_measured_on
     before, after = read_product(plain), read_product(corrected)
     assert before.live.position_corrections_m is None
     moved = after.live.position_corrections_m
+    assert np.allclose(after.live.measured_position_m + moved, after.positions_m)
     assert np.allclose(after.positions_m - moved, before.positions_m, atol=1e-15)
     assert 0.2 < np.abs(moved).max() / after.pixel_size_m <= 3
