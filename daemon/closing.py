@@ -195,6 +195,7 @@ class ScanCloser:
             object_origin_px=result.refined_origin_px or result.network_origin_px,
             live=replace(
                 _live_group(result, corrections_m),
+                measured_position_m=None if corrections_m is None else result.positions_px * pixel_size_m,
                 verdict=scan.record.verdict or verdict_fields(self._scans.verdict(scan.id)),
                 configuration=self._configuration,
                 started=scan.record.started,
@@ -212,7 +213,6 @@ def _live_group(result: ScanResult, corrections_m: NDArray[np.float64] | None) -
         network_origin_px=result.network_origin_px,
         refined_weight=result.refined_weight,
         position_corrections_m=corrections_m,
-        measured_position_m=None if corrections_m is None else result.positions_px * pixel_size_m,
         rfactors=result.rfactors,
         certainty={} if result.certainty is None else result.certainty._asdict(),
         model_name=result.model.name,
