@@ -94,6 +94,12 @@ def test_exact_positions_stay_as_they_were_told(texture: str, counts: float):
     assert found.error_px(drawn.positions_px) == 0.0
 
 
+def test_exact_positions_stay_with_a_wrong_probe():
+    drawn, amplitude = scan("cells")
+    wrong = torch.polar(drawn.probe.abs(), drawn.probe.angle() * 0.8)
+    assert not find_positions(amplitude, drawn.positions_px, wrong).is_corrected
+
+
 def test_a_frame_is_registered_on_the_picture_of_the_others_a_shift_away():
     drawn, amplitude = scan()
     reach, row = 8, 40
