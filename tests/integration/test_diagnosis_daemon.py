@@ -18,7 +18,7 @@ from daemon.client import Viewer
 from daemon.config import load_config
 from daemon.files import ScanFile, read_product
 from ptychopinn.detector.geometry import object_pixel_size_m
-from ptychopinn.physics.initial_probe import Field, zone_plate_probe
+from ptychopinn.physics.initial_probe import ProbeGrid, zone_plate_probe
 from ptychopinn.simulate import Recipe, simulate_scan
 from tests.support.daemon_tools import PATIENCE_S, follow, on_common_ground, real_scan, running_daemon, send
 
@@ -117,7 +117,7 @@ def test_a_probe_made_from_optics_is_retrieved_while_the_scan_runs(tmp_path: Pat
 
     pixel_size_m = object_pixel_size_m(8800.0, 1.92, 105e-6, 64)
     plate = {"outermost_zone_width_m": 100e-9, "diameter_m": 180e-6, "central_stop_m": 60e-6}
-    true = torch.from_numpy(zone_plate_probe(Field(64, pixel_size_m, 8800.0), **plate, defocus_m=7e-4))
+    true = torch.from_numpy(zone_plate_probe(ProbeGrid(64, pixel_size_m, 8800.0), **plate, defocus_m=7e-4))
     made = simulate_scan(
         Recipe(size_px=64, frames=100, counts=1e6, overlap_ratio=0.75, phase_rad=-0.6, seed=4), probe=true
     )

@@ -106,7 +106,7 @@ def test_check_names_what_is_wrong(place: Path, scan: ScanFile):
         done = run("check", "--config", "test.toml", "--wait", "30", "--json", cwd=place, settings=wanted)
     found = checked(done)
     assert "the messages look like dectris-v2, but [frames] format is native" in found["frames"]["detail"]
-    assert "[publish]: the keys are not complete" in found["keys of publish"]["detail"]
+    assert "[publish]: the keys are incomplete" in found["keys of publish"]["detail"]
     assert done.returncode == 2
 
 
@@ -171,6 +171,6 @@ def test_replay_of_a_torn_recording_says_so(place: Path):
 def test_serve_refuses_half_a_set_of_keys(place: Path):
     make_keys(place, "own")
     done = run("serve", "--config", "test.toml", cwd=place, settings=('frames.curve_secret_file="own.key_secret"',))
-    assert "[frames]: the keys are not complete; an end that binds also needs curve_public_file" in done.stderr
+    assert "[frames]: the keys are incomplete; an end that binds also needs curve_public_file" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.returncode == 2

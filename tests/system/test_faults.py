@@ -92,7 +92,7 @@ def test_other_verbs_refuse(place: Path, taken: int):
         (
             ("replay", SCAN, "--format", "native", "--bind", "tcp://127.0.0.1:0", "--fault", "drip=1"),
             2,
-            "fault 'drip=1'",
+            "'drip=1' is not a valid fault",
         ),
         (
             ("replay", SCAN, "--format", "native", "--bind", "tcp://127.0.0.1:0", "--wait", "0.1"),
