@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Mapping
 
 import zmq
@@ -24,6 +25,9 @@ _RECONNECT_MS, _RECONNECT_MOST_MS = 100, 1000
 """First and longest pause between attempts to connect, ms: a restarted sender is found within a second."""
 _KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S = 20, 5
 """TCP keep-alive: a peer that vanished without a word is noticed within about a minute."""
+
+TERM_S = 5.0
+"""Time for a context to end after its sockets are closed; it takes milliseconds. In one test run the library never returned."""
 
 
 class ClientGate:
@@ -114,13 +118,23 @@ def close(
     linger_ms: int,
     gate: ClientGate | None = None,
 ) -> None:
-    """Close both sockets and end the context; queued messages are sent for up to ``linger_ms``, -1: without limit."""
+    """Close both sockets and end the context; queued messages are sent for up to ``linger_ms``, -1: without limit.
+
+    With a limit this returns at the latest :data:`TERM_S` after it: a context that does not end is left to a thread of its own.
+    """
     socket.disable_monitor()
     monitor.close(0)
     socket.close(linger_ms)
     if gate is not None:
         gate.close()
-    context.term()
+    if linger_ms < 0:
+        context.term()
+        return
+    ending = threading.Thread(target=context.term, name="zmq-end", daemon=True)
+    ending.start()
+    ending.join(linger_ms / 1000 + TERM_S)
+    if ending.is_alive():
+        log.warning("a ZeroMQ context has not ended within %g s after its sockets were closed; it is left", TERM_S)
 
 
 def _is_endpoint(address: str) -> bool:

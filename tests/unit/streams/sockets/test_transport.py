@@ -12,6 +12,7 @@ import pytest
 import zmq
 
 from streams.errors import EndpointError
+from streams.sockets import connection
 from streams.sockets.keys import AllowList
 from streams.sockets.transport import CurveKeys, Receiver, Sender
 from tests.support.stream_tools import WAIT_S, Listener
@@ -352,3 +353,18 @@ def test_stopping_frees_thread_and_port(listener: Listener) -> None:
     assert set(threading.enumerate()) == before
     with Sender(receiver.bound_endpoint) as sender:
         assert not sender.wait_for_peer(0)
+
+
+def test_a_context_that_does_not_end_is_left_and_reported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(connection, "TERM_S", 0.05)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    open_still, socket = context.socket(zmq.PUB), context.socket(zmq.PUB)  # the first one keeps the context from ending
+    connection.close(context, socket, socket.get_monitor_socket(), linger_ms=0)
+    assert socket.closed
+    assert "a ZeroMQ context has not ended" in caplog.text
+    open_still.close(0)
+    (ending,) = [thread for thread in threading.enumerate() if thread.name == "zmq-end"]
+    ending.join()
+    assert context.closed
