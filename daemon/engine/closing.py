@@ -18,7 +18,7 @@ from ptychopinn.diagnosis.correction import Correction
 log = logging.getLogger(__name__)
 
 
-class ScanCloser:
+class ScanEnding:
     """Used by the engine's thread alone."""
 
     def __init__(

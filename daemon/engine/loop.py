@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from daemon.engine.backlog import BEHIND_S, Backlog, EndOfScan, LostPoint, Store
 from daemon.engine.cadence import Publishing
-from daemon.engine.closing import ScanCloser
+from daemon.engine.closing import ScanEnding
 from daemon.engine.faults import EngineFaults
 from daemon.engine.improvement import Improvement
 from daemon.engine.model_swap import Swap, new_work, restarted
@@ -81,7 +81,7 @@ class Engine:
             queue=self._queue,
             store=store,
         )
-        self._closer = ScanCloser(metrics, events, self._publishing, faults=self._faults, stitcher=self._stitcher)
+        self._closer = ScanEnding(metrics, events, self._publishing, faults=self._faults, stitcher=self._stitcher)
         self._spare_time = SpareTime(metrics, self._faults, self._queue)
         self._improvement = Improvement(
             options.refine_improve_s, events, self._publishing, faults=self._faults, spare_time=self._spare_time
@@ -246,9 +246,9 @@ class Engine:
         if self._swaps:
             self._take_swap(self._swaps[0])
         wait_s = min(self._options.batch_timeout_s, self._publishing.wait_s)
-        has_spare_work = any(work.has_spare_work for work in self._work.values())
+        spare = newest_with_work(self._work.values())
         is_closing = any(work.is_settling for work in self._work.values())
-        is_busy = has_spare_work or is_closing or self._improvement.work is not None
+        is_busy = spare is not None or is_closing or self._improvement.work is not None
         items = self._queue.take(self._stitcher.batch_frames, 0.0 if is_busy else wait_s)
         self._metrics.queue_depth.labels("engine").set(len(self._queue))
         self._metrics.queue_bytes.labels("engine").set(self._queue.bytes)
@@ -257,11 +257,10 @@ class Engine:
             self._take(items)
         elif self._improvement.work is not None:
             self._improvement.step()
-        elif (work := newest_with_work(self._work.values())) is not None:
-            if work.to_restitch:
-                self._closer.restitch(work, self.correction)
-            else:
-                self._spare_time.work_on(work)
+        elif spare is not None and spare.to_restitch:
+            self._closer.restitch(spare, self.correction)
+        elif spare is not None:
+            self._spare_time.work_on(spare)
         self._memory.trim(self._work.values())
         if self._publishing.publish_due(self._work.values(), self._faults.attempt):
             self._metrics.device_memory.set(memory_bytes(self._active.probe.device))

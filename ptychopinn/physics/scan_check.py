@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_AREA_PX = 1 << 28
 """Greatest number of pixels of an object: a square of 16384, 0.8 mm at 50 nm per pixel; scans are smaller."""
+MOST_BRIGHT = 100.0
+"""Sum of a frame's amplitudes over the median of others': 10^4 times their counts. Beams flicker by 10, absorbers by 100."""
 BYTES_PER_PX = 64
 """Greatest memory per pixel of an object, bytes: exact sums of two looks in float64, and copies of them."""
 NO_PHOTON = "the patterns have no photons; check the file and its mask"

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.physics.diffraction import vacuum_counts
+from ptychopinn.physics.scan_check import MOST_BRIGHT
 
-MOST_BRIGHT = 100.0
-"""Sum of a frame's amplitudes over the median of all: beams flicker by 10, absorbers by 100."""
 TINY = 1e-6
 """Amplitude below which a computed pixel has no phase, sqrt(photons)."""
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.mosaic.canvas import Box, Canvas
+from ptychopinn.physics.scan_check import MOST_BRIGHT
 from ptychopinn.refine.frame_blocks import Kept
 from ptychopinn.refine.subpixel_shifts import split
 
@@ -22,8 +23,6 @@ BLOCK_FRAMES = 1024
 """Frames worked on together; a pass over them costs the same in a scan of any length."""
 NEW_SHARE = 10.0
 """Weight of what is there already when the start is blended in under a new frame."""
-MOST_BRIGHT = 100.0
-"""Sum of a frame's amplitudes over the median of its block's: 10^4 times their counts. Beams flicker by 10, absorbers by 100."""
 
 Start = Callable[[Box], Tensor]
 
