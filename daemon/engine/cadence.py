@@ -15,6 +15,7 @@ import numpy as np
 from daemon.engine.options import EngineOptions
 from daemon.engine.ports import EngineEvents, FrameLearner
 from daemon.engine.scan import ScanWork
+from daemon.engine.scan_output import layer_update, scan_result
 from daemon.metrics import Metrics
 from daemon.publish.snapshot import LayerName
 from ptychopinn.device import to_host
@@ -78,7 +79,7 @@ class Publishing:
                 self._metrics.expected_correlation.labels("refined").set(work.scores.certainty.expected_correlation)
 
     def _checkpoint(self, work: ScanWork) -> None:
-        self._events.on_checkpoint(work.result())
+        self._events.on_checkpoint(scan_result(work))
 
     def _checkpoint_due(self, works: Collection[ScanWork], attempt: Attempt) -> None:
         begun = time.monotonic()
@@ -91,7 +92,8 @@ class Publishing:
         self._next_checkpoint = now + max(self._options.checkpoint_s, (now - begun) / CHECKPOINT_SHARE)
 
     def _emit(self, work: ScanWork, layer: LayerName, is_complete: bool) -> int:
-        update = work.update(
+        update = layer_update(
+            work,
             layer,
             frames_received=self._events.frames_received(work.scan_id),
             time_ns=time.time_ns(),

@@ -10,6 +10,7 @@ from daemon.engine.faults import EngineFaults
 from daemon.engine.ports import EngineEvents
 from daemon.engine.result import ScanResult
 from daemon.engine.scan import ScanWork
+from daemon.engine.scan_output import scan_result
 from daemon.engine.stage_faults import MOST_FAULTS
 from daemon.engine.stitching import Stitcher
 from daemon.metrics import Metrics
@@ -64,7 +65,7 @@ class ScanEnding:
         self._faults.attempt(work, "the last picture", partial(self._publishing.publish, work, is_complete=True))
         made: list[ScanResult] = []
         for drop in (work.drop_refined, work.drop_picture, work.drop_picture):
-            if self._faults.attempt(work, "the result", lambda: made.append(work.result())):
+            if self._faults.attempt(work, "the result", lambda: made.append(scan_result(work))):
                 break
             drop()
         for _ in range(MOST_FAULTS):
@@ -74,4 +75,4 @@ class ScanEnding:
 
     def leave(self, work: ScanWork, waiting: int) -> None:
         """Hand on the result of a scan whose last frames are left to the next start."""
-        self._faults.attempt(work, "leaving", lambda: self._events.on_left(work.result(), waiting))
+        self._faults.attempt(work, "leaving", lambda: self._events.on_left(scan_result(work), waiting))

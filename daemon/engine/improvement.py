@@ -10,6 +10,7 @@ from daemon.engine.faults import EngineFaults
 from daemon.engine.ports import EngineEvents
 from daemon.engine.result import product_rfactor
 from daemon.engine.scan import ScanWork
+from daemon.engine.scan_output import scan_result
 from daemon.engine.spare_time import SpareTime, can_improve
 
 IMPROVED_PERIOD_S = 2.0
@@ -60,7 +61,7 @@ class Improvement:
             self.stop()
             if _is_lower(product_rfactor(work.scores.rfactors), self._rfactor):
                 self._publishing.publish(work, is_complete=True)
-                self._events.on_improved(work.result())
+                self._events.on_improved(scan_result(work))
 
 
 def _is_lower(rfactor: float | None, than: float | None) -> bool:

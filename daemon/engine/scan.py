@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tensordict import TensorDict
 
 from daemon.engine.examination import Examination
+from daemon.engine.frame_places import FramePlaces
 from daemon.engine.models import ActiveModel
 from daemon.engine.options import EngineOptions
-from daemon.engine.result import ScanResult, host_layer
 from daemon.engine.sample import FrameSample, PlacedPattern
 from daemon.engine.scores import ScanScores
-from daemon.publish.snapshot import LayerName, LayerUpdate, Region
-from ptychopinn.device import to_host
-from ptychopinn.mosaic.canvas import Box
+from daemon.publish.snapshot import LayerName
 from ptychopinn.mosaic.groups import GroupBuilder, GroupFrame
 from ptychopinn.mosaic.mosaic import Mosaic
 from ptychopinn.mosaic.second_look import SecondLooks
@@ -47,8 +43,7 @@ class ScanWork:
         self.scan_id = scan_id
         self.examination = Examination(scan_id)
         self.model = model
-        self._made_by = model.identity
-        self._probe = model.probe
+        self.made_by = model.identity
         self._gridsize = options.gridsize
         self._pixel_size_m = options.pixel_size_m
         is_kept = options.gridsize > 1 or looks_again
@@ -65,10 +60,11 @@ class ScanWork:
         self.waiting_ns: list[int] = []
         self.finish_by: float | None = None
         self.next_refined = 0.0
-        self._unseen: set[LayerName] = set()
+        self.unseen: set[LayerName] = set()
         self._here: dict[int, tuple[float, float]] = {}
-        self._indexes, self._positions_px = array("q"), array("d")
-        self._is_refining = self._is_examined = self._is_readable = True
+        self.places = FramePlaces()
+        self.is_readable = True
+        self._is_refining = self._is_examined = True
 
     @property
     def pixel_size_m(self) -> float | None:
@@ -89,7 +85,7 @@ class ScanWork:
         keys = group["center_scan_id"].tolist()
         where = [self._here.get(key) or self.groups.position_px(key) for key in keys]
         refused = self.mosaic.add(keys, patches, np.array(where, dtype=np.float64))
-        self._made_by = self.model.identity
+        self.made_by = self.model.identity
         if is_quick and self.repaint is not None:
             self.repaint.mark_quick(keys)
         if group["images"].shape[1] == 1:  # a larger group takes the place of a patch that is there
@@ -97,8 +93,7 @@ class ScanWork:
 
     def keep(self, frame: GroupFrame, amplitude: torch.Tensor, looks: int) -> None:
         """Take a stitched frame that had ``looks`` looks: into the sample, to the second looks and to the refiner."""
-        self._indexes.append(frame.index)
-        self._positions_px.extend(frame.position_px)
+        self.places.add(frame.index, frame.position_px)
         self._sample.add(frame.index, amplitude, frame.position_px)
         if self.repaint is not None:
             self.repaint.add(frame.index, amplitude, frame.position_px, looks)
@@ -114,7 +109,7 @@ class ScanWork:
     def look_again(self, most: int, *, has_ended: bool) -> None:
         """Give some frames that are due a second look."""
         if self.repaint is not None and self.repaint.step(most, has_ended):
-            self._made_by = self.model.identity
+            self.made_by = self.model.identity
 
     @property
     def patch_bytes(self) -> int:
@@ -144,7 +139,7 @@ class ScanWork:
     @property
     def stitched(self) -> int:
         """Number of stitched frames, those included that are to be stitched again."""
-        return len(self._indexes) + len(self.to_restitch)
+        return len(self.places) + len(self.to_restitch)
 
     @property
     def has_spare_work(self) -> bool:
@@ -152,7 +147,7 @@ class ScanWork:
         if self.scores.is_settling:
             return False
         is_repainted = self.repaint is not None and self.repaint.has_work
-        return bool(self.to_restitch) or (bool(self._indexes) and (is_repainted or self.refines))
+        return bool(self.to_restitch) or (bool(self.places) and (is_repainted or self.refines))
 
     @property
     def refines(self) -> bool:
@@ -179,7 +174,7 @@ class ScanWork:
     def drop_picture(self) -> None:
         """Do without any picture: it cannot be read."""
         self.drop_refined()
-        self._is_readable = False
+        self.is_readable = False
 
     def drop_refined(self) -> None:
         """Do without the refined layer: it cannot be read."""
@@ -194,12 +189,11 @@ class ScanWork:
     def restart(self, old: ScanWork, correct: Callable[[FrameToRestitch], FrameToRestitch]) -> None:
         """Take over the frames of a scan with another probe; all are stitched again, and viewers get a new picture."""
         kept = dict(zip(old._sample.indexes, old._sample.frames, strict=True))
-        places = zip(old._positions_px[::2], old._positions_px[1::2], strict=True)
-        for index, place in zip(old._indexes, places, strict=True):
+        for index, place in old.places:
             self.to_restitch.append(correct(FrameToRestitch(index, place, kept[index][0] if index in kept else None)))
         self.to_restitch.extend(map(correct, old.to_restitch))
         self.waiting_ns, self.finish_by, self.examination = old.waiting_ns, old.finish_by, old.examination
-        self._unseen = {"network", "refined"}
+        self.unseen = {"network", "refined"}
 
     def settle(self) -> None:
         """Let the refined layer cover every frame, and compute both R-factors over the whole sample."""
@@ -214,7 +208,7 @@ class ScanWork:
         if self.scores.is_refined_worse:
             self.drop_refined()
             setbacks = max(1, setbacks)
-        self.scores.judge(self._placed(), setbacks)
+        self.scores.judge(self.places.positions_px, setbacks)
         return True
 
     @property
@@ -222,81 +216,11 @@ class ScanWork:
         """Whether :meth:`settle_some` has begun."""
         return self.scores.is_settling
 
-    def _placed(self) -> NDArray[np.float64]:
-        """Return the positions ``(n, 2)`` of the stitched frames."""
-        return np.array(self._positions_px, dtype=np.float64).reshape(-1, 2)
-
     @property
     def coverage(self) -> float:
         """Share of the canvas whose weight is above 5 % of the greatest."""
         weight = self.mosaic.read()[1]
         return float((weight > COVERED * weight.max()).float().mean()) if weight.numel() else 0.0
-
-    def update(
-        self,
-        layer: LayerName,
-        *,
-        frames_received: int,
-        time_ns: int,
-        is_complete: bool,
-    ) -> LayerUpdate | None:
-        """Return what changed in a layer since the last call, copied to the host; None if nothing did."""
-        source = self.mosaic if layer == "network" else self.refiner
-        if source is None:
-            return None
-        boxes = source.take_dirty()
-        if not boxes and not is_complete:
-            return None
-        if layer in self._unseen:  # viewers hold another picture of this scan
-            self._unseen.discard(layer)
-            boxes = [Box(0, 0, *source.shape)]
-        return LayerUpdate(
-            scan_id=self.scan_id,
-            layer=layer,
-            shape=source.shape,
-            origin_px=source.origin_px,
-            pixel_size_m=self.pixel_size_m,
-            frames_stitched=self.stitched,
-            frames_received=frames_received,
-            model_generation=self._made_by.generation,
-            rfactor=self.scores.rfactors.get(layer),
-            complete=is_complete,
-            regions=tuple(_region(source, box) for box in boxes),
-            time_ns=time_ns,
-        )
-
-    def path_px(self, after: int, most: int) -> list[tuple[float, float]]:
-        """Return positions (y, x) in the order of stitching, from number `after` on; safe from any thread."""
-        values = self._positions_px[2 * after : 2 * (after + most)]
-        return list(zip(values[::2], values[1::2], strict=False))
-
-    def result(self) -> ScanResult:
-        """Return both layers as they are."""
-        nothing = np.zeros((0, 0), np.complex64), np.zeros((0, 0), np.float32)
-        network, weight = host_layer(self.mosaic) if self._is_readable else nothing
-        refined, refined_weight = (None, None) if self.refiner is None else host_layer(self.refiner)
-        indexes = np.array(self._indexes, dtype=np.int64)
-        order = np.argsort(indexes)
-        refiner = self.refiner
-        return ScanResult(
-            scan_id=self.scan_id,
-            network=network,
-            network_weight=weight,
-            network_origin_px=self.mosaic.origin_px,
-            refined=refined,
-            refined_weight=refined_weight,
-            refined_origin_px=None if refiner is None else refiner.origin_px,
-            probe=np.asarray(to_host(self._probe if refiner is None else refiner.probe), dtype=np.complex64),
-            model=self._made_by,
-            indexes=indexes[order],
-            positions_px=self._placed()[order],
-            rfactors=dict(self.scores.rfactors),
-            pixel_ratio=self.pixel_ratio,
-            offsets_px=refiner.offsets_px(indexes[order]) if refiner is not None and refiner.corrects else None,
-            certainty=self.scores.certainty,
-            doubts=self.scores.doubts,
-            left_out=() if refiner is None else tuple(sorted(refiner.left_out)),
-        )
 
 
 def _repaint(model: ActiveModel, mosaic: Mosaic, groups: GroupBuilder, gridsize: int) -> SecondLooks:
@@ -317,8 +241,3 @@ def _refiner(probe: torch.Tensor, mosaic: Mosaic, options: EngineOptions) -> Ref
         is_subpixel=options.refine_subpixel,
         position_bound_px=options.refine_bound_px,
     )
-
-
-def _region(source: Mosaic | Refiner, box: Box) -> Region:
-    value, weight = host_layer(source, box)
-    return Region(*box, object=value, weight=weight)

@@ -11,6 +11,7 @@ from daemon.engine.models import ActiveModel, Models
 from daemon.engine.options import EngineOptions
 from daemon.engine.scan import ScanWork
 from daemon.engine.scan_memory import ScanMemory
+from daemon.engine.scan_output import scan_result
 from ptychopinn.model import Lift
 from ptychopinn.mosaic.groups import GroupFrame
 from ptychopinn.simulate import Recipe, simulate_scan
@@ -53,7 +54,7 @@ def test_scans_share_the_bounds_and_the_oldest_gives_way() -> None:
         patches=[0, FRAMES], patterns=[1, FRAMES - 1]
     )  # a refined layer keeps one frame
     assert first.stitched == 8
-    assert first.result().indexes.tolist() == list(range(8))
+    assert scan_result(first).indexes.tolist() == list(range(8))
 
 
 def test_what_is_given_back_is_of_the_oldest_frames_and_the_picture_stays() -> None:

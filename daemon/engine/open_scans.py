@@ -1,0 +1,158 @@
+"""The scans that the engine works on: each is opened by its first frame, examined, and closed once it is refined.
+
+After a scan's end spare time goes on for ``refine_finish_s``, and longer where a frame has not had its first visits, unless
+frames of another scan come. If the device is behind when another scan begins, earlier scans get no more second looks.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+from itertools import groupby
+
+from daemon.engine.backlog import BEHIND_S, Backlog, EndOfScan, LostPoint
+from daemon.engine.closing import ScanEnding
+from daemon.engine.faults import EngineFaults
+from daemon.engine.improvement import Improvement
+from daemon.engine.model_in_use import ModelInUse
+from daemon.engine.model_swap import new_work
+from daemon.engine.options import EngineOptions
+from daemon.engine.ports import ExaminerPort
+from daemon.engine.scan import ScanWork
+from daemon.engine.spare_time import is_refined
+from daemon.engine.stitching import Stitcher
+from daemon.metrics import Metrics
+from streams.frame import ScanPoint
+from streams.refusal_reasons import RefusalReason
+
+MOST_FINISH_S = 180.0
+"""An ended scan closes after its last seconds and this time, whatever it still waits for (a retrieval holds it 120 s)."""
+
+
+class OpenScans:
+    """Used by the engine's thread alone; other threads read copies of ``works``.
+
+    Attributes
+    ----------
+    works
+        The engine's side of each open scan, the oldest first.
+    examiner
+        The diagnosis, where there is one.
+    """
+
+    def __init__(
+        self,
+        options: EngineOptions,
+        metrics: Metrics,
+        model: ModelInUse,
+        *,
+        queue: Backlog,
+        faults: EngineFaults,
+        stitcher: Stitcher,
+        ending: ScanEnding,
+        improvement: Improvement,
+        stop: threading.Event,
+    ) -> None:
+        self._options = options
+        self._metrics = metrics
+        self._model = model
+        self._queue = queue
+        self._faults = faults
+        self._stitcher = stitcher
+        self._ending = ending
+        self._improvement = improvement
+        self._stop = stop
+        self.works: dict[str, ScanWork] = {}
+        self.examiner: ExaminerPort | None = None
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether the last computations of a scan have begun."""
+        return any(work.is_settling for work in self.works.values())
+
+    @property
+    def is_finishing(self) -> bool:
+        """Whether a scan that has ended has its last seconds; safe from any thread."""
+        return any(work.finish_by is not None for work in self.works.copy().values())
+
+    def take(self, items: list[ScanPoint | EndOfScan | LostPoint]) -> None:
+        """Work on items in their order, points of one scan together."""
+        self._improvement.stop()  # its product is there; frames are more urgent
+        for (scan_id, kind), run in groupby(items, lambda item: (item.scan_id, type(item))):
+            some = list(run)
+            if kind is EndOfScan:
+                self._faults.attempt_for(scan_id, "the beginning of its end", partial(self._end, scan_id))
+            elif kind is LostPoint:
+                for item in some:
+                    if isinstance(item, LostPoint):
+                        self._stitcher.refuse(scan_id, item.index, item.reason)
+            else:
+                self._take_points(scan_id, [item for item in some if isinstance(item, ScanPoint)])
+
+    def close_finished(self) -> None:
+        """Close the scans that have ended and are refined; let each go on with its last computations until then."""
+        if self._model.is_asked and not self._stop.is_set():
+            return  # another probe may be among it
+        due = [w for w in self.works.values() if w.finish_by is not None]
+        for work in due:
+            is_held = self.examiner is not None and work.is_examined and self.examiner.holds(work.examination)
+            is_overdue = work.finish_by is not None and time.monotonic() > work.finish_by + MOST_FINISH_S
+            is_done = is_overdue or (not is_held and is_refined(work))
+            is_to_close = work.is_settling or len(due) < len(self.works) or self._stop.is_set() or is_done
+            if is_to_close and self.is_settled(work):
+                self.close(work)
+
+    def is_settled(self, work: ScanWork) -> bool:
+        """Do a slice of a scan's last computations; return whether it was the last."""
+        is_urgent = len(self._queue) > 0 or len(self.works) > 1
+        return self._ending.settle(work, self._model.correction, is_urgent=is_urgent)
+
+    def close(self, work: ScanWork) -> None:
+        """Hand on a scan's result; go on with the scan in idle time if no other is open."""
+        self.works.pop(work.scan_id, None)
+        self._ending.hand_on(work)
+        if not self.works and not self._stop.is_set():
+            self._improvement.begin(work)
+
+    def _end(self, scan_id: str) -> None:
+        work = self._scan(scan_id)
+        work.finish_by = time.monotonic() + self._options.refine_finish_s
+        self._have_examined(work)
+
+    def _scan(self, scan_id: str) -> ScanWork:
+        if scan_id not in self.works:
+            if self._queue.age_s > BEHIND_S:
+                for work in self.works.values():
+                    work.drop_second_looks()
+            self.works[scan_id] = new_work(scan_id, self._model.active, self._model.correction, self._options)
+        return self.works[scan_id]
+
+    def _have_examined(self, work: ScanWork) -> None:
+        examiner = self.examiner
+        if examiner is None or work.to_restitch or self._model.is_asked or not work.is_examined:
+            return
+
+        def examine() -> None:
+            if examiner.wants(work.examination, work.stitched, has_ended=work.finish_by is not None):
+                examiner.examine(work.examination, work.sample)
+
+        self._faults.attempt(work, "the examination", examine, work.stop_examining)
+
+    def _take_points(self, scan_id: str, points: list[ScanPoint]) -> None:
+        self._metrics.batch_frames.observe(len(points))
+        pixel_size_m = self._model.pixel_size_m(scan_id)
+        if pixel_size_m is None:
+            for point in points:
+                self._stitcher.refuse(scan_id, point.index, RefusalReason.OBJECT_PIXEL_UNKNOWN)
+            return
+        done = set[int]()
+        try:
+            work = self._scan(scan_id)
+            self._stitcher.stitch(work, points, pixel_size_m, self._model.correction, done=done)
+            self._have_examined(work)
+        except Exception as fault:  # a fault must not end the scan; it is counted and said
+            self._faults.note(scan_id, f"a batch of {len(points)} frames failed", fault)
+            for point in points:
+                if point.index not in done:
+                    self._stitcher.refuse(scan_id, point.index, RefusalReason.ENGINE_ERROR)
