@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 import os
+from itertools import chain, groupby, islice
 
 import pytest
 
 for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(threads, "1")  # before NumPy and torch are imported: two workers share two cores
+
+
+# Folders whose tests start processes and wait for them; begun last they would leave a processor idle at the end
+LONG = ("system", "interop")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give each worker its share of the long tests first; ``--dist worksteal`` hands each one run of the list."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers > 1:
+        items[:] = long_tests_first(items, workers)
+
+
+def long_tests_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Return the tests in ``workers`` runs of equal length, each with files of long tests at its head."""
+    long_files = [list(group) for _, group in groupby(filter(is_long, items), key=lambda item: item.path)]
+    short = iter([item for item in items if not is_long(item)])
+    heads = [list(chain.from_iterable(long_files[worker::workers])) for worker in range(workers)]
+    runs = [[*head, *islice(short, max(0, len(items) // workers - len(head)))] for head in heads]
+    return [*chain.from_iterable(runs), *short]
+
+
+def is_long(item: pytest.Item) -> bool:
+    return any(folder in item.path.parts for folder in LONG)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
