@@ -68,6 +68,14 @@ class Block:
         known = [frame for frame in self.frames if frame.visits > 1]
         return not sum(f.misfit for f in known) <= DIVERGED * sum(f.least_misfit for f in known)  # NaN counts as risen
 
+    def next_pass(self) -> None:
+        """Empty the sums for the next pass."""
+        self.descent.zero_()
+        self.curvature.zero_()
+        self.shift.zero_()
+        self.probe_descent = self.probe_curvature = None
+        self.passes, self.place = self.passes + 1, 0
+
     def window(self, corner: tuple[int, int]) -> tuple[slice, slice]:
         """Return where a frame with this corner lies."""
         return Box(corner[0] - self.corner[0], corner[1] - self.corner[1], self.size_px, self.size_px).window

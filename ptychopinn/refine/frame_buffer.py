@@ -32,6 +32,8 @@ class FrameBuffer:
 
     Attributes
     ----------
+    start
+        Gives the picture that the object begins with on a rectangle.
     is_displaced
         Whether frames have moved off the pixels that they lie on.
     left_out
@@ -50,7 +52,7 @@ class FrameBuffer:
     ) -> None:
         self.canvas = canvas
         self.weight = weight
-        self._start = start
+        self.start = start
         self._is_subpixel = is_subpixel
         self._bound_px = bound_px
         self.size_px = weight.shape[-1]
@@ -176,7 +178,7 @@ class FrameBuffer:
             self.canvas.touch(*self.box(frame))
         coverage, target = (self.canvas.planes[name][box.window] for name in ("coverage", "object"))
         share = weight / (weight + NEW_SHARE * coverage).clamp_min(1e-12)
-        target += share * (self._start(here) - target)
+        target += share * (self.start(here) - target)
         coverage += weight
 
     def box(self, frame: Kept) -> Box:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ptychopinn.refine import refined_layer
+from ptychopinn.refine import moving_probe
 from ptychopinn.refine.refined_layer import MOST_SETBACKS, Refiner
 from ptychopinn.simulate import Recipe, simulate_scan
 
@@ -16,7 +16,7 @@ PASSES = 40
 
 def refined(monkeypatch: pytest.MonkeyPatch, step: float) -> Refiner:
     """Return a refiner after some passes with a step of the probe; above 2 it diverges."""
-    monkeypatch.setattr(refined_layer, "PROBE_STEP", step)
+    monkeypatch.setattr(moving_probe, "PROBE_STEP", step)
     scan = simulate_scan(Recipe(seed=3, size_px=32, frames=120, counts=1e4))
     refiner = Refiner(scan.probe, update_probe=True)
     for index, (amplitude, position) in enumerate(zip(scan.amplitude, scan.positions_px.tolist(), strict=True)):

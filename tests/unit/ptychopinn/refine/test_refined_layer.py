@@ -8,7 +8,7 @@ from ptychopinn.model import Lift
 from ptychopinn.model.bundle import find_bundle, load_model
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.physics.diffraction import rfactor_parts
-from ptychopinn.refine import frame_buffer, prior, refined_layer
+from ptychopinn.refine import frame_buffer, moving_probe, prior
 from ptychopinn.refine.refined_layer import Refiner
 from ptychopinn.simulate import Recipe, simulate_scan
 from ptychopinn.training.heldout import phase_correlation
@@ -138,7 +138,7 @@ def test_the_oldest_frames_leave_the_buffer_and_what_they_gave_stays(scan):
 
 
 def test_the_probe_follows_and_keeps_its_energy(scan, monkeypatch):
-    monkeypatch.setattr(refined_layer, "PROBE_FRAMES", 10)
+    monkeypatch.setattr(moving_probe, "PROBE_FRAMES", 10)
     wrong = torch.polar(scan.probe.abs(), scan.probe.angle() * 0.9)
     fixed, following = Refiner(wrong), Refiner(wrong, update_probe=True)
     for refiner in (fixed, following):

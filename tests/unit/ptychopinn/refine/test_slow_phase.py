@@ -73,7 +73,7 @@ def test_steps_that_turn_back_are_halved_so_strong_phase_fits_as_well(monkeypatc
         Recipe(size_px=N, frames=100, counts=1e6, phase_rad=-2.0, texture="maze", probe_kind="diffuser", seed=2)
     )
     longer = refined(scan, 12)
-    assert longer._slow.trust < 1.0
+    assert longer._passes.slow.trust < 1.0
     monkeypatch.setattr(slow_phase, "LONGEST", 1.0)
     plain = refined(scan, 12)
     assert longer.rfactor is not None

@@ -1,0 +1,189 @@
+"""Passes of the refined layer over a block of frames: they gather the descent, then move object, probe and positions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ptychopinn.errors import ReconstructionError
+from ptychopinn.mosaic.canvas import Box
+from ptychopinn.physics.diffraction import intensity
+from ptychopinn.refine.frame_blocks import Block, Kept, bend
+from ptychopinn.refine.frame_buffer import FrameBuffer, around, moved
+from ptychopinn.refine.moving_probe import FLOOR, MovingProbe, magnitude_of, over_modes
+from ptychopinn.refine.phase_ramp import ramp_factor
+from ptychopinn.refine.position_offsets import LEAST_VISITS, OffsetPulls
+from ptychopinn.refine.prior import prior_strength, smoothness
+from ptychopinn.refine.slow_phase import SAMPLE_AT_ONCE_PX, SAMPLE_FRAMES, SlowPhase
+from ptychopinn.refine.subpixel_shifts import STEPS, shift_from
+
+STIFFEST = 8.0
+"""Greatest curvature of the smoothness prior, in its weight."""
+TURN_FRAMES = 32
+"""Frames that must fit better without a phase ramp."""
+
+
+class Passes:
+    """The passes over one object, with one momentum; ``bound_px`` is how far a position may be corrected, 0 = not at all."""
+
+    def __init__(self, buffer: FrameBuffer, probe: MovingProbe, bound_px: float) -> None:
+        self._buffer = buffer
+        self._canvas = buffer.canvas
+        self._probe = probe
+        self._bound_px = bound_px
+        self._momentum = 1.0
+        self.slow = SlowPhase()
+
+    def begin(self, last: Block | None) -> Block | None:
+        """Choose the next frames; carry on the momentum where they lie on the last ones' place."""
+        frames, is_displaced = self._buffer.next_block()
+        if not frames:
+            return None
+        probe = self._probe
+        region = around([corner for f in frames for corner in (f.corner, f.start_corner)], probe.size_px)
+        here, start = self._canvas.place(region), self._buffer.start(region)
+        block = Block(frames, (region.y, region.x), self._canvas.planes["object"][here.window].clone(), probe.size_px)
+        if last is not None:
+            block.follow(last)
+            if is_displaced and last.frames == frames:
+                block.passes = last.passes
+        own = torch.zeros_like(block.curvature)
+        for frame in frames:
+            lies_there = block.window(frame.start_corner)
+            block.prior[lies_there] = start[lies_there]
+            own[block.window(frame.corner)] += probe.weight
+        others = (self._canvas.planes["coverage"][here.window] - own).clamp_min_(0.0).mul_(probe.peak)
+        strength = prior_strength(block.prior, own, probe.peak)
+        block.smoothness = smoothness(block.prior, own, probe.peak)
+        block.prior_weight = others + strength
+        block.prior = (block.prior * strength + block.known * others) / block.prior_weight
+        return block
+
+    def step(self, block: Block, most: int) -> int:
+        """Work on the next few frames of a pass; return how many."""
+        frames = block.frames[block.place : block.place + most]
+        if self._bound_px == 0:  # else slow phase would take on what positions are wrong by
+            if block.place == 0 and self.slow.is_due(len(block.frames)):
+                block.unseen = evenly(block.frames, SAMPLE_FRAMES)
+            self._look(block, max(1, SAMPLE_AT_ONCE_PX // self._probe.size_px**2))
+        self._descend(block, frames)
+        block.place += len(frames)
+        return len(frames)
+
+    def _descend(self, block: Block, frames: list[Kept]) -> None:
+        """Add the descent of some frames to the pass."""
+        patches = block.cut(block.ahead, frames)
+        amplitude = torch.stack([frame.amplitude for frame in frames])
+        shifts = [frame.shift for frame in frames]
+        probes = self._probe.shifted.stack(shifts)
+        far = torch.fft.fft2(patches[:, None] * probes, norm="ortho")
+        magnitude = magnitude_of(far)
+        excess = (magnitude - amplitude).mul_(amplitude.sign().clamp_max_(0.0).add_(1.0))  # 0 where there is no data
+        back = torch.fft.ifft2(far * (excess / magnitude.clamp_min(1e-6))[:, None], norm="ortho")
+        for frame, descent in zip(frames, over_modes(back * probes.conj()), strict=True):
+            window = block.window(frame.corner)
+            block.descent[window] += descent
+            block.curvature[window] += self._probe.shifted.intensity_at(frame.shift)
+        learns_probe = self._probe.follows(block)
+        felt = [i for i, frame in enumerate(frames) if self._bound_px > 0 and frame.visits >= LEAST_VISITS]
+        if learns_probe or felt:
+            parts, lit = back * patches.conj()[:, None], intensity(patches)
+            if learns_probe:
+                block.add_probe_descent(shifts, parts, lit)
+            for i in felt:
+                block.pulls.add(frames[i].offset, self._probe.shifted, shifts[i], parts[i], lit[i])
+            if felt:
+                block.pulls.note(excess[felt], amplitude[felt])
+        if len(block.frames) == len(self._buffer):
+            block.add_shift(magnitude, amplitude)
+        self._buffer.note(frames, excess.abs().sum((1, 2)).tolist())
+
+    def finish(self, block: Block) -> None:
+        """End a pass: move the object, then the probe and the positions."""
+        change, lead = self._move_object(block)
+        here = self._canvas.place(Box(*block.corner, *block.ahead.shape))
+        self._canvas.planes["object"][here.window] += change
+        self._canvas.touch(*here)
+        if len(block.frames) == len(self._buffer):
+            self._turn(block)
+        self._probe.move(block)
+        if self._bound_px > 0:
+            self._displace(block, lead)
+        block.next_pass()
+
+    def _move_object(self, block: Block) -> tuple[Tensor, float]:
+        """Move the block's object; return the change, and the share of it by which momentum leads."""
+        block.descent += block.prior_weight * (block.ahead - block.prior)
+        block.descent += block.smoothness * bend(block.ahead)
+        curvature = block.curvature + block.prior_weight + FLOOR * self._probe.peak + STIFFEST * block.smoothness
+        step = block.descent / curvature
+        if self._bound_px == 0:
+            self._look(block, len(block.unseen))
+            self.slow.settle()
+            step += self.slow.longer(block, curvature)
+        if not bool(torch.isfinite(step.sum())):
+            raise ReconstructionError(
+                "a pass of the refinement gave values that are not finite; the picture is left as it was"
+            )
+        new = block.ahead - step
+        change = new - block.known
+        if float((step.conj() * change).real.sum()) > 0:  # the descent turns against the way it went
+            self._momentum = 1.0
+        grown = (1 + (1 + 4 * self._momentum**2) ** 0.5) / 2
+        lead = (self._momentum - 1) / grown
+        block.ahead, block.known, self._momentum = new + lead * change, new, grown
+        return change, lead
+
+    def begin_again(self, block: Block) -> None:
+        """Take back what a diverging pass made: the start under its frames, the first probe, which stays from now on."""
+        region = Box(*block.corner, *block.ahead.shape)
+        here = self._canvas.place(region)
+        target = self._canvas.planes["object"][here.window]
+        target.copy_(torch.where(block.curvature > 0, self._buffer.start(region), target))
+        self._canvas.touch(*here)
+        for frame in block.frames:
+            frame.least_misfit = float("inf")
+        self._probe.take_back()
+        self._momentum, self.slow = 1.0, SlowPhase()
+
+    def _look(self, block: Block, most: int) -> None:
+        """Look at the next of the frames that tell how much of slow phase is felt: a few a step, for a short pause."""
+        some, block.unseen = block.unseen[:most], block.unseen[most:]
+        if some:
+            self.slow.look(*self._probe.far(some, block.cut(block.known, some)))
+
+    def _displace(self, block: Block, lead: float) -> None:
+        """Move the frames to where they pull."""
+        block.pulls.move(self._bound_px, lead)
+        block.pulls = OffsetPulls()
+        half = self._probe.size_px // 2
+        for frame in block.frames:
+            whole = frame.corner[0] + half, frame.corner[1] + half
+            frame.shift = shift_from(whole, moved(frame.position_px, frame.offset.ahead_px))
+            self._buffer.is_displaced |= max(map(abs, frame.shift)) > STEPS // 2 + 1
+
+    def _turn(self, block: Block) -> None:
+        """Take the phase ramp off the whole object, if a sample of the frames fits better without it.
+
+        Where the patterns are speckle finer than their shift, the ramp found from it is chance.
+        """
+        shape = self._canvas.shape
+        turned = ramp_factor(block.shift, self._probe.size_px, shape, block.known.shape)
+        if turned is None:
+            return
+        mine = turned[self._canvas.place(Box(*block.corner, *block.known.shape)).window]
+        some = evenly(block.frames, TURN_FRAMES)
+        if self._square_misfit(block, some, block.known * mine) < self._square_misfit(block, some, block.known):
+            self._canvas.planes["object"] *= turned
+            self._canvas.touch(0, 0, *shape)
+            block.known, block.ahead = block.known * mine, block.ahead * mine
+
+    def _square_misfit(self, block: Block, frames: list[Kept], picture: Tensor) -> float:
+        """Return sum (|F(P O)| - a)^2 of frames for another object of the block."""
+        far, amplitude = self._probe.far(frames, block.cut(picture, frames))
+        return float(torch.where(amplitude < 0, 0.0, magnitude_of(far) - amplitude).square().sum())
+
+
+def evenly(frames: list[Kept], most: int) -> list[Kept]:
+    """Return at most this many of the frames, evenly chosen."""
+    return frames[:: -(-len(frames) // most)]
