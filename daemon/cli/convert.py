@@ -12,6 +12,7 @@ from daemon.cli.scan_input import print_doubts
 from daemon.errors import ConfigError
 from daemon.files import Product, read_probe
 from daemon.files.conversion import KINDS, SUFFIXES, read_any, with_more, write_kind
+from ptychopinn.contract.training_rules import DOMAINS
 
 
 def run_convert(
@@ -21,6 +22,7 @@ def run_convert(
     *,
     probe: Path | None = None,
     pixel_size_m: float | None = None,
+    domain: str | None = None,
     as_json: bool,
 ) -> None:
     """Read ``data`` and write it in the format ``kind``, or in that of the extension of ``output``."""
@@ -32,8 +34,10 @@ def run_convert(
         raise ConfigError(
             f"the extension of {output.name} does not determine the format; give --to with one of {known}"
         )
+    if domain is not None and domain not in DOMAINS:
+        raise ConfigError(f"--measurement-domain {domain} is not known; choose one of {', '.join(DOMAINS)}")
     with at_file(data):
-        content = read_any(data)
+        content = read_any(data, domain or "")
         if not isinstance(content, Product):
             print_doubts(content, data)
             given = None if probe is None else read_probe(probe).probe

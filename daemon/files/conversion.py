@@ -25,7 +25,7 @@ from ptychopinn.errors import FileFormatError, GeometryError
 from ptychopinn.physics.scan_check import check_extent
 
 SUFFIXES = {
-    ".npz": "npz-diffraction",
+    ".npz": "npz-ptychopinn",
     ".cxi": "cxi",
     ".ptyd": "ptyd",
     ".nxs": "nexus",
@@ -61,6 +61,7 @@ def _with_optics(write: Callable[[Path, ScanFile], None], what: str) -> Callable
 
 
 SCAN_WRITERS: dict[str, Callable[[Path, ScanFile], None]] = {
+    "npz-ptychopinn": lambda path, scan: write_npz(path, scan, "ptychopinn"),
     "npz-diffraction": lambda path, scan: write_npz(path, scan, "diffraction"),
     "npz-diff3d": lambda path, scan: write_npz(path, scan, "diff3d"),
     "cxi": _with_optics(write_cxi, "CXI"),
@@ -72,15 +73,15 @@ RESULT_WRITERS: dict[str, Callable[[Path, Product], None]] = {"product": write_p
 KINDS = (*SCAN_WRITERS, *RESULT_WRITERS)
 
 
-def read_any(path: Path) -> ScanFile | Product:
-    """Return the scan or the result in a file of any known kind."""
+def read_any(path: Path, domain: str = "") -> ScanFile | Product:
+    """Return the scan or the result in a file of any known kind; ``domain`` as in :func:`read_scan`."""
     with open_arrays(path) as file:
         if isinstance(file, h5py.File):
             if is_ptyr(file):
                 return read_ptyr(file, path)
             if is_product(file) and not is_patterns(file):
                 return read_product(path)
-    return read_scan(path)
+    return read_scan(path, domain)
 
 
 def write_kind(path: Path, content: ScanFile | Product, kind: str) -> None:

@@ -32,7 +32,8 @@ def _npz_entries(archive: NpzFile) -> dict[str, Entry]:
     found = {}
     for name in archive.files:
         form = _npy_form(archive, name)
-        if form is not None:
+        is_none = form is not None and form[0] == () and form[1].kind == "O"  # PtychoPINN pickles None
+        if form is not None and not is_none:
             found[name] = Entry(*form, functools.partial(archive.__getitem__, name))
     return found
 

@@ -1,7 +1,7 @@
 """NPZ scans of three kinds, recognised by their keys.
 
-* ``diff3d`` ``(n, N, N)``: photon counts (ptychodus). ``diffraction``: normalised amplitude (PtychoPINN); either is
-  read as the other if the values or ``measurement_domain`` say so. Amplitude is
+* ``diff3d`` ``(n, N, N)``: photon counts (ptychodus) or amplitude (PtychoPINN). ``diffraction``: normalised amplitude.
+  ``measurement_domain`` or the values show which; where neither does, the file is refused. Amplitude is
   squared and scaled to photons: by ``photon_scale`` if the file states it, exactly if the values show the
   quantum, else to an assumed dose. Positions ``xcoords, ycoords`` in object pixels, x along columns, from the object's
   pixel (0, 0), which lies at ``object_origin_px`` if that is stated. Frames may be last, ``(N, N, n)``.
@@ -29,7 +29,7 @@ from daemon.files.scan_parts import probe_modes
 from daemon.files.shapes import Frames, frames_in_line, vectors
 from ptychopinn.contract.no_data import photons
 from ptychopinn.contract.training_export import Dialect, TrainingScan, write_training_file
-from ptychopinn.contract.training_rules import domain_of, quantum_of_roots, scans_in
+from ptychopinn.contract.training_rules import domain_of, object_in, pattern_key, quantum_of_roots, scans_in
 from ptychopinn.errors import FileFormatError, GeometryError
 
 ASSUMED_PHOTONS = 1e5
@@ -40,11 +40,11 @@ class SeveralScansError(FileFormatError):
     """The file holds several scans; only training accepts that."""
 
 
-def read_npz(archive: NpzFile, path: Path) -> ScanFile:
-    """Return the scan of an open archive, as stated there."""
+def read_npz(archive: NpzFile, path: Path, domain: str = "") -> ScanFile:
+    """Return the scan of an open archive, as stated there; ``domain`` replaces its ``measurement_domain``."""
     keys = set(archive.files)
     if "diff3d" in keys or "diffraction" in keys:
-        return _read_ptychopinn(archive, path, keys)
+        return _read_ptychopinn(archive, path, keys, domain)
     if {"data", "scan"} <= keys:
         return _read_tike(archive, path, keys)
     raise FileFormatError(
@@ -72,8 +72,8 @@ def photons_from_amplitude(amplitude: NDArray[Any]) -> tuple[NDArray[np.float32]
     return counts.astype(np.float32), said
 
 
-def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
-    key = "diff3d" if "diff3d" in keys else "diffraction"
+def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str], domain: str) -> ScanFile:
+    key = pattern_key(keys)
     values = archive[key]
     if values.ndim < 2 or values.dtype.kind not in "uif":
         raise FileFormatError(f"{path}: patterns are {values.dtype} of shape {values.shape}; write real (n, N, N)")
@@ -88,10 +88,11 @@ def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
         notes.append("the axis of frames was last and was moved to the front")
     frames = frames_in_line(path, values)
     _refuse_several_scans(archive, path, keys, len(frames.counts))
-    counts = _photons(archive, path, key, frames, notes)
+    counts = _photons(archive, path, frames, notes, domain)
     bad = archive["bad_pixels"].astype(bool) if "bad_pixels" in keys else None
     if bad is not None:
         counts, bad = with_frame_mask(counts, bad)
+    picture = object_in(archive)
     stated: dict[str, Any] = {name: positive(archive[name]) for name in _OPTICS if name in keys}
     return ScanFile(
         name=path.name.split(".")[0],
@@ -101,7 +102,7 @@ def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
         positions_px=positions_px,
         probe=probe_modes(path, archive["probeGuess"]) if "probeGuess" in keys else None,
         mask=bad,
-        object=_object(archive, keys),
+        object=None if picture is None else picture.astype(np.complex64),
         object_origin_px=origin,
         notes=tuple(notes),
         doubts=tuple(frames.doubts),
@@ -114,23 +115,23 @@ def _are_last(shape: tuple[int, ...], positions: int) -> bool:
     return len(shape) == 3 and shape[0] == shape[1] != shape[2] == positions != shape[0]
 
 
-def _photons(archive: NpzFile, path: Path, key: str, frames: Frames, notes: list[str]) -> NDArray[Any]:
+def _photons(archive: NpzFile, path: Path, frames: Frames, notes: list[str], domain: str) -> NDArray[Any]:
     """Return photons, from counts or amplitudes."""
     counts, keys = frames.counts, set(archive.files)
+    key = pattern_key(keys)
     if key == "diffraction" and "photon_scale" in keys:
         return _stated_photons(archive, counts, keys)
-    stated = text_of(archive["measurement_domain"]) if "measurement_domain" in keys else ""
+    stated = domain or (text_of(archive["measurement_domain"]) if "measurement_domain" in keys else "")
+    probe = archive["probeGuess"] if "probeGuess" in keys else None
     try:
-        domain, said = domain_of(counts, key, stated)
+        found = domain_of(counts, key, stated, probe)
     except ValueError as fault:
         raise FileFormatError(f"{path}: {fault}") from fault
-    if said:
-        frames.doubts.append(note("patterns", said))
-    if domain == "amplitudes":
+    if found.said:
+        frames.doubts.append((doubt if found.is_doubtful else note)("patterns", found.said))
+    if found.domain == "amplitudes":
         counts, scale = photons_from_amplitude(counts)
         notes.append(scale)
-    elif counts.dtype.kind == "f" and (counts[0] != np.rint(counts[0])).any() and not stated:
-        frames.doubts.append(doubt("patterns", f"{key} is taken as photon counts although it has fractions"))
     return counts
 
 
@@ -146,13 +147,6 @@ def _stated_photons(archive: NpzFile, amplitude: NDArray[Any], keys: set[str]) -
 
 def _indexes(archive: NpzFile, keys: set[str], frames: int) -> NDArray[np.int64]:
     return archive["frame_index"].astype(np.int64) if "frame_index" in keys else np.arange(frames, dtype=np.int64)
-
-
-def _object(archive: NpzFile, keys: set[str]) -> NDArray[np.complex64] | None:
-    """Return the object; ``None`` if it is all ones, which mean unknown."""
-    picture = archive["objectGuess"] if "objectGuess" in keys else np.ones((1, 1))
-    picture = picture[0] if picture.ndim == 3 and len(picture) == 1 else picture
-    return None if picture.ndim != 2 or bool((picture == 1).all()) else picture.astype(np.complex64)
 
 
 def write_npz(path: Path, scan: ScanFile, dialect: Dialect) -> None:

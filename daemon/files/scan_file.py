@@ -25,8 +25,13 @@ from daemon.files.scan import ScanFile
 from ptychopinn.errors import FileFormatError
 
 
-def read_scan(path: Path | str) -> ScanFile:
+def read_scan(path: Path | str, domain: str = "") -> ScanFile:
     """Return the scan in a file of any known kind, read whole into memory.
+
+    Parameters
+    ----------
+    domain
+        Content of the patterns of a training file, in place of its ``measurement_domain``.
 
     Raises
     ------
@@ -36,7 +41,9 @@ def read_scan(path: Path | str) -> ScanFile:
     path = Path(path)
     with open_arrays(path) as opened:
         scan = (
-            _with_links(_read_hdf5(opened, path), opened) if isinstance(opened, h5py.File) else read_npz(opened, path)
+            _with_links(_read_hdf5(opened, path), opened)
+            if isinstance(opened, h5py.File)
+            else read_npz(opened, path, domain)
         )
     return completed(scan, path)
 

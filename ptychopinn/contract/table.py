@@ -20,6 +20,7 @@ ORDER = (
     "ptyr",
     "patterns",
     "product",
+    "npz-ptychopinn",
     "npz-diff3d",
     "npz-diffraction",
     "npz-tike",

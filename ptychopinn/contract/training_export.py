@@ -1,9 +1,10 @@
-"""Writing training files without loss, in either dialect.
+"""Writing training files without loss, in one of three dialects; ``measurement_domain`` states what the patterns are.
 
-``diffraction`` (PtychoPINN) contains sqrt(photons), ``diff3d`` (Ptychodus) the photons. Coordinates are in the object's
-frame, x before y; ``coords_relative`` is centre minus position. Roots of photons are float32 if their squares recover the
-photons exactly, else float64; 0 = no data. ``bad_pixels`` marks pixels without data in every frame, ``no_data`` those without
-data in some frames.
+``diffraction`` contains sqrt(photons), ``diff3d`` (Ptychodus) the photons; ``ptychopinn`` contains sqrt(photons) under both
+keys, so that both loaders of PtychoPINN read it; they also need a probe of one mode as ``(N, N)``. Coordinates are in the
+object's frame, x before y; ``coords_relative`` is centre minus position. Roots of photons are float32 if their squares
+recover the photons exactly, else float64; 0 = no data. ``bad_pixels`` marks pixels without data in every frame, ``no_data``
+those without data in some frames.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ptychopinn.contract.no_data import marks, roots
 from ptychopinn.errors import GeometryError
 from ptychopinn.physics.scan_check import check_extent
 
-Dialect = Literal["diffraction", "diff3d"]
+Dialect = Literal["diffraction", "diff3d", "ptychopinn"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +84,7 @@ def write_training_file(path: Path, scan: TrainingScan, dialect: Dialect = "diff
         "ycoords": own[:, 0],
         **group_coordinates(own, scan.members),
         "scan_index": np.zeros(len(own), np.int64) if scan.scan_index is None else scan.scan_index,
-        "probeGuess": scan.probe,
+        "probeGuess": scan.probe[0] if scan.probe.ndim == 3 and len(scan.probe) == 1 else scan.probe,
         "objectGuess": picture,
         "object_origin_px": origin,
         **scan.extras,
@@ -92,7 +93,7 @@ def write_training_file(path: Path, scan: TrainingScan, dialect: Dialect = "diff
     bad = always if scan.mask is None or always is None else always | scan.mask
     if bad is not None or scan.mask is not None:
         values["bad_pixels"] = scan.mask if bad is None else bad
-    if some is not None and dialect == "diffraction":
+    if some is not None and dialect != "diff3d":
         values["no_data"] = some
     with atomic_path(path) as part, part.open("xb") as stream:
         np.savez_compressed(stream, **values)
@@ -108,8 +109,11 @@ def group_coordinates(positions_px: NDArray[np.float64], members: NDArray[np.int
 
 def _patterns(counts: NDArray[Any], dialect: Dialect) -> dict[str, Any]:
     if dialect == "diff3d":
-        return {"diff3d": counts}
-    return {"diffraction": roots(counts), "photon_scale": 1.0, "photons_dtype": counts.dtype.str}
+        return {"diff3d": counts, "measurement_domain": "count_intensity"}
+    amplitude = roots(counts)
+    stated = {"photon_scale": 1.0, "photons_dtype": counts.dtype.str, "measurement_domain": "normalized_amplitude"}
+    both = {"diff3d": amplitude.astype(np.float32)} if dialect == "ptychopinn" else {}
+    return {"diffraction": amplitude, **both, **stated}
 
 
 def _object(scan: TrainingScan) -> tuple[NDArray[np.float64], NDArray[np.complex64]]:

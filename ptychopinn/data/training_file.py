@@ -1,7 +1,7 @@
 """Training files: NPZ in the dialects of PtychoPINN, read as an :class:`Experiment`.
 
-``diff3d`` contains photons, ``diffraction`` normalised amplitudes, unless ``measurement_domain`` or the values say otherwise
-(:mod:`ptychopinn.contract.training_rules`); amplitudes are scaled to ``nphotons`` photons per frame. Further keys:
+``diff3d`` contains photons or amplitudes, ``diffraction`` normalised amplitudes; ``measurement_domain`` or the values say
+which (:mod:`ptychopinn.contract.training_rules`); amplitudes are scaled to ``nphotons`` photons per frame. Further keys:
 ``xcoords``, ``ycoords`` in pixels, ``probeGuess``; optionally ``xcoords_start``, ``ycoords_start``, ``objectGuess`` (all ones:
 unknown), ``scan_index``, ``bad_pixels``.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.contract.no_data import in_any_frame, lit_frames, squares
-from ptychopinn.contract.training_rules import domain_of, scans_in
+from ptychopinn.contract.training_rules import UnknownDomainError, domain_of, object_in, pattern_key, scans_in
 from ptychopinn.data.experiment import Experiment
 from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.detector.invalid_pixels import find_invalid, some_frames
@@ -73,7 +73,7 @@ def _experiment(archive: Mapping[str, Any], path: Path, nphotons: float) -> Expe
             f"{path}: {', '.join(missing)} missing; see the data contract for the keys of training files"
         )
     positions = _points(archive, path, "xcoords", "ycoords")
-    key = "diff3d" if "diff3d" in archive else "diffraction"
+    key = pattern_key(archive.keys())
     patterns = _frames_first(np.asarray(archive[key]), len(positions))
     if patterns.ndim != 3 or patterns.dtype.kind not in "uif" or not patterns.size:
         raise FileFormatError(f"{path}: patterns are {patterns.dtype} {patterns.shape}; write real (n, N, N)")
@@ -82,20 +82,21 @@ def _experiment(archive: Mapping[str, Any], path: Path, nphotons: float) -> Expe
     kept = _usable(amplitude, positions, path)
     has_start = "xcoords_start" in archive and "ycoords_start" in archive
     index = scans_in(archive["scan_index"], frames) if "scan_index" in archive else None
+    picture = object_in(archive)
     return Experiment(
         name=path.name,
         amplitude=amplitude if len(kept) == frames else amplitude[kept],
         positions_px=positions[kept],
         probe=_modes(np.asarray(archive["probeGuess"])),
         start_px=_points(archive, path, "xcoords_start", "ycoords_start")[kept] if has_start else None,
-        object=_truth(np.asarray(archive["objectGuess"])) if "objectGuess" in archive else None,
+        object=None if picture is None else np.array(picture, dtype=np.complex64, order="C"),
         scan_index=None if index is None else index[kept],
     )
 
 
 def _amplitude(archive: Mapping[str, Any], path: Path, patterns: NDArray[Any], nphotons: float) -> NDArray[np.float32]:
     """Return sqrt(photons); -1 = no data, by :mod:`ptychopinn.detector.invalid_pixels` or by the file."""
-    are_counts = _are_counts(archive, patterns)
+    are_counts = _are_counts(archive, path, patterns)
     mask = in_any_frame(np.asarray(archive["bad_pixels"], dtype=bool)) if "bad_pixels" in archive else None
     if mask is not None and mask.shape != patterns.shape[1:]:
         raise FileFormatError(
@@ -126,11 +127,18 @@ def _usable(amplitude: NDArray[np.float32], positions: NDArray[np.float64], path
     return np.flatnonzero(kept)
 
 
-def _are_counts(archive: Mapping[str, Any], patterns: NDArray[Any]) -> bool:
-    if "diff3d" not in archive and "photon_scale" in archive:
+def _are_counts(archive: Mapping[str, Any], path: Path, patterns: NDArray[Any]) -> bool:
+    key = pattern_key(archive.keys())
+    if key == "diffraction" and "photon_scale" in archive:
         return False
     stated = str(np.asarray(archive["measurement_domain"]).ravel()[0]) if "measurement_domain" in archive else ""
-    return domain_of(patterns, "diff3d" if "diff3d" in archive else "diffraction", stated)[0] == "counts"
+    try:
+        found = domain_of(patterns, key, stated, _modes(np.asarray(archive["probeGuess"])))
+    except UnknownDomainError as fault:
+        raise FileFormatError(f"{path}: {fault}") from fault
+    if found.is_doubtful:
+        log.warning("%s: %s", path, found.said)
+    return found.domain == "counts"
 
 
 def _points(archive: Mapping[str, Any], path: Path, x_key: str, y_key: str) -> NDArray[np.float64]:
@@ -166,7 +174,3 @@ def _in_photons(
 def _modes(probe: NDArray[Any]) -> NDArray[np.complex64]:
     probe = probe[..., 0] if probe.ndim == 3 and probe.shape[-1] == 1 < probe.shape[0] else probe
     return np.array(probe[None] if probe.ndim == 2 else probe, dtype=np.complex64, order="C")
-
-
-def _truth(found: NDArray[Any]) -> NDArray[np.complex64] | None:
-    return None if found.ndim != 2 or bool((found == 1).all()) else np.array(found, dtype=np.complex64, order="C")

@@ -11,6 +11,7 @@ from daemon.files.completion import completed
 
 FRAMES, SIDE = 6, 16
 NAMES = {
+    "npz-ptychopinn": "s.npz",
     "npz-diffraction": "s.npz",
     "npz-diff3d": "s.npz",
     "cxi": "s.cxi",

@@ -200,7 +200,7 @@ def convert(
         str | None,
         typer.Option(
             "--to",
-            help="Format of the output: npz-diffraction, npz-diff3d, cxi, ptyd, nexus, patterns, product, ptyr. "
+            help="Format of the output: npz-ptychopinn, npz-diffraction, npz-diff3d, cxi, ptyd, nexus, patterns, product, ptyr. "
             "Default: by extension.",
         ),
     ] = None,
@@ -210,12 +210,18 @@ def convert(
     pixel_size: Annotated[
         float | None, typer.Option(help="Side of an object pixel, m, if the file does not give it.")
     ] = None,
+    measurement_domain: Annotated[
+        str | None,
+        typer.Option(
+            help="Content of an NPZ file's patterns, if it does not state it: count_intensity or normalized_amplitude."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Convert data files and products to other formats.
 
-    Formats: NPZ (two dialects), CXI, ptypy, NeXus and Ptychodus.
+    Formats: NPZ (three dialects), CXI, ptypy, NeXus and Ptychodus.
     """
     from daemon.cli.convert import run_convert
 
-    run_convert(data, output, kind, probe=probe, pixel_size_m=pixel_size, as_json=as_json)
+    run_convert(data, output, kind, probe=probe, pixel_size_m=pixel_size, domain=measurement_domain, as_json=as_json)

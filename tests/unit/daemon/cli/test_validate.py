@@ -146,7 +146,7 @@ def test_the_verb_convert(tmp_path: Path) -> None:
     assert json.loads(result.stdout) == {
         "input": str(tmp_path / "s.cxi"),
         "output": str(target),
-        "kind": "npz-diffraction",
+        "kind": "npz-ptychopinn",
         "frames": FRAMES,
     }
     assert examine(target).violations == []
