@@ -209,7 +209,14 @@ class Daemon:
             http = config.http
             app = create_app(self._view, self.hub, http.max_viewers, http.viewer_bytes_per_s, history=self._history)
             count_refused = self.metrics.count_http_refused
-            self.http = open_server(app, http, self._setup.http_token, self._setup.http_tls, count_refused, shares.http)
+            self.http = open_server(
+                app,
+                http,
+                token=self._setup.http_token,
+                tls=self._setup.http_tls,
+                on_refused=count_refused,
+                max_connections=shares.http,
+            )
         except BaseException:
             self.publisher.close()
             raise

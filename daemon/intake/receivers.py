@@ -42,19 +42,22 @@ def make_frames_receiver(config: Config, on_message: OnMessage, receive_limit: i
         )
     if frames.format == "merlin":
         return MerlinReceiver("frames", frames.endpoint, on_message, max_message_bytes=frames.max_message_bytes)
-    return make_receiver("frames", config, frames, frames.endpoint, frames.socket, on_message, receive_limit)
+    return make_receiver("frames", config, frames, (frames.endpoint, frames.socket), on_message, receive_limit)
 
 
 def make_receiver(
     name: str,
     config: Config,
     keys: Encrypted,
-    endpoint: str,
-    socket: str,
+    where: tuple[str, str],
     on_message: OnMessage,
     receive_limit: int = RECEIVE_LIMIT,
 ) -> MessageReceiver:
-    """Return the receiver of a ZeroMQ stream, not started; ``name`` is its section of the configuration."""
+    """Return the receiver of a ZeroMQ stream, not started.
+
+    ``name`` is its section of the configuration; ``where`` its endpoint and kind of socket.
+    """
+    endpoint, socket = where
     return Receiver(
         name,
         endpoint,
@@ -78,8 +81,9 @@ def make_positions_receiver(
         return None
     if positions.source == "pandablocks":
         return CaptureReceiver("positions", positions.endpoint, on_message)
-    socket, endpoint = positions.socket, positions.endpoint
-    return make_receiver("positions", config, positions, endpoint, socket, on_message, receive_limit)
+    return make_receiver(
+        "positions", config, positions, (positions.endpoint, positions.socket), on_message, receive_limit
+    )
 
 
 def make_metadata_receiver(config: Config, on_message: OnMessage) -> MessageReceiver | None:
@@ -87,7 +91,7 @@ def make_metadata_receiver(config: Config, on_message: OnMessage) -> MessageRece
     metadata = config.metadata
     if metadata.endpoint is None:
         return None
-    return make_receiver("metadata", config, metadata, metadata.endpoint, metadata.socket, on_message)
+    return make_receiver("metadata", config, metadata, (metadata.endpoint, metadata.socket), on_message)
 
 
 def make_position_reader(positions: Positions) -> PositionReader | None:
@@ -118,12 +122,12 @@ def _source_options(positions: Positions) -> SourceOptions | None:
     if channels is None:
         return None
     return SourceOptions(
-        channels,
-        positions.factors_m,
-        positions.samples_per_frame,
-        positions.first_sample,
-        positions.time_channel or (DEFAULT_TIME_CHANNEL if is_panda else None),
-        positions.event_stream,
+        channels=channels,
+        factors_m=positions.factors_m,
+        samples_per_frame=positions.samples_per_frame,
+        first_sample=positions.first_sample,
+        time_channel=positions.time_channel or (DEFAULT_TIME_CHANNEL if is_panda else None),
+        event_stream=positions.event_stream,
     )
 
 

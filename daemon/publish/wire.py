@@ -204,7 +204,7 @@ def _read_update(header: PictureFields, place: Sequence[int], buffers: Sequence[
         model_generation=header["model_generation"],
         rfactor=header.get("rfactor"),
         complete=header["complete"],
-        regions=(Region(y, x, h, w, pixels, weight),),
+        regions=(Region(y=y, x=x, h=h, w=w, object=pixels, weight=weight),),
         time_ns=header["time_ns"],
     )
 

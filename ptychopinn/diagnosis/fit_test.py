@@ -252,7 +252,15 @@ class _Search:
         is_better = not best.is_nothing and not (is_poor and not is_turned(best)) and after < WORTH_SAYING * before
         fall = f": R falls {fall_words(before, after)} when that is set right" if is_better else ""
         sentence = "; ".join(words) + fall if words else None
-        return Diagnosis(sentence, best, before, own if is_poor else after, is_poor, len(self._amplitude), 0.0)
+        return Diagnosis(
+            sentence=sentence,
+            correction=best,
+            rfactor=before,
+            corrected_rfactor=own if is_poor else after,
+            is_probe_poor=is_poor,
+            frames=len(self._amplitude),
+            seconds=0.0,
+        )
 
     def _centred(self, correction: Correction) -> Correction:
         """Return a correction with the shift that its patterns still need.

@@ -10,7 +10,7 @@ that a poor probe improves within the first sweep; :mod:`ptychopinn.refine.refin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +95,32 @@ def retrieve(
         If parts do not fit together, the patterns hold no photon, or the positions span an area that no scan has.
     """
     n = probe.shape[-1]
+    _check(amplitude, positions_px, n)
+    probe = probe * (vacuum_counts(amplitude) / float(probe.abs().square().sum())) ** 0.5
+    corner = np.round(positions_px).astype(np.int64) - n // 2
+    origin = corner.min(axis=0)
+    places = (corner - origin).tolist()
+    height, width = (corner.max(axis=0) - origin + n).tolist()
+    estimate = torch.ones(height, width, dtype=torch.complex64, device=probe.device)
+    patterns = torch.fft.ifftshift(amplitude, dim=(-2, -1))
+    total = float(torch.where(patterns < 0, 0.0, patterns).double().sum())
+    step, random, alpha, rfactors = ProjectionStep(probe), np.random.default_rng(seed), 1.0, []
+    for sweep in range(sweeps):
+        alpha *= decay if sweep >= full_sweeps else 1.0
+        order = random.permutation(len(patterns)).tolist()
+        misfit = _sweep(step, estimate, ((patterns[i], places[i]) for i in order), alpha, update_probe)
+        rfactors.append(misfit / total)
+        if on_sweep:
+            on_sweep(sweep, rfactors[-1])
+    weight = torch.zeros(height, width, device=probe.device)
+    for y, x in places:
+        weight[y : y + n, x : x + n] += step.intensity / step.peak
+    fixed_probe, fixed_object, where = fix_gauge(step.probe, estimate, weight, (int(origin[0]), int(origin[1])))
+    return Retrieval(fixed_probe, fixed_object, where, weight, rfactors)
+
+
+def _check(amplitude: Tensor, positions_px: NDArray[np.float64], n: int) -> None:
+    """Raise :class:`ReconstructionError` for parts of a scan that do not fit together."""
     if amplitude.shape[-1] != n:
         raise ReconstructionError(
             f"the probe is {n} px but the patterns are {amplitude.shape[-1]} px; crop one to the other"
@@ -102,38 +128,27 @@ def retrieve(
     check_positions(positions_px, len(amplitude))
     check_extent(positions_px, n)
     check_light(amplitude)
-    probe = probe * (vacuum_counts(amplitude) / float(probe.abs().square().sum())) ** 0.5
-    corner = np.round(positions_px).astype(np.int64) - n // 2
-    origin = corner.min(axis=0)
-    height, width = (corner.max(axis=0) - origin + n).tolist()
-    estimate = torch.ones(height, width, dtype=torch.complex64, device=probe.device)
-    patterns = torch.fft.ifftshift(amplitude, dim=(-2, -1))
-    total = float(torch.where(patterns < 0, 0.0, patterns).double().sum())
-    step, random, alpha, rfactors = ProjectionStep(probe), np.random.default_rng(seed), 1.0, []
-    for sweep in range(sweeps):
-        misfit = 0.0
-        alpha *= decay if sweep >= full_sweeps else 1.0
-        for i in random.permutation(len(patterns)).tolist():
-            y, x = (corner[i] - origin).tolist()
-            patch = estimate[y : y + n, x : x + n]
-            update, difference, parts = step(patch, patterns[i])
-            misfit += parts
-            if update_probe:
-                gain = patch.conj() * (alpha / float(patch.abs().square().max()))
-                new_probe = step.probe + gain * difference
-                patch.add_(update, alpha=alpha)
-                step.set_probe(new_probe)
-            else:
-                patch.add_(update, alpha=alpha)
-        rfactors.append(misfit / total)
-        if on_sweep:
-            on_sweep(sweep, rfactors[-1])
-    weight = torch.zeros(height, width, device=probe.device)
-    for y, x in (corner - origin).tolist():
-        weight[y : y + n, x : x + n] += step.intensity / step.peak
-    where = (int(origin[0]), int(origin[1]))
-    fixed_probe, fixed_object, where = fix_gauge(step.probe, estimate, weight, where)
-    return Retrieval(fixed_probe, fixed_object, where, weight, rfactors)
+
+
+def _sweep(
+    step: ProjectionStep,
+    estimate: Tensor,
+    frames: Iterable[tuple[Tensor, list[int]]],
+    alpha: float,
+    update_probe: bool,
+) -> float:
+    """Update object and probe by (pattern ``(N, N)``, corner [y, x]) of each frame in turn; return the misfit."""
+    n, misfit = step.probe.shape[-1], 0.0
+    for pattern, (y, x) in frames:
+        patch = estimate[y : y + n, x : x + n]
+        update, difference, misfit_before = step(patch, pattern)
+        misfit += misfit_before
+        # the probe's update uses the patch as it was
+        gain = patch.conj() * (alpha / float(patch.abs().square().max())) if update_probe else None
+        patch.add_(update, alpha=alpha)
+        if gain is not None:
+            step.set_probe(step.probe + gain * difference)
+    return misfit
 
 
 def fix_gauge(

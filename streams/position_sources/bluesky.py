@@ -242,12 +242,7 @@ class BlueskyReader:
         size = run.size_of_event(math.prod(y.shape[1:]))
         before = run.sampler.repeated
         positions = run.sampler.add((first - 1) * size, np.array((y.reshape(-1), x.reshape(-1))).T, None)
-        fault = None
-        if run.sampler.repeated > before:
-            fault = (
-                f"event {first} of the Bluesky run arrived again, as after a pause; its first positions are kept. If the "
-                "detector repeated that point too, the later frames are one point behind"
-            )
+        fault = _repeated_sentence(first) if run.sampler.repeated > before else None
         return self._position_news(run, positions=positions, fault=fault)
 
     def _datum(self, document: dict[str, object], stream: EventStream, options: SourceOptions) -> PositionNews:
@@ -307,6 +302,13 @@ def _why_none(run: BlueskyRun, held: int, options: SourceOptions | None) -> str 
     if options is None or run.has_positions:
         return None
     return _unknown_stream_sentence(held) if held else run.lacks(options.event_stream, options.channels)
+
+
+def _repeated_sentence(event: int) -> str:
+    return (
+        f"event {event} of the Bluesky run arrived again, as after a pause; its first positions are kept. If the "
+        "detector repeated that point too, the later frames are one point behind"
+    )
 
 
 def _joined(news: list[PositionNews]) -> PositionNews:

@@ -101,11 +101,13 @@ class Guard:
             await self._let_in(scope, send, given)
         else:
             sentence = "a token is required: send the header 'Authorization: Bearer TOKEN', or open / in a browser"
-            await self._refuse(scope, send, 401, HttpRefusal.TOKEN, sentence, _wants_page(scope, headers))
+            await self._refuse(scope, send, 401, HttpRefusal.TOKEN, sentence, as_page=_wants_page(scope, headers))
 
     async def _let_in(self, scope: Scope, send: Send, given: str) -> None:
         if not _same(given, self._token or ""):
-            await self._refuse(scope, send, 401, HttpRefusal.TOKEN, "the token is wrong", scope["path"] == "/login")
+            await self._refuse(
+                scope, send, 401, HttpRefusal.TOKEN, "the token is wrong", as_page=scope["path"] == "/login"
+            )
             return
         secure = "; Secure" if scope.get("scheme") == "https" else ""
         cookie = f"{COOKIE}={self._pass}; HttpOnly; SameSite=Strict; Path=/{secure}"
@@ -127,7 +129,7 @@ class Guard:
         return morsel is not None and _same(morsel.value, self._pass)
 
     async def _refuse(
-        self, scope: Scope, send: Send, status: int, reason: HttpRefusal, sentence: str, as_page: bool = False
+        self, scope: Scope, send: Send, status: int, reason: HttpRefusal, sentence: str, *, as_page: bool = False
     ) -> None:
         peer = scope["client"][0] if scope.get("client") else "a local program"
         log.warning("a request from %s was refused: %s", peer, sentence)

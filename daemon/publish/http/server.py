@@ -118,6 +118,7 @@ class HttpServer:
 def open_server(
     app: ASGIApp,
     options: Http,
+    *,
     token: str | None,
     tls: ssl.SSLContext | None,
     on_refused: OnRefused,
