@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -12,8 +13,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ptychopinn.config.sections import DataConfig
+from ptychopinn.contract.training_export import Dialect, write_training_file
 from ptychopinn.data.gather import ExperimentFrames, gather
+from ptychopinn.data.grouped import Grouped, exported, grouped
 from ptychopinn.data.store import ExperimentFacts, store_facts
+from ptychopinn.errors import GeometryError
 from ptychopinn.model.cnn_scaling import normalise_probe, soft_probe_mask
 
 StorePart = Literal["training", "validation", "all"]
@@ -58,7 +62,9 @@ class PtychoDataset(Dataset[GroupBatch]):
         self._has_labels = has_labels
         self._frames: list[ExperimentFrames] = []
         self._places: list[Tensor] = []
-        probes: list[Tensor] = []
+        self._experiment: Tensor
+        self._members: Tensor
+        self._given_probes: list[Tensor] = []
         for number, about in enumerate(self.facts):
             frames, optics, groups = (
                 TensorDict.load_memmap(folder / f"{number:03d}" / name) for name in ("frames", "optics", "groups")
@@ -69,17 +75,17 @@ class PtychoDataset(Dataset[GroupBatch]):
                     positions_px=frames["positions_px"],
                     start_px=frames["start_px"],
                     scan_index=frames["scan_index"],
-                    truth=optics["truth"] if about["has_truth"] else None,
+                    truth=optics.get("truth", None),
+                    label=frames.get("label", None),
                     constants=about["constants"],
                 )
             )
-            probes.append(optics["probe"])
+            self._given_probes.append(optics["probe"])
             members = groups["nn_indices"]
             chosen = members if part == "all" else members[groups["is_held_out"] == (part == "validation")]
             self._places.append(torch.as_tensor(chosen))
-        self._experiment = torch.cat([torch.full((len(p),), e) for e, p in enumerate(self._places)])
-        self._members = torch.cat(self._places)
-        self.probes, self.probe_scaling = _normalised(probes, self.config, probe_mask_sigma_px)
+        self.__dict__.update(_groups_of(self._places))
+        self.probes, self.probe_scaling = _normalised(self._given_probes, self.config, probe_mask_sigma_px)
 
     def __len__(self) -> int:
         return len(self._members)
@@ -104,6 +110,37 @@ class PtychoDataset(Dataset[GroupBatch]):
         """Return a batch, as loaders ask for one."""
         return self[list(indices)]
 
+    def experiment_subset(self, number: int) -> PtychoDataset:
+        """Return the data set with the groups of one experiment only; its number stays the same.
+
+        Raises
+        ------
+        GeometryError
+            If there is no experiment of that number.
+        """
+        members = self._members_of(number)
+        found = copy(self)
+        found.__dict__.update(_groups_of([members if e == number else p[:0] for e, p in enumerate(self._places)]))
+        return found
+
+    def _members_of(self, experiment: int) -> Tensor:
+        if not 0 <= experiment < len(self._frames):
+            raise GeometryError(
+                f"there is no experiment {experiment} of {len(self._frames)} (from 0); give a smaller number"
+            )
+        return self._places[experiment]
+
+    def grouped(self, experiment: int = 0) -> Grouped:
+        """Return the groups of one experiment under PtychoPINN's names, as its ``generate_grouped_data`` does."""
+        members = self._members_of(experiment)
+        return grouped(self._frames[experiment], members.numpy())
+
+    def export_npz(self, path: Path | str, experiment: int = 0, dialect: Dialect = "ptychopinn") -> None:
+        """Write the frames of one experiment and its groups as a training file, which PtychoPINN's loaders read."""
+        members = self._members_of(experiment)
+        scan = exported(self._frames[experiment], self._given_probes[experiment], members.numpy())
+        write_training_file(Path(path), scan, dialect)
+
     def farthest_px(self) -> float:
         """Return the greatest distance, along an axis, of a member from its group's centre."""
         greatest = 0.0
@@ -112,6 +149,12 @@ class PtychoDataset(Dataset[GroupBatch]):
                 where = frames.positions_px[members]
                 greatest = max(greatest, float((where - where.mean(1, keepdim=True)).abs().max()))
         return greatest
+
+
+def _groups_of(places: list[Tensor]) -> dict[str, object]:
+    """Return the groups of each experiment, and of all of them the experiment and the members."""
+    experiment = torch.cat([torch.full((len(p),), e) for e, p in enumerate(places)])
+    return {"_places": places, "_experiment": experiment, "_members": torch.cat(places)}
 
 
 def _normalised(probes: list[Tensor], config: DataConfig, sigma_px: float | None) -> tuple[Tensor, Tensor]:

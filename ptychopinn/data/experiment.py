@@ -32,6 +32,8 @@ class Experiment:
         The truth.
     scan_index : (n,) int64, optional
         Frames of different scans are never grouped.
+    label : (n, N, N) complex64, optional
+        The truth under each frame, in place of that cut from ``object``.
 
     Raises
     ------
@@ -46,6 +48,7 @@ class Experiment:
     start_px: NDArray[np.float64] | None = None
     object: NDArray[np.complex64] | None = None
     scan_index: NDArray[np.int64] | None = None
+    label: NDArray[np.complex64] | None = None
 
     def __post_init__(self) -> None:
         frames, *sides = self.amplitude.shape
@@ -60,6 +63,10 @@ class Experiment:
                 raise GeometryError(f"{self.name}: the {what} are not {frames} finite pairs; give one for each frame")
         if self.scan_index is not None and self.scan_index.shape != (frames,):
             raise GeometryError(f"{self.name}: scan_index is {self.scan_index.shape}; give one number for each frame")
+        if self.label is not None and self.label.shape != self.amplitude.shape:
+            raise GeometryError(
+                f"{self.name}: label is {self.label.shape} but frames are {self.amplitude.shape}; give one patch a frame"
+            )
 
     def of_scan(self, number: int) -> Experiment:
         """Return the frames of one of several scans, by its number from 0 in the order of ``scan_index``.
@@ -85,6 +92,7 @@ class Experiment:
             positions_px=self.positions_px[chosen],
             start_px=start,
             scan_index=index[chosen],
+            label=None if self.label is None else self.label[chosen],
         )
 
     def with_photon_probe(self) -> Experiment:

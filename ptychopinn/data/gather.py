@@ -4,8 +4,8 @@ Keys, C members of a group, coordinates ``(y, x)`` in pixels:
 
 ``images (B, C, N, N)`` float32 amplitude, -1 = no data; ``coords_global``, ``coords_relative`` (global - centre),
 ``coords_start_relative`` ``(B, C, 1, 2)``, ``coords_center``, ``coords_start_center`` ``(B, 1, 1, 2)`` float32; ``start``: the
-intended stage positions; ``nn_indices (B, C)`` int64 frames of their experiment; ``experiment_id``, ``scan_index``
-``(B,)`` int64; ``label_amp``, ``label_phase`` ``(B, C, N, N)`` float32, those of an empty object without a truth;
+intended stage positions; ``nn_indices (B, C)`` int64 frames of their experiment; ``experiment_id (B,)`` int32,
+``scan_index (B,)`` int64; ``label_amp``, ``label_phase`` ``(B, C, N, N)`` float32, those of an empty object without a truth;
 ``rms_scaling_constant``, ``physics_scaling_constant``, ``rms_input_scale``, ``mean_measured_intensity`` ``(B, 1, 1, 1)``
 float32, see :mod:`ptychopinn.model.cnn_scaling`.
 """
@@ -33,7 +33,7 @@ class ExperimentFrames:
     """The frames of one experiment, in memory or mapped from disk, and its scaling constants.
 
     ``images (n, N, N)`` float32; ``positions_px``, ``start_px`` ``(n, 2)`` float64; ``scan_index (n,)`` int64; ``truth``
-    ``(H, W)`` complex64 or None; ``constants`` the values of :data:`CONSTANTS`.
+    ``(H, W)`` and ``label`` ``(n, N, N)`` complex64 or None; ``constants`` the values of :data:`CONSTANTS`.
     """
 
     images: Tensor
@@ -42,6 +42,7 @@ class ExperimentFrames:
     scan_index: Tensor
     truth: Tensor | None
     constants: Mapping[str, float]
+    label: Tensor | None = None
 
     @classmethod
     def of(cls, scan: Experiment, config: DataConfig, training_frames: NDArray[np.int64]) -> ExperimentFrames:
@@ -58,6 +59,7 @@ class ExperimentFrames:
             start_px=start,
             scan_index=index,
             truth=truth,
+            label=None if scan.label is None else torch.from_numpy(scan.label),
             constants=scaling_constants(images, config, training_frames),
         )
 
@@ -82,7 +84,7 @@ def gather(
     batch = len(members)
     images = frames.images[members]
     found = {"images": images, "nn_indices": members, "scan_index": frames.scan_index[members[:, 0]]}
-    found["experiment_id"] = torch.full((batch,), experiment)
+    found["experiment_id"] = torch.full((batch,), experiment, dtype=torch.int32)
     where = frames.positions_px[members][:, :, None]
     start = frames.start_px[members][:, :, None]
     found["coords_global"] = where.float()
@@ -94,23 +96,37 @@ def gather(
         rms, physics = amplitude_factors(images.clamp_min(0), "Group", config.data_scaling)
         found |= {"rms_scaling_constant": rms, "physics_scaling_constant": physics}
     if has_labels:
-        found["label_amp"], found["label_phase"] = _labels(frames.truth, where[:, :, 0], images, config)
+        found["label_amp"], found["label_phase"] = _labels(frames, members, images, config)
     return TensorDict(found, batch_size=[batch])
 
 
-def _labels(truth: Tensor | None, where: Tensor, images: Tensor, config: DataConfig) -> tuple[Tensor, Tensor]:
+def _labels(frames: ExperimentFrames, members: Tensor, images: Tensor, config: DataConfig) -> tuple[Tensor, Tensor]:
     """Return amplitude and phase ``(B, C, N, N)`` of the truth at each frame; 1 and 0 outside the truth."""
-    if truth is None:
+    if frames.label is not None:
+        patches = frames.label[members]
+    elif frames.truth is not None:
+        patches = cut_patches(frames.truth, frames.positions_px[members], images.shape[-1])
+    else:
         return torch.ones_like(images), torch.zeros_like(images)
-    side = images.shape[-1]
-    axes = (where - side // 2).round().long()[..., None] + torch.arange(side)
-    inside, places = [], []
-    for axis, size in zip(axes.unbind(2), truth.shape, strict=True):
-        inside.append((axis >= 0) & (axis < size))
-        places.append(axis.clamp(0, size - 1))
-    patches = truth[places[0][..., :, None], places[1][..., None, :]]
-    patches = torch.where(inside[0][..., :, None] & inside[1][..., None, :], patches, 1.0)
     phase = patches.angle()
     if config.phase_subtraction:
         phase = phase - phase.mean((-2, -1), keepdim=True)
     return patches.abs(), phase
+
+
+def cut_patches(picture: Tensor, where: Tensor, side_px: int) -> Tensor:
+    """Return patches ``(..., N, N)`` complex64 of a picture ``(H, W)``, pixel N/2 at positions ``(..., 2)`` [y, x], pixels.
+
+    Between pixels the picture is interpolated linearly, as PtychoPINN does; outside it is 1.
+    """
+    corner = where.floor()
+    dy, dx = (where - corner).to(picture.real.dtype)[..., None, None].unbind(-3)
+    first = corner.long() - side_px // 2
+    rows, columns = ((first[..., axis, None] + torch.arange(side_px + 1, device=where.device)) for axis in (0, 1))
+    height, width = picture.shape
+    has_rows, has_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+    found = picture[rows.clamp(0, height - 1)[..., :, None], columns.clamp(0, width - 1)[..., None, :]]
+    found = torch.where(has_rows[..., :, None] & has_columns[..., None, :], found, 1.0)
+    upper = (1 - dx) * found[..., :-1, :-1] + dx * found[..., :-1, 1:]
+    lower = (1 - dx) * found[..., 1:, :-1] + dx * found[..., 1:, 1:]
+    return (1 - dy) * upper + dy * lower

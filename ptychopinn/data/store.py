@@ -1,6 +1,7 @@
 """The data set on disk: memory-mapped TensorDicts, one folder for each experiment; each frame is stored once.
 
-``STORE/000/frames`` (images, positions), ``optics`` (probe, truth if known), ``groups`` (members, and which are held out);
+``STORE/000/frames`` (images, positions, label if stated), ``optics`` (probe, truth if known), ``groups`` (members, and which
+are held out);
 ``STORE/store.json`` describes its sources. A store is written completely or not at all.
 """
 
@@ -42,6 +43,7 @@ class ExperimentFacts(TypedDict):
     """Number of groups for validation."""
     modes: int
     has_truth: bool
+    """Whether the truth is known, as an object or under each frame."""
     constants: dict[str, float]
     """Scaling constants, see :mod:`ptychopinn.model.cnn_scaling`."""
 
@@ -144,6 +146,7 @@ def _write(folder: Path, scan: Experiment, data: DataConfig, training: TrainingC
     if frames.truth is not None:
         optics["truth"] = frames.truth
     stored = {name: getattr(frames, name) for name in ("images", "positions_px", "start_px", "scan_index")}
+    stored |= {} if frames.label is None else {"label": frames.label}
     drawn = {"nn_indices": torch.from_numpy(groups), "is_held_out": torch.from_numpy(held_out)}
     for name, tensors, size in (
         ("frames", stored, [len(frames.images)]),
@@ -157,7 +160,7 @@ def _write(folder: Path, scan: Experiment, data: DataConfig, training: TrainingC
         "groups": len(groups),
         "held_out": int(held_out.sum()),
         "modes": len(scan.probe),
-        "has_truth": frames.truth is not None,
+        "has_truth": frames.truth is not None or frames.label is not None,
         "constants": dict(frames.constants),
     }
 

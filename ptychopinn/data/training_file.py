@@ -3,7 +3,7 @@
 ``diff3d`` contains photons or amplitudes, ``diffraction`` normalised amplitudes; ``measurement_domain`` or the values say
 which (:mod:`ptychopinn.contract.training_rules`); amplitudes are scaled to ``nphotons`` photons per frame. Further keys:
 ``xcoords``, ``ycoords`` in pixels, ``probeGuess``; optionally ``xcoords_start``, ``ycoords_start``, ``objectGuess`` (all ones:
-unknown), ``scan_index``, ``bad_pixels``.
+unknown), ``scan_index``, ``bad_pixels``, and ``label`` (or ``Y``), the complex truth ``(n, N, N)`` under each frame.
 """
 
 from __future__ import annotations
@@ -91,7 +91,18 @@ def _experiment(archive: Mapping[str, Any], path: Path, nphotons: float) -> Expe
         start_px=_points(archive, path, "xcoords_start", "ycoords_start")[kept] if has_start else None,
         object=None if picture is None else np.array(picture, dtype=np.complex64, order="C"),
         scan_index=None if index is None else index[kept],
+        label=_labels(archive, frames, kept),
     )
+
+
+def _labels(archive: Mapping[str, Any], frames: int, kept: NDArray[np.int64]) -> NDArray[np.complex64] | None:
+    """Return the truth under each kept frame, if the file states it."""
+    key = next((key for key in ("label", "Y") if key in archive), None)
+    if key is None:
+        return None
+    found = np.asarray(archive[key])
+    found = found[..., 0] if found.ndim == 4 and found.shape[-1] == 1 else found
+    return np.array(found[kept] if len(found) == frames else found, dtype=np.complex64, order="C")
 
 
 def _amplitude(archive: Mapping[str, Any], path: Path, patterns: NDArray[Any], nphotons: float) -> NDArray[np.float32]:

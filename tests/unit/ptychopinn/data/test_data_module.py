@@ -55,6 +55,7 @@ def test_groups_hold_what_they_say(store: Path) -> None:
     assert set(group.keys()) == KEYS
     assert group.batch_size == torch.Size([3])
     assert group["experiment_id"].tolist() == [0, 1, 0]
+    assert group["experiment_id"].dtype == torch.int32  # as in PtychoPINN
     members = group["nn_indices"]
     assert (group["images"][:, :, 5, 5] == members + 1).all()  # frame k is k + 1 everywhere
     assert (group["images"][:, :, 0, 0] == -1).all()
