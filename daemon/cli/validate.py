@@ -70,12 +70,27 @@ def examine(path: Path) -> FileReport:
     broken: list[str] = []
     try:
         with at_file(path):
+            if path.joinpath("store.json").is_file():
+                return _data_set(path)
             if not is_journal(path):
                 contract, broken = _contract(path)
             return _read(path, contract, broken)
     except ReconstructionError as fault:
         kind, title = (None, "") if contract is None else (contract.kind, contract.title)
         return FileReport(kind, title, broken, str(fault).removeprefix(f"{path}: "))
+
+
+def _data_set(path: Path) -> FileReport:
+    """Check the groups of a training's data set against the table of their keys."""
+    from ptychopinn.contract.keys import group_violations  # these import torch
+    from ptychopinn.data.dataset import PtychoDataset
+
+    data = PtychoDataset(path, "all")
+    broken = [
+        f"group {number}: {fault}" for number in (0, len(data) - 1) for fault in group_violations(data[number].group)
+    ]
+    frames = sum(one["frames"] for one in data.facts)
+    return FileReport("data-set", f"Data set of a training: {len(data)} groups of {frames} frames", broken)
 
 
 def _contract(path: Path) -> tuple[Contract | None, list[str]]:

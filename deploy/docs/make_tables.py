@@ -14,6 +14,7 @@ from schema_words import default_of, values_of
 from ptychopinn.config.manager import SECTIONS
 from ptychopinn.contract import contracts
 from ptychopinn.contract.check import KINDS
+from ptychopinn.contract.keys import file_keys, group_keys
 
 DOCS = Path(__file__).parent
 BEGIN, END = "<!-- made by deploy/docs/make_tables.py -->", "<!-- end of what is made -->"
@@ -27,9 +28,21 @@ RULES = {
 }
 
 
+def key_tables() -> list[str]:
+    """Return the table of the groups' keys and that of the training files' keys, with their counterparts in PtychoPINN."""
+    parts = ["### Groups of a data set (TensorDict)\n", "| key | number type, axes | order, sign | unit | PtychoPINN |"]
+    parts.append("|---|---|---|---|---|")
+    for key in group_keys().values():
+        axes = ", ".join(map(str, key.axes))
+        parts.append(f"| `{key.name}` | {key.dtype} ({axes}) | {key.order} | {key.unit} | {key.upstream} |")
+    parts += ["", "### Keys of training files in PtychoPINN\n", "| key | PtychoPINN |", "|---|---|"]
+    parts += [f"| `{name}` | {upstream} |" for name, upstream in file_keys().items()]
+    return [*parts, ""]
+
+
 def contract_tables() -> str:
     """Return a table for each kind of file."""
-    parts = []
+    parts = key_tables()
     for contract in contracts().values():
         parts.append(f"### {contract.title}\n\nKind `{contract.kind}`.\n")
         parts.append("| entry | what | form | unit, rules |\n|---|---|---|---|")

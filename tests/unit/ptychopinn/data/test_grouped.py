@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from ptychopinn.config.sections import DataConfig, TrainingConfig
+from ptychopinn.contract import contracts
+from ptychopinn.contract.keys import file_keys, group_keys, group_violations
 from ptychopinn.contract.training_export import TrainingScan, write_training_file
 from ptychopinn.data import PtychoDataset, build_store, read_training_file
 from ptychopinn.data.gather import cut_patches
@@ -49,6 +51,23 @@ def test_the_grouped_dictionary_is_that_of_ptychopinn(dataset: PtychoDataset) ->
     row, column = int(y[3, 1]) - 32, int(x[3, 1]) - 32
     np.testing.assert_allclose(found["Y"][3, :, :, 1], truth[row : row + 64, column : column + 64], atol=1e-6)
     assert "Y" not in dataset.grouped(1)
+
+
+def test_the_table_of_keys_is_whole_and_checks_a_data_set(dataset: PtychoDataset) -> None:
+    group = dataset[[0, len(dataset) - 1]].group
+    assert set(group_keys()) == set(group.keys())
+    assert list(group_violations(group)) == []
+    files = {rule.name for kind, found in contracts().items() if kind[:8] == "npz-diff" for rule in found.rules}
+    assert set(file_keys()) == files
+    turned = group.clone()
+    turned["coords_relative"] = -turned["coords_relative"]
+    turned["experiment_id"] = turned["experiment_id"].long()
+    turned["nn_indices"] = turned["nn_indices"][:, :1]
+    assert list(group_violations(turned)) == [
+        "nn_indices has the shape (2, 1); write (B, C)",
+        "experiment_id is int64; write int32",
+        "coords_relative is not position minus centre; write it so",
+    ]
 
 
 def test_one_experiment_is_a_part_of_the_data_set(dataset: PtychoDataset) -> None:
