@@ -1,4 +1,4 @@
-"""The small public interface of the workflow: configure, simulate, train, predict, export, check.
+"""The small public interface of the workflow: configure, simulate, train, predict, export, compare, check.
 
 ``Trainer`` is imported when it is asked for. Conversion between file formats is :mod:`daemon.files.conversion`.
 """
@@ -20,7 +20,9 @@ from ptychopinn.data import (
     read_training_file,
     torch_loader,
 )
+from ptychopinn.diagnosis.comparison import Comparison
 from ptychopinn.model.ptycho_model import PtychoModel
+from ptychopinn.workflow.compare import compare
 from ptychopinn.workflow.datagen import Datagen
 from ptychopinn.workflow.export import save_hdf5, save_npz, save_plot
 from ptychopinn.workflow.inference_engine import InferenceEngine
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from ptychopinn.training import Trainer
 
 __all__ = [
+    "Comparison",
     "ConfigManager",
     "DataConfig",
     "Datagen",
@@ -47,6 +50,7 @@ __all__ = [
     "TrainingConfig",
     "TrainingScan",
     "build_store",
+    "compare",
     "contract_of",
     "contracts",
     "read_training_file",

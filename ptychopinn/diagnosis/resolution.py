@@ -58,6 +58,11 @@ class RingCorrelation:
         share = before / (before - after) if before > 0 else 0.0
         return float(0.5 / (self.frequency[ring - 1] + share / self.side_px))
 
+    def known_resolution_px(self, criterion: str = "half-bit") -> float | None:
+        """Return the resolution; None where even the lowest rings do not agree, so that it has no meaning."""
+        found = self.resolution_px(criterion)
+        return found if found < 0.5 * self.side_px / FIRST_RING else None
+
 
 def ring_correlation(one: Field, other: Field, coverage: NDArray[np.floating[Any]]) -> RingCorrelation:
     """Return the Fourier ring correlation of two pictures ``(H, W)`` of the same region.
@@ -89,16 +94,16 @@ def ring_correlation(one: Field, other: Field, coverage: NDArray[np.floating[Any
 
 def largest_square(is_covered: NDArray[np.bool_]) -> tuple[int, int, int]:
     """Return top, left and side of the largest square of covered pixels."""
-    best, above = (0, 0, 0), np.zeros(is_covered.shape[1] + 1, dtype=np.int64)
-    for row, line in enumerate(is_covered):
-        here = np.zeros_like(above)
-        for column in np.flatnonzero(line):
-            here[column + 1] = 1 + min(above[column], above[column + 1], here[column])
-        end = int(here.argmax())
-        side = int(here[end])
-        if side > best[2]:
-            best = (row + 1 - side, end - side, side)
-        above = here
+    sums = np.pad(is_covered.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    best, low, high = (0, 0, 0), 1, min(is_covered.shape)
+    while low <= high:  # where a square fits, every smaller one does
+        side = (low + high) // 2
+        whole = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side] == side * side
+        if whole.any():
+            top, left = np.unravel_index(int(whole.argmax()), whole.shape)
+            best, low = (int(top), int(left), side), side + 1
+        else:
+            high = side - 1
     return best
 
 
@@ -106,13 +111,13 @@ def aligned(field: Field, reference: Field) -> Complex:
     """Return a picture ``(N, N)`` with scale, phase, phase ramp and shift aligned to another."""
     out: Complex = np.asarray(field, dtype=np.complex128)
     for _ in range(ROUNDS):
-        out = _unramped(out, reference)
-        out = _shifted(out, _shift(out, reference))
+        out = unramped(out, reference)
+        out = _shifted(out, shift_between(out, reference))
     factor = np.vdot(out, reference) / max(float(np.vdot(out, out).real), TINY_POWER)
     return np.asarray(out * factor)
 
 
-def _unramped(field: Complex, reference: Field) -> Complex:
+def unramped(field: Complex, reference: Field) -> Complex:
     """Return a picture without its phase ramp relative to another."""
     ratio = reference * field.conj()
     size = field.shape[0]
@@ -121,7 +126,7 @@ def _unramped(field: Complex, reference: Field) -> Complex:
     return np.asarray(field * np.exp(1j * (ramps[0] * along[:, None] + ramps[1] * along[None, :])))
 
 
-def _shift(field: Complex, reference: Field) -> tuple[float, float]:
+def shift_between(field: Complex, reference: Field) -> tuple[float, float]:
     """Return the shift, pixels, that aligns a picture with another, from the maximum of their cross-correlation."""
     size = field.shape[0]
     taper = np.hanning(size + 2)[1:-1]

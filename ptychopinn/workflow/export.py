@@ -13,14 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from ptychopinn.atomic import atomic_path
+from ptychopinn.diagnosis.comparison import well_covered
 from ptychopinn.errors import ConfigurationError, FileFormatError
 from ptychopinn.hdf5_file import atomic_hdf5
 from ptychopinn.training.heldout import phase_correlation
 from ptychopinn.workflow.reassembly import Picture
 
 Truth = NDArray[np.complex64]
-COVERED = 0.3
-"""A pixel is covered well from this share of the level above which half of all weight lies."""
 
 
 def save_npz(path: Path | str, picture: Picture, truth: Truth | None = None) -> None:
@@ -80,7 +79,7 @@ def save_plot(path: Path | str, picture: Picture, truth: Truth | None = None, *,
         figure_module = importlib.import_module("matplotlib.figure")
     except ImportError:
         raise ConfigurationError("matplotlib is not installed; install ptycholive[plot]") from None
-    rows = [("reconstruction", picture.object, picture.weight > _level(picture))]
+    rows = [("reconstruction", picture.object, well_covered(picture.weight))]
     if truth is not None:
         beside = truth_beside(picture, truth)
         fields = (picture.object, beside, covered(picture, beside))
@@ -124,15 +123,8 @@ def truth_beside(picture: Picture, truth: Truth) -> Truth:
 
 def covered(picture: Picture, truth: Truth) -> NDArray[np.bool_]:
     """Return where the picture is covered well and the truth is known."""
-    well: NDArray[np.bool_] = (picture.weight > _level(picture)) & (truth != 0)
+    well: NDArray[np.bool_] = well_covered(picture.weight) & (truth != 0)
     return well
-
-
-def _level(picture: Picture) -> float:
-    """Return the weight from which a pixel counts as seen well."""
-    weights = np.sort(picture.weight, axis=None)
-    sums = np.cumsum(weights, dtype=np.float64)
-    return COVERED * float(weights[np.searchsorted(sums, sums[-1] / 2)]) if weights.size else 0.0
 
 
 def _content(picture: Picture, truth: Truth | None) -> dict[str, Any]:
