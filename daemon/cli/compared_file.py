@@ -79,7 +79,9 @@ def _of_product(product: Product) -> ComparedFile:
 def _known(product: Product, weight: NDArray[np.float32] | None) -> NDArray[np.bool_]:
     """Return the well covered pixels; without a weight it is computed from positions and probe."""
     weight = _coverage(product) if weight is None else weight
-    return known_pixels(product.object) if weight is None else well_covered(weight) & known_pixels(product.object, weight)
+    return (
+        known_pixels(product.object) if weight is None else well_covered(weight) & known_pixels(product.object, weight)
+    )
 
 
 def _coverage(product: Product) -> NDArray[np.float32] | None:
@@ -105,7 +107,9 @@ def _saved(path: Path) -> ComparedFile:
 def _truth(path: Path) -> ComparedFile:
     scan = read_data(path)
     if scan.object is None:
-        raise FileFormatError(f"{path}: is a scan without an object; give a product, a saved picture or a scan with its truth")
+        raise FileFormatError(
+            f"{path}: is a scan without an object; give a product, a saved picture or a scan with its truth"
+        )
     pixel_m, positions = scan.object_pixel_size_m, scan.positions_px
     if positions is None and scan.positions_m is not None and pixel_m:
         positions = scan.positions_m / pixel_m
@@ -120,7 +124,9 @@ def _truth(path: Path) -> ComparedFile:
 
 def _plain(field: NDArray[np.generic], path: Path) -> ComparedFile:
     if field.ndim != 2 or not np.iscomplexobj(field):
-        raise FileFormatError(f"{path}: the picture is {field.dtype} of shape {field.shape}; write a complex array (H, W)")
+        raise FileFormatError(
+            f"{path}: the picture is {field.dtype} of shape {field.shape}; write a complex array (H, W)"
+        )
     picture = np.asarray(field, dtype=np.complex64)
     return ComparedFile(PlacedPicture(picture, known_pixels(picture)))
 

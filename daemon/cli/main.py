@@ -32,6 +32,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     files.predict,
     files.validate,
     files.convert,
+    measure.compare,
     models.train,
     models.finetune,
     live.scans,

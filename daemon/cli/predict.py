@@ -10,6 +10,7 @@ import typer
 
 from daemon.cli.batch import FileBatch
 from daemon.cli.prediction import PredictOptions, Predictor
+from daemon.cli.truth import truth_words
 from daemon.cli.verdict import PictureVerdict
 from daemon.errors import ConfigError
 
@@ -63,7 +64,8 @@ def _line(summary: dict[str, Any]) -> str:
     speed = f"{summary['frames_per_s']:.0f} frames/s"
     verdict = PictureVerdict(summary["doubts"]).line
     doubts = "".join(f"\n{summary['output']}: {line}" for line in (summary["positions"], verdict) if line)
-    return f"{summary['output']}: {summary['frames']} frames{refused}, {speed}, R {rfactors}{refined}{doubts}"
+    truth = truth_words(summary["comparison"])
+    return f"{summary['output']}: {summary['frames']} frames{refused}, {speed}, R {rfactors}{refined}{truth}{doubts}"
 
 
 def _number(rfactor: float | None) -> str:

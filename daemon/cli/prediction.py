@@ -18,6 +18,7 @@ from daemon.cli.position_correction import PositionCorrection, corrected
 from daemon.cli.prediction_outcome import Outcome, finish, write_outcome, write_plot
 from daemon.cli.progress import progress
 from daemon.cli.scan_input import positions_of, probe_of, read_data
+from daemon.cli.truth import as_figures, beside_truth
 from daemon.cli.verdict import PictureVerdict, finite, verdict_on
 from daemon.errors import ConfigError
 from daemon.files import ProbeFile, Product, ScanFile, read_probe
@@ -137,6 +138,9 @@ class Predictor:
             **given.correction.summary(),
             "positions": given.correction.line,
             "rfactor": finite(outcome.rfactor),
+            "comparison": as_figures(
+                beside_truth(given.scan, outcome.object, outcome.weight, outcome.origin_px, given.pixel_size_m)
+            ),
             "verdict": verdict.word,
             "doubts": verdict.doubts,
             "model": self._model_name,

@@ -22,6 +22,7 @@ from ptychopinn.errors import GeometryError
 Complex = NDArray[np.complexfloating[Any, Any]]
 Mask = NDArray[np.bool_]
 Pixels = NDArray[np.float64]
+Whole = NDArray[np.int64]
 
 CRITERION = "half-bit"
 WHOLE_ROUNDS, FINE_ROUNDS = 6, 3
@@ -32,6 +33,8 @@ LEAST_FRACTION_PX = 0.02
 """Shifts below this are left: interpolation would cost more than it gives."""
 WELL_COVERED = 0.3
 """A pixel is covered well from this share of the level above which half of all weight lies."""
+MOST_FRACTION_PX = 2.0
+"""Shifts that add up to more than this after the whole pixels are chance."""
 EVEN_RAD, EVEN_SHARE = 1e-4, 1e-4
 """A phase or amplitude with a smaller deviation is even: nothing can be correlated."""
 
@@ -116,27 +119,28 @@ def compare_pictures(picture: PlacedPicture, reference: PlacedPicture, pixel_siz
 
 def compare_registered(both: Registered, pixel_size_m: float | None = None) -> Comparison:
     """Return how far two pictures agree that are registered already."""
-    phases, amplitudes = _phases(both), (np.abs(both.picture), np.abs(both.reference))
-    inner = [phase[both.square] for phase in phases]
-    ms, scales = ms_ssim(*inner)
-    curve = ring_correlation(both.picture, both.reference, both.known.astype(np.float32))
+    known, square = both.known, both.square
+    phase, true_phase = _level_phase(both.picture, known), _level_phase(both.reference, known)
+    amplitude, true_amplitude = np.abs(both.picture), np.abs(both.reference)
+    ms, scales = ms_ssim(phase[square], true_phase[square])
+    curve = ring_correlation(both.picture, both.reference, known.astype(np.float32))
     frc_px = curve.known_resolution_px(CRITERION)
-    rest = np.where(both.known, both.picture - both.reference, 0)
-    power = float(np.square(amplitudes[1][both.known], dtype=np.float64).sum())
+    rest = np.where(known, both.picture - both.reference, 0)
+    power = float(np.square(true_amplitude[known], dtype=np.float64).sum())
     return Comparison(
-        phase_correlation=_correlation(*(phase[both.known] for phase in phases), EVEN_RAD),
-        amplitude_correlation=_correlation(*(each[both.known] for each in amplitudes), EVEN_SHARE),
-        ssim=ssim(inner[0], inner[1]),
+        phase_correlation=_correlation(phase[known], true_phase[known], EVEN_RAD),
+        amplitude_correlation=_correlation(amplitude[known], true_amplitude[known], EVEN_SHARE),
+        ssim=ssim(phase[square], true_phase[square]),
         ms_ssim=ms,
         ms_ssim_scales=scales,
-        amplitude_ssim=ssim(*(each[both.square] for each in amplitudes)),
+        amplitude_ssim=ssim(amplitude[square], true_amplitude[square]),
         difference=math.sqrt(float(np.square(np.abs(rest), dtype=np.float64).sum()) / power) if power > 0 else None,
         frc_px=frc_px,
         frc_nm=None if frc_px is None or pixel_size_m is None else frc_px * pixel_size_m * 1e9,
         frc_criterion=CRITERION,
         shift_px=both.shift_px,
         ramp_rad_px=both.ramp_rad_px,
-        pixels=int(both.known.sum()),
+        pixels=int(known.sum()),
         side_px=curve.side_px,
     )
 
@@ -144,37 +148,54 @@ def compare_registered(both: Registered, pixel_size_m: float | None = None) -> C
 def registered(picture: PlacedPicture, reference: PlacedPicture) -> Registered:
     """Return the common region of two pictures, the first without its shift, ramp, phase and scale against the second.
 
+    An even picture is only scaled: it has nothing to be registered by.
+
     Raises
     ------
     GeometryError
         If they have no square of 16 x 16 pixels in common.
     """
-    moved = np.rint(np.subtract(picture.origin_px, reference.origin_px)).astype(int)
-    begun = moved.copy()
-    for _ in range(WHOLE_ROUNDS):
+    apart = np.subtract(picture.origin_px, reference.origin_px)
+    moved = np.rint(apart).astype(int)
+    one, other, known = _common(picture, reference, moved)
+    fine, ramp = np.zeros(2), np.zeros(2)
+    if not (_is_even(one, known) or _is_even(other, known)):
+        moved = _whole_shift(picture, reference, moved)
         one, other, known = _common(picture, reference, moved)
-        step = np.rint(shift_between(*_level_squares(one, other, known))).astype(int)
+        fine, ramp = _fraction_and_ramp(one, other, known)
+    found = _moved(one * np.exp(1j * _plane(ramp, one.shape)), fine)
+    known = _inside(known) if _is_moved(fine) else known
+    found = np.where(known, found, 0)
+    factor = np.vdot(found[known], other[known]) / max(float(np.vdot(found[known], found[known]).real), 1e-30)
+    return Registered(found * factor, other, known, _pair(moved - apart + fine), _pair(ramp))
+
+
+def _whole_shift(picture: PlacedPicture, reference: PlacedPicture, moved: Whole) -> Whole:
+    """Return the offset of a picture from the reference, whole pixels, beginning with one that is nearly right."""
+    for _ in range(WHOLE_ROUNDS):
+        step = np.rint(shift_between(*_level_squares(*_common(picture, reference, moved)))).astype(int)
         if not step.any():
             break
         moved = moved + step
-    one, other, known = _common(picture, reference, moved)
-    fine, ramp = np.zeros(2), np.zeros(2)
-    flat = found = one
+    return moved
+
+
+def _fraction_and_ramp(
+    one: NDArray[np.complex128], other: NDArray[np.complex128], known: Mask
+) -> tuple[Pixels, Pixels]:
+    """Return the rest of the shift, pixels, and the ramp, rad a pixel, that a picture lacks against another."""
+    fine, ramp, found = np.zeros(2), np.zeros(2), one
     for _ in range(FINE_ROUNDS):
         ramp = ramp + _ramp(found, other, known)
-        flat = one * np.exp(1j * _plane(ramp, one.shape))
-        found = _moved(flat, fine)
+        found = _moved(one * np.exp(1j * _plane(ramp, one.shape)), fine)
         fine = fine + shift_between(*(_square(each, known) for each in (found, other)))
-    found, known = _moved(flat, fine), _inside(known) if _is_moved(fine) else known
-    found = np.where(known, found, 0)
-    factor = np.vdot(found[known], other[known]) / max(float(np.vdot(found[known], found[known]).real), 1e-30)
-    origins = np.subtract(picture.origin_px, reference.origin_px)
-    total = moved - begun + (begun - origins) + fine
-    return Registered(found * factor, other, known, _pair(total), _pair(ramp))
+        if np.abs(fine).max() > MOST_FRACTION_PX:  # nothing in them agrees
+            return np.zeros(2), ramp
+    return fine, ramp
 
 
 def position_errors_px(one_px: Pixels, other_px: Pixels) -> tuple[float | None, float | None]:
-    """Return the mean distance of positions ``(n, 2)`` of the same frames, once without a common shift, once without an affine map."""
+    """Return the mean distance of positions ``(n, 2)`` of the same frames: without a common shift, without an affine map."""
     finite = np.isfinite(one_px).all(axis=1) & np.isfinite(other_px).all(axis=1)
     error, places = (one_px - other_px)[finite], other_px[finite]
     if len(error) < 2:
@@ -206,8 +227,13 @@ def well_covered(weight: NDArray[np.floating[Any]]) -> Mask:
     return np.asarray(weight > covered_level(weight))
 
 
+def _is_even(field: NDArray[np.complex128], known: Mask) -> bool:
+    values = field[known]
+    return float(values.std()) <= EVEN_SHARE * float(np.abs(values).mean())
+
+
 def _common(
-    picture: PlacedPicture, reference: PlacedPicture, moved: NDArray[np.int_]
+    picture: PlacedPicture, reference: PlacedPicture, moved: Whole
 ) -> tuple[NDArray[np.complex128], NDArray[np.complex128], Mask]:
     """Return both pictures on their common region, with the picture moved to an offset from the reference."""
     low = np.maximum(moved, 0)
@@ -221,7 +247,9 @@ def _common(
         raise GeometryError(
             f"the two pictures have no square of {LEAST_SIDE_PX} x {LEAST_SIDE_PX} px in common; check their origins"
         )
-    one, other = (np.where(known, each, 0).astype(np.complex128) for each in (picture.object[here], reference.object[there]))
+    one, other = (
+        np.where(known, each, 0).astype(np.complex128) for each in (picture.object[here], reference.object[there])
+    )
     return one, other, known
 
 
@@ -242,7 +270,9 @@ def _level_squares(one: Complex, other: Complex, known: Mask) -> list[NDArray[np
 def _ramp(one: Complex, other: Complex, known: Mask) -> Pixels:
     """Return the ramp, rad a pixel ``[y, x]``, that a picture lacks against another."""
     ratio = np.where(known, other * one.conj(), 0)
-    found = np.array([np.angle((ratio[1:] * ratio[:-1].conj()).sum()), np.angle((ratio[:, 1:] * ratio[:, :-1].conj()).sum())])
+    found = np.array(
+        [np.angle((ratio[1:] * ratio[:-1].conj()).sum()), np.angle((ratio[:, 1:] * ratio[:, :-1].conj()).sum())]
+    )
     return found + _fine_ramp(ratio * np.exp(-1j * _plane(found, ratio.shape)), known)
 
 
@@ -280,9 +310,9 @@ def _inside(known: Mask) -> Mask:
     return inner if largest_square(inner)[2] >= LEAST_SIDE_PX else known
 
 
-def _phases(both: Registered) -> list[Pixels]:
-    """Return both phases, the mean phase of each removed."""
-    return [np.angle(each * np.exp(-1j * np.angle(each[both.known].sum()))) for each in (both.picture, both.reference)]
+def _level_phase(field: Complex, known: Mask) -> Pixels:
+    """Return the phase of a picture, the mean phase of its known pixels removed."""
+    return np.asarray(np.angle(field * np.exp(-1j * np.angle(field[known].sum()))), dtype=np.float64)
 
 
 def _correlation(one: Pixels, other: Pixels, least: float) -> float | None:

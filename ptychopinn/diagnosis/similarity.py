@@ -81,8 +81,8 @@ def _blurred(picture: Picture) -> NDArray[np.float64]:
     kernel = np.exp(-0.5 * (axis / SIGMA_PX) ** 2)
     kernel /= kernel.sum()
     inside = slice(RADIUS_PX, -RADIUS_PX)
-    blurred: NDArray[np.float64] = correlate1d(correlate1d(picture, kernel, axis=0), kernel, axis=1)[inside, inside]
-    return blurred
+    blurred = correlate1d(correlate1d(picture, kernel, axis=0), kernel, axis=1)
+    return np.asarray(blurred[inside, inside], dtype=np.float64)
 
 
 def _halved(picture: Picture) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Declares the verb bench."""
+"""Declares the verbs that measure: bench, compare."""
 
 from __future__ import annotations
 
@@ -38,3 +38,19 @@ def bench(
     from daemon.cli.bench.stages import run_bench
 
     run_bench(chosen, as_json)
+
+
+def compare(
+    first: Annotated[
+        Path, typer.Argument(metavar="A", help="Product, saved picture (NPZ, HDF5, NPY) or scan with its truth.")
+    ],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The file to compare with, best the truth.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare two reconstructions after registration and ramp removal.
+
+    Prints R, phase correlation, SSIM, MS-SSIM, FRC and position error.
+    """
+    from daemon.cli.compare import run_compare
+
+    run_compare(first, second, as_json)
