@@ -19,6 +19,7 @@ from daemon.engine.backlog import Store
 from daemon.engine.loop import Engine
 from daemon.engine.models import Models
 from daemon.engine.ports import EngineEvents
+from daemon.inspection.lookup import make_frame_lookup, make_scan_reader
 from daemon.intake.registry import ScanEvents, ScanRegistry
 from daemon.intake.replay import counts_of
 from daemon.intake.scan import Scan
@@ -207,7 +208,15 @@ class Daemon:
         try:
             self._history = History(self.hub)
             http = config.http
-            app = create_app(self._view, self.hub, http.max_viewers, http.viewer_bytes_per_s, history=self._history)
+            reader = make_scan_reader(self._engine, self._view.product_path, self.hub)
+            app = create_app(
+                self._view,
+                self.hub,
+                http.max_viewers,
+                http.viewer_bytes_per_s,
+                history=self._history,
+                frames=make_frame_lookup(config, reader, self.scans, self._engine, self._journal),
+            )
             count_refused = self.metrics.count_http_refused
             self.http = open_server(
                 app,

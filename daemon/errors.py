@@ -21,3 +21,7 @@ class RefusedError(DaemonError):
 
 class JournalError(DaemonError):
     """A journal, or a record of it, cannot be read."""
+
+
+class NotHeldError(DaemonError):
+    """A frame, a picture or a probe that a viewer asks for is not held, or not any more."""

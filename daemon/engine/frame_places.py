@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 
 class FramePlaces:
-    """Indexes and positions (y, x), object pixels; the engine's thread alone adds to them."""
+    """Indexes and positions (y, x), object pixels; the engine's thread alone adds to them.
+
+    Other threads call :meth:`path_px` and :meth:`copied`, which copy by slices: an array that exports its buffer cannot grow.
+    """
 
     def __init__(self) -> None:
         self._indexes, self._positions_px = array("q"), array("d")
@@ -25,8 +28,8 @@ class FramePlaces:
 
     def add(self, index: int, position_px: tuple[float, float]) -> None:
         """Take a stitched frame."""
-        self._indexes.append(index)
         self._positions_px.extend(position_px)
+        self._indexes.append(index)
 
     @property
     def indexes(self) -> NDArray[np.int64]:
@@ -42,3 +45,9 @@ class FramePlaces:
         """Return positions (y, x) in the order of stitching, from number `after` on; safe from any thread."""
         values = self._positions_px[2 * after : 2 * (after + most)]
         return list(zip(values[::2], values[1::2], strict=False))
+
+    def copied(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return indexes ``(n,)`` and positions ``(n, 2)``; safe from any thread."""
+        indexes = self._indexes[:]
+        positions = self._positions_px[: 2 * len(indexes)]
+        return np.array(indexes, dtype=np.int64), np.array(positions, dtype=np.float64).reshape(-1, 2)

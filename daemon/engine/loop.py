@@ -20,6 +20,7 @@ from daemon.engine.backlog import Backlog, Store
 from daemon.engine.cadence import Publishing
 from daemon.engine.closing import ScanEnding
 from daemon.engine.faults import EngineFaults
+from daemon.engine.held_scan import HeldScan, held
 from daemon.engine.improvement import Improvement
 from daemon.engine.model_in_use import ModelInUse
 from daemon.engine.model_timing import blank_frames, sharp_frame_s
@@ -201,6 +202,11 @@ class Engine:
         """Return positions of stitched frames as they came, from number `after` on; None once the scan is closed."""
         work = self._scans.works.get(scan_id)
         return None if work is None else work.places.path_px(after, most)
+
+    def held(self, scan_id: str) -> HeldScan | None:
+        """Return copies of what is known about the frames of a scan; None once it is closed."""
+        work = self._scans.works.get(scan_id)
+        return None if work is None else held(work)
 
     def stop(self, within_s: float = float("inf")) -> None:
         """Finish what is queued, publish, and end the thread; what is not done in time is left to the next start."""

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
+from ptychopinn.device import to_host
 
 SAMPLE_FRAMES, SAMPLE_BYTES = 1024, 64 << 20
 """Frames and bytes of the sample at most: R of 1024 frames is known to a percent of itself."""
@@ -20,39 +23,52 @@ class FrameSample:
     """Every frame while there are few, later each with the same probability (reservoir sampling, fixed seed)."""
 
     def __init__(self) -> None:
-        self.frames: list[PlacedPattern] = []
-        self.indexes: list[int] = []
+        self._held: list[tuple[int, PlacedPattern]] = []
         self._seen = 0
         self._random = np.random.default_rng(0)
 
     def __len__(self) -> int:
-        return len(self.frames)
+        return len(self._held)
+
+    @property
+    def frames(self) -> list[PlacedPattern]:
+        """The frames of the sample."""
+        return [frame for _, frame in self._held]
+
+    @property
+    def indexes(self) -> list[int]:
+        """Their indexes."""
+        return [index for index, _ in self._held]
 
     def add(self, index: int, amplitude: torch.Tensor, position_px: tuple[float, float]) -> None:
         """Take a frame, or not."""
         self._seen += 1
         most = max(LEAST_FRAMES, min(SAMPLE_FRAMES, SAMPLE_BYTES // amplitude.nbytes))
-        if len(self.frames) < most:
-            self.frames.append((amplitude.clone(), position_px))
-            self.indexes.append(index)
+        if len(self._held) < most:
+            self._held.append((index, (amplitude.clone(), position_px)))
         elif self._random.random() < most / self._seen:
-            place = self._random.integers(most)
-            self.frames[place], self.indexes[place] = (amplitude.clone(), position_px), index
+            self._held[self._random.integers(most)] = index, (amplitude.clone(), position_px)
+
+    def pattern(self, index: int) -> NDArray[np.float32] | None:
+        """Return the amplitudes ``(N, N)`` of a frame, None where it is not in the sample; safe from any thread."""
+        found = next((amplitude for known, (amplitude, _) in list(self._held) if known == index), None)
+        return None if found is None else np.asarray(to_host(found), dtype=np.float32)
 
     def chosen(self, places: Sequence[int]) -> tuple[list[PlacedPattern], list[int]]:
         """Return the frames at some places of the sample, and their indexes."""
-        return [self.frames[place] for place in places], [self.indexes[place] for place in places]
+        some = [self._held[place] for place in places]
+        return [frame for _, frame in some], [index for index, _ in some]
 
     def some_places(self, most: int) -> list[int]:
         """Return places at random, each once."""
-        chosen = self._random.choice(len(self.frames), size=min(most, len(self.frames)), replace=False)
+        chosen = self._random.choice(len(self), size=min(most, len(self)), replace=False)
         return [int(place) for place in chosen]
 
     def shuffled_places(self) -> list[int]:
         """Return all places in random order."""
-        return [int(place) for place in self._random.permutation(len(self.frames))]
+        return [int(place) for place in self._random.permutation(len(self))]
 
     def spread(self, most: int) -> torch.Tensor:
         """Return patterns ``(n, N, N)`` evenly over the sample, so of the whole scan and not only of its start."""
-        places = np.linspace(0, len(self.frames) - 1, min(len(self.frames), most)).astype(int)
-        return torch.stack([self.frames[place][0] for place in places.tolist()])
+        places = np.linspace(0, len(self) - 1, min(len(self), most)).astype(int)
+        return torch.stack([self._held[place][1][0] for place in places.tolist()])

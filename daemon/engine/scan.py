@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tensordict import TensorDict
 
 from daemon.engine.examination import Examination
@@ -185,6 +186,10 @@ class ScanWork:
     def sample(self) -> list[PlacedPattern]:
         """The fair sample as it is now: patterns ``(N, N)`` and positions, all frames while they are few."""
         return list(self._sample.frames)
+
+    def pattern(self, index: int) -> NDArray[np.float32] | None:
+        """Return the amplitudes ``(N, N)`` of a frame of the sample, None where it is not in it; safe from any thread."""
+        return self._sample.pattern(index)
 
     def restart(self, old: ScanWork, correct: Callable[[FrameToRestitch], FrameToRestitch]) -> None:
         """Take over the frames of a scan with another probe; all are stitched again, and viewers get a new picture."""

@@ -34,6 +34,7 @@ from daemon.messages.headers import (
     StatusHeader,
     Timed,
 )
+from daemon.messages.inspection import FrameFields, FrameMap
 from daemon.messages.scan import (
     DoubtFields,
     EngineResult,
@@ -72,6 +73,8 @@ __all__ = [
     "EngineResult",
     "EngineState",
     "Fields",
+    "FrameFields",
+    "FrameMap",
     "Header",
     "JournalStatus",
     "LayerName",

@@ -15,9 +15,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, TypeVar, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from daemon.messages import ScanNews, Status
 from daemon.publish import wire
-from daemon.publish.snapshot import LayerCanvas, LayerUpdate, apply_update, copied
+from daemon.publish.snapshot import LayerCanvas, LayerUpdate, apply_update, copied, regrow
 
 Body = TypeVar("Body", ScanNews, Status)
 
@@ -149,6 +152,15 @@ class UpdateHub:
                 kept, object=kept.object[::n, ::n].copy(), weight=kept.weight[::n, ::n].copy(), generations=None
             )
             return part, n
+
+    def cut(self, scan_id: str, layer: str, corner_px: tuple[int, int], side_px: int) -> NDArray[np.complex64] | None:
+        """Return a square part of a picture, 0 outside it, its corner [y, x] in the object's own frame; None if unknown."""
+        with self._canvases:
+            self._settle()
+            kept = self._scans.get(scan_id, {}).get(layer)
+            if kept is None:
+                return None
+            return np.asarray(regrow(kept.object, kept.origin_px, (side_px, side_px), corner_px), dtype=np.complex64)
 
     def layer_version(self, scan_id: str, layer: str) -> int:
         """Return the number of the newest event in a picture; 0 if there is no picture."""

@@ -17,6 +17,8 @@ PATH = Path(__file__).parents[1] / "page-tools" / "messages.d.ts"
 KINDS = {"integer": "number", "number": "number", "boolean": "boolean", "string": "string", "null": "null"}
 SHAPES = (
     messages.DeltaHeader,
+    messages.FrameFields,
+    messages.FrameMap,
     messages.PictureFields,
     messages.ScanEndedHeader,
     messages.ScanFields,

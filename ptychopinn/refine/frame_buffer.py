@@ -113,8 +113,8 @@ class FrameBuffer:
     def _forget(self, index: int) -> None:
         frame = self._frames.pop(index)
         if frame.offset.moves:
+            self._gone_px.extend(frame.offset.known_px)  # before its index: other threads read both
             self._gone.append(index)
-            self._gone_px.extend(frame.offset.known_px)
         self._visits[frame.visits] -= 1
         if frame.visits > 0:
             self._misfit -= frame.misfit
@@ -256,9 +256,16 @@ class FrameBuffer:
         planes = self.canvas.planes["object"]
         return [(key, planes[self.box(f).window].clone()) for key, f in frames if f.visits >= least_visits]
 
+    def frame_rfactors(self) -> dict[int, float]:
+        """Return R of each frame at its last visit, by index; frames without a visit are left out."""
+        found = {index: (frame.visits, frame.misfit, frame.total) for index, frame in list(self._frames.items())}
+        return {i: misfit / total for i, (visits, misfit, total) in found.items() if visits > 0 and total > 0}
+
     def offsets_px(self, indexes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
         """Return by how much the positions of frames are corrected ``(n, 2)``; 0 where they are not."""
-        gone = dict(zip(self._gone, zip(self._gone_px[::2], self._gone_px[1::2], strict=True), strict=True))
+        known = self._gone[:]  # a copy: the engine's thread may append meanwhile
+        places = self._gone_px[: 2 * len(known)]
+        gone = dict(zip(known, zip(places[::2], places[1::2], strict=True), strict=True))
         found = [
             frame.offset.known_px if (frame := self._frames.get(int(index))) else gone.get(int(index), (0.0, 0.0))
             for index in indexes

@@ -156,6 +156,10 @@ class Refiner:
         """Return by how much the positions of frames are corrected ``(n, 2)``; 0 where they are not."""
         return self._buffer.offsets_px(indexes)
 
+    def frame_rfactors(self) -> dict[int, float]:
+        """Return R of each buffered frame at its last visit, by index; safe from any thread."""
+        return self._buffer.frame_rfactors()
+
     def step(self) -> int:
         """Work on the next few frames of the pass; return how many. 0 if there is none."""
         block = self._block

@@ -46,9 +46,13 @@ JSON_ROUTES = {
     f"POST {SCAN}/stop": 409,
     f"GET {SCAN}/history": 200,
     f"GET {SCAN}/path": 200,
+    f"GET {SCAN}/frames": 200,
+    f"GET {SCAN}/frames/nearest": 200,
+    f"GET {SCAN}/frames/{{index}}": 200,
     "POST /api/v1/models/active": 202,
 }
 """With the status of the answer. The last one ends fine-tuning."""
+QUERIES = {f"GET {SCAN}/frames/nearest": {"y": 3, "x": 4}}
 BODIES = {"POST /api/v1/models/active": {"name": "none"}}
 
 
@@ -58,6 +62,10 @@ def is_png(body: bytes) -> bool:
 
 def is_array(body: bytes) -> bool:
     return bool(np.load(io.BytesIO(body)).dtype == np.complex64)
+
+
+def are_patterns(body: bytes) -> bool:
+    return np.load(io.BytesIO(body)).shape == (2, 128, 128)
 
 
 def is_product(body: bytes) -> bool:
@@ -86,6 +94,7 @@ OTHER_ROUTES: dict[str, Callable[[bytes], bool]] = {
     f"GET {SCAN}/pattern.png": is_png,
     f"GET {SCAN}/snapshot.npy": is_array,
     f"GET {SCAN}/picture": is_picture,
+    f"GET {SCAN}/frames/{{index}}/patterns.npy": are_patterns,
 }
 WEBSOCKETS = {"/api/v1/updates"}
 
@@ -116,7 +125,7 @@ def client(ran: tuple[Daemon, list[Any]]) -> Iterator[httpx.Client]:
 
 def address(route: str) -> tuple[str, str]:
     method, path = route.split(" ")
-    return method, path.replace("{id}", "latest").replace("{name}", "app.js")
+    return method, path.replace("{id}", "latest").replace("{name}", "app.js").replace("{index}", "3")
 
 
 def answer_schema(description: dict[str, Any], method: str, path: str, status: int) -> dict[str, Any]:
@@ -137,7 +146,7 @@ def test_the_routes_here_are_those_of_the_app(ran: tuple[Daemon, list[Any]]) -> 
 @pytest.mark.parametrize("route", JSON_ROUTES)
 def test_a_json_answer_is_as_described(client: httpx.Client, route: str) -> None:
     method, path = address(route)
-    answer = client.request(method, path, json=BODIES.get(route))
+    answer = client.request(method, path, params=QUERIES.get(route), json=BODIES.get(route))
     assert answer.status_code == JSON_ROUTES[route], answer.text
     description = client.get("/api/v1/openapi.json").json()
     jsonschema.validate(answer.json(), answer_schema(description, method, route.split(" ")[1], answer.status_code))

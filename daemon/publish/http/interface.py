@@ -19,6 +19,7 @@ from daemon.messages import Alive, ModelEntry, ModelStatus, Paused, Readiness, S
 from daemon.publish.history import History
 from daemon.publish.http.answers import BUSY, NOT_KNOWN, NOT_NOW, PROBLEMS, Binary, Hdf5, Npy, Png
 from daemon.publish.http.docs import docs_page
+from daemon.publish.http.frames import FrameSource, NoFrames, frames_router
 from daemon.publish.http.past import canvas_of, past_router, resolved
 from daemon.publish.http.server import HttpServer, open_server, tls_context
 from daemon.publish.http.updates import WebSocketViewers
@@ -101,6 +102,7 @@ def create_app(
     viewer_bytes_per_s: float = 20e6,
     *,
     history: History | None = None,
+    frames: FrameSource | None = None,
 ) -> FastAPI:
     """Return the application; ``app.state.viewers.count`` is the number of WebSocket viewers, at most ``max_viewers``."""
     app = FastAPI(
@@ -123,6 +125,11 @@ def create_app(
     app.include_router(_scans(source, hub), prefix="/api/v1")
     app.include_router(_pictures(source, hub), prefix="/api/v1")
     app.include_router(past_router(source, hub, history or History(hub)), prefix="/api/v1")
+
+    def scan_of(id: str) -> str:
+        return _known_scan(source, hub, id)[0]
+
+    app.include_router(frames_router(frames or NoFrames(), scan_of), prefix="/api/v1")
 
     @app.websocket("/api/v1/updates")
     async def updates(websocket: WebSocket) -> None:
