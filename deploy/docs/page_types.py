@@ -72,7 +72,8 @@ def _form(schema: dict[str, Any]) -> str:
     if "prefixItems" in schema:
         return f"[{', '.join(_form(part) for part in schema['prefixItems'])}]"
     if schema.get("type") == "array":
-        return f"{_form(schema['items'])}[]"
+        items = _form(schema["items"])
+        return f"({items})[]" if " | " in items else f"{items}[]"
     if schema.get("type") == "object":
         values = schema.get("additionalProperties")
         return f"Record<string, {_form(values) if isinstance(values, dict) else 'unknown'}>"

@@ -76,6 +76,50 @@ declare namespace Wire {
 
   type EngineState = "waiting" | "running" | "done" | "failed";
 
+  interface FrameFields {
+    /** Id of the scan. */
+    scan_id: string;
+    /** Index of the frame. */
+    index: number;
+    /** Measured position [y, x] in pixels of the object's own frame; null: the frame is not stitched. */
+    position_px: number[] | null;
+    /** Position [y, x] as the refinement corrects it; null: it is not corrected. */
+    found_px: number[] | null;
+    /** Side of an object pixel, m; null: unknown. */
+    pixel_size_m: number | null;
+    /** Stitched frame with the next lower index; null: none. */
+    previous: number | null;
+    /** Stitched frame with the next higher index; null: none. */
+    next: number | null;
+    /** Layer that the modelled pattern is computed from. */
+    layer: "network" | "refined";
+    /** Side of the pattern, pixels; null: the pattern is not held. */
+    side_px: number | null;
+    /** Counts of the valid pixels; null: the pattern is not held. */
+    counts: number | null;
+    /** Pixels of the pattern without data; null: the pattern is not held. */
+    masked_pixels: number | null;
+    /** R-factor of this frame; null: unknown. */
+    rfactor: number | null;
+    /** Why there is no measured or no modelled pattern; null: both are there. */
+    absent: string | null;
+  }
+
+  interface FrameMap {
+    /** Id of the scan. */
+    scan_id: string;
+    /** Layer that the R-factors belong to. */
+    layer: "network" | "refined";
+    /** Stitched frames of the scan. */
+    frames: number;
+    /** Indexes of the frames here, ascending. */
+    indexes: number[];
+    /** Their measured positions [y, x] in pixels of the object's own frame. */
+    positions_px: number[][];
+    /** Their R-factors; null: unknown. */
+    rfactors: (number | null)[];
+  }
+
   interface JournalStatus {
     /** Folder of the journal. */
     folder: string;

@@ -5,6 +5,7 @@ import { Stage } from "./canvas.js";
 import { Connection } from "./connection.js";
 import { byId } from "./elements.js";
 import { Gestures } from "./gestures.js";
+import { Inspector } from "./inspector.js";
 import { bindKeys } from "./keys.js";
 import { pauseOrResume } from "./learn.js";
 import { showBar, showCursor, showPastTag, showScale, showTag } from "./overlay.js";
@@ -49,6 +50,7 @@ const past = new Past(session, chosen, () => {
   refresh();
 });
 const path = new Path(byId("path"), () => (chosen.hasPath && !document.hidden ? past.scanId : null), () => drawPath());
+const inspector = new Inspector(stage, () => ({ scanId: past.scanId, layer: mainPicture().layer ?? chosen.layer }), pointAt);
 /** @type {[number, number] | null} */
 let place = null;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -71,7 +73,10 @@ function received(data) {
 }
 
 function newScan() {
-  if (past.isLive) stage.clear();
+  if (past.isLive) {
+    stage.clear();
+    inspector.newScan();
+  }
   pattern.clear();
   past.moments = past.isLive ? [] : past.moments;
   past.showSlider();
@@ -121,6 +126,7 @@ function drawn() {
   showBar(stage.range);
   showCursors();
   drawPath();
+  inspector.drawn();
   byId("fit").setAttribute("aria-pressed", String(stage.camera.follows));
   if (chosen.other !== "") second.follow(stage.camera);
 }
@@ -211,7 +217,10 @@ function choose(changes) {
   refresh();
   drawn();
   if (["scan", "moment", "other", "layer"].some((name) => name in changes)) past.update();
-  if ("scan" in changes || "layer" in changes) past.refreshMoments();
+  if ("scan" in changes || "layer" in changes) {
+    past.refreshMoments();
+    inspector.changed();
+  }
   if (changes.hasPath) path.fetch();
 }
 
@@ -249,8 +258,8 @@ function pointAt(at) {
   showCursors();
 }
 
-bindKeys({ choose, chosen, toggle, zoom, pan, stage, past, chooseMoment, backToLive });
-new Gestures(stage, pointAt);
+bindKeys({ choose, chosen, toggle, zoom, pan, stage, past, inspector, chooseMoment, backToLive });
+new Gestures(stage, pointAt, (at) => inspector.click(at));
 new Gestures({ canvas: second.canvas, move: (act) => stage.move(act) }, pointAt);
 byId("views").addEventListener("change", (event) => choose({ view: event.target.value }));
 byId("layers").addEventListener("change", (event) => choose({ layer: event.target.value }));
@@ -273,5 +282,5 @@ byId("theme").addEventListener("click", () => (byId("theme").textContent = nextT
 byId("theme").textContent = theme();
 byId("help-open").addEventListener("click", () => byId("help").showModal());
 setInterval(() => document.hidden || refresh(), 1000);
-Object.assign(window, { ptycholive: { session, stage, second, connection, chosen, past, path } });
+Object.assign(window, { ptycholive: { session, stage, second, connection, chosen, past, path, inspector } });
 connection.open();

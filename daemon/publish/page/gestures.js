@@ -1,13 +1,14 @@
 // @ts-check
-// Mouse, touch and pen on the stage: drag pans, wheel and pinch zoom, double click fits; hovering reports the position.
+// Mouse, touch and pen on the stage: drag pans, wheel and pinch zoom, double click fits; hovering reports the position, a click its place.
 
 const DRAG_PX = 4;
 
 export class Gestures {
-  /** `onPlace` gets [screenY, screenX] in device pixels, or null when the pointer has left. */
-  constructor(stage, onPlace) {
+  /** `onPlace` gets [screenY, screenX] in device pixels, or null when the pointer has left; `onClick` the place of a click. */
+  constructor(stage, onPlace, onClick = (_place) => {}) {
     this.stage = stage;
     this.onPlace = onPlace;
+    this.onClick = onClick;
     this.pointers = new Map();
     this.isDragging = false;
     const { canvas } = stage;
@@ -51,7 +52,8 @@ export class Gestures {
   }
 
   #up(event) {
-    this.pointers.delete(event.pointerId);
+    const isClick = event.type === "pointerup" && !this.isDragging && this.pointers.size === 1;
+    if (this.pointers.delete(event.pointerId) && isClick) this.onClick(this.#place(event));
     if (this.pointers.size === 0) this.isDragging = false;
     if (event.pointerType === "touch") this.onPlace(null);
   }

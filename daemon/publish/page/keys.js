@@ -7,9 +7,10 @@ const VIEWS = ["phase", "amplitude", "coverage", "complex", "weight", "generatio
 
 /** Listen for keys; `page` holds the parts that they change. */
 export function bindKeys(page) {
-  const { choose, chosen, toggle, zoom, pan, stage, past, chooseMoment, backToLive } = page;
+  const { choose, chosen, toggle, zoom, pan, stage, past, inspector, chooseMoment, backToLive } = page;
   const moment = () => chosen.moment ?? past.moments.length;
   const keys = {
+    ...inspector.keys,
     l: () => choose({ layer: chosen.layer === "refined" ? "network" : "refined" }),
     c: () => choose({ other: chosen.other === "" ? "layer" : "" }),
     f: () => stage.move((camera) => camera.fit()),
@@ -27,16 +28,22 @@ export function bindKeys(page) {
   };
   VIEWS.forEach((view, i) => (keys[i + 1] = () => choose({ view })));
   const canvasKeys = {
+    Enter: () => inspector.clickMiddle(),
     ArrowUp: () => pan(1, 0),
     ArrowDown: () => pan(-1, 0),
     ArrowLeft: () => pan(0, 1),
     ArrowRight: () => pan(0, -1),
   };
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target instanceof HTMLSelectElement || byId("help").open) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || byId("help").open) return;
     const act = keys[event.key] ?? keys[event.key.toLowerCase()] ?? (event.target === stage.canvas ? canvasKeys[event.key] : undefined);
     if (act === undefined) return;
     event.preventDefault();
     act();
   });
+}
+
+/** @param {EventTarget | null} target */
+function isTyping(target) {
+  return target instanceof HTMLSelectElement || (target instanceof HTMLInputElement && ["number", "text", "search"].includes(target.type));
 }
