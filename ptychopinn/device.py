@@ -29,9 +29,26 @@ TINY = 1e-12
 log = logging.getLogger(__name__)
 
 
+_prefers_batched = False
+
+
+def prefer_batched(flag: bool) -> None:
+    """Select on a CPU the code that a GPU runs: batches at once instead of pieces that fit a cache.
+
+    For counts of launches and for tests. It holds for what is made after the call.
+    """
+    global _prefers_batched
+    _prefers_batched = flag
+
+
+def is_batched(device: torch.device) -> bool:
+    """Return whether work on a device is done in large batches, with few launches."""
+    return _prefers_batched or device.type == "cuda"
+
+
 def frames_at_once(frame: torch.Tensor) -> int:
     """Return the number of frames of this size to process at once on its device: on a CPU they make a small array."""
-    return MOST_AT_ONCE if frame.device.type == "cuda" else max(1, SMALL_BYTES // frame.nbytes)
+    return MOST_AT_ONCE if is_batched(frame.device) else max(1, SMALL_BYTES // frame.nbytes)
 
 
 def choose_device(name: str) -> torch.device:

@@ -21,7 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ptychopinn.device import is_batched
 from ptychopinn.mosaic.canvas import Box, Canvas
+from ptychopinn.mosaic.placement import BatchLayer, PatchLayer, Places, gather
 
 VALUE_STEP = 2.0**-24
 """Rounding step of all addends; sums of such numbers are exact in float64 (module docstring)."""
@@ -33,32 +35,6 @@ class PatchRefusal(StrEnum):
     BAD_POSITION = "bad_position"
     NOT_FINITE = "not_finite"
     OUTSIDE_MOSAIC = "outside_mosaic"
-
-
-class _BilinearSpread:
-    """Spreads one ``(N, N, channels)`` plane bilinearly on ``(N + 1, N + 1, channels)``, in buffers that are reused.
-
-    Rows are padded to N + 1, so a shift by one row or one column is a shift in flat memory and each blend is one pass.
-    """
-
-    def __init__(self, size_px: int, channels: int, device: torch.device) -> None:
-        side = size_px + 1
-        row, pixel, flat = side * channels, channels, side * side * channels
-        source = torch.zeros(flat + row, device=device)
-        blended = torch.zeros(flat + pixel, device=device)
-        self._source, self._source_above = source[row:], source[:-row]
-        self._blended, self._blended_left = blended[pixel:], blended[:-pixel]
-        self._out = torch.zeros(flat, device=device)
-        self._whole = torch.zeros(flat, dtype=torch.float64, device=device)
-        self._result = self._whole.view(side, side, channels)
-        self.plane = self._source.view(side, side, channels)[:size_px, :size_px]
-
-    def __call__(self, fy: float, fx: float) -> Tensor:
-        """Return ``plane`` shifted by ``(fy, fx)`` in [0, 1), in whole numbers; valid until the next call."""
-        torch.lerp(self._source, self._source_above, fy, out=self._blended)
-        torch.lerp(self._blended, self._blended_left, fx, out=self._out)
-        self._whole.copy_(self._out.round_())
-        return self._result
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +60,7 @@ class Mosaic:
         self.size_px = weight.shape[-1]
         self.device = weight.device
         self._weight = torch.round(weight / weight.max() / VALUE_STEP).float()
-        self._factor = self._weight[..., None].expand(-1, -1, 2).contiguous()
-        self._spread_values = _BilinearSpread(self.size_px, 2, self.device)
-        self._spread_weights = _BilinearSpread(self.size_px, 1, self.device)
-        self._spread_weights.plane.copy_(self._weight[..., None])
+        self._layer = (BatchLayer if is_batched(self.device) else PatchLayer)(self._weight)
         self._canvas = Canvas(
             {"values": ((2,), torch.float64, 0.0), "weights": ((1,), torch.float64, 0.0)}, max_side_px, self.device
         )
@@ -120,20 +93,39 @@ class Mosaic:
         dict
             Reason by key for each patch that was not added.
         """
-        refused: dict[int, PatchRefusal] = {}
+        if len(set(keys)) < len(keys):  # a later patch takes the place of an earlier one
+            each = ((keys[k : k + 1], patches[k : k + 1], positions_px[k : k + 1]) for k in range(len(keys)))
+            return {key: reason for one in each for key, reason in self.add(*one).items()}
         values = torch.view_as_real(patches)
+        positions = np.asarray(positions_px, dtype=np.float64)
+        refused = self._refusals(keys, values, positions)
+        if refused:
+            good = [number for number, key in enumerate(keys) if key not in refused]
+            keys, values, positions = [keys[number] for number in good], values[good], positions[good]
+        if len(keys):
+            if self._keep_patches:
+                self._take_away(keys)
+                self._remember(keys, values, positions)
+            self._lay(values.unbind(0), positions, 1.0)
+        return refused
+
+    def _refusals(self, keys: Sequence[int], values: Tensor, positions: NDArray[np.float64]) -> dict[int, PatchRefusal]:
+        """Return the patches that cannot be laid, and grow the canvas for all others."""
+        refused: dict[int, PatchRefusal] = {}
         finite = torch.isfinite(torch.linalg.vector_norm(values.flatten(1), dim=1)).tolist()
-        places = np.asarray(positions_px, dtype=np.float64).tolist()
-        for key, patch, is_finite, (y, x) in zip(keys, values.unbind(0), finite, places, strict=True):
+        for key, is_finite, (y, x) in zip(keys, finite, positions.tolist(), strict=True):
             if not (math.isfinite(y) and math.isfinite(x)):
                 refused[key] = PatchRefusal.BAD_POSITION
             elif not is_finite:
                 refused[key] = PatchRefusal.NOT_FINITE
-            elif not self._lay(patch, y, x, 1.0):
+            elif not self._reach(y, x):
                 refused[key] = PatchRefusal.OUTSIDE_MOSAIC
-            elif self._keep_patches:
-                self._remember(key, patch, (y, x))
         return refused
+
+    def _reach(self, y: float, x: float) -> bool:
+        """Grow the canvas to hold a patch at a position; False if it would be too large."""
+        top, left = math.floor(y) - self.size_px // 2, math.floor(x) - self.size_px // 2
+        return self._canvas.ensure(top, left, top + self.size_px + 1, left + self.size_px + 1)
 
     def keeps(self, key: int) -> bool:
         """Return whether a patch is kept, so that it can be replaced."""
@@ -141,8 +133,7 @@ class Mosaic:
 
     def remove(self, key: int) -> bool:
         """Remove a kept patch exactly; False if it is not kept."""
-        old = self._kept.pop(key, None)
-        return old is not None and self._lay(old.patch, *old.position_px, -1.0)
+        return self._take_away([key]) > 0
 
     @property
     def kept_bytes(self) -> int:
@@ -159,27 +150,28 @@ class Mosaic:
         self._kept.clear()
         self._keep_patches = 0
 
-    def _remember(self, key: int, patch: Tensor, position_px: tuple[float, float]) -> None:
-        self.remove(key)
-        self._kept[key] = _LaidPatch(position_px, patch.clone())
-        if len(self._kept) > self._keep_patches:
+    def _take_away(self, keys: Sequence[int]) -> int:
+        """Remove those patches that are kept; return how many."""
+        old = [laid for key in keys if (laid := self._kept.pop(key, None)) is not None]
+        if old:
+            self._lay([laid.patch for laid in old], np.array([laid.position_px for laid in old]), -1.0)
+        return len(old)
+
+    def _remember(self, keys: Sequence[int], values: Tensor, positions: NDArray[np.float64]) -> None:
+        """Keep copies of patches; where they are one tensor its memory is free when the last of them is released."""
+        patches = values.clone().unbind(0) if is_batched(self.device) else map(torch.clone, values.unbind(0))
+        for key, patch, (y, x) in zip(keys, patches, positions.tolist(), strict=True):
+            self._kept[key] = _LaidPatch((y, x), patch)
+        while len(self._kept) > self._keep_patches:
             self._kept.popitem(last=False)
 
-    def _lay(self, patch: Tensor, y: float, x: float, sign: float) -> bool:
-        side = self.size_px + 1
-        whole_y, whole_x = math.floor(y), math.floor(x)
-        top, left = whole_y - self.size_px // 2, whole_x - self.size_px // 2
-        if not self._canvas.ensure(top, left, top + side, left + side):
-            return False
-        torch.mul(patch, self._factor, out=self._spread_values.plane)
-        row, column = top - self.origin_px[0], left - self.origin_px[1]
-        for name, channels, spread in (("values", 2, self._spread_values), ("weights", 1, self._spread_weights)):
-            plane, width = self._canvas.planes[name], self._canvas.shape[1]
-            strides, begin = (width * channels, channels, 1), (row * width + column) * channels
-            window = plane.as_strided((side, side, channels), strides, begin)
-            window.add_(spread(y - whole_y, x - whole_x), alpha=sign)
-        self._canvas.touch(row, column, side, side)
-        return True
+    def _lay(self, values: Sequence[Tensor], positions: NDArray[np.float64], sign: float) -> None:
+        """Lay B patches ``(N, N, 2)`` that the canvas holds."""
+        whole = np.floor(positions)
+        corners = whole.astype(np.int64) - self.size_px // 2 - np.array(self.origin_px)
+        self._layer.lay(self._canvas.planes, values, Places(corners, positions - whole), sign)
+        for y, x in corners.tolist():
+            self._canvas.touch(y, x, self.size_px + 1, self.size_px + 1)
 
     def merge(self, other: Mosaic) -> bool:
         """Add another mosaic of the same probe; False if the union is too large."""
@@ -201,9 +193,13 @@ class Mosaic:
     def read(self, box: Box | None = None) -> tuple[Tensor, Tensor]:
         """Return object ``(h, w)`` complex64 (0 without patches) and weight ``(h, w)`` float32 of a rectangle."""
         window = (box or Box(0, 0, *self.shape)).window
-        weight = self._canvas.planes["weights"][window]
-        value = self._canvas.planes["values"][window] / weight.clamp_min(1.0)
-        return torch.view_as_complex(value.float()), weight[..., 0].float() * VALUE_STEP
+        return self._means(self._canvas.planes["values"][window], self._canvas.planes["weights"][window])
+
+    @staticmethod
+    def _means(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Return object and weight from the two sums."""
+        mean = values / weights.clamp_min(1.0)
+        return torch.view_as_complex(mean.float()), weights[..., 0].float() * VALUE_STEP
 
     def cut(self, position_px: Sequence[float]) -> Tensor:
         """Return the patch ``(N, N)`` complex64 at a position, rounded to whole pixels; it must be on the canvas."""
@@ -213,12 +209,17 @@ class Mosaic:
         """Return the object ``(h, w)`` complex64 on a rectangle of its frame, which must be on the canvas."""
         return self.read(self._canvas.place(box))[0]
 
-    def surroundings(self, position_px: Sequence[float], weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the start of a second look at a position: the patch ``(N, N)`` and the weight of the other frames there.
+    def surroundings(
+        self, positions_px: Sequence[tuple[float, float]] | NDArray[np.float64], weight: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the start of second looks at positions: patches ``(B, N, N)``, and the weight of the other frames there.
 
-        The patch is 1 without other patches; ``weight (N, N)`` is the frame's own weight, greatest value 1.
+        A patch is 1 without other patches; ``weight (N, N)`` is a frame's own weight, greatest value 1.
         """
-        value, total = self.read(self._canvas.place(Box.around(position_px, self.size_px)))
+        boxes = [self._canvas.place(Box.around(position, self.size_px)) for position in positions_px]
+        corners = np.array([(box.y, box.x) for box in boxes], dtype=np.int64)
+        planes = self._canvas.planes
+        value, total = self._means(*(gather(planes[name], corners, self.size_px) for name in ("values", "weights")))
         return torch.where(total > 0, value, 1.0), (total - weight).clamp_min_(0.0)
 
     @property

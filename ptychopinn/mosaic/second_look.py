@@ -177,13 +177,12 @@ class SecondLooks:
         self.repainted += len(indexes)
 
     def _predict_from_mosaic(self, indexes: list[int], frames: list[_LaidFrame]) -> None:
-        starts, supports = zip(
-            *(self._mosaic.surroundings(frame.position_px, self._weight) for frame in frames), strict=True
-        )
+        places = np.array([frame.position_px for frame in frames])
+        starts, supports = self._mosaic.surroundings(places, self._weight)
         images = torch.stack([frame.amplitude for frame in frames])[:, None]
         group = TensorDict({"images": images}, batch_size=[len(frames)])
-        patches = self._predict(group, torch.stack(starts)[:, None], torch.stack(supports)[:, None])[:, 0]
-        self._mosaic.add(indexes, patches, np.array([frame.position_px for frame in frames]))
+        patches = self._predict(group, starts[:, None], supports[:, None])[:, 0]
+        self._mosaic.add(indexes, patches, places)
 
     def _cell(self, position_px: tuple[float, float]) -> tuple[int, int]:
         return round(position_px[0] / self._cell_px), round(position_px[1] / self._cell_px)

@@ -175,8 +175,7 @@ def _predict(
     group = single_group(amplitude)
     if before is None:
         return model.predict(group)[:, 0]
-    cuts = [before.surroundings(position, weight) for position in positions_px]
-    starts, supports = (torch.stack(part) for part in zip(*cuts, strict=True))
+    starts, supports = before.surroundings(positions_px, weight)
     return model.predict(group, starts[:, None], supports[:, None])[:, 0]
 
 
