@@ -9,15 +9,20 @@ import time
 from collections.abc import Collection
 from functools import partial
 
+import torch
+
 from daemon.engine.backlog import Backlog
 from daemon.engine.faults import EngineFaults
 from daemon.engine.scan import ScanWork
 from daemon.metrics import Metrics
+from ptychopinn.device import MOST_AT_ONCE, is_batched
 
 REFINE_SLICE_S = 0.004
 """One slice of the refiner: short beside the publishing period of 0.1 s, long beside a step of 0.5 ms."""
 REPAINT_FRAMES, REPAINT_LAST_FRAMES = 1, 8
-"""Frames in a second look, during the scan and after its end."""
+"""Frames in a second look, during the scan and after its end: a frame takes a CPU some milliseconds."""
+BATCHED_REPAINT_FRAMES = 64
+"""Frames in a second look during the scan on a device that works in batches; it takes a few milliseconds too."""
 LEAST_VISITS, ENOUGH_VISITS, IMPROVED_VISITS = 2, 16, 40
 """Visits of each frame by the refiner: before a scan may close, until it closes early, and until a closed one is done."""
 
@@ -36,7 +41,7 @@ class SpareTime:
         has_ended = work.finish_by is not None
         is_owed = has_ended and work.refines and visits(work) < LEAST_VISITS
         if work.repaint is not None and not is_owed:
-            most = REPAINT_LAST_FRAMES if has_ended else REPAINT_FRAMES
+            most = _second_looks(work.model.probe.device, has_ended=has_ended)
             look_again = partial(work.look_again, most, has_ended=has_ended)
             self._faults.attempt(work, "the second look", look_again, work.stop_looking)
         now = time.monotonic()
@@ -47,6 +52,13 @@ class SpareTime:
     def _refine(self, work: ScanWork, end: float) -> None:
         while work.refiner and time.monotonic() < end and not len(self._queue) and (count := work.refiner.step()):
             self._metrics.refine_updates.inc(count)
+
+
+def _second_looks(device: torch.device, *, has_ended: bool) -> int:
+    """Return the number of frames in one second look."""
+    if is_batched(device):
+        return MOST_AT_ONCE if has_ended else BATCHED_REPAINT_FRAMES
+    return REPAINT_LAST_FRAMES if has_ended else REPAINT_FRAMES
 
 
 def newest_with_work(works: Collection[ScanWork]) -> ScanWork | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from daemon.cli.bench.launches import measure_launches
 from daemon.cli.bench.learning import measure_learning
 from daemon.cli.bench.receive import Case, _measure
 from daemon.cli.bench.scaling import Scaling, measure_scaling
@@ -41,3 +42,14 @@ def test_a_small_case_runs_to_its_end(name: str, tmp_path: Path) -> None:
     found = measure(tmp_path)
     assert numbers <= set(found)
     assert all(math.isfinite(value) and value > 0 for key, value in found.items() if key in numbers)
+
+
+def test_a_batch_takes_few_launches_and_one_wait() -> None:
+    """The code that a GPU runs, counted here. A stage that goes frame by frame has a launch a frame, or more."""
+    found = measure_launches(size_px=32, frames=64)
+    assert set(found) == {"group", "predict_lift", "predict_network", "mosaic", "refine", "second_look"}
+    for stage in ("predict_lift", "mosaic"):
+        assert found[stage]["launches_per_frame"] < 0.8, stage
+        assert found[stage]["waits_per_frame"] <= 1 / 64, stage
+    assert found["second_look"]["waits_per_frame"] <= 1 / 64
+    assert found["second_look"]["launches_per_frame"] < found["predict_network"]["launches_per_frame"] + 3

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import typer
 
+from daemon.cli.bench.launches import measure_launches
 from daemon.cli.bench.learning import measure_learning
 from daemon.cli.bench.live import live_daemon
 from daemon.cli.bench.receive import measure_receive
@@ -265,6 +266,7 @@ MEASUREMENTS: dict[str, Callable[[], Measurement]] = {
     "viewers": measure_viewers,
     "learning": measure_learning,
     "scaling": measure_scaling,
+    "launches": measure_launches,
 }
-ASKED_FOR = {"scaling", "viewers", "learning"}
-"""Measurements that take minutes and run only if named."""
+ASKED_FOR = {"scaling", "viewers", "learning", "launches"}
+"""Measurements that run only if named: they take minutes, or count for a device that is not there."""

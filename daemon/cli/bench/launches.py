@@ -1,0 +1,181 @@
+"""Count launches and waits of each stage on the code that a GPU runs, without a GPU.
+
+A launch is an operation that is dispatched and makes or changes values; views make none. A wait is a read of a value on the host,
+at which a GPU's queue runs empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from tensordict import TensorDict
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from daemon.engine.sample import FrameSample
+from ptychopinn.device import MOST_AT_ONCE, prefer_batched
+from ptychopinn.model import Lift
+from ptychopinn.model.base import Model
+from ptychopinn.model.bundle import find_bundle, load_model
+from ptychopinn.mosaic.groups import GroupBuilder, GroupFrame
+from ptychopinn.mosaic.mosaic import Mosaic
+from ptychopinn.mosaic.second_look import SecondLooks
+from ptychopinn.refine.refined_layer import Refiner
+
+FRAMES = MOST_AT_ONCE
+"""Frames of a batch: those of a GPU."""
+READS = {
+    torch.Tensor.tolist,
+    torch.Tensor.item,
+    torch.Tensor.numpy,
+    torch.Tensor.__bool__,
+    torch.Tensor.__float__,
+    torch.Tensor.__int__,
+    torch.Tensor.__index__,
+    torch.Tensor.nonzero,
+    torch.nonzero,
+}
+"""Functions that wait for a device's values."""
+
+
+# Create no work on a device although they are dispatched
+FREE = {"_local_scalar_dense", "detach", "empty", "empty_like", "empty_strided", "lift_fresh", "_unsafe_view"}
+PROJECTIONS = 2
+"""Projections of a look of the lift, as a model without a network has them."""
+
+
+class Counts(TypedDict):
+    """Numbers of one stage, a frame."""
+
+    launches_per_frame: float
+    waits_per_frame: float
+
+
+class _Reads(TorchFunctionMode):
+    """Counts reads of values; those within a read, such as the ``item`` of a ``float``, are not counted again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = 0
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.waits += function in READS
+        return function(*args, **(kwargs or {}))
+
+
+class _Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts operations that make or change values."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.launches = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.launches += not (function.is_view or function.overloadpacket.__name__ in FREE)
+        return function(*args, **(kwargs or {}))
+
+
+def measure_launches(size_px: int = 128, frames: int = MOST_AT_ONCE) -> dict[str, Counts]:
+    """Count launches and waits a frame of each stage, in batches of ``frames`` patterns ``(size_px, size_px)``."""
+    scan = _Scan(size_px, frames)
+    with _batched():
+        return {name: _count(stage, frames) for name, stage in scan.stages().items()}
+
+
+def _count(stage: Callable[[], object], frames: int) -> Counts:
+    stage()  # what is made once for a scan is made now
+    with _Reads() as reads, _Launches() as launches:
+        stage()
+    return {"launches_per_frame": launches.launches / frames, "waits_per_frame": reads.waits / frames}
+
+
+@contextmanager
+def _batched() -> Iterator[None]:
+    prefer_batched(True)
+    try:
+        yield
+    finally:
+        prefer_batched(False)
+
+
+class _Scan:
+    """A scan whose numbers do not matter, for what is dispatched does not depend on them: an even object, a round probe."""
+
+    def __init__(self, size_px: int, frames: int) -> None:
+        axis = torch.linspace(-3, 3, size_px)
+        self._probe = 100 * torch.exp(-(axis[:, None] ** 2) - axis**2).to(torch.complex64)[None]
+        pattern = torch.fft.fftshift(torch.fft.fft2(self._probe[0], norm="ortho").abs())
+        side = round(frames**0.5)
+        places = np.stack(np.divmod(np.arange(frames), side), axis=1) * (size_px / 8.0)
+        self._positions = places + 0.25
+        self._frames = [
+            GroupFrame(index, pattern.numpy(), (y, x)) for index, (y, x) in enumerate(self._positions.tolist())
+        ]
+        self._amplitude = pattern.repeat(frames, 1, 1)
+
+    def stages(self) -> dict[str, Callable[[], object]]:
+        """Return a call for each stage that does a batch's work."""
+        (group,) = self._group()
+        lift = Lift(self._probe, projections=PROJECTIONS)
+        stages: dict[str, Callable[[], object]] = {
+            "group": self._take,
+            "predict_lift": lambda: lift.predict(group),
+            "mosaic": self._mosaic_stage(),
+            "refine": self._refine_stage(),
+        }
+        path = find_bundle("shipped")
+        if path is not None:
+            network, _ = load_model(path, self._probe)
+            stages["predict_network"] = lambda: network.predict(group)
+            stages["second_look"] = self._second_look_stage(network)
+        return stages
+
+    def _group(self) -> list[TensorDict]:
+        return GroupBuilder(1, self._probe.shape[-1] / 2, self._probe.device).add(self._frames)
+
+    def _take(self) -> None:
+        """Group and upload the frames of a batch, and take them into the sample."""
+        sample = FrameSample()
+        self._group()
+        for frame, amplitude in zip(self._frames, self._amplitude.unbind(0), strict=True):
+            sample.add(frame.index, amplitude, frame.position_px)
+
+    def _mosaic(self, keep_bytes: int = 0) -> Mosaic:
+        mosaic = Mosaic(self._probe.abs().square().sum(0), keep_bytes=keep_bytes)
+        patches = torch.ones_like(self._amplitude, dtype=torch.complex64)
+        mosaic.add(range(len(patches)), patches, self._positions)
+        return mosaic
+
+    def _mosaic_stage(self) -> Callable[[], object]:
+        mosaic, patches = self._mosaic(), torch.ones_like(self._amplitude, dtype=torch.complex64)
+        return lambda: mosaic.add(range(len(patches)), patches, self._positions)
+
+    def _refine_stage(self) -> Callable[[], object]:
+        """One pass over all frames, and the move of the object at its end."""
+        refiner = Refiner(self._probe)
+        for frame, amplitude in zip(self._frames, self._amplitude.unbind(0), strict=True):
+            refiner.add(frame.index, amplitude, frame.position_px)
+        return lambda: _visit(refiner, len(self._frames))
+
+    def _second_look_stage(self, model: Model) -> Callable[[], object]:
+        """A second look at every frame."""
+        weight = self._probe.abs().square().sum(0)
+        mosaic = self._mosaic(keep_bytes=len(self._frames) * 8 * weight.numel())
+
+        def look() -> None:
+            looks = SecondLooks(model.predict, mosaic, weight / weight.max())
+            for frame, amplitude in zip(self._frames, self._amplitude.unbind(0), strict=True):
+                looks.add(frame.index, amplitude, frame.position_px, 1)
+            looks.step(len(self._frames), has_ended=True)
+
+        return look
+
+
+def _visit(refiner: Refiner, frames: int) -> None:
+    """Let the refiner visit so many frames."""
+    while frames > 0 and (count := refiner.step()):
+        frames -= count
