@@ -27,6 +27,7 @@ from daemon.intake.thread import Intake
 from daemon.journal import Keeper, ScanNames
 from daemon.messages import Addresses, Phase
 from daemon.metrics import Metrics
+from daemon.notify.webhook import Webhook
 from daemon.publish.history import History
 from daemon.publish.http.interface import create_app, open_server
 from daemon.publish.hub import UpdateHub
@@ -82,6 +83,7 @@ class Daemon:
         try:
             torch.set_num_threads(setup.threads)
             self._stopping = threading.Event()
+            self._has_started = threading.Event()
             self._idle_ticks = 0
             self._systemd = Systemd()
             self.metrics = Metrics()
@@ -101,7 +103,7 @@ class Daemon:
         self._journal = None if self._keeper is None else self._keeper.journal
         names = ScanNames(output.directory) if self._keeper is None else self._keeper.names
         join = setup.make_join(names.is_taken, lambda scan_id: self.scans.optics_of(scan_id), clock)
-        events = ScanEvents(partial(_tell_started, self.hub), lambda scan: self._engine.finish(scan.id))
+        events = ScanEvents(partial(_tell_started, self.hub, self.metrics), lambda scan: self._engine.finish(scan.id))
         records = RecordFiles(output.directory, disk)
         return ScanRegistry(records, join, setup.registry_options(clock), events, self._keeper)
 
@@ -126,6 +128,7 @@ class Daemon:
             on_improved=closer.improve,
             frames_received=lambda scan_id: scans.verdict(scan_id).received,
             on_left=closer.leave,
+            is_newest=lambda scan_id: scans.newest is not None and scans.newest.id == scan_id,
         )
 
         def side_px() -> int:
@@ -186,6 +189,7 @@ class Daemon:
             records=self.scans.records,
             journal=self._journal,
             receivers=lambda: self._receivers,
+            has_started=self._has_started.is_set,
         )
         self._bind()
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="status", daemon=True)
@@ -231,15 +235,26 @@ class Daemon:
             raise
         self._sinks = Sinks(self.hub, self._setup.sinks, config.output.sinks, self.metrics.count_sink)
         self._view.sinks = self._sinks.status
+        self._webhook = self._make_webhook()
         self._view.diagnosis = self._examiner.status
         self._view.viewers = lambda: self.publisher.subscribers + int(app.state.viewers.count)
         self._view.viewer_handshake_failures = lambda: self.publisher.handshake_failures
+
+    def _make_webhook(self) -> Webhook | None:
+        url, count = self._config.notify.url, self.metrics.webhook_messages
+        if url is None:
+            return None
+        return Webhook(
+            self.hub, url.get_secret_value(), lambda: self.http.url, lambda result: count.labels(result).inc()
+        )
 
     def start(self) -> None:
         """Start every thread; returns when the daemon is ready for frames. Unfinished scans are played again meanwhile."""
         if self._journal is not None:
             self._journal.start()
         self._sinks.start()
+        if self._webhook is not None:
+            self._webhook.start()
         self.writer.start()
         self.http.start()
         self._engine.start()
@@ -248,6 +263,7 @@ class Daemon:
             self._engine.wait_until_warm()
             for receiver in self._receivers:
                 receiver.start()
+            self._has_started.set()
         except BaseException:
             self.stop()
             raise
@@ -277,6 +293,8 @@ class Daemon:
         if self._ticker.is_alive():
             self._ticker.join()
         self._sinks.stop()
+        if self._webhook is not None:
+            self._webhook.stop()
         self.hub.publish_status(self._view.status())
         self.publisher.close()
         self.http.stop()
@@ -310,16 +328,17 @@ class Daemon:
 
     def _tick(self) -> None:
         reserve.look()
-        self._view.tick()
+        status = self._view.tick()
         self._history.look()
-        status = self._view.status()
         self.hub.publish_status(status)
         self.metrics.set_state(status["phase"], bool(status["degraded"]))
+        self.metrics.set_grade(status["assessment"]["grade"])
         self._idle_ticks = self._idle_ticks + 1 if status["phase"] == Phase.IDLE else 0
         if self._idle_ticks % TIDY_EVERY == TIDY_FIRST:
             release_memory()
         self._systemd.notify(f"STATUS={status['sentence']}", *["WATCHDOG=1"] * self._view.health.is_alive)
 
 
-def _tell_started(hub: UpdateHub, scan: Scan, start: ScanStart) -> None:
+def _tell_started(hub: UpdateHub, metrics: Metrics, scan: Scan, start: ScanStart) -> None:
+    metrics.start_scan()
     hub.publish_scan({"scan_id": scan.id, "state": "started", "expected": start.expected_frames})

@@ -167,6 +167,7 @@ class ScanCloser:
                 "product": record.product,
                 "rfactors": closing.result.rfactors,
                 "notes": list(record.notes),
+                "assessment": record.assessment,
             }
         )
 

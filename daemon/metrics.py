@@ -22,7 +22,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from daemon.messages import Phase, ScanState, VerdictFields
+from daemon.messages import Grade, Phase, ScanState, VerdictFields
 from streams.refusal_reasons import RefusalReason
 
 # Upper bounds of histograms: stages and latency in s, batches in frames
@@ -94,7 +94,8 @@ class Metrics:
         )
         self.refine_updates = counter("refine_updates", "Updates of the refined layer, counted in frames.")
         self.coverage = gauge(
-            "coverage_ratio", "Share of the newest scan's canvas with more than 5 % of the largest weight."
+            "coverage_ratio",
+            "Share of the rectangle around the newest scan's picture that has more than 5 % of the largest weight.",
         )
         self.model_generation = gauge("model_generation", "Generation of the active model.")
         self.scans = counter("scans", "Closed scans, by verdict.", "verdict")
@@ -128,6 +129,8 @@ class Metrics:
             "misfits", "Scans whose first frames showed that patterns, positions or probe do not fit."
         )
         self.phase = gauge("phase", "1 for the current phase of the daemon, 0 for the others.", "phase")
+        self.assessment = gauge("assessment", "1 for the grade of the newest scan, 0 for the others.", "grade")
+        self.webhook_messages = counter("webhook_messages", "Messages of the webhook, by result.", "result")
         self.degraded = gauge("degraded", "1 while a lasting fault exists; the status names it.")
         self.disk_size = gauge("disk_size_bytes", "Size of the disk that holds a folder of the daemon.", "folder")
         self.disk_free = gauge(
@@ -151,16 +154,29 @@ class Metrics:
             (self.queue_depth, ("decode", "engine")),
             (self.queue_bytes, ("decode", "engine")),
             (self.phase, tuple(Phase)),
+            (self.assessment, tuple(Grade)),
+            (self.webhook_messages, ("ok", "failed", "dropped")),
         )
         for metric, labels in known:
             for label in labels:
                 metric.labels(label)
+
+    def set_grade(self, grade: Grade) -> None:
+        """Set the grade of the newest scan."""
+        for one in Grade:
+            self.assessment.labels(one).set(one == grade)
 
     def set_state(self, phase: Phase, is_degraded: bool) -> None:
         """Set the phase of the daemon, and whether a lasting fault exists."""
         for name in Phase:
             self.phase.labels(name).set(name == phase)
         self.degraded.set(is_degraded)
+
+    def start_scan(self) -> None:
+        """Drop the figures of the scan before: those of the new one are not known yet."""
+        self.rfactor.clear()
+        self.expected_correlation.clear()
+        self.coverage.set(0)
 
     def count_scan(self, state: ScanState, verdict: VerdictFields) -> None:
         """Count a closed scan and the frames that it lacks."""

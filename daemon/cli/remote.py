@@ -15,8 +15,8 @@ from urllib.request import ProxyHandler, Request, build_opener
 import typer
 
 from daemon.errors import ConfigError, DaemonError, RefusedError
-from daemon.messages import ScanFields, Status, Stopping
-from daemon.status.sentences import verdict_sentence
+from daemon.messages import Grade, ScanFields, ScanState, Status, Stopping
+from daemon.status.sentences import running_account, verdict_sentence
 from ptychopinn.diagnosis.plausibility import SUMMARY_BEGINNINGS
 from streams.errors import EndpointError
 
@@ -101,19 +101,28 @@ def show_status(url: str, token_file: Path | None, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(status))
         return
+    assessment = status["assessment"]
     typer.echo(status["sentence"])
+    typer.echo(f"{assessment['grade'].upper()}: {assessment['reason']}. {assessment['action']}.")
     if status["account"]:
         typer.echo(status["account"])
-    for layer, value in status["rfactor"].items():
-        if value is not None:
-            typer.echo(f"R-factor of the {layer} layer: {value:.4f}")
-    if status["expected_correlation"] is not None:
-        typer.echo(f"Expected phase correlation with the true object: {status['expected_correlation']:.2f}")
+    if assessment["is_rfactor_meaningful"]:
+        _show_quality(status)
+    else:
+        typer.echo("R-factor and expected correlation are not shown: they mean nothing until this is corrected.")
     if masked := status.get("masked_pixels"):
         typer.echo(f"{masked:,} detector pixels in the pattern hold no data")
     for stream in status["streams"]:
         words = "connected" if stream["connected"] else "not connected"
         typer.echo(f"{stream['name']} {stream['endpoint']}: {words}, {stream['messages']} messages")
+
+
+def _show_quality(status: Status) -> None:
+    for layer, value in status["rfactor"].items():
+        if isinstance(value, float):
+            typer.echo(f"R-factor of the {layer} layer: {value:.4f}")
+    if status["expected_correlation"] is not None:
+        typer.echo(f"Expected phase correlation with the true object: {status['expected_correlation']:.2f}")
 
 
 def show_scans(url: str, token_file: Path | None, as_json: bool) -> None:
@@ -124,8 +133,12 @@ def show_scans(url: str, token_file: Path | None, as_json: bool) -> None:
         return
     for scan in scans:
         rfactor = "-" if scan["rfactor"] is None else f"{scan['rfactor']:.4f}"
-        account = verdict_sentence(scan["verdict"]) if scan["verdict"] else ""
-        typer.echo(f"{scan['id']}  {scan['state']}  {scan['started']}  R {rfactor}  {account}")
+        told = running_account if scan["state"] == ScanState.SCANNING else verdict_sentence
+        account = told(scan["verdict"]) if scan["verdict"] else ""
+        grade = "" if (judged := scan["assessment"]) is None else f"  {judged['grade'].upper()}"
+        typer.echo(f"{scan['id']}  {scan['state']}{grade}  {scan['started']}  R {rfactor}  {account}")
+        if judged is not None and judged["grade"] != Grade.GOOD:
+            typer.echo(f"  {judged['reason']}. {judged['action']}.")
         for note in scan["notes"]:
             if note.startswith(SUMMARY_BEGINNINGS):
                 typer.echo(f"  {note}")

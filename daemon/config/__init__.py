@@ -4,7 +4,7 @@ from daemon.config.base import Encrypted, Section, is_loopback
 from daemon.config.input import Detector, Frames, Metadata, Orientation, Positions
 from daemon.config.loading import load_config
 from daemon.config.optics import PROBE_SOURCES, KbMirrors, Optics, Pinhole, ZonePlate
-from daemon.config.output import Http, Limits, Log, Output, Publish, SinkOptions
+from daemon.config.output import Http, Limits, Log, Notify, Output, Publish, SinkOptions
 from daemon.config.processing import Diagnosis, Finetune, ModelOptions, MosaicOptions, Refine
 from daemon.config.sections import Config
 
@@ -23,6 +23,7 @@ __all__ = [
     "Metadata",
     "ModelOptions",
     "MosaicOptions",
+    "Notify",
     "Optics",
     "Orientation",
     "Output",

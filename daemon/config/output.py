@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from daemon.config.base import Count, Encrypted, Endpoint, Positive, Section, is_loopback
 
@@ -49,6 +49,21 @@ class Http(Section):
         if self.key_file is not None and self.certificate_file is None:
             raise ValueError("key_file requires certificate_file; give both or neither")
         return self
+
+
+class Notify(Section):
+    """Webhook that is told when the grade of a scan changes, and at the end of each scan."""
+
+    url: SecretStr | None = Field(
+        None, description="Address for JSON POST, http or https; it is not shown, because it may contain a token."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("the address does not start with http:// or https://")
+        return url
 
 
 class Log(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from daemon.config.base import Section
 from daemon.config.input import Detector, Frames, Metadata, Positions
 from daemon.config.optics import Optics
-from daemon.config.output import Http, Limits, Log, Output, Publish
+from daemon.config.output import Http, Limits, Log, Notify, Output, Publish
 from daemon.config.processing import Diagnosis, Finetune, ModelOptions, MosaicOptions, Refine
 
 
@@ -25,5 +25,6 @@ class Config(Section):
     publish: Publish = Publish()
     http: Http = Http()
     log: Log = Log()
+    notify: Notify = Notify()
     output: Output = Output()
     limits: Limits = Limits()

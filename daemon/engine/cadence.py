@@ -24,6 +24,8 @@ REFINED_PERIOD_S = 0.4
 REFINED_BYTES_PER_S = 25e6
 PUBLISH_SHARE, CHECKPOINT_SHARE = 0.5, 0.02  # of the time between two
 LABELS, LABEL_VISITS = 16, 8
+COVERAGE_PERIOD_S = 5.0
+"""Time between two measurements of the covered share, s: each reads the weight of the whole canvas, some ms."""
 
 
 Attempt = Callable[[ScanWork, str, Callable[[], Any], Callable[[], None]], bool]
@@ -38,6 +40,7 @@ class Publishing:
         self._events = events
         self._next = time.monotonic()
         self._next_checkpoint = time.monotonic() + options.checkpoint_s
+        self._next_coverage = 0.0
         self.learner: FrameLearner | None = None
         self.latency_s: float | None = None
 
@@ -73,10 +76,17 @@ class Publishing:
                     for index, patch in work.refiner.settled(LABELS, LABEL_VISITS):
                         self.learner.label(work.scan_id, index, np.asarray(to_host(patch)))
                 work.next_refined = time.monotonic() + max(REFINED_PERIOD_S, size_bytes / REFINED_BYTES_PER_S)
-            for layer, value in work.scores.rfactors.items():
-                self._metrics.rfactor.labels(layer).set(value)
-            if work.scores.certainty is not None:
-                self._metrics.expected_correlation.labels("refined").set(work.scores.certainty.expected_correlation)
+            if self._events.is_newest(work.scan_id):
+                self._show_scores(work)
+
+    def _show_scores(self, work: ScanWork) -> None:
+        if time.monotonic() >= self._next_coverage:
+            self._metrics.coverage.set(work.coverage)
+            self._next_coverage = time.monotonic() + COVERAGE_PERIOD_S
+        for layer, value in work.scores.rfactors.items():
+            self._metrics.rfactor.labels(layer).set(value)
+        if work.scores.certainty is not None:
+            self._metrics.expected_correlation.labels("refined").set(work.scores.certainty.expected_correlation)
 
     def _checkpoint(self, work: ScanWork) -> None:
         self._events.on_checkpoint(scan_result(work))

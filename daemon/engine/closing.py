@@ -44,7 +44,7 @@ class ScanEnding:
             return False
         try:
             is_settled = work.settle_some(is_urgent=is_urgent)
-            if is_settled:
+            if is_settled and self._events.is_newest(work.scan_id):
                 self._metrics.coverage.set(work.coverage)
             return is_settled
         except Exception as fault:

@@ -23,6 +23,7 @@ class EngineEvents:
     ``on_stitched(scan_id, indexes)`` and ``on_refused(scan_id, index, reason)`` close the account of frames;
     ``on_finished`` comes once for each scan passed to :meth:`Engine.finish`, ``on_checkpoint`` while a scan runs.
     ``on_improved`` comes after it at most once, where spare time made a closed scan's picture better.
+    ``is_newest(scan_id)`` says whether the figures of a scan are those that the metrics show.
     ``on_left`` comes at the end for a scan that is not done: frames of it wait on the disk for the next start.
     """
 
@@ -34,6 +35,7 @@ class EngineEvents:
     frames_received: Callable[[str], int]
     on_left: Callable[[ScanResult, int], None] = lambda _result, _waiting: None
     on_improved: Callable[[ScanResult], None] = lambda _result: None
+    is_newest: Callable[[str], bool] = lambda _scan_id: True
 
 
 class FrameLearner(Protocol):

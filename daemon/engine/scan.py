@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -223,9 +224,13 @@ class ScanWork:
 
     @property
     def coverage(self) -> float:
-        """Share of the canvas whose weight is above 5 % of the greatest."""
+        """Share of the rectangle around the picture whose weight is above 5 % of the greatest."""
         weight = self.mosaic.read()[1]
-        return float((weight > COVERED * weight.max()).float().mean()) if weight.numel() else 0.0
+        if not weight.numel():
+            return 0.0
+        covered = weight > COVERED * weight.max()
+        sides = [int(places[-1] - places[0]) + 1 for d in (0, 1) if len(places := covered.any(d).nonzero())]
+        return float(covered.sum()) / math.prod(sides) if sides else 0.0
 
 
 def _repaint(model: ActiveModel, mosaic: Mosaic, groups: GroupBuilder, gridsize: int) -> SecondLooks:

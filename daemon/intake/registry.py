@@ -103,6 +103,11 @@ class ScanRegistry:
         with self.lock:
             return self.join.account(scan_id)
 
+    def overtaken(self, scan_id: str) -> int:
+        """Return how many frame indexes of an open scan later ones have overtaken."""
+        with self.lock:
+            return self.join.overtaken(scan_id)
+
     def optics_of(self, scan_id: str) -> ScanOptics:
         """Return the optics of a scan; before it has opened, those without a stream's header."""
         scan = self._scans.get(scan_id)

@@ -63,5 +63,6 @@ class Scan:
     def _change(self, **changes: Any) -> ScanRecord:
         self.record = replace(self.record, **changes)
         if not self.is_running:
+            self.record = self.record.assessed()
             self.files.write(self.record)
         return self.record

@@ -16,6 +16,7 @@ from daemon.messages.answers import (
     ScanPath,
     Stopping,
 )
+from daemon.messages.assessment import AssessmentFields, Grade, MisfitFields, NoteFields
 from daemon.messages.headers import (
     DeltaFields,
     DeltaHeader,
@@ -60,10 +61,12 @@ from daemon.messages.status import (
     Status,
     StreamStatus,
 )
+from daemon.messages.webhook import GradedFields, WebhookEvent, WebhookMessage
 
 __all__ = [
     "Addresses",
     "Alive",
+    "AssessmentFields",
     "DaemonState",
     "DeltaFields",
     "DeltaHeader",
@@ -75,14 +78,18 @@ __all__ = [
     "Fields",
     "FrameFields",
     "FrameMap",
+    "Grade",
+    "GradedFields",
     "Header",
     "JournalStatus",
     "LayerName",
     "LayerRfactors",
     "LearningState",
     "LearningStatus",
+    "MisfitFields",
     "ModelEntry",
     "ModelStatus",
+    "NoteFields",
     "Numbered",
     "Paused",
     "Phase",
@@ -107,6 +114,8 @@ __all__ = [
     "StreamStatus",
     "Timed",
     "VerdictFields",
+    "WebhookEvent",
+    "WebhookMessage",
     "verdict_fields",
 ]
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from daemon.messages.assessment import AssessmentFields, MisfitFields
+
 if TYPE_CHECKING:
     from streams.join.account import AccountSnapshot
 
@@ -39,7 +41,7 @@ class VerdictFields(TypedDict):
     duplicate: int
     """Frames received more than once."""
     missing: int
-    """Frame indexes that never arrived."""
+    """Frame indexes that never arrived; in mid-scan also those still to come."""
     refused: dict[str, int]
     """Refused frames by reason."""
     without_position: int
@@ -119,6 +121,10 @@ class ScanFields(TypedDict):
     """Account of frames."""
     doubts: list[DoubtFields]
     """Reasons to doubt the picture."""
+    misfit: MisfitFields | None
+    """Misfit of patterns, positions and probe that the diagnosis found; null: none."""
+    assessment: AssessmentFields | None
+    """How good the scan is."""
 
 
 class ScanStarted(TypedDict):
@@ -149,6 +155,8 @@ class ScanEnded(TypedDict):
     """R-factor by layer."""
     notes: list[str]
     """Warnings about the scan, one sentence each."""
+    assessment: AssessmentFields | None
+    """How good the scan is."""
 
 
 def verdict_fields(verdict: "AccountSnapshot") -> VerdictFields:

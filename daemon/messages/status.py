@@ -6,6 +6,7 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
+from daemon.messages.assessment import AssessmentFields
 from daemon.messages.scan import ScanState, VerdictFields
 
 
@@ -175,6 +176,8 @@ class Status(TypedDict):
     """Frames stitched in the newest scan."""
     frames_pending: int | None
     """Frames of the newest scan not yet stitched, refused or given up."""
+    frames_overtaken: int | None
+    """Frame indexes of the newest scan that later frames have overtaken, so that they are lost; in mid-scan."""
     expected_frames: int | None
     """Frames that the newest scan should have; null: unknown."""
     scans_unfinished: list[str]
@@ -215,6 +218,8 @@ class Status(TypedDict):
     """Median phase correlation with the truth of simulated scans with the same noise and misfit."""
     verdict: VerdictFields | None
     """Account of the newest scan's frames."""
+    assessment: AssessmentFields
+    """How good the newest scan is, and what to do."""
     account: str | None
     """The same account in one sentence."""
     streams: list[StreamStatus]

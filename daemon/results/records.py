@@ -12,7 +12,16 @@ from typing import cast
 
 from pydantic import TypeAdapter
 
-from daemon.messages import DoubtFields, EngineResult, ScanFields, ScanState, VerdictFields
+from daemon.assessment import ScanFacts, assess
+from daemon.messages import (
+    AssessmentFields,
+    DoubtFields,
+    EngineResult,
+    MisfitFields,
+    ScanFields,
+    ScanState,
+    VerdictFields,
+)
 from daemon.results.disk import ResultDisk
 from daemon.service.descriptors import reserve
 from daemon.service.disk import fault_words
@@ -53,11 +62,21 @@ class ScanRecord:
     engine: EngineResult | None = None
     verdict: VerdictFields | None = None
     doubts: tuple[DoubtFields, ...] = ()
+    misfit: MisfitFields | None = None
+    assessment: AssessmentFields | None = None
 
     @property
     def is_running(self) -> bool:
         """Whether the scan is not at its end."""
         return self.state in RUNNING
+
+    def facts(self, verdict: VerdictFields | None) -> ScanFacts:
+        """Return the facts for an assessment, with an account as it stands."""
+        return ScanFacts(self.state, verdict, self.notes, self.doubts, self.misfit)
+
+    def assessed(self) -> ScanRecord:
+        """Return the record with the assessment that its other fields give."""
+        return replace(self, assessment=assess(self.facts(self.verdict)))
 
 
 _RECORDS = TypeAdapter(ScanRecord)
@@ -118,7 +137,8 @@ class RecordFiles:
 
 def as_public(record: ScanRecord, verdict: VerdictFields | None) -> ScanFields:
     """Return a record as the REST interface shows it, with its account."""
-    return cast(ScanFields, {**asdict(record), "verdict": verdict})
+    assessment = record.assessment or assess(record.facts(verdict))
+    return cast(ScanFields, {**asdict(record), "verdict": verdict, "assessment": assessment})
 
 
 def _read_record(path: Path) -> ScanRecord | None:

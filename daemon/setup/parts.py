@@ -86,6 +86,11 @@ class Setup:
         """Whether products can be written."""
         return os.access(self._config.output.directory, os.W_OK)
 
+    @property
+    def are_positions_late(self) -> bool:
+        """Whether positions may come only at the end of a scan: the files of a Bluesky run are often closed then."""
+        return self._config.positions.source == "bluesky"
+
     def make_codec(self) -> Codec:
         """Return the decoder of the frame stream."""
         frames = self._config.frames

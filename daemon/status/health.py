@@ -25,6 +25,8 @@ class Health:
     ----------
     receivers
         Returns the receivers that should run.
+    has_started
+        Whether every thread has been started; before that, none can have ended.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Health:
         records: RecordFiles,
         journal: Journal | None,
         receivers: Callable[[], Sequence[MessageReceiver]],
+        has_started: Callable[[], bool] = lambda: True,
     ) -> None:
         self._engine = engine
         self._intake = intake
@@ -43,9 +46,12 @@ class Health:
         self._records = records
         self._journal = journal
         self._receivers = receivers
+        self._has_started = has_started
 
     def dead(self) -> list[str]:
         """Return the names of threads that have ended."""
+        if not self._has_started():
+            return []
         parts = (
             ("engine", self._engine.is_alive),
             ("intake", self._intake.is_alive),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,10 @@ from daemon.intake.registry import ScanRegistry
 from daemon.intake.thread import Intake
 from daemon.journal import Journal
 from daemon.messages import (
+    AssessmentFields,
     DaemonState,
     DiagnosisStatus,
+    Grade,
     JournalStatus,
     LayerName,
     ModelEntry,
@@ -33,12 +35,23 @@ from daemon.messages import (
 from daemon.metrics import Metrics
 from daemon.results.records import ScanRecord, is_inside
 from daemon.setup import Setup
+from daemon.status.assessor import Assessor
 from daemon.status.health import Health
-from daemon.status.sentences import situation, verdict_sentence
+from daemon.status.sentences import account_sentence, situation
 from daemon.version import VERSION
 from ptychopinn.errors import FileFormatError
 from ptychopinn.model.bundle import bundle_files, read_bundle
 from streams.sockets.receiver import MessageReceiver
+
+NOT_ASSESSED: AssessmentFields = {
+    "grade": Grade.GOOD,
+    "reason": "",
+    "action": "",
+    "code": "",
+    "is_rfactor_meaningful": True,
+    "notes": [],
+}
+"""Stands in a status until it is assessed, which takes the rest of it."""
 
 
 class StatusReport:
@@ -67,6 +80,8 @@ class StatusReport:
         self._is_stopping = is_stopping
         self._journal = journal
         self._rates = _Rates()
+        are_positions_late = setup.are_positions_late
+        self._assessor = Assessor(engine, scans, are_positions_late=are_positions_late)
         self.health: Health
         self.viewers: Callable[[], int] = lambda: 0
         self.sinks: Callable[[], list[SinkStatus]] = list
@@ -98,6 +113,7 @@ class StatusReport:
         unfinished = self._scans.running()
         phase, troubles = self._phase(record, unfinished), self.health.troubles()
         model = self._engine.active
+        findings = self._scans.recent_findings()
         (waiting, on_disk), age_s = self._engine.backlog, self._engine.backlog_age_s
         is_degraded = troubles and phase not in (Phase.STARTING, Phase.STOPPING)
         status: Status = {
@@ -109,6 +125,7 @@ class StatusReport:
             "frames_received": None if verdict is None else verdict["received"],
             "frames_stitched": None if verdict is None else verdict["stitched"],
             "frames_pending": None if verdict is None else verdict["pending"],
+            "frames_overtaken": None if scan is None or not scan.is_open else self._scans.overtaken(scan.id),
             "expected_frames": None if verdict is None else verdict["expected"],
             "scans_unfinished": unfinished,
             "backlog_frames": waiting,
@@ -122,14 +139,15 @@ class StatusReport:
             "center_px": None if record is None else record.center_px,
             "center_from": None if record is None else record.center_from,
             "masked_pixels": None if record is None else record.masked_pixels,
-            "notes": self._notes(record),
+            "notes": _notes(record, findings),
             "receive_rate_hz": self._rates.received_hz,
             "stitch_rate_hz": self._rates.stitched_hz,
             "latency_s": self._engine.latency_s,
             "rfactor": {"network": self._rfactor("network"), "refined": self._rfactor("refined")},
             "expected_correlation": self._metrics.value("ptycholive_expected_correlation", layer="refined"),
             "verdict": verdict,
-            "account": None if verdict is None else verdict_sentence(verdict),
+            "assessment": NOT_ASSESSED,
+            "account": None,
             "streams": [self._stream_status(receiver) for receiver in self._receivers],
             "model": {"name": model.name, "generation": model.generation},
             "device": str(self._setup.device),
@@ -142,22 +160,19 @@ class StatusReport:
             "version": VERSION,
             "sentence": "",
         }
+        status["account"] = None if verdict is None else account_sentence(status)
+        own = [] if record is None else findings.get(record.id, [])
+        status["assessment"] = self._assessor.assess(status, own)
+        if not status["assessment"]["is_rfactor_meaningful"]:
+            status["expected_correlation"] = None
         status["sentence"] = situation(status)
         return status
 
     def _rfactor(self, layer: LayerName) -> float | None:
         return self._metrics.value("ptycholive_rfactor", layer=layer)
 
-    def _notes(self, record: ScanRecord | None) -> list[str]:
-        """Return the warnings of the newest scan, then those of other recent scans."""
-        notes = [] if record is None else list(record.notes)
-        for scan_id, found in self._scans.recent_findings().items():
-            is_newest = record is not None and scan_id == record.id
-            notes += found if is_newest else [f"scan {scan_id}: {note}" for note in found]
-        return list(dict.fromkeys(notes))
-
-    def tick(self) -> None:
-        """Update the rates, and the metrics that no other part sets."""
+    def tick(self) -> Status:
+        """Update the rates, the watchers of the assessment, and the metrics that no other part sets; return the status."""
         stitched = self._metrics.value("ptycholive_frames_stitched_total") or 0
         self._rates.update(self._intake.received, round(stitched))
         self._metrics.subscribers.set(self.viewers())
@@ -165,6 +180,9 @@ class StatusReport:
         self._count_streams()
         if self._journal is not None:
             self._metrics.set_journal(self._journal.bytes, self._journal.skipped, self._journal.trouble is not None)
+        status = self.status()
+        self._assessor.look(status)
+        return status
 
     def metrics_text(self) -> tuple[bytes, str]:
         """Return the Prometheus exposition and its content type."""
@@ -173,12 +191,19 @@ class StatusReport:
 
     def scans(self) -> list[ScanFields]:
         """Return all scans, newest first."""
-        return self._scans.listing()
+        return [self._with_live_assessment(scan) for scan in self._scans.listing()]
 
     def scan(self, scan_id: str) -> ScanFields | None:
         """Return one scan."""
         scan = self._scans.get(scan_id)
-        return None if scan is None else self._scans.public(scan)
+        return None if scan is None else self._with_live_assessment(self._scans.public(scan))
+
+    def _with_live_assessment(self, fields: ScanFields) -> ScanFields:
+        """Return a scan with the assessment of the status, if the status is about it."""
+        newest = self._scans.newest
+        if newest is None or newest.id != fields["id"] or not newest.is_running:
+            return fields
+        return {**fields, "assessment": self.status()["assessment"]}
 
     def stop_scan(self, scan_id: str) -> bool:
         """Finish a running scan with the frames received so far."""
@@ -278,6 +303,15 @@ class StatusReport:
         for receiver in self._receivers:
             self._metrics.set_stream(receiver.name, receiver.connected, receiver.bytes, receiver.handshake_failures)
         self._metrics.set_handshake_failures("publish", self.viewer_handshake_failures())
+
+
+def _notes(record: ScanRecord | None, findings: Mapping[str, list[str]]) -> list[str]:
+    """Return the warnings of the newest scan, then those of other recent scans."""
+    notes = [] if record is None else list(record.notes)
+    for scan_id, found in findings.items():
+        is_newest = record is not None and scan_id == record.id
+        notes += found if is_newest else [f"scan {scan_id}: {note}" for note in found]
+    return list(dict.fromkeys(notes))
 
 
 class _Rates:

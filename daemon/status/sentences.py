@@ -24,7 +24,41 @@ def verdict_sentence(verdict: VerdictFields) -> str:
     return f"{verdict['received']} received = {' + '.join(parts)}{missing}"
 
 
-def _stream_trouble(stream: StreamStatus, phase: Phase) -> list[str]:
+def are_all_there(verdict: VerdictFields | None) -> bool:
+    """Whether every frame that a scan announced has arrived."""
+    return verdict is not None and verdict["expected"] is not None and verdict["missing"] == 0
+
+
+def account_sentence(status: Status) -> str:
+    """Return the account of the newest scan; in mid-scan, frames still to come are not missing."""
+    verdict, lost = status["verdict"], status["frames_overtaken"]
+    if verdict is None:
+        return ""
+    if status["phase"] != Phase.SCANNING or lost is None:
+        return verdict_sentence(verdict)
+    return verdict_sentence({**verdict, "missing": lost}) + _to_come(verdict, lost)
+
+
+def running_account(verdict: VerdictFields) -> str:
+    """Return the account of a scan in its middle, of which frames to come and lost ones are not told apart."""
+    return verdict_sentence({**verdict, "missing": 0}) + _to_come(verdict, 0)
+
+
+def _to_come(verdict: VerdictFields, lost: int) -> str:
+    coming = max(0, verdict["missing"] - lost) if verdict["expected"] is not None else 0
+    return f"; {coming} to come" if coming else ""
+
+
+def _may_leave(status: Status) -> bool:
+    """Whether senders may leave: all frames of the newest scan have arrived, or it has ended well."""
+    if status["phase"] == Phase.SCANNING:
+        return are_all_there(status["verdict"])
+    return status["phase"] == Phase.IDLE and status["scan_state"] == ScanState.COMPLETE
+
+
+def _stream_trouble(stream: StreamStatus, phase: Phase, *, may_leave: bool) -> list[str]:
+    if may_leave and not stream["connected"] and not stream["handshake_failures"]:
+        return []
     if stream["fault"] and (stream["connected"] or phase != Phase.FINISHING):
         return [f"the {stream['fault']}"]
     if stream["connected"] or phase == Phase.FINISHING:
@@ -65,7 +99,7 @@ def _phase_words(status: Status) -> str:
 
 
 def _warnings(status: Status) -> list[str]:
-    found = [*status["degraded"], *([status["failure"]] if status["failure"] else [])]
+    phase, found = status["phase"], [*status["degraded"], *([status["failure"]] if status["failure"] else [])]
     if status["is_behind"]:
         backlog = {"frames": status["backlog_frames"], "age_s": status["backlog_age_s"]}
         found.append(StatusWarning.SLOW_DEVICE.sentence.format(**backlog))
@@ -73,7 +107,8 @@ def _warnings(status: Status) -> list[str]:
     found += status["notes"]
     if held := status["waiting_for_center"]:
         found.append(StatusWarning.NO_CENTER.sentence.format(frames=held))
-    found += [trouble for stream in status["streams"] for trouble in _stream_trouble(stream, status["phase"])]
+    for stream in status["streams"]:
+        found += _stream_trouble(stream, phase, may_leave=_may_leave(status))
     return found + _warnings_of_the_scan(status)
 
 
@@ -84,7 +119,8 @@ def _warnings_of_the_scan(status: Status) -> list[str]:
     if phase in (Phase.READY, Phase.IDLE) or is_earlier:
         return found
     silent_s = status["streams"][0]["silent_s"]
-    if phase == Phase.SCANNING and silent_s is not None and silent_s > SILENT_S:
+    is_due = phase == Phase.SCANNING and not are_all_there(status["verdict"])
+    if is_due and silent_s is not None and silent_s > SILENT_S:
         found.append(StatusWarning.NO_FRAMES.sentence.format(silent_s=silent_s))
     if status["waiting_for_positions"] > WAITING_FRAMES:
         found.append(StatusWarning.NO_POSITIONS.sentence.format(frames=status["waiting_for_positions"]))

@@ -41,7 +41,10 @@ def firing(severity: str) -> str:
 
 # 2 too where no daemon is scraped
 IS_WELL = f"2 * {firing('critical')} or 2 * max(absent(up{{{HERE}}})) or {firing('warning')} or vector(0)"
-ALERTS = f'max by (alertname) (ALERTS{{alertstate="firing", {HERE}}}) or label_replace(vector(0), "alertname", "none", "", "")'
+FIRING = f'ALERTS{{alertstate="firing", {HERE}}}'
+NO_ALERT = f'(label_replace(vector(0), "alertname", "none", "", "") unless on () {FIRING})'
+ALERTS = f"max by (alertname) ({FIRING}) or {NO_ALERT}"
+GRADE = f'max(ptycholive_assessment{{grade="check", {HERE}}}) + 2 * max(ptycholive_assessment{{grade="bad", {HERE}}})'
 GREEN_YELLOW_RED: tuple[tuple[float | None, str], ...] = ((None, "green"), (1, "yellow"), (2, "red"))
 GOOD_IF_ONE: tuple[tuple[float | None, str], ...] = ((None, "red"), (1, "green"))
 BAD_IF_ANY: tuple[tuple[float | None, str], ...] = ((None, "green"), (1e-9, "red"))
@@ -54,7 +57,7 @@ OPERATOR = (
         "Green: nothing to do. Yellow: look at it. Red: act now; the run book says how.",
         ((IS_WELL, ""),),
         "stat",
-        width=8,
+        width=5,
         height=6,
         steps=GREEN_YELLOW_RED,
         words={0: "ALL WELL", 1: "LOOK", 2: "ACT NOW"},
@@ -64,9 +67,20 @@ OPERATOR = (
         "What is wrong; each has its section in the run book.",
         ((ALERTS, "{{alertname}}"),),
         "stat",
+        width=6,
         height=6,
         steps=WARN_IF_ANY,
         names_only=True,
+    ),
+    Panel(
+        "Is this scan good?",
+        "Grade of the newest scan; the page and ptycholive status give the reason and the action.",
+        ((GRADE, ""),),
+        "stat",
+        width=5,
+        height=6,
+        steps=GREEN_YELLOW_RED,
+        words={0: "GOOD", 1: "CHECK", 2: "BAD"},
     ),
     Panel(
         "It is",
@@ -132,7 +146,13 @@ OPERATOR = (
         steps=((None, "red"), (0.05, "yellow"), (0.2, "green")),
     ),
     Panel(
-        "Covered", "Share of the canvas that is seen.", ((metric("_coverage_ratio"), ""),), "gauge", "percentunit", 6, 5
+        "Covered",
+        "Share of the rectangle around the picture, as on the page.",
+        ((metric("_coverage_ratio"), ""),),
+        "gauge",
+        "percentunit",
+        6,
+        5,
     ),
     Panel(
         "Expected correlation",
@@ -234,13 +254,14 @@ ENGINEER = (
         ),
     ),
     Panel(
-        "Delivered to sinks",
-        "In an hour, by result; 0 where there are no sinks.",
+        "Delivered to sinks and webhook",
+        "In an hour, by result; 0 where there are none.",
         (
             (
                 f"sum by (sink, result) (increase({metric('_sink_deliveries_total')}[1h])) or vector(0)",
                 "{{sink}} {{result}}",
             ),
+            (f"sum by (result) (increase({metric('_webhook_messages_total')}[1h]))", "webhook {{result}}"),
         ),
         decimals=0,
     ),

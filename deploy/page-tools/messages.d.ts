@@ -1,6 +1,21 @@
 // Made by deploy/docs/page_types.py (make docs) from daemon/messages; do not edit.
 
 declare namespace Wire {
+  interface AssessmentFields {
+    /** The grade: good, check or bad. */
+    grade: Grade;
+    /** The reason for the grade, in words. */
+    reason: string;
+    /** What to do now. */
+    action: string;
+    /** Name of the reason. */
+    code: string;
+    /** Whether R-factor and expected correlation say something about the picture. */
+    is_rfactor_meaningful: boolean;
+    /** All notes, the gravest first, then the newest. */
+    notes: NoteFields[];
+  }
+
   type DaemonState = "starting" | "ready" | "scanning" | "finishing" | "idle" | "stopping" | "degraded";
 
   interface DeltaHeader {
@@ -120,6 +135,8 @@ declare namespace Wire {
     rfactors: (number | null)[];
   }
 
+  type Grade = "good" | "check" | "bad";
+
   interface JournalStatus {
     /** Folder of the journal. */
     folder: string;
@@ -157,11 +174,31 @@ declare namespace Wire {
     generations?: number;
   }
 
+  interface MisfitFields {
+    /** The misfit in words. */
+    sentence: string;
+    /** The configuration change that corrects it. */
+    action: string;
+    /** Whether the daemon corrects it by itself. */
+    is_corrected: boolean;
+  }
+
   interface ModelStatus {
     /** Name of the model. */
     name: string;
     /** Number of models that were active before it. */
     generation: number;
+  }
+
+  interface NoteFields {
+    /** Gravity of the note; good: for information only. */
+    grade: Grade;
+    /** The note in words. */
+    sentence: string;
+    /** What to do about it; empty: nothing. */
+    action: string;
+    /** Time at which the daemon found it first, ISO 8601, UTC; null: unknown. */
+    since: string | null;
   }
 
   type Phase = "starting" | "ready" | "scanning" | "finishing" | "idle" | "stopping";
@@ -208,6 +245,8 @@ declare namespace Wire {
     rfactors: Record<string, number>;
     /** Warnings about the scan, one sentence each. */
     notes: string[];
+    /** How good the scan is. */
+    assessment: AssessmentFields | null;
     /** Version of the messages. */
     schema_version: number;
     /** Number of the message on this socket. */
@@ -253,6 +292,10 @@ declare namespace Wire {
     verdict: VerdictFields | null;
     /** Reasons to doubt the picture. */
     doubts: DoubtFields[];
+    /** Misfit of patterns, positions and probe that the diagnosis found; null: none. */
+    misfit: MisfitFields | null;
+    /** How good the scan is. */
+    assessment: AssessmentFields | null;
   }
 
   interface ScanPath {
@@ -347,6 +390,8 @@ declare namespace Wire {
     frames_stitched: number | null;
     /** Frames of the newest scan not yet stitched, refused or given up. */
     frames_pending: number | null;
+    /** Frame indexes of the newest scan that later frames have overtaken, so that they are lost; in mid-scan. */
+    frames_overtaken: number | null;
     /** Frames that the newest scan should have; null: unknown. */
     expected_frames: number | null;
     /** Ids of all scans that have not ended. */
@@ -387,6 +432,8 @@ declare namespace Wire {
     expected_correlation: number | null;
     /** Account of the newest scan's frames. */
     verdict: VerdictFields | null;
+    /** How good the newest scan is, and what to do. */
+    assessment: AssessmentFields;
     /** The same account in one sentence. */
     account: string | null;
     /** The input streams, frames first. */
@@ -446,7 +493,7 @@ declare namespace Wire {
     received: number;
     /** Frames received more than once. */
     duplicate: number;
-    /** Frame indexes that never arrived. */
+    /** Frame indexes that never arrived; in mid-scan also those still to come. */
     missing: number;
     /** Refused frames by reason. */
     refused: Record<string, number>;

@@ -257,6 +257,11 @@ class Join:
             raise KeyError(scan_id)
         return scan.snapshot()
 
+    def overtaken(self, scan_id: str) -> int:
+        """Return how many frame indexes of a scan later ones have overtaken, so that they are probably lost."""
+        scan = self._scans.find(scan_id)
+        return 0 if scan is None else scan.indexes.overtaken
+
     def is_closed(self, scan_id: str) -> bool:
         """Whether the scan of that name has ended, or senders now mean another scan by it."""
         scan = self._scans.find(scan_id)

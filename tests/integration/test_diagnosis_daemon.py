@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from daemon.app import Daemon
-from daemon.background.diagnosis.diagnosis_notes import DiagnosisNote
+from daemon.assessment.diagnosis_notes import DiagnosisNote
 from daemon.client import Viewer
 from daemon.config import load_config
 from daemon.files import ScanFile, read_product

@@ -8,7 +8,9 @@ import jsonschema
 from pydantic import TypeAdapter
 
 from daemon.messages import (
+    AssessmentFields,
     DaemonState,
+    Grade,
     Phase,
     Readiness,
     ScanEnded,
@@ -65,6 +67,18 @@ def stream(name: str = "frames", **changes: Any) -> StreamStatus:
     return {**whole, **changes}
 
 
+def assessment(**changes: Any) -> AssessmentFields:
+    whole: AssessmentFields = {
+        "grade": Grade.GOOD,
+        "reason": "No fault found in 516 frames",
+        "action": "Nothing to do",
+        "code": "running",
+        "is_rfactor_meaningful": True,
+        "notes": [],
+    }
+    return {**whole, **changes}
+
+
 def status(**changes: Any) -> Status:
     whole: Status = {
         "state": DaemonState.SCANNING,
@@ -75,6 +89,7 @@ def status(**changes: Any) -> Status:
         "frames_received": 516,
         "frames_stitched": 490,
         "frames_pending": 0,
+        "frames_overtaken": 4,
         "expected_frames": 520,
         "scans_unfinished": ["scan-1"],
         "backlog_frames": 0,
@@ -95,6 +110,7 @@ def status(**changes: Any) -> Status:
         "rfactor": {"network": 0.1668, "refined": 0.151},
         "expected_correlation": 0.9649,
         "verdict": verdict(),
+        "assessment": assessment(),
         "account": "516 received = 490 stitched + 26 duplicate; 30 missing",
         "streams": [stream(), stream("positions", endpoint="tcp://a:2", connected=False, messages=0, silent_s=60.0)],
         "model": {"name": "lift", "generation": 3},
@@ -131,6 +147,8 @@ def scan(scan_id: str = "scan-1", **changes: Any) -> ScanFields:
         "engine": None,
         "verdict": verdict(),
         "doubts": [],
+        "misfit": None,
+        "assessment": None,
     }
     return {**whole, **changes}
 
@@ -162,5 +180,6 @@ def ended(scan_id: str = "scan-1", **changes: Any) -> ScanEnded:
         "product": None,
         "rfactors": {},
         "notes": [],
+        "assessment": assessment(),
     }
     return {**whole, **changes}

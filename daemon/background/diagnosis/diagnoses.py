@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.assessment.diagnosis_notes import DiagnosisNote
 from daemon.background.diagnosis.advice import advice
-from daemon.background.diagnosis.diagnosis_notes import DiagnosisNote
 from daemon.background.diagnosis.examiner import Examiner, ExaminerEvents, ExaminerOptions
 from daemon.background.learning.generations import Generations
 from daemon.config import Config
@@ -20,6 +21,8 @@ from ptychopinn.diagnosis.correction import Correction
 from ptychopinn.diagnosis.fit_test import Diagnosis
 
 PROBE_NAME = "probe.npz"
+WAITED_S = 0.25
+"""Frames that wait for longer than this, s, need the processor more than a diagnosis does; batches wait for less."""
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ class Diagnoses:
         self._engine = engine
         self._generations = generations
         self._count_misfit = count_misfit
+        self._is_alone = len(os.sched_getaffinity(0)) == 1
         options = ExaminerOptions(
             is_enabled=config.diagnosis.enabled,
             is_fixed=config.diagnosis.auto_fix,
@@ -57,9 +61,13 @@ class Diagnoses:
         self.examiner = Examiner(options, events)
 
     def _is_busy(self) -> bool:
-        """Whether the engine needs the processor: frames wait, or a scan finishes that does not wait for the diagnosis."""
+        """Whether the engine needs the processor: frames wait, or the only one is used to finish a scan.
+
+        A scan that finishes is not disturbed by a diagnosis on another processor, and an operator waits for its result.
+        """
         is_waited_for = self._config.diagnosis.auto_fix or self._config.optics.is_retrieved
-        return self._engine.backlog[0] > 0 or (self._engine.is_finishing and not is_waited_for)
+        is_finishing = self._is_alone and self._engine.is_finishing and not is_waited_for
+        return self._engine.backlog_age_s > WAITED_S or is_finishing
 
     def _say(self, scan_id: str, sentence: str) -> None:
         scan = self._scans.get(scan_id)
@@ -71,8 +79,12 @@ class Diagnoses:
         self._count_misfit()
         scan = self._scans.get(scan_id)
         words = advice(found, self._config, None if scan is None else scan.record.center_px)
-        if self._config.diagnosis.auto_fix:
+        is_corrected = self._config.diagnosis.auto_fix
+        if is_corrected:
             words = [DiagnosisNote.CORRECTED.sentence]
+        if scan is not None:
+            misfit = found.sentence or ""
+            scan.change(misfit={"sentence": misfit, "action": "; ".join(words), "is_corrected": is_corrected})
         self._say(scan_id, "; ".join([found.sentence or "", *words]))
 
     def _take(self, scan_id: str, probe: NDArray[np.complex64], change: Correction, is_new: bool) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from daemon.background.diagnosis.diagnosis_notes import DiagnosisNote
+from daemon.assessment.diagnosis_notes import DiagnosisNote
 from daemon.background.external.side_process import SideProcess
 from daemon.engine.examination import Examination
 from daemon.errors import DaemonError

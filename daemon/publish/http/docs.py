@@ -29,7 +29,7 @@ def docs_page(description: Schema) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<link rel="stylesheet" href="/page/style.css"><link rel="icon" href="/page/icon.svg"></head>'
+        '<link rel="stylesheet" href="/page/docs.css"><link rel="icon" href="/page/icon.svg"></head>'
         f'<body class="docs"><main><h1>{title}</h1><p>{escape(info.get("description", ""))}</p>{"".join(rows)}'
         f"<h1>Bodies</h1>{''.join(shapes)}</main>"
         "</body></html>"

@@ -1,6 +1,8 @@
 // @ts-check
 // The viewer page: takes messages, shows picture and text.
 
+import { Alarm } from "./alarm.js";
+import { showAssessment } from "./assessment.js";
 import { Stage } from "./canvas.js";
 import { Connection } from "./connection.js";
 import { byId } from "./elements.js";
@@ -15,9 +17,10 @@ import { Path } from "./path.js";
 import { Pattern } from "./pattern.js";
 import { savePng, saveProduct, showSave } from "./save.js";
 import { Session } from "./session.js";
+import { shownScan } from "./shown.js";
 import { nextTheme, theme } from "./theme.js";
 import { decodeMessage } from "./wire.js";
-import { frames, warningOf } from "./words.js";
+import { count, frames, warningOf } from "./words.js";
 
 const STALE_SECONDS = 3;
 const KEY_PAN = 0.15;
@@ -41,6 +44,7 @@ const chosen = {
   other: "",
 };
 const session = new Session(() => newScan());
+const alarm = new Alarm();
 const stage = new Stage(byId("canvas"), () => drawn());
 const second = new Stage(byId("canvas-second"), () => drawnSecond());
 const connection = new Connection(received, connectionChanged);
@@ -159,7 +163,10 @@ function refresh() {
   const root = document.documentElement.dataset;
   root.feed = isLive() && session.isConfirmed ? "live" : connection.state === "connecting" ? "connecting" : "stale";
   root.shown = past.isLive ? "live" : "past";
-  showStatus(session, isLive());
+  const shown = shownScan(session, past);
+  showStatus(session, isLive(), shown);
+  showAssessment(shown, isLive());
+  if (isLive()) alarm.look(session.scanId, session.status?.assessment ?? null);
   showExtent(stage);
   showTags(layer);
   showBanner(warning);
@@ -184,7 +191,9 @@ function showTags(layer) {
 
 function emptyWords() {
   if (connection.state !== "open") return "Waiting for the daemon";
-  return session.isRunning ? "Waiting for the first frames" : "No picture yet. It appears here when a scan starts.";
+  if (!session.isRunning) return "No picture yet. It appears here when a scan starts.";
+  const received = session.status?.scan_id === session.scanId ? (session.status?.frames_received ?? 0) : 0;
+  return received > 0 ? `${count(received)} frames received, none is in the picture yet` : "Waiting for the first frames";
 }
 
 /** @param {import("./picture.js").Picture | null} picture @param {import("./session.js").Layer | null} layer */
@@ -197,9 +206,10 @@ function pictureWords(picture, layer) {
 /** @param {import("./words.js").Warning | null} warning */
 function titleWords(warning) {
   if (warning?.kind === "error") return "⚠ PtychoLive";
+  const mark = session.status?.assessment?.grade === "bad" ? "⚠ " : "";
   const [stitched, expected] = [session.status?.frames_stitched ?? 0, session.status?.expected_frames ?? 0];
   const share = session.isRunning && expected > 0 ? `${Math.floor((100 * stitched) / expected)} % · ` : "";
-  return session.scanId === null ? "PtychoLive" : `${share}${session.scanId} · PtychoLive`;
+  return session.scanId === null ? `${mark}PtychoLive` : `${mark}${share}${session.scanId} · PtychoLive`;
 }
 
 function choose(changes) {
@@ -280,7 +290,10 @@ byId("save-product").addEventListener("click", () => saveProduct(past.scanId));
 byId("learn-pause").addEventListener("click", pauseOrResume);
 byId("theme").addEventListener("click", () => (byId("theme").textContent = nextTheme()));
 byId("theme").textContent = theme();
+byId("notes-open").addEventListener("click", () => byId("notes").showModal());
+byId("sentence").addEventListener("click", () => byId("notes").showModal());
+byId("alarm").addEventListener("click", () => alarm.toggle());
 byId("help-open").addEventListener("click", () => byId("help").showModal());
 setInterval(() => document.hidden || refresh(), 1000);
-Object.assign(window, { ptycholive: { session, stage, second, connection, chosen, past, path, inspector } });
+Object.assign(window, { ptycholive: { session, stage, second, connection, chosen, past, path, inspector, alarm } });
 connection.open();

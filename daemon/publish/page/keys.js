@@ -17,6 +17,7 @@ export function bindKeys(page) {
     h: () => toggle("isHeld"),
     r: () => toggle("isFlat"),
     p: () => toggle("hasPath"),
+    n: () => byId("notes").showModal(),
     t: () => byId("theme").click(),
     "?": () => byId("help").showModal(),
     ",": () => past.moments.length > 0 && chooseMoment(moment() - 1),
@@ -35,7 +36,7 @@ export function bindKeys(page) {
     ArrowRight: () => pan(0, -1),
   };
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || byId("help").open) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || document.querySelector("dialog[open]") !== null) return;
     const act = keys[event.key] ?? keys[event.key.toLowerCase()] ?? (event.target === stage.canvas ? canvasKeys[event.key] : undefined);
     if (act === undefined) return;
     event.preventDefault();

@@ -31,8 +31,10 @@ export function showTag(session, layer, wanted) {
   const ago = session.isRunning && age > OLD_SECONDS ? ` (${words.seconds(age)} ago)` : "";
   const parts = [String(layer), words.frames(header.frames_stitched), words.clock(session.pictureAt) + ago];
   if (layer !== wanted) parts[0] = `${layer} (no ${wanted} picture yet)`;
-  if (header.complete) parts.push("complete");
+  const result = session.scanState === "ended" ? session.result : null;
+  if (header.complete) parts.push(result ?? "last picture");
   byId("tag").textContent = parts.join(" · ");
+  byId("tag").dataset.result = result ?? "";
 }
 
 /** Describe a picture that is not live.
@@ -44,6 +46,7 @@ export function showPastTag(element, picture, what) {
   element.hidden = header === null;
   if (header === null) return;
   const parts = [what, header.layer, words.frames(header.frames_stitched)];
+  element.dataset.result = "";
   if (header.time_ns > 0) parts.push(words.clock(new Date(header.time_ns / 1e6)));
   if ((header.rfactor ?? 0) > 0) parts.push(`R ${words.rfactor(header.rfactor)}`);
   if (strideOf(header) > 1) parts.push(`reduced ${strideOf(header)}-fold`);

@@ -13,21 +13,24 @@ const SILENT_S = 5;
 
 /** Show status, account, R-factors and streams; if `isLive` is false, values that may have changed are left open.
  * @param {Session} session
- * @param {boolean} isLive */
-export function showStatus(session, isLive) {
+ * @param {boolean} isLive
+ * @param {import("./shown.js").Shown} shown */
+export function showStatus(session, isLive, shown) {
   /** @type {Status} */
   const status = session.status ?? {};
   const state = isLive ? words.stateWord(session.status) : "unknown";
   say("state", state);
   byId("state").dataset.state = state;
-  say("scan", session.scanId ?? "");
+  say("scan", shown.scanId ?? "");
+  byId("scan").title = shown.scanId ?? "";
   say("sentence", isLive ? (status.sentence ?? "") : "");
-  showFrames(session, status);
+  byId("sentence").title = byId("sentence").textContent;
+  showFrames(shown);
   say("receive-rate", words.rate(isLive ? status.receive_rate_hz : null));
   say("stitch-rate", words.rate(isLive ? status.stitch_rate_hz : null));
   say("latency", words.seconds(isLive ? status.latency_s : null));
-  showRfactors(session, status);
-  showStreams(status.streams ?? [], isLive, session.isRunning);
+  showRfactors(session, shown);
+  showStreams(status.streams ?? [], isLive, words.areFramesDue(session.status));
   say("model", modelWords(status.model));
   say("device", words.plain(status.device));
   say("refine-updates", words.count(status.refine_updates));
@@ -42,27 +45,22 @@ function modelWords(model) {
   return model && model.generation > 0 ? `${name} · generation ${words.count(model.generation)}` : name;
 }
 
-/** @param {Session} session @param {Status} status */
-function showFrames(session, status) {
-  const isOurs = status.scan_id === undefined || status.scan_id === null || status.scan_id === session.scanId;
-  /** @type {Status} */
-  const own = isOurs ? status : {};
-  const { frames_stitched: stitched, frames_received: received } = own;
-  const [pending, expected] = [own.frames_pending ?? 0, own.expected_frames ?? 0];
+/** @param {import("./shown.js").Shown} shown */
+function showFrames({ stitched, received, pending, expected, verdict, hasEnded, result }) {
   say("stitched", words.count(stitched));
   say("expected", expected > 0 ? ` / ${words.count(expected)} stitched` : " stitched");
   const waiting = pending > 0 ? `, ${words.count(pending)} pending` : "";
-  say("received", typeof received === "number" ? `${words.count(received)} received${waiting}` : "");
+  const ending = result === null ? "" : `, ${result}`;
+  say("received", stitched === null ? "" : `${words.count(received)} received${waiting}${ending}`);
   const progress = byId("progress");
   progress.hidden = !(expected > 0);
   if (expected > 0) {
     progress.setAttribute("aria-valuemax", String(expected));
     progress.setAttribute("aria-valuenow", String(stitched ?? 0));
   }
-  byId("progress-received").style.width = percent(received ?? 0, expected);
+  byId("progress-received").style.width = percent(received, expected);
   byId("progress-stitched").style.width = percent(stitched ?? 0, expected);
-  const hasEnded = session.scanState === "ended";
-  say("verdict", words.verdictWords((hasEnded ? session.verdict : null) ?? own.verdict, hasEnded));
+  say("verdict", words.verdictWords(verdict, hasEnded));
 }
 
 /** @param {number} part @param {number} whole */
@@ -70,26 +68,24 @@ function percent(part, whole) {
   return whole > 0 && part > 0 ? `${Math.min(100, (100 * part) / whole)}%` : "0%";
 }
 
-/** @param {Session} session @param {Status} status */
-function showRfactors(session, status) {
-  /** @type {Status} */
-  const told = status.scan_id === session.scanId ? status : {};
-  /** @param {Wire.PictureHeader["layer"]} layer */
-  const rfactorOf = (layer) => words.rfactor(told.rfactor?.[layer] ?? session.pictures[layer]?.header?.rfactor);
-  const [refined, network] = [rfactorOf("refined"), rfactorOf("network")];
+/** @param {Session} session @param {import("./shown.js").Shown} shown */
+function showRfactors(session, shown) {
+  const isMeaningful = shown.assessment?.is_rfactor_meaningful !== false;
+  const [refined, network] = ["refined", "network"].map((layer) => words.rfactor(isMeaningful ? shown.rfactors[layer] : null));
   say("r-refined", refined);
   say("r-network", network);
-  say("certainty", words.correlation(told.expected_correlation));
-  const range = drawHistory(byId("history"), session.history);
+  say("certainty", words.correlation(isMeaningful ? shown.correlation : null));
+  say("withheld", isMeaningful ? "" : "Not shown: these figures mean nothing until the scan is corrected.");
+  const range = drawHistory(byId("history"), shown.isPast || !isMeaningful ? [] : session.history);
   byId("history").setAttribute("aria-label", `R-factors over time: refined ${refined}, network ${network}, ${range}`);
 }
 
-/** @param {Wire.StreamStatus[]} streams @param {boolean} isLive @param {boolean} isRunning */
-function showStreams(streams, isLive, isRunning) {
+/** @param {Wire.StreamStatus[]} streams @param {boolean} isLive @param {boolean} isDue Whether frames are awaited. */
+function showStreams(streams, isLive, isDue) {
   const list = byId("streams");
   while (list.children.length > streams.length) list.lastChild.remove();
   while (list.children.length < streams.length) list.append(streamRow());
-  streams.forEach((stream, i) => fillStream(list.children[i], stream, isLive, isRunning));
+  streams.forEach((stream, i) => fillStream(list.children[i], stream, isLive, isDue));
 }
 
 function streamRow() {
@@ -102,11 +98,11 @@ function streamRow() {
   return row;
 }
 
-/** @param {any} row @param {Wire.StreamStatus} stream @param {boolean} isLive @param {boolean} isRunning */
-function fillStream(row, stream, isLive, isRunning) {
+/** @param {any} row @param {Wire.StreamStatus} stream @param {boolean} isLive @param {boolean} isDue */
+function fillStream(row, stream, isLive, isDue) {
   const [, name, what, endpoint] = row.children;
-  const isSilent = isRunning && (stream.silent_s ?? 0) > SILENT_S;
-  const absent = isRunning ? "gone" : "idle";
+  const isSilent = isDue && (stream.silent_s ?? 0) > SILENT_S;
+  const absent = isDue ? "gone" : "idle";
   row.dataset.state = !isLive ? "unknown" : stream.connected ? (isSilent ? "silent" : "good") : absent;
   name.textContent = words.plain(stream.name);
   endpoint.textContent = words.plain(stream.endpoint);

@@ -27,6 +27,8 @@ export class Past {
     this.second = null;
     /** @type {Wire.PictureFields[]} */
     this.moments = [];
+    /** @type {Wire.ScanFields[]} */
+    this.scans = [];
     this.note = "";
     this.turn = 0;
     setInterval(() => this.#followMoments(), MOMENTS_PAUSE_MS);
@@ -35,6 +37,11 @@ export class Past {
   /** Whether the main half shows the live picture. */
   get isLive() {
     return this.chosen.scan === null && this.chosen.moment === null;
+  }
+
+  /** The record of the past scan that is shown; null while the live one is. */
+  get record() {
+    return this.scans.find(({ id }) => id === this.chosen.scan) ?? null;
   }
 
   get scanId() {
@@ -93,6 +100,7 @@ export class Past {
     } catch {
       return; // the banner of the connection shows the fault
     }
+    this.scans = scans;
     const named = scans.map(({ id, started }) => [id, started ? `${id} · ${clock(new Date(started))}` : id]);
     fill(byId("scan-choice"), [["", "Live"], ...named], this.chosen.scan ?? "");
     const others = [["", "none"], ["layer", "other layer"], ["iterative", "iterative result"]];

@@ -35,6 +35,8 @@ export class Session {
     this.scanState = null;
     /** @type {Wire.VerdictFields | null} */
     this.verdict = null;
+    /** @type {Wire.ScanState | null} */
+    this.result = null;
     this.pictures = {};
     /** @type {Date | null} */
     this.pictureAt = null;
@@ -100,6 +102,7 @@ export class Session {
     if (scanId !== this.scanId) return;
     this.scanState = state;
     this.verdict = header.state === "ended" ? (header.verdict ?? null) : null;
+    this.result = header.state === "ended" ? (header.result ?? null) : null;
   }
 
   /** @param {Wire.PictureMessage} message */

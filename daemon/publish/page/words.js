@@ -135,11 +135,19 @@ export function warningOf({ connection, session, staleSeconds, now }) {
   return warningOfStatus(session);
 }
 
+/** Whether frames of the newest scan are still awaited; a sender may leave when all are there.
+ * @param {Wire.StatusHeader | null} status */
+export function areFramesDue(status) {
+  if ((status?.phase ?? status?.state) !== "scanning") return false;
+  const verdict = status?.verdict;
+  return !(verdict && isNumber(verdict.expected) && verdict.missing === 0);
+}
+
 /** @param {Pick<import("./session.js").Session, "status">} session
  * @returns {Warning | null} */
 function warningOfStatus({ status }) {
   if (status?.state === "degraded") return { kind: "warning", text: plain(status.sentence ?? "The daemon is degraded.") };
   const gone = (status?.streams ?? []).filter((stream) => stream.connected === false).map((stream) => plain(stream.name));
-  if (gone.length > 0 && (status?.phase ?? status?.state) === "scanning") return { kind: "warning", text: `Not connected: ${gone.join(", ")}.` };
+  if (gone.length > 0 && areFramesDue(status)) return { kind: "warning", text: `Not connected: ${gone.join(", ")}.` };
   return null;
 }

@@ -1,0 +1,54 @@
+"""How good a scan is, for a person: a grade, the reason, one action, and all notes."""
+
+from enum import StrEnum
+
+from typing_extensions import TypedDict
+
+
+class Grade(StrEnum):
+    """The grade of a scan, or of one note about it."""
+
+    GOOD = "good"
+    CHECK = "check"
+    BAD = "bad"
+
+
+class NoteFields(TypedDict):
+    """One note about a scan or the daemon."""
+
+    grade: Grade
+    """Gravity of the note; good: for information only."""
+    sentence: str
+    """The note in words."""
+    action: str
+    """What to do about it; empty: nothing."""
+    since: str | None
+    """Time at which the daemon found it first, ISO 8601, UTC; null: unknown."""
+
+
+class AssessmentFields(TypedDict):
+    """How good a scan is."""
+
+    grade: Grade
+    """The grade: good, check or bad."""
+    reason: str
+    """The reason for the grade, in words."""
+    action: str
+    """What to do now."""
+    code: str
+    """Name of the reason."""
+    is_rfactor_meaningful: bool
+    """Whether R-factor and expected correlation say something about the picture."""
+    notes: list[NoteFields]
+    """All notes, the gravest first, then the newest."""
+
+
+class MisfitFields(TypedDict):
+    """What the diagnosis has found to be wrong with a scan."""
+
+    sentence: str
+    """The misfit in words."""
+    action: str
+    """The configuration change that corrects it."""
+    is_corrected: bool
+    """Whether the daemon corrects it by itself."""

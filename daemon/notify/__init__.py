@@ -1,0 +1,1 @@
+"""Notification of other programs: a webhook."""
