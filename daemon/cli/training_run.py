@@ -32,7 +32,7 @@ from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.errors import ConfigurationError, FileFormatError, ReconstructionError, TrainingInterruptedError
 from ptychopinn.model.ptycho_model import PtychoModel
 from ptychopinn.training import Trainer
-from ptychopinn.training.front import STORE
+from ptychopinn.training.training_data import STORE, TEST_STORE
 
 SUFFIXES = (".npz", ".cxi", ".h5", ".hdf5", ".nxs", ".ptyd", ".ptyr")
 TRAINING_KEYS = ("diff3d", "diffraction")
@@ -206,7 +206,8 @@ def run_training(
         return
     output.parent.mkdir(parents=True, exist_ok=True)
     digest = model.save(output)
-    shutil.rmtree(work / STORE, ignore_errors=True)
+    for store in (STORE, TEST_STORE):
+        shutil.rmtree(work / store, ignore_errors=True)
     _print_summary(output, digest, model, trainer, time.monotonic() - begun, as_json=as_json)
     if refused:
         raise typer.Exit(ExitCode.REFUSED)

@@ -1,4 +1,4 @@
-"""Consistency of the five configurations, and fields of PtychoPINN that this program does not have."""
+"""Consistency of the five configurations."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ from collections.abc import Iterator, Mapping
 from math import isqrt
 from typing import Any
 
+from ptychopinn.config.left_out import without_left_out
 from ptychopinn.config.sections import DataConfig, ModelConfig, TrainingConfig
 
 CNN_SIZES = (64, 128, 256)
 """Sides of the patterns that the cnn accepts, px: 8 px at its bottom, doubled three, four or five times."""
+FIXED_GROUPING = (
+    "K", "K_quadrant", "n_subsample", "neighbor_function", "min_neighbor_distance", "max_neighbor_distance",
+    "scan_pattern", "phase_subtraction",
+)  # fmt: skip
+"""Fields of the grouping that neighbourhoods (``overlap_frames``, lift) do not use."""
+FIXED_LOSS = (
+    "loss_function", "amp_loss", "phase_loss", "amp_loss_coeff", "phase_loss_coeff", "amplitude_physics_gain",
+    "training_patch_weighting", "rect_s1s2_init",
+)  # fmt: skip
+"""Fields of the loss that neighbourhoods do not use."""
+STAGES = ("stage_1_epochs", "stage_2_epochs", "stage_3_epochs")
 CHANNEL_FIELDS = ("C", "C_model", "C_forward")
 """Fields in which PtychoPINN repeats the number of frames of a group; here ``grid_size`` alone says it."""
-LEFT_OUT = frozenset((
-    "fno_modes", "fno_width", "fno_blocks", "fno_cnn_blocks", "learned_input_channels", "fno_input_transform",
-    "max_hidden_channels", "resnet_width", "spectral_bottleneck_blocks", "spectral_bottleneck_modes",
-    "spectral_bottleneck_share_weights", "spectral_bottleneck_gate_init", "spectral_bottleneck_gate_mode",
-    "generator_output_mode", "max_position_jitter", "probe_mask_tensor", "probe_mask_diameter", "edge_pad",
-    "decoder_last_c_outer_fraction", "decoder_last_amp_channels", "use_legacy_decoder_channel_override", "offset",
-    "pad_object", "gaussian_smoothing_sigma", "torch_loss_mode", "torch_mae_pred_l2_match_target", "log_grad_norm",
-    "grad_norm_log_freq", "pad_eval", "varpro_scaling", "log_patch_stats", "patch_stats_limit",
-))  # fmt: skip
-"""Fields of PtychoPINN without a meaning here: ignored when read, never written."""
 
 
 def contradictions(data: DataConfig, model: ModelConfig, training: TrainingConfig) -> Iterator[str]:
@@ -30,9 +32,43 @@ def contradictions(data: DataConfig, model: ModelConfig, training: TrainingConfi
     if model.architecture == "cnn":
         yield from _cnn(data, model)
     if model.physics_forward_mode == "rectangular_scaled":
-        yield from _count_regime(data, model)
+        yield from _count_regime(data, model, training)
+    if training.overlap_frames or model.architecture == "lift":
+        yield from _neighbourhoods(data, model, training)
+    if model.mode == "Supervised" and _stage_fields(training):
+        yield f"ModelConfig.mode Supervised has one loss but {', '.join(_stage_fields(training))} are set; leave them out"
     if training.n_devices not in (1, "auto") and training.strategy is None:
         yield f"TrainingConfig.n_devices is {training.n_devices} but strategy is None; set strategy to ddp"
+
+
+def _neighbourhoods(data: DataConfig, model: ModelConfig, training: TrainingConfig) -> Iterator[str]:
+    """Yield what has no effect if neighbouring frames are trained together: their loss and their grouping are fixed."""
+    why = f"overlap_frames is {training.overlap_frames}" if training.overlap_frames else "architecture is lift"
+    for section, names in ((data, FIXED_GROUPING), (model, FIXED_LOSS)):
+        fresh = type(section)()
+        for name in names:
+            if getattr(section, name) != getattr(fresh, name):
+                kind = type(section).__name__
+                yield f"{kind}.{name} is {getattr(section, name)!r} but has no effect where {why}; leave it out"
+    for name in [*_stage_fields(training), *(() if training.nll else ("nll",))]:
+        yield f"TrainingConfig.{name} is {getattr(training, name)} but has no effect where {why}; leave it out"
+
+
+def without_unused(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the values of a trained model without those that had no effect in its training; older versions took them."""
+    told = {name: dict(values) for name, values in sections.items()}
+    training, model = told.get("training_config", {}), told.get("model_config", {})
+    if training.get("overlap_frames") or model.get("architecture") == "lift":
+        unused = {"data_config": FIXED_GROUPING, "model_config": FIXED_LOSS, "training_config": (*STAGES, "nll")}
+    else:
+        unused = {"training_config": STAGES if model.get("mode") == "Supervised" else ()}
+    for name, fields in unused.items():
+        told[name] = {k: v for k, v in told.get(name, {}).items() if k not in fields}
+    return told
+
+
+def _stage_fields(training: TrainingConfig) -> list[str]:
+    return [name for name in STAGES if getattr(training, name)]
 
 
 def _grouping(data: DataConfig) -> Iterator[str]:
@@ -60,7 +96,7 @@ def _cnn(data: DataConfig, model: ModelConfig) -> Iterator[str]:
         yield f"ModelConfig.amp_activation is {model.amp_activation} but the cnn has silu and sigmoid; set one"
 
 
-def _count_regime(data: DataConfig, model: ModelConfig) -> Iterator[str]:
+def _count_regime(data: DataConfig, model: ModelConfig, training: TrainingConfig) -> Iterator[str]:
     wanted = {
         "cnn_output_mode": "real_imag",
         "mode": "Unsupervised",
@@ -68,6 +104,8 @@ def _count_regime(data: DataConfig, model: ModelConfig) -> Iterator[str]:
         "amplitude_physics_gain": 1.0,
         "intensity_scale_trainable": False,
     }
+    if not training.nll:
+        yield "TrainingConfig.nll is False but physics_forward_mode rectangular_scaled needs the Poisson loss; set it to True"
     for name, value in wanted.items():
         found = getattr(model, name)
         if found != value:
@@ -75,20 +113,20 @@ def _count_regime(data: DataConfig, model: ModelConfig) -> Iterator[str]:
     pair = (data.scale_contract_version, data.measurement_domain)
     if pair != ("ci_intensity_v2", "count_intensity"):
         yield (
-            f"DataConfig says {pair[0]} and {pair[1]} but physics_forward_mode rectangular_scaled needs "
-            "ci_intensity_v2 and count_intensity; set them"
+            f"DataConfig.scale_contract_version is {pair[0]} and measurement_domain {pair[1]} but physics_forward_mode "
+            "rectangular_scaled needs ci_intensity_v2 and count_intensity; set them"
         )
 
 
 def settled(sections: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, dict[str, object]], list[str]]:
-    """Return the values without fields that exist only in PtychoPINN, and contradictions between its channel numbers.
+    """Return the values without fields that exist only in PtychoPINN, and faults: those in use, contradicting channel numbers.
 
     If only a channel number is given, ``grid_size`` follows from it. If ``object_big`` is not given, single frames are
     not merged.
     """
-    told = {name: {k: v for k, v in values.items() if k not in LEFT_OUT} for name, values in sections.items()}
+    told, faults = without_left_out(sections)
     stated = {k: values.pop(k) for values in told.values() for k in CHANNEL_FIELDS if k in values}
-    data, faults = told.setdefault("data_config", {}), []
+    data = told.setdefault("data_config", {})
     counts = {value for value in stated.values() if isinstance(value, int)}
     if counts and "grid_size" not in data:
         side = isqrt(max(1, min(counts)))

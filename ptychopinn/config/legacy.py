@@ -49,6 +49,16 @@ KEYS = {
 """Fields whose key in ``params.cfg`` differs from their name."""
 
 
+NOT_FOLLOWED: dict[str, Any] = {
+    "pad_object": True,
+    "gaussian_smoothing_sigma": 0.0,
+    "realspace_mae_weight": 0.0,
+    "realspace_weight": 0.0,
+    "probe.trainable": False,
+}
+"""Keys of ``params.cfg`` without a counterpart here; another value than this default is refused."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LegacyModelConfig:
     """The older code's ModelConfig."""
@@ -199,6 +209,9 @@ def update_legacy_dict(cfg: MutableMapping[str, Any], config: LegacyConfig) -> N
 
 def read_legacy_dict(cfg: Mapping[str, Any]) -> ConfigManager:
     """Return the configurations in ``params.cfg``; missing values have our defaults."""
+    in_use = [f"{name} is {cfg[name]!r}" for name, default in NOT_FOLLOWED.items() if cfg.get(name, default) != default]
+    if in_use:
+        raise ConfigurationError(f"params.cfg: {', '.join(in_use)}, which this program cannot follow; leave it out")
     named = {name: cfg.get(KEYS.get(name, name)) for name in _LEGACY_NAMES}
     told = {name: value for name, value in named.items() if value is not None}
     sections: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "training": {}, "inference": {}}
@@ -216,16 +229,19 @@ def read_legacy_dict(cfg: Mapping[str, Any]) -> ConfigManager:
     return ConfigManager.from_dict(sections)
 
 
-def update_params(configs: ConfigManager) -> None:
-    """Fill ``params.cfg``, and that of PtychoPINN's older code if it is loaded. Every entry point calls this."""
+def update_params(configs: ConfigManager, *, is_inference: bool = False) -> None:
+    """Fill ``params.cfg``, and that of PtychoPINN's older code if it is loaded. Every entry point calls this.
+
+    Where both have a key, as ``output_prefix``, it is the inference's with ``is_inference``, else the training's.
+    """
     legacy_model = to_model_config(configs.data_config, configs.model_config)
     inference = _inference(legacy_model, configs.data_config, configs.inference_config, None)
     training = _training(legacy_model, configs.data_config, configs.model_config, configs.training_config, None)
     theirs = getattr(sys.modules.get("ptycho.params"), "cfg", None)
     for cfg in (params.cfg, theirs):
         if isinstance(cfg, MutableMapping):
-            update_legacy_dict(cfg, inference)
-            update_legacy_dict(cfg, training)
+            for config in (training, inference) if is_inference else (inference, training):
+                update_legacy_dict(cfg, config)
 
 
 def _training(

@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.config.check import CHANNEL_FIELDS, contradictions, settled
+from ptychopinn.config.check import CHANNEL_FIELDS, contradictions, settled, without_unused
 from ptychopinn.config.mlflow_client import mlflow_client, one_line
 from ptychopinn.config.section import Section
 from ptychopinn.config.sections import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
@@ -51,7 +51,8 @@ class ConfigManager:
         datagen_config: DatagenConfig | None = None,
     ) -> None:
         self.data_config = data_config or DataConfig()
-        self.model_config = model_config or ModelConfig()
+        self._is_merging_stated = model_config is not None
+        self.model_config = model_config or ModelConfig(object_big=self.data_config.C > 1)
         self.training_config = training_config or TrainingConfig()
         self.inference_config = inference_config or InferenceConfig()
         self.datagen_config = datagen_config or DatagenConfig()
@@ -81,7 +82,9 @@ class ConfigManager:
                 faults.append(str(fault))
         if faults or channel_faults:
             raise ConfigurationError("; ".join([*faults, *channel_faults]))
-        return cls(**made)
+        found = cls(**made)
+        found._is_merging_stated = "object_big" in sections.get("model_config", {})
+        return found
 
     @classmethod
     def from_foreign(cls, values: Mapping[str, Any]) -> ConfigManager:
@@ -92,7 +95,7 @@ class ConfigManager:
             name = _section_name(key)
             if name is not None and isinstance(part, Mapping):
                 told[name] = {k: v for k, v in part.items() if k in known[name] or k in CHANNEL_FIELDS}
-        return cls.from_dict(told)
+        return cls.from_dict(without_unused(told))
 
     @classmethod
     def from_tuple(cls, parts: Sequence[Section | Mapping[str, Any] | None]) -> ConfigManager:
@@ -175,6 +178,8 @@ class ConfigManager:
         whole = {name: {**asdict(getattr(self, name)), **changes.get(name, {})} for name in SECTIONS}
         if "grid_size" not in changes.get("data_config", {}) and "C" in changes.get("data_config", {}):
             del whole["data_config"]["grid_size"]
+        if not self._is_merging_stated and "object_big" not in changes.get("model_config", {}):
+            del whole["model_config"]["object_big"]  # it follows from the new grid_size, as in a file
         self.__dict__.update(ConfigManager.from_dict(whole).__dict__)
         return self
 

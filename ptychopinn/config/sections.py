@@ -1,7 +1,7 @@
 """The five configurations of the workflow, under PtychoPINN's field names and with its defaults.
 
-Fields of PtychoPINN that this program does not use are missing; :mod:`ptychopinn.config.manager` ignores them in
-PtychoPINN's own files. One default differs: ``device`` is ``auto``.
+Fields of PtychoPINN that this program does not have are missing (:mod:`ptychopinn.config.left_out`). Two defaults differ:
+``device`` is ``auto``, ``beamstop_diameter`` 0.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class DataConfig(Section):
     ] = "ci_intensity_v2"
     measurement_domain: Annotated[
         Literal["count_intensity", "normalized_amplitude"],
-        Field(description="Content of the frames in the count regime."),
+        Field(description="Content of the frames; normalized_amplitude also tells a file without this key."),
     ] = "count_intensity"
     N: Annotated[int, Field(ge=16, le=1024, multiple_of=2, description="Side of pattern and patch, px.")] = 64
     K: Annotated[Count, Field(description="Number of nearest neighbours from which a group is drawn.")] = 6
@@ -140,14 +140,14 @@ class TrainingConfig(Section):
         list[FileName], Field(description="Directories with training files, if no files are given.")
     ] = field(default_factory=list)
     train_data_file: Annotated[FileName | None, Field(description="Training file, if no file is given.")] = None
-    test_data_file: Annotated[FileName | None, Field(description="Test file, for programs that read params.cfg.")] = (
-        None
-    )
+    test_data_file: Annotated[
+        FileName | None, Field(description="Scan for the validation, in place of held-out groups.")
+    ] = None
     output_dir: Annotated[FileName, Field(description="Directory of checkpoints and logs.")] = "training_outputs"
     n_groups: Annotated[Count | None, Field(description="Greatest number of groups; none: all.")] = None
     validation_split: Annotated[float, Field(ge=0, lt=1, description="Share of groups held out.")] = 0.05
     seed: Annotated[Natural, Field(description="Seed of initial weights, split and order.")] = 42
-    nll: Annotated[bool, Field(description="Ignored: loss_function selects the loss.")] = True
+    nll: Annotated[bool, Field(description="Use the loss of loss_function; false: MAE.")] = True
     device: Annotated[str, Field(min_length=1, description="auto, cpu, cuda or cuda:N.")] = "auto"
     strategy: Annotated[str | None, Field(description="Lightning's strategy for several devices.")] = "ddp"
     n_devices: Annotated[Count | Literal["auto"], Field(description="Number of devices, or of processes on a CPU.")] = 1
@@ -184,7 +184,7 @@ class TrainingConfig(Section):
     early_stop_patience: Annotated[
         Count | None, Field(description="Epochs without improvement that end the training; none: never.")
     ] = None
-    num_workers: Annotated[Natural, Field(description="Ignored: PtychoPINN's number of loader processes.")] = 4
+    num_workers: Annotated[Natural, Field(description="Number of threads that read batches ahead; 0: none.")] = 4
     overlap_frames: Annotated[
         Natural,
         Field(
@@ -221,7 +221,9 @@ class InferenceConfig(Section):
     middle_trim: Annotated[Count, Field(description="Side of the middle of a patch that is stitched, px.")] = 32
     batch_size: Annotated[Count, Field(description="Greatest number of groups in a batch.")] = 1000
     experiment_number: Annotated[Natural, Field(description="Number of the scan in a file with several, from 0.")] = 0
-    window: Annotated[Natural, Field(description="Width of the border that Picture.cropped removes, px.")] = 20
+    window: Annotated[
+        Natural, Field(description="Width of the border that Picture.cropped removes, px; plots show the rest.")
+    ] = 20
     patch_weighting: Annotated[Literal["uniform", "probe"], Field(description="Weight for stitching patches.")] = (
         "probe"
     )
@@ -239,8 +241,11 @@ class DatagenConfig(Section):
     objects_per_probe: Annotated[Count, Field(description="Number of objects for each probe.")] = 4
     diff_per_object: Annotated[Count, Field(description="Number of patterns of each object.")] = 7000
     object_class: Annotated[str, Field(min_length=1, description="Kind of object.")] = "dead_leaves"
-    image_size: Annotated[Sides, Field(description="Rows and columns of an object, px.")] = (250, 250)
+    image_size: Annotated[Sides, Field(description="Rows and columns of an object, px; the scan fits into it.")] = (
+        250,
+        250,
+    )
     probe_paths: Annotated[list[FileName], Field(description="Files with probes; empty: simulated probes.")] = field(
         default_factory=list
     )
-    beamstop_diameter: Annotated[Natural, Field(description="Diameter of the beam stop, px; 0: none.")] = 4
+    beamstop_diameter: Annotated[Natural, Field(description="Diameter of the beam stop, px; 0: none.")] = 0

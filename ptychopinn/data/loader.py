@@ -6,7 +6,9 @@ at any batch, so that an interrupted epoch resumes at its position.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -77,6 +79,11 @@ class TensorDictLoader:
     """Iterates over batches in this process, directly from the memory-mapped files.
 
     It stores its position: a new loader with the :meth:`state_dict` of another continues after the same batch.
+
+    Parameters
+    ----------
+    ahead
+        Number of batches that threads read while others are used; 0: none.
     """
 
     def __init__(
@@ -87,7 +94,9 @@ class TensorDictLoader:
         seed: int | None,
         worker: WorkerRank | None = None,
         device: torch.device | str = "cpu",
+        ahead: int = 0,
     ) -> None:
+        self._ahead = ahead
         self.dataset = dataset
         self._sampler = GroupSampler(len(dataset), batch_size, seed=seed, worker=worker)
         self._device = device
@@ -102,10 +111,27 @@ class TensorDictLoader:
 
     def __iter__(self) -> Iterator[GroupBatch]:
         self._done = self._sampler.begin
-        for indices in self._sampler:
+        for batch in self._batches():
             self._done += 1
-            yield self.dataset[indices].to(self._device)
+            yield batch.to(self._device)
         self._done = 0
+
+    def _batches(self) -> Iterator[GroupBatch]:
+        if not self._ahead:
+            yield from (self.dataset[indices] for indices in self._sampler)
+            return
+        with ThreadPoolExecutor(self._ahead, thread_name_prefix="read-ahead") as threads:
+            waiting: deque[Future[GroupBatch]] = deque()
+            try:
+                for indices in self._sampler:
+                    waiting.append(threads.submit(self.dataset.__getitem__, indices))
+                    if len(waiting) > self._ahead:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for one in waiting:
+                    one.cancel()
 
     def state_dict(self) -> dict[str, int]:
         """Return the epoch and the number of its batches that were yielded."""

@@ -17,12 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ptychopinn.errors import GeometryError
 from ptychopinn.physics.diffraction import expected_counts
 from ptychopinn.simulate.detector import DetectorFaults, draw_faults, measure
 from ptychopinn.simulate.objects import TEXTURES, Texture, make_object, make_texture
 from ptychopinn.simulate.patterns import TRACKS, scan_positions
 from ptychopinn.simulate.probes import PROBES, footprint_px, make_probe, mistaken
 
+MARGIN_PX = 2
+"""Width of the object around the patches, px."""
 MIXED_SHARE = 0.2
 """Share of the textures in a bank that mix two families."""
 
@@ -41,6 +44,8 @@ class Recipe:
         Counts of a frame without a sample.
     overlap_ratio
         1 - step / footprint.
+    object_px
+        Rows and columns of the object; the scan's step becomes smaller if the scan would not fit. None: as the scan needs.
     jitter_px, position_error_px
         rms scatter of the stage that is recorded, and that is not.
     probe_error
@@ -65,6 +70,7 @@ class Recipe:
     probe_error: float = 0.0
     is_vacuum_gauge: bool = False
     faults: DetectorFaults = DetectorFaults()
+    object_px: tuple[int, int] | None = None
     seed: int = 0
 
 
@@ -140,10 +146,33 @@ def simulate_scan(recipe: Recipe, probe: Tensor | None = None, texture: Texture 
     probe = _probe_of(recipe, rng) if probe is None else probe / probe.abs().square().sum().sqrt()
     step = max(1.0, (1 - recipe.overlap_ratio) * footprint_px(probe))
     points = scan_positions(recipe.track, recipe.frames, step, recipe.jitter_px, rng)
+    if recipe.object_px is not None:
+        points = _fitted(points, recipe.object_px, recipe.size_px)
     if texture is None:
         side = int(np.ceil(np.ptp(points, axis=0).max())) + recipe.size_px + 8
+        side = max(side, *(recipe.object_px or (0, 0)))
         texture = make_texture(recipe.texture, side, rng)
     return _expose(recipe, probe, points, texture, rng)
+
+
+def _fitted(points: NDArray[np.float64], object_px: tuple[int, int], size_px: int) -> NDArray[np.float64]:
+    """Return the positions, closer together if their patches would not fit into the object.
+
+    Raises
+    ------
+    GeometryError
+        If the object is smaller than a patch.
+    """
+    room = np.array(object_px) - size_px - 2 * MARGIN_PX
+    if room.min() < 0:
+        raise GeometryError(
+            f"the object of {object_px[0]} x {object_px[1]} px is too small for patches of {size_px} px; "
+            f"make it at least {size_px + 2 * MARGIN_PX} px"
+        )
+    extent = np.ptp(points, axis=0)
+    factor = min(1.0, float((room / np.maximum(extent, 1e-9)).min()))
+    fitted: NDArray[np.float64] = points * factor
+    return fitted
 
 
 def _probe_of(recipe: Recipe, rng: np.random.Generator) -> Tensor:
@@ -156,12 +185,16 @@ def _expose(
 ) -> SimulatedScan:
     """Simulate the measurement of a scan in the middle of the texture; ``probe`` has unit energy."""
     n, side = recipe.size_px, np.array(texture.shape)
-    extent = np.ceil(np.ptp(points, axis=0)).astype(int) + n + 4
+    extent = np.ceil(np.ptp(points, axis=0)).astype(int) + n + 2 * MARGIN_PX
+    margin = np.zeros(2, int) + MARGIN_PX
+    if recipe.object_px is not None:
+        margin = margin + (np.array(recipe.object_px) - extent) // 2
+        extent = np.array(recipe.object_px)
     window = [
         slice(b, b + e) for b, e in zip(np.maximum(0, (side - extent) // 2), np.minimum(extent, side), strict=True)
     ]
     sample = make_object(texture[window[0], window[1]], recipe.phase_rad, recipe.absorption)
-    recorded = points - points.min(axis=0) + n // 2 + 2
+    recorded = points - points.min(axis=0) + n // 2 + margin
     true = recorded + rng.normal(scale=recipe.position_error_px, size=points.shape)
     corners = _on_object(true - n // 2, sample.shape, n)
     scale = recipe.counts**0.5

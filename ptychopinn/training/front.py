@@ -14,27 +14,29 @@ import torch
 
 from ptychopinn.config import legacy
 from ptychopinn.config.manager import ConfigManager
+from ptychopinn.config.sections import TrainingConfig
 from ptychopinn.data.dataset import GroupBatch, PtychoDataset
 from ptychopinn.data.experiment import Experiment
 from ptychopinn.data.loader import TensorDictLoader
-from ptychopinn.data.shared import ScanSource, own_rank, share_store
-from ptychopinn.data.store import store_facts
-from ptychopinn.data.training_file import read_training_file, training_files
+from ptychopinn.data.shared import own_rank
+from ptychopinn.data.training_file import read_training_file
 from ptychopinn.device import choose_device
-from ptychopinn.errors import ConfigurationError, GeometryError
+from ptychopinn.errors import ConfigurationError
 from ptychopinn.model.ptycho_model import PtychoModel
 from ptychopinn.training import loop
 from ptychopinn.training.freeze import freeze_encoder
 from ptychopinn.training.loop import Job, PlainLoop
 from ptychopinn.training.loss_stages import Stages, find_learning_rate
-from ptychopinn.training.neighbourhood import neighbourhood_config
 from ptychopinn.training.networks import make_task, trained_model
 from ptychopinn.training.optimise import ConfiguredCourse
-from ptychopinn.training.task import Task, neighbourhood_frames
+from ptychopinn.training.task import Task
 from ptychopinn.training.tracking import TrackedRun
+from ptychopinn.training.training_data import build_data, open_data, scan_sources
 from ptychopinn.training.watch import LogFile, Metrics, ProgressBar, Watcher, Watchers
 
-STORE, LOG = "data", "log.jsonl"
+LOG = "log.jsonl"
+FINE_TUNE = "fine-tune"
+"""Folder of fine-tuning, with its own checkpoints and log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,20 @@ class Trainer:
         self.run_ids: list[str] = []
         """Identities of the tracked runs, in the order of their start."""
 
+    @property
+    def plan(self) -> dict[str, object]:
+        """The settings that the loops follow: framework, epochs, groups of a batch, fine-tuning, threads, strategy."""
+        config = self.configs.training_config
+        return {
+            "framework": self._framework(),
+            "epochs": Stages.of(config).epochs(config.epochs),
+            "epochs_fine_tune": config.epochs_fine_tune,
+            "fine_tune_rate": config.learning_rate * config.fine_tune_gamma,
+            "batch_size": config.batch_size,
+            "read_ahead": config.num_workers,
+            "strategy": config.strategy,
+        }
+
     def fit(self, data: Sequence[Path | str | Experiment] = (), *, is_resumed: bool = False) -> PtychoModel:
         """Train a new model on files, directories of files, or scans; then fine-tune it if ``epochs_fine_tune`` is set.
 
@@ -118,27 +134,34 @@ class Trainer:
         trained = self._train(PtychoModel.new(self.configs), data, first)
         if not training.epochs_fine_tune:
             return trained
-        folder = self._folder / "fine-tune"
+        folder = self._folder / FINE_TUNE
         is_begun = (folder / ("last.ckpt" if self._uses_lightning else loop.CHECKPOINT)).exists()
         return self._train(trained, data, _Phase(folder, is_resumed=is_resumed and is_begun, is_frozen=True))
 
     def finetune(
         self, model: PtychoModel, data: Sequence[Path | str | Experiment], *, is_resumed: bool = False
     ) -> PtychoModel:
-        """Train only the decoders of a model, at ``fine_tune_gamma`` times the learning rate; the encoder is frozen."""
+        """Train only the decoders of a model, at ``fine_tune_gamma`` times the learning rate; the encoder is frozen.
+
+        The loss is that of the last stage. Checkpoints and log are in the folder ``fine-tune`` of the output directory.
+        """
         is_lift = model.network.uses_projections
         self.configs.update(model_config={"architecture": "lift" if is_lift else "cnn"})
-        return self._train(model, data, _Phase(self._folder, is_resumed=is_resumed, is_frozen=True))
+        return self._train(model, data, _Phase(self._folder / FINE_TUNE, is_resumed=is_resumed, is_frozen=True))
 
     def _train(self, model: PtychoModel, data: Sequence[Path | str | Experiment], phase: _Phase) -> PtychoModel:
         begun = time.monotonic()
-        sources = _sources(data or self.configs.training_config.stated_data)
-        identity = self._share_store(sources, model)
-        training, validation = self._datasets()
-        task = make_task(model, self.configs, training, is_new=phase.is_new)
+        sources = scan_sources(data or self.configs.training_config.stated_data)
+        built = build_data(self._folder, self.configs, sources, self._read, self._on_refused)
+        identity = self._identity(built, model)
+        training, validation = open_data(self._folder, self.configs)
+        stages = Stages.of(self.configs.training_config)
+        stages = stages.last() if phase.is_frozen else stages
+        reach = 0.0 if validation is None else validation.farthest_px()
+        task = make_task(model, self.configs, training, is_new=phase.is_new, stages=stages, reach_px=reach)
         device = "cpu" if self._uses_lightning else choose_device(self.configs.training_config.device)
         self._prepare(task, is_frozen=phase.is_frozen, device=device)
-        with self._tracked(model, is_frozen=phase.is_frozen) as (watchers, finish):
+        with self._tracked(model, phase) as (watchers, finish):
             loaders = self._loaders(training, validation, device)
             job = self._job(task, loaders, phase, identity=identity, watchers=watchers)
             self.history = self._run(job)
@@ -157,35 +180,10 @@ class Trainer:
             finish(found)
         return found
 
-    def _share_store(self, sources: Sequence[ScanSource], model: PtychoModel) -> str:
-        configs = self.configs
-        data, training = configs.data_config, configs.training_config
-        frames = neighbourhood_frames(training, configs.model_config)
-        read = self._read
-        if frames:
-            data, read = neighbourhood_config(data, frames), _in_photons(self._read)
-            sources = [s.with_photon_probe() if isinstance(s, Experiment) else s for s in sources]
-        store, on_refused = self._folder / STORE, self._on_refused
-        identity = share_store(store, sources, read, data, training, is_lenient=on_refused is not None)
-        if on_refused is not None and own_rank() == 0:
-            for reason in store_facts(store)["refused"]:
-                on_refused(reason)
-        return json.dumps([identity, configs.to_dict()["model_config"], _fixed_settings(configs), model.bundle.sha256])
-
-    def _datasets(self) -> tuple[PtychoDataset, PtychoDataset | None]:
-        model = self.configs.model_config
-        is_supervised = model.mode == "Supervised"
-        sigma = model.probe_mask_sigma if model.probe_mask else None
-        parts = [
-            PtychoDataset(self._folder / STORE, part, has_labels=is_supervised, probe_mask_sigma_px=sigma)
-            for part in ("training", "validation")
-        ]
-        bare = [about["name"] for about in parts[0].facts if not about["has_truth"]]
-        if is_supervised and bare:
-            raise GeometryError(
-                f"{bare[0]}: has no objectGuess, which supervised training needs; set mode to Unsupervised"
-            )
-        return parts[0], parts[1] if len(parts[1]) else None
+    def _identity(self, built: str, model: PtychoModel) -> str:
+        """Return the text that a checkpoint to resume must state."""
+        model_config = self.configs.to_dict()["model_config"]
+        return json.dumps([built, model_config, _fixed_settings(self.configs), model.bundle.sha256])
 
     def _prepare(self, task: Task[GroupBatch], *, is_frozen: bool, device: torch.device | str) -> None:
         network = task.network
@@ -200,9 +198,12 @@ class Trainer:
         self, training: PtychoDataset, validation: PtychoDataset | None, device: torch.device | str
     ) -> tuple[TensorDictLoader, TensorDictLoader | None]:
         """Return the loaders of the training groups, in random order, and of the held-out groups."""
-        size, seed = self.configs.training_config.batch_size, self.configs.training_config.seed
-        held_out = None if validation is None else TensorDictLoader(validation, size, seed=None, device=device)
-        return TensorDictLoader(training, size, seed=seed, device=device), held_out
+        config = self.configs.training_config
+        size, ahead = config.batch_size, config.num_workers
+        held_out = None
+        if validation is not None:
+            held_out = TensorDictLoader(validation, size, seed=None, device=device, ahead=ahead)
+        return TensorDictLoader(training, size, seed=config.seed, device=device, ahead=ahead), held_out
 
     def _job(
         self,
@@ -216,16 +217,21 @@ class Trainer:
         config = self.configs.training_config
         devices = config.n_devices if isinstance(config.n_devices, int) else 1
         rate = find_learning_rate(config.learning_rate, devices, config.batch_size, config.batch_size)
-        epochs = Stages.of(config).epochs(config.epochs)
+        stages = Stages.of(config)
+        epochs = stages.epochs(config.epochs)
         if phase.is_frozen:
-            rate, epochs = rate * config.fine_tune_gamma, config.epochs_fine_tune or config.epochs
-            config = replace(config, stage_1_epochs=0, stage_2_epochs=0, stage_3_epochs=0, epochs=epochs)
+            rate, epochs, stages = (
+                rate * config.fine_tune_gamma,
+                config.epochs_fine_tune or config.epochs,
+                stages.last(),
+            )
+            config = _fine_tuning(config, epochs)
         training, validation = loaders
         return Job(
             task=task,
             training=training,
             validation=validation,
-            course=ConfiguredCourse(config, rate),
+            course=ConfiguredCourse(config, rate, stages),
             epochs=epochs,
             folder=phase.folder,
             watchers=watchers,
@@ -253,15 +259,13 @@ class Trainer:
         job.task.network.load_state_dict(state)
 
     @contextmanager
-    def _tracked(
-        self, model: PtychoModel, *, is_frozen: bool
-    ) -> Iterator[tuple[Watchers, Callable[[PtychoModel], None]]]:
+    def _tracked(self, model: PtychoModel, phase: _Phase) -> Iterator[tuple[Watchers, Callable[[PtychoModel], None]]]:
         """Yield the watchers of a training, with its tracked run, and a function that receives the trained model."""
         if own_rank() != 0:
             yield Watchers(()), lambda found: None
             return
-        what = "fine-tuning" if is_frozen else "training"
-        watchers: tuple[Watcher, ...] = (ProgressBar(what), LogFile(self._folder / LOG), *self._watchers)
+        what = "fine-tuning" if phase.is_frozen else "training"
+        watchers: tuple[Watcher, ...] = (ProgressBar(what), LogFile(phase.folder / LOG), *self._watchers)
         if self._tracking_uri is None or self.configs.training_config.orchestrator != "Mlflow":
             yield Watchers(watchers), lambda found: None
             return
@@ -291,17 +295,16 @@ def _uses_lightning(configs: ConfigManager) -> bool:
     return training.framework == "Lightning" and is_there
 
 
+def _fine_tuning(config: TrainingConfig, epochs: int) -> TrainingConfig:
+    """Return the settings of fine-tuning: no stages, whose scheduler would change the rate again."""
+    scheduler = "Default" if config.scheduler == "MultiStage" else config.scheduler
+    return replace(config, stage_1_epochs=0, stage_2_epochs=0, stage_3_epochs=0, epochs=epochs, scheduler=scheduler)
+
+
 def _fixed_settings(configs: ConfigManager) -> dict[str, object]:
     """Return the settings of a training except those that may change before it is resumed."""
-    free = ("output_dir", "device", "num_workers", "notes", "model_name", "experiment_name", "orchestrator")
+    free = (
+        "output_dir", "device", "num_workers", "notes", "model_name", "experiment_name", "orchestrator",
+        "epochs", "epochs_fine_tune", "fine_tune_gamma", "early_stop_patience",
+    )  # fmt: skip
     return {k: v for k, v in configs.to_dict()["training_config"].items() if k not in free}
-
-
-def _sources(data: Sequence[Path | str | Experiment]) -> list[ScanSource]:
-    files = [one for one in data if not isinstance(one, Experiment)]
-    scans: list[ScanSource] = [one for one in data if isinstance(one, Experiment)]
-    return [*(training_files(files) if files or not scans else []), *scans]
-
-
-def _in_photons(read: Callable[[Path], Experiment]) -> Callable[[Path], Experiment]:
-    return lambda path: read(path).with_photon_probe()

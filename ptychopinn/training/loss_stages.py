@@ -41,6 +41,8 @@ class Stages:
     blend_epochs: int = 0
     physics_epochs: int = 0
     schedule: Ramp = "cosine"
+    fixed: tuple[int, float] | None = None
+    """Stage and weight of every epoch, if they do not change."""
 
     @classmethod
     def of(cls, config: TrainingConfig) -> Stages:
@@ -51,8 +53,15 @@ class Stages:
         """Return the number of epochs of all stages, or ``otherwise`` if they have none."""
         return self.rms_epochs + self.blend_epochs + self.physics_epochs or otherwise
 
+    def last(self) -> Stages:
+        """Return stages whose every epoch is as the last one of these: that of fine-tuning and of the validation."""
+        epochs = self.epochs(0)
+        return Stages(fixed=self.get_current_stage_and_weight(epochs - 1) if epochs else (3, 1.0))
+
     def get_current_stage_and_weight(self, epoch: int) -> tuple[int, float]:
         """Return the stage, 1 to 3, and the weight of the physics loss, 0 to 1; epochs count from 0."""
+        if self.fixed is not None:
+            return self.fixed
         if epoch < self.rms_epochs:
             return 1, 0.0
         blended = epoch - self.rms_epochs

@@ -21,16 +21,19 @@ from ptychopinn.training.truth_loss import truth_losses
 
 
 def neighbourhood_config(data: DataConfig, frames: int) -> DataConfig:
-    """Return the configuration of a data set whose groups are a frame and its nearest neighbours, ``frames`` in total."""
-    whole = (0.0, 1.0)
+    """Return the configuration of a data set whose groups are a frame and its nearest neighbours, ``frames`` in total.
+
+    The whole scan is used unless bounds other than the default are set.
+    """
+    fresh, whole = DataConfig(), (0.0, 1.0)
     return replace(
         data,
         grid_size=(1, frames),
         K=max(1, frames - 1),
         neighbor_function="Nearest",
         n_subsample=1,
-        x_bounds=whole,
-        y_bounds=whole,
+        x_bounds=whole if data.x_bounds == fresh.x_bounds else data.x_bounds,
+        y_bounds=whole if data.y_bounds == fresh.y_bounds else data.y_bounds,
         phase_subtraction=False,
     )
 

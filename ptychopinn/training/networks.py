@@ -30,16 +30,33 @@ BEGINNING_GROUPS = 8
 
 
 def make_task(
-    model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, *, is_new: bool = False
+    model: PtychoModel,
+    configs: ConfigManager,
+    dataset: PtychoDataset,
+    *,
+    is_new: bool = False,
+    stages: Stages | None = None,
+    reach_px: float = 0.0,
 ) -> Task[GroupBatch]:
     """Return the task of training a model's network on a data set; a new cnn gets its initial weights.
+
+    Parameters
+    ----------
+    stages
+        None: those of the configuration.
+    reach_px
+        Greatest distance of a member from its group's centre in other data sets that the task evaluates, px.
 
     Raises
     ------
     ConfigurationError
         If the configuration does not fit the network of the model, or its groups.
     """
-    return _TASKS[model.bundle.architecture](model, configs, dataset, is_new)
+    if model.bundle.architecture == CorrectionNet.architecture_name:
+        return _lift_task(model, configs)
+    return _cnn_task(
+        model, configs, dataset, stages or Stages.of(configs.training_config), is_new=is_new, reach_px=reach_px
+    )
 
 
 def _overlap_settings(configs: ConfigManager) -> OverlapSettings:
@@ -47,15 +64,17 @@ def _overlap_settings(configs: ConfigManager) -> OverlapSettings:
     return OverlapSettings(is_supervised=is_supervised, seed=configs.training_config.seed)
 
 
-def _lift_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, is_new: bool) -> Task[GroupBatch]:
+def _lift_task(model: PtychoModel, configs: ConfigManager) -> Task[GroupBatch]:
     network = cast(CorrectionNet, model.network)
     return lift_task(network, model.bundle.projections, _overlap_settings(configs))
 
 
-def _cnn_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, is_new: bool) -> Task[GroupBatch]:
+def _cnn_task(
+    model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, stages: Stages, *, is_new: bool, reach_px: float
+) -> Task[GroupBatch]:
     training, wanted, settings = configs.training_config, configs.model_config, _overlap_settings(configs)
     network = cast(Cnn, model.network)
-    trainable = _with_physics(network, model, configs, dataset)
+    trainable = _with_physics(network, model, configs, dataset, reach_px)
     sees_groups = not neighbourhood_frames(training, wanted)
     if network.options.members > 1 and not sees_groups:
         raise ConfigurationError(
@@ -67,10 +86,9 @@ def _cnn_task(model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset
         has_own_units = sees_groups and not settings.is_supervised and trainable.physics.regime == "amplitude"
         empty = _empty_amplitude(trainable, some) if has_own_units else 1.0
         begin_empty(trainable, scaled_frames(trainable, some), training.seed, empty)
-    return GroupTask(trainable, wanted, Stages.of(training)) if sees_groups else cnn_task(trainable, settings)
-
-
-_TASKS = {CorrectionNet.architecture_name: _lift_task, Cnn.architecture_name: _cnn_task}
+    if not sees_groups:
+        return cnn_task(trainable, settings)
+    return GroupTask(trainable, wanted if training.nll else replace(wanted, loss_function="MAE"), stages)
 
 
 @torch.no_grad()
@@ -83,7 +101,9 @@ def _empty_amplitude(network: TrainableCnn, batch: GroupBatch) -> float:
     return float((images.square().sum() / bare.square().sum().clamp_min(TINY)).sqrt())
 
 
-def _with_physics(network: Cnn, model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset) -> TrainableCnn:
+def _with_physics(
+    network: Cnn, model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, reach_px: float
+) -> TrainableCnn:
     """Return a cnn with the forward model of the configuration, with a region large enough for the groups of the data set."""
     data = configs.data_config
     options = network.options
@@ -93,7 +113,7 @@ def _with_physics(network: Cnn, model: PtychoModel, configs: ConfigManager, data
             f"grid_size {data.grid_size}; set them to fit"
         )
     physics = physics_options(data, configs.model_config)
-    far = max(physics.max_neighbor_distance_px, 2 * dataset.farthest_px())
+    far = max(physics.max_neighbor_distance_px, 2 * dataset.farthest_px(), 2 * reach_px)
     physics = replace(physics, max_neighbor_distance_px=far, datasets=max(physics.datasets, len(dataset.facts)))
     return with_physics(network, physics, model.bundle.scaling)
 

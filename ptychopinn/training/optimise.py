@@ -59,9 +59,10 @@ class Course(Protocol):
 class ConfiguredCourse:
     """The course that a :class:`TrainingConfig` describes: the rate changes after each epoch."""
 
-    def __init__(self, config: TrainingConfig, rate: float) -> None:
+    def __init__(self, config: TrainingConfig, rate: float, stages: Stages | None = None) -> None:
         self._config = config
         self._rate = rate
+        self._stages = stages or Stages.of(config)
         self.accum_steps = config.accum_steps
         self.patience = config.early_stop_patience
 
@@ -83,7 +84,7 @@ class ConfiguredCourse:
 
     def epoch_facts(self, epoch: int) -> dict[str, float]:
         """Return number, stage and physics weight of an epoch."""
-        stage, weight = Stages.of(self._config).get_current_stage_and_weight(epoch)
+        stage, weight = self._stages.get_current_stage_and_weight(epoch)
         return {"epoch": epoch, "stage": stage, "physics_weight": weight}
 
 
@@ -137,4 +138,4 @@ def _pairs(parameters: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
 def _row_norm(value: Tensor) -> Tensor:
     """Return the norm over all axes except the first; the axes are kept."""
     axes = tuple(range(1, value.ndim))
-    return value.norm(dim=axes, keepdim=True) if axes else value.abs()
+    return torch.linalg.vector_norm(value, dim=axes, keepdim=True) if axes else value.abs()

@@ -110,7 +110,8 @@ class GroupTask(Task[GroupBatch]):
         """Return the loss. Validation uses the loss of the last stage, so that epochs are comparable."""
         if self._is_supervised:
             return {"loss": self._supervised(batch)}
-        weight = 1.0 if index is None else self._stages.get_current_stage_and_weight(index.epoch)[1]
+        stages = self._stages.last() if index is None else self._stages
+        weight = stages.get_current_stage_and_weight(0 if index is None else index.epoch)[1]
         return {"loss": physics_loss(self.network, batch, self._settings, weight)}
 
     def size(self, batch: GroupBatch) -> int:

@@ -91,7 +91,8 @@ class Datagen:
             track=drawn.track,
             overlap_ratio=drawn.overlap_ratio,
             frames=wanted.diff_per_object,
-            faults=DetectorFaults(),
+            faults=DetectorFaults(stop_px=wanted.beamstop_diameter / 2),
+            object_px=wanted.image_size,
             seed=drawn.seed,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ class InferenceEngine:
         self._batches: dict[int, int] = {}
         known = configs or model.stated_configs()
         if known is not None:
-            legacy.update_params(known)
+            legacy.update_params(known, is_inference=True)
 
     def predict(self, images: ArrayLike, *, probe: ArrayLike, batch: int | None = None) -> NDArray[np.complex64]:
         """Return patches ``(B, C, N, N)`` complex64 of amplitudes ``(B, C, N, N)`` or ``(B, N, N)``; -1 = no data.
@@ -112,7 +113,8 @@ class InferenceEngine:
             batch=self._batch(model, side),
             weight=self._weight(modes),
         )
-        return Picture.of_reconstruction(found, len(where))
+        picture = Picture.of_reconstruction(found, len(where))
+        return picture if self._configs is None else replace(picture, window_px=self._inference.window)
 
     def predict_files(
         self,

@@ -32,6 +32,8 @@ class Picture:
         R-factor after each look; empty if patterns were not compared.
     refused
         Reasons of refused frames, by their number in the scan.
+    window_px
+        Width of the border that :meth:`cropped` removes.
     """
 
     object: NDArray[np.complex64]
@@ -40,6 +42,7 @@ class Picture:
     frames: int
     rfactors: tuple[float, ...] = ()
     refused: dict[int, str] = field(default_factory=dict)
+    window_px: int = 0
 
     @classmethod
     def of(
@@ -61,8 +64,8 @@ class Picture:
         """Return the picture of a whole scan of ``frames`` frames."""
         return cls.of(found.mosaic, frames - len(found.refused), tuple(found.rfactors), found.refused)
 
-    def cropped(self, window_px: int) -> Picture:
-        """Return the picture without a border of ``window_px`` (``InferenceConfig.window``).
+    def cropped(self, window_px: int | None = None) -> Picture:
+        """Return the picture without a border; None: of :attr:`window_px`, the engine's ``InferenceConfig.window``.
 
         Raises
         ------
@@ -70,6 +73,7 @@ class Picture:
             If nothing is left.
         """
         height, width = self.object.shape
+        window_px = self.window_px if window_px is None else window_px
         if window_px < 0 or 2 * window_px >= min(height, width):
             raise GeometryError(
                 f"a border of {window_px} px leaves nothing of {height} x {width} px; set a smaller window"
