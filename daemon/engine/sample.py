@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -53,6 +53,10 @@ class FrameSample:
         """Return the amplitudes ``(N, N)`` of a frame, None where it is not in the sample; safe from any thread."""
         found = next((amplitude for known, (amplitude, _) in list(self._held) if known == index), None)
         return None if found is None else np.asarray(to_host(found), dtype=np.float32)
+
+    def move(self, places: Mapping[int, tuple[float, float]]) -> None:
+        """Take other positions of frames."""
+        self.frames = [(a, places.get(i, p)) for i, (a, p) in zip(self.indexes, self.frames, strict=True)]
 
     def chosen(self, places: Sequence[int]) -> tuple[list[PlacedPattern], list[int]]:
         """Return the frames at some places of the sample, and their indexes."""

@@ -14,8 +14,8 @@ indexes, the centre first; ``center_scan_id (B)``, ``experiment_id (B)`` int64; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -95,6 +95,12 @@ class GroupBuilder:
     def position_px(self, index: int) -> tuple[float, float]:
         """Return the position of a frame that is kept for later groups."""
         return self._frames[index].position_px
+
+    def move(self, places: Mapping[int, tuple[float, float]]) -> None:
+        """Take other positions of frames that are kept for later groups."""
+        self._frames |= {i: replace(self._frames[i], position_px=p) for i, p in places.items() if i in self._frames}
+        self._index = NeighbourIndex()
+        self._index.add(list(self._frames), np.array([f.position_px for f in self._frames.values()], dtype=np.float64))
 
     def add(self, frames: Sequence[GroupFrame]) -> list[TensorDict]:
         """Add frames; return them as single groups and, for gridsize 2, the groups that they complete."""

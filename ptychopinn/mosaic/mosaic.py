@@ -131,6 +131,15 @@ class Mosaic:
         """Return whether a patch is kept, so that it can be replaced."""
         return key in self._kept
 
+    def move(self, key: int, position_px: tuple[float, float]) -> bool:
+        """Lay a kept patch at another position, exactly; False if it is not kept, or cannot lie there."""
+        kept = self._kept.get(key)
+        if kept is None or not (all(map(math.isfinite, position_px)) and self._lay(kept.patch, *position_px, 1.0)):
+            return False
+        self._lay(kept.patch, *kept.position_px, -1.0)
+        self._kept[key] = _LaidPatch(position_px, kept.patch)
+        return True
+
     def remove(self, key: int) -> bool:
         """Remove a kept patch exactly; False if it is not kept."""
         return self._take_away([key]) > 0

@@ -11,7 +11,7 @@ mosaic.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +87,18 @@ class SecondLooks:
         if looks == 0:
             self.mark_quick([index])
         self.drop_released()
+
+    def move(self, places: Mapping[int, tuple[float, float]]) -> None:
+        """Take other positions of frames; they are due another look, beside their new neighbours."""
+        here = {index: frame for index in places if (frame := self._frames.get(index)) is not None}
+        for index, frame in here.items():
+            self._crowd[self._cell(frame.position_px)] -= 1
+            frame.position_px = places[index]
+            self._crowd[self._cell(frame.position_px)] += 1
+            frame.looks, frame.neighbours = min(frame.looks, self.most_looks - 1), 0
+        self._last = None
+        if self._groups_of is not None:
+            self.mark_quick(list(here))
 
     def drop_released(self) -> None:
         """Drop the oldest frames whose patches the mosaic has released."""

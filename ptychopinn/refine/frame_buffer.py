@@ -261,6 +261,10 @@ class FrameBuffer:
         found = {index: (frame.visits, frame.misfit, frame.total) for index, frame in list(self._frames.items())}
         return {i: misfit / total for i, (visits, misfit, total) in found.items() if visits > 0 and total > 0}
 
+    def patterns(self) -> list[tuple[int, Tensor]]:
+        """Return index and amplitudes ``(N, N)``, zero frequency in the middle, of each frame."""
+        return [(i, torch.fft.fftshift(f.amplitude) if f.is_admitted else f.amplitude) for i, f in self._frames.items()]
+
     def offsets_px(self, indexes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
         """Return by how much the positions of frames are corrected ``(n, 2)``; 0 where they are not."""
         known = self._gone[:]  # a copy: the engine's thread may append meanwhile

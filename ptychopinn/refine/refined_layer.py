@@ -152,6 +152,10 @@ class Refiner:
         """Return some of the frames visited often enough, with the object ``(N, N)`` at their place."""
         return self._buffer.settled(most, least_visits)
 
+    def patterns(self) -> list[tuple[int, Tensor]]:
+        """Return index and amplitudes ``(N, N)``, zero frequency in the middle, of the frames in the buffer."""
+        return self._buffer.patterns()
+
     def offsets_px(self, indexes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
         """Return by how much the positions of frames are corrected ``(n, 2)``; 0 where they are not."""
         return self._buffer.offsets_px(indexes)
