@@ -13,9 +13,11 @@ import torch
 from daemon.background.diagnosis.diagnoses import Diagnoses
 from daemon.background.external.finished import FinishedScans
 from daemon.background.learning import Generations
+from daemon.background.positions.finder import FinderOptions, PositionFinder
+from daemon.background.positions.record import note_positions
 from daemon.closing import ScanCloser
 from daemon.config import Config
-from daemon.engine.backlog import Store
+from daemon.engine.backlog import BEHIND_S, Store
 from daemon.engine.loop import Engine
 from daemon.engine.models import Models
 from daemon.engine.ports import EngineEvents
@@ -129,6 +131,7 @@ class Daemon:
             frames_received=lambda scan_id: scans.verdict(scan_id).received,
             on_left=closer.leave,
             is_newest=lambda scan_id: scans.newest is not None and scans.newest.id == scan_id,
+            on_positions=partial(note_positions, scans),
         )
 
         def side_px() -> int:
@@ -168,6 +171,14 @@ class Daemon:
         count_misfit = self.metrics.misfits.inc
         self._examiner = Diagnoses(config, self.scans, self._engine, self._generations, count_misfit).examiner
         self._engine.examiner = self._examiner
+        self._positions = self._engine.position_finder = self._make_finder() if config.finds_positions else None
+
+    def _make_finder(self) -> PositionFinder:
+        """Return the search for true positions."""
+        config, engine = self._config, self._engine
+        first = max(config.diagnosis.frames, config.optics.retrieve_frames * config.optics.is_retrieved)
+        options = FinderOptions(config.refine.correct_positions == "on", first)
+        return PositionFinder(options, lambda: engine.backlog_age_s > BEHIND_S)
 
     def _make_outside(self) -> None:
         """Make the status, the metrics and every port."""
@@ -269,6 +280,8 @@ class Daemon:
             raise
         self._generations.start()
         self._examiner.start()
+        if self._positions is not None:
+            self._positions.start()
         if self._finished is not None:
             self._finished.start()
         self._ticker.start()
@@ -282,6 +295,8 @@ class Daemon:
         for receiver in self._receivers:
             receiver.stop()
         self._examiner.stop()
+        if self._positions is not None:
+            self._positions.stop()
         self._generations.stop()
         self._intake.stop(end_scans=self._engine.is_alive)
         self._engine.stop(self._config.limits.stop_s if self._journal is not None else float("inf"))

@@ -229,6 +229,7 @@ def _figures(result: ScanResult) -> dict[str, Any]:
         "rfactor": product_rfactor(result.rfactors),
         "rfactor_network": result.rfactors.get("network"),
         "expected_correlation": None if result.certainty is None else result.certainty.expected_correlation,
+        "position_error_px": result.position_error_px,
         "doubts": tuple(as_plain(result.doubts)),
         "model_generation": result.model.generation,
     }

@@ -92,6 +92,10 @@ class Metrics:
             "Expected phase correlation with the truth, for a layer of the newest scan.",
             "layer",
         )
+        self.position_error = gauge(
+            "position_error_px",
+            "Mean distance between told and found positions of the newest scan whose positions were found, px.",
+        )
         self.refine_updates = counter("refine_updates", "Updates of the refined layer, counted in frames.")
         self.coverage = gauge(
             "coverage_ratio",

@@ -75,6 +75,11 @@ class Refine(Section):
     position_bound_px: Annotated[float, Field(ge=0, le=16)] = Field(
         0.0, description="Largest position correction, px; 0 disables it, other values imply subpixel."
     )
+    correct_positions: Literal["off", "auto", "on"] = Field(
+        "auto",
+        description="Find the true positions from the frames: never, where a test of the first frames says that they are "
+        "wrong (by [diagnosis] enabled), or always.",
+    )
     finish_s: Annotated[float, Field(ge=0)] = Field(
         1.5, description="Longest time for refinement between the end of a scan and its product, s."
     )

@@ -28,3 +28,9 @@ class Config(Section):
     notify: Notify = Notify()
     output: Output = Output()
     limits: Limits = Limits()
+
+    @property
+    def finds_positions(self) -> bool:
+        """Whether true positions are looked for: always, or where a test of the first frames says that they are wrong."""
+        mode = self.refine.correct_positions
+        return self.refine.enabled and (mode == "on" or (mode == "auto" and self.diagnosis.enabled))

@@ -1,35 +1,54 @@
-"""Where the stitched frames of a scan lie, in the order in which they came."""
+"""Where the stitched frames of a scan lie, in the order in which they came: as told, and as they are used."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+Place = tuple[float, float]
+"""Position (y, x), object pixels."""
+
 
 class FramePlaces:
-    """Indexes and positions (y, x), object pixels; the engine's thread alone adds to them.
+    """Indexes and positions; the engine's thread alone changes them. ``moves`` counts how often frames were moved.
 
-    Other threads call :meth:`path_px` and :meth:`copied`, which copy by slices: an array that exports its buffer cannot grow.
+    Other threads call the paths and :meth:`copied`, which copy by slices: an array that exports its buffer cannot grow.
     """
 
     def __init__(self) -> None:
-        self._indexes, self._positions_px = array("q"), array("d")
+        self._indexes, self._told_px = array("q"), array("d")
+        self._moved_px: dict[int, Place] = {}
+        self.moves = 0
 
     def __len__(self) -> int:
         return len(self._indexes)
 
-    def __iter__(self) -> Iterator[tuple[int, tuple[float, float]]]:
-        """Return pairs of index and position."""
-        places = zip(self._positions_px[::2], self._positions_px[1::2], strict=True)
-        return zip(self._indexes, places, strict=True)
+    def __iter__(self) -> Iterator[tuple[int, Place]]:
+        """Return pairs of index and told position."""
+        return zip(self._indexes, self.told_path_px(0, len(self)), strict=True)
 
-    def add(self, index: int, position_px: tuple[float, float]) -> None:
+    def add(self, index: int, position_px: Place) -> None:
         """Take a stitched frame."""
-        self._positions_px.extend(position_px)
+        self._told_px.extend(position_px)
         self._indexes.append(index)
+
+    def move(self, places: Mapping[int, Place]) -> None:
+        """Use other positions for frames."""
+        self._moved_px = self._moved_px | places
+        self.moves += 1
+
+    def forget_moves(self) -> None:
+        """Use the told positions again."""
+        self._moved_px = {}
+        self.moves += 1
+
+    @property
+    def used(self) -> dict[int, Place]:
+        """Position of each frame as it is used."""
+        return dict(self) | self._moved_px
 
     @property
     def indexes(self) -> NDArray[np.int64]:
@@ -37,17 +56,46 @@ class FramePlaces:
         return np.array(self._indexes, dtype=np.int64)
 
     @property
-    def positions_px(self) -> NDArray[np.float64]:
-        """Positions ``(n, 2)``."""
-        return np.array(self._positions_px, dtype=np.float64).reshape(-1, 2)
+    def told_px(self) -> NDArray[np.float64]:
+        """Told positions ``(n, 2)``."""
+        return np.array(self._told_px, dtype=np.float64).reshape(-1, 2)
 
-    def path_px(self, after: int, most: int) -> list[tuple[float, float]]:
-        """Return positions (y, x) in the order of stitching, from number `after` on; safe from any thread."""
-        values = self._positions_px[2 * after : 2 * (after + most)]
+    @property
+    def used_px(self) -> NDArray[np.float64]:
+        """Positions ``(n, 2)`` as they are used."""
+        return np.array(self.path_px(0, len(self)), dtype=np.float64).reshape(-1, 2)
+
+    @property
+    def are_moved(self) -> bool:
+        """Whether a frame lies elsewhere than it was told."""
+        return bool(self._moved_px)
+
+    @property
+    def error_px(self) -> float | None:
+        """Mean distance between told and used positions of the frames that were moved, what is common taken out; None: none."""
+        if not self._moved_px:
+            return None
+        is_moved = np.isin(self.indexes, list(self._moved_px))
+        apart = (self.used_px - self.told_px)[is_moved]
+        return float(np.hypot(*(apart - np.median(apart, axis=0)).T).mean())
+
+    def told_path_px(self, after: int, most: int) -> list[Place]:
+        """Return told positions in the order of stitching, from number `after` on; safe from any thread."""
+        values = self._told_px[2 * after : 2 * (after + most)]
         return list(zip(values[::2], values[1::2], strict=False))
 
     def copied(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return indexes ``(n,)`` and positions ``(n, 2)``; safe from any thread."""
+        """Return indexes ``(n,)`` and used positions ``(n, 2)``; safe from any thread."""
         indexes = self._indexes[:]
-        positions = self._positions_px[: 2 * len(indexes)]
-        return np.array(indexes, dtype=np.int64), np.array(positions, dtype=np.float64).reshape(-1, 2)
+        return np.array(indexes, dtype=np.int64), np.array(self.path_px(0, len(indexes)), dtype=np.float64).reshape(
+            -1, 2
+        )
+
+    def path_px(self, after: int, most: int) -> list[Place]:
+        """Return used positions in the same way."""
+        told = self.told_path_px(after, most)
+        if not self._moved_px:
+            return told
+        return [
+            self._moved_px.get(i, place) for i, place in zip(self._indexes[after : after + most], told, strict=False)
+        ]

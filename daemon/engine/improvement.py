@@ -42,6 +42,8 @@ class Improvement:
 
     def stop(self) -> None:
         """Leave the scan as it is: its product is there, and frames are more urgent."""
+        if self.work is not None:
+            self.work.stop_moving()
         self.work = None
 
     def step(self) -> None:
@@ -50,9 +52,12 @@ class Improvement:
         if work is not None and not self._faults.attempt(work, "improving", partial(self._improve, work)):
             self.stop()
 
+    def _is_worth_it(self, work: ScanWork) -> bool:
+        return can_improve(work) or (work.search.are_wrong and work.search.is_pending)
+
     def _improve(self, work: ScanWork) -> None:
         now = time.monotonic()
-        if now < self._ends and not work.is_settling and can_improve(work):
+        if now < self._ends and not work.is_settling and self._is_worth_it(work):
             self._spare_time.work_on(work)
             if now >= self._next_picture:
                 self._publishing.publish(work, is_complete=True)

@@ -20,6 +20,7 @@ from daemon.engine.backlog import Backlog, Store
 from daemon.engine.cadence import Publishing
 from daemon.engine.closing import ScanEnding
 from daemon.engine.faults import EngineFaults
+from daemon.engine.frame_moves import FrameMoves
 from daemon.engine.held_scan import HeldScan, held
 from daemon.engine.improvement import Improvement
 from daemon.engine.model_in_use import ModelInUse
@@ -27,7 +28,7 @@ from daemon.engine.model_timing import blank_frames, sharp_frame_s
 from daemon.engine.models import ActiveModel
 from daemon.engine.open_scans import OpenScans
 from daemon.engine.options import EngineOptions
-from daemon.engine.ports import EngineEvents, ExaminerPort, FrameLearner
+from daemon.engine.ports import EngineEvents, ExaminerPort, FrameLearner, PositionFinderPort
 from daemon.engine.scan import ScanWork
 from daemon.engine.scan_memory import ScanMemory
 from daemon.engine.scan_output import scan_result
@@ -87,6 +88,7 @@ class Engine:
             stitcher=stitcher,
             ending=self._ending,
             improvement=self._improvement,
+            moves=FrameMoves(options, metrics, events, faults),
             stop=self._stop,
         )
 
@@ -108,6 +110,15 @@ class Engine:
     @examiner.setter
     def examiner(self, examiner: ExaminerPort | None) -> None:
         self._scans.examiner = examiner
+
+    @property
+    def position_finder(self) -> PositionFinderPort | None:
+        """The search for true positions, where there is one."""
+        return self._scans.moves.finder
+
+    @position_finder.setter
+    def position_finder(self, finder: PositionFinderPort | None) -> None:
+        self._scans.moves.finder = finder
 
     def begin_with(self, model: ActiveModel) -> None:
         """Take another model before :meth:`start`."""
@@ -270,6 +281,8 @@ class Engine:
             self._ending.restitch(spare, self._model.correction)
         elif spare is not None:
             self._spare_time.work_on(spare)
+        for work in [*works.values(), *([self._improvement.work] if self._improvement.work else [])]:
+            self._scans.moves.look(work)
         self._memory.trim(works.values())
         if self._publishing.publish_due(works.values(), self._faults.attempt):
             self._metrics.device_memory.set(memory_bytes(self._model.active.probe.device))

@@ -43,6 +43,7 @@ def restarted(
 ) -> ScanWork:
     """Return the work of a scan for another probe; its frames are stitched again."""
     work = new_work(old.scan_id, model, correction, options)
+    old.stop_moving()
     work.restart(old, _corrector(change))
     if work.finish_by is not None:
         work.finish_by = time.monotonic() + max(AGAIN_FINISH_S, options.refine_finish_s)

@@ -14,6 +14,7 @@ from itertools import groupby
 from daemon.engine.backlog import BEHIND_S, Backlog, EndOfScan, LostPoint
 from daemon.engine.closing import ScanEnding
 from daemon.engine.faults import EngineFaults
+from daemon.engine.frame_moves import FrameMoves
 from daemon.engine.improvement import Improvement
 from daemon.engine.model_in_use import ModelInUse
 from daemon.engine.model_swap import new_work
@@ -39,6 +40,8 @@ class OpenScans:
         The engine's side of each open scan, the oldest first.
     examiner
         The diagnosis, where there is one.
+    moves
+        The positions found from the frames.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class OpenScans:
         stitcher: Stitcher,
         ending: ScanEnding,
         improvement: Improvement,
+        moves: FrameMoves,
         stop: threading.Event,
     ) -> None:
         self._options = options
@@ -62,6 +66,7 @@ class OpenScans:
         self._stitcher = stitcher
         self._ending = ending
         self._improvement = improvement
+        self.moves = moves
         self._stop = stop
         self.works: dict[str, ScanWork] = {}
         self.examiner: ExaminerPort | None = None
@@ -96,12 +101,15 @@ class OpenScans:
             return  # another probe may be among it
         due = [w for w in self.works.values() if w.finish_by is not None]
         for work in due:
-            is_held = self.examiner is not None and work.is_examined and self.examiner.holds(work.examination)
+            is_held = self._is_examined(work) or self.moves.holds(work)
             is_overdue = work.finish_by is not None and time.monotonic() > work.finish_by + MOST_FINISH_S
             is_done = is_overdue or (not is_held and is_refined(work))
             is_to_close = work.is_settling or len(due) < len(self.works) or self._stop.is_set() or is_done
             if is_to_close and self.is_settled(work):
                 self.close(work)
+
+    def _is_examined(self, work: ScanWork) -> bool:
+        return self.examiner is not None and work.is_examined and self.examiner.holds(work.examination)
 
     def is_settled(self, work: ScanWork) -> bool:
         """Do a slice of a scan's last computations; return whether it was the last."""
@@ -112,12 +120,16 @@ class OpenScans:
         """Hand on a scan's result; go on with the scan in idle time if no other is open."""
         self.works.pop(work.scan_id, None)
         self._ending.hand_on(work)
+        self.moves.forget(work)
         if not self.works and not self._stop.is_set():
             self._improvement.begin(work)
+        if self._improvement.work is not work:
+            work.stop_moving()
 
     def _end(self, scan_id: str) -> None:
         work = self._scan(scan_id)
-        work.finish_by = time.monotonic() + self._options.refine_finish_s
+        work.ended_s = time.monotonic()
+        work.finish_by = work.ended_s + self._options.refine_finish_s
         self._have_examined(work)
 
     def _scan(self, scan_id: str) -> ScanWork:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from daemon.engine.examination import Examination
+from daemon.engine.position_search import PlacedFrame, PositionSearch
 from daemon.engine.result import ScanResult
 from daemon.publish.snapshot import LayerUpdate
 from streams.refusal_reasons import RefusalReason
@@ -24,6 +25,7 @@ class EngineEvents:
     ``on_finished`` comes once for each scan passed to :meth:`Engine.finish`, ``on_checkpoint`` while a scan runs.
     ``on_improved`` comes after it at most once, where spare time made a closed scan's picture better.
     ``is_newest(scan_id)`` says whether the figures of a scan are those that the metrics show.
+    ``on_positions(scan_id, error_px, sentence)`` comes where frames were laid at positions found from them; None: at those told.
     ``on_left`` comes at the end for a scan that is not done: frames of it wait on the disk for the next start.
     """
 
@@ -36,6 +38,7 @@ class EngineEvents:
     on_left: Callable[[ScanResult, int], None] = lambda _result, _waiting: None
     on_improved: Callable[[ScanResult], None] = lambda _result: None
     is_newest: Callable[[str], bool] = lambda _scan_id: True
+    on_positions: Callable[[str, float | None, str], None] = lambda _scan_id, _error_px, _sentence: None
 
 
 class FrameLearner(Protocol):
@@ -59,3 +62,16 @@ class ExaminerPort(Protocol):
 
     def holds(self, scan: Examination) -> bool:
         """Whether a scan that has ended should wait for the diagnosis."""
+
+
+class PositionFinderPort(Protocol):
+    """The search for true positions, as the engine sees it; every call is quick."""
+
+    def wants(self, search: PositionSearch, frames: int, *, has_ended: bool) -> bool:
+        """Whether to look for the positions of a scan that has this number of frames."""
+
+    def find(self, search: PositionSearch, frames: list[PlacedFrame], probe: torch.Tensor) -> None:
+        """Take frames in order of time, and the probe ``(modes, N, N)``."""
+
+    def is_awaited(self, search: PositionSearch) -> bool:
+        """Whether a scan that has ended should wait for a search that runs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 from tensordict import TensorDict
 
 from daemon.engine.examination import Examination
-from daemon.engine.frame_places import FramePlaces
+from daemon.engine.frame_places import FramePlaces, Place
 from daemon.engine.models import ActiveModel
 from daemon.engine.options import EngineOptions
+from daemon.engine.position_search import PositionSearch
 from daemon.engine.sample import FrameSample, PlacedPattern
 from daemon.engine.scores import ScanScores
 from daemon.publish.snapshot import LayerName
+from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.groups import GroupBuilder, GroupFrame
 from ptychopinn.mosaic.mosaic import Mosaic
 from ptychopinn.mosaic.second_look import SecondLooks
+from ptychopinn.refine.frame_buffer import Start
 from ptychopinn.refine.refined_layer import Refiner
 from streams.refusal_reasons import RefusalReason
 
@@ -44,22 +47,26 @@ class ScanWork:
     def __init__(self, scan_id: str, model: ActiveModel, options: EngineOptions, *, looks_again: bool) -> None:
         self.scan_id = scan_id
         self.examination = Examination(scan_id)
+        self.search = PositionSearch(scan_id)
         self.model = model
         self.made_by = model.identity
+        self._options = options
         self._gridsize = options.gridsize
         self._pixel_size_m = options.pixel_size_m
-        is_kept = options.gridsize > 1 or looks_again
+        is_replaced = options.gridsize > 1 or looks_again
+        kept_bytes = options.keep_patch_bytes if is_replaced or options.moves_frames else 0
         weight = model.probe.abs().square().sum(0)
-        self.mosaic = Mosaic(weight, options.max_side_px, options.keep_patch_bytes if is_kept else 0)
+        self.mosaic = Mosaic(weight, options.max_side_px, kept_bytes, copies=is_replaced)
         self.groups = GroupBuilder(options.gridsize, model.probe.shape[-1] / 2, model.probe.device)
         self.repaint = _repaint(model, self.mosaic, self.groups, options.gridsize) if looks_again else None
-        self.refiner = _refiner(model.probe, self.mosaic, options) if options.refine else None
+        self.refiner = _refiner(model.probe, self.mosaic.picture, options) if options.refine else None
         self._sample = FrameSample()
         self.scores = ScanScores(self._sample, model.probe, self.mosaic, self.refiner)
         self.refused: dict[int, RefusalReason] = {}
         self.to_restitch: deque[FrameToRestitch] = deque()
         self.pixel_ratio = 1.0
         self.waiting_ns: list[int] = []
+        self.ended_s: float | None = None
         self.finish_by: float | None = None
         self.next_refined = 0.0
         self.unseen: set[LayerName] = set()
@@ -112,6 +119,40 @@ class ScanWork:
         """Give some frames that are due a second look."""
         if self.repaint is not None and self.repaint.step(most, has_ended):
             self.made_by = self.model.identity
+
+    @property
+    def search_probe(self) -> torch.Tensor:
+        """The probe that positions are looked for with: as it is refined, once the frames lie right."""
+        return self.refiner.probe if self.refiner is not None and self.places.are_moved else self.model.probe
+
+    def move(self, places: Mapping[int, Place]) -> bool:
+        """Lay frames elsewhere, those whose patches are kept; the refined layer begins again there. False if none is."""
+        moved = {index: place for index, place in places.items() if self.mosaic.move(index, place)}
+        if not moved:
+            return False
+        self.groups.move(moved)
+        self._sample.move(moved)
+        if self.repaint is not None:
+            self.repaint.move(moved)
+        goes_on = self.places.are_moved
+        self.places.move(moved)
+        if self.refiner is not None:
+            self._begin_refined_again(self.refiner, goes_on=goes_on)
+        return True
+
+    def _begin_refined_again(self, old: Refiner, *, goes_on: bool) -> None:
+        """Begin the refined layer again: from the network layer, or from what it was if its frames hardly moved."""
+        start = _continued(old, self.mosaic) if goes_on else self.mosaic.picture
+        self.refiner = _refiner(old.probe if goes_on else self.model.probe, start, self._options)
+        used = self.places.used
+        for index, amplitude in old.patterns():
+            self.refiner.add(index, amplitude, used[index])
+        self.scores.use_refined(self.refiner)
+        self.unseen.add("refined")
+
+    def stop_moving(self) -> None:
+        """Look for no positions any more."""
+        self.search.is_over = True
 
     @property
     def patch_bytes(self) -> int:
@@ -198,7 +239,8 @@ class ScanWork:
         for index, place in old.places:
             self.to_restitch.append(correct(FrameToRestitch(index, place, kept[index][0] if index in kept else None)))
         self.to_restitch.extend(map(correct, old.to_restitch))
-        self.waiting_ns, self.finish_by, self.examination = old.waiting_ns, old.finish_by, old.examination
+        self.waiting_ns, self.examination = old.waiting_ns, old.examination
+        self.ended_s, self.finish_by = old.ended_s, old.finish_by
         self.unseen = {"network", "refined"}
 
     def settle(self) -> None:
@@ -214,7 +256,7 @@ class ScanWork:
         if self.scores.is_refined_worse:
             self.drop_refined()
             setbacks = max(1, setbacks)
-        self.scores.judge(self.places.positions_px, setbacks)
+        self.scores.judge(self.places.used_px, setbacks)
         return True
 
     @property
@@ -241,10 +283,25 @@ def _repaint(model: ActiveModel, mosaic: Mosaic, groups: GroupBuilder, gridsize:
     return SecondLooks(models.look_again, mosaic, weight / weight.max(), models.most_looks(gridsize), groups_of)
 
 
-def _refiner(probe: torch.Tensor, mosaic: Mosaic, options: EngineOptions) -> Refiner:
+def _continued(refined: Refiner, mosaic: Mosaic) -> Start:
+    """Return a start that is the refined layer where there is one, and the network layer beyond it."""
+
+    def start(box: Box) -> torch.Tensor:
+        picture = mosaic.picture(box)
+        whole = Box(*refined.origin_px, *refined.shape)
+        both = box.shared(whole)
+        value, coverage = refined.read(both.within(whole))
+        mine = both.within(box).window
+        picture[mine] = torch.where(coverage > COVERED, value, picture[mine])
+        return picture
+
+    return start
+
+
+def _refiner(probe: torch.Tensor, start: Start, options: EngineOptions) -> Refiner:
     return Refiner(
         probe,
-        mosaic.picture,
+        start,
         options.max_side_px,
         options.refine_buffer_bytes,
         update_probe=options.refine_probe,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daemon.engine.result import ScanResult, host_layer
 from daemon.engine.scan import ScanWork
@@ -51,6 +52,7 @@ def scan_result(work: ScanWork) -> ScanResult:
     indexes = work.places.indexes
     order = np.argsort(indexes)
     probe = work.model.probe if refiner is None else refiner.probe
+    offsets_px = _offsets_px(work)
     return ScanResult(
         scan_id=work.scan_id,
         network=network,
@@ -62,14 +64,25 @@ def scan_result(work: ScanWork) -> ScanResult:
         probe=np.asarray(to_host(probe), dtype=np.complex64),
         model=work.made_by,
         indexes=indexes[order],
-        positions_px=work.places.positions_px[order],
+        positions_px=work.places.told_px[order],
         rfactors=dict(work.scores.rfactors),
         pixel_ratio=work.pixel_ratio,
-        offsets_px=refiner.offsets_px(indexes[order]) if refiner is not None and refiner.corrects else None,
+        offsets_px=None if offsets_px is None else offsets_px[order],
+        position_error_px=work.places.error_px,
         certainty=work.scores.certainty,
         doubts=work.scores.doubts,
         left_out=() if refiner is None else tuple(sorted(refiner.left_out)),
     )
+
+
+def _offsets_px(work: ScanWork) -> NDArray[np.float64] | None:
+    """Return by how much the frames lie elsewhere than told ``(n, 2)``, as they were stitched; None if they may not."""
+    refiner, places = work.refiner, work.places
+    is_corrected = refiner is not None and refiner.corrects
+    if not places.are_moved and not is_corrected:
+        return None
+    offsets_px = places.used_px - places.told_px
+    return offsets_px + refiner.offsets_px(places.indexes) if refiner is not None and is_corrected else offsets_px
 
 
 def _region(source: Mosaic | Refiner, box: Box) -> Region:

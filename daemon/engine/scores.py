@@ -46,6 +46,11 @@ class ScanScores:
         self.certainty: Certainty | None = None
         self.doubts: tuple[Finding, ...] = ()
 
+    def use_refined(self, refiner: Refiner) -> None:
+        """Score a refined layer that was begun again."""
+        self.drop_refined()
+        self._refiner = refiner
+
     def drop_refined(self) -> None:
         """Score the network layer alone."""
         self._refiner = self.certainty = None

@@ -60,6 +60,12 @@ class Scan:
             if sentence not in self.record.notes:
                 self._change(notes=(*self.record.notes, sentence))
 
+    def renote(self, beginning: str, sentence: str) -> None:
+        """Add a sentence to the record's notes in place of those with this beginning."""
+        with self._changing:
+            others = [note for note in self.record.notes if not note.startswith(beginning)]
+            self._change(notes=(*others, sentence))
+
     def _change(self, **changes: Any) -> ScanRecord:
         self.record = replace(self.record, **changes)
         if not self.is_running:

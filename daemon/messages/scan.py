@@ -99,6 +99,8 @@ class ScanFields(TypedDict):
     """R-factor of the network layer."""
     expected_correlation: float | None
     """Median phase correlation with the truth of simulated scans with the same noise and misfit."""
+    position_error_px: float | None
+    """Mean distance between told and found positions, px; null: the picture uses the told ones."""
     model_generation: int
     """Generation of the model that made the picture."""
     product: str | None

@@ -216,6 +216,8 @@ class Status(TypedDict):
     """R-factors of the newest scan."""
     expected_correlation: float | None
     """Median phase correlation with the truth of simulated scans with the same noise and misfit."""
+    position_error_px: float | None
+    """Mean distance between told and found positions of the newest scan, px; null: its picture uses the told ones."""
     verdict: VerdictFields | None
     """Account of the newest scan's frames."""
     assessment: AssessmentFields

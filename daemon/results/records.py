@@ -51,6 +51,7 @@ class ScanRecord:
     rfactor: float | None = None
     rfactor_network: float | None = None
     expected_correlation: float | None = None
+    position_error_px: float | None = None
     model_generation: int = 0
     product: str | None = None
     pixel_size_m: float | None = None

@@ -145,6 +145,7 @@ class StatusReport:
             "latency_s": self._engine.latency_s,
             "rfactor": {"network": self._rfactor("network"), "refined": self._rfactor("refined")},
             "expected_correlation": self._metrics.value("ptycholive_expected_correlation", layer="refined"),
+            "position_error_px": None if record is None else record.position_error_px,
             "verdict": verdict,
             "assessment": NOT_ASSESSED,
             "account": None,

@@ -32,6 +32,16 @@ class Box(NamedTuple):
         top, left = (round(float(p)) - side // 2 for p in position_px)
         return cls(top, left, side, side)
 
+    def shared(self, other: Box) -> Box:
+        """Return the rectangle that two have in common; its sides are 0 where they have none."""
+        y, x = max(self.y, other.y), max(self.x, other.x)
+        h, w = min(self.y + self.h, other.y + other.h) - y, min(self.x + self.w, other.x + other.w) - x
+        return Box(y, x, h, w) if h > 0 and w > 0 else Box(self.y, self.x, 0, 0)
+
+    def within(self, other: Box) -> Box:
+        """Return the rectangle as seen from the corner of another."""
+        return Box(self.y - other.y, self.x - other.x, self.h, self.w)
+
     @property
     def window(self) -> tuple[slice, slice]:
         """The rectangle as slices."""

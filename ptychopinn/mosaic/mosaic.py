@@ -54,9 +54,11 @@ class Mosaic:
         Greatest side of the canvas, px; patches outside it are refused (see :meth:`add`).
     keep_bytes
         Memory for stitched patches, so that they can be replaced; the oldest are released first. 0: none are kept.
+    copies
+        Whether kept patches are copied; else each holds on to the batch that it came in, which nobody may change.
     """
 
-    def __init__(self, weight: Tensor, max_side_px: int = 32768, keep_bytes: int = 0) -> None:
+    def __init__(self, weight: Tensor, max_side_px: int = 32768, keep_bytes: int = 0, *, copies: bool = True) -> None:
         self.size_px = weight.shape[-1]
         self.device = weight.device
         self._weight = torch.round(weight / weight.max() / VALUE_STEP).float()
@@ -67,6 +69,7 @@ class Mosaic:
         self._kept: OrderedDict[int, _LaidPatch] = OrderedDict()
         self._patch_bytes = self.size_px**2 * 8
         self._keep_patches = keep_bytes // self._patch_bytes
+        self._copies = copies
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -159,6 +162,7 @@ class Mosaic:
         self._kept.clear()
         self._keep_patches = 0
 
+<<<<<<< HEAD
     def _take_away(self, keys: Sequence[int]) -> int:
         """Remove those patches that are kept; return how many."""
         old = [laid for key in keys if (laid := self._kept.pop(key, None)) is not None]
@@ -172,6 +176,12 @@ class Mosaic:
         for key, patch, (y, x) in zip(keys, patches, positions.tolist(), strict=True):
             self._kept[key] = _LaidPatch((y, x), patch)
         while len(self._kept) > self._keep_patches:
+=======
+    def _remember(self, key: int, patch: Tensor, position_px: tuple[float, float]) -> None:
+        self.remove(key)
+        self._kept[key] = _LaidPatch(position_px, patch.clone() if self._copies else patch)
+        if len(self._kept) > self._keep_patches:
+>>>>>>> b93acd6 (Live positions: finder thread, moves of frames, record, status, metric)
             self._kept.popitem(last=False)
 
     def _lay(self, values: Sequence[Tensor], positions: NDArray[np.float64], sign: float) -> None:

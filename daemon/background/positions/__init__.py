@@ -1,0 +1,1 @@
+"""The search for true scan positions beside the engine."""

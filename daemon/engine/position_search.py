@@ -1,0 +1,47 @@
+"""The search for the true positions of one scan's frames; this object lives as long as the engine works on the scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlacedFrame:
+    """A frame as the search takes it: amplitudes ``(N, N)``, where it was told to lie, and where it lies now, (y, x) pixels."""
+
+    index: int
+    amplitude: torch.Tensor
+    told_px: tuple[float, float]
+    now_px: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundPlaces:
+    """Positions ``(n, 2)`` of the frames ``indexes (n,)``, pixels, and a sentence on how they were told wrong."""
+
+    indexes: NDArray[np.int64]
+    positions_px: NDArray[np.float64]
+    sentence: str
+
+
+@dataclass(slots=True, eq=False)
+class PositionSearch:
+    """Belongs to a scan's work; the finder's thread changes it, the engine takes what is ``found``."""
+
+    scan_id: str
+    next_frames: int | None = None
+    """Frames after which positions are looked for next; None before the first time."""
+    searched_frames: int = 0
+    """Frames of the last search."""
+    scan_frames: int = 0
+    """Frames of the scan at the last search."""
+    is_pending: bool = False
+    are_wrong: bool = False
+    """Whether the frames have said that their positions are wrong."""
+    is_over: bool = False
+    """Whether no position is looked for any more."""
+    found: FoundPlaces | None = None
