@@ -22,8 +22,7 @@ from ptychopinn.positions.wild import replace_wild
 LEAST_FRAMES = 16
 REACH_SHARE, WILD_SHARE = 1 / 8, 9 / 32
 """Reach of the search, and of the search for wild frames, over the side of a pattern."""
-MOST_STEPS, START_STEPS, STILL_PX = 12, 3, 0.7
-"""Steps of the search at most, from told positions and from such as were found before; how far frames move in the last one."""
+MOST_STEPS, STILL_PX = 12, 0.7
 POLISH_PASSES, PROOF_PASSES = 14, 6
 WORTH = 5.0
 """By how much more than chance the fit must gain for each number found: 2 sum (|F(P O)| - a)^2 falls by 1 for each."""
@@ -62,7 +61,6 @@ def find_positions(
     probe: Tensor,
     *,
     bound_px: float | None = None,
-    start_px: NDArray[np.float64] | None = None,
     on_pass: Callable[[], object] = lambda: None,
 ) -> FoundPositions:
     """Return where the frames of a scan lie, as far as they tell it.
@@ -77,10 +75,8 @@ def find_positions(
         May be a poor guess.
     bound_px
         Greatest error that is looked for; None: a quarter of a pattern's side for single frames, half that for many.
-    start_px : (n, 2) float64, optional
-        Where the frames were found before: the search begins there, and is shorter.
     on_pass
-        Called after each pass over the frames, PASSES times at most; what it raises ends the search.
+        Called after each pass over the frames, PASSES times at most.
 
     Raises
     ------
@@ -93,8 +89,7 @@ def find_positions(
     frames, rows = _checked(amplitude, positions_px, probe)
     if len(rows) < LEAST_FRAMES or bound_px == 0:
         return FoundPositions(positions_px.copy(), False, np.nan, np.nan, time.monotonic() - begun)
-    finder = _Finder(frames, bound_px, on_pass)
-    found_px, found, told = _best(frames, finder.places(None if start_px is None else start_px[rows]))
+    found_px, found, told = _best(frames, bound_px, on_pass)
     gain = 2 * (told.square - found.square) / found.noise
     beyond = told.square - _noise_square(frames.amplitude)
     is_better = found.rfactor < told.rfactor and gain > WORTH * 2 * len(rows)
@@ -127,9 +122,12 @@ def _checked(amplitude: Tensor, positions_px: NDArray[np.float64], probe: Tensor
     return Frames(torch.fft.ifftshift(used, dim=(-2, -1)), positions_px[rows], main_mode(probe, used)), rows
 
 
-def _best(frames: Frames, found: list[NDArray[np.float64]]) -> tuple[NDArray[np.float64], Estimate, Estimate]:
-    """Return the positions that fit best of those told and found, what they reach, and what those told reach."""
-    tried = [frames.told_px, *found]
+def _best(
+    frames: Frames, bound_px: float | None, on_pass: Callable[[], object]
+) -> tuple[NDArray[np.float64], Estimate, Estimate]:
+    """Return the positions that fit best of those that are found with and without a wide search, and what they reach."""
+    finder = _Finder(frames, bound_px, on_pass)
+    tried = [frames.told_px, finder.polished(), finder.find()]
     reached = [fitted(frames, places, PROOF_PASSES) for places in tried]
     best = min(range(len(tried)), key=lambda number: reached[number].square)
     return tried[best], reached[best], reached[0]
@@ -155,18 +153,11 @@ class _Finder:
         rim = self._wild_reach + self._reach
         self._canvas = SearchCanvas(frames.told_px, n, rim, frames.amplitude.device)
 
-    def places(self, start_px: NDArray[np.float64] | None) -> list[NDArray[np.float64]]:
-        """Return what is found by a wide search, and without a start also what is found around the told positions."""
-        if start_px is not None:
-            return [self.find(start_px, START_STEPS)]
-        return [self.polished(), self.find(self._frames.told_px, MOST_STEPS)]
-
-    def find(self, start_px: NDArray[np.float64], most_steps: int) -> NDArray[np.float64]:
+    def find(self) -> NDArray[np.float64]:
         """Return the positions as they are found."""
         search = Search(self._frames, self._canvas, self._reach)
-        search.positions_px = start_px.copy()
         search.settle()
-        for _ in range(most_steps):
+        for _ in range(MOST_STEPS):
             moved = search.step()
             self._on_pass()
             if moved < STILL_PX:
