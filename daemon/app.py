@@ -171,14 +171,16 @@ class Daemon:
         count_misfit = self.metrics.misfits.inc
         self._examiner = Diagnoses(config, self.scans, self._engine, self._generations, count_misfit).examiner
         self._engine.examiner = self._examiner
-        self._positions = self._engine.position_finder = self._make_finder() if config.finds_positions else None
+        self._positions = self._make_finder() if config.finds_positions else None
 
     def _make_finder(self) -> PositionFinder:
         """Return the search for true positions."""
         config, engine = self._config, self._engine
         first = max(config.diagnosis.frames, config.optics.retrieve_frames * config.optics.is_retrieved)
         options = FinderOptions(config.refine.correct_positions == "on", first)
-        return PositionFinder(options, lambda: engine.backlog_age_s > BEHIND_S)
+        finder = PositionFinder(options, lambda: engine.backlog_age_s > BEHIND_S)
+        engine.find_positions_with(finder)
+        return finder
 
     def _make_outside(self) -> None:
         """Make the status, the metrics and every port."""

@@ -108,7 +108,8 @@ class FrameMoves:
 
     def _say(self, work: ScanWork, sentence: str) -> None:
         error_px = work.places.error_px
-        self._metrics.position_error.set(error_px or 0.0)
+        if self._events.is_newest(work.scan_id):
+            self._metrics.position_error.set(error_px or 0.0)
         self._events.on_positions(work.scan_id, error_px, sentence)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,8 @@ class FramePlaces:
 
     def __iter__(self) -> Iterator[tuple[int, Place]]:
         """Return pairs of index and told position."""
-        return zip(self._indexes, self.told_path_px(0, len(self)), strict=True)
+        indexes = self._indexes[:]
+        return zip(indexes, self.told_path_px(0, len(indexes)), strict=True)
 
     def add(self, index: int, position_px: Place) -> None:
         """Take a stitched frame."""
@@ -37,7 +38,7 @@ class FramePlaces:
 
     def move(self, places: Mapping[int, Place]) -> None:
         """Use other positions for frames."""
-        self._moved_px = self._moved_px | places
+        self._moved_px = {**self._moved_px, **places}
         self.moves += 1
 
     def forget_moves(self) -> None:
@@ -85,11 +86,16 @@ class FramePlaces:
         return list(zip(values[::2], values[1::2], strict=False))
 
     def copied(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return indexes ``(n,)`` and used positions ``(n, 2)``; safe from any thread."""
+        """Return indexes ``(n,)`` and told positions ``(n, 2)``; safe from any thread."""
         indexes = self._indexes[:]
-        return np.array(indexes, dtype=np.int64), np.array(self.path_px(0, len(indexes)), dtype=np.float64).reshape(
-            -1, 2
-        )
+        told = self._told_px[: 2 * len(indexes)]
+        return np.array(indexes, dtype=np.int64), np.array(told, dtype=np.float64).reshape(-1, 2)
+
+    def moves_px(self, indexes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return by how much frames lie elsewhere than told ``(n, 2)``; safe from any thread."""
+        moved, told = self._moved_px, dict(self)
+        apart = [np.subtract(moved[i], told[i]) if i in moved else (0.0, 0.0) for i in map(int, indexes)]
+        return np.array(apart, dtype=np.float64).reshape(-1, 2)
 
     def path_px(self, after: int, most: int) -> list[Place]:
         """Return used positions in the same way."""

@@ -17,8 +17,9 @@ class HeldScan:
     """Stitched frames in the order of stitching, the probes, and what is in memory of single frames.
 
     ``indexes`` ``(n,)`` and ``told_px`` ``(n, 2)`` [y, x]. ``probe`` ``(modes, N, N)`` is that of the newest picture,
-    ``first_probe`` the one that the scan began with. ``offsets_px`` gives by how much the refinement corrects the positions of
-    frames, None where it does not; ``rfactors`` gives R by index; ``pattern`` gives the amplitudes ``(N, N)`` of a frame.
+    ``first_probe`` the one that the scan began with. ``offsets_px`` gives by how much frames lie
+    elsewhere than told, None where they may not; ``rfactors`` gives R by index; ``pattern`` gives the amplitudes ``(N, N)`` of a
+    frame.
     """
 
     indexes: NDArray[np.int64]
@@ -39,7 +40,7 @@ def held(work: ScanWork) -> HeldScan:
         told_px=told_px,
         probe=np.asarray(to_host(first if refiner is None else refiner.probe), dtype=np.complex64),
         first_probe=np.asarray(to_host(first), dtype=np.complex64),
-        offsets_px=refiner.offsets_px if refiner is not None and refiner.corrects else None,
+        offsets_px=work.offsets_px,
         rfactors=dict if refiner is None else refiner.frame_rfactors,
         pattern=work.pattern,
     )

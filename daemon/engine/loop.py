@@ -111,13 +111,8 @@ class Engine:
     def examiner(self, examiner: ExaminerPort | None) -> None:
         self._scans.examiner = examiner
 
-    @property
-    def position_finder(self) -> PositionFinderPort | None:
-        """The search for true positions, where there is one."""
-        return self._scans.moves.finder
-
-    @position_finder.setter
-    def position_finder(self, finder: PositionFinderPort | None) -> None:
+    def find_positions_with(self, finder: PositionFinderPort) -> None:
+        """Have true positions looked for."""
         self._scans.moves.finder = finder
 
     def begin_with(self, model: ActiveModel) -> None:

@@ -56,7 +56,7 @@ class FrameSample:
 
     def move(self, places: Mapping[int, tuple[float, float]]) -> None:
         """Take other positions of frames."""
-        self.frames = [(a, places.get(i, p)) for i, (a, p) in zip(self.indexes, self.frames, strict=True)]
+        self._held = [(index, (pattern, places.get(index, place))) for index, (pattern, place) in self._held]
 
     def chosen(self, places: Sequence[int]) -> tuple[list[PlacedPattern], list[int]]:
         """Return the frames at some places of the sample, and their indexes."""

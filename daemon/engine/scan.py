@@ -150,6 +150,14 @@ class ScanWork:
         self.scores.use_refined(self.refiner)
         self.unseen.add("refined")
 
+    @property
+    def offsets_px(self) -> Callable[[Sequence[int] | NDArray[np.int64]], NDArray[np.float64]] | None:
+        """Gives by how much frames lie elsewhere than told ``(n, 2)``: found there, or corrected; None if they may not."""
+        refiner, places = self.refiner, self.places
+        if refiner is not None and refiner.corrects:
+            return lambda indexes: places.moves_px(indexes) + refiner.offsets_px(indexes)
+        return places.moves_px if places.are_moved else None
+
     def stop_moving(self) -> None:
         """Look for no positions any more."""
         self.search.is_over = True

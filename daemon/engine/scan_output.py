@@ -77,12 +77,8 @@ def scan_result(work: ScanWork) -> ScanResult:
 
 def _offsets_px(work: ScanWork) -> NDArray[np.float64] | None:
     """Return by how much the frames lie elsewhere than told ``(n, 2)``, as they were stitched; None if they may not."""
-    refiner, places = work.refiner, work.places
-    is_corrected = refiner is not None and refiner.corrects
-    if not places.are_moved and not is_corrected:
-        return None
-    offsets_px = places.used_px - places.told_px
-    return offsets_px + refiner.offsets_px(places.indexes) if refiner is not None and is_corrected else offsets_px
+    offsets_px = work.offsets_px
+    return None if offsets_px is None else offsets_px(work.places.indexes)
 
 
 def _region(source: Mosaic | Refiner, box: Box) -> Region:

@@ -270,6 +270,8 @@ declare namespace Wire {
     rfactor_network: number | null;
     /** Median phase correlation with the truth of simulated scans with the same noise and misfit. */
     expected_correlation: number | null;
+    /** Mean distance between told and found positions, px; null: the picture uses the told ones. */
+    position_error_px: number | null;
     /** Generation of the model that made the picture. */
     model_generation: number;
     /** Path of the product file. */
@@ -430,6 +432,8 @@ declare namespace Wire {
     rfactor: LayerRfactors;
     /** Median phase correlation with the truth of simulated scans with the same noise and misfit. */
     expected_correlation: number | null;
+    /** Mean distance between told and found positions of the newest scan, px; null: its picture uses the told ones. */
+    position_error_px: number | null;
     /** Account of the newest scan's frames. */
     verdict: VerdictFields | null;
     /** How good the newest scan is, and what to do. */

@@ -137,9 +137,10 @@ class Mosaic:
     def move(self, key: int, position_px: tuple[float, float]) -> bool:
         """Lay a kept patch at another position, exactly; False if it is not kept, or cannot lie there."""
         kept = self._kept.get(key)
-        if kept is None or not (all(map(math.isfinite, position_px)) and self._lay(kept.patch, *position_px, 1.0)):
+        if kept is None or not (all(map(math.isfinite, position_px)) and self._reach(*position_px)):
             return False
-        self._lay(kept.patch, *kept.position_px, -1.0)
+        self._lay([kept.patch], np.array([kept.position_px]), -1.0)
+        self._lay([kept.patch], np.array([position_px]), 1.0)
         self._kept[key] = _LaidPatch(position_px, kept.patch)
         return True
 
@@ -162,7 +163,6 @@ class Mosaic:
         self._kept.clear()
         self._keep_patches = 0
 
-<<<<<<< HEAD
     def _take_away(self, keys: Sequence[int]) -> int:
         """Remove those patches that are kept; return how many."""
         old = [laid for key in keys if (laid := self._kept.pop(key, None)) is not None]
@@ -171,17 +171,14 @@ class Mosaic:
         return len(old)
 
     def _remember(self, keys: Sequence[int], values: Tensor, positions: NDArray[np.float64]) -> None:
-        """Keep copies of patches; where they are one tensor its memory is free when the last of them is released."""
-        patches = values.clone().unbind(0) if is_batched(self.device) else map(torch.clone, values.unbind(0))
+        """Keep patches; where they are one tensor its memory is free when the last of them is released."""
+        if self._copies:
+            patches = values.clone().unbind(0) if is_batched(self.device) else tuple(map(torch.clone, values.unbind(0)))
+        else:
+            patches = values.unbind(0)
         for key, patch, (y, x) in zip(keys, patches, positions.tolist(), strict=True):
             self._kept[key] = _LaidPatch((y, x), patch)
         while len(self._kept) > self._keep_patches:
-=======
-    def _remember(self, key: int, patch: Tensor, position_px: tuple[float, float]) -> None:
-        self.remove(key)
-        self._kept[key] = _LaidPatch(position_px, patch.clone() if self._copies else patch)
-        if len(self._kept) > self._keep_patches:
->>>>>>> b93acd6 (Live positions: finder thread, moves of frames, record, status, metric)
             self._kept.popitem(last=False)
 
     def _lay(self, values: Sequence[Tensor], positions: NDArray[np.float64], sign: float) -> None:
