@@ -22,6 +22,7 @@ from daemon.cli.truth import as_figures, beside_truth
 from daemon.cli.verdict import PictureVerdict, finite, verdict_on
 from daemon.errors import ConfigError
 from daemon.files import ProbeFile, Product, ScanFile, read_probe
+from daemon.files.product import known_pixel_size
 from daemon.results.records import now_text
 from daemon.version import VERSION
 from ptychopinn.api import PtychoModel
@@ -133,6 +134,7 @@ class Predictor:
         return {
             "input": str(path),
             "output": str(target),
+            "pixel_size_m": known_pixel_size(given.pixel_size_m),
             **run.summary(given.scan),
             "sweeps": self._options.sweeps,
             **given.correction.summary(),
@@ -241,7 +243,8 @@ class Predictor:
 
     def _probe(self, scan: ScanFile, path: Path, pixel_size_m: float) -> ProbeFile:
         found, own = probe_of(scan, path, self._options.probe), self._options.probe is None
-        if not own and found.pixel_size_m and abs(found.pixel_size_m / pixel_size_m - 1) > PIXEL_TOLERANCE:
+        is_known = known_pixel_size(pixel_size_m) is not None
+        if not own and is_known and found.pixel_size_m and abs(found.pixel_size_m / pixel_size_m - 1) > PIXEL_TOLERANCE:
             raise ProbeMismatchError(
                 f"{path}: the object pixel is {pixel_size_m * 1e9:.3f} nm, but the probe in {self._options.probe} has "
                 f"{found.pixel_size_m * 1e9:.3f} nm; give a probe with the same pixel size"

@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from daemon.cli.scan_input import positions_of, probe_of, read_data
 from daemon.cli.verdict import PictureVerdict, finite, verdict_on
 from daemon.errors import DaemonError
 from daemon.files import LiveGroup, Product, ScanFile, write_product
+from daemon.files.product import known_pixel_size
 from daemon.results.records import now_text
 from daemon.version import VERSION
 from ptychopinn.detector.geometry import to_amplitude
@@ -65,6 +67,7 @@ def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) 
     verdict = refined.verdict
     rfactors = [finite(value) for value in refined.found.rfactors]
     summary = {"output": str(output), "rfactor": rfactors[-1], "sweeps": options.sweeps, "seconds": refined.seconds}
+    summary["pixel_size_m"] = known_pixel_size(refined.pixel_size_m)
     summary |= refined.correction.summary()
     if as_json:
         typer.echo(json.dumps({**summary, "rfactors": rfactors, "verdict": verdict.word, "doubts": verdict.doubts}))
@@ -148,7 +151,9 @@ def _write(output: Path, product: Product, probe_output: Path | None) -> None:
             if path == output:
                 write_product(path, product)
             else:
-                np.savez_compressed(path, probe=product.probe, object_pixel_size_m=product.pixel_size_m)
+                size = product.known_pixel_size_m
+                arrays: dict[str, Any] = {} if size is None else {"object_pixel_size_m": size}
+                np.savez_compressed(path, probe=product.probe, **arrays)
         except OSError as fault:
             raise DaemonError(f"{path} cannot be written ({fault.strerror or fault}); choose another place") from fault
 

@@ -9,6 +9,7 @@ import typer
 from numpy.typing import NDArray
 
 from daemon.files import ProbeFile, ScanFile, Severity, read_probe, read_scan
+from daemon.files.product import UNKNOWN_PIXEL_SIZE_M
 from daemon.journal.reading import is_journal, read_journal
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
 
@@ -43,8 +44,13 @@ def probe_of(scan: ScanFile, data: Path, path: Path | None) -> ProbeFile:
 
 
 def positions_of(scan: ScanFile, data: Path, pixel_size_m: float | None) -> tuple[NDArray[np.float64], float]:
-    """Return positions ``(n, 2)``, pixels, and the size of the object pixel, m."""
+    """Return positions ``(n, 2)``, pixels, and the size of the object pixel, m.
+
+    A file that gives positions in pixels needs no pixel size: it is then :data:`UNKNOWN_PIXEL_SIZE_M`.
+    """
     size_m = pixel_size_m or scan.object_pixel_size_m
+    if size_m is None and scan.positions_px is not None:
+        return scan.positions_px, UNKNOWN_PIXEL_SIZE_M
     if size_m is None:
         raise FileFormatError(f"{data} does not state the size of the object pixel; give it with --pixel-size")
     if scan.positions_m is not None:

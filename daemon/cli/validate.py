@@ -133,7 +133,9 @@ def _lacks(scan: ScanFile) -> list[str]:
     if scan.positions_m is None and scan.positions_px is None:
         lacks.append("the file has no positions; a reconstruction needs them from another file")
     elif scan.object_pixel_size_m is None:
-        lacks.append("the file does not state the size of the object pixel; give it with --pixel-size")
+        is_needed = scan.positions_px is None
+        advice = "give it with --pixel-size" if is_needed else "products are in pixels unless --pixel-size is given"
+        lacks.append(f"the file does not state the size of the object pixel; {advice}")
     return lacks
 
 

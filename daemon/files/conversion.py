@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from daemon.files.access import open_arrays
 from daemon.files.completion import in_both_units
 from daemon.files.cxi import write_cxi
+from daemon.files.live_group import LiveGroup
 from daemon.files.nexus import write_nexus
 from daemon.files.npz import write_npz
 from daemon.files.patterns import PRODUCT_NAME, is_patterns, write_patterns
-from daemon.files.product import Product, is_product, read_product, write_product
+from daemon.files.product import UNKNOWN_PIXEL_SIZE_M, Product, is_product, read_product, write_product
 from daemon.files.ptyd import write_ptyd
 from daemon.files.ptyr import is_ptyr, read_ptyr, write_ptyr
 from daemon.files.scan import ScanFile
@@ -117,12 +118,17 @@ def with_more(scan: ScanFile, *, probe: NDArray[np.complex64] | None, pixel_size
 def product_of(scan: ScanFile, path: Path) -> Product:
     """Return a product with a scan's positions and probe; the object is the scan's truth or guess, else ones.
 
+    Without a pixel size it is in pixels.
+
     Raises
     ------
     FileFormatError
-        If the scan has no positions in metres, no object pixel or no probe.
+        If the scan has no positions, no probe, or metres without the object pixel.
     """
-    wanted = {"probe": scan.probe, "positions in metres": scan.positions_m, "object pixel": scan.object_pixel_size_m}
+    is_in_pixels = scan.object_pixel_size_m is None and scan.positions_m is None and scan.positions_px is not None
+    if is_in_pixels:
+        scan = replace(scan, object_pixel_size_m=UNKNOWN_PIXEL_SIZE_M, positions_m=scan.positions_px)
+    wanted = {"probe": scan.probe, "positions": scan.positions_m, "object pixel": scan.object_pixel_size_m}
     missing = [name for name, value in wanted.items() if value is None]
     if missing or scan.probe is None or scan.positions_m is None or scan.object_pixel_size_m is None:
         raise FileFormatError(f"{path}: a product requires {', '.join(missing)}, which {scan.name} lacks; give it")
@@ -145,4 +151,5 @@ def product_of(scan: ScanFile, path: Path) -> Product:
         detector_distance_m=scan.detector_distance_m,
         object=picture,
         object_origin_px=origin,
+        live=LiveGroup() if is_in_pixels else None,
     )

@@ -25,6 +25,9 @@ from ptychopinn.errors import FileFormatError, GeometryError
 FORMAT_VERSION = 1
 CHUNK_PX = 256
 """Side of a chunk of the object, 0.5 MiB: parts of a large picture are read alone."""
+UNKNOWN_PIXEL_SIZE_M = 1.0
+"""Pixel of products whose pixel size is not known: lengths in metres are then pixels. No object has a pixel of a metre."""
+IN_PIXELS = "The pixel size is not known: one metre in this file means one pixel."
 UNKNOWN_OPTICS = "Photon energy or detector distance were not known and are written as 0."
 ENERGY_KEYS = ("photon_energy_eV", "probe_energy_eV")
 ZERO_KEYS = (
@@ -58,6 +61,16 @@ class Product:
     live: LiveGroup | None = None
     is_far_field: bool = True
 
+    @property
+    def known_pixel_size_m(self) -> float | None:
+        """The pixel size; None if it is not known, and lengths are in pixels."""
+        return known_pixel_size(self.pixel_size_m)
+
+
+def known_pixel_size(pixel_size_m: float) -> float | None:
+    """Return a pixel size; None for :data:`UNKNOWN_PIXEL_SIZE_M`."""
+    return None if pixel_size_m == UNKNOWN_PIXEL_SIZE_M else pixel_size_m
+
 
 def write_product(path: Path | str, product: Product) -> None:
     """Write ``product``; ``path`` is the complete new file or the former one, never a partial file.
@@ -87,6 +100,7 @@ def write_product(path: Path | str, product: Product) -> None:
         file["loss_epochs"], file["loss_values"] = np.zeros(0, dtype=np.int64), np.zeros(0)
         if product.live is not None:
             write_live(file.create_group("live"), product.live)
+            file["live"].attrs["is_pixel_size_known"] = product.known_pixel_size_m is not None
 
 
 def read_product(path: Path | str) -> Product:
@@ -121,7 +135,8 @@ def probe_pixel_size_m(file: h5py.File, path: Path) -> float | None:
         attributes = file[key].attrs if key in file else {}
         sides = [positive(attributes.get(name, 0.0)) for name in ("pixel_width_m", "pixel_height_m")]
         if any(sides):
-            return one_side(path, key, *sides)
+            side = one_side(path, key, *sides)
+            return None if side is None else known_pixel_size(side)
     return None
 
 
@@ -152,6 +167,8 @@ def _write_attributes(file: h5py.File, product: Product) -> None:
     comments = product.comments
     if (product.photon_energy_eV is None or product.detector_distance_m is None) and UNKNOWN_OPTICS not in comments:
         comments = f"{comments}\n{UNKNOWN_OPTICS}".strip()
+    if product.known_pixel_size_m is None and IN_PIXELS not in comments:
+        comments = f"{comments}\n{IN_PIXELS}".strip()
     file.attrs["format_version"] = FORMAT_VERSION
     file.attrs["name"] = product.name
     file.attrs["comments"] = comments

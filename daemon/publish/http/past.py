@@ -129,7 +129,7 @@ def _from_product(path: Path | None, scan_id: str, layer: LayerName) -> LayerCan
         scan_id=scan_id,
         layer=layer,
         origin_px=(round(origin[0]), round(origin[1])),
-        pixel_size_m=product.pixel_size_m,
+        pixel_size_m=product.known_pixel_size_m,
         frames_stitched=len(product.indexes),
         frames_received=len(product.indexes),
         model_generation=0 if live is None else live.model_generation,

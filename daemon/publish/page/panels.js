@@ -117,10 +117,12 @@ function fillStream(row, stream, isLive, isDue) {
  * @param {import("./canvas.js").Stage} stage */
 export function showExtent({ picture, measured }) {
   const size = picture?.header?.pixel_size_m ?? 0;
-  if (!measured?.content || !(size > 0)) return say("extent", "");
+  if (!measured?.content) return say("extent", "");
   const { h, w } = measured.content;
+  const pixels = `${words.count(w)} × ${words.count(h)} px`;
+  if (!(size > 0)) return say("extent", `${Math.round(100 * measured.share)} % of ${pixels} covered`);
   const area = `${words.length(w * size)} × ${words.length(h * size)}`;
-  return say("extent", `${Math.round(100 * measured.share)} % of ${area} covered (${words.count(w)} × ${words.count(h)} px)`);
+  return say("extent", `${Math.round(100 * measured.share)} % of ${area} covered (${pixels})`);
 }
 
 /** Show a warning or none.
