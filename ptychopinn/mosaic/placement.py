@@ -34,15 +34,26 @@ def gather(plane: Tensor, corners: Corners, size_px: int) -> Tensor:
     return torch.stack([plane[y : y + size_px, x : x + size_px] for y, x in corners.tolist()])
 
 
-def scatter_add(plane: Tensor, corners: Corners, patches: Tensor, sign: float = 1.0) -> None:
-    """Add patches ``(B, size, size, ...)`` to a contiguous plane ``(H, W, ...)`` at corners, in place."""
-    size_px = patches.shape[1]
+def scatter_add(plane: Tensor, corners: Corners, patches: Sequence[Tensor] | Tensor, sign: float = 1.0) -> None:
+    """Add B patches ``(size, size, ...)`` to a contiguous plane ``(H, W, ...)`` at corners, in place."""
     if is_batched(plane.device):
-        pixels = _pixels(corners, size_px, plane)
-        plane.flatten(0, 1).index_add_(0, pixels.flatten(), patches.flatten(0, 2), alpha=sign)
+        whole = patches if isinstance(patches, Tensor) else torch.stack(tuple(patches))
+        pixels = _pixels(corners, whole.shape[1], plane)
+        plane.flatten(0, 1).index_add_(0, pixels.flatten(), whole.flatten(0, 2), alpha=sign)
         return
-    for (y, x), patch in zip(corners.tolist(), patches.unbind(0), strict=True):
-        window(plane, y, x, size_px).add_(patch, alpha=sign)
+    for (y, x), patch in zip(corners.tolist(), patches, strict=True):
+        plane[y : y + patch.shape[0], x : x + patch.shape[1]].add_(patch, alpha=sign)
+
+
+def covered(plane: Tensor, corners: Corners, size_px: int) -> Tensor:
+    """Return which pixels ``(H, W)`` of a plane lie under patches at corners."""
+    mask = torch.zeros(plane.shape[:2], dtype=torch.bool, device=plane.device)
+    if is_batched(plane.device):
+        mask.view(-1)[_pixels(corners, size_px, plane).flatten()] = True
+    else:
+        for y, x in corners.tolist():
+            mask[y : y + size_px, x : x + size_px] = True
+    return mask
 
 
 def window(plane: Tensor, y: int, x: int, size_px: int) -> Tensor:

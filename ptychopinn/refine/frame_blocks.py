@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ptychopinn.mosaic.canvas import Box
+from ptychopinn.mosaic.placement import Corners, gather
 from ptychopinn.physics.diffraction import slopes
 from ptychopinn.refine.position_offsets import Offset, OffsetPulls
 from ptychopinn.refine.subpixel_shifts import ProbeDescent, Shift
@@ -59,6 +61,7 @@ class Block:
         self.probe_curvature: Tensor | None = None
         self.shift = torch.zeros(2, 2, device=known.device)
         self.pulls = OffsetPulls()
+        self.unread: list[Tensor] = []
         self.place = 0
         self.passes = 0
 
@@ -82,7 +85,12 @@ class Block:
 
     def cut(self, picture: Tensor, frames: list[Kept]) -> Tensor:
         """Return the patches ``(B, N, N)`` of an object of the block under some of its frames."""
-        return torch.stack([picture[self.window(frame.corner)] for frame in frames])
+        return gather(picture, self.corners(frames), self.size_px)
+
+    def corners(self, frames: list[Kept]) -> Corners:
+        """Return where frames lie on the block, ``(B, 2)``."""
+        places = np.array([frame.corner for frame in frames], dtype=np.int64).reshape(-1, 2)
+        return places - np.array(self.corner, dtype=np.int64)
 
     def add_probe_descent(self, shifts: Sequence[Shift], parts: Tensor, lit: Tensor) -> None:
         """Take what frames say about the probe: parts ``(B, modes, N, N)``, patches' intensities ``(B, N, N)``."""

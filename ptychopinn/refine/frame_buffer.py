@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ptychopinn.device import is_batched
 from ptychopinn.mosaic.canvas import Box, Canvas
+from ptychopinn.mosaic.placement import scatter_add
 from ptychopinn.physics.scan_check import MOST_BRIGHT
 from ptychopinn.refine.frame_blocks import Kept
 from ptychopinn.refine.subpixel_shifts import split
@@ -141,6 +143,7 @@ class FrameBuffer:
                 self._forget(index)
         if not frames:
             return
+        _to_corner(frames)
         here = around([frame.corner for frame in frames], self.size_px)
         is_dense = here.h * here.w <= len(frames) * self.size_px**2
         for some, box in [(frames, here)] if is_dense else [([f], Box(*f.corner, *self.weight.shape)) for f in frames]:
@@ -164,7 +167,6 @@ class FrameBuffer:
         frame.corner = frame.start_corner = (top, left)
         if self._is_subpixel:
             frame.shift = shift
-        frame.amplitude = torch.fft.ifftshift(frame.amplitude)
         frame.is_admitted = True
         return True
 
@@ -172,9 +174,9 @@ class FrameBuffer:
         """Blend the start into the object under frames, in proportion to how little is covered there."""
         box = self.canvas.place(here)
         weight = torch.zeros(here.h, here.w, device=self.weight.device)
+        corners = np.array([frame.corner for frame in frames]) - np.array([here.y, here.x])
+        scatter_add(weight, corners, [self.weight] * len(frames))
         for frame in frames:
-            y, x = frame.corner
-            weight[Box(y - here.y, x - here.x, self.size_px, self.size_px).window] += self.weight
             self.canvas.touch(*self.box(frame))
         coverage, target = (self.canvas.planes[name][box.window] for name in ("coverage", "object"))
         share = weight / (weight + NEW_SHARE * coverage).clamp_min(1e-12)
@@ -275,6 +277,17 @@ class FrameBuffer:
             for index in indexes
         ]
         return np.array(found, dtype=np.float64).reshape(-1, 2)
+
+
+def _to_corner(frames: list[Kept]) -> None:
+    """Move the zero frequency of frames' patterns to the corner."""
+    patterns = [frame.amplitude for frame in frames]
+    if is_batched(patterns[0].device):
+        shifted = torch.fft.ifftshift(torch.stack(patterns), dim=(-2, -1)).unbind(0)
+    else:
+        shifted = tuple(map(torch.fft.ifftshift, patterns))
+    for frame, pattern in zip(frames, shifted, strict=True):
+        frame.amplitude = pattern
 
 
 def around(corners: Sequence[tuple[int, int]], size_px: int) -> Box:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ptychopinn.device import is_batched
 from ptychopinn.errors import ReconstructionError
 from ptychopinn.mosaic.canvas import Box
+from ptychopinn.mosaic.placement import covered, scatter_add
 from ptychopinn.physics.diffraction import intensity
 from ptychopinn.refine.frame_blocks import Block, Kept, bend
 from ptychopinn.refine.frame_buffer import FrameBuffer, around, moved
@@ -48,10 +51,9 @@ class Passes:
             if is_displaced and last.frames == frames:
                 block.passes = last.passes
         own = torch.zeros_like(block.curvature)
-        for frame in frames:
-            lies_there = block.window(frame.start_corner)
-            block.prior[lies_there] = start[lies_there]
-            own[block.window(frame.corner)] += probe.weight
+        begun = np.array([frame.start_corner for frame in frames]) - np.array(block.corner)
+        block.prior = torch.where(covered(own, begun, probe.size_px), start, block.prior)
+        scatter_add(own, block.corners(frames), [probe.weight] * len(frames))
         others = (self._canvas.planes["coverage"][here.window] - own).clamp_min_(0.0).mul_(probe.peak)
         strength = prior_strength(block.prior, own, probe.peak)
         block.smoothness = smoothness(block.prior, own, probe.peak)
@@ -68,6 +70,8 @@ class Passes:
             self._look(block, max(1, SAMPLE_AT_ONCE_PX // self._probe.size_px**2))
         self._descend(block, frames)
         block.place += len(frames)
+        if block.place == len(block.frames) or not is_batched(block.known.device):  # a GPU waits for them once a pass
+            self._read_misfits(block)
         return len(frames)
 
     def _descend(self, block: Block, frames: list[Kept]) -> None:
@@ -80,10 +84,9 @@ class Passes:
         magnitude = magnitude_of(far)
         excess = (magnitude - amplitude).mul_(amplitude.sign().clamp_max_(0.0).add_(1.0))  # 0 where there is no data
         back = torch.fft.ifft2(far * (excess / magnitude.clamp_min(1e-6))[:, None], norm="ortho")
-        for frame, descent in zip(frames, over_modes(back * probes.conj()), strict=True):
-            window = block.window(frame.corner)
-            block.descent[window] += descent
-            block.curvature[window] += self._probe.shifted.intensity_at(frame.shift)
+        corners = block.corners(frames)
+        scatter_add(block.descent, corners, over_modes(back * probes.conj()))
+        scatter_add(block.curvature, corners, [self._probe.shifted.intensity_at(shift) for shift in shifts])
         learns_probe = self._probe.follows(block)
         felt = [i for i, frame in enumerate(frames) if self._bound_px > 0 and frame.visits >= LEAST_VISITS]
         if learns_probe or felt:
@@ -96,7 +99,13 @@ class Passes:
                 block.pulls.note(excess[felt], amplitude[felt])
         if len(block.frames) == len(self._buffer):
             block.add_shift(magnitude, amplitude)
-        self._buffer.note(frames, excess.abs().sum((1, 2)).tolist())
+        block.unread.append(excess.abs().sum((1, 2)))
+
+    def _read_misfits(self, block: Block) -> None:
+        """Enter the misfits of the frames that were visited last."""
+        misfits = torch.cat(block.unread).tolist()
+        block.unread.clear()
+        self._buffer.note(block.frames[block.place - len(misfits) : block.place], misfits)
 
     def finish(self, block: Block) -> None:
         """End a pass: move the object, then the probe and the positions."""

@@ -30,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ptychopinn.device import MOST_AT_ONCE, is_batched
 from ptychopinn.mosaic.canvas import Box, Canvas
 from ptychopinn.refine.certainty import Certainty, certainty
 from ptychopinn.refine.frame_blocks import Block
@@ -41,7 +42,7 @@ from ptychopinn.refine.subpixel_shifts import split
 BLOCK_PASSES = 6
 """Passes over a block of a scan that is larger than one, before the next block."""
 CHUNK_FRAMES = 8
-"""Frames in a step: small enough to give way to new frames within a millisecond, large enough for the FFTs."""
+"""Frames in a step on a CPU: small enough to give way to new frames within a millisecond, large enough for the FFTs."""
 CERTAINTY_FRAMES = 8
 """Frames that the certainty is taken from."""
 MOST_SETBACKS = 3
@@ -173,7 +174,7 @@ class Refiner:
             block = self._block = self._passes.begin(block)
             if block is None:
                 return 0
-        count = self._passes.step(block, CHUNK_FRAMES)
+        count = self._passes.step(block, MOST_AT_ONCE if is_batched(block.known.device) else CHUNK_FRAMES)
         if block.place == len(block.frames):
             self._end_pass(block)
         self.updates += count

@@ -1,14 +1,5 @@
-"""Each test of this folder runs with both forms of placement: patch by patch, and a batch at once as on a GPU."""
+"""Each test of this folder runs with both forms of placement."""
 
-from collections.abc import Iterator
+from tests.support.placements import placement
 
-import pytest
-
-from ptychopinn.device import prefer_batched
-
-
-@pytest.fixture(autouse=True, scope="module", params=[False, True], ids=["patch by patch", "batch at once"])
-def placement(request: pytest.FixtureRequest) -> Iterator[None]:
-    prefer_batched(request.param)
-    yield
-    prefer_batched(False)
+__all__ = ["placement"]
