@@ -21,6 +21,14 @@ from ptychopinn.data import (
     torch_loader,
 )
 from ptychopinn.diagnosis.comparison import Comparison
+from ptychopinn.errors import (
+    ConfigurationError,
+    FileFormatError,
+    GeometryError,
+    ProbeMismatchError,
+    ReconstructionError,
+    TrainingInterruptedError,
+)
 from ptychopinn.model.ptycho_model import PtychoModel
 from ptychopinn.workflow.compare import compare
 from ptychopinn.workflow.datagen import Datagen
@@ -34,20 +42,26 @@ if TYPE_CHECKING:
 __all__ = [
     "Comparison",
     "ConfigManager",
+    "ConfigurationError",
     "DataConfig",
     "Datagen",
     "DatagenConfig",
     "Experiment",
+    "FileFormatError",
+    "GeometryError",
     "InferenceConfig",
     "InferenceEngine",
     "ModelConfig",
     "Picture",
+    "ProbeMismatchError",
     "PtychoDataset",
     "PtychoModel",
+    "ReconstructionError",
     "StreamDataset",
     "TensorDictLoader",
     "Trainer",
     "TrainingConfig",
+    "TrainingInterruptedError",
     "TrainingScan",
     "build_store",
     "compare",

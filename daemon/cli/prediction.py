@@ -32,14 +32,13 @@ from ptychopinn.errors import FileFormatError, ProbeMismatchError
 from ptychopinn.model import Lift, Model
 from ptychopinn.model.bundle import find_bundle
 from ptychopinn.physics.diffraction import vacuum_counts
+from ptychopinn.physics.probe_units import photon_factor, unit_sentence
 from ptychopinn.physics.scan_check import NO_PHOTON
 from ptychopinn.workflow.half_precision import Dtype, with_dtype
 from ptychopinn.workflow.inference import Reconstruction, choose_batch, reconstruct
 
 PIXEL_TOLERANCE = 0.01
 """Largest relative difference between the object pixel of the scan and that of a given probe: files round it."""
-UNIT_RATIO = 10.0
-"""A probe whose energy differs from the brightest frame by more than this factor is not in photons."""
 DEFAULT_THREADS = 2
 """CPU threads unless OMP_NUM_THREADS is set; more threads speed these small batches up little."""
 
@@ -267,16 +266,12 @@ def _in_photons(
     Some programs store probes in their own units. Such a probe is scaled to the photons of the brightest frame; a probe
     that is right within an order of magnitude is left alone (factor 1).
     """
-    energy = float(np.square(np.abs(found.probe), dtype=np.float64).sum())
-    brightest = vacuum_counts(torch.from_numpy(amplitude))
-    if not brightest > 0:
+    probe, frames = torch.from_numpy(found.probe), torch.from_numpy(amplitude)
+    if not vacuum_counts(frames) > 0:
         raise FileFormatError(f"{path}: {NO_PHOTON}")
-    if 1 / UNIT_RATIO < energy / brightest < UNIT_RATIO:
+    factor = photon_factor(probe, frames)
+    if factor == 1.0:
         return found.probe, 1.0, ()
-    factor = (brightest / energy) ** 0.5
-    doubt = (
-        f"the probe holds {energy:.3g} photons but the brightest frame {brightest:.3g}; "
-        "the probe was scaled to the brightest frame"
-    )
+    doubt = unit_sentence(probe, frames)
     typer.echo(f"{path}: {doubt}", err=True)
     return (found.probe * factor).astype(np.complex64), factor, (doubt,)

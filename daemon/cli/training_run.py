@@ -7,11 +7,9 @@ import shutil
 import signal
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -32,6 +30,7 @@ from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.errors import ConfigurationError, FileFormatError, ReconstructionError, TrainingInterruptedError
 from ptychopinn.model.ptycho_model import PtychoModel
 from ptychopinn.training import Trainer
+from ptychopinn.training.interrupt import stopped_by
 from ptychopinn.training.training_data import STORE, TEST_STORE
 
 SUFFIXES = (".npz", ".cxi", ".h5", ".hdf5", ".nxs", ".ptyd", ".ptyr")
@@ -192,7 +191,7 @@ def run_training(
         typer.echo(f"ptycholive: {reason}; the file is not used", err=True)
         refused.append(reason)
 
-    with _stopped_by_signals() as is_stopped:
+    with stopped_by((signal.SIGINT, signal.SIGTERM)) as is_stopped:
         trainer = Trainer(
             configs,
             tracking_uri=options.mlflow,
@@ -270,22 +269,3 @@ def first_side_px(paths: Sequence[Path], options: TrainingOptions) -> int:
     if len(faults) == 1:
         raise faults[0]
     raise FileFormatError(f"none of the {len(paths)} files is usable for training: {'; '.join(map(str, faults))}")
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether SIGINT or SIGTERM was received; a second signal acts at once."""
-    asked: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def take(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, take)
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

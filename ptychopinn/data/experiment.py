@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import GeometryError, ProbeMismatchError
 from ptychopinn.physics.diffraction import vacuum_counts
-
-UNIT_RATIO = 10.0
-"""Ratio of the probe's energy to the photons of the brightest frame, or its inverse, from which the probe is in other units."""
+from ptychopinn.physics.probe_units import photon_factor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,10 +99,8 @@ class Experiment:
         The probe is unchanged if its energy is of the order of the photons of the brightest frame; else it is scaled to
         them, since other programs store probes in arbitrary units.
         """
-        energy = float(np.square(np.abs(self.probe), dtype=np.float64).sum())
-        brightest = vacuum_counts(torch.from_numpy(self.amplitude))
-        if energy == 0 or brightest == 0:
+        probe, frames = torch.from_numpy(self.probe), torch.from_numpy(self.amplitude)
+        if not (bool(probe.any()) and vacuum_counts(frames) > 0):
             raise ProbeMismatchError(f"{self.name}: the probe or the patterns hold no light; give others")
-        if 1 / UNIT_RATIO < energy / brightest < UNIT_RATIO:
-            return self
-        return replace(self, probe=(self.probe * (brightest / energy) ** 0.5).astype(np.complex64))
+        factor = photon_factor(probe, frames)
+        return self if factor == 1.0 else replace(self, probe=(self.probe * factor).astype(np.complex64))

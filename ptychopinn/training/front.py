@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from ptychopinn.errors import ConfigurationError
 from ptychopinn.model.ptycho_model import PtychoModel
 from ptychopinn.training import loop
 from ptychopinn.training.freeze import freeze_encoder
+from ptychopinn.training.interrupt import stopped_by
 from ptychopinn.training.loop import Job, PlainLoop
 from ptychopinn.training.loss_stages import Stages, find_learning_rate
 from ptychopinn.training.networks import make_task, trained_model
@@ -34,7 +36,7 @@ from ptychopinn.training.tracking import TrackedRun
 from ptychopinn.training.training_data import build_data, open_data, scan_sources
 from ptychopinn.training.watch import LogFile, Metrics, ProgressBar, Watcher, Watchers
 
-LOG = "log.jsonl"
+LOG, RUN_NOTE = "log.jsonl", "mlflow-run.txt"
 FINE_TUNE = "fine-tune"
 """Folder of fine-tuning, with its own checkpoints and log."""
 
@@ -60,6 +62,7 @@ class Trainer:
         MLflow store of the runs. They are not tracked if it is None, or if ``orchestrator`` is not Mlflow.
     should_stop
         Called after every step; if it returns True the state is saved and :class:`TrainingInterruptedError` raised.
+        None: after Ctrl-C.
     is_compiled
         Whether the network is compiled first, which needs a C++ compiler and takes a minute.
     read
@@ -79,7 +82,7 @@ class Trainer:
         *,
         watchers: Sequence[Watcher] = (),
         tracking_uri: str | None = None,
-        should_stop: Callable[[], bool] = lambda: False,
+        should_stop: Callable[[], bool] | None = None,
         is_compiled: bool = False,
         read: Callable[[Path], Experiment] | None = None,
         on_refused: Callable[[str], object] | None = None,
@@ -114,7 +117,13 @@ class Trainer:
             "strategy": config.strategy,
         }
 
-    def fit(self, data: Sequence[Path | str | Experiment] = (), *, is_resumed: bool = False) -> PtychoModel:
+    def fit(
+        self,
+        data: Sequence[Path | str | Experiment] = (),
+        *,
+        is_resumed: bool = False,
+        start: PtychoModel | None = None,
+    ) -> PtychoModel:
         """Train a new model on files, directories of files, or scans; then fine-tune it if ``epochs_fine_tune`` is set.
 
         Parameters
@@ -122,7 +131,9 @@ class Trainer:
         data
             Empty: ``train_data_file`` and ``training_directories`` of the configuration.
         is_resumed
-            Resume an interrupted training.
+            Resume an interrupted training, or a complete one with more epochs.
+        start
+            A trained model whose weights are all trained on; None: a new model.
 
         Raises
         ------
@@ -130,8 +141,8 @@ class Trainer:
             One of its subclasses, if data, configurations or the checkpoint are not usable.
         """
         training = self.configs.training_config
-        first = _Phase(self._folder, is_resumed=is_resumed, is_new=True)
-        trained = self._train(PtychoModel.new(self.configs), data, first)
+        first = _Phase(self._folder, is_resumed=is_resumed, is_new=start is None)
+        trained = self._train(start or PtychoModel.new(self.configs), data, first)
         if not training.epochs_fine_tune:
             return trained
         folder = self._folder / FINE_TUNE
@@ -164,7 +175,8 @@ class Trainer:
         with self._tracked(model, phase) as (watchers, finish):
             loaders = self._loaders(training, validation, device)
             job = self._job(task, loaders, phase, identity=identity, watchers=watchers)
-            self.history = self._run(job)
+            with stopped_by((signal.SIGINT,) if self._should_stop is None else ()) as is_interrupted:
+                self.history = self._run(replace(job, should_stop=self._should_stop or is_interrupted))
             self._load_best(job)
             found = trained_model(
                 task.network,
@@ -238,7 +250,6 @@ class Trainer:
             identity=json.dumps([identity, phase.is_frozen]),
             is_frozen=phase.is_frozen,
             is_resumed=phase.is_resumed,
-            should_stop=self._should_stop,
         )
 
     def _run(self, job: Job[GroupBatch]) -> list[Metrics]:
@@ -270,7 +281,11 @@ class Trainer:
             yield Watchers(watchers), lambda found: None
             return
         tags = {"stage": what, "architecture": model.bundle.architecture, "framework": self._framework()}
-        run = TrackedRun(self._tracking_uri, self.configs, tags, self.run_ids[-1] if self.run_ids else None)
+        parent, note = self.run_ids[-1] if self.run_ids else None, phase.folder / RUN_NOTE
+        begun = note.read_text().strip() if phase.is_resumed and note.exists() else None
+        run = TrackedRun(self._tracking_uri, self.configs, tags, parent, resumed=begun)
+        phase.folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(run.run_id)
         self.run_ids.append(run.run_id)
         done: list[PtychoModel] = []
         try:

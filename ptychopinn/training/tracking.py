@@ -29,6 +29,8 @@ class TrackedRun:
         Further tags of the run.
     parent
         Identity of the run whose model is fine-tuned.
+    resumed
+        Identity of the run of the interrupted training, which goes on; a new one is started if it is gone.
 
     Raises
     ------
@@ -37,23 +39,44 @@ class TrackedRun:
     """
 
     def __init__(
-        self, tracking_uri: str, configs: ConfigManager, tags: Mapping[str, str], parent: str | None = None
+        self,
+        tracking_uri: str,
+        configs: ConfigManager,
+        tags: Mapping[str, str],
+        parent: str | None = None,
+        *,
+        resumed: str | None = None,
     ) -> None:
         self._uri = tracking_uri
         self._client: Any = mlflow_client(tracking_uri)
         training = configs.training_config
+        if resumed is not None and self._goes_on(resumed):
+            self.run_id: str = resumed
+            return
         try:
             found = self._client.get_experiment_by_name(training.experiment_name)
             number = self._client.create_experiment(training.experiment_name) if found is None else found.experiment_id
             about = {**tags, "mlflow.note.content": training.notes, "model_name": training.model_name}
             about |= {} if parent is None else {PARENT_TAG: parent, "fine_tune_of": parent}
             run = self._client.create_run(number, tags=about, run_name=training.model_name)
-            self.run_id: str = run.info.run_id
+            self.run_id = run.info.run_id
+            if resumed is not None:
+                self._client.set_tag(self.run_id, "resumed_from", resumed)
             self._log_parameters(configs)
         except Exception as fault:  # tracking stores raise errors of any kind
             raise ConfigurationError(
                 f"the tracking store {tracking_uri} refused the run ({one_line(fault)})"
             ) from fault
+
+    def _goes_on(self, run_id: str) -> bool:
+        """Mark an interrupted run as running again; False if the store does not have it."""
+        try:
+            times = int(self._client.get_run(run_id).data.tags.get("resumed", 0))
+            self._client.update_run(run_id, status="RUNNING")
+            self._client.set_tag(run_id, "resumed", str(times + 1))
+        except Exception:  # tracking stores raise errors of any kind
+            return False
+        return True
 
     def _log_parameters(self, configs: ConfigManager) -> None:
         """Log each section as a whole, to be read back, and each value, so that runs can be compared."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +23,11 @@ from ptychopinn.errors import ConfigurationError, GeometryError
 from ptychopinn.model import Model
 from ptychopinn.model.ptycho_model import PtychoModel, one_probe
 from ptychopinn.mosaic.mosaic import Mosaic
+from ptychopinn.physics.probe_units import photon_factor, unit_sentence
 from ptychopinn.workflow.inference import choose_batch, companions, reconstruct, single_group
 from ptychopinn.workflow.reassembly import Picture, patch_weight
 
+log = logging.getLogger(__name__)
 StreamedFrame = tuple[ArrayLike, Sequence[float]]
 """A frame of a stream: amplitudes ``(N, N)``, -1 = no data, and its position [y, x], pixels."""
 KEPT_FRAMES = 1024
@@ -32,6 +36,8 @@ KEPT_FRAMES = 1024
 
 class InferenceEngine:
     """Predicts with a model; the batch size is measured once.
+
+    A probe in other units than photons is scaled to the brightest frame, with a warning.
 
     Parameters
     ----------
@@ -50,7 +56,7 @@ class InferenceEngine:
     """
 
     def __init__(
-        self, model: PtychoModel | None = None, configs: ConfigManager | None = None, *, device: str = "cpu"
+        self, model: PtychoModel | None = None, configs: ConfigManager | None = None, *, device: str = "auto"
     ) -> None:
         self._inference = InferenceConfig() if configs is None else configs.inference_config
         self._model = model = _named(self._inference) if model is None else model
@@ -77,6 +83,7 @@ class InferenceEngine:
             raise GeometryError(
                 f"images of shape {tuple(amplitude.shape)} do not fit a probe of {side} px; give (B, C, {side}, {side})"
             )
+        modes = _in_photons(modes, amplitude.flatten(0, 1))
         model = self._model.for_probe(modes)
         groups = amplitude if amplitude.shape[1] == model.members else amplitude.flatten(0, 1)[:, None]
         size = batch or self._batch(model, side)
@@ -103,6 +110,7 @@ class InferenceEngine:
                 f"images {tuple(amplitude.shape)}, positions {where.shape} and a probe of {side} px do not fit together; "
                 f"give (n, {side}, {side}) and (n, 2)"
             )
+        modes = _in_photons(modes, amplitude)
         model = self._model.for_probe(modes)
         found = reconstruct(
             model,
@@ -155,11 +163,15 @@ class InferenceEngine:
         GeometryError
             If a frame is not of the probe's size.
         """
-        modes = self._probe(probe)
+        modes, chunks = self._probe(probe), _chunks(frames, every)
+        first = next(chunks, None)
+        if first is None:
+            return
+        modes = _in_photons(modes, torch.stack([torch.as_tensor(np.asarray(frame)) for frame, _ in first]))
         model, mosaic = self._model.for_probe(modes), Mosaic(self._weight(modes))
         kept = _NewestFrames(model.members, modes.shape[-1])
         total, refused = 0, dict[int, str]()
-        for chunk in _chunks(frames, every):
+        for chunk in chain([first], chunks):
             groups, places = kept.add(chunk)
             patches = self._predicted(model, groups)[:, 0].to(self._device)
             refused |= mosaic.add(range(total, total + len(chunk)), patches, places)
@@ -184,6 +196,14 @@ class InferenceEngine:
             self._batches[size_px] = choose_batch(model, size_px, self._device)
         most = self._batches[size_px] if self._configs is None else self._inference.batch_size
         return min(self._batches[size_px], most)
+
+
+def _in_photons(modes: Tensor, amplitude: Tensor) -> Tensor:
+    """Return a probe in photons, by the rule of all entry points."""
+    factor = photon_factor(modes, amplitude)
+    if factor != 1.0:
+        log.warning("%s", unit_sentence(modes, amplitude))
+    return modes * factor
 
 
 def _named(inference: InferenceConfig) -> PtychoModel:
