@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any
 
 from ptychopinn.config.manager import ConfigManager
@@ -83,4 +84,6 @@ def __getattr__(name: str) -> Any:
         from ptychopinn.training import Trainer
 
         return Trainer
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    near = difflib.get_close_matches(name, __all__, 1)
+    advice = f"; did you mean {near[0]}?" if near else ""
+    raise AttributeError(f"{__name__} has no {name}{advice}")

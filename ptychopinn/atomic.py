@@ -8,13 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ptychopinn.errors import MissingFolderError
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a hidden name beside ``path`` to write to; the file then replaces ``path``.
 
     If the block fails, ``path`` is unchanged and the hidden file is removed.
+
+    Raises
+    ------
+    MissingFolderError
+        If the folder of ``path`` does not exist.
     """
+    if not path.parent.is_dir():
+        raise MissingFolderError(f"{path}: the folder {path.parent} does not exist; create it, or choose another")
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         yield part

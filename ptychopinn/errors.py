@@ -23,5 +23,9 @@ class ConfigurationError(ReconstructionError):
     """A value of a configuration has the wrong type, is out of range, or contradicts another."""
 
 
+class MissingFolderError(FileFormatError, FileNotFoundError):
+    """The folder of a file to write does not exist."""
+
+
 class TrainingInterruptedError(ReconstructionError):
     """A training was stopped before its end; its state is saved and can be resumed."""

@@ -34,6 +34,7 @@ from ptychopinn.model.bundle import find_bundle
 from ptychopinn.physics.diffraction import vacuum_counts
 from ptychopinn.physics.probe_units import photon_factor, unit_sentence
 from ptychopinn.physics.scan_check import NO_PHOTON
+from ptychopinn.workflow.export import import_matplotlib
 from ptychopinn.workflow.half_precision import Dtype, with_dtype
 from ptychopinn.workflow.inference import Reconstruction, choose_batch, reconstruct
 
@@ -108,6 +109,8 @@ class Predictor:
 
     def __init__(self, options: PredictOptions) -> None:
         self._options = options
+        if options.plot is not None:
+            import_matplotlib()
         try:
             self._device = choose_device(options.device)
         except (ValueError, RuntimeError) as fault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -68,7 +69,7 @@ class ConfigManager:
         for key, part in values.items():
             name = _section_name(key)
             if name is None and key not in NOT_SECTIONS:
-                faults.append(f"{key} is not a section; the sections are {', '.join(SECTIONS)}")
+                faults.append(_no_section(key))
             elif name is not None and not isinstance(part, Mapping):
                 faults.append(f"{key} is not a table of names and values; write one")
             elif name is not None:
@@ -174,7 +175,7 @@ class ConfigManager:
         changes = _changes({**_changes(overrides), **sections})
         unknown = [name for name in changes if name not in SECTIONS]
         if unknown:
-            raise ConfigurationError(f"{unknown[0]} is not a section; the sections are {', '.join(SECTIONS)}")
+            raise ConfigurationError(_no_section(unknown[0]))
         whole = {name: {**asdict(getattr(self, name)), **changes.get(name, {})} for name in SECTIONS}
         if "grid_size" not in changes.get("data_config", {}) and "C" in changes.get("data_config", {}):
             del whole["data_config"]["grid_size"]
@@ -216,6 +217,14 @@ def _section_name(key: str) -> str | None:
         if key in (name, name.removesuffix("_config"), section.__name__):
             return name
     return None
+
+
+def _no_section(key: str) -> str:
+    short = [name.removesuffix("_config") for name in SECTIONS]
+    near = difflib.get_close_matches(key, [*SECTIONS, *short], 1)
+    return f"{key} is not a section; " + (
+        f"did you mean {near[0]}?" if near else f"the sections are {', '.join(SECTIONS)}"
+    )
 
 
 def _values(part: Section | Mapping[str, Any]) -> Mapping[str, Any]:

@@ -20,15 +20,20 @@ def mlflow_client(tracking_uri: str | None = None) -> Any:
     ConfigurationError
         If mlflow is not installed, or the store cannot be opened.
     """
-    try:
-        mlflow = importlib.import_module("mlflow")
-    except ImportError:
-        raise ConfigurationError("mlflow is not installed; install ptycholive[mlflow]") from None
+    mlflow = import_mlflow()
     os.environ.setdefault(FILE_STORE, "true")
     try:
         return mlflow.MlflowClient(tracking_uri)
     except Exception as fault:  # tracking stores raise errors of any kind
         raise ConfigurationError(f"the tracking store {tracking_uri} cannot be opened ({one_line(fault)})") from fault
+
+
+def import_mlflow() -> Any:
+    """Return the module; without it one sentence says how to install it, before any work."""
+    try:
+        return importlib.import_module("mlflow")
+    except ImportError:
+        raise ConfigurationError("mlflow is not installed; install ptycholive[mlflow]") from None
 
 
 def one_line(fault: Exception) -> str:

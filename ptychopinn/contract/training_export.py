@@ -74,7 +74,7 @@ class TrainingScan:
             raise GeometryError(f"a group has a member outside the {frames} frames; number them from 0")
 
 
-def write_training_file(path: Path, scan: TrainingScan, dialect: Dialect = "diffraction") -> None:
+def write_training_file(path: Path | str, scan: TrainingScan, dialect: Dialect = "diffraction") -> None:
     """Write a compressed training file; it gets its name when it is complete."""
     origin, picture = _object(scan)
     own = scan.positions_px - origin
@@ -95,7 +95,7 @@ def write_training_file(path: Path, scan: TrainingScan, dialect: Dialect = "diff
         values["bad_pixels"] = scan.mask if bad is None else bad
     if some is not None and dialect != "diff3d":
         values["no_data"] = some
-    with atomic_path(path) as part, part.open("xb") as stream:
+    with atomic_path(Path(path)) as part, part.open("xb") as stream:
         np.savez_compressed(stream, **values)
 
 

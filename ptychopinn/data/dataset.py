@@ -50,12 +50,13 @@ class PtychoDataset(Dataset[GroupBatch]):
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | str,
         part: StorePart = "training",
         *,
         has_labels: bool = True,
         probe_mask_sigma_px: float | None = None,
     ) -> None:
+        folder = Path(folder)
         facts = store_facts(folder)
         self.facts: list[ExperimentFacts] = facts["experiments"]
         self.config = DataConfig.of(facts["data"])

@@ -26,7 +26,7 @@ from ptychopinn.data.experiment import Experiment
 from ptychopinn.data.gather import ExperimentFrames
 from ptychopinn.data.grouping import draw_groups
 from ptychopinn.errors import FileFormatError, GeometryError, ProbeMismatchError, ReconstructionError
-from ptychopinn.physics.scan_check import check_extent, check_light
+from ptychopinn.physics.scan_check import check_extent, check_light, check_spread
 
 SCHEMA_VERSION = 1
 """Version of the layout of a store; a change makes older programs refuse it."""
@@ -61,7 +61,7 @@ class StoreFacts(TypedDict):
 
 
 def build_store(
-    folder: Path,
+    folder: Path | str,
     scans: Iterable[Experiment],
     data: DataConfig,
     training: TrainingConfig,
@@ -83,6 +83,7 @@ def build_store(
     GeometryError, ProbeMismatchError
         If a scan is not of the configured N or gives no group, or no scan is left.
     """
+    folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
@@ -135,6 +136,7 @@ def _write(folder: Path, scan: Experiment, data: DataConfig, training: TrainingC
         )
     try:
         check_extent(scan.positions_px, side)
+        check_spread(scan.positions_px)
         check_light(scan.amplitude)
     except GeometryError as fault:
         raise GeometryError(f"{scan.name}: {fault}") from None
@@ -197,7 +199,7 @@ def _held_out(centres: NDArray[np.int64], training: TrainingConfig, number: int)
     return np.isin(centres, chosen)
 
 
-def store_facts(folder: Path) -> StoreFacts:
+def store_facts(folder: Path | str) -> StoreFacts:
     """Return the facts about a store.
 
     Raises
@@ -206,7 +208,7 @@ def store_facts(folder: Path) -> StoreFacts:
         If there is no store, or another version of the program wrote it.
     """
     try:
-        found = json.loads(folder.joinpath(ABOUT).read_text())
+        found = json.loads(Path(folder).joinpath(ABOUT).read_text())
         version = found["schema_version"]
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise FileFormatError(f"{folder}: not a data set of a training ({fault}); build it again") from fault

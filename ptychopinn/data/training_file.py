@@ -46,7 +46,7 @@ def training_files(paths: Iterable[Path | str]) -> list[Path]:
     return found
 
 
-def read_training_file(path: Path, nphotons: float = 1e5) -> Experiment:
+def read_training_file(path: Path | str, nphotons: float = 1e5) -> Experiment:
     """Return the scan of a training file.
 
     Raises
@@ -54,6 +54,7 @@ def read_training_file(path: Path, nphotons: float = 1e5) -> Experiment:
     FileFormatError, GeometryError, ProbeMismatchError
         If it is damaged, lacks a key, or its parts do not fit together.
     """
+    path = Path(path)
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return _experiment(archive, path, nphotons)

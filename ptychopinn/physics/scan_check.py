@@ -21,6 +21,8 @@ MOST_BRIGHT = 100.0
 """Sum of a frame's amplitudes over the median of others': 10^4 times their counts. Beams flicker by 10, absorbers by 100."""
 BYTES_PER_PX = 64
 """Greatest memory per pixel of an object, bytes: exact sums of two looks in float64, and copies of them."""
+SMALLEST_SPAN_PX, FEWEST_FRAMES = 0.5, 4
+"""Span below which frames lie on one pixel, px; number of frames from which that is a mistake and not a test shot."""
 NO_PHOTON = "the patterns have no photons; check the file and its mask"
 
 
@@ -43,6 +45,23 @@ def check_extent(positions_px: NDArray[np.float64], side_px: int, bytes_per_px: 
     if needed > free:
         raise GeometryError(
             f"{span}which needs {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free; {remedy}"
+        )
+
+
+def check_spread(positions_px: NDArray[np.float64]) -> None:
+    """Raise an error if several frames lie on one pixel: positions in metres, or a scanner that did not move.
+
+    Raises
+    ------
+    GeometryError
+        If the positions ``(n, 2)`` span less than :data:`SMALLEST_SPAN_PX`.
+    """
+    known = positions_px[np.isfinite(positions_px).all(axis=1)]
+    span = float(np.ptp(known, axis=0).max()) if len(known) else 0.0
+    if len(known) >= FEWEST_FRAMES and span < SMALLEST_SPAN_PX:
+        raise GeometryError(
+            f"all {len(known)} frames lie on one pixel: the positions span {span:.2g} px; "
+            "write them in object pixels, not in metres"
         )
 
 

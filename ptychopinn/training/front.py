@@ -15,6 +15,7 @@ import torch
 
 from ptychopinn.config import legacy
 from ptychopinn.config.manager import ConfigManager
+from ptychopinn.config.mlflow_client import import_mlflow
 from ptychopinn.config.sections import TrainingConfig
 from ptychopinn.data.dataset import GroupBatch, PtychoDataset
 from ptychopinn.data.experiment import Experiment
@@ -36,6 +37,8 @@ from ptychopinn.training.tracking import TrackedRun
 from ptychopinn.training.training_data import build_data, open_data, scan_sources
 from ptychopinn.training.watch import LogFile, Metrics, ProgressBar, Watcher, Watchers
 
+Data = Sequence[Path | str | Experiment] | Path | str | Experiment
+"""Files, directories of files, and scans; or one of them."""
 LOG, RUN_NOTE = "log.jsonl", "mlflow-run.txt"
 FINE_TUNE = "fine-tune"
 """Folder of fine-tuning, with its own checkpoints and log."""
@@ -98,6 +101,9 @@ class Trainer:
         self._on_refused = on_refused
         self._folder = Path(self.configs.training_config.output_dir)
         self._uses_lightning = _uses_lightning(self.configs)
+        _check_device(self.configs.training_config.device)
+        if tracking_uri is not None and self.configs.training_config.orchestrator == "Mlflow":
+            import_mlflow()
         self.history: list[Metrics] = []
         """Metrics of each epoch of the last training."""
         self.run_ids: list[str] = []
@@ -119,7 +125,7 @@ class Trainer:
 
     def fit(
         self,
-        data: Sequence[Path | str | Experiment] = (),
+        data: Data = (),
         *,
         is_resumed: bool = False,
         start: PtychoModel | None = None,
@@ -149,9 +155,7 @@ class Trainer:
         is_begun = (folder / ("last.ckpt" if self._uses_lightning else loop.CHECKPOINT)).exists()
         return self._train(trained, data, _Phase(folder, is_resumed=is_resumed and is_begun, is_frozen=True))
 
-    def finetune(
-        self, model: PtychoModel, data: Sequence[Path | str | Experiment], *, is_resumed: bool = False
-    ) -> PtychoModel:
+    def finetune(self, model: PtychoModel, data: Data, *, is_resumed: bool = False) -> PtychoModel:
         """Train only the decoders of a model, at ``fine_tune_gamma`` times the learning rate; the encoder is frozen.
 
         The loss is that of the last stage. Checkpoints and log are in the folder ``fine-tune`` of the output directory.
@@ -160,8 +164,9 @@ class Trainer:
         self.configs.update(model_config={"architecture": "lift" if is_lift else "cnn"})
         return self._train(model, data, _Phase(self._folder / FINE_TUNE, is_resumed=is_resumed, is_frozen=True))
 
-    def _train(self, model: PtychoModel, data: Sequence[Path | str | Experiment], phase: _Phase) -> PtychoModel:
+    def _train(self, model: PtychoModel, data: Data, phase: _Phase) -> PtychoModel:
         begun = time.monotonic()
+        data = [data] if isinstance(data, (str, Path, Experiment)) else data
         sources = scan_sources(data or self.configs.training_config.stated_data)
         built = build_data(self._folder, self.configs, sources, self._read, self._on_refused)
         identity = self._identity(built, model)
@@ -295,6 +300,13 @@ class Trainer:
 
     def _framework(self) -> str:
         return "Lightning" if self._uses_lightning else "plain"
+
+
+def _check_device(device: str) -> None:
+    try:
+        choose_device(device)
+    except (ValueError, RuntimeError) as fault:
+        raise ConfigurationError(f"TrainingConfig.device is {device}: {str(fault).splitlines()[0]}") from fault
 
 
 def _uses_lightning(configs: ConfigManager) -> bool:

@@ -208,8 +208,8 @@ def run_lightning(job: Job[GroupBatch], config: TrainingConfig, about: Mapping[s
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     module = TrainedTask(job, about)
     resumed = job.folder / LAST if job.is_resumed else None
-    if resumed is not None and not resumed.exists():
-        raise FileFormatError(f"{resumed}: there is no training to resume; start it without resuming")
+    if resumed is not None:
+        _check_readable(resumed)
     if not job.is_resumed:
         job.task.prepare(job.training)
     trainer = _trainer(job, config, module)
@@ -220,6 +220,16 @@ def run_lightning(job: Job[GroupBatch], config: TrainingConfig, about: Mapping[s
     finally:
         job.watchers.end()
     return module.lines
+
+
+def _check_readable(path: Path) -> None:
+    """Refuse a missing or damaged checkpoint, as the plain loop does."""
+    if not path.exists():
+        raise FileFormatError(f"{path}: there is no training to resume; start it without resuming")
+    try:
+        torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as fault:  # an unpickler raises errors of any kind
+        raise FileFormatError(f"{path}: not a checkpoint, or damaged; start a new training") from fault
 
 
 def _trainer(job: Job[GroupBatch], config: TrainingConfig, module: TrainedTask) -> Trainer:

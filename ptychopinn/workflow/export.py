@@ -75,10 +75,7 @@ def save_plot(path: Path | str, picture: Picture, truth: Truth | None = None, *,
         If matplotlib is not installed, or does not support the file's extension.
     """
     path = Path(path)
-    try:
-        figure_module = importlib.import_module("matplotlib.figure")
-    except ImportError:
-        raise ConfigurationError("matplotlib is not installed; install ptycholive[plot]") from None
+    figure_module = import_matplotlib()
     rows = [("reconstruction", picture.object, well_covered(picture.weight))]
     if truth is not None:
         beside = truth_beside(picture, truth)
@@ -95,6 +92,14 @@ def save_plot(path: Path | str, picture: Picture, truth: Truth | None = None, *,
         raise ConfigurationError(f"{path}: a plot is written as png, svg or pdf; use one of these extensions")
     with atomic_path(path) as part:
         figure.savefig(part, format=kind)
+
+
+def import_matplotlib() -> Any:
+    """Return matplotlib's module of figures; without it one sentence says how to install it, before any work."""
+    try:
+        return importlib.import_module("matplotlib.figure")
+    except ImportError:
+        raise ConfigurationError("matplotlib is not installed; install ptycholive[plot]") from None
 
 
 def _draw(figure: Any, rows: Sequence[tuple[str, Truth, NDArray[np.bool_]]]) -> None:

@@ -24,6 +24,7 @@ from ptychopinn.model import Model
 from ptychopinn.model.ptycho_model import PtychoModel, one_probe
 from ptychopinn.mosaic.mosaic import Mosaic
 from ptychopinn.physics.probe_units import photon_factor, unit_sentence
+from ptychopinn.physics.scan_check import check_spread
 from ptychopinn.workflow.inference import choose_batch, companions, reconstruct, single_group
 from ptychopinn.workflow.reassembly import Picture, patch_weight
 
@@ -110,6 +111,7 @@ class InferenceEngine:
                 f"images {tuple(amplitude.shape)}, positions {where.shape} and a probe of {side} px do not fit together; "
                 f"give (n, {side}, {side}) and (n, 2)"
             )
+        check_spread(where)
         modes = _in_photons(modes, amplitude)
         model = self._model.for_probe(modes)
         found = reconstruct(
@@ -149,7 +151,11 @@ class InferenceEngine:
         for path in [named] if paths is None else paths:
             scan = read(Path(str(path))).of_scan(self._inference.experiment_number)
             own = scan.probe if probe is None else probe
-            yield scan, self.predict_and_stitch(scan.amplitude, scan.positions_px, probe=own, looks=looks)
+            try:
+                picture = self.predict_and_stitch(scan.amplitude, scan.positions_px, probe=own, looks=looks)
+            except GeometryError as fault:
+                raise GeometryError(f"{path}: {fault}") from fault
+            yield scan, picture
 
     def predict_stream(
         self, frames: Iterable[StreamedFrame], *, probe: ArrayLike, every: int = 64
