@@ -29,7 +29,7 @@ def issues_of(facts: ScanFacts | None, troubles: Sequence[str] = ()) -> list[Iss
     """Return every issue, the gravest first."""
     found = [of_sentence(Reason.DAEMON_FAULT, sentence, otherwise=SEE_LOG) for sentence in troubles]
     if facts is not None:
-        found += [*_misfit(facts), *running_issues(facts), *_doubts(facts), *losses(facts)]
+        found += [*_misfit(facts), *running_issues(facts), *_incidents(facts), *_doubts(facts), *losses(facts)]
         told = None if facts.misfit is None else facts.misfit["sentence"]
         found += issues_of_notes(facts.notes, told)
     return sorted(found, key=lambda issue: GRAVITY[issue.grade])
@@ -78,6 +78,12 @@ def _misfit(facts: ScanFacts) -> Iterator[Issue]:
     if misfit is not None:
         reason = Reason.NOTE if misfit["is_corrected"] else Reason.MISFIT
         yield Issue(reason, {"sentence": misfit["sentence"], "action": misfit["action"]}, "misfit")
+
+
+def _incidents(facts: ScanFacts) -> Iterator[Issue]:
+    for incident in facts.incidents:
+        reason = next((one for one in Reason if one.value == incident["code"]), Reason.NOTE_CHECK)
+        yield Issue(reason, key=incident["since"], told=incident["sentence"])
 
 
 def _doubts(facts: ScanFacts) -> Iterator[Issue]:

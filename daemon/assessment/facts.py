@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from daemon.messages import DoubtFields, MisfitFields, ScanState, VerdictFields
+from daemon.messages import DoubtFields, IncidentFields, MisfitFields, ScanState, VerdictFields
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class ScanFacts:
     verdict: VerdictFields | None = None
     notes: Sequence[str] = ()
     doubts: Sequence[DoubtFields] = ()
+    incidents: Sequence[IncidentFields] = ()
     misfit: MisfitFields | None = None
     live: LiveFacts | None = None
 

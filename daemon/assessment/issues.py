@@ -20,11 +20,15 @@ SEE_LOG = "see the log of the daemon"
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """A reason and the values in its sentence; ``key`` tells two issues of the same reason apart."""
+    """A reason and the values in its sentence, or the sentence ``told`` earlier.
+
+    ``key`` tells two issues of the same reason apart.
+    """
 
     reason: Reason
     values: Mapping[str, object] = field(default_factory=dict)
     key: str = ""
+    told: str = ""
 
     @property
     def grade(self) -> Grade:
@@ -34,7 +38,7 @@ class Issue:
     @property
     def sentence(self) -> str:
         """The sentence with its values."""
-        return self.reason.sentence.format(**self.values)
+        return self.told or self.reason.sentence.format(**self.values)
 
     @property
     def action(self) -> str:

@@ -78,7 +78,6 @@ class Reason(StrEnum):
         Grade.BAD,
         "the frame stream {endpoint} is not connected in mid-scan: no frame for {silent_s:.0f} s",
         "check the detector and its computer; the scan goes on when frames come",
-        STREAM_S,
     )
     FRAMES_STOPPED = (
         "frames_stopped",
@@ -134,3 +133,10 @@ class Reason(StrEnum):
     RUNNING = "running", Grade.GOOD, "no fault found in {received} frames", NOTHING
     READY = "ready", Grade.GOOD, "the daemon is ready; no scan has started yet", NOTHING
     STARTING = "starting", Grade.GOOD, "the daemon is starting", "wait"
+
+
+SPOILT = {
+    Reason.BEAM_LOST: "the beam was lost in mid-scan, at about frame {frame}",
+    Reason.STAGE_STILL: "the stage stood still in mid-scan, before frame {frame}",
+}
+"""Reasons that spoil a part of the picture for good, though no frame is lost, with the sentence that stays with the scan."""

@@ -13,22 +13,26 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from daemon.cli.demo_start import invite, page_port, updates_port, wait_for_viewer
 from daemon.cli.processes import first_line, free_port, verb_process
 from daemon.cli.progress import progress
 from daemon.client import Viewer
 from daemon.errors import DaemonError, IncompleteScanError
 from daemon.messages import Addresses, ScanEndedHeader, ScanState
 from daemon.status.sentences import verdict_sentence
+from streams.errors import EndpointError
 
 DATA = Path(__file__).parents[1] / "demo_data"
 SCAN, PROBE = DATA / "siemens-star.cxi", DATA / "siemens-star-probe.npz"
+LOOP_S = 10.0
+"""Time between two scans of a demo that loops, s: the finished picture can be looked at."""
 SILENCE_S = 60.0
 """The demo fails after this time without an update, s; a slow machine loads torch for twenty."""
 
@@ -51,7 +55,7 @@ enabled = {refine}
 [finetune]
 enabled = {finetune}
 [publish]
-endpoint = "tcp://127.0.0.1:0"
+endpoint = "tcp://127.0.0.1:{updates}"
 [http]
 port = {port}
 [output]
@@ -70,6 +74,9 @@ class DemoOptions:
     refine: bool
     finetune: bool
     fault: str
+    wait_s: float = 0.0
+    opens_browser: bool = False
+    loops: bool = False
 
 
 @dataclass(slots=True)
@@ -92,7 +99,9 @@ class RunningDemo:
 
 
 @contextmanager
-def demo_daemon(folder: Path, bundle: str, *, refine: bool, finetune: bool, port: int = 0) -> Iterator[RunningDemo]:
+def demo_daemon(
+    folder: Path, bundle: str, *, refine: bool, finetune: bool, port: int = 0, updates_port: int = 0
+) -> Iterator[RunningDemo]:
     """Yield a daemon that is ready; its files are in ``folder``."""
     config, frames, log = folder / "demo.toml", f"tcp://127.0.0.1:{free_port()}", folder / "daemon.log"
     config.write_text(
@@ -103,6 +112,7 @@ def demo_daemon(folder: Path, bundle: str, *, refine: bool, finetune: bool, port
             refine=json.dumps(refine),
             finetune=json.dumps(finetune),
             port=port,
+            updates=updates_port,
             directory=json.dumps(str(folder / "out")),
         )
     )
@@ -110,17 +120,42 @@ def demo_daemon(folder: Path, bundle: str, *, refine: bool, finetune: bool, port
         yield RunningDemo(process, json.loads(first_line(process, log)), frames)
 
 
+@contextmanager
+def _daemon_of(options: DemoOptions, folder: Path) -> Iterator[RunningDemo]:
+    """Yield the daemon of a demo; its updates are at the usual port if that is free."""
+    usual = 0 if options.headless else updates_port()
+    with ExitStack() as stack:
+
+        def started(port: int) -> RunningDemo:
+            refine, finetune, page = options.refine, options.finetune, page_port(options.port)
+            made = demo_daemon(folder, "shipped", refine=refine, finetune=finetune, port=page, updates_port=port)
+            return stack.enter_context(made)
+
+        try:
+            daemon = started(usual)
+        except EndpointError as fault:
+            if not usual or f":{usual}" not in str(fault):
+                raise
+            daemon = started(0)  # another program took the port meanwhile
+        yield daemon
+
+
 def run_demo(options: DemoOptions) -> None:
     """Run the demo. Headless, it prints one JSON object and exits; otherwise the page stays until Ctrl-C."""
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="ptycholive-demo-") as name,
-        demo_daemon(
-            Path(name), "shipped", refine=options.refine, finetune=options.finetune, port=options.port
-        ) as daemon,
+        _daemon_of(options, Path(name)) as daemon,
     ):
-        typer.echo(f"Watch it at {daemon.addresses['http']}", err=True)
-        summary = _watch_scan(options, daemon.addresses, daemon.frames, Path(name))
+        page = daemon.addresses["http"]
+        typer.echo(
+            f"frames to {daemon.frames}, updates at {daemon.addresses['updates']} (ptycholive watch), REST at {page}/docs, "
+            f"page at {page}",
+            err=True,
+        )
+        if not options.headless:
+            invite(page, options.wait_s, opens_browser=options.opens_browser)
+        summary = _watch_scan(options, daemon, Path(name))
         if options.headless:
             typer.echo(json.dumps(summary))
         else:
@@ -129,17 +164,12 @@ def run_demo(options: DemoOptions) -> None:
                 f"product: {options.output}. The page stays until you press Ctrl-C.",
                 err=True,
             )
-            _wait_for_interrupt(daemon.process)
+            _stay(options, daemon, Path(name))
 
 
-def _watch_scan(options: DemoOptions, addresses: Addresses, frames: str, folder: Path) -> dict[str, Any]:
+def _watch_scan(options: DemoOptions, daemon: RunningDemo, folder: Path) -> dict[str, Any]:
     """Start the sender, follow the scan as a viewer, copy the product, return the summary."""
-    command = [str(SCAN), "--format", "dectris-v2", "--bind", frames, "--rate", str(options.rate_hz), "--json"]
-    command += ["--fault", options.fault, "--scan-id", "siemens-star"]
-    with (
-        Viewer(addresses["updates"], SILENCE_S) as viewer,
-        verb_process("replay", *command, log=folder / "sender.log") as sender,
-    ):
+    with Viewer(daemon.addresses["updates"], SILENCE_S) as viewer, _sender(options, daemon, folder) as sender:
         seen = _follow(viewer)
         sent = json.loads(first_line(sender, folder / "sender.log"))
     ended = seen.ended
@@ -180,8 +210,21 @@ def _follow(viewer: Viewer) -> Seen:
     return seen
 
 
-def _wait_for_interrupt(daemon: subprocess.Popen[str]) -> None:
+def _sender(options: DemoOptions, daemon: RunningDemo, folder: Path) -> AbstractContextManager[subprocess.Popen[str]]:
+    """Start a process that sends the scan."""
+    command = [str(SCAN), "--format", "dectris-v2", "--bind", daemon.frames, "--rate", str(options.rate_hz), "--json"]
+    command += ["--fault", options.fault, "--scan-id", "siemens-star"]
+    return verb_process("replay", *command, log=folder / "sender.log")
+
+
+def _stay(options: DemoOptions, daemon: RunningDemo, folder: Path) -> None:
+    """Keep the page until Ctrl-C; a demo that loops sends the scan again for those who watch."""
     try:
-        daemon.wait()
+        while options.loops and daemon.process.poll() is None:
+            if wait_for_viewer(daemon.addresses["http"], LOOP_S):
+                time.sleep(LOOP_S)
+                with _sender(options, daemon, folder) as sender:
+                    first_line(sender, folder / "sender.log")
+        daemon.process.wait()
     except KeyboardInterrupt:
         typer.echo("stopping", err=True)

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli.exit_codes import ExitCode, exit_code
+from daemon.cli.grouped_help import GroupedHelp
 from daemon.cli.verbs import configuration, files, live, measure, models, streams
 from daemon.errors import DaemonError
 from daemon.service.disk import fault_words, is_of_disk
@@ -58,7 +59,7 @@ app = typer.Typer(
     name="ptycholive",
     help="Live ptychography: reconstruct a picture of the sample during the scan.",
     no_args_is_help=True,
-    add_completion=False,
+    cls=GroupedHelp,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -15,6 +15,8 @@ import typer
 from numpy.typing import NDArray
 
 from daemon.client import Viewer, ViewerEvent
+from daemon.config.base import is_endpoint
+from daemon.errors import ConfigError
 from daemon.messages import LayerName, StatusHeader
 from daemon.publish.png import View, layer_colours
 from daemon.publish.snapshot import LayerCanvas
@@ -44,7 +46,9 @@ class WatchOptions:
 
 def run_watch(endpoint: str, options: WatchOptions) -> None:
     """Print a line for each update, or draw the picture; save the last pictures of each scan on request."""
-    save, picture = options.save, options.picture
+    if not is_endpoint(endpoint):
+        raise ConfigError(f"{endpoint!r} is not a valid endpoint. Example: tcp://127.0.0.1:5556")
+    save, picture, ending = options.save, options.picture, Ending()
     if save is not None:
         save.mkdir(parents=True, exist_ok=True)
     with Viewer(endpoint, options.timeout_s, curve=read_keys(options.keys, False, "watch")) as viewer:
@@ -55,10 +59,25 @@ def run_watch(endpoint: str, options: WatchOptions) -> None:
         for text, event in shown:
             if text:
                 typer.echo(text)
+            has_ended = ending.take(event)
             if event.picture is not None and event.picture.complete and save is not None:
                 _save(save, event.picture)
-            if options.once and _has_ended(event):
+            if options.once and has_ended:
                 return
+
+
+class Ending:
+    """Tells the end of a scan from the news of an earlier one's end, which a viewer gets first when it joins later."""
+
+    def __init__(self) -> None:
+        self._is_first = True
+
+    def take(self, event: ViewerEvent) -> bool:
+        """Take an event; return whether a scan has ended since this viewer joined."""
+        if event.topic != "scan":
+            return False
+        is_first, self._is_first = self._is_first, False
+        return _has_ended(event) and not is_first
 
 
 def _has_ended(event: ViewerEvent) -> bool:
@@ -66,8 +85,15 @@ def _has_ended(event: ViewerEvent) -> bool:
 
 
 def _lines(events: Iterator[ViewerEvent], as_json: bool) -> Iterator[tuple[str, ViewerEvent]]:
+    last: dict[str, str] = {}
     for event in events:
-        yield (json.dumps({"topic": event.topic, **event.header}) if as_json else _line(event)), event
+        if as_json:
+            yield json.dumps({"topic": event.topic, **event.header}), event
+            continue
+        kind = event.topic if event.picture is None else event.picture.layer
+        line = _line(event)
+        yield ("" if last.get(kind) == line else line), event
+        last[kind] = line
 
 
 def _frames(viewer: Viewer, view: View, layer: LayerName) -> Iterator[tuple[str, ViewerEvent]]:
@@ -83,7 +109,7 @@ def _frames(viewer: Viewer, view: View, layer: LayerName) -> Iterator[tuple[str,
             continue
         next_at = time.monotonic() + PICTURE_PERIOD_S
         size = shutil.get_terminal_size()
-        blocks = half_blocks(layer_colours(shown, view)[0], size.columns, size.lines - OTHERS_LINES)
+        blocks = half_blocks(cropped(layer_colours(shown, view)[0]), size.columns, size.lines - OTHERS_LINES)
         home = HOME if sys.stdout.isatty() else ""
         yield f"{home}{words[: size.columns - 1]:{size.columns - 1}}\n{blocks}", event
 
@@ -93,6 +119,13 @@ def _shown(viewer: Viewer, scan_id: str | None, layer: LayerName) -> LayerCanvas
         return None
     other: LayerName = "network" if layer == "refined" else "refined"
     return viewer.states.get((scan_id, layer)) or viewer.states.get((scan_id, other))
+
+
+def cropped(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the part ``(H, W, 4)`` of a picture that is not transparent: the canvas is larger than the scan."""
+    seen = colours[..., 3] > 0
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    return colours[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if rows.size else colours[:0]
 
 
 def half_blocks(colours: NDArray[np.uint8], columns: int, lines: int) -> str:

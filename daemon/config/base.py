@@ -24,8 +24,13 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def is_endpoint(text: str) -> bool:
+    """Whether a text has the form of a stream's address."""
+    return _ENDPOINT.fullmatch(text) is not None
+
+
 def _checked_endpoint(endpoint: str) -> str:
-    if not _ENDPOINT.fullmatch(endpoint):
+    if not is_endpoint(endpoint):
         raise ValueError(f"'{endpoint}' is not a valid endpoint. Example: tcp://127.0.0.1:9999 or ipc:///run/stream")
     return endpoint
 

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from daemon.messages import IncidentFields
 from daemon.optics.scan_optics import ScanOptics
 from daemon.results.records import RecordFiles, ScanRecord
 from streams.join.account import AccountSnapshot
@@ -65,6 +66,12 @@ class Scan:
         with self._changing:
             others = [note for note in self.record.notes if not note.startswith(beginning)]
             self._change(notes=(*others, sentence))
+
+    def enter_incident(self, incident: IncidentFields) -> None:
+        """Add something that has spoilt a part of the scan, once for each kind."""
+        with self._changing:
+            if all(known["code"] != incident["code"] for known in self.record.incidents):
+                self._change(incidents=(*self.record.incidents, incident))
 
     def _change(self, **changes: Any) -> ScanRecord:
         self.record = replace(self.record, **changes)

@@ -16,7 +16,7 @@ from daemon.messages.answers import (
     ScanPath,
     Stopping,
 )
-from daemon.messages.assessment import AssessmentFields, Grade, MisfitFields, NoteFields
+from daemon.messages.assessment import AssessmentFields, Grade, IncidentFields, MisfitFields, NoteFields
 from daemon.messages.headers import (
     DeltaFields,
     DeltaHeader,
@@ -81,6 +81,7 @@ __all__ = [
     "Grade",
     "GradedFields",
     "Header",
+    "IncidentFields",
     "JournalStatus",
     "LayerName",
     "LayerRfactors",

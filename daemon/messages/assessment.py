@@ -43,6 +43,17 @@ class AssessmentFields(TypedDict):
     """All notes, the gravest first, then the newest."""
 
 
+class IncidentFields(TypedDict):
+    """Something that happened in mid-scan and has spoilt a part of it."""
+
+    code: str
+    """Name of the reason."""
+    sentence: str
+    """What happened, in words."""
+    since: str
+    """When the daemon found it, ISO 8601, UTC."""
+
+
 class MisfitFields(TypedDict):
     """What the diagnosis has found to be wrong with a scan."""
 

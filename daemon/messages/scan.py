@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from daemon.messages.assessment import AssessmentFields, MisfitFields
+from daemon.messages.assessment import AssessmentFields, IncidentFields, MisfitFields
 
 if TYPE_CHECKING:
     from streams.join.account import AccountSnapshot
@@ -123,6 +123,8 @@ class ScanFields(TypedDict):
     """Account of frames."""
     doubts: list[DoubtFields]
     """Reasons to doubt the picture."""
+    incidents: Sequence[IncidentFields]
+    """What happened in mid-scan and has spoilt a part of the scan."""
     misfit: MisfitFields | None
     """Misfit of patterns, positions and probe that the diagnosis found; null: none."""
     assessment: AssessmentFields | None

@@ -17,6 +17,7 @@ from daemon.messages import (
     AssessmentFields,
     DoubtFields,
     EngineResult,
+    IncidentFields,
     MisfitFields,
     ScanFields,
     ScanState,
@@ -63,6 +64,7 @@ class ScanRecord:
     engine: EngineResult | None = None
     verdict: VerdictFields | None = None
     doubts: tuple[DoubtFields, ...] = ()
+    incidents: tuple[IncidentFields, ...] = ()
     misfit: MisfitFields | None = None
     assessment: AssessmentFields | None = None
 
@@ -73,7 +75,7 @@ class ScanRecord:
 
     def facts(self, verdict: VerdictFields | None) -> ScanFacts:
         """Return the facts for an assessment, with an account as it stands."""
-        return ScanFacts(self.state, verdict, self.notes, self.doubts, self.misfit)
+        return ScanFacts(self.state, verdict, self.notes, self.doubts, self.incidents, self.misfit)
 
     def assessed(self) -> ScanRecord:
         """Return the record with the assessment that its other fields give."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from daemon.assessment import Issue, LiveFacts, Reason, ScanFacts
 from daemon.assessment.assess import assessment_of, issues_of
+from daemon.assessment.reasons import SPOILT
 from daemon.engine.loop import Engine
 from daemon.intake.registry import ScanRegistry
 from daemon.messages import AssessmentFields, Grade, Phase, Status, StreamStatus
@@ -81,12 +83,23 @@ class Assessor:
             self._enter(status["scan_id"], issues, now)
             lasting = [issue for issue in issues if self._counts(status, issue, now)]
             since = {issue.name: self._seen[status["scan_id"], issue.name][1] for issue in issues}
+        self._enter_incidents(status, lasting)
         return assessment_of(lasting, facts, is_starting=is_starting, since=lambda issue: since[issue.name])
 
     def _enter(self, scan_id: str | None, issues: list[Issue], now: float) -> None:
         """Note when each issue was found first; forget those that are over, and those of earlier scans."""
         keys = [(scan_id, issue.name) for issue in issues]
         self._seen = {key: self._seen.get(key) or (now, now_text()) for key in keys}
+
+    def _enter_incidents(self, status: Status, issues: list[Issue]) -> None:
+        """Enter into the scan's record what stays with it, once for each reason."""
+        scan = None if status["scan_id"] is None else self._scans.get(status["scan_id"])
+        if scan is None or not scan.is_running:
+            return
+        for issue in issues:
+            if issue.reason in SPOILT and not issue.told:
+                sentence = SPOILT[issue.reason].format(frame=status["frames_received"])
+                scan.enter_incident({"code": issue.reason.value, "sentence": sentence, "since": now_text()})
 
     def _counts(self, status: Status, issue: Issue, now: float) -> bool:
         is_settled = status["phase"] != Phase.SCANNING and issue.reason != Reason.DAEMON_FAULT
@@ -103,7 +116,7 @@ class Assessor:
         if not known.is_running:
             return known
         notes = [*record.notes, *findings]
-        return ScanFacts(known.state, verdict, notes, known.doubts, known.misfit, self._live(status))
+        return replace(known, notes=notes, live=self._live(status))
 
     def _live(self, status: Status) -> LiveFacts:
         frames, positions, watches = status["streams"][0], _positions(status), self._watches

@@ -137,6 +137,15 @@ declare namespace Wire {
 
   type Grade = "good" | "check" | "bad";
 
+  interface IncidentFields {
+    /** Name of the reason. */
+    code: string;
+    /** What happened, in words. */
+    sentence: string;
+    /** When the daemon found it, ISO 8601, UTC. */
+    since: string;
+  }
+
   interface JournalStatus {
     /** Folder of the journal. */
     folder: string;
@@ -294,6 +303,8 @@ declare namespace Wire {
     verdict: VerdictFields | null;
     /** Reasons to doubt the picture. */
     doubts: DoubtFields[];
+    /** What happened in mid-scan and has spoilt a part of the scan. */
+    incidents: IncidentFields[];
     /** Misfit of patterns, positions and probe that the diagnosis found; null: none. */
     misfit: MisfitFields | null;
     /** How good the scan is. */

@@ -147,6 +147,7 @@ def scan(scan_id: str = "scan-1", **changes: Any) -> ScanFields:
         "engine": None,
         "verdict": verdict(),
         "doubts": [],
+        "incidents": [],
         "misfit": None,
         "assessment": None,
     }

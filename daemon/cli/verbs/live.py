@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from daemon.cli.verbs.options import (
+    DEFAULT_UPDATES,
     DEFAULT_URL,
     AsJson,
     ConfigPath,
@@ -31,10 +33,15 @@ def demo(
     no_finetune: Annotated[bool, typer.Option("--no-finetune", help="Do not fine-tune the model.")] = False,
     no_refine: Annotated[bool, typer.Option("--no-refine", help="Do not compute the refined layer.")] = False,
     fault: Annotated[str, typer.Option(help="Simulate faults of the stream; see --fault of replay.")] = "",
+    wait: Annotated[float, typer.Option(min=0, help="Longest time to wait for the first viewer, s.")] = 10.0,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser, where there is one.")] = True,
+    loop: Annotated[
+        bool | None, typer.Option(help="Send the scan again and again. Default: in a terminal only.")
+    ] = None,
 ) -> None:
     """Reconstruct the shipped scan of a Siemens star live.
 
-    A simulated detector streams it over TCP; the picture grows in the browser.
+    A simulated detector streams it over TCP; the picture grows in the browser. The scan starts when somebody watches.
     """
     from daemon.cli.demo import DemoOptions, run_demo
 
@@ -47,6 +54,9 @@ def demo(
             refine=not no_refine,
             finetune=not no_finetune,
             fault=fault,
+            wait_s=wait,
+            opens_browser=browser and sys.stderr.isatty(),
+            loops=sys.stderr.isatty() if loop is None else loop,
         )
     )
 
@@ -83,12 +93,17 @@ def check(
 
 
 def watch(
-    endpoint: Annotated[str, typer.Argument(help="Address of the updates: [publish] endpoint of the daemon.")],
+    endpoint: Annotated[
+        str,
+        typer.Argument(envvar="PTYCHOLIVE_UPDATES", help="Address of the updates: [publish] endpoint of the daemon."),
+    ] = DEFAULT_UPDATES,
     save: Annotated[
         Path | None, typer.Option(help="Directory for the layers of each finished scan, as NPY files.")
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Exit after this time without a message, s.")] = 30.0,
-    once: Annotated[bool, typer.Option("--once", help="Exit after the first scan.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Exit at the end of the first scan that ends from now on.")
+    ] = False,
     picture: Annotated[
         Literal["phase", "amplitude", "coverage"] | None,
         typer.Option(help="Draw this picture in the terminal, which must support 24-bit colours."),

@@ -10,12 +10,15 @@ import typer
 DEFAULT_URL = "http://127.0.0.1:8080"
 """The page's address with the default ``[http]`` section."""
 
+DEFAULT_UPDATES = "tcp://127.0.0.1:5556"
+"""The default of ``[publish] endpoint``."""
+
 ConfigPath = Annotated[Path, typer.Option("--config", help="Configuration file (TOML).")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Override a value of the file: section.key=value. Repeatable.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
-Url = Annotated[str, typer.Option("--url", help="HTTP address of the daemon.")]
+Url = Annotated[str, typer.Option("--url", envvar="PTYCHOLIVE_URL", help="HTTP address of the daemon.")]
 Token = Annotated[Path | None, typer.Option("--token-file", help="File with the access token of the daemon.")]
 
 CurvePublic = Annotated[Path | None, typer.Option("--curve-public-file", help="File with this end's public CURVE key.")]

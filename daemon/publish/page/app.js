@@ -132,7 +132,9 @@ function drawn() {
   drawPath();
   inspector.drawn();
   byId("fit").setAttribute("aria-pressed", String(stage.camera.follows));
-  if (chosen.other !== "") second.follow(stage.camera);
+  if (chosen.other === "") return;
+  second.follow(stage.camera);
+  second.share(stage.range);
 }
 
 function drawnSecond() {
@@ -186,7 +188,12 @@ function showTags(layer) {
   const { other } = chosen;
   const what = other.startsWith("scan:") ? `scan ${other.slice(5)}` : other === "iterative" ? "iterative result" : "other layer";
   showPastTag(byId("tag-second"), second.picture, what);
-  byId("empty-second").textContent = second.picture === null ? past.note || "This picture is not available yet" : "";
+  byId("empty-second").textContent = second.picture === null ? past.note || besideWords() : "";
+}
+
+function besideWords() {
+  const isItself = past.secondPicture() !== null;
+  return isItself ? "This is the same picture as on the left" : "This picture is not available yet";
 }
 
 function emptyWords() {

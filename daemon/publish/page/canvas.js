@@ -24,6 +24,8 @@ export class Stage {
     this.range = null;
     /** @type {ReturnType<typeof measure> | null} */
     this.measured = null;
+    /** @type {ReturnType<typeof rangeOf> | null} */
+    this.shared = null;
     this.measuredChange = -1;
     this.measureAgainAt = 0;
     this.styleNumber = 0;
@@ -46,6 +48,15 @@ export class Stage {
     if (isOther && picture !== null) for (const tile of picture.tiles.values()) tile.style = null;
     this.picture = picture;
     this.look = { ...look };
+    this.request();
+  }
+
+  /** Take the colour range of another stage, so that one colour bar is true for both.
+   * @param {ReturnType<typeof rangeOf> | null} range */
+  share(range) {
+    if (range === this.shared) return;
+    this.shared = range;
+    this.measuredChange = -1;
     this.request();
   }
 
@@ -120,9 +131,10 @@ export class Stage {
     const startedAt = performance.now();
     const { view, half, colours, isFlat, isHeld } = this.look;
     this.measured = measure(picture, isFlat);
-    const range = rangeOf(view, this.measured, half, colours);
-    const isKept = isHeld && this.range?.view === view && this.range.colours === range.colours;
-    if (!isKept && !isNear(this.range, range)) {
+    const range = ofShared(rangeOf(view, this.measured, half, colours), this.shared);
+    const isKept = isHeld && this.shared === null && this.range?.view === view && this.range.colours === range.colours;
+    const isSame = isNear(this.range, range) && (this.shared === null || hasSameEnds(this.range, range));
+    if (!isKept && !isSame) {
       this.range = range;
       this.styleNumber += 1;
     }
@@ -188,6 +200,17 @@ export class Stage {
     const [bottom, right] = this.camera.toScreen(y + h, x + w).map(Math.round);
     return [left, top, right - left, bottom - top];
   }
+}
+
+function hasSameEnds(one, two) {
+  return one.low === two.low && one.high === two.high;
+}
+
+/** A range with the ends and colours of another stage's; the mean phase stays that of its own picture. */
+function ofShared(own, shared) {
+  if (shared?.view !== own.view) return own;
+  const { low, high, colours, top } = shared;
+  return { ...own, low, high, colours, ...(top === undefined ? {} : { top }) };
 }
 
 /** A box with a margin for the smoothing. */

@@ -17,6 +17,7 @@ from tests.support import messages
 GOOD = messages.verdict(expected=516, received=516, duplicate=0, missing=0, stitched=516)
 HALF = messages.verdict(expected=516, received=259, duplicate=0, missing=257, stitched=250, pending=9)
 MISFIT = {"sentence": "patterns look transposed", "action": "set [detector] orientation", "is_corrected": False}
+LOST_BEAM = {"code": "beam_lost", "sentence": "the beam was lost in mid-scan", "since": "2026-01-02T03:04:05+00:00"}
 DIVERGED = {"doubt": "diverged", "sentence": "the refinement diverged once: check probe", "is_nonsense": False}
 NONSENSE = {"doubt": "one_place", "sentence": "all frames lie on one place: check the unit", "is_nonsense": True}
 
@@ -76,6 +77,7 @@ def test_a_good_scan_is_good(facts: ScanFacts | None, reason: Reason) -> None:
         (ScanFacts(ScanState.COMPLETE, GOOD, misfit=MISFIT), "bad", Reason.MISFIT),  # type: ignore[arg-type]
         (ScanFacts(ScanState.COMPLETE, GOOD, doubts=[NONSENSE]), "bad", Reason.NONSENSE),  # type: ignore[list-item]
         (ScanFacts(ScanState.COMPLETE, GOOD, doubts=[DIVERGED]), "check", Reason.DOUBTFUL),  # type: ignore[list-item]
+        (ScanFacts(ScanState.COMPLETE, GOOD, incidents=[LOST_BEAM]), "bad", Reason.BEAM_LOST),  # type: ignore[list-item]
         (ScanFacts(ScanState.INCOMPLETE, GOOD), "check", Reason.NOTE_CHECK),  # cut short by a newer scan
     ],
 )
