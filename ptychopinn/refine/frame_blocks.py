@@ -39,6 +39,8 @@ class Kept:
 
 DIVERGED = 2.0
 """A pass has diverged when the misfit of its frames is this many times the least that they had. Convergence wavers by 1.2."""
+RISEN = 1.05
+"""A pass has gone too far when the misfit has risen by this factor since the last; convergence of slow phase wavers by less."""
 
 
 class Block:
@@ -62,6 +64,7 @@ class Block:
         self.shift = torch.zeros(2, 2, device=known.device)
         self.pulls = OffsetPulls()
         self.unread: list[Tensor] = []
+        self.misfit = math.inf
         self.place = 0
         self.passes = 0
 
@@ -70,6 +73,12 @@ class Block:
         """Whether the misfit of the frames that were visited before has risen beyond what convergence does."""
         known = [frame for frame in self.frames if frame.visits > 1]
         return not sum(f.misfit for f in known) <= DIVERGED * sum(f.least_misfit for f in known)  # NaN counts as risen
+
+    @property
+    def has_risen(self) -> bool:
+        """Whether the frames' misfit is clearly higher than at the end of the pass that this was last asked after."""
+        last, self.misfit = self.misfit, sum(frame.misfit for frame in self.frames)
+        return self.misfit > RISEN * last
 
     def next_pass(self) -> None:
         """Empty the sums for the next pass."""

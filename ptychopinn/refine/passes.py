@@ -79,14 +79,14 @@ class Passes:
         patches = block.cut(block.ahead, frames)
         amplitude = torch.stack([frame.amplitude for frame in frames])
         shifts = [frame.shift for frame in frames]
-        probes = self._probe.shifted.stack(shifts)
+        probes = self._probe.ahead.stack(shifts)
         far = torch.fft.fft2(patches[:, None] * probes, norm="ortho")
         magnitude = magnitude_of(far)
         excess = (magnitude - amplitude).mul_(amplitude.sign().clamp_max_(0.0).add_(1.0))  # 0 where there is no data
         back = torch.fft.ifft2(far * (excess / magnitude.clamp_min(1e-6))[:, None], norm="ortho")
         corners = block.corners(frames)
         scatter_add(block.descent, corners, over_modes(back * probes.conj()))
-        scatter_add(block.curvature, corners, [self._probe.shifted.intensity_at(shift) for shift in shifts])
+        scatter_add(block.curvature, corners, [self._probe.ahead.intensity_at(shift) for shift in shifts])
         learns_probe = self._probe.follows(block)
         felt = [i for i, frame in enumerate(frames) if self._bound_px > 0 and frame.visits >= LEAST_VISITS]
         if learns_probe or felt:
@@ -94,7 +94,7 @@ class Passes:
             if learns_probe:
                 block.add_probe_descent(shifts, parts, lit)
             for i in felt:
-                block.pulls.add(frames[i].offset, self._probe.shifted, shifts[i], parts[i], lit[i])
+                block.pulls.add(frames[i].offset, self._probe.ahead, shifts[i], parts[i], lit[i])
             if felt:
                 block.pulls.note(excess[felt], amplitude[felt])
         if len(block.frames) == len(self._buffer):
@@ -109,13 +109,15 @@ class Passes:
 
     def finish(self, block: Block) -> None:
         """End a pass: move the object, then the probe and the positions."""
+        if block.has_risen:
+            self._momentum = 1.0
         change, lead = self._move_object(block)
         here = self._canvas.place(Box(*block.corner, *block.ahead.shape))
         self._canvas.planes["object"][here.window] += change
         self._canvas.touch(*here)
         if len(block.frames) == len(self._buffer):
             self._turn(block)
-        self._probe.move(block)
+        self._probe.move(block, lead)
         if self._bound_px > 0:
             self._displace(block, lead)
         block.next_pass()
@@ -129,7 +131,9 @@ class Passes:
         if self._bound_px == 0:
             self._look(block, len(block.unseen))
             self.slow.settle()
-            step += self.slow.longer(block, curvature)
+            longer = self.slow.longer(block, curvature)
+            if self._probe.is_settled:  # else slow phase would take on what the probe is wrong by
+                step += longer
         if not bool(torch.isfinite(step.sum())):
             raise ReconstructionError(
                 "a pass of the refinement gave values that are not finite; the picture is left as it was"
