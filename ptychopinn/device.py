@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from weakref import WeakSet
 
 import numpy as np
@@ -39,6 +40,17 @@ def prefer_batched(flag: bool) -> None:
     """
     global _prefers_batched
     _prefers_batched = flag
+
+
+@contextmanager
+def batched() -> Iterator[None]:
+    """Run the block as after ``prefer_batched(True)``."""
+    before = _prefers_batched
+    prefer_batched(True)
+    try:
+        yield
+    finally:
+        prefer_batched(before)
 
 
 def is_batched(device: torch.device) -> bool:

@@ -11,7 +11,8 @@ import pytest
 
 from daemon.cli.bench.launches import measure_launches
 from daemon.cli.bench.learning import measure_learning
-from daemon.cli.bench.receive import Case, _measure
+from daemon.cli.bench.overhead import measure_overhead
+from daemon.cli.bench.receive import Case, measure_case
 from daemon.cli.bench.scaling import Scaling, measure_scaling
 from daemon.cli.bench.viewers import measure_viewers
 
@@ -19,8 +20,8 @@ pytestmark = pytest.mark.timeout(300)
 
 RECEIVED = {"frames_per_s", "receive_cpu_us", "decode_cpu_us", "intake_cpu_us"}
 CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], set[str]]] = {
-    "receive": (lambda _: _measure(Case((150, 130), "uint32", 64, 300), has_journal=False), RECEIVED),
-    "receive with a journal": (lambda _: _measure(Case((150, 130), "uint32", 64, 300), has_journal=True), RECEIVED),
+    "receive": (lambda _: measure_case(Case((150, 130), "uint32", 64, 300), has_journal=False), RECEIVED),
+    "receive with a journal": (lambda _: measure_case(Case((150, 130), "uint32", 64, 300), has_journal=True), RECEIVED),
     "scaling": (
         lambda _: measure_scaling(Scaling(frames=2_400, early=600, window=300)),
         {"frames", "mean_us", "late_engine_us"},
@@ -28,6 +29,10 @@ CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], set[str]]] = {
     "learning": (
         lambda _: measure_learning(pairs=1, repeat=1),
         {"frames_per_s_paused", "frames_per_s_learning"},
+    ),
+    "overhead": (
+        lambda _: measure_overhead(frames=1_500, warm_up=300),
+        {"python_us_per_frame", "engine_us", "intake_us", "journal_us", "receive_us"},
     ),
     "viewers": (
         lambda _: measure_viewers(viewers=3, pairs=1, repeat=1),

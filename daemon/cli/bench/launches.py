@@ -6,8 +6,7 @@ at which a GPU's queue runs empty.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypedDict
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from daemon.engine.sample import FrameSample
-from ptychopinn.device import MOST_AT_ONCE, prefer_batched
+from ptychopinn.device import MOST_AT_ONCE, batched
 from ptychopinn.model import Lift
 from ptychopinn.model.base import Model
 from ptychopinn.model.bundle import find_bundle, load_model
@@ -82,7 +81,7 @@ class _Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def measure_launches(size_px: int = 128, frames: int = MOST_AT_ONCE) -> dict[str, Counts]:
     """Count launches and waits a frame of each stage, in batches of ``frames`` patterns ``(size_px, size_px)``."""
     scan = _Scan(size_px, frames)
-    with _batched():
+    with batched():
         return {name: _count(stage, frames) for name, stage in scan.stages().items()}
 
 
@@ -91,15 +90,6 @@ def _count(stage: Callable[[], object], frames: int) -> Counts:
     with _Reads() as reads, _Launches() as launches:
         stage()
     return {"launches_per_frame": launches.launches / frames, "waits_per_frame": reads.waits / frames}
-
-
-@contextmanager
-def _batched() -> Iterator[None]:
-    prefer_batched(True)
-    try:
-        yield
-    finally:
-        prefer_batched(False)
 
 
 class _Scan:

@@ -67,12 +67,13 @@ def measure_receive() -> dict[str, Any]:
     logging.getLogger("streams").setLevel(logging.ERROR)  # the sender disconnects at its end
     found: dict[str, Any] = {}
     for name, case in CASES.items():
-        found |= {f"{key}_{name}": value for key, value in _measure(case, has_journal=False).items()}
-        found[f"frames_per_s_{name}_journal"] = _measure(case, has_journal=True)["frames_per_s"]
+        found |= {f"{key}_{name}": value for key, value in measure_case(case, has_journal=False).items()}
+        found[f"frames_per_s_{name}_journal"] = measure_case(case, has_journal=True)["frames_per_s"]
     return found
 
 
-def _measure(case: Case, *, has_journal: bool) -> dict[str, float]:
+def measure_case(case: Case, *, has_journal: bool) -> dict[str, float]:
+    """Return frames/s from socket to join, and the CPU time per frame of each kind of thread, us."""
     with tempfile.TemporaryDirectory(prefix="ptycholive-bench-") as name:
         folder = Path(name)
         if not has_journal:

@@ -53,10 +53,16 @@ class Scaling:
 
 
 @dataclass(slots=True)
-class _Chain:
+class Chain:
+    """The chain, and how many frames it was given."""
+
     intake: Intake
     metrics: Metrics
     given: int = 0
+
+    def give(self, parts: Sequence[memoryview]) -> None:
+        """Give a message to the intake."""
+        self.intake.on_frame_message(parts, time.monotonic_ns())
 
     @property
     def stitched(self) -> int:
@@ -67,18 +73,18 @@ class _Chain:
 def measure_scaling(case: Scaling | None = None) -> dict[str, Any]:
     """Return the CPU time per frame, us, in both windows and between their beginnings; memory at their ends, MB."""
     case = case or Scaling()
-    with tempfile.TemporaryDirectory() as folder, _chain(Path(folder)) as chain:
-        messages = _messages(case.frames)
+    with tempfile.TemporaryDirectory() as folder, chain_without_sockets(Path(folder)) as chain:
+        messages = chain_messages(case.frames)
         with progress(case.frames, "scaling", "frames") as bar:
-            chain.intake.on_frame_message(next(messages), time.monotonic_ns())  # the scan's start
-            _feed(messages, case.early, chain, bar)
-            _wait(chain, 0)
-            begun = sum(_thread_seconds().values())
+            chain.give(next(messages))  # the scan's start
+            feed(messages, case.early, chain, bar)
+            wait_for_mosaic(chain, 0)
+            begun = sum(thread_seconds().values())
             early = _window(messages, case.window, chain, bar)
             between = case.frames - case.early - 2 * case.window
-            _feed(messages, between, chain, bar)
-            _wait(chain, 0)
-            spent = sum(_thread_seconds().values()) - begun
+            feed(messages, between, chain, bar)
+            wait_for_mosaic(chain, 0)
+            spent = sum(thread_seconds().values()) - begun
             late = _window(messages, case.window, chain, bar)
     found: dict[str, Any] = {"frames": case.frames, "late_to_early": late["all_us"] / early["all_us"]}
     found["mean_us"] = 1e6 * spent / (case.window + between)
@@ -88,11 +94,12 @@ def measure_scaling(case: Scaling | None = None) -> dict[str, Any]:
 
 
 @contextmanager
-def _chain(folder: Path) -> Iterator[_Chain]:
+def chain_without_sockets(folder: Path, batch: int = BATCH) -> Iterator[Chain]:
+    """Yield the running chain from decoding to mosaic, with a journal; ``batch`` frames at most make a batch."""
     metrics, journal = Metrics(), Journal(folder, 1 << 36)
     probe = _probe()
     options = EngineOptions(
-        lambda _: PIXEL_SIZE_M, batch_frames=BATCH, refine=False, max_side_px=2 * SIDE_PX, queue_bytes=1 << 28
+        lambda _: PIXEL_SIZE_M, batch_frames=batch, refine=False, max_side_px=2 * SIDE_PX, queue_bytes=1 << 28
     )
     preprocess = Preprocess(PreprocessOptions("identity", (SIZE_PX // 2, SIZE_PX // 2), SIZE_PX))
     keeper = Keeper(journal, ScanNames(folder), 10.0)
@@ -122,7 +129,7 @@ def _chain(folder: Path) -> Iterator[_Chain]:
     intake.start()
     engine.wait_until_warm()
     try:
-        yield _Chain(intake, metrics)
+        yield Chain(intake, metrics)
     finally:
         intake.stop()
         engine.stop()
@@ -134,11 +141,12 @@ def _probe() -> torch.Tensor:
     return (30.0 * torch.exp(-(y[:, None] ** 2 + y**2) / 18.0)).to(torch.complex64)[None]
 
 
-def _messages(frames: int) -> Iterator[Sequence[memoryview]]:
+def chain_messages(frames: int, side_px: int = SIDE_PX) -> Iterator[Sequence[memoryview]]:
+    """Yield the messages of a scan: its start, then its frames, a raster over ``side_px`` pixels."""
     codec, random = CODECS["native"](), np.random.default_rng(0)
     patterns = [random.poisson(3.0, (SIZE_PX, SIZE_PX)).astype(np.uint16) for _ in range(DISTINCT)]
     columns = max(1, round(frames**0.5))
-    step_m = (SIDE_PX - SIZE_PX) / columns * PIXEL_SIZE_M
+    step_m = (side_px - SIZE_PX) / columns * PIXEL_SIZE_M
     yield [memoryview(part) for part in codec.encode_start(ScanStart(SCAN, frames + 1), (SIZE_PX, SIZE_PX), "uint16")]
     for index in range(frames):
         where = PositionM(index // columns * step_m, index % columns * step_m)
@@ -146,40 +154,41 @@ def _messages(frames: int) -> Iterator[Sequence[memoryview]]:
         yield [memoryview(part) for part in parts]
 
 
-def _feed(messages: Iterator[Sequence[memoryview]], count: int, chain: _Chain, bar: Any) -> None:
+def feed(messages: Iterator[Sequence[memoryview]], count: int, chain: Chain, bar: Any = None) -> None:
     """Give frames to the intake and wait until they are in the mosaic; at most ``AHEAD`` wait, so none goes to the disk."""
     done = 0
     while done < count:
         some = min(AHEAD, count - done)
         for _ in range(some):
-            chain.intake.on_frame_message(next(messages), time.monotonic_ns())
+            chain.give(next(messages))
         chain.given += some
         done += some
-        _wait(chain, AHEAD)
-        bar.update(some)
+        wait_for_mosaic(chain, AHEAD)
+        if bar is not None:
+            bar.update(some)
 
 
-def _wait(chain: _Chain, most: int) -> None:
+def wait_for_mosaic(chain: Chain, most: int) -> None:
     """Wait until at most ``most`` frames are not yet in the mosaic."""
     while chain.given - chain.stitched > most:
         time.sleep(0.002)
 
 
-def _window(messages: Iterator[Sequence[memoryview]], count: int, chain: _Chain, bar: Any) -> dict[str, float]:
+def _window(messages: Iterator[Sequence[memoryview]], count: int, chain: Chain, bar: Any) -> dict[str, float]:
     """Return the medians over the parts of a window; rare work, such as growth of the canvas, is only in the mean of all."""
     parts: list[dict[str, float]] = []
     for _ in range(PARTS):
-        before = _thread_seconds()
-        _feed(messages, count // PARTS, chain, bar)
-        _wait(chain, 0)
-        spent = _thread_seconds()
+        before = thread_seconds()
+        feed(messages, count // PARTS, chain, bar)
+        wait_for_mosaic(chain, 0)
+        spent = thread_seconds()
         used = {f"{kind}_us": 1e6 * PARTS / count * (spent[kind] - before[kind]) for kind in THREADS}
         parts.append({"all_us": sum(used.values()), **used})
     medians = {key: float(np.median([part[key] for part in parts])) for key in parts[0]}
     return {**medians, "rss_mb": _rss_mb()}
 
 
-def _thread_seconds() -> dict[str, float]:
+def thread_seconds() -> dict[str, float]:
     """Return the CPU time of the chain's threads by kind, s."""
     found = dict.fromkeys(THREADS, 0.0)
     for thread in threading.enumerate():

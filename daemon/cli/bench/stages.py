@@ -24,6 +24,7 @@ import typer
 from daemon.cli.bench.launches import measure_launches
 from daemon.cli.bench.learning import measure_learning
 from daemon.cli.bench.live import live_daemon
+from daemon.cli.bench.overhead import measure_overhead
 from daemon.cli.bench.receive import measure_receive
 from daemon.cli.bench.scaling import measure_scaling
 from daemon.cli.bench.viewers import measure_viewers
@@ -267,6 +268,7 @@ MEASUREMENTS: dict[str, Callable[[], Measurement]] = {
     "learning": measure_learning,
     "scaling": measure_scaling,
     "launches": measure_launches,
+    "overhead": measure_overhead,
 }
-ASKED_FOR = {"scaling", "viewers", "learning", "launches"}
+ASKED_FOR = {"scaling", "viewers", "learning", "launches", "overhead"}
 """Measurements that run only if named: they take minutes, or count for a device that is not there."""
