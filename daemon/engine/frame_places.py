@@ -97,11 +97,11 @@ class FramePlaces:
         apart = [np.subtract(moved[i], told[i]) if i in moved else (0.0, 0.0) for i in map(int, indexes)]
         return np.array(apart, dtype=np.float64).reshape(-1, 2)
 
-    def path_px(self, after: int, most: int) -> list[Place]:
-        """Return used positions in the same way."""
-        told = self.told_path_px(after, most)
-        if not self._moved_px:
-            return told
+    def path_px(self, after: int, most: int, *, told: bool = False) -> list[Place]:
+        """Return used positions in the same way, or those ``told``."""
+        places = self.told_path_px(after, most)
+        if told or not self._moved_px:
+            return places
         return [
-            self._moved_px.get(i, place) for i, place in zip(self._indexes[after : after + most], told, strict=False)
+            self._moved_px.get(i, place) for i, place in zip(self._indexes[after : after + most], places, strict=False)
         ]

@@ -204,10 +204,10 @@ class Engine:
         """Say that a scan has all the frames it will get."""
         self._queue.finish(scan_id)
 
-    def path_px(self, scan_id: str, after: int, most: int) -> list[tuple[float, float]] | None:
-        """Return positions of stitched frames as they came, from number `after` on; None once the scan is closed."""
+    def path_px(self, scan_id: str, after: int, most: int, *, told: bool = False) -> list[tuple[float, float]] | None:
+        """Return positions, used or ``told``, of stitched frames from number `after` on; None once the scan is closed."""
         work = self._scans.works.get(scan_id)
-        return None if work is None else work.places.path_px(after, most)
+        return None if work is None else work.places.path_px(after, most, told=told)
 
     def held(self, scan_id: str) -> HeldScan | None:
         """Return copies of what is known about the frames of a scan; None once it is closed."""

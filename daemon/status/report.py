@@ -216,9 +216,9 @@ class StatusReport:
         path = None if scan is None or scan.record.product is None else Path(scan.record.product)
         return path if path is not None and is_inside(path, self._scans.records.folder(scan_id)) else None
 
-    def path_px(self, scan_id: str, after: int, most: int) -> list[tuple[float, float]] | None:
+    def path_px(self, scan_id: str, after: int, most: int, *, told: bool = False) -> list[tuple[float, float]] | None:
         """Return positions of stitched frames in pixels, in order of stitching; None for a scan that does not run."""
-        return self._engine.path_px(scan_id, after, most)
+        return self._engine.path_px(scan_id, after, most, told=told)
 
     def last_pattern(self) -> tuple[str, int, NDArray[np.floating]] | None:
         """Return (scan id, frame index, amplitude) of the newest frame."""

@@ -88,7 +88,7 @@ class PastDaemon(FakeDaemon):
     def product_path(self, scan_id: str) -> Path | None:
         return self.product if scan_id == "old" else None
 
-    def path_px(self, scan_id: str, after: int, most: int) -> list[tuple[float, float]] | None:
+    def path_px(self, scan_id: str, after: int, most: int, *, told: bool = False) -> list[tuple[float, float]] | None:
         return PATH[after : after + min(most, 5)] if scan_id == "scan-1" else None
 
     def set_finetune_paused(self, is_paused: bool) -> Paused:

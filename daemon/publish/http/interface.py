@@ -76,7 +76,7 @@ class DaemonView(Protocol):
     def product_path(self, scan_id: str) -> Path | None:
         """The product file, or None until it is written."""
 
-    def path_px(self, scan_id: str, after: int, most: int) -> list[tuple[float, float]] | None:
+    def path_px(self, scan_id: str, after: int, most: int, *, told: bool = False) -> list[tuple[float, float]] | None:
         """Positions [y, x] of a running scan's stitched frames, in pixels; None when it does not run."""
 
     def last_pattern(self) -> tuple[str, int, NDArray[np.floating]] | None:

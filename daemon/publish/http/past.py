@@ -22,6 +22,7 @@ from ptychopinn.errors import FileFormatError
 AnyLayer = Literal["refined", "network", "iterative"]
 LayerOf = Annotated[AnyLayer, Query(description="iterative: the product `iterative.h5` in the scan's folder.")]
 AtQuery = Annotated[int | None, Query(ge=0, description="Number in the list of /history. Default: the newest.")]
+ToldQuery = Annotated[bool, Query(description="Positions as they were told, where others were found and are used.")]
 AfterQuery = Annotated[int, Query(ge=0, description="Number of positions already known.")]
 ITERATIVE_NAME = "iterative.h5"
 MOST_POSITIONS = 20_000
@@ -38,8 +39,8 @@ class PastView(Protocol):
     def product_path(self, scan_id: str) -> Path | None:
         """The product file, or None until it is written."""
 
-    def path_px(self, scan_id: str, after: int, most: int) -> list[tuple[float, float]] | None:
-        """Positions [y, x] of a running scan's stitched frames, in pixels; None when it does not run."""
+    def path_px(self, scan_id: str, after: int, most: int, *, told: bool = False) -> list[tuple[float, float]] | None:
+        """Positions [y, x] of a running scan's stitched frames, in pixels, used or ``told``; None when it does not run."""
 
 
 def past_router(source: PastView, hub: UpdateHub, history: History) -> APIRouter:
@@ -65,13 +66,13 @@ def past_router(source: PastView, hub: UpdateHub, history: History) -> APIRouter
     @router.get(
         "/scans/{id}/path", summary="Path of the beam, in pixels of the object's own frame", response_model=ScanPath
     )
-    def path(id: str, after: AfterQuery = 0) -> Response:
+    def path(id: str, after: AfterQuery = 0, told: ToldQuery = False) -> Response:
         """Positions [y, x] in order of stitching (past scans: of frame index), at most 20,000 per answer."""
         scan_id = resolved(source, hub, id)
-        places = source.path_px(scan_id, after, MOST_POSITIONS)
+        places = source.path_px(scan_id, after, MOST_POSITIONS, told=told)
         if places is None:
             product = _product(source.product_path(scan_id))
-            places = [] if product is None else _path_of(product)[after : after + MOST_POSITIONS]
+            places = [] if product is None else _path_of(product, told=told)[after : after + MOST_POSITIONS]
         answer: ScanPath = {"scan_id": scan_id, "after": after, "positions_px": places}
         return JSONResponse(answer)
 
@@ -151,8 +152,9 @@ def _visits(product: Product) -> np.ndarray:
     return weight
 
 
-def _path_of(product: Product) -> list[tuple[float, float]]:
-    places = product.positions_m / product.pixel_size_m
+def _path_of(product: Product, *, told: bool) -> list[tuple[float, float]]:
+    measured_m = product.live.measured_position_m if told and product.live is not None else None
+    places = (product.positions_m if measured_m is None else measured_m) / product.pixel_size_m
     return [(float(y), float(x)) for y, x in places]
 
 

@@ -14,6 +14,7 @@ import { showBar, showCursor, showPastTag, showScale, showTag } from "./overlay.
 import { showBanner, showExtent, showStatus } from "./panels.js";
 import { Past } from "./past.js";
 import { Path } from "./path.js";
+import { showPositionError } from "./positions.js";
 import { Pattern } from "./pattern.js";
 import { savePng, saveProduct, showSave } from "./save.js";
 import { Session } from "./session.js";
@@ -170,6 +171,8 @@ function refresh() {
   showAssessment(shown, isLive());
   if (isLive()) alarm.look(session.scanId, session.status?.assessment ?? null);
   showExtent(stage);
+  showPositionError(shown.positionErrorPx);
+  path.expect(shown.positionErrorPx);
   showTags(layer);
   showBanner(warning);
   showSave({ scanId: past.scanId, layer, range: stage.range, picture, isServed: chosen.moment === null }, isLive());

@@ -2,6 +2,7 @@
 // The path of the beam over the picture, and its current position.
 
 import { base } from "./archive.js";
+import { fetchToldPath } from "./positions.js";
 
 const PAUSE_MS = 1000;
 const DRAWN_POINTS = 20_000;
@@ -19,23 +20,37 @@ export class Path {
     this.scanId = null;
     /** @type {Wire.ScanPath["positions_px"]} */
     this.points = [];
+    /** @type {Wire.ScanPath["positions_px"]} Positions as they were told, where others are used. */
+    this.told = [];
+    /** @type {number | null} */
+    this.errorPx = null;
     this.isAsking = false;
     setInterval(() => this.fetch(), PAUSE_MS);
+  }
+
+  /** Fetch the path again where frames have been laid elsewhere.
+   * @param {number | null} errorPx Mean distance between told and used positions; null: the told ones are used. */
+  expect(errorPx) {
+    if (errorPx !== this.errorPx) [this.errorPx, this.points, this.told] = [errorPx, [], []];
   }
 
   /** Fetch new positions. */
   async fetch() {
     const scanId = this.wantedScan();
     if (scanId === null || this.isAsking) return;
-    if (scanId !== this.scanId) [this.scanId, this.points] = [scanId, []];
+    if (scanId !== this.scanId) [this.scanId, this.points, this.told] = [scanId, [], []];
     this.isAsking = true;
     try {
+      const errorPx = this.errorPx;
       const answer = await fetch(`${base(scanId)}/path?after=${this.points.length}`);
       if (!answer.ok) return;
       /** @type {Wire.ScanPath} */
       const { after, positions_px: more } = await answer.json();
-      if (scanId !== this.scanId || after !== this.points.length || more.length === 0) return;
+      const told = errorPx === null ? [] : await fetchToldPath(scanId, this.told.length);
+      if (scanId !== this.scanId || errorPx !== this.errorPx || after !== this.points.length) return;
+      if (more.length + told.length === 0) return;
       for (const point of more) this.points.push(point);
+      for (const point of told) this.told.push(point);
       this.onChange();
     } catch {
       // the banner of the connection shows the fault
@@ -54,26 +69,30 @@ export class Path {
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (this.points.length === 0 || this.scanId !== this.wantedScan()) return;
     const ratio = (window.devicePixelRatio * parseFloat(getComputedStyle(canvas).fontSize)) / 14; // grows with the text
-    this.#line(context, camera, ratio);
+    context.setLineDash([4 * ratio, 4 * ratio]);
+    line(context, camera, ratio, this.told);
+    context.setLineDash([]);
+    line(context, camera, ratio, this.points);
     const [y, x] = this.points[this.points.length - 1];
     if (isRunning) mark(context, camera.toScreen(y + 0.5, x + 0.5), ratio);
   }
+}
 
-  #line(context, camera, ratio) {
-    const step = Math.ceil(this.points.length / DRAWN_POINTS);
-    context.beginPath();
-    for (let i = 0; i < this.points.length; i += step) {
-      const [y, x] = camera.toScreen(this.points[i][0] + 0.5, this.points[i][1] + 0.5);
-      if (i === 0) context.moveTo(x, y);
-      else context.lineTo(x, y);
-    }
-    context.strokeStyle = "rgb(0 0 0 / 55%)";
-    context.lineWidth = 2.6 * ratio;
-    context.stroke();
-    context.strokeStyle = "rgb(255 255 255 / 75%)";
-    context.lineWidth = ratio;
-    context.stroke();
+/** @param {CanvasRenderingContext2D} context @param {Wire.ScanPath["positions_px"]} points */
+function line(context, camera, ratio, points) {
+  const step = Math.ceil(points.length / DRAWN_POINTS);
+  context.beginPath();
+  for (let i = 0; i < points.length; i += step) {
+    const [y, x] = camera.toScreen(points[i][0] + 0.5, points[i][1] + 0.5);
+    if (i === 0) context.moveTo(x, y);
+    else context.lineTo(x, y);
   }
+  context.strokeStyle = "rgb(0 0 0 / 55%)";
+  context.lineWidth = 2.6 * ratio;
+  context.stroke();
+  context.strokeStyle = "rgb(255 255 255 / 75%)";
+  context.lineWidth = ratio;
+  context.stroke();
 }
 
 function mark(context, [y, x], ratio) {

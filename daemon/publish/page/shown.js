@@ -5,7 +5,7 @@
  *   scanId: string | null, isPast: boolean, isRunning: boolean, result: string | null,
  *   received: number, stitched: number | null, pending: number, expected: number, rate: number,
  *   verdict: Wire.VerdictFields | null, hasEnded: boolean,
- *   rfactors: Record<string, number | null>, correlation: number | null, assessment: Wire.AssessmentFields | null,
+ *   rfactors: Record<string, number | null>, correlation: number | null, positionErrorPx: number | null, assessment: Wire.AssessmentFields | null,
  * }} Shown */
 
 /**
@@ -40,6 +40,7 @@ function ofSession(session) {
     hasEnded,
     rfactors: { refined: rfactorOf("refined"), network: rfactorOf("network") },
     correlation: own?.expected_correlation ?? null,
+    positionErrorPx: own?.position_error_px ?? null,
     assessment: own?.assessment ?? null,
   };
 }
@@ -62,6 +63,7 @@ function ofRecord(record) {
     hasEnded: !isRunning,
     rfactors: { refined: record.rfactor, network: record.rfactor_network },
     correlation: record.expected_correlation,
+    positionErrorPx: record.position_error_px,
     assessment: record.assessment,
   };
 }
