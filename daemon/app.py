@@ -29,20 +29,15 @@ from daemon.intake.thread import Intake
 from daemon.journal import Keeper, ScanNames
 from daemon.messages import Addresses, Phase
 from daemon.metrics import Metrics
-from daemon.notify.webhook import Webhook
-from daemon.publish.history import History
-from daemon.publish.http.interface import create_app, open_server
+from daemon.outlets import Outlets
 from daemon.publish.hub import UpdateHub
-from daemon.publish.zmq import MOST_CONNECTIONS, ZmqPublisher
 from daemon.results.disk import ResultDisk
 from daemon.results.records import RecordFiles
 from daemon.results.writer import ProductWriter
 from daemon.service.allocator import configure_malloc, release_memory
-from daemon.service.descriptors import Shares, reserve, share_out
-from daemon.service.secret_files import open_to_all
+from daemon.service.descriptors import reserve
 from daemon.service.systemd import Systemd
 from daemon.setup import Setup
-from daemon.sinks import Sinks
 from daemon.status.health import Health
 from daemon.status.report import StatusReport
 from daemon.takeover import FolderLocks
@@ -171,16 +166,7 @@ class Daemon:
         count_misfit = self.metrics.misfits.inc
         self._examiner = Diagnoses(config, self.scans, self._engine, self._generations, count_misfit).examiner
         self._engine.examiner = self._examiner
-        self._positions = self._make_finder() if config.finds_positions else None
-
-    def _make_finder(self) -> PositionFinder:
-        """Return the search for true positions."""
-        config, engine = self._config, self._engine
-        first = max(config.diagnosis.frames, config.optics.retrieve_frames * config.optics.is_retrieved)
-        options = FinderOptions(config.refine.correct_positions == "on", first)
-        finder = PositionFinder(options, lambda: engine.backlog_age_s > BEHIND_S)
-        engine.find_positions_with(finder)
-        return finder
+        self._positions = _make_finder(config, self._engine) if config.finds_positions else None
 
     def _make_outside(self) -> None:
         """Make the status, the metrics and every port."""
@@ -204,7 +190,7 @@ class Daemon:
             receivers=lambda: self._receivers,
             has_started=self._has_started.is_set,
         )
-        self._bind()
+        self._open_outlets()
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="status", daemon=True)
         metrics = self.metrics
         metrics.watch_disk("output", self._config.output.directory)
@@ -213,63 +199,20 @@ class Daemon:
             metrics.watch_disk("journal", self._journal.folder)
         metrics.build.info({"version": VERSION, "torch": torch.__version__, "device": str(self._setup.device)})
 
-    def _bind(self) -> None:
-        """Open every port; if one fails, close those that are open."""
+    def _open_outlets(self) -> None:
         config = self._config
-        for words in open_to_all(config.http):
-            log.warning("%s", words)
-        shares = share_out(Shares(config.http.max_connections, MOST_CONNECTIONS))
-        self.publisher = ZmqPublisher(
-            self.hub, config.publish.endpoint, curve=self._setup.publish_curve, most_connections=shares.updates
-        )
-        try:
-            self._history = History(self.hub)
-            http = config.http
-            reader = make_scan_reader(self._engine, self._view.product_path, self.hub)
-            app = create_app(
-                self._view,
-                self.hub,
-                http.max_viewers,
-                http.viewer_bytes_per_s,
-                history=self._history,
-                frames=make_frame_lookup(config, reader, self.scans, self._engine, self._journal),
-            )
-            count_refused = self.metrics.count_http_refused
-            self.http = open_server(
-                app,
-                http,
-                token=self._setup.http_token,
-                tls=self._setup.http_tls,
-                on_refused=count_refused,
-                max_connections=shares.http,
-            )
-        except BaseException:
-            self.publisher.close()
-            raise
-        self._sinks = Sinks(self.hub, self._setup.sinks, config.output.sinks, self.metrics.count_sink)
-        self._view.sinks = self._sinks.status
-        self._webhook = self._make_webhook()
+        reader = make_scan_reader(self._engine, self._view.product_path, self.hub)
+        frames = make_frame_lookup(config, reader, self.scans, self._engine, self._journal)
+        self._outlets = Outlets(self._setup, config, self.hub, metrics=self.metrics, view=self._view, frames=frames)
+        self.publisher, self.http = self._outlets.publisher, self._outlets.http
         self._view.diagnosis = self._examiner.status
-        self._view.viewers = lambda: self.publisher.subscribers + int(app.state.viewers.count)
-        self._view.viewer_handshake_failures = lambda: self.publisher.handshake_failures
-
-    def _make_webhook(self) -> Webhook | None:
-        url, count = self._config.notify.url, self.metrics.webhook_messages
-        if url is None:
-            return None
-        return Webhook(
-            self.hub, url.get_secret_value(), lambda: self.http.url, lambda result: count.labels(result).inc()
-        )
 
     def start(self) -> None:
         """Start every thread; returns when the daemon is ready for frames. Unfinished scans are played again meanwhile."""
         if self._journal is not None:
             self._journal.start()
-        self._sinks.start()
-        if self._webhook is not None:
-            self._webhook.start()
         self.writer.start()
-        self.http.start()
+        self._outlets.start()
         self._engine.start()
         self._intake.start()
         try:
@@ -309,12 +252,9 @@ class Daemon:
             self._journal.stop()
         if self._ticker.is_alive():
             self._ticker.join()
-        self._sinks.stop()
-        if self._webhook is not None:
-            self._webhook.stop()
+        self._outlets.finish()
         self.hub.publish_status(self._view.status())
-        self.publisher.close()
-        self.http.stop()
+        self._outlets.close()
         self._locks.release()
 
     @property
@@ -346,7 +286,7 @@ class Daemon:
     def _tick(self) -> None:
         reserve.look()
         status = self._view.tick()
-        self._history.look()
+        self._outlets.history.look()
         self.hub.publish_status(status)
         self.metrics.set_state(status["phase"], bool(status["degraded"]))
         self.metrics.set_grade(status["assessment"]["grade"])
@@ -354,6 +294,15 @@ class Daemon:
         if self._idle_ticks % TIDY_EVERY == TIDY_FIRST:
             release_memory()
         self._systemd.notify(f"STATUS={status['sentence']}", *["WATCHDOG=1"] * self._view.health.is_alive)
+
+
+def _make_finder(config: Config, engine: Engine) -> PositionFinder:
+    """Return the search for true positions."""
+    first = max(config.diagnosis.frames, config.optics.retrieve_frames * config.optics.is_retrieved)
+    options = FinderOptions(config.refine.correct_positions == "on", first)
+    finder = PositionFinder(options, lambda: engine.backlog_age_s > BEHIND_S)
+    engine.find_positions_with(finder)
+    return finder
 
 
 def _tell_started(hub: UpdateHub, metrics: Metrics, scan: Scan, start: ScanStart) -> None:

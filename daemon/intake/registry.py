@@ -69,8 +69,7 @@ class ScanRegistry:
     ) -> None:
         self.records = records
         self.lock = threading.RLock()
-        self.newest: Scan | None = None
-        """The scan that started last since the daemon started."""
+        self.newest: Scan | None = None  # the one that started last since the daemon started
         self.join = join
         self._options = options
         self._events = events
@@ -97,8 +96,7 @@ class ScanRegistry:
 
     def verdict(self, scan_id: str) -> AccountSnapshot:
         """Return the account of a scan that has opened since the daemon started."""
-        scan = self._scans.get(scan_id)
-        if scan is not None and scan.verdict is not None:
+        if (scan := self._scans.get(scan_id)) is not None and scan.verdict is not None:
             return scan.verdict
         with self.lock:
             return self.join.account(scan_id)

@@ -241,8 +241,7 @@ class Join:
 
     def mark_stitched(self, scan_id: str, indexes: Iterable[int]) -> None:
         """Count scan points that were handed on as stitched; other indexes change nothing."""
-        scan = self._scans.live.get(scan_id)
-        if scan is None:
+        if (scan := self._scans.live.get(scan_id)) is None:
             return
         had_none = scan.stitched == 0
         scan.mark_stitched(indexes)
@@ -252,8 +251,7 @@ class Join:
 
     def account(self, scan_id: str) -> AccountSnapshot:
         """Return a scan's account; ``KeyError`` if it is no longer kept (see :meth:`release`)."""
-        scan = self._scans.find(scan_id)
-        if scan is None:
+        if (scan := self._scans.find(scan_id)) is None:
             raise KeyError(scan_id)
         return scan.snapshot()
 
@@ -283,8 +281,6 @@ class Join:
     def poll(self) -> list[ScanPoint]:
         """Give up frames and early positions that have waited too long; return scan points that are passed on now."""
         now = self._clock()
-        points: list[ScanPoint] = []
-        for scan in list(self._scans.live.values()):
-            points += self._pairing.poll(scan, now)
+        points = [point for scan in list(self._scans.live.values()) for point in self._pairing.poll(scan, now)]
         self._router.drop_stale(now)
         return points
