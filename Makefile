@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-interop test-endurance soak unit lint types imports page-lint page-test bench docs schema site clean
+.PHONY: demo test test-interop test-endurance soak numerics unit lint types imports page-lint page-test bench docs schema site clean
 
 demo: .venv/base
 	$(BIN)/ptycholive demo $(DEMO)
@@ -71,6 +71,12 @@ SOAK_S ?= 600
 P99_S ?= 5
 soak: .venv/dev
 	PTYCHOLIVE_SOAK_S=$(SOAK_S) PTYCHOLIVE_SOAK_P99_S=$(P99_S) $(BIN)/pytest -q -s tests/endurance/test_soak.py
+
+# The numerics tests as processors without AVX-512 and AVX2 compute them.
+numerics: .venv/dev
+	for kind in default avx2; do \
+	  ATEN_CPU_CAPABILITY=$$kind ONEDNN_MAX_CPU_ISA=AVX2 $(PYTEST) $(addprefix tests/unit/ptychopinn/,model training physics mosaic) || exit 1; \
+	done
 
 unit: .venv/dev
 	$(PYTEST) $(TWO) tests/unit

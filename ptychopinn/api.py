@@ -1,44 +1,44 @@
 """The small public interface of the workflow: configure, simulate, train, predict, export, compare, check.
 
-``Trainer`` is imported when it is asked for. Conversion between file formats is :mod:`daemon.files.conversion`.
+Each name is imported when it is asked for. Conversion between file formats is :mod:`daemon.files.conversion`.
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from ptychopinn.config.manager import ConfigManager
-from ptychopinn.config.sections import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
-from ptychopinn.contract import contract_of, contracts, violations
-from ptychopinn.contract.training_export import TrainingScan, write_training_file
-from ptychopinn.data import (
-    Experiment,
-    PtychoDataset,
-    StreamDataset,
-    TensorDictLoader,
-    build_store,
-    read_training_file,
-    torch_loader,
-)
-from ptychopinn.diagnosis.comparison import Comparison
-from ptychopinn.errors import (
-    ConfigurationError,
-    FileFormatError,
-    GeometryError,
-    ProbeMismatchError,
-    ReconstructionError,
-    TrainingInterruptedError,
-)
-from ptychopinn.model.ptycho_model import PtychoModel
-from ptychopinn.workflow.compare import compare
-from ptychopinn.workflow.datagen import Datagen
-from ptychopinn.workflow.export import save_hdf5, save_npz, save_plot
-from ptychopinn.workflow.inference_engine import InferenceEngine
-from ptychopinn.workflow.reassembly import Picture, stitch
-
 if TYPE_CHECKING:
+    from ptychopinn.config.manager import ConfigManager
+    from ptychopinn.config.sections import DataConfig, DatagenConfig, InferenceConfig, ModelConfig, TrainingConfig
+    from ptychopinn.contract import contract_of, contracts, violations
+    from ptychopinn.contract.training_export import TrainingScan, write_training_file
+    from ptychopinn.data import (
+        Experiment,
+        PtychoDataset,
+        StreamDataset,
+        TensorDictLoader,
+        build_store,
+        read_training_file,
+        torch_loader,
+    )
+    from ptychopinn.diagnosis.comparison import Comparison
+    from ptychopinn.errors import (
+        ConfigurationError,
+        FileFormatError,
+        GeometryError,
+        ProbeMismatchError,
+        ReconstructionError,
+        TrainingInterruptedError,
+    )
+    from ptychopinn.model.ptycho_model import PtychoModel
     from ptychopinn.training import Trainer
+    from ptychopinn.workflow.compare import compare
+    from ptychopinn.workflow.datagen import Datagen
+    from ptychopinn.workflow.export import save_hdf5, save_npz, save_plot
+    from ptychopinn.workflow.inference_engine import InferenceEngine
+    from ptychopinn.workflow.reassembly import Picture, stitch
 
 __all__ = [
     "Comparison",
@@ -77,13 +77,69 @@ __all__ = [
     "violations",
     "write_training_file",
 ]
+_PLACES = {
+    "ptychopinn.config.manager": ("ConfigManager",),
+    "ptychopinn.config.sections": (
+        "DataConfig",
+        "DatagenConfig",
+        "InferenceConfig",
+        "ModelConfig",
+        "TrainingConfig",
+    ),
+    "ptychopinn.contract": (
+        "contract_of",
+        "contracts",
+        "violations",
+    ),
+    "ptychopinn.contract.training_export": (
+        "TrainingScan",
+        "write_training_file",
+    ),
+    "ptychopinn.data": (
+        "Experiment",
+        "PtychoDataset",
+        "StreamDataset",
+        "TensorDictLoader",
+        "build_store",
+        "read_training_file",
+        "torch_loader",
+    ),
+    "ptychopinn.diagnosis.comparison": ("Comparison",),
+    "ptychopinn.errors": (
+        "ConfigurationError",
+        "FileFormatError",
+        "GeometryError",
+        "ProbeMismatchError",
+        "ReconstructionError",
+        "TrainingInterruptedError",
+    ),
+    "ptychopinn.model.ptycho_model": ("PtychoModel",),
+    "ptychopinn.training": ("Trainer",),
+    "ptychopinn.workflow.compare": ("compare",),
+    "ptychopinn.workflow.datagen": ("Datagen",),
+    "ptychopinn.workflow.export": (
+        "save_hdf5",
+        "save_npz",
+        "save_plot",
+    ),
+    "ptychopinn.workflow.inference_engine": ("InferenceEngine",),
+    "ptychopinn.workflow.reassembly": (
+        "Picture",
+        "stitch",
+    ),
+}
+"""Modules of the public names; each is imported when a name of it is asked for, since torch and TensorDict take seconds."""
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Trainer":
-        from ptychopinn.training import Trainer
-
-        return Trainer
+    place = next((module for module, names in _PLACES.items() if name in names), None)
+    if place is not None:
+        found = globals()[name] = getattr(importlib.import_module(place), name)
+        return found
     near = difflib.get_close_matches(name, __all__, 1)
     advice = f"; did you mean {near[0]}?" if near else ""
     raise AttributeError(f"{__name__} has no {name}{advice}")
+
+
+def __dir__() -> list[str]:
+    return __all__

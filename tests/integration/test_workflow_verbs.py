@@ -90,6 +90,8 @@ def test_the_named_file_is_trained_on_and_a_scan_is_predicted(
     trained: dict[str, Any], scans: list[Path], place: Path
 ) -> None:
     assert trained["scans"] == 1
+    used = PtychoModel.load(place / "cnn.zip").bundle.configs["training"]
+    assert (used["overlap_frames"], used["batch_size"]) == (6, 8)  # of the preset, of the configuration
     (predicted,) = said("predict", scans[1], "--bundle", place / "cnn.zip", "--output", place / "seen.npz")
     assert predicted["rfactor"] < 0.5  # in photon units, whatever scale the network has
     picture = load_picture(place / "seen.npz")
@@ -127,6 +129,16 @@ def test_the_older_codes_dictionary_is_shown(place: Path) -> None:
     assert (cfg["gridsize"], cfg["nphotons"], cfg["nepochs"], cfg["model_type"]) == (1, 1e6, 1, "pinn")
     wrong = run("config", "workflow", "--set", "data.nphotonz=1")
     assert "did you mean nphotons" in str(wrong.exception)
+
+
+def test_a_preset_gives_way_to_the_configuration_unless_it_was_asked_for(scans: list[Path], tmp_path: Path) -> None:
+    staged = ("--set", "training.stage_1_epochs=1", "--set", "training.n_groups=8", "--set", "model.n_filters_scale=1")
+    words = ("train", scans[0], "--model", "cnn", *staged, "--output", tmp_path / "s.zip")
+    said(*words)
+    assert PtychoModel.load(tmp_path / "s.zip").bundle.configs["training"]["overlap_frames"] == 0
+    asked = run(*words, "--preset", "neighbourhoods")
+    assert "stage_1_epochs is 1 but has no effect where overlap_frames is 6" in str(asked.exception)
+    assert "--preset x is not known" in str(run(*words, "--preset", "x").exception)
 
 
 def test_without_any_data_it_is_said_what_is_missing(place: Path) -> None:

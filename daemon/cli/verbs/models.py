@@ -42,6 +42,12 @@ def train(
     model: Annotated[
         Literal["cnn", "lift"] | None, typer.Option(help="Architecture of the model. Default: as configured.")
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Settings by name: neighbourhoods (default of --model cnn, unless the configuration contradicts it), ptychopinn."
+        ),
+    ] = None,
     config: WorkflowPath = None,
     settings: WorkflowSettings = None,
     probe: TrainingProbe = None,
@@ -71,7 +77,7 @@ def train(
         mlflow=mlflow,
         is_compiled=compiled,
     )
-    run_train(data or [], output, model, options, as_json)
+    run_train(data or [], output, model, options, preset, as_json=as_json)
 
 
 def finetune(

@@ -79,3 +79,4 @@ def test_errors_and_comparison_are_public() -> None:
     for name in ("ReconstructionError", "FileFormatError", "ConfigurationError", "TrainingInterruptedError", "compare"):
         assert name in api.__all__
         assert getattr(api, name).__name__ == name
+    assert all(hasattr(api, name) for name in api.__all__)

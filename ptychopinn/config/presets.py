@@ -1,0 +1,22 @@
+"""Settings of a training by name, measured in ``deploy/docs/reference/cnn.md``; a configuration overrides them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "neighbourhoods": {
+        "data_config": {"grid_size": [1, 1]},
+        "model_config": {"object_big": False, "n_filters_scale": 1},
+        "training_config": {
+            "overlap_frames": 6,
+            "batch_size": 1,
+            "epochs": 3,
+            "learning_rate": 3e-4,
+            "scheduler": "WarmupCosine",
+            "gradient_clip_val": 1.0,
+        },
+    },
+    "ptychopinn": {},
+}
+"""``neighbourhoods``: a frame and its five neighbours must agree on the object; ``ptychopinn``: PtychoPINN's own defaults."""

@@ -1,0 +1,88 @@
+"""The tutorial of the whole workflow, its scripts and commands as they stand, with tiny sizes and a real Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from daemon.cli.exit_codes import ExitCode
+
+pytestmark = pytest.mark.system
+PAGE = Path(__file__).parents[2] / "deploy" / "docs" / "tutorials" / "whole-workflow.md"
+FENCE = re.compile(r"^```(sh|toml|python)(?: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TINY = {"per_object = 100": "per_object = 16", "_epochs = 2": "_epochs = 1", "fine_tune = 2": "fine_tune = 1"}
+BLOCKS = [(kind, note, text) for kind, note, text in FENCE.findall(PAGE.read_text(encoding="utf-8"))]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    for kind, note, text in BLOCKS:
+        if kind != "sh":
+            for old, new in TINY.items():
+                text = text.replace(old, new)
+            (tmp_path / note).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def started(place: Path, words: list[str]) -> subprocess.Popen[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    variables = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    return subprocess.Popen(words, cwd=place, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def said(place: Path, words: list[str]) -> str:
+    done = started(place, words)
+    out, err = done.communicate(timeout=250)
+    assert done.returncode == 0, (words, out, err)
+    return out
+
+
+def interrupted(place: Path, words: list[str], log: Path) -> int:
+    """Press Ctrl-C after the first epoch; return the exit code."""
+    one = started(place, words)
+    while one.poll() is None and not (log.exists() and log.read_text()):
+        try:
+            one.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+    if one.poll() is None:
+        one.send_signal(signal.SIGINT)
+    one.communicate(timeout=250)
+    return one.returncode
+
+
+def test_by_the_python_interface(place: Path) -> None:
+    scripts = [text for kind, _, text in BLOCKS if kind == "python"]
+    assert sum(1 for text in scripts for line in text.splitlines() if line.strip()) < 20
+    assert (
+        interrupted(place, [sys.executable, "train.py"], place / "training_outputs" / "log.jsonl") == 0
+    )  # it resumes by itself
+    shown = said(place, [sys.executable, "predict.py"])
+    assert [line.split()[0] for line in shown.splitlines()] == [f"scan-000{n}.npz" for n in range(3)]
+    for ending in ("npz", "h5", "png"):
+        assert len(list(place.glob(f"scan-000?.{ending}"))) == 3
+    assert (place / "training_outputs" / "fine-tune" / "log.jsonl").exists()
+
+
+def test_by_the_command_line(place: Path) -> None:
+    commands = [
+        line.partition("  #")[0].strip() for kind, _, text in BLOCKS if kind == "sh" for line in text.splitlines()
+    ]
+    assert len(commands) < 10
+    for command in commands:
+        words = ["bash", "-euo", "pipefail", "-c", f"exec {command}"]
+        if "--mlflow" in command and "--resume" not in command:
+            log = place / "model.training" / "log.jsonl"
+            assert interrupted(place, words, log) in (0, ExitCode.INTERRUPTED)
+            continue
+        said(place, words)
+    assert {path.name for path in (place / "pictures").iterdir()} == {
+        f"scan-000{n}.{e}" for n in range(3) for e in ("h5", "png")
+    }
+    assert (place / "picture.npz").exists()
