@@ -57,6 +57,13 @@ class _Refined:
     started: str
     seconds: float
 
+    @property
+    def left_out_line(self) -> str:
+        """One line on the frames that the reconstruction did without; empty if there are none."""
+        count = len(self.found.left_out)
+        frames = "1 frame was" if count == 1 else f"{count} frames were"
+        return f"{frames} left out: no counts, or impossibly many; check beam and detector" if count else ""
+
 
 def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) -> None:
     """Refine and write a product; print the R-factor and the duration."""
@@ -68,13 +75,13 @@ def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) 
     rfactors = [finite(value) for value in refined.found.rfactors]
     summary = {"output": str(output), "rfactor": rfactors[-1], "sweeps": options.sweeps, "seconds": refined.seconds}
     summary["pixel_size_m"] = known_pixel_size(refined.pixel_size_m)
-    summary |= refined.correction.summary()
+    summary |= refined.correction.summary() | {"left_out": len(refined.found.left_out)}
     if as_json:
         typer.echo(json.dumps({**summary, "rfactors": rfactors, "verdict": verdict.word, "doubts": verdict.doubts}))
     else:
         rfactor = refined.found.rfactors[-1]
         typer.echo(f"{output}: R {rfactor:.4f} after {options.sweeps} sweeps in {refined.seconds:.1f} s")
-        for line in filter(None, (refined.correction.line, verdict.line)):
+        for line in filter(None, (refined.correction.line, refined.left_out_line, verdict.line)):
             typer.echo(f"{output}: {line}")
     if verdict.is_nonsense:
         raise typer.Exit(ExitCode.REFUSED)
@@ -170,7 +177,9 @@ def _product(refined: _Refined, options: RefineOptions) -> Product:
     made = f"Ptycholive {VERSION} refine, {options.sweeps} sweeps, seed {options.seed}, R {found.rfactors[-1]:.4f}"
     return Product(
         name=scan.name,
-        comments="\n".join(filter(None, (made, refined.correction.line, refined.verdict.line, *scan.notes))),
+        comments="\n".join(
+            filter(None, (made, refined.correction.line, refined.left_out_line, refined.verdict.line, *scan.notes))
+        ),
         indexes=scan.indexes,
         positions_m=refined.correction.positions_px * refined.pixel_size_m,
         probe=found.probe.numpy(),

@@ -45,7 +45,8 @@ def figures_of(
     valid = some >= 0
     counts = torch.where(valid, some, 0.0).double().square()
     is_empty = counts.sum((1, 2)) == 0
-    extent_px = float(np.ptp(positions_px, axis=0).max()) if len(positions_px) else None
+    known_px = positions_px[np.isfinite(positions_px).all(axis=1)]
+    extent_px = float(np.ptp(known_px, axis=0).max()) if len(known_px) else None
     return Figures(
         frames=len(positions_px),
         rfactor=rfactor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 from contextlib import suppress
 from pathlib import Path
@@ -75,6 +76,29 @@ def check_light(amplitude: Tensor | NDArray[np.float32]) -> None:
     """
     if bool((amplitude <= 0).all()):
         raise GeometryError(NO_PHOTON)
+
+
+def check_probe(probe: Tensor) -> None:
+    """Raise an error if a probe ``(modes, N, N)`` has no light, or values that are not finite.
+
+    Raises
+    ------
+    GeometryError
+        If so.
+    """
+    energy = float(probe.abs().square().sum())
+    if not math.isfinite(energy):
+        raise GeometryError("the probe holds values that are not finite; give the probe of this beam")
+    if energy <= 0:
+        raise GeometryError("the probe is zero everywhere; give the probe of this beam")
+
+
+def believable_frames(amplitude: Tensor) -> NDArray[np.int64]:
+    """Return the rows of amplitudes ``(n, N, N)`` whose sums are finite, not 0, and not impossibly far above the median."""
+    sums = amplitude.clamp_min(0.0).double().sum((1, 2)).cpu().numpy()
+    is_lit = np.isfinite(sums) & (sums > 0)
+    limit = MOST_BRIGHT * float(np.median(sums[is_lit])) if is_lit.any() else 0.0
+    return np.flatnonzero(is_lit & (sums <= limit))
 
 
 def check_positions(positions_px: NDArray[np.float64], frames: int) -> None:

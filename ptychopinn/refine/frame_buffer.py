@@ -134,7 +134,7 @@ class FrameBuffer:
         new = {i: frame for i in indexes if (frame := self._frames.get(i)) is not None and not frame.is_admitted}
         self._weigh(list(new.values()))
         for index, frame in new.items():
-            if not math.isfinite(frame.total):
+            if not all(map(math.isfinite, (frame.total, *frame.position_px))):
                 self.left_out.add(index)
                 self._forget(index)
             elif self._place(frame):

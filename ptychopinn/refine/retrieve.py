@@ -20,7 +20,10 @@ from torch import Tensor
 
 from ptychopinn.errors import ReconstructionError
 from ptychopinn.physics.diffraction import centroid_px, intensity, vacuum_counts
-from ptychopinn.physics.scan_check import check_extent, check_light, check_positions
+from ptychopinn.physics.scan_check import believable_frames, check_extent, check_light, check_positions, check_probe
+
+LEAST_OBJECT = 1e-12
+"""Least of the object's greatest intensity under a frame: frames without counts drive it to 0."""
 
 
 class ProjectionStep:
@@ -54,13 +57,17 @@ class ProjectionStep:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """What :func:`retrieve` found: probe ``(modes, N, N)``, object ``(H, W)``, its origin, weight, R by sweep."""
+    """What :func:`retrieve` found: probe ``(modes, N, N)``, object ``(H, W)``, its origin, weight, R by sweep.
+
+    ``left_out`` are the rows of frames whose amplitudes cannot be true.
+    """
 
     probe: Tensor
     object: Tensor
     origin_px: tuple[int, int]
     weight: Tensor
     rfactors: list[float]
+    left_out: tuple[int, ...] = ()
 
 
 def retrieve(
@@ -95,7 +102,11 @@ def retrieve(
         If parts do not fit together, the patterns hold no photon, or the positions span an area that no scan has.
     """
     n = probe.shape[-1]
-    _check(amplitude, positions_px, n)
+    _check(amplitude, positions_px, probe)
+    rows = believable_frames(amplitude)
+    left_out = tuple(sorted(set(range(len(amplitude))) - set(rows.tolist())))
+    if left_out:
+        amplitude, positions_px = amplitude[rows.tolist()], positions_px[rows]
     probe = probe * (vacuum_counts(amplitude) / float(probe.abs().square().sum())) ** 0.5
     corner = np.round(positions_px).astype(np.int64) - n // 2
     origin = corner.min(axis=0)
@@ -116,11 +127,12 @@ def retrieve(
     for y, x in places:
         weight[y : y + n, x : x + n] += step.intensity / step.peak
     fixed_probe, fixed_object, where = fix_gauge(step.probe, estimate, weight, (int(origin[0]), int(origin[1])))
-    return Retrieval(fixed_probe, fixed_object, where, weight, rfactors)
+    return Retrieval(fixed_probe, fixed_object, where, weight, rfactors, left_out)
 
 
-def _check(amplitude: Tensor, positions_px: NDArray[np.float64], n: int) -> None:
+def _check(amplitude: Tensor, positions_px: NDArray[np.float64], probe: Tensor) -> None:
     """Raise :class:`ReconstructionError` for parts of a scan that do not fit together."""
+    n = probe.shape[-1]
     if amplitude.shape[-1] != n:
         raise ReconstructionError(
             f"the probe is {n} px but the patterns are {amplitude.shape[-1]} px; crop one to the other"
@@ -128,6 +140,7 @@ def _check(amplitude: Tensor, positions_px: NDArray[np.float64], n: int) -> None
     check_positions(positions_px, len(amplitude))
     check_extent(positions_px, n)
     check_light(amplitude)
+    check_probe(probe)
 
 
 def _sweep(
@@ -144,7 +157,7 @@ def _sweep(
         update, difference, misfit_before = step(patch, pattern)
         misfit += misfit_before
         # the probe's update uses the patch as it was
-        gain = patch.conj() * (alpha / float(patch.abs().square().max())) if update_probe else None
+        gain = patch.conj() * (alpha / max(float(patch.abs().square().max()), LEAST_OBJECT)) if update_probe else None
         patch.add_(update, alpha=alpha)
         if gain is not None:
             step.set_probe(step.probe + gain * difference)
