@@ -26,6 +26,7 @@ from daemon.files.product import known_pixel_size
 from daemon.results.records import now_text
 from daemon.version import VERSION
 from ptychopinn.api import PtychoModel
+from ptychopinn.config.sections import InferenceConfig
 from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.device import choose_device
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
@@ -37,9 +38,11 @@ from ptychopinn.physics.scan_check import NO_PHOTON
 from ptychopinn.workflow.export import import_matplotlib
 from ptychopinn.workflow.half_precision import Dtype, with_dtype
 from ptychopinn.workflow.inference import Reconstruction, choose_batch, reconstruct
+from ptychopinn.workflow.reassembly import patch_weight
 
 PIXEL_TOLERANCE = 0.01
 """Largest relative difference between the object pixel of the scan and that of a given probe: files round it."""
+DEFAULT_BUNDLE = "shipped"
 DEFAULT_THREADS = 2
 """CPU threads unless OMP_NUM_THREADS is set; more threads speed these small batches up little."""
 
@@ -58,6 +61,7 @@ class PredictOptions:
     plot: str | None = None
     correct_positions: bool = False
     position_bound_px: float | None = None
+    inference: InferenceConfig | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +120,8 @@ class Predictor:
         except (ValueError, RuntimeError) as fault:
             raise ConfigError(f"--device: {str(fault).splitlines()[0]}") from fault
         torch.set_num_threads(cpu_threads())
-        path = find_bundle(options.bundle)
+        named = None if options.inference is None or options.bundle != DEFAULT_BUNDLE else options.inference.model_path
+        path = find_bundle(named or options.bundle)
         self._model = None if path is None else PtychoModel.load(path)
         if options.probe is not None:
             read_probe(options.probe)
@@ -152,7 +157,8 @@ class Predictor:
 
     def _read(self, path: Path) -> _Input:
         """Read a file, with its probe in photons."""
-        scan = read_data(path)
+        inference = self._options.inference
+        scan = read_data(path, None if inference is None else inference.experiment_number)
         positions_px, pixel_size_m = positions_of(scan, path, self._options.pixel_size_m)
         amplitude = to_amplitude(scan.counts, scan.mask, None)
         probe, factor, doubts = _in_photons(self._probe(scan, path, pixel_size_m), amplitude, path)
@@ -181,13 +187,30 @@ class Predictor:
         looks = self._options.looks if model.can_look_again else 1
         batch = self._batches.get(given.probe.shape) or choose_batch(model, probe.shape[-1], self._device)
         self._batches[given.probe.shape] = batch
+        weight = None
+        if self._options.inference is not None:
+            weight, batch = self._weight(probe), min(batch, self._options.inference.batch_size)
         begun = time.monotonic()
         with progress(looks * len(amplitude), given.path.name, "frames") as bar:
             result = reconstruct(
-                model, probe, amplitude, given.positions_px, looks=looks, batch=batch, on_progress=bar.update
+                model,
+                probe,
+                amplitude,
+                given.positions_px,
+                looks=looks,
+                batch=batch,
+                weight=weight,
+                on_progress=bar.update,
             )
         seconds = time.monotonic() - begun
         return _Run(probe, amplitude, result, looks=looks, batch=batch, seconds=seconds)
+
+    def _weight(self, probe: torch.Tensor) -> torch.Tensor:
+        """Return the weight of a patch's pixels that the configuration asks for; the trim is for networks of one size."""
+        wanted = self._options.inference or InferenceConfig()
+        has_size = self._model is not None and self._model.size_px is not None
+        trim = min(wanted.middle_trim, probe.shape[-1]) if has_size else None
+        return patch_weight(probe, wanted.patch_weighting, trim)
 
     def _model_for(self, probe: torch.Tensor, path: Path) -> Model:
         if self._model is None:

@@ -14,9 +14,9 @@ from daemon.journal.reading import is_journal, read_journal
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
 
 
-def read_data(path: Path) -> ScanFile:
-    """Return the scan in a file or in a journal. Raises :class:`FileFormatError`."""
-    return read_journal(path) if is_journal(path) else read_scan(path)
+def read_data(path: Path, scan_number: int | None = None) -> ScanFile:
+    """Return the scan in a file or in a journal; ``scan_number`` selects one of several. Raises :class:`FileFormatError`."""
+    return read_journal(path) if is_journal(path) else read_scan(path, scan_number=scan_number)
 
 
 def print_doubts(scan: ScanFile, path: Path) -> None:

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,14 @@ class SeveralScansError(FileFormatError):
     """The file holds several scans; only training accepts that."""
 
 
-def read_npz(archive: NpzFile, path: Path, domain: str = "") -> ScanFile:
-    """Return the scan of an open archive, as stated there; ``domain`` replaces its ``measurement_domain``."""
+def read_npz(archive: NpzFile, path: Path, domain: str = "", scan_number: int | None = None) -> ScanFile:
+    """Return the scan of an open archive, as stated there; ``domain`` replaces its ``measurement_domain``.
+
+    ``scan_number`` selects one of several scans, from 0 in the order of ``scan_index``.
+    """
     keys = set(archive.files)
     if "diff3d" in keys or "diffraction" in keys:
-        return _read_ptychopinn(archive, path, keys, domain)
+        return _of_scan(_read_ptychopinn(archive, path, keys, domain), archive, path, scan_number)
     if {"data", "scan"} <= keys:
         return _read_tike(archive, path, keys)
     raise FileFormatError(
@@ -87,7 +91,6 @@ def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str], domain: str) 
         values = np.moveaxis(values, -1, 0)
         notes.append("the axis of frames was last and was moved to the front")
     frames = frames_in_line(path, values)
-    _refuse_several_scans(archive, path, keys, len(frames.counts))
     counts = _photons(archive, path, frames, notes, domain)
     bad = archive["bad_pixels"].astype(bool) if "bad_pixels" in keys else None
     if bad is not None:
@@ -191,12 +194,35 @@ def _pixel_positions(archive: NpzFile, path: Path, keys: set[str]) -> NDArray[np
     return np.stack([y, x], axis=1)
 
 
-def _refuse_several_scans(archive: NpzFile, path: Path, keys: set[str], frames: int) -> None:
-    of_scan = scans_in(archive["scan_index"], frames) if "scan_index" in keys else None
-    if of_scan is not None:
-        raise SeveralScansError(
-            f"{path}: holds {len(np.unique(of_scan))} scans (scan_index); write one file for each scan, or train on it as it is"
+def _of_scan(scan: ScanFile, archive: NpzFile, path: Path, number: int | None) -> ScanFile:
+    """Return the frames of the scan ``number``; if several scans are in the file, it must be given."""
+    of_scan = scans_in(archive["scan_index"], len(scan.counts)) if "scan_index" in archive.files else None
+    names = np.zeros(1, np.int64) if of_scan is None else np.unique(of_scan)
+    if number is not None and number >= len(names):
+        raise FileFormatError(
+            f"{path}: there is no scan {number} of {len(names)} (from 0); set inference.experiment_number"
         )
+    if of_scan is None:
+        return scan
+    if number is None:
+        raise SeveralScansError(
+            f"{path}: holds {len(names)} scans (scan_index); write one file for each scan, train on it as it is, or "
+            "select one: predict --set inference.experiment_number=0"
+        )
+    chosen = np.flatnonzero(of_scan == names[number])
+    metres, pixels = (_chosen(points, chosen, len(scan.counts)) for points in (scan.positions_m, scan.positions_px))
+    return replace(
+        scan, counts=scan.counts[chosen], indexes=scan.indexes[chosen], positions_m=metres, positions_px=pixels
+    )
+
+
+def _chosen(points: NDArray[np.float64] | None, chosen: NDArray[np.intp], frames: int) -> NDArray[np.float64] | None:
+    """Return the positions of the chosen frames, not a number where there is none."""
+    if points is None:
+        return None
+    fitted = np.full((frames, 2), np.nan)
+    fitted[: len(points)] = points[:frames]
+    return fitted[chosen]
 
 
 def _read_tike(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:

@@ -25,13 +25,15 @@ from daemon.files.scan import ScanFile
 from ptychopinn.errors import FileFormatError
 
 
-def read_scan(path: Path | str, domain: str = "") -> ScanFile:
+def read_scan(path: Path | str, domain: str = "", scan_number: int | None = None) -> ScanFile:
     """Return the scan in a file of any known kind, read whole into memory.
 
     Parameters
     ----------
     domain
         Content of the patterns of a training file, in place of its ``measurement_domain``.
+    scan_number
+        Number of one of several scans in a training file, from 0.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def read_scan(path: Path | str, domain: str = "") -> ScanFile:
         scan = (
             _with_links(_read_hdf5(opened, path), opened)
             if isinstance(opened, h5py.File)
-            else read_npz(opened, path, domain)
+            else read_npz(opened, path, domain, scan_number)
         )
     return completed(scan, path)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from daemon.cli.verbs.options import AsJson
+from daemon.cli.verbs.options import AsJson, WorkflowPath, WorkflowSettings
 
 
 def refine(
@@ -162,11 +162,17 @@ def predict(
         float | None,
         typer.Option(min=0, help="Largest position error to look for, px; implies --correct-positions."),
     ] = None,
+    config: WorkflowPath = None,
+    settings: WorkflowSettings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Reconstruct data files with a model and write products."""
+    """Reconstruct data files with a model and write products.
+
+    The section inference of a configuration sets middle_trim, patch_weighting, batch_size, experiment_number and model_path.
+    """
     from daemon.cli.predict import run_predict
     from daemon.cli.prediction import PredictOptions
+    from daemon.cli.workflow_config import workflow_of
 
     options = PredictOptions(
         bundle=bundle,
@@ -179,6 +185,7 @@ def predict(
         plot=plot,
         correct_positions=correct_positions,
         position_bound_px=position_bound,
+        inference=workflow_of(config, None).update(settings or ()).inference_config if config or settings else None,
     )
     run_predict(data, output, options, as_json)
 
