@@ -257,7 +257,7 @@ class Predictor:
             comments="\n".join(filter(None, (made, given.correction.line, verdict.line, *scan.notes))),
             indexes=scan.indexes[outcome.kept],
             positions_m=given.positions_px[outcome.kept] * given.pixel_size_m,
-            probe=given.probe,
+            probe=outcome.probe,
             pixel_size_m=given.pixel_size_m,
             photon_energy_eV=scan.photon_energy_eV,
             detector_distance_m=scan.detector_distance_m,

@@ -21,13 +21,14 @@ from ptychopinn.workflow.inference import Reconstruction, rfactor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """The object ``(H, W)``, its weight and origin (pixels), the rows of the stitched frames, the group ``live``."""
+    """The object ``(H, W)``, its weight and origin (pixels), the rows of the stitched frames, the group ``live``, the probe."""
 
     object: NDArray[np.complex64]
     weight: NDArray[np.float32]
     origin_px: tuple[int, int]
     kept: NDArray[np.int64]
     live: LiveGroup
+    probe: NDArray[np.complex64]
 
     @property
     def rfactor(self) -> float:
@@ -53,16 +54,16 @@ def finish(
         rfactors={"network": result.rfactors[-1]},
     )
     if not sweeps:
-        return Outcome(network, weight, result.mosaic.origin_px, kept, live)
-    refiner = Refiner(probe, result.mosaic.picture, buffer_bytes=amplitude.nbytes)
+        return Outcome(network, weight, result.mosaic.origin_px, kept, live, probe.cpu().numpy())
+    refiner = Refiner(probe, result.mosaic.picture, buffer_bytes=amplitude.nbytes, update_probe=True)
     for index in kept.tolist():
         y, x = positions_px[index].tolist()
         refiner.add(index, amplitude[index], (y, x))
     _refine(refiner, sweeps * len(kept))
     refined, refined_weight = (plane.cpu().numpy() for plane in refiner.read())
-    rfactors = {**live.rfactors, "refined": rfactor(probe, refiner, amplitude[kept], positions_px[kept])}
+    rfactors = {**live.rfactors, "refined": rfactor(refiner.probe, refiner, amplitude[kept], positions_px[kept])}
     live = replace(live, refined_weight=refined_weight, rfactors=rfactors)
-    return Outcome(refined, refined_weight, refiner.origin_px, kept, live)
+    return Outcome(refined, refined_weight, refiner.origin_px, kept, live, refiner.probe.cpu().numpy())
 
 
 def _refine(refiner: Refiner, updates: int) -> None:

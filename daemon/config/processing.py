@@ -71,6 +71,10 @@ class Refine(Section):
         description="Memory for patterns of the refined layers of all open scans, bytes; the oldest are dropped first.",
     )
     update_probe: bool = Field(True, description="Refine the probe too.")
+    modes: Annotated[int, Field(ge=1, le=16)] | None = Field(
+        None,
+        description="Number of modes of the refined probe; new ones are found from the frames. Default: as in the probe file.",
+    )
     subpixel: bool = Field(False, description="Use subpixel positions; otherwise positions are rounded to pixels.")
     position_bound_px: Annotated[float, Field(ge=0, le=16)] = Field(
         0.0, description="Largest position correction, px; 0 disables it, other values imply subpixel."

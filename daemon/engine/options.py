@@ -27,6 +27,7 @@ class EngineOptions:
     refine_improve_s: float = 10.0
     refine_subpixel: bool = False
     refine_bound_px: float = 0.0
+    refine_modes: int | None = None
     moves_frames: bool = False
     publish_period_s: float = 0.1
     checkpoint_s: float = 10.0

@@ -25,6 +25,7 @@ from ptychopinn.mosaic.groups import GroupBuilder, GroupFrame
 from ptychopinn.mosaic.mosaic import Mosaic
 from ptychopinn.mosaic.second_look import SecondLooks
 from ptychopinn.refine.frame_buffer import Start
+from ptychopinn.refine.probe_modes import with_mode_count
 from ptychopinn.refine.refined_layer import Refiner
 from streams.refusal_reasons import RefusalReason
 
@@ -308,7 +309,7 @@ def _continued(refined: Refiner, mosaic: Mosaic) -> Start:
 
 def _refiner(probe: torch.Tensor, start: Start, options: EngineOptions) -> Refiner:
     return Refiner(
-        probe,
+        probe if options.refine_modes is None else with_mode_count(probe, options.refine_modes),
         start,
         options.max_side_px,
         options.refine_buffer_bytes,

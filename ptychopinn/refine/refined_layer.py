@@ -37,6 +37,7 @@ from ptychopinn.refine.frame_blocks import Block
 from ptychopinn.refine.frame_buffer import FrameBuffer, Start
 from ptychopinn.refine.moving_probe import MovingProbe, magnitude_of
 from ptychopinn.refine.passes import Passes, evenly
+from ptychopinn.refine.probe_modes import orthogonal_modes
 from ptychopinn.refine.subpixel_shifts import split
 
 BLOCK_PASSES = 6
@@ -104,8 +105,8 @@ class Refiner:
 
     @property
     def probe(self) -> Tensor:
-        """The probe as it is now."""
-        return self._probe.now
+        """The probe as it is now, its modes orthogonal and ordered."""
+        return orthogonal_modes(self._probe.now)
 
     @property
     def shape(self) -> tuple[int, int]:
