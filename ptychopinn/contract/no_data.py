@@ -68,7 +68,7 @@ def marks(counts: NDArray[Any]) -> tuple[NDArray[np.bool_] | None, NDArray[np.bo
 
 def lit_frames(amplitude: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return which frames of amplitudes ``(n, N, N)`` have photons; all, if counts are so few that none is a coincidence."""
-    held = np.square(np.maximum(amplitude, 0), dtype=np.float64).sum(axis=(1, 2))
+    held = np.array([float(np.square(np.maximum(frame, 0), dtype=np.float64).sum()) for frame in amplitude])
     lit: NDArray[np.bool_] = held > 0
     is_certain = lit.any() and float(np.median(held[lit])) >= ENOUGH_PHOTONS
     return lit if is_certain else np.ones_like(lit)

@@ -12,7 +12,7 @@ float32, see :mod:`ptychopinn.model.cnn_scaling`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +23,10 @@ from torch import Tensor
 
 from ptychopinn.config.sections import DataConfig
 from ptychopinn.data.experiment import Experiment
-from ptychopinn.model.cnn_scaling import CountStatistics, Normalize, amplitude_factors
+from ptychopinn.model.cnn_scaling import CountStatistics, Normalize, amplitude_factors, factors_of_chunks
 
+CHUNK_FRAMES = 64
+"""Number of frames that are scaled together: 4 MiB of 128 px, so that no second copy of a scan is made."""
 CONSTANTS = ("rms_scaling_constant", "physics_scaling_constant", "rms_input_scale", "mean_measured_intensity")
 
 
@@ -66,11 +68,20 @@ class ExperimentFrames:
 
 def scaling_constants(images: Tensor, config: DataConfig, training_frames: NDArray[np.int64]) -> dict[str, float]:
     """Return the scaling constants of amplitudes ``(n, N, N)``, over all frames."""
-    known = images.clamp_min(0)
-    rms, physics = amplitude_factors(known[None], _over_all(config), config.data_scaling)
-    statistics = CountStatistics.of(known[torch.from_numpy(training_frames)].square_())
-    values = (float(rms), float(physics), statistics.rms_input_scale, statistics.mean_measured_intensity)
+    rms, physics = factors_of_chunks(_known(images), _over_all(config), config.data_scaling)
+    training = torch.from_numpy(training_frames)
+    parts = (
+        images[training[k : k + CHUNK_FRAMES]].clamp_min(0).square_() for k in range(0, len(training), CHUNK_FRAMES)
+    )
+    statistics = CountStatistics.of_chunks(parts)
+    values = (rms, physics, statistics.rms_input_scale, statistics.mean_measured_intensity)
     return dict(zip(CONSTANTS, values, strict=True))
+
+
+def _known(images: Tensor) -> Iterator[Tensor]:
+    """Yield the frames in parts, 0 = no data."""
+    for first in range(0, len(images), CHUNK_FRAMES):
+        yield images[first : first + CHUNK_FRAMES].clamp_min(0)
 
 
 def _over_all(config: DataConfig) -> Normalize:

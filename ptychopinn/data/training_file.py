@@ -22,9 +22,11 @@ from ptychopinn.contract.no_data import in_any_frame, lit_frames, squares
 from ptychopinn.contract.training_rules import UnknownDomainError, domain_of, object_in, pattern_key, scans_in
 from ptychopinn.data.experiment import Experiment
 from ptychopinn.detector.geometry import to_amplitude
-from ptychopinn.detector.invalid_pixels import find_invalid, some_frames
+from ptychopinn.detector.invalid_pixels import InvalidPixels, find_invalid, some_frames
 from ptychopinn.errors import FileFormatError
 
+CHUNK_FRAMES = 256
+"""Number of frames that are converted together: 16 MiB of 128 px."""
 log = logging.getLogger(__name__)
 
 
@@ -118,11 +120,20 @@ def _amplitude(archive: Mapping[str, Any], path: Path, patterns: NDArray[Any], n
     found = find_invalid(few if are_counts else squares(few), mask)
     bad = found.bad if mask is None else found.bad | mask
     if are_counts:
-        return to_amplitude(patterns, found.of(patterns) | bad if found.marks else bad)
+        return _roots(patterns, found, bad)
     if "no_data" in archive:
         bad = bad | np.asarray(archive["no_data"], dtype=bool)
     scale = float(archive["photon_scale"]) if "photon_scale" in archive else None
     return _in_photons(patterns, bad, nphotons, scale)
+
+
+def _roots(patterns: NDArray[Any], found: InvalidPixels, bad: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the amplitudes of counts; they are converted in parts, so that no further copy of the scan is made."""
+    amplitude = np.empty(patterns.shape, np.float32)
+    for first in range(0, len(patterns), CHUNK_FRAMES):
+        part = patterns[first : first + CHUNK_FRAMES]
+        amplitude[first : first + CHUNK_FRAMES] = to_amplitude(part, found.of(part) | bad if found.marks else bad)
+    return amplitude
 
 
 def _usable(amplitude: NDArray[np.float32], positions: NDArray[np.float64], path: Path) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ Pixels without data are 0. Factors are float32 and broadcast over ``(B, C, N, N)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,13 +82,42 @@ class CountStatistics:
         ReconstructionError
             If there is no count, or one is negative or not finite.
         """
-        values = counts.double()
-        if not bool((values >= 0).all()) or not bool(torch.isfinite(values).all()):
-            raise ReconstructionError("counts must be finite and not negative; set pixels without data to 0")
-        energy, mean = float(values.square().sum((-2, -1)).mean()), float(values.mean())
-        if mean == 0:
+        return cls.of_chunks([counts])
+
+    @classmethod
+    def of_chunks(cls, chunks: Iterable[Tensor]) -> CountStatistics:
+        """Return the statistics of counts ``(..., N, N)`` that come in parts."""
+        energy = total = 0.0
+        frames, side = 0, 0
+        for counts in chunks:
+            values = counts.double()
+            if not bool((values >= 0).all()) or not bool(torch.isfinite(values).all()):
+                raise ReconstructionError("counts must be finite and not negative; set pixels without data to 0")
+            side = counts.shape[-1]
+            frames += values.numel() // side**2
+            energy, total = energy + float(values.square().sum()), total + float(values.sum())
+        if total == 0:
             raise ReconstructionError("the frames have no counts, so no scale can be found; give frames with light")
-        return cls(counts.shape[-1] / 2 / energy**0.5, mean)
+        return cls(side / 2 / (energy / frames) ** 0.5, total / (frames * side**2))
+
+
+def factors_of_chunks(
+    chunks: Iterable[Tensor], normalize: Normalize, data_scaling: DataScaling = "Parseval"
+) -> tuple[float, float]:
+    """Return the rms and the physics factor of amplitudes ``(n, N, N)`` that come in parts, over all frames."""
+    sums, energies, side = [], [], 0
+    for amplitude in chunks:
+        side = amplitude.shape[-1]
+        sums.append(amplitude.sum((-2, -1)))
+        energies.append(amplitude.square().sum((-2, -1)))
+    total = torch.cat(sums)
+    if data_scaling == "Max":
+        factor = float(1 / total.amax().clamp_min(TINY))
+        return factor, factor
+    if normalize == "None":
+        return 1.0, 1.0
+    energy = torch.cat(energies).mean().clamp_min(TINY)
+    return float(side / energy.sqrt()), float(1 / total.mean().clamp_min(TINY))
 
 
 def soft_probe_mask(size_px: int, sigma_px: float = 1.0, diameter_px: float | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from ptychopinn.config.sections import DataConfig, TrainingConfig
 from ptychopinn.contract import contracts
 from ptychopinn.contract.keys import file_keys, group_keys, group_violations
 from ptychopinn.contract.training_export import TrainingScan, write_training_file
-from ptychopinn.data import PtychoDataset, build_store, read_training_file
+from ptychopinn.data import PtychoDataset, build_store, gather, read_training_file
 from ptychopinn.data.gather import cut_patches
 from ptychopinn.errors import GeometryError
 from tests.support.training_scenes import grid_experiment
@@ -115,3 +115,12 @@ def test_a_file_s_own_labels_are_used(tmp_path: Path) -> None:
     group = PtychoDataset(tmp_path / "store", "all")[:].group
     torch.testing.assert_close(group["label_amp"][:, 0, 3, 3], group["nn_indices"][:, 0] + 1.0)
     assert float(group["label_phase"].abs().max()) < 1e-6  # its mean is subtracted
+
+
+@pytest.mark.parametrize("changes", [{}, {"data_scaling": "Max"}, {"normalize": "None"}])
+def test_constants_are_the_same_in_chunks(changes: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.rand(23, 64, 64, generator=torch.Generator().manual_seed(1)) * 9 - 1
+    config, frames = DataConfig.of(changes), np.arange(0, 23, 2)
+    whole = gather.scaling_constants(images, config, frames)
+    monkeypatch.setattr(gather, "CHUNK_FRAMES", 5)
+    assert gather.scaling_constants(images, config, frames) == pytest.approx(whole, rel=1e-6)
