@@ -63,6 +63,27 @@ class DoubtFields(TypedDict):
     """Whether the picture cannot be one of the sample."""
 
 
+class FrcFields(TypedDict):
+    """Fourier ring correlation of two pictures, each from every other frame of a part of the scan."""
+
+    frc_nm: float | None
+    """Half a period at which the curve falls below the threshold, nm; null: it does so at once."""
+    criterion: Literal["half-bit"]
+    """Name of the threshold."""
+    frames: int
+    """Frames of both halves."""
+    no_gain_s: float
+    """Time without a gain in resolution, up to the last comparison, s."""
+    is_settled: bool
+    """Whether that time is 30 s or more: more frames and more time no longer sharpen the picture."""
+    frequency_per_m: list[float]
+    """Spatial frequencies, 1/m."""
+    correlation: list[float]
+    """Correlation at each frequency."""
+    threshold: list[float]
+    """The threshold at each frequency."""
+
+
 class EngineResult(TypedDict):
     """The result of another engine for a scan."""
 
@@ -101,6 +122,10 @@ class ScanFields(TypedDict):
     """Median phase correlation with the truth of simulated scans with the same noise and misfit."""
     position_error_px: float | None
     """Mean distance between told and found positions, px; null: the picture uses the told ones."""
+    frc_nm: float | None
+    """Resolution by Fourier ring correlation of two halves of the frames, nm; null: unknown."""
+    frc: FrcFields | None
+    """The curve that it is read from."""
     model_generation: int
     """Generation of the model that made the picture."""
     product: str | None

@@ -7,7 +7,7 @@ from typing import NotRequired
 from typing_extensions import TypedDict
 
 from daemon.messages.assessment import AssessmentFields
-from daemon.messages.scan import ScanState, VerdictFields
+from daemon.messages.scan import FrcFields, ScanState, VerdictFields
 
 
 class Phase(StrEnum):
@@ -218,6 +218,10 @@ class Status(TypedDict):
     """Median phase correlation with the truth of simulated scans with the same noise and misfit."""
     position_error_px: float | None
     """Mean distance between told and found positions of the newest scan, px; null: its picture uses the told ones."""
+    frc_nm: float | None
+    """Resolution of the newest scan by Fourier ring correlation of two halves of its frames, nm; null: unknown."""
+    frc: FrcFields | None
+    """The curve that it is read from, and how long it has not got better."""
     verdict: VerdictFields | None
     """Account of the newest scan's frames."""
     assessment: AssessmentFields

@@ -64,13 +64,17 @@ class RingCorrelation:
         return found if found < 0.5 * self.side_px / FIRST_RING else None
 
 
-def ring_correlation(one: Field, other: Field, coverage: NDArray[np.floating[Any]]) -> RingCorrelation:
+def ring_correlation(
+    one: Field, other: Field, coverage: NDArray[np.floating[Any]], most_side_px: int | None = None
+) -> RingCorrelation:
     """Return the Fourier ring correlation of two pictures ``(H, W)`` of the same region.
 
     Parameters
     ----------
     coverage : (H, W)
         Coverage of each pixel, the lower of the two.
+    most_side_px
+        Of a larger square only the middle is compared.
 
     Raises
     ------
@@ -79,12 +83,15 @@ def ring_correlation(one: Field, other: Field, coverage: NDArray[np.floating[Any
     """
     if one.shape != other.shape or one.shape != coverage.shape:
         raise GeometryError(f"pictures {one.shape} and {other.shape} and coverage {coverage.shape} must have one shape")
-    top, left, side = largest_square(coverage > COVERED * np.median(coverage[coverage > 0]))
+    covered = coverage[coverage > 0]
+    top, left, side = largest_square(coverage > COVERED * (np.median(covered) if covered.size else 0.0))
     if side < LEAST_SIDE_PX:
         raise GeometryError(
             f"all frames cover only a square of {side} px, too small for a resolution; give more frames"
         )
-    window = slice(top, top + side), slice(left, left + side)
+    rim = max(0, side - (most_side_px or side)) // 2
+    side = min(side, most_side_px or side)
+    window = slice(top + rim, top + rim + side), slice(left + rim, left + rim + side)
     first, second = one[window], aligned(other[window], one[window])
     taper = np.hanning(side + 2)[1:-1]
     weight = taper[:, None] * taper[None, :]

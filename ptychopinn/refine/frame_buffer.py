@@ -267,6 +267,17 @@ class FrameBuffer:
         """Return index and amplitudes ``(N, N)``, zero frequency in the middle, of each frame."""
         return [(i, torch.fft.fftshift(f.amplitude) if f.is_admitted else f.amplitude) for i, f in self._frames.items()]
 
+    def places(self) -> dict[int, tuple[float, float]]:
+        """Return the positions of the frames as they are now, pixels, by index."""
+        return {index: moved(frame.position_px, frame.offset.known_px) for index, frame in self._frames.items()}
+
+    def pattern(self, index: int) -> Tensor | None:
+        """Return the amplitudes ``(N, N)`` of a frame, zero frequency in the middle; None if it is not kept."""
+        frame = self._frames.get(index)
+        if frame is None or not frame.is_admitted:
+            return None if frame is None else frame.amplitude
+        return torch.fft.fftshift(frame.amplitude)
+
     def offsets_px(self, indexes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
         """Return by how much the positions of frames are corrected ``(n, 2)``; 0 where they are not."""
         known = self._gone[:]  # a copy: the engine's thread may append meanwhile

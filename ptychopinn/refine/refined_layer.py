@@ -158,6 +158,14 @@ class Refiner:
         """Return index and amplitudes ``(N, N)``, zero frequency in the middle, of the frames in the buffer."""
         return self._buffer.patterns()
 
+    def places(self) -> dict[int, tuple[float, float]]:
+        """Return the positions of the kept frames as they are now, pixels, by index."""
+        return self._buffer.places()
+
+    def pattern(self, index: int) -> Tensor | None:
+        """Return the amplitudes ``(N, N)`` of a kept frame, zero frequency in the middle, else None."""
+        return self._buffer.pattern(index)
+
     def offsets_px(self, indexes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
         """Return by how much the positions of frames are corrected ``(n, 2)``; 0 where they are not."""
         return self._buffer.offsets_px(indexes)

@@ -1,0 +1,92 @@
+"""The resolution of a scan while it runs: halves of its frames get a share of the refiner's time, and are compared now and then."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.diagnosis.resolution import RingCorrelation
+from ptychopinn.refine.refined_layer import Refiner
+from ptychopinn.workflow.half_pictures import HalfPictures
+
+CRITERION = "half-bit"
+SHARE = 0.15
+"""Time for the halves, of the refiner's own: the refined layer stays the first work of idle time."""
+MOST_OWED_S = 0.02
+"""Time that the halves may catch up at once: two slices, so that a waiting frame hardly notices."""
+PERIOD_S, COST_RATIO = 2.0, 50.0
+"""Least time between two comparisons, and between two in units of the last one's own time."""
+GAIN = 0.03
+"""The resolution has got better when it falls by this share of itself: repeated comparisons scatter by a percent."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resolution:
+    """The last comparison of the halves.
+
+    ``frc_px`` is half a period, object pixels, at which the curve falls below ``threshold`` (None: it has no meaning);
+    ``frequency`` in cycles per pixel. ``no_gain_s`` is the time without a gain, up to this comparison; ``frames`` of both halves.
+    """
+
+    frc_px: float | None
+    frequency: NDArray[np.float64]
+    correlation: NDArray[np.float64]
+    threshold: NDArray[np.float64]
+    no_gain_s: float
+    frames: int
+
+    def frc_nm(self, pixel_size_m: float | None) -> float | None:
+        """Return the resolution in nm; None if it or the pixel is unknown."""
+        return None if self.frc_px is None or pixel_size_m is None else self.frc_px * pixel_size_m * 1e9
+
+
+class ScanResolution:
+    """Used by the engine's thread alone, ``latest`` by others too."""
+
+    def __init__(self, *, update_probe: bool, is_subpixel: bool) -> None:
+        self._halves = HalfPictures(update_probe=update_probe, is_subpixel=is_subpixel)
+        self._owed_s = 0.0
+        self._next_comparison = 0.0
+        self._compared_visits = -1.0
+        self._best_px: float | None = None
+        self._best_at = 0.0
+        self.latest: Resolution | None = None
+
+    def spend(self, source: Refiner, refined_s: float) -> None:
+        """Give the halves their share of the time that the refiner has just had."""
+        self._owed_s = min(self._owed_s + SHARE * refined_s, MOST_OWED_S)
+        begun = now = time.monotonic()
+        if now >= self._next_comparison:
+            self._halves.keep_up(source)
+            self._compare(now)
+            now = time.monotonic()
+            self._next_comparison = now + max(PERIOD_S, COST_RATIO * (now - begun))
+        while self._owed_s > 0 and self._halves.step():
+            before, now = now, time.monotonic()
+            self._owed_s -= now - before
+
+    def _compare(self, now: float) -> None:
+        visits = self._halves.visits
+        if visits == self._compared_visits:
+            return  # nothing has changed
+        curve = self._halves.measure()
+        if curve is not None:
+            self._compared_visits = visits
+            self._note(curve, now)
+
+    def _note(self, curve: RingCorrelation, now: float) -> None:
+        frc_px = curve.known_resolution_px(CRITERION)
+        is_gain = frc_px is not None and (self._best_px is None or frc_px < (1 - GAIN) * self._best_px)
+        if is_gain or self._best_px is None:
+            self._best_px, self._best_at = frc_px, now
+        self.latest = Resolution(
+            frc_px=frc_px,
+            frequency=curve.frequency,
+            correlation=curve.correlation,
+            threshold=curve.half_bit,
+            no_gain_s=now - self._best_at,
+            frames=self._halves.frames,
+        )

@@ -1,0 +1,187 @@
+"""Resolution while a scan runs: Fourier ring correlation of two pictures, each from every other frame.
+
+The halves share no frame, no network and no start: each begins with the lift of its own frames and is refined alone. So noise
+does not correlate, and the resolution is that of half of the frames, a little worse than that of all.
+
+Only the frames nearest to the middle of the scan are used, so the cost does not grow with the scan. They are chosen again when
+the scan has twice as many frames. All work is done in slices of a few frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptychopinn.device import to_host
+from ptychopinn.diagnosis.resolution import RingCorrelation, ring_correlation
+from ptychopinn.errors import GeometryError
+from ptychopinn.model.lift import Lift
+from ptychopinn.mosaic.canvas import Box
+from ptychopinn.mosaic.mosaic import Mosaic
+from ptychopinn.refine.refined_layer import Refiner
+from ptychopinn.workflow.inference import single_group
+
+HALF_FRAMES, HALF_BYTES = 100, 32 << 20
+"""Frames of a half and their memory at most: the probe of a half follows from 100 frames on."""
+FEWEST_FRAMES = 32
+"""Frames of a scan below which there is no resolution: a half then covers no square with enough rings."""
+LEAST_VISITS = 5
+"""Mean visits of a frame before the halves are compared: slow phase settles in about five passes."""
+LIFTED_AT_ONCE = 4
+"""Frames lifted in a slice, as long as a step of the refiner."""
+MOST_SIDE_PX = 256
+"""Largest square that is compared: larger ones take longer than a slice and resolve no more."""
+LEAST_SIDE_PX = 32
+"""Smallest square that tells a resolution: it has 16 rings."""
+MOVED_PX = 0.5
+"""Mean shift of the frames from which the halves begin again: the scan's positions were corrected."""
+
+Place = tuple[float, float]
+
+
+class _Half:
+    """One half: its frames, the mosaic of their lifts, the refiner that begins with it."""
+
+    def __init__(self, probe: Tensor, *, update_probe: bool, is_subpixel: bool) -> None:
+        self._lift = Lift(probe)
+        self._mosaic = Mosaic(probe.abs().square().sum(0))
+        self.refiner = Refiner(probe, self._mosaic.picture, update_probe=update_probe, is_subpixel=is_subpixel)
+        self.frames = 0
+
+    def take(self, indexes: Sequence[int], patterns: Tensor, places: Sequence[Place]) -> None:
+        """Take frames ``(B, N, N)``, zero frequency in the middle, -1 = no data."""
+        patches = self._lift.predict(single_group(patterns[:, None]))[:, 0]
+        self._mosaic.add(indexes, patches, np.array(places, dtype=np.float64))
+        for index, pattern, place in zip(indexes, patterns, places, strict=True):
+            self.refiner.add(index, pattern, place)
+        self.frames += len(indexes)
+
+    @property
+    def visits(self) -> float:
+        """Mean visits of a frame."""
+        return self.refiner.updates / max(1, self.frames)
+
+
+class HalfPictures:
+    """Two halves of a scan, kept up with its refined layer.
+
+    Parameters
+    ----------
+    update_probe, is_subpixel
+        As the scan's own :class:`Refiner` has them.
+    """
+
+    def __init__(self, *, update_probe: bool, is_subpixel: bool) -> None:
+        self._update_probe = update_probe
+        self._is_subpixel = is_subpixel
+        self._source: Refiner | None = None
+        self._halves: tuple[_Half, _Half] | None = None
+        self._places: dict[int, Place] = {}
+        self._waiting: list[int] = []
+        self._begun_frames = self._begun_setbacks = self._turn = 0
+
+    def keep_up(self, source: Refiner) -> None:
+        """Take the frames that are new, or begin again where frames, positions or probe have changed."""
+        places = source.places()
+        if len(places) < FEWEST_FRAMES:
+            return
+        if self._is_stale(source, places):
+            self._begin(source, places)
+            return
+        room = 2 * _half_frames(source) - len(self._places)
+        new = [index for index in places if index not in self._places][: max(0, room)]
+        self._places |= {index: places[index] for index in new}
+        self._waiting += new
+
+    def _is_stale(self, source: Refiner, places: dict[int, Place]) -> bool:
+        if self._halves is None or source is not self._source or source.setbacks != self._begun_setbacks:
+            return True
+        if source.probe.shape != self._halves[0].refiner.probe.shape:
+            return True
+        if len(places) >= 2 * max(self._begun_frames, 2 * _half_frames(source)):
+            return True
+        both = [index for index in self._places if index in places]
+        apart = np.subtract([places[index] for index in both], [self._places[index] for index in both])
+        return len(both) > 0 and float(np.hypot(*apart.T).mean()) > MOVED_PX
+
+    def _begin(self, source: Refiner, places: dict[int, Place]) -> None:
+        indexes, where = list(places), np.array(list(places.values()))
+        away = np.square(where - where.mean(axis=0)).sum(axis=1)
+        nearest = np.argsort(away, kind="stable")[: 2 * _half_frames(source)]
+        self._waiting = sorted(indexes[row] for row in nearest.tolist())
+        self._places = {index: places[index] for index in self._waiting}
+        self._source, self._begun_frames, self._begun_setbacks, self._turn = source, len(places), source.setbacks, 0
+        probe = source.probe.clone()
+        one, other = (
+            _Half(probe, update_probe=self._update_probe, is_subpixel=self._is_subpixel) for _ in range(2)
+        )
+        self._halves = one, other
+
+    def step(self) -> bool:
+        """Do a slice: lift some frames, or refine the half that has had fewer visits. False if there is nothing to do."""
+        if self._halves is None or self._source is None:
+            return False
+        if self._waiting:
+            self._lift_some(self._source, self._halves[self._turn])
+            return True
+        half = min(self._halves, key=lambda each: each.visits)
+        return half.refiner.step() > 0
+
+    def _lift_some(self, source: Refiner, half: _Half) -> None:
+        """Give a half every other one of the frames that wait; the next call gives the ones between to the other."""
+        count = min(len(self._waiting), 2 * LIFTED_AT_ONCE)
+        chosen = self._waiting[self._turn : count : 2]
+        found = [(index, pattern) for index in chosen if (pattern := source.pattern(index)) is not None]
+        if found:
+            indexes = [index for index, _ in found]
+            half.take(indexes, torch.stack([pattern for _, pattern in found]), [self._places[i] for i in indexes])
+        if self._turn == 1 or count == 1:
+            del self._waiting[:count]
+        self._turn = 1 - self._turn
+
+    @property
+    def visits(self) -> float:
+        """Mean visits of a frame in the half that has had fewer; 0 while frames wait to be lifted."""
+        return 0.0 if self._halves is None or self._waiting else min(half.visits for half in self._halves)
+
+    @property
+    def frames(self) -> int:
+        """Frames of both halves."""
+        return 0 if self._halves is None else sum(half.frames for half in self._halves)
+
+    def measure(self) -> RingCorrelation | None:
+        """Return the ring correlation of the halves; None where it has no meaning yet."""
+        if self._halves is None or self.visits < LEAST_VISITS or self.frames < FEWEST_FRAMES:
+            return None
+        if any(half.refiner.has_given_up for half in self._halves):
+            return None
+        try:
+            one, other, coverage = _common_square(*(half.refiner for half in self._halves))
+            curve = ring_correlation(one, other, coverage, MOST_SIDE_PX)
+        except GeometryError:  # the halves have too little in common
+            return None
+        return curve if curve.side_px >= LEAST_SIDE_PX else None
+
+
+def _half_frames(source: Refiner) -> int:
+    return max(FEWEST_FRAMES // 2, min(HALF_FRAMES, HALF_BYTES // (4 * source.size_px**2)))
+
+
+def _common_square(
+    one: Refiner, other: Refiner
+) -> tuple[NDArray[np.complex64], NDArray[np.complex64], NDArray[np.float32]]:
+    """Return both objects on their common region, and the lower coverage."""
+    low = np.maximum(one.origin_px, other.origin_px)
+    high = np.minimum(np.add(one.origin_px, one.shape), np.add(other.origin_px, other.shape))
+    if (high <= low).any():
+        raise GeometryError("the halves have no place in common")
+    parts = []
+    for half in (one, other):
+        y, x = (low - half.origin_px).tolist()
+        value, coverage = half.read(Box(y, x, *(high - low).tolist()))
+        parts.append((np.asarray(to_host(value)), np.asarray(to_host(coverage))))
+    return parts[0][0], parts[1][0], np.minimum(parts[0][1], parts[1][1])
