@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.config import Config
+from daemon.engine.resolution import CRITERION, Resolution
 from daemon.engine.result import ScanResult, product_rfactor
 from daemon.files import LiveGroup, Product
 from daemon.intake.registry import ScanRegistry
@@ -111,7 +112,9 @@ class ScanCloser:
         def on_written(path: Path | None) -> None:
             if path is not None:
                 kept = tuple(note for note in scan.record.notes if not note.startswith(SUMMARY_BEGINNINGS))
-                found = scan.change(**_figures(result), notes=(*kept, *_doubtful(result)))
+                found = scan.change(
+                    **_figures(result, self._pixel_size_m(scan, result)), notes=(*kept, *_doubtful(result))
+                )
                 log.info("scan %s: improved after its end, R %.4f", scan.id, found.rfactor)
 
         self._writer.finish(self._scans.records.folder(scan.id), lambda: self._product(scan, result, ended), on_written)
@@ -125,7 +128,7 @@ class ScanCloser:
             scan,
             state=closing.state,
             ended=closing.ended,
-            **_figures(result),
+            **_figures(result, self._pixel_size_m(scan, result)),
             product=None if path is None else str(path),
             verdict=verdict,
             notes=(
@@ -177,10 +180,14 @@ class ScanCloser:
             raise KeyError(result.scan_id)
         return scan
 
+    def _pixel_size_m(self, scan: Scan, result: ScanResult) -> float:
+        """Return the object pixel; without one no frame gets here."""
+        return (self._scans.optics_of(scan.id).object_pixel_size_m or 1.0) * result.pixel_ratio
+
     def _product(self, scan: Scan, result: ScanResult, ended: str | None) -> Product:
         """Return the product of a result: the refined object where there is one, else the network's mosaic."""
         optics = self._scans.optics_of(scan.id)
-        pixel_size_m = (optics.object_pixel_size_m or 1.0) * result.pixel_ratio  # without one no frame gets here
+        pixel_size_m = self._pixel_size_m(scan, result)
         is_refined = result.refined is not None and result.refined_origin_px is not None
         corrections_m = None if result.offsets_px is None else result.offsets_px * pixel_size_m
         return Product(
@@ -196,6 +203,7 @@ class ScanCloser:
             object_origin_px=result.refined_origin_px or result.network_origin_px,
             live=replace(
                 _live_group(result, corrections_m),
+                **_resolution(result.resolution, pixel_size_m),
                 measured_position_m=None if corrections_m is None else result.positions_px * pixel_size_m,
                 verdict=scan.record.verdict or verdict_fields(self._scans.verdict(scan.id)),
                 configuration=self._configuration,
@@ -223,13 +231,23 @@ def _live_group(result: ScanResult, corrections_m: NDArray[np.float64] | None) -
     )
 
 
-def _figures(result: ScanResult) -> dict[str, Any]:
+def _resolution(found: Resolution | None, pixel_size_m: float) -> dict[str, Any]:
+    """Return the resolution for the group ``live``; nothing where there is none."""
+    if found is None:
+        return {}
+    curve = np.column_stack([found.frequency / pixel_size_m, found.correlation])
+    return {"frc_nm": found.frc_nm(pixel_size_m), "frc": curve, "frc_criterion": CRITERION}
+
+
+def _figures(result: ScanResult, pixel_size_m: float) -> dict[str, Any]:
     """Return the fields of a scan's record about its picture: its quality, and the generation of the model that made it."""
     return {
         "rfactor": product_rfactor(result.rfactors),
         "rfactor_network": result.rfactors.get("network"),
         "expected_correlation": None if result.certainty is None else result.certainty.expected_correlation,
         "position_error_px": result.position_error_px,
+        "frc_nm": None if result.resolution is None else result.resolution.frc_nm(pixel_size_m),
+        "frc": None if result.resolution is None else result.resolution.fields(pixel_size_m),
         "doubts": tuple(as_plain(result.doubts)),
         "model_generation": result.model.generation,
     }

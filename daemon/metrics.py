@@ -96,6 +96,12 @@ class Metrics:
             "position_error_px",
             "Mean distance between told and found positions of the newest scan whose positions were found, px.",
         )
+        self.frc_nm = gauge(
+            "frc_nm",
+            "Resolution of the newest scan by Fourier ring correlation of two halves of its frames, nm.",
+            "layer",
+        )
+        self.frc_no_gain = gauge("frc_no_gain_seconds", "Time without a gain in this resolution, s.", "layer")
         self.refine_updates = counter("refine_updates", "Updates of the refined layer, counted in frames.")
         self.coverage = gauge(
             "coverage_ratio",
@@ -181,6 +187,15 @@ class Metrics:
         self.rfactor.clear()
         self.expected_correlation.clear()
         self.coverage.set(0)
+        self.set_resolution(None, None)
+
+    def set_resolution(self, frc_nm: float | None, no_gain_s: float | None) -> None:
+        """Set the resolution of the refined layer; without one there is no series."""
+        for metric, value in ((self.frc_nm, frc_nm), (self.frc_no_gain, no_gain_s)):
+            if value is None:
+                metric.clear()
+            else:
+                metric.labels("refined").set(value)
 
     def count_scan(self, state: ScanState, verdict: VerdictFields) -> None:
         """Count a closed scan and the frames that it lacks."""

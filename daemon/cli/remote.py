@@ -123,6 +123,10 @@ def _show_quality(status: Status) -> None:
             typer.echo(f"R-factor of the {layer} layer: {value:.4f}")
     if status["expected_correlation"] is not None:
         typer.echo(f"Expected phase correlation with the true object: {status['expected_correlation']:.2f}")
+    frc = status.get("frc")  # an older daemon gives none
+    if frc is not None and frc["frc_nm"] is not None:
+        settled = f", no gain for {frc['no_gain_s']:.0f} s" if frc["is_settled"] else ""
+        typer.echo(f"Resolution (FRC, {frc['criterion']}): {frc['frc_nm']:.1f} nm{settled}")
 
 
 def show_scans(url: str, token_file: Path | None, as_json: bool) -> None:

@@ -87,6 +87,11 @@ class Publishing:
             self._metrics.rfactor.labels(layer).set(value)
         if work.scores.certainty is not None:
             self._metrics.expected_correlation.labels("refined").set(work.scores.certainty.expected_correlation)
+        found, pixel_size_m = work.resolution.latest, work.pixel_size_m
+        if found is not None and pixel_size_m is not None:
+            self._metrics.set_resolution(found.frc_nm(pixel_size_m), found.no_gain_s)
+        else:
+            self._metrics.set_resolution(None, None)
 
     def _checkpoint(self, work: ScanWork) -> None:
         self._events.on_checkpoint(scan_result(work))

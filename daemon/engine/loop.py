@@ -35,6 +35,7 @@ from daemon.engine.scan_output import scan_result
 from daemon.engine.spare_time import SpareTime, newest_with_work
 from daemon.engine.stitching import Stitcher
 from daemon.errors import DaemonError
+from daemon.messages import FrcFields
 from daemon.metrics import Metrics
 from ptychopinn.device import memory_bytes, to_device
 from ptychopinn.diagnosis.correction import Correction
@@ -203,6 +204,12 @@ class Engine:
     def finish(self, scan_id: str) -> None:
         """Say that a scan has all the frames it will get."""
         self._queue.finish(scan_id)
+
+    def frc(self, scan_id: str) -> FrcFields | None:
+        """Return how sharp the refined layer of an open scan is; None where that is not known. Safe from any thread."""
+        work = self._scans.works.get(scan_id)
+        found, pixel_size_m = (None, None) if work is None else (work.resolution.latest, work.pixel_size_m)
+        return None if found is None or pixel_size_m is None else found.fields(pixel_size_m)
 
     def path_px(self, scan_id: str, after: int, most: int, *, told: bool = False) -> list[tuple[float, float]] | None:
         """Return positions, used or ``told``, of stitched frames from number `after` on; None once the scan is closed."""

@@ -1,26 +1,33 @@
-"""The resolution of a scan while it runs: halves of its frames get a share of the refiner's time, and are compared now and then."""
+"""The resolution of a scan while it runs: halves of its frames get a share of the refiner's time and are compared."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.messages import FrcFields
 from ptychopinn.diagnosis.resolution import RingCorrelation
 from ptychopinn.refine.refined_layer import Refiner
 from ptychopinn.workflow.half_pictures import HalfPictures
 
-CRITERION = "half-bit"
-SHARE = 0.15
-"""Time for the halves, of the refiner's own: the refined layer stays the first work of idle time."""
+CRITERION: Literal["half-bit"] = "half-bit"
+SHARE, LATER_SHARE, LATER_VISITS = 0.15, 0.3, 10
+"""Time for the halves, of the refiner's own: the refined layer comes first until each frame has had ten visits."""
 MOST_OWED_S = 0.02
 """Time that the halves may catch up at once: two slices, so that a waiting frame hardly notices."""
 PERIOD_S, COST_RATIO = 2.0, 50.0
 """Least time between two comparisons, and between two in units of the last one's own time."""
 GAIN = 0.03
 """The resolution has got better when it falls by this share of itself: repeated comparisons scatter by a percent."""
+
+SETTLED_S = 30.0
+"""Time without a gain after which more frames no longer pay."""
+CURVE_POINTS = 48
+"""Points of the curve in a status, which is sent twice a second."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,9 +45,27 @@ class Resolution:
     no_gain_s: float
     frames: int
 
-    def frc_nm(self, pixel_size_m: float | None) -> float | None:
-        """Return the resolution in nm; None if it or the pixel is unknown."""
-        return None if self.frc_px is None or pixel_size_m is None else self.frc_px * pixel_size_m * 1e9
+    def frc_nm(self, pixel_size_m: float) -> float | None:
+        """Return the resolution in nm; None if it is unknown."""
+        return None if self.frc_px is None else self.frc_px * pixel_size_m * 1e9
+
+    def fields(self, pixel_size_m: float) -> FrcFields:
+        """Return the comparison as it is sent."""
+        points = np.unique(np.linspace(0, len(self.frequency) - 1, CURVE_POINTS).astype(int))
+
+        def some(values: NDArray[np.float64]) -> list[float]:
+            return [round(value, 4) for value in values[points].tolist()]
+
+        return {
+            "frc_nm": self.frc_nm(pixel_size_m),
+            "criterion": CRITERION,
+            "frames": self.frames,
+            "no_gain_s": self.no_gain_s,
+            "is_settled": self.no_gain_s >= SETTLED_S,
+            "frequency_per_m": (self.frequency[points] / pixel_size_m).tolist(),
+            "correlation": some(self.correlation),
+            "threshold": some(self.threshold),
+        }
 
 
 class ScanResolution:
@@ -53,11 +78,13 @@ class ScanResolution:
         self._compared_visits = -1.0
         self._best_px: float | None = None
         self._best_at = 0.0
+        self._best_of = 0
         self.latest: Resolution | None = None
 
     def spend(self, source: Refiner, refined_s: float) -> None:
         """Give the halves their share of the time that the refiner has just had."""
-        self._owed_s = min(self._owed_s + SHARE * refined_s, MOST_OWED_S)
+        share = SHARE if source.least_visits < LATER_VISITS else LATER_SHARE
+        self._owed_s = min(self._owed_s + share * refined_s, MOST_OWED_S)
         begun = now = time.monotonic()
         if now >= self._next_comparison:
             self._halves.keep_up(source)
@@ -67,6 +94,10 @@ class ScanResolution:
         while self._owed_s > 0 and self._halves.step():
             before, now = now, time.monotonic()
             self._owed_s -= now - before
+
+    def compare(self) -> None:
+        """Compare the halves as they are, for the scan's result."""
+        self._compare(time.monotonic())
 
     def _compare(self, now: float) -> None:
         visits = self._halves.visits
@@ -80,8 +111,8 @@ class ScanResolution:
     def _note(self, curve: RingCorrelation, now: float) -> None:
         frc_px = curve.known_resolution_px(CRITERION)
         is_gain = frc_px is not None and (self._best_px is None or frc_px < (1 - GAIN) * self._best_px)
-        if is_gain or self._best_px is None:
-            self._best_px, self._best_at = frc_px, now
+        if is_gain or self._best_px is None or self._best_of != self._halves.begun:
+            self._best_px, self._best_at, self._best_of = frc_px, now, self._halves.begun
         self.latest = Resolution(
             frc_px=frc_px,
             frequency=curve.frequency,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.engine.models import ModelIdentity
+from daemon.engine.resolution import Resolution
 from ptychopinn.device import to_host
 from ptychopinn.diagnosis.plausibility import Finding
 from ptychopinn.mosaic.canvas import Box
@@ -43,6 +44,8 @@ class ScanResult:
     """Mean distance between told and found positions, where they were found."""
     certainty: Certainty | None = None
     """How far the refined layer can be believed."""
+    resolution: Resolution | None = None
+    """How sharp the refined layer is."""
     doubts: tuple[Finding, ...] = ()
     """What is doubtful about a scan that is done."""
     left_out: tuple[int, ...] = ()

@@ -17,6 +17,7 @@ from daemon.engine.frame_places import FramePlaces, Place
 from daemon.engine.models import ActiveModel
 from daemon.engine.options import EngineOptions
 from daemon.engine.position_search import PositionSearch
+from daemon.engine.resolution import ScanResolution
 from daemon.engine.sample import FrameSample, PlacedPattern
 from daemon.engine.scores import ScanScores
 from daemon.publish.snapshot import LayerName
@@ -61,6 +62,10 @@ class ScanWork:
         self.groups = GroupBuilder(options.gridsize, model.probe.shape[-1] / 2, model.probe.device)
         self.repaint = _repaint(model, self.mosaic, self.groups, options.gridsize) if looks_again else None
         self.refiner = _refiner(model.probe, self.mosaic.picture, options) if options.refine else None
+        self.resolution = ScanResolution(
+            update_probe=options.refine_probe, is_subpixel=options.refine_subpixel or options.refine_bound_px > 0
+        )
+        self.is_resolving = True
         self._sample = FrameSample()
         self.scores = ScanScores(self._sample, model.probe, self.mosaic, self.refiner)
         self.refused: dict[int, RefusalReason] = {}
@@ -210,6 +215,10 @@ class ScanWork:
         """Leave the refined layer as it is."""
         self._is_refining = False
 
+    def stop_resolving(self) -> None:
+        """Compare halves of the frames no more; what was found stays."""
+        self.is_resolving = False
+
     def stop_looking(self) -> None:
         """Look at no frame again."""
         self.repaint = None
@@ -266,6 +275,8 @@ class ScanWork:
             self.drop_refined()
             setbacks = max(1, setbacks)
         self.scores.judge(self.places.used_px, setbacks)
+        if self.refiner is not None and self.is_resolving:
+            self.resolution.compare()
         return True
 
     @property

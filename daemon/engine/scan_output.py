@@ -70,6 +70,7 @@ def scan_result(work: ScanWork) -> ScanResult:
         offsets_px=None if offsets_px is None else offsets_px[order],
         position_error_px=work.places.error_px,
         certainty=work.scores.certainty,
+        resolution=None if refiner is None else work.resolution.latest,
         doubts=work.scores.doubts,
         left_out=() if refiner is None else tuple(sorted(refiner.left_out)),
     )

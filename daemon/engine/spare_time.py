@@ -48,6 +48,9 @@ class SpareTime:
         if work.refines:
             end = now + max(REFINE_SLICE_S, now - begun)
             self._faults.attempt(work, "the refinement", partial(self._refine, work, end), work.stop_refining)
+        if work.refiner is not None and work.is_resolving and not len(self._queue):
+            resolve = partial(work.resolution.spend, work.refiner, time.monotonic() - now)
+            self._faults.attempt(work, "the resolution", resolve, work.stop_resolving)
 
     def _refine(self, work: ScanWork, end: float) -> None:
         while work.refiner and time.monotonic() < end and not len(self._queue) and (count := work.refiner.step()):

@@ -25,6 +25,8 @@ class LiveGroup:
     reasons. ``started`` and ``ended`` are ISO times, ``configuration`` is text; ``doubts`` is one line about the picture,
     possibly empty.
     ``masked_pixels`` of the detector hold no data in any frame (``None``: unknown).
+    ``frc`` ``(n, 2)`` is the Fourier ring correlation of two halves of the frames: spatial frequency, 1/m, and correlation;
+    ``frc_nm`` the resolution where it falls below the line ``frc_criterion`` (``None``: unknown).
     ``certainty`` has the numbers of :class:`ptychopinn.refine.certainty.Certainty`, if known.
     """
 
@@ -45,6 +47,9 @@ class LiveGroup:
     measured_position_m: NDArray[np.float64] | None = None
     doubts: str = ""
     masked_pixels: int | None = None
+    frc_nm: float | None = None
+    frc: NDArray[np.float64] | None = None
+    frc_criterion: str = ""
 
 
 def write_live(group: h5py.Group, live: LiveGroup) -> None:
@@ -58,6 +63,11 @@ def write_live(group: h5py.Group, live: LiveGroup) -> None:
         group["position_corrections_m"] = live.position_corrections_m
     if live.measured_position_m is not None:
         group["measured_position_m"] = live.measured_position_m
+    if live.frc is not None:
+        group["frc"] = live.frc
+        group["frc"].attrs["criterion"] = live.frc_criterion
+    if live.frc_nm is not None:
+        group["frc_nm"] = live.frc_nm
     if live.network is not None:
         group["network"].attrs["origin_px"] = np.array(live.network_origin_px, dtype=np.float64)
     group["configuration"] = live.configuration
@@ -96,6 +106,9 @@ def read_live(group: h5py.Group) -> LiveGroup:
         position_corrections_m=_array(group, "position_corrections_m"),
         measured_position_m=_array(group, "measured_position_m"),
         doubts=text_of(group.attrs["doubts"]) if "doubts" in group.attrs else "",
+        frc_nm=float(group["frc_nm"][()]) if "frc_nm" in group else None,
+        frc=_array(group, "frc"),
+        frc_criterion=text_of(group["frc"].attrs.get("criterion")) if "frc" in group else "",
         masked_pixels=int(group.attrs["masked_pixels"]) if "masked_pixels" in group.attrs else None,
     )
 

@@ -17,6 +17,7 @@ from daemon.messages import (
     AssessmentFields,
     DoubtFields,
     EngineResult,
+    FrcFields,
     IncidentFields,
     MisfitFields,
     ScanFields,
@@ -53,6 +54,8 @@ class ScanRecord:
     rfactor_network: float | None = None
     expected_correlation: float | None = None
     position_error_px: float | None = None
+    frc_nm: float | None = None
+    frc: FrcFields | None = None
     model_generation: int = 0
     product: str | None = None
     pixel_size_m: float | None = None

@@ -115,6 +115,7 @@ class StatusReport:
         model = self._engine.active
         findings = self._scans.recent_findings()
         (waiting, on_disk), age_s = self._engine.backlog, self._engine.backlog_age_s
+        frc = None if record is None else self._engine.frc(record.id) or record.frc
         is_degraded = troubles and phase not in (Phase.STARTING, Phase.STOPPING)
         status: Status = {
             "state": DaemonState.DEGRADED if is_degraded else DaemonState(phase),
@@ -146,6 +147,8 @@ class StatusReport:
             "rfactor": {"network": self._rfactor("network"), "refined": self._rfactor("refined")},
             "expected_correlation": self._metrics.value("ptycholive_expected_correlation", layer="refined"),
             "position_error_px": None if record is None else record.position_error_px,
+            "frc_nm": None if frc is None else frc["frc_nm"],
+            "frc": frc,
             "verdict": verdict,
             "assessment": NOT_ASSESSED,
             "account": None,

@@ -137,6 +137,24 @@ declare namespace Wire {
 
   type Grade = "good" | "check" | "bad";
 
+  interface FrcFields {
+    /** Half a period at which the curve falls below the threshold, nm; null: it does so at once. */
+    frc_nm: number | null;
+    /** Name of the threshold. */
+    criterion: "half-bit";
+    /** Frames of both halves. */
+    frames: number;
+    /** Time without a gain in resolution, up to the last comparison, s. */
+    no_gain_s: number;
+    /** Whether that time is 30 s or more: more frames and more time no longer sharpen the picture. */
+    is_settled: boolean;
+    /** Spatial frequencies, 1/m. */
+    frequency_per_m: number[];
+    /** Correlation at each frequency. */
+    correlation: number[];
+    /** The threshold at each frequency. */
+    threshold: number[];
+  }
   interface IncidentFields {
     /** Name of the reason. */
     code: string;
@@ -281,6 +299,10 @@ declare namespace Wire {
     expected_correlation: number | null;
     /** Mean distance between told and found positions, px; null: the picture uses the told ones. */
     position_error_px: number | null;
+    /** Resolution by Fourier ring correlation of two halves of the frames, nm; null: unknown. */
+    frc_nm: number | null;
+    /** The curve that it is read from. */
+    frc: FrcFields | null;
     /** Generation of the model that made the picture. */
     model_generation: number;
     /** Path of the product file. */
@@ -445,6 +467,10 @@ declare namespace Wire {
     expected_correlation: number | null;
     /** Mean distance between told and found positions of the newest scan, px; null: its picture uses the told ones. */
     position_error_px: number | null;
+    /** Resolution of the newest scan by Fourier ring correlation of two halves of its frames, nm; null: unknown. */
+    frc_nm: number | null;
+    /** The curve that it is read from, and how long it has not got better. */
+    frc: FrcFields | null;
     /** Account of the newest scan's frames. */
     verdict: VerdictFields | null;
     /** How good the newest scan is, and what to do. */

@@ -274,9 +274,10 @@ class FrameBuffer:
     def pattern(self, index: int) -> Tensor | None:
         """Return the amplitudes ``(N, N)`` of a frame, zero frequency in the middle; None if it is not kept."""
         frame = self._frames.get(index)
-        if frame is None or not frame.is_admitted:
-            return None if frame is None else frame.amplitude
-        return torch.fft.fftshift(frame.amplitude)
+        if frame is None:
+            return None
+        amplitude: Tensor = torch.fft.fftshift(frame.amplitude) if frame.is_admitted else frame.amplitude
+        return amplitude
 
     def offsets_px(self, indexes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
         """Return by how much the positions of frames are corrected ``(n, 2)``; 0 where they are not."""

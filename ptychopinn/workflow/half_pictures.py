@@ -9,6 +9,7 @@ the scan has twice as many frames. All work is done in slices of a few frames.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -81,8 +82,10 @@ class HalfPictures:
         self._source: Refiner | None = None
         self._halves: tuple[_Half, _Half] | None = None
         self._places: dict[int, Place] = {}
-        self._waiting: list[int] = []
-        self._begun_frames = self._begun_setbacks = self._turn = 0
+        self._waiting: deque[tuple[int, int]] = deque()
+        self._begun_frames = self._begun_setbacks = self._given = 0
+        self.begun = 0
+        """How often the frames were chosen: figures before and after are of different parts of the scan."""
 
     def keep_up(self, source: Refiner) -> None:
         """Take the frames that are new, or begin again where frames, positions or probe have changed."""
@@ -94,8 +97,14 @@ class HalfPictures:
             return
         room = 2 * _half_frames(source) - len(self._places)
         new = [index for index in places if index not in self._places][: max(0, room)]
-        self._places |= {index: places[index] for index in new}
-        self._waiting += new
+        self._take({index: places[index] for index in new})
+
+    def _take(self, places: dict[int, Place]) -> None:
+        """Give frames to the halves by turns."""
+        self._places |= places
+        for index in places:
+            self._waiting.append((index, self._given % 2))
+            self._given += 1
 
     def _is_stale(self, source: Refiner, places: dict[int, Place]) -> bool:
         if self._halves is None or source is not self._source or source.setbacks != self._begun_setbacks:
@@ -112,13 +121,13 @@ class HalfPictures:
         indexes, where = list(places), np.array(list(places.values()))
         away = np.square(where - where.mean(axis=0)).sum(axis=1)
         nearest = np.argsort(away, kind="stable")[: 2 * _half_frames(source)]
-        self._waiting = sorted(indexes[row] for row in nearest.tolist())
-        self._places = {index: places[index] for index in self._waiting}
-        self._source, self._begun_frames, self._begun_setbacks, self._turn = source, len(places), source.setbacks, 0
+        self._source, self._begun_frames, self._begun_setbacks = source, len(places), source.setbacks
+        self._waiting.clear()
+        self._places, self._given = {}, 0
+        self._take({index: places[index] for index in sorted(indexes[row] for row in nearest.tolist())})
+        self.begun += 1
         probe = source.probe.clone()
-        one, other = (
-            _Half(probe, update_probe=self._update_probe, is_subpixel=self._is_subpixel) for _ in range(2)
-        )
+        one, other = (_Half(probe, update_probe=self._update_probe, is_subpixel=self._is_subpixel) for _ in range(2))
         self._halves = one, other
 
     def step(self) -> bool:
@@ -126,22 +135,19 @@ class HalfPictures:
         if self._halves is None or self._source is None:
             return False
         if self._waiting:
-            self._lift_some(self._source, self._halves[self._turn])
+            self._lift_some(self._source, self._halves)
             return True
         half = min(self._halves, key=lambda each: each.visits)
         return half.refiner.step() > 0
 
-    def _lift_some(self, source: Refiner, half: _Half) -> None:
-        """Give a half every other one of the frames that wait; the next call gives the ones between to the other."""
-        count = min(len(self._waiting), 2 * LIFTED_AT_ONCE)
-        chosen = self._waiting[self._turn : count : 2]
-        found = [(index, pattern) for index in chosen if (pattern := source.pattern(index)) is not None]
-        if found:
-            indexes = [index for index, _ in found]
-            half.take(indexes, torch.stack([pattern for _, pattern in found]), [self._places[i] for i in indexes])
-        if self._turn == 1 or count == 1:
-            del self._waiting[:count]
-        self._turn = 1 - self._turn
+    def _lift_some(self, source: Refiner, halves: tuple[_Half, _Half]) -> None:
+        """Give the next frames that wait to their half."""
+        some = [self._waiting.popleft() for _ in range(min(LIFTED_AT_ONCE, len(self._waiting)))]
+        for number, half in enumerate(halves):
+            mine = [index for index, which in some if which == number]
+            found = {index: pattern for index in mine if (pattern := source.pattern(index)) is not None}
+            if found:
+                half.take(list(found), torch.stack(list(found.values())), [self._places[index] for index in found])
 
     @property
     def visits(self) -> float:

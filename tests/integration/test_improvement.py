@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from daemon.client import Viewer
 from daemon.files import read_product
+from daemon.messages import Status
 from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
+from tests.support.messages import check
 
 FRAMES = 120
 
@@ -27,5 +31,16 @@ def test_the_product_is_written_anew_with_a_lower_r(tmp_path: Path) -> None:
     assert record.ended is not None
     assert product.live.rfactors["refined"] == record.rfactor < first.live.rfactors["refined"]
     assert product.live.verdict == first.live.verdict
+    assert first.live.frc is None or first.live.frc_nm is not None
+    assert product.live.frc_nm == record.frc_nm
+    assert product.pixel_size_m * 1e9 < record.frc_nm < 150
+    frequency, correlation = product.live.frc.T
+    assert product.live.frc_criterion == "half-bit"
+    assert frequency[-1] == pytest.approx(0.5 / product.pixel_size_m, rel=0.02)
+    assert correlation[1:3].min() > 0.7 > 0.5 > correlation[-5]
+    assert daemon.metrics.value("ptycholive_frc_nm", layer="refined") == pytest.approx(record.frc_nm, rel=0.1)
+    status = daemon.view.status()
+    check(Status, status)
+    assert status["frc_nm"] == record.frc_nm == record.frc["frc_nm"]
     assert picture.complete
     assert picture.rfactor == record.rfactor

@@ -49,6 +49,8 @@ def test_status_in_words_and_numbers(look: Callable[[], PageViewer], hub: Update
         "#r-network": "0.167",
         "#r-refined": "0.151",
         "#certainty": "0.96",
+        "#resolution": "53.4 nm",
+        "#resolution-trend": "no gain in resolution for 31 s",
         "#verdict": "516 received = 490 stitched + 26 duplicate",
         "#model": "lift · generation 3",
         "#refine-updates": "12,345",

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from daemon.messages import (
     AssessmentFields,
     DaemonState,
+    FrcFields,
     Grade,
     Phase,
     Readiness,
@@ -48,6 +49,20 @@ def verdict(**changes: Any) -> VerdictFields:
         "without_position": 0,
         "pending": 0,
         "stitched": 490,
+    }
+    return {**whole, **changes}
+
+
+def frc(**changes: Any) -> FrcFields:
+    whole: FrcFields = {
+        "frc_nm": 53.4,
+        "criterion": "half-bit",
+        "frames": 200,
+        "no_gain_s": 31.0,
+        "is_settled": True,
+        "frequency_per_m": [0.0, 5e6, 1e7, 1.5e7],
+        "correlation": [1.0, 0.99, 0.5, 0.1],
+        "threshold": [1.2, 0.7, 0.5, 0.4],
     }
     return {**whole, **changes}
 
@@ -109,6 +124,8 @@ def status(**changes: Any) -> Status:
         "latency_s": 0.146,
         "rfactor": {"network": 0.1668, "refined": 0.151},
         "expected_correlation": 0.9649,
+        "frc_nm": 53.4,
+        "frc": frc(),
         "position_error_px": None,
         "verdict": verdict(),
         "assessment": assessment(),
@@ -137,6 +154,8 @@ def scan(scan_id: str = "scan-1", **changes: Any) -> ScanFields:
         "rfactor": None,
         "rfactor_network": None,
         "expected_correlation": None,
+        "frc_nm": None,
+        "frc": None,
         "position_error_px": None,
         "model_generation": 0,
         "product": None,

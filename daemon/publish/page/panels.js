@@ -3,6 +3,7 @@
 
 import { byId, say } from "./elements.js";
 import { showLearning } from "./learn.js";
+import { showResolution } from "./resolution.js";
 import { drawHistory } from "./sparkline.js";
 import * as words from "./words.js";
 
@@ -76,6 +77,7 @@ function showRfactors(session, shown) {
   say("r-network", network);
   say("certainty", words.correlation(isMeaningful ? shown.correlation : null));
   say("withheld", isMeaningful ? "" : "Not shown: these figures mean nothing until the scan is corrected.");
+  showResolution(isMeaningful ? shown.frc : null);
   const range = drawHistory(byId("history"), shown.isPast || !isMeaningful ? [] : session.history);
   byId("history").setAttribute("aria-label", `R-factors over time: refined ${refined}, network ${network}, ${range}`);
 }

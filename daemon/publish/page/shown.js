@@ -5,7 +5,7 @@
  *   scanId: string | null, isPast: boolean, isRunning: boolean, result: string | null,
  *   received: number, stitched: number | null, pending: number, expected: number, rate: number,
  *   verdict: Wire.VerdictFields | null, hasEnded: boolean,
- *   rfactors: Record<string, number | null>, correlation: number | null, positionErrorPx: number | null, assessment: Wire.AssessmentFields | null,
+ *   rfactors: Record<string, number | null>, correlation: number | null, positionErrorPx: number | null, frc: Wire.FrcFields | null, assessment: Wire.AssessmentFields | null,
  * }} Shown */
 
 /**
@@ -41,6 +41,7 @@ function ofSession(session) {
     rfactors: { refined: rfactorOf("refined"), network: rfactorOf("network") },
     correlation: own?.expected_correlation ?? null,
     positionErrorPx: own?.position_error_px ?? null,
+    frc: own?.frc ?? null,
     assessment: own?.assessment ?? null,
   };
 }
@@ -64,6 +65,7 @@ function ofRecord(record) {
     rfactors: { refined: record.rfactor, network: record.rfactor_network },
     correlation: record.expected_correlation,
     positionErrorPx: record.position_error_px,
+    frc: record.frc ?? null,
     assessment: record.assessment,
   };
 }
@@ -74,5 +76,5 @@ function atMoment(shown, past) {
   const header = past.chosen.moment === null ? null : (past.main?.header ?? null);
   if (header === null) return shown;
   const rfactors = { refined: null, network: null, [header.layer]: header.rfactor };
-  return { ...shown, isPast: true, received: header.frames_received, stitched: header.frames_stitched, pending: 0, verdict: null, rfactors, correlation: null };
+  return { ...shown, isPast: true, received: header.frames_received, stitched: header.frames_stitched, pending: 0, verdict: null, rfactors, correlation: null, frc: null };
 }

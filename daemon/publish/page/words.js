@@ -47,6 +47,18 @@ export function correlation(value) {
   return isNumber(value) ? value.toFixed(2) : NONE;
 }
 
+/** A resolution, nm. */
+export function resolution(value) {
+  return isNumber(value) ? length(value * 1e-9) : NONE;
+}
+
+/** How long the resolution has not got better.
+ * @param {Pick<Wire.FrcFields, "no_gain_s" | "is_settled" | "frc_nm">} frc */
+export function trend(frc) {
+  if (!isNumber(frc.frc_nm)) return "the halves do not agree yet";
+  return frc.is_settled ? `no gain in resolution for ${seconds(frc.no_gain_s)}` : "still getting sharper, or too early to tell";
+}
+
 export function plain(value) {
   return value === null || value === undefined || value === "" ? NONE : String(value);
 }

@@ -21,6 +21,14 @@ test("each size has its unit and its digits", () => {
   assert.deepEqual([1, 1.9, 4.99, 70, 0.03].map(words.roundDown), [1, 1, 2, 50, 0.02]);
 });
 
+test("a resolution has its trend, or is missing", () => {
+  assert.deepEqual([53.42, 1234, null].map(words.resolution), ["53.4 nm", "1.23 µm", "–"]);
+  const frc = { frc_nm: 53.4, no_gain_s: 31, is_settled: true };
+  assert.equal(words.trend(frc), "no gain in resolution for 31 s");
+  assert.match(words.trend({ ...frc, is_settled: false }), /still getting sharper/);
+  assert.match(words.trend({ ...frc, frc_nm: null }), /do not agree/);
+});
+
 test("a state that is not known is unknown", () => {
   assert.equal(words.stateWord(null), "connected");
   assert.equal(words.stateWord({ state: "scanning" }), "scanning");
