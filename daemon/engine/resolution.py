@@ -24,6 +24,8 @@ PERIOD_S, COST_RATIO = 2.0, 50.0
 GAIN = 0.03
 """The resolution has got better when it falls by this share of itself: repeated comparisons scatter by a percent."""
 
+MOST_GAP_S = 10.0
+"""Time between two comparisons that counts at most: the device was too busy to refine in the rest."""
 SETTLED_S = 30.0
 """Time without a gain after which more frames no longer pay."""
 CURVE_POINTS = 48
@@ -77,7 +79,7 @@ class ScanResolution:
         self._next_comparison = 0.0
         self._compared_visits = -1.0
         self._best_px: float | None = None
-        self._best_at = 0.0
+        self._no_gain_s = self._noted_at = 0.0
         self._best_of = 0
         self.latest: Resolution | None = None
 
@@ -112,12 +114,15 @@ class ScanResolution:
         frc_px = curve.known_resolution_px(CRITERION)
         is_gain = frc_px is not None and (self._best_px is None or frc_px < (1 - GAIN) * self._best_px)
         if is_gain or self._best_px is None or self._best_of != self._halves.begun:
-            self._best_px, self._best_at, self._best_of = frc_px, now, self._halves.begun
+            self._best_px, self._best_of, self._no_gain_s = frc_px, self._halves.begun, 0.0
+        else:
+            self._no_gain_s += min(now - self._noted_at, MOST_GAP_S)
+        self._noted_at = now
         self.latest = Resolution(
             frc_px=frc_px,
             frequency=curve.frequency,
             correlation=curve.correlation,
             threshold=curve.half_bit,
-            no_gain_s=now - self._best_at,
+            no_gain_s=self._no_gain_s,
             frames=self._halves.frames,
         )

@@ -135,8 +135,6 @@ declare namespace Wire {
     rfactors: (number | null)[];
   }
 
-  type Grade = "good" | "check" | "bad";
-
   interface FrcFields {
     /** Half a period at which the curve falls below the threshold, nm; null: it does so at once. */
     frc_nm: number | null;
@@ -155,6 +153,9 @@ declare namespace Wire {
     /** The threshold at each frequency. */
     threshold: number[];
   }
+
+  type Grade = "good" | "check" | "bad";
+
   interface IncidentFields {
     /** Name of the reason. */
     code: string;
