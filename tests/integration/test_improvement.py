@@ -8,7 +8,7 @@ import pytest
 
 from daemon.client import Viewer
 from daemon.files import read_product
-from daemon.messages import Status
+from daemon.messages import FrcFields
 from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
 from tests.support.messages import check
 
@@ -41,7 +41,7 @@ def test_the_product_is_written_anew_with_a_lower_r(tmp_path: Path) -> None:
         None if record.frc_nm is None else pytest.approx(record.frc_nm, rel=0.1)
     )  # 120 frames may be too few
     status = daemon.view.status()
-    check(Status, status)
+    check(FrcFields, status["frc"])
     assert status["frc_nm"] == record.frc_nm == record.frc["frc_nm"]
     assert picture.complete
     assert picture.rfactor == record.rfactor
