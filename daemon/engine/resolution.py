@@ -15,7 +15,7 @@ from ptychopinn.refine.refined_layer import Refiner
 from ptychopinn.workflow.half_pictures import HalfPictures
 
 CRITERION: Literal["half-bit"] = "half-bit"
-SHARE, LATER_SHARE, LATER_VISITS = 0.15, 0.3, 10
+SHARE, LATER_SHARE, LATER_VISITS = 0.15, 0.5, 10
 """Time for the halves, of the refiner's own: the refined layer comes first until each frame has had ten visits."""
 MOST_OWED_S = 0.02
 """Time that the halves may catch up at once: two slices, so that a waiting frame hardly notices."""
