@@ -21,7 +21,7 @@ from daemon.engine.backlog import BEHIND_S, Store
 from daemon.engine.loop import Engine
 from daemon.engine.models import Models
 from daemon.engine.ports import EngineEvents
-from daemon.inspection.lookup import make_frame_lookup, make_scan_reader
+from daemon.inspection.lookup import make_frame_lookup, make_probe_lookup, make_scan_reader
 from daemon.intake.registry import ScanEvents, ScanRegistry
 from daemon.intake.replay import counts_of
 from daemon.intake.scan import Scan
@@ -203,7 +203,10 @@ class Daemon:
         config = self._config
         reader = make_scan_reader(self._engine, self._view.product_path, self.hub)
         frames = make_frame_lookup(config, reader, self.scans, self._engine, self._journal)
-        self._outlets = Outlets(self._setup, config, self.hub, metrics=self.metrics, view=self._view, frames=frames)
+        probes = make_probe_lookup(reader, self.scans, self._engine)
+        self._outlets = Outlets(
+            self._setup, config, self.hub, metrics=self.metrics, view=self._view, frames=frames, probes=probes
+        )
         self.publisher, self.http = self._outlets.publisher, self._outlets.http
         self._view.diagnosis = self._examiner.status
 

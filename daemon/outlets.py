@@ -6,6 +6,7 @@ import logging
 
 from daemon.config import Config
 from daemon.inspection.frames import FrameLookup
+from daemon.inspection.probes import ProbeLookup
 from daemon.metrics import Metrics
 from daemon.notify.webhook import Webhook
 from daemon.publish.history import History
@@ -25,7 +26,15 @@ class Outlets:
     """Started after the output's writer and stopped last; if a port cannot be opened, the others are closed."""
 
     def __init__(
-        self, setup: Setup, config: Config, hub: UpdateHub, *, metrics: Metrics, view: StatusReport, frames: FrameLookup
+        self,
+        setup: Setup,
+        config: Config,
+        hub: UpdateHub,
+        *,
+        metrics: Metrics,
+        view: StatusReport,
+        frames: FrameLookup,
+        probes: ProbeLookup,
     ) -> None:
         for words in open_to_all(config.http):
             log.warning("%s", words)
@@ -37,7 +46,15 @@ class Outlets:
         try:
             self.history = History(hub)
             http = config.http
-            app = create_app(view, hub, http.max_viewers, http.viewer_bytes_per_s, history=self.history, frames=frames)
+            app = create_app(
+                view,
+                hub,
+                http.max_viewers,
+                http.viewer_bytes_per_s,
+                history=self.history,
+                frames=frames,
+                probes=probes,
+            )
             self.http = open_server(
                 app,
                 http,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from daemon.config import Config
 from daemon.engine.loop import Engine
 from daemon.inspection.frames import FrameLookup, FrameSources
+from daemon.inspection.probes import ProbeLookup
 from daemon.inspection.scans import ScanReader
 from daemon.intake.registry import ScanRegistry
 from daemon.journal import Journal
@@ -45,18 +47,28 @@ def make_frame_lookup(
             return journal.read(scan_id, index)
         return finished.read(scan_id, index)
 
-    def pixel_size_m(scan_id: str) -> float | None:
-        scan = scans.get(scan_id)
-        return engine.pixel_size_m(scan_id) if scan is None or scan.is_running else scan.record.pixel_size_m
-
     refine = config.refine
     return FrameLookup(
         reader,
         FrameSources(
             counts=counts,
             correction=lambda: engine.correction,
-            pixel_size_m=pixel_size_m,
+            pixel_size_m=partial(_pixel_size_m, scans, engine),
             is_subpixel=refine.subpixel or refine.position_bound_px > 0,
             has_journal=journal is not None,
         ),
     )
+
+
+def make_probe_lookup(reader: ScanReader, scans: ScanRegistry, engine: Engine) -> ProbeLookup:
+    """Return the lookup of probes."""
+
+    def energy(scan_id: str) -> float | None:
+        return scans.optics_of(scan_id).photon_energy_eV
+
+    return ProbeLookup(reader, energy, partial(_pixel_size_m, scans, engine))
+
+
+def _pixel_size_m(scans: ScanRegistry, engine: Engine, scan_id: str) -> float | None:
+    scan = scans.get(scan_id)
+    return engine.pixel_size_m(scan_id) if scan is None or scan.is_running else scan.record.pixel_size_m

@@ -35,7 +35,7 @@ from daemon.messages.headers import (
     StatusHeader,
     Timed,
 )
-from daemon.messages.inspection import FrameFields, FrameMap
+from daemon.messages.inspection import FrameFields, FrameMap, ProbeFields
 from daemon.messages.scan import (
     DoubtFields,
     EngineResult,
@@ -98,6 +98,7 @@ __all__ = [
     "Phase",
     "PictureFields",
     "PictureHeader",
+    "ProbeFields",
     "Readiness",
     "ScanEnded",
     "ScanEndedHeader",

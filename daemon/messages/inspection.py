@@ -53,3 +53,22 @@ class FrameMap(TypedDict):
     """Their measured positions [y, x] in pixels of the object's own frame."""
     rfactors: Sequence[float | None]
     """Their R-factors; null: unknown."""
+
+
+class ProbeFields(TypedDict):
+    """The probe of a scan."""
+
+    scan_id: str
+    """Id of the scan."""
+    shares: Sequence[float]
+    """Share of each mode in the energy of the probe."""
+    side_px: int
+    """Side of the probe, pixels."""
+    pixel_size_m: float | None
+    """Side of a pixel, m; null: unknown."""
+    wavelength_m: float | None
+    """Wavelength, m; null: the photon energy is unknown, so the probe cannot be propagated."""
+    reach_m: float | None
+    """Distance up to which the probe can be propagated on its grid, m; null: unknown."""
+    change: float | None
+    """Energy of the difference to the probe given, over that of the probe given; null: their shapes differ."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -52,6 +53,9 @@ NOT_ASSESSED: AssessmentFields = {
     "notes": [],
 }
 """Stands in a status until it is assessed, which takes the rest of it."""
+
+RATE_UPDATES = 4
+"""Updates that a rate is taken over: two seconds."""
 
 
 class StatusReport:
@@ -319,16 +323,16 @@ def _notes(record: ScanRecord | None, findings: Mapping[str, list[str]]) -> list
 
 
 class _Rates:
-    """Frames per second since the last update."""
+    """Frames per second over the last few updates: stitching works in batches, so one update alone would flicker."""
 
     def __init__(self) -> None:
-        self._last = (time.monotonic(), 0, 0)
+        self._last = deque([(time.monotonic(), 0, 0)], maxlen=RATE_UPDATES)
         self.received_hz = self.stitched_hz = 0.0
 
     def update(self, received: int, stitched: int) -> None:
         now = time.monotonic()
-        before, old_received, old_stitched = self._last
+        before, old_received, old_stitched = self._last[0]
         seconds = max(1e-3, now - before)
         self.received_hz = (received - old_received) / seconds
         self.stitched_hz = (stitched - old_stitched) / seconds
-        self._last = (now, received, stitched)
+        self._last.append((now, received, stitched))

@@ -20,6 +20,7 @@ SHAPES = (
     messages.FrameFields,
     messages.FrameMap,
     messages.PictureFields,
+    messages.ProbeFields,
     messages.ScanEndedHeader,
     messages.ScanFields,
     messages.ScanPath,

@@ -258,6 +258,23 @@ declare namespace Wire {
     complete: boolean;
   }
 
+  interface ProbeFields {
+    /** Id of the scan. */
+    scan_id: string;
+    /** Share of each mode in the energy of the probe. */
+    shares: number[];
+    /** Side of the probe, pixels. */
+    side_px: number;
+    /** Side of a pixel, m; null: unknown. */
+    pixel_size_m: number | null;
+    /** Wavelength, m; null: the photon energy is unknown, so the probe cannot be propagated. */
+    wavelength_m: number | null;
+    /** Distance up to which the probe can be propagated on its grid, m; null: unknown. */
+    reach_m: number | null;
+    /** Energy of the difference to the probe given, over that of the probe given; null: their shapes differ. */
+    change: number | null;
+  }
+
   interface ScanEndedHeader {
     /** Id of the scan. */
     scan_id: string;

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
+from xml.etree import ElementTree
 
 import h5py
 import httpx
@@ -47,6 +48,7 @@ JSON_ROUTES = {
     f"GET {SCAN}/history": 200,
     f"GET {SCAN}/path": 200,
     f"GET {SCAN}/frames": 200,
+    f"GET {SCAN}/probe": 200,
     f"GET {SCAN}/frames/nearest": 200,
     f"GET {SCAN}/frames/{{index}}": 200,
     "POST /api/v1/models/active": 202,
@@ -92,9 +94,13 @@ OTHER_ROUTES: dict[str, Callable[[bytes], bool]] = {
     f"GET {SCAN}/product.h5": is_product,
     f"GET {SCAN}/snapshot.png": is_png,
     f"GET {SCAN}/pattern.png": is_png,
+    f"GET {SCAN}/snapshot.svg": lambda body: ElementTree.fromstring(body).tag.endswith("svg"),
+    f"GET {SCAN}/snapshot.tif": is_png,
+    f"GET {SCAN}/snapshot.npz": lambda body: np.load(io.BytesIO(body))["object"].dtype == np.complex64,
     f"GET {SCAN}/snapshot.npy": is_array,
     f"GET {SCAN}/picture": is_picture,
     f"GET {SCAN}/frames/{{index}}/patterns.npy": are_patterns,
+    f"GET {SCAN}/probe.npy": is_array,
 }
 WEBSOCKETS = {"/api/v1/updates"}
 

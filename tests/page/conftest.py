@@ -12,7 +12,7 @@ import pytest
 from daemon.publish.http.interface import HttpServer, create_app
 from daemon.publish.hub import UpdateHub
 from tests.support.fake_daemon import FakeDaemon
-from tests.support.fake_frames import FakeFrames
+from tests.support.fake_frames import FakeFrames, FakeProbes
 from tests.support.http_server import serving
 from tests.support.page_tools import PageViewer
 
@@ -43,7 +43,7 @@ def hub() -> UpdateHub:
 
 @pytest.fixture
 def server(source: FakeDaemon, hub: UpdateHub) -> Iterator[HttpServer]:
-    with serving(create_app(source, hub, frames=FakeFrames())) as server:
+    with serving(create_app(source, hub, frames=FakeFrames(), probes=FakeProbes())) as server:
         yield server
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.errors import NotHeldError
-from daemon.messages import FrameFields, FrameMap, LayerName
+from daemon.messages import FrameFields, FrameMap, LayerName, ProbeFields
 
 SIDE = 8
 
@@ -54,3 +54,25 @@ class FakeFrames:
             "positions_px": self.positions,
             "rfactors": rfactors,
         }
+
+
+class FakeProbes:
+    """Two modes; only the given probe can be propagated, which adds a phase."""
+
+    def probe(self, scan_id: str) -> ProbeFields:
+        return {
+            "scan_id": scan_id,
+            "shares": [0.8, 0.2],
+            "side_px": SIDE,
+            "pixel_size_m": 1e-8,
+            "wavelength_m": 1e-10,
+            "reach_m": 8e-6,
+            "change": 0.01,
+        }
+
+    def waves(self, scan_id: str, which: str, distance_m: float) -> NDArray[np.complex64]:
+        if which == "difference":
+            raise NotHeldError("there is no difference")
+        y, x = np.mgrid[:SIDE, :SIDE]
+        first = np.exp(1j * (x + 1e6 * distance_m)) * (y + 1)
+        return np.stack([first, first.T]).astype(np.complex64)

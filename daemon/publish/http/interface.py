@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
@@ -19,12 +18,14 @@ from daemon.messages import Alive, ModelEntry, ModelStatus, Paused, Readiness, S
 from daemon.publish.history import History
 from daemon.publish.http.answers import BUSY, NOT_KNOWN, NOT_NOW, PROBLEMS, Binary, Hdf5, Npy, Png
 from daemon.publish.http.docs import docs_page
+from daemon.publish.http.figures import about, figures_router
 from daemon.publish.http.frames import FrameSource, NoFrames, frames_router
 from daemon.publish.http.past import canvas_of, past_router, resolved
+from daemon.publish.http.probes import NoProbes, ProbeSource, probes_router
 from daemon.publish.http.server import HttpServer, open_server, tls_context
 from daemon.publish.http.updates import WebSocketViewers
 from daemon.publish.hub import UpdateHub
-from daemon.publish.png import draw_layer, draw_pattern
+from daemon.publish.png import draw_pattern
 from daemon.publish.snapshot import LayerCanvas
 from daemon.publish.wire import plain
 from daemon.version import VERSION
@@ -32,18 +33,18 @@ from ptychopinn.errors import ReconstructionError
 
 __all__ = ["DaemonView", "HttpServer", "create_app", "open_server", "tls_context"]
 
-View = Literal["phase", "amplitude", "coverage"]
 Layer = Literal["refined", "network"]
-ViewQuery = Annotated[View, Query(description="Quantity to draw.")]
 LayerQuery = Annotated[
     Layer, Query(description="If it has no picture, the other layer is sent; the header X-Layer names it.")
 ]
-SpanQuery = Annotated[
-    float | None,
-    Query(ge=1e-6, le=math.pi, description="Half-range of the phase in radians. Default: fits the picture."),
-]
 _PAGE = Path(__file__).parents[1] / "page"
-_KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_KINDS = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".json": "application/json",
+}
 
 
 class ModelChoice(BaseModel):
@@ -103,6 +104,7 @@ def create_app(
     *,
     history: History | None = None,
     frames: FrameSource | None = None,
+    probes: ProbeSource | None = None,
 ) -> FastAPI:
     """Return the application; ``app.state.viewers.count`` is the number of WebSocket viewers, at most ``max_viewers``."""
     app = FastAPI(
@@ -126,10 +128,15 @@ def create_app(
     app.include_router(_pictures(source, hub), prefix="/api/v1")
     app.include_router(past_router(source, hub, history or History(hub)), prefix="/api/v1")
 
+    def picture_of(id: str, layer: Layer) -> LayerCanvas:
+        return canvas_of(source, hub, resolved(source, hub, id), layer)
+
     def scan_of(id: str) -> str:
         return _known_scan(source, hub, id)[0]
 
+    app.include_router(figures_router(picture_of), prefix="/api/v1")
     app.include_router(frames_router(frames or NoFrames(), scan_of), prefix="/api/v1")
+    app.include_router(probes_router(probes or NoProbes(), scan_of), prefix="/api/v1")
 
     @app.websocket("/api/v1/updates")
     async def updates(websocket: WebSocket) -> None:
@@ -285,20 +292,10 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
 def _pictures(source: DaemonView, hub: UpdateHub) -> APIRouter:
     router = APIRouter(tags=["pictures"], responses={**NOT_KNOWN, **BUSY})
 
-    @router.get("/scans/{id}/snapshot.png", summary="The picture as PNG", response_class=Png)
-    def snapshot_png(
-        id: str, view: ViewQuery = "phase", layer: LayerQuery = "refined", span: SpanQuery = None
-    ) -> Response:
-        """Transparent where nothing is covered; X-Phase-Span is the half-range of the colours in radians."""
-        canvas = canvas_of(source, hub, resolved(source, hub, id), layer)
-        body, half = draw_layer(canvas, view, span)
-        extra = {} if half is None else {"X-Phase-Span": f"{half:.6f}"}
-        return Png(body, headers={**_about(canvas), **extra})
-
     @router.get("/scans/{id}/snapshot.npy", summary="The picture as complex64 NPY", response_class=Binary)
     def snapshot_npy(id: str, layer: LayerQuery = "refined") -> Response:
         canvas = canvas_of(source, hub, resolved(source, hub, id), layer)
-        return Npy(canvas.object, _about(canvas))
+        return Npy(canvas.object, about(canvas))
 
     @router.get("/scans/{id}/pattern.png", summary="The newest diffraction pattern", response_class=Png)
     def pattern_png(id: str) -> Response:
@@ -318,14 +315,6 @@ def _known_scan(source: DaemonView, hub: UpdateHub, id: str) -> tuple[str, ScanF
     if found is None:
         raise HTTPException(404, f"there is no scan {scan_id}")
     return scan_id, found
-
-
-def _about(canvas: LayerCanvas) -> dict[str, str]:
-    return {
-        "X-Layer": canvas.layer,
-        "X-Origin-Px": f"{canvas.origin_px[0]},{canvas.origin_px[1]}",
-        "X-Frames-Stitched": str(canvas.frames_stitched),
-    }
 
 
 def _page_file(files: dict[str, Path], name: str) -> Response:

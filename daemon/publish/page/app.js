@@ -3,9 +3,13 @@
 
 import { Alarm } from "./alarm.js";
 import { showAssessment } from "./assessment.js";
+import { decoded, encoded, preferences, savedTrend, savePreferences, saveTrend } from "./address.js";
 import { Stage } from "./canvas.js";
+import { loadMaps, mapNames } from "./colour-maps.js";
 import { Connection } from "./connection.js";
+import { Difference, LOOK } from "./difference.js";
 import { byId } from "./elements.js";
+import { Gallery } from "./gallery.js";
 import { Gestures } from "./gestures.js";
 import { Inspector } from "./inspector.js";
 import { bindKeys } from "./keys.js";
@@ -20,16 +24,19 @@ import { savePng, saveProduct, showSave } from "./save.js";
 import { Session } from "./session.js";
 import { shownScan } from "./shown.js";
 import { nextTheme, theme } from "./theme.js";
+import { isKiosk, onFullScreenLeft, setKiosk, toggleKiosk } from "./wall.js";
 import { decodeMessage } from "./wire.js";
-import { count, frames, warningOf } from "./words.js";
+import { count, frames, level, warningOf } from "./words.js";
 
 const STALE_SECONDS = 3;
 const KEY_PAN = 0.15;
 const WORDS_PAUSE_MS = 200;
+const ADDRESS_PAUSE_MS = 500;
 
 /** The user's choices.
  * @type {{
  *   view: string, layer: import("./session.js").Layer, half: number | null, colours: string | null,
+ *   limits: [number, number] | null, isInverted: boolean, isDifference: boolean,
  *   isFlat: boolean, isHeld: boolean, hasPath: boolean, scan: string | null, moment: number | null, other: string,
  * }} */
 const chosen = {
@@ -37,6 +44,9 @@ const chosen = {
   layer: "refined",
   half: null,
   colours: null,
+  limits: null,
+  isInverted: false,
+  isDifference: false,
   isFlat: false,
   isHeld: false,
   hasPath: false,
@@ -49,18 +59,23 @@ const alarm = new Alarm();
 const stage = new Stage(byId("canvas"), () => drawn());
 const second = new Stage(byId("canvas-second"), () => drawnSecond());
 const connection = new Connection(received, connectionChanged);
+const difference = new Difference();
 const pattern = new Pattern(byId("pattern"), byId("pattern-text"), isPatternWanted);
 const past = new Past(session, chosen, () => {
   showPicture();
   refresh();
 });
 const path = new Path(byId("path"), () => (chosen.hasPath && !document.hidden ? past.scanId : null), () => drawPath());
-const inspector = new Inspector(stage, () => ({ scanId: past.scanId, layer: mainPicture().layer ?? chosen.layer }), pointAt);
+const inspector = new Inspector(stage, () => ({ scanId: past.scanId, layer: mainPicture().layer ?? chosen.layer }), { onPlace: pointAt, choose, chosen });
+const gallery = new Gallery((scan) => chooseScan(scan));
 /** @type {[number, number] | null} */
 let place = null;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let refreshTimer;
 let refreshedAt = 0;
+let addressedAt = -Infinity;
+/** @type {[number, number, number] | null} The place of the page's address, until there is a picture. */
+let wantedPlace = null;
 let patternAsked = "";
 
 /** @param {ArrayBuffer} data */
@@ -78,6 +93,7 @@ function received(data) {
 }
 
 function newScan() {
+  if (session.scanId !== null) session.history = savedTrend(session.scanId, performance.now() / 1000);
   if (past.isLive) {
     stage.clear();
     inspector.newScan();
@@ -116,17 +132,31 @@ function mainPicture() {
 }
 
 function showPicture() {
-  const { view, half, colours, isFlat, isHeld } = chosen;
-  const look = { view, half: view === "phase" ? half : null, colours, isFlat, isHeld };
+  const { view, half, colours, limits, isInverted, isFlat, isHeld } = chosen;
+  const look = { view, half: view === "phase" ? half : null, colours, limits, isInverted, isFlat, isHeld };
   const { picture } = mainPicture();
   stage.show(picture, look);
-  const hasSecond = chosen.other !== "";
-  byId("stage-second").hidden = !hasSecond;
-  const beside = hasSecond ? past.secondPicture() : null;
-  second.show(beside === picture ? null : beside, look);
+  byId("stage-second").hidden = chosen.other === "";
+  byId("difference").disabled = chosen.other === "";
+  showBeside();
+}
+
+/** Show the second picture in the range of the first, or the difference of both. */
+function showBeside() {
+  const { picture } = stage;
+  const beside = chosen.other === "" ? null : past.secondPicture();
+  if (beside === null || beside === picture) second.show(null, second.look);
+  else if (chosen.isDifference) second.show(difference.of(stage, beside), LOOK);
+  else second.show(beside, stage.look);
+  second.share(stage.range);
 }
 
 function drawn() {
+  if (wantedPlace !== null && stage.picture !== null) {
+    const [y, x, scale] = wantedPlace;
+    wantedPlace = null;
+    stage.move((camera) => camera.look(y, x, scale * window.devicePixelRatio));
+  }
   showScale(stage);
   showBar(stage.range);
   showCursors();
@@ -135,7 +165,7 @@ function drawn() {
   byId("fit").setAttribute("aria-pressed", String(stage.camera.follows));
   if (chosen.other === "") return;
   second.follow(stage.camera);
-  second.share(stage.range);
+  showBeside();
 }
 
 function drawnSecond() {
@@ -173,6 +203,8 @@ function refresh() {
   showExtent(stage);
   showPositionError(shown.positionErrorPx);
   path.expect(shown.positionErrorPx);
+  inspector.showRange();
+  keepAddress();
   showTags(layer);
   showBanner(warning);
   showSave({ scanId: past.scanId, layer, range: stage.range, picture, isServed: chosen.moment === null }, isLive());
@@ -190,7 +222,9 @@ function showTags(layer) {
   byId("empty").hidden = mainPicture().picture !== null;
   const { other } = chosen;
   const what = other.startsWith("scan:") ? `scan ${other.slice(5)}` : other === "iterative" ? "iterative result" : "other layer";
-  showPastTag(byId("tag-second"), second.picture, what);
+  const isDifference = second.look.view === "difference";
+  const end = isDifference && second.range !== null ? ` (${chosen.view === "amplitude" ? "amplitude" : "phase / rad"}, ±${level(second.range.high)})` : "";
+  showPastTag(byId("tag-second"), second.picture, isDifference ? `this picture less the ${what}${end}` : what);
   byId("empty-second").textContent = second.picture === null ? past.note || besideWords() : "";
 }
 
@@ -223,14 +257,17 @@ function titleWords(warning) {
 }
 
 function choose(changes) {
+  if ("view" in changes && changes.view !== chosen.view) changes = { limits: null, ...changes }; // values of another quantity
   Object.assign(chosen, changes);
   for (const name of ["view", "layer"]) {
     const inputs = /** @type {NodeListOf<HTMLInputElement>} */ (document.getElementsByName(name));
     for (const input of inputs) input.checked = input.value === chosen[name];
   }
-  for (const [id, name] of [["hold", "isHeld"], ["flat", "isFlat"], ["path-shown", "hasPath"]]) byId(id).setAttribute("aria-pressed", String(chosen[name]));
+  for (const [id, name] of [["hold", "isHeld"], ["flat", "isFlat"], ["path-shown", "hasPath"], ["difference", "isDifference"]]) byId(id).setAttribute("aria-pressed", String(chosen[name]));
   byId("span").parentElement.classList.toggle("unused", chosen.view !== "phase");
   byId("colours").disabled = chosen.view === "complex";
+  byId("colours").value = chosen.colours ?? "";
+  byId("span").value = chosen.half === null ? "" : String(Math.round(Math.PI / chosen.half));
   byId("other-choice").value = chosen.other;
   byId("scan-choice").value = chosen.scan ?? "";
   showPicture();
@@ -261,6 +298,30 @@ function backToLive() {
   past.showSlider();
 }
 
+/** Keep the state of the page in its address and, as far as it is a matter of taste, in the browser; browsers take it seldom. */
+function keepAddress() {
+  const now = performance.now();
+  if (now - addressedAt < ADDRESS_PAUSE_MS) return;
+  const { follows, now: seen } = stage.camera;
+  const isFitted = wantedPlace !== null || follows || stage.picture === null;
+  const at = isFitted ? wantedPlace : /** @type {[number, number, number]} */ ([seen.y, seen.x, seen.scale / window.devicePixelRatio]);
+  const state = { ...chosen, at, tool: inspector.panel.shown, frame: inspector.shownFrame, isKiosk: isKiosk() };
+  const address = encoded(state);
+  if (address === window.location.hash.slice(1)) return;
+  addressedAt = now;
+  window.history.replaceState(null, "", address === "" ? window.location.pathname : `#${address}`);
+  savePreferences(state);
+}
+
+/** Take the state from the address; what it leaves open, from the preferences. */
+function takeAddress() {
+  const { at = null, tool = null, frame = null, isKiosk: isOnWall = false, ...others } = { ...preferences(), ...decoded(window.location.hash) };
+  choose(others);
+  setKiosk(isOnWall);
+  wantedPlace = at;
+  inspector.begin(tool, frame);
+}
+
 function toggle(name) {
   choose({ [name]: !chosen[name] });
 }
@@ -279,14 +340,15 @@ function pointAt(at) {
 }
 
 bindKeys({ choose, chosen, toggle, zoom, pan, stage, past, inspector, chooseMoment, backToLive });
-new Gestures(stage, pointAt, (at) => inspector.click(at));
+new Gestures(stage, pointAt, (at) => inspector.click(at), inspector);
 new Gestures({ canvas: second.canvas, move: (act) => stage.move(act) }, pointAt);
 byId("views").addEventListener("change", (event) => choose({ view: event.target.value }));
 byId("layers").addEventListener("change", (event) => choose({ layer: event.target.value }));
-byId("span").addEventListener("change", ({ target }) => choose({ half: target.value === "" ? null : Math.PI / Number(target.value) }));
+byId("span").addEventListener("change", ({ target }) => choose({ half: target.value === "" ? null : Math.PI / Number(target.value), limits: null, isHeld: false }));
 byId("colours").addEventListener("change", ({ target }) => choose({ colours: target.value || null }));
 byId("hold").addEventListener("click", () => toggle("isHeld"));
 byId("flat").addEventListener("click", () => toggle("isFlat"));
+byId("difference").addEventListener("click", () => toggle("isDifference"));
 byId("path-shown").addEventListener("click", () => toggle("hasPath"));
 byId("scan-choice").addEventListener("change", ({ target }) => chooseScan(target.value || null));
 byId("other-choice").addEventListener("change", ({ target }) => choose({ other: target.value }));
@@ -298,6 +360,10 @@ byId("fit").addEventListener("click", () => stage.move((camera) => camera.fit())
 byId("save-png").addEventListener("click", savePng);
 byId("save-product").addEventListener("click", () => saveProduct(past.scanId));
 byId("learn-pause").addEventListener("click", pauseOrResume);
+byId("gallery-open").addEventListener("click", () => gallery.open());
+byId("kiosk").addEventListener("click", () => toggleKiosk().then(keepAddress));
+onFullScreenLeft(keepAddress);
+window.addEventListener("pagehide", () => saveTrend(session.scanId, session.history, performance.now() / 1000));
 byId("theme").addEventListener("click", () => (byId("theme").textContent = nextTheme()));
 byId("theme").textContent = theme();
 byId("notes-open").addEventListener("click", () => byId("notes").showModal());
@@ -305,5 +371,12 @@ byId("sentence").addEventListener("click", () => byId("notes").showModal());
 byId("alarm").addEventListener("click", () => alarm.toggle());
 byId("help-open").addEventListener("click", () => byId("help").showModal());
 setInterval(() => document.hidden || refresh(), 1000);
-Object.assign(window, { ptycholive: { session, stage, second, connection, chosen, past, path, inspector, alarm } });
+Object.assign(window, { ptycholive: { session, stage, second, connection, chosen, past, path, inspector, alarm, gallery } });
+takeAddress();
+loadMaps().then(() => {
+  const known = [...byId("colours").options].map(({ value }) => value);
+  byId("colours").append(...mapNames().filter((name) => !known.includes(name)).map((name) => new Option(name, name)));
+  byId("colours").value = chosen.colours ?? "";
+  showPicture();
+});
 connection.open();

@@ -2,6 +2,8 @@
 // The view: the object pixel in the middle of the screen, and device pixels per object pixel.
 
 const MARGIN = 0.05;
+const GROWING_MARGIN = 0.1; // room for what comes next, so that a growing picture seldom moves
+const LOOSE = 1.15; // the picture could be this many times larger before the view moves closer
 const MAX_SCALE = 96;
 const EASE_S = 0.09;
 
@@ -22,18 +24,29 @@ export class Camera {
     if (this.follows) this.#fitNow();
   }
 
-  /** Set the box around the picture; while following, the view changes when the box leaves it or fills little of it. */
+  /** Set the box around the picture. While following, the view changes at once when the box leaves it, and smoothly when it
+   * fills little of it. */
   setContent(box) {
     const isFirst = this.content === null;
     this.content = box;
     if (!this.follows || box === null) return;
     if (isFirst) this.#fitNow();
-    else if (this.#isBadlyPlaced(box)) this.goal = this.#fitted(box);
+    else if (this.#leaves(box)) {
+      this.goal = this.#fitted(box, GROWING_MARGIN);
+      this.#jump();
+    } else if (this.#fitted(box).scale > LOOSE * this.goal.scale) this.goal = this.#fitted(box);
   }
 
   fit() {
     this.follows = true;
     if (this.content !== null) this.goal = this.#fitted(this.content);
+  }
+
+  /** Look at a place from now on. */
+  look(y, x, scale) {
+    this.follows = false;
+    this.goal = { y, x, scale: Math.min(MAX_SCALE, scale) };
+    this.#jump();
   }
 
   panBy(dy, dx) {
@@ -82,8 +95,8 @@ export class Camera {
     return [(screenY - this.height / 2) / now.scale + now.y, (screenX - this.width / 2) / now.scale + now.x];
   }
 
-  #fitted(box) {
-    const room = 1 - 2 * MARGIN;
+  #fitted(box, margin = MARGIN) {
+    const room = 1 - 2 * margin;
     const scale = Math.min(MAX_SCALE, (room * this.height) / box.h, (room * this.width) / box.w);
     return { y: box.y + box.h / 2, x: box.x + box.w / 2, scale };
   }
@@ -94,11 +107,10 @@ export class Camera {
     this.#jump();
   }
 
-  #isBadlyPlaced(box) {
+  #leaves(box) {
     const { y, x, scale } = this.goal;
     const [halfY, halfX] = [this.height / 2 / scale, this.width / 2 / scale];
-    const leaves = box.y < y - halfY || box.x < x - halfX || box.y + box.h > y + halfY || box.x + box.w > x + halfX;
-    return leaves || this.#fitted(box).scale > 1.15 * scale;
+    return box.y < y - halfY || box.x < x - halfX || box.y + box.h > y + halfY || box.x + box.w > x + halfX;
   }
 
   #leastScale() {

@@ -3,12 +3,17 @@
 
 import { Camera } from "./camera.js";
 import { intersection, TILE, union } from "./picture.js";
-import { isNear, measure, paint, rangeOf } from "./ranges.js";
+import { extentOf, isNear, measure, paint, rangeOf } from "./ranges.js";
 
 const BUDGET_MS = 10;
 const MEASURE_MS = 400;
 const MEASURE_SHARE = 0.05;
 const SMOOTH_BELOW_SCALE = 2;
+
+/** @typedef {{
+ *   view: string, half: number | null, colours: string | null, limits: [number, number] | null, isInverted: boolean,
+ *   isFlat: boolean, isHeld: boolean,
+ * }} Look */
 
 export class Stage {
   /** `onDrawn` is called after each animation frame that changed the picture. */
@@ -19,7 +24,8 @@ export class Stage {
     this.onDrawn = onDrawn;
     /** @type {import("./picture.js").Picture | null} */
     this.picture = null;
-    this.look = { view: "phase", half: null, colours: null, isFlat: false, isHeld: false };
+    /** @type {Look} */
+    this.look = { view: "phase", half: null, colours: null, limits: null, isInverted: false, isFlat: false, isHeld: false };
     /** @type {any} */
     this.range = null;
     /** @type {ReturnType<typeof measure> | null} */
@@ -38,8 +44,9 @@ export class Stage {
   }
 
   /**
-   * Show a picture (or null): `look` is {view, half, colours, isFlat, isHeld}. Half (of the phase's range) and colours
-   * may be null to fit the picture, isFlat removes the phase ramp, and isHeld keeps the colour range.
+   * Show a picture (or null). Half (of the phase's range), colours and limits may be null to fit the picture, isFlat removes
+   * the phase ramp, and isHeld keeps the colour range.
+   * @param {import("./picture.js").Picture | null} picture @param {Look} look
    */
   show(picture, look) {
     const isOther = picture !== this.picture;
@@ -114,6 +121,7 @@ export class Stage {
     const seconds = Math.min(0.1, (now - this.lastFrameAt) / 1000);
     this.lastFrameAt = now;
     this.#measure(now);
+    this.#follow();
     if (this.camera.advance(seconds)) this.invalid = "all";
     const isPainted = this.#paint(performance.now() + BUDGET_MS);
     const isChanged = this.invalid !== null;
@@ -129,18 +137,28 @@ export class Stage {
     if (picture === null || picture.changes === this.measuredChange) return;
     if (this.measuredChange >= 0 && now < this.measureAgainAt) return;
     const startedAt = performance.now();
-    const { view, half, colours, isFlat, isHeld } = this.look;
+    const { view, half, colours, limits, isInverted, isFlat, isHeld } = this.look;
     this.measured = measure(picture, isFlat);
-    const range = ofShared(rangeOf(view, this.measured, half, colours), this.shared);
+    const range = ofShared(rangeOf(view, this.measured, half, colours, { limits, isInverted }), this.shared);
     const isKept = isHeld && this.shared === null && this.range?.view === view && this.range.colours === range.colours;
-    const isSame = isNear(this.range, range) && (this.shared === null || hasSameEnds(this.range, range));
-    if (!isKept && !isSame) {
+    const isExact = (limits === null && this.shared === null) || hasSameEnds(this.range, range);
+    if (!isKept && !(isExact && isNear(this.range, range))) {
       this.range = range;
       this.styleNumber += 1;
     }
     this.measuredChange = picture.changes;
-    this.camera.setContent(this.measured.content);
+    picture.takeNews(Infinity);
+    this.camera.setContent(extentOf(view, this.measured).box);
     this.measureAgainAt = now + Math.max(MEASURE_MS, (performance.now() - startedAt) / MEASURE_SHARE);
+  }
+
+  /** Keep what is new in view before it is drawn: the next measurement may be far. */
+  #follow() {
+    const { picture, camera, measured } = this;
+    if (picture?.news == null || measured === null || !camera.follows) return;
+    const { least } = extentOf(this.look.view, measured);
+    const news = picture.takeNews(least);
+    if (news !== null && camera.content !== null) camera.setContent(union(camera.content, news));
   }
 
   /** Colour the changed tiles, visible ones first, until the deadline; true when all are done. */
@@ -203,7 +221,7 @@ export class Stage {
 }
 
 function hasSameEnds(one, two) {
-  return one.low === two.low && one.high === two.high;
+  return one?.low === two.low && one?.high === two.high;
 }
 
 /** A range with the ends and colours of another stage's; the mean phase stays that of its own picture. */

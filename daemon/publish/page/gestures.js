@@ -4,11 +4,16 @@
 const DRAG_PX = 4;
 
 export class Gestures {
-  /** `onPlace` gets [screenY, screenX] in device pixels, or null when the pointer has left; `onClick` the place of a click. */
-  constructor(stage, onPlace, onClick = (_place) => {}) {
+  /** `onPlace` gets [screenY, screenX] in device pixels, or null when the pointer has left; `onClick` the place of a click;
+   * `drawer` takes a drag instead of the camera where `drawer.draws`.
+   * @param {any} stage @param {(place: any) => void} onPlace @param {(place: any) => void} onClick
+   * @param {{ draws: boolean, draw: (from: number[], to: number[]) => void } | null} drawer */
+  constructor(stage, onPlace, onClick = (_place) => {}, drawer = null) {
     this.stage = stage;
     this.onPlace = onPlace;
     this.onClick = onClick;
+    this.drawer = drawer;
+    this.from = [0, 0];
     this.pointers = new Map();
     this.isDragging = false;
     const { canvas } = stage;
@@ -25,8 +30,9 @@ export class Gestures {
   #down(event) {
     if (event.button !== 0) return;
     this.stage.canvas.setPointerCapture(event.pointerId);
-    this.pointers.set(event.pointerId, this.#place(event));
-    this.onPlace(this.#place(event));
+    this.from = this.#place(event);
+    this.pointers.set(event.pointerId, this.from);
+    this.onPlace(this.from);
   }
 
   #move(event) {
@@ -37,6 +43,7 @@ export class Gestures {
     if (!this.isDragging && distance(before, place) < DRAG_PX * window.devicePixelRatio) return;
     this.isDragging = true;
     if (this.pointers.size === 2) this.#pinch(event.pointerId, before, place);
+    else if (this.drawer?.draws) this.drawer.draw(this.from, place);
     else this.stage.move((camera) => camera.panBy(place[0] - before[0], place[1] - before[1]));
     this.pointers.set(event.pointerId, place);
   }

@@ -1,9 +1,10 @@
 // @ts-check
 // Everything drawn over the picture: tag, cursor read-out, scale bar, colour bar.
 
+import { tableOf } from "./colour-maps.js";
 import { byId } from "./elements.js";
 import { strideOf } from "./picture.js";
-import { TABLES, wrapped } from "./ranges.js";
+import { wrapped } from "./ranges.js";
 import * as words from "./words.js";
 
 const TITLES = {
@@ -71,6 +72,7 @@ export function showCursor(stage, place, cursor = byId("cursor")) {
 }
 
 function valueWords({ measured, look }, { re, im, weight, generation }, y, x) {
+  if (look.view === "difference") return `difference ${signed(re, 3)}`;
   const [perRow, perColumn] = measured?.ramp ?? [0, 0];
   const phase = wrapped(Math.atan2(im, re) - (measured?.mean ?? 0) - perRow * y - perColumn * x);
   const last = look.view === "generation" ? `generation ${generation}` : `coverage ${words.level(weight)}`;
@@ -109,7 +111,7 @@ export function showBar(range) {
   if (barColours === range.colours) return;
   barColours = range.colours;
   const image = new ImageData(256, 1);
-  TABLES[range.colours].forEach((value, i) => (image.data[4 * Math.floor(i / 3) + (i % 3)] = value));
+  tableOf(range.colours).forEach((value, i) => (image.data[4 * Math.floor(i / 3) + (i % 3)] = value));
   for (let i = 3; i < image.data.length; i += 4) image.data[i] = 255;
   byId("bar-canvas").getContext("2d").putImageData(image, 0, 0);
 }

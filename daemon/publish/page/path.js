@@ -3,9 +3,11 @@
 
 import { base } from "./archive.js";
 import { fetchToldPath } from "./positions.js";
+import { percentile } from "./ranges.js";
 
 const PAUSE_MS = 1000;
 const DRAWN_POINTS = 20_000;
+const JUMP = 8; // a step this many times the usual one is a jump; a line of a raster ends with a shorter one, or is drawn as a jump
 
 export class Path {
   /** `wantedScan` returns the scan whose path is shown, or null; `onChange` is called after the path has grown.
@@ -81,10 +83,11 @@ export class Path {
 /** @param {CanvasRenderingContext2D} context @param {Wire.ScanPath["positions_px"]} points */
 function line(context, camera, ratio, points) {
   const step = Math.ceil(points.length / DRAWN_POINTS);
+  const longest = knownLongest(points, step);
   context.beginPath();
   for (let i = 0; i < points.length; i += step) {
     const [y, x] = camera.toScreen(points[i][0] + 0.5, points[i][1] + 0.5);
-    if (i === 0) context.moveTo(x, y);
+    if (i === 0 || distance(points[i], points[i - step]) > longest) context.moveTo(x, y);
     else context.lineTo(x, y);
   }
   context.strokeStyle = "rgb(0 0 0 / 55%)";
@@ -93,6 +96,32 @@ function line(context, camera, ratio, points) {
   context.strokeStyle = "rgb(255 255 255 / 75%)";
   context.lineWidth = ratio;
   context.stroke();
+}
+
+/** @type {WeakMap<number[][], { count: number, px: number }>} */
+const known = new WeakMap();
+
+/** The same as `longestStep`, computed once for the points that a path has.
+ * @param {number[][]} points @param {number} every */
+function knownLongest(points, every) {
+  const before = known.get(points);
+  if (before?.count === points.length) return before.px;
+  const px = longestStep(points, every);
+  known.set(points, { count: points.length, px });
+  return px;
+}
+
+/** Longest step that is drawn as a line: frames that came late, or a resumed scan, are no path of the beam.
+ * @param {number[][]} points @param {number} every number of points in a step */
+export function longestStep(points, every = 1) {
+  const steps = [];
+  for (let i = every; i < points.length; i += every) steps.push(distance(points[i], points[i - every]));
+  return steps.length === 0 ? 0 : JUMP * Math.max(1, percentile(steps.sort((a, b) => a - b), 75));
+}
+
+/** @param {number[]} a @param {number[]} b */
+function distance(a, b) {
+  return Math.hypot(a[0] - b[0], a[1] - b[1]);
 }
 
 function mark(context, [y, x], ratio) {

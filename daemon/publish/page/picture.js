@@ -6,6 +6,7 @@ import { floats } from "./wire.js";
 /** @typedef {{ y: number, x: number, h: number, w: number }} Box */
 
 export const TILE = 512;
+const NEWS_SAMPLES = 65_536; // pixels of a changed part that are looked at for its extent: a tenth of a millisecond
 const DATED = 32; // side of the squares, pixels, for which a snapshot has the generation of the model
 
 /** TILE x TILE pixels; ``dirty`` is the box that its canvas does not show yet, ``summary`` holds sums over its pixels. */
@@ -58,6 +59,24 @@ export class Picture {
     /** @type {Map<string, Tile>} */
     this.tiles = new Map();
     this.changes = 0;
+    /** @type {Box | null} */
+    this.news = null;
+  }
+
+  /** The box of the pixels that changed since the last call whose weight is at least `least` (and above 0), or null.
+   * @param {number} least @returns {Box | null} */
+  takeNews(least) {
+    const { news } = this;
+    this.news = null;
+    if (news === null) return null;
+    /** @type {Box | null} */
+    let found = null;
+    for (const tile of this.tiles.values()) {
+      const part = intersection(tile.box, news);
+      const box = part === null ? null : seenBox(tile, part, least);
+      if (box !== null) found = found === null ? box : union(found, box);
+    }
+    return found;
   }
 
   /** Take a decoded ``snapshot`` or ``delta``; with ``stride`` n in its header each pixel stands for n x n.
@@ -76,6 +95,7 @@ export class Picture {
     const n = strideOf(header);
     const box = { y: header.origin_px[0] + y, x: header.origin_px[1] + x, h: h * n, w: w * n };
     const [object, weight] = [floats(buffers[0]), floats(buffers[1])];
+    this.news = this.news === null ? box : union(this.news, box);
     this.#write(box, n === 1 ? object : spread(object, h, w, n, 2), n === 1 ? weight : spread(weight, h, w, n, 1));
     if (message.topic === "snapshot" && message.header.generations) this.#date(box, message.header.generations);
   }
@@ -84,7 +104,7 @@ export class Picture {
   #date(box, rows) {
     rows.forEach((row, i) => row.forEach((generation, k) => {
       const [top, left] = [box.y + i * DATED, box.x + k * DATED];
-      const tile = this.#tile(Math.floor(top / TILE), Math.floor(left / TILE));
+      const tile = this.tile(Math.floor(top / TILE), Math.floor(left / TILE));
       const width = Math.min(DATED, box.x + box.w - left, tile.x + TILE - left);
       for (let y = top; y < Math.min(top + DATED, box.y + box.h, tile.y + TILE); y += 1) {
         const from = (y - tile.y) * TILE + left - tile.x;
@@ -96,7 +116,7 @@ export class Picture {
   #write(box, object, weight) {
     for (let ty = Math.floor(box.y / TILE); ty * TILE < box.y + box.h; ty += 1) {
       for (let tx = Math.floor(box.x / TILE); tx * TILE < box.x + box.w; tx += 1) {
-        const tile = this.#tile(ty, tx);
+        const tile = this.tile(ty, tx);
         const part = /** @type {Box} */ (intersection(box, tile.box));
         for (let row = part.y; row < part.y + part.h; row += 1) {
           const from = (row - box.y) * box.w + part.x - box.x;
@@ -110,7 +130,8 @@ export class Picture {
     }
   }
 
-  #tile(ty, tx) {
+  /** The tile of a row and a column of tiles; made where there is none. */
+  tile(ty, tx) {
     const key = `${ty},${tx}`;
     let tile = this.tiles.get(key);
     if (tile === undefined) {
@@ -148,6 +169,25 @@ function spread(values, h, w, n, parts) {
     for (let k = 1; k < n; k += 1) wide.copyWithin(first + k * row, first, first + row);
   }
   return wide;
+}
+
+/** The box of the pixels of a part of a tile whose weight is at least `least`, or null; of a large part only some are looked at.
+ * @returns {Box | null} */
+function seenBox({ y, x, weight }, part, least) {
+  const step = Math.max(1, Math.floor(Math.sqrt((part.h * part.w) / NEWS_SAMPLES)));
+  let [top, left, bottom, right] = [Infinity, Infinity, -Infinity, -Infinity];
+  for (let row = part.y; row < part.y + part.h; row += step) {
+    const from = (row - y) * TILE - x;
+    for (let column = part.x; column < part.x + part.w; column += step) {
+      const w = weight[from + column];
+      if (!(w > 0) || w < least) continue;
+      if (row < top) top = row;
+      bottom = row;
+      if (column < left) left = column;
+      if (column > right) right = column;
+    }
+  }
+  return bottom < top ? null : { y: top, x: left, h: Math.min(bottom + step, part.y + part.h) - top, w: Math.min(right + step, part.x + part.w) - left };
 }
 
 /** Sums of conj(o) o' w w' over neighbours below and to the right: their phases are the mean slope of the phase. */

@@ -1,19 +1,18 @@
 // @ts-check
 // The colour range: measured from the covered pixels, and kept while the picture changes little.
 
-import { complexTable, cyclic, grey, packed, sequential } from "./colours.js";
+import { pixelsOf } from "./colour-maps.js";
+import { complexTable } from "./colours.js";
 import { TILE } from "./picture.js";
 
 const SAMPLES = 60_000;
 const FAINT_RATIO = 0.06;
 const STEPS = [1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5, 6.3, 8, 10];
-const COLOURS = { sequential: packed(sequential), cyclic: packed(cyclic), grey: packed(grey) };
-export const TABLES = { sequential, cyclic, grey };
 
 /**
  * Statistics of a picture: mean phase (weighted), reach of the phase around it (98 %), amplitudes (1 and 99 %), greatest
  * weight, the weight below which a pixel is faint (covered by the rim of the probe only: noise), the box of the other
- * pixels and their share of it. With `isFlat` the mean phase ramp, [rad/row, rad/column], is removed first.
+ * pixels and their share of it, the box of all covered pixels. With `isFlat` the mean phase ramp, [rad/row, rad/column], is removed first.
  */
 export function measure(picture, isFlat = false) {
   const sum = { re: 0, im: 0, count: 0, greatest: 0, oldest: Infinity, newest: 0 };
@@ -30,6 +29,11 @@ export function measure(picture, isFlat = false) {
   const keep = (_, i) => samples.weights[i] >= faint;
   const phases = samples.phases.map((phase) => Math.abs(wrapped(phase - mean))).filter(keep).sort();
   const amplitudes = samples.amplitudes.filter(keep).sort();
+  const kept = {
+    phases: samples.phases.map((phase) => wrapped(phase - mean)).filter(keep),
+    amplitudes: samples.amplitudes.filter(keep),
+    weights: samples.weights.filter(keep),
+  };
   const content = boxOf(samples.rows.filter(keep), samples.columns.filter(keep));
   return {
     mean,
@@ -41,6 +45,8 @@ export function measure(picture, isFlat = false) {
     generations: [Math.min(sum.oldest, sum.newest), sum.newest],
     faint,
     content,
+    covered: boxOf(samples.rows, samples.columns),
+    samples: kept,
     share: content === null ? 0 : Math.min(1, (phases.length * samples.step) / (content.h * content.w)),
   };
 }
@@ -89,6 +95,15 @@ function sampled(picture, count, ramp) {
   return { ...parts, step, mean: angle(re, im) };
 }
 
+/** Views that show every covered pixel alike; in the others faint pixels fade. */
+const OPAQUE = ["coverage", "weight", "generation"];
+
+/** The box that a view fills, and the least weight of a pixel in it.
+ * @returns {{ box: import("./picture.js").Box | null, least: number }} */
+export function extentOf(view, measured) {
+  return OPAQUE.includes(view) ? { box: measured.covered ?? measured.content, least: 0 } : { box: measured.content, least: measured.faint };
+}
+
 function boxOf(rows, columns) {
   if (rows.length === 0) return null;
   const [top, bottom] = ends(rows);
@@ -118,8 +133,20 @@ export function roundUp(value) {
 
 const WEIGHT_DECADES = 4;
 
-/** Colour range of a view: ``half`` fixes the half-range of the phase in radians, ``colours`` the table; null fits them to the picture. */
-export function rangeOf(view, measured, half = null, colours = null) {
+const FIXED = ["complex", "generation"]; // their ranges have a meaning of their own
+
+/** Colour range of a view: ``half`` fixes the half-range of the phase in radians, ``colours`` the table, ``limits`` both ends;
+ * null fits them to the picture.
+ * @param {string} view @param {any} measured @param {number | null} half @param {string | null} colours
+ * @param {{ limits?: [number, number] | null, isInverted?: boolean }} more */
+export function rangeOf(view, measured, half = null, colours = null, { limits = null, isInverted = false } = {}) {
+  const range = fittedRange(view, measured, half, colours);
+  if (limits !== null && !FIXED.includes(view)) [range.low, range.high] = limits;
+  if (isInverted && view !== "complex") range.colours += "_r";
+  return range;
+}
+
+function fittedRange(view, measured, half, colours) {
   const { faint, mean, ramp } = measured;
   const side = measured.content === null ? 0 : Math.max(measured.content.h, measured.content.w);
   const range = (low, high, usual, more) => ({ view, faint: 0, mean: 0, ramp: null, side, low, high, colours: colours ?? usual, ...more });
@@ -129,6 +156,7 @@ export function rangeOf(view, measured, half = null, colours = null) {
     return range(top - WEIGHT_DECADES, top, "sequential");
   }
   if (view === "generation") return range(measured.generations[0], Math.max(measured.generations[0] + 1, measured.generations[1]), "sequential");
+  if (view === "difference") return range(-roundUp(measured.high), roundUp(measured.high), "coolwarm", { faint });
   if (view === "amplitude") return range(measured.low, measured.high > measured.low ? measured.high : measured.low + 1, "grey", { faint });
   if (view === "complex") {
     return range(-Math.PI, Math.PI, "cyclic", { faint, mean, ramp, colours: "cyclic", top: measured.high > 0 ? measured.high : 1 });
@@ -170,7 +198,7 @@ export function paint(pixels, tile, box, range) {
 }
 
 function tableReader(range, tile) {
-  const colours = COLOURS[range.colours];
+  const colours = pixelsOf(range.colours);
   const value = valueReader(range, tile);
   const factor = 255 / (range.high - range.low);
   return (at, y, x) => colours[Math.min(255, Math.max(0, (value(at, y, x) - range.low) * factor)) | 0];
@@ -187,8 +215,10 @@ function complexReader(range, tile) {
   };
 }
 
-function valueReader(range, tile) {
+/** A function of place and pixel (at, y, x) that gives the value that a range colours. */
+export function valueReader(range, tile) {
   const { object, weight, generation } = tile;
+  if (range.view === "difference") return (at) => object[2 * at];
   if (range.view === "coverage") return (at) => weight[at];
   if (range.view === "weight") return (at) => Math.log10(weight[at]);
   if (range.view === "generation") return (at) => generation[at];

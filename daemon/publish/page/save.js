@@ -6,7 +6,8 @@ import { byId } from "./elements.js";
 import { intersection, strideOf } from "./picture.js";
 import { paint } from "./ranges.js";
 
-const SERVED = { phase: ["sequential", "cyclic"], amplitude: ["grey"], coverage: ["sequential"] };
+const SERVED = ["phase", "amplitude", "coverage"];
+const FILES = { svg: "svg", tiff: "tif", npz: "npz" };
 /** @typedef {import("./picture.js").Picture} Picture */
 /** @type {{ picture: Picture, range: any } | null} */
 let own = null;
@@ -17,14 +18,24 @@ let own = null;
 export function showSave({ scanId, layer, range, picture, isServed }, isLive) {
   const isReady = isLive && scanId !== null && layer !== null && range !== null;
   const name = scanId === null ? "" : scanId.replaceAll(/[^\w.-]+/g, "_");
-  // biome-ignore lint/suspicious/noApproximativeNumericConstant: the route takes no more than pi, so it is rounded down
-  const span = range?.view === "phase" ? `&span=${Math.min(range.high, 3.14159)}` : "";
-  const isPlain = isServed && range?.ramp === null && SERVED[range?.view]?.includes(range?.colours);
-  own = isReady && !isPlain && picture !== null ? { picture, range } : null;
-  const address = () => (isPlain ? `${base(scanId ?? "")}/snapshot.png?view=${range.view}&layer=${layer}${span}` : "#");
-  offer("save-png", isReady, address, () => `${name}_${layer}_${range.view}.png`);
+  const isDrawn = isServed && range?.ramp === null && SERVED.includes(range?.view);
+  own = isReady && !isDrawn && picture !== null ? { picture, range } : null;
+  const query = range === null ? "" : figureQuery(range, layer ?? "");
+  const address = (/** @type {string} */ kind) => `${base(scanId ?? "")}/snapshot.${kind}?${query}`;
+  offer("save-png", isReady, () => (isDrawn ? `${address("png")}&crop=1&bar=1` : "#"), () => `${name}_${layer}_${range.view}.png`);
+  for (const [id, kind] of Object.entries(FILES)) {
+    offer(`save-${id}`, isReady && isDrawn, () => address(kind), () => `${name}_${layer}_${range.view}.${kind}`);
+  }
   offer("save-npy", isReady && isServed, () => `${base(scanId ?? "")}/snapshot.npy?layer=${layer}`, () => `${name}_${layer}.npy`);
   byId("save-product").disabled = !(isLive && scanId !== null);
+}
+
+/** How the daemon draws a range of colours; inverted tables end with _r.
+ * @param {{ view: string, low: number, high: number, colours: string }} range @param {string} layer */
+export function figureQuery({ view, low, high, colours }, layer) {
+  const isInverted = colours.endsWith("_r");
+  const table = isInverted ? colours.slice(0, -2) : colours;
+  return new URLSearchParams({ view, layer, low: String(low), high: String(high), colours: table, ...(isInverted ? { invert: "1" } : {}) }).toString();
 }
 
 /** Save a view that the daemon does not draw. */

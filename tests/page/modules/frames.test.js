@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { fitted, rangeOfMap } from "../../../daemon/publish/page/frame-map.js";
 import { countWords } from "../../../daemon/publish/page/frame-tool.js";
 import { readNpy } from "../../../daemon/publish/page/npy.js";
+import { distanceAt, paintWave } from "../../../daemon/publish/page/probe-tool.js";
 import { DIVERGING, greatest, paintCounts, paintResidual, sigmas } from "../../../daemon/publish/page/pattern-colours.js";
 
 function npy(head, values) {
@@ -54,4 +55,16 @@ test("the map fits its square and its colours span most R-factors", () => {
   const [low, high] = rangeOfMap([null, 0.1, 0.2, 0.3]);
   assert.ok(low >= 0.1 && low < 0.11 && high > 0.29 && high <= 0.3);
   assert.deepEqual(rangeOfMap([null]), [0, 0.001]);
+});
+
+test("the slider is fine near the sample and reaches both ends", () => {
+  assert.deepEqual([-100, 0, 10, 100].map((place) => distanceAt(place, 2e-3)), [-2e-3, 0, 2e-5, 2e-3]);
+});
+
+test("amplitude is brightness, phase is hue", () => {
+  const [amplitudes, phases] = [new Uint32Array(3), new Uint32Array(3)];
+  assert.equal(paintWave(amplitudes, phases, Float32Array.from([0, 0, 3, 4, -3, -4])), 5);
+  assert.equal(amplitudes[1], amplitudes[2]);
+  assert.notEqual(phases[1], phases[2]);
+  assert.notEqual(amplitudes[0], amplitudes[1]);
 });

@@ -66,3 +66,12 @@ test("boxes", () => {
   assert.deepEqual(intersection(a, b), { y: 2, x: 3, h: 2, w: 1 });
   assert.equal(intersection(a, { y: 4, x: 0, h: 1, w: 1 }), null);
 });
+
+test("the news of a picture are the box of what has come, faint pixels aside", () => {
+  const picture = new Picture();
+  picture.apply(snapshot([60, 80], (y, x) => [1, 0, y < 10 || x < 20 ? 0.01 : 1]));
+  assert.deepEqual(picture.takeNews(0), { y: 0, x: 0, h: 60, w: 80 });
+  assert.equal(picture.takeNews(0), null);
+  picture.apply(snapshot([60, 80], (y, x) => [1, 0, y < 10 || x < 20 ? 0.01 : 1]));
+  assert.deepEqual(picture.takeNews(0.5), { y: 10, x: 20, h: 50, w: 60 });
+});

@@ -102,6 +102,19 @@ def test_picture_is_transparent_where_nothing_was_seen(client: httpx.Client, hub
     assert (alpha > 0).sum() == 120
 
 
+def test_a_figure_says_where_it_lies(client: httpx.Client, hub: UpdateHub) -> None:
+    hub.publish_layer(make_update(np.random.default_rng(0)))
+    canvas = hub.canvas("scan-1", "network")
+    assert canvas is not None
+    answer = client.get("/api/v1/scans/latest/snapshot.png?crop=1&side=16")
+    rows, columns = (np.flatnonzero((canvas.weight > 0).any(axis)) for axis in (1, 0))
+    corner = canvas.origin_px[0] + rows[0], canvas.origin_px[1] + columns[0]
+    assert answer.headers["x-corner-px"] == f"{corner[0]},{corner[1]}"
+    assert answer.headers["x-size-px"] == f"{np.ptp(rows) + 1},{np.ptp(columns) + 1}"
+    assert client.get("/api/v1/scans/latest/snapshot.png?low=2&high=1").status_code == 422
+    assert max(Image.open(io.BytesIO(answer.content)).size) <= 16
+
+
 def test_colours_do_not_depend_on_the_global_phase(client: httpx.Client, hub: UpdateHub) -> None:
     update = make_update(np.random.default_rng(0))
     hub.publish_layer(update)
