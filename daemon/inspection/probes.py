@@ -56,7 +56,7 @@ class ProbeLookup:
             raise NotHeldError(
                 f"the probe of scan {scan_id} has another shape than the one given, so there is no difference"
             )
-        waves = {"now": lambda: now, "given": lambda: given, "difference": lambda: difference(now, given)}[which]()
+        waves = difference(now, given) if which == "difference" else now if which == "now" else given
         if distance_m == 0:
             return waves
         pixel_m, wavelength_m = self._pixel_size_m(scan_id), self._wavelength_m(scan_id)

@@ -103,7 +103,8 @@ class Figure:
         scale = 255.0 / (self.high - self.low) if self.high > self.low else 0.0
         steps = np.nan_to_num(np.clip((self.values - self.low) * scale, 0, 255)).astype(np.intp)
         alpha = np.round(255 * self.opacity).astype(np.uint8)
-        return np.concatenate([np.take(self.table, steps, axis=0), alpha[..., None]], axis=-1)
+        colours: NDArray[np.uint8] = np.take(self.table, steps, axis=0)
+        return np.concatenate([colours, alpha[..., None]], axis=-1)
 
 
 def make_figure(canvas: LayerCanvas, options: FigureOptions) -> Figure:
@@ -111,15 +112,14 @@ def make_figure(canvas: LayerCanvas, options: FigureOptions) -> Figure:
     weight = canvas.weight
     seen = weight > 0
     least = _faint(weight[seen])
-    rows, columns = _crop(weight >= max(least, np.finfo(np.float32).tiny)) if options.is_cropped else _whole(canvas)
+    rows, columns = _crop(seen & (weight >= least)) if options.is_cropped else _whole(canvas)
     part = (rows, columns)
     values = _values(canvas, options.view)[part]
     inside, clear = weight[part], seen[part] & (weight[part] >= least)
     low, high = _range(values[clear], options)
-    opacity = (
-        np.clip(np.square(inside / least), 0, 1) if least > 0 and options.view != "coverage" else np.ones(inside.shape)
-    )
-    opacity = np.where(seen[part], opacity, 0).astype(np.float32)
+    fades = least > 0 and options.view != "coverage"
+    share = np.clip(np.square(inside / np.float32(least)), 0, 1) if fades else np.ones_like(inside)
+    opacity: NDArray[np.float32] = np.where(seen[part], share, np.float32(0)).astype(np.float32)
     name: MapName = options.colours or _usual_map(options.view, high)
     return Figure(
         values=np.where(seen[part], values, np.nan).astype(np.float32),
