@@ -81,4 +81,4 @@ def test_option_helps_list_the_kinds_of_the_code() -> None:
     named = re.split(r", | or ", measurements)
     assert named[-1] == "resolution"
     assert set(named[:-1]) == set(MEASUREMENTS)
-    assert set(named[-4:-1]) == ASKED_FOR
+    assert set(named[-1 - len(ASKED_FOR) : -1]) == ASKED_FOR

@@ -16,7 +16,7 @@ def bench(
         list[str] | None,
         typer.Argument(
             help="Measurements to run: decode, receive, mosaic, lift, predict, refine, chain, latency, viewers, learning, "
-            "scaling or resolution. Default: all but the last four."
+            "scaling, launches, overhead or resolution. Default: all but the last six."
         ),
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Name of a measurement. Repeatable.")] = None,
