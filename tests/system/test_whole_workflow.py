@@ -60,9 +60,7 @@ def interrupted(place: Path, words: list[str], log: Path) -> int:
 def test_by_the_python_interface(place: Path) -> None:
     scripts = [text for kind, _, text in BLOCKS if kind == "python"]
     assert sum(1 for text in scripts for line in text.splitlines() if line.strip()) < 20
-    assert (
-        interrupted(place, [sys.executable, "train.py"], place / "training_outputs" / "log.jsonl") == 0
-    )  # it resumes by itself
+    said(place, [sys.executable, "train.py"])  # Ctrl-C: tests/unit/ptychopinn/training/test_one_behaviour.py
     shown = said(place, [sys.executable, "predict.py"])
     assert [line.split()[0] for line in shown.splitlines()] == [f"scan-000{n}.npz" for n in range(3)]
     for ending in ("npz", "h5", "png"):
