@@ -149,8 +149,8 @@ def run_demo(options: DemoOptions) -> None:
     ):
         page = daemon.addresses["http"]
         typer.echo(
-            f"frames to {daemon.frames}, updates at {daemon.addresses['updates']} (ptycholive watch), REST at {page}/docs, "
-            f"page at {page}",
+            f"Frames go to {daemon.frames}, updates come from {daemon.addresses['updates']} (ptycholive watch), "
+            f"{page}/docs lists the REST routes. Watch it at {page}",
             err=True,
         )
         if not options.headless:

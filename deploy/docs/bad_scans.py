@@ -90,15 +90,17 @@ class Kind:
     from_frame: int = 0
     probe: Callable[[NDArray[Any]], NDArray[Any]] | None = None
     is_cut_off: bool = False
+    wanted: str = ""
+    """Name of the reason to wait for; empty: the first one."""
     replaced: dict[str, Any] = field(default_factory=dict)
 
 
-def defocused(probe: NDArray[Any]) -> NDArray[Any]:
-    """Return a probe as it is 3 mm further along the beam: the sample was put in at a wrong place."""
-    n, pixel_size_m, wavelength_m, by_m = probe.shape[-1], 2.8178e-08, 1.4089e-10, 3e-3
-    q = np.fft.fftfreq(n, pixel_size_m)
-    phase = np.exp(-1j * np.pi * wavelength_m * by_m * (q[:, None] ** 2 + q[None, :] ** 2))
-    return np.fft.ifft2(np.fft.fft2(probe) * phase).astype(np.complex64)
+def of_another_beam(probe: NDArray[Any]) -> NDArray[Any]:
+    """Return the probe of another beam, with as many photons: a round spot of 1.2 um that converges."""
+    y, x = (np.mgrid[: probe.shape[-2], : probe.shape[-1]] - probe.shape[-1] // 2) * 2.8178e-08
+    spot = np.exp(-(y**2 + x**2) / (0.6e-6) ** 2 - 1j * np.pi * (y**2 + x**2) / (1.4089e-10 * 4e-3))
+    photons = (np.abs(probe) ** 2).sum()
+    return (spot * np.sqrt(photons / (np.abs(spot) ** 2).sum())).astype(np.complex64)[None]
 
 
 def full_disk(path: Path, product: Product) -> None:
@@ -114,10 +116,10 @@ def slow_device() -> SlowLift:
 KINDS = (
     Kind("good"),
     Kind("no-positions", NO_SENDER, without_position),
-    Kind("wrong-probe", probe=defocused),
-    Kind("transposed", ('detector.orientation="transpose"',)),
-    Kind("conjugate", probe=np.conj),
-    Kind("energy-off", ("optics.photon_energy_eV=8150.0",), probe=lambda probe: probe),
+    Kind("wrong-probe", probe=of_another_beam, wanted="misfit"),
+    Kind("transposed", ('detector.orientation="transpose"',), wanted="misfit"),
+    Kind("conjugate", probe=np.conj, wanted="misfit"),
+    Kind("energy-off", ("optics.photon_energy_eV=8150.0",), probe=lambda probe: probe, wanted="misfit"),
     Kind("beam-lost", change=dark_after_half, from_frame=HALF),
     Kind("5-percent-lost", change=one_in_twenty_lost, from_frame=10),
     Kind("duplicates", change=one_in_five_twice),
@@ -131,7 +133,8 @@ KINDS = (
 class Grades:
     """Hears each status, and when the grade first became worse than good."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: str) -> None:
+        self._wanted = wanted
         self.seen: list[tuple[float, str, dict[str, Any]]] = []
         self.is_bad, self.has_ended = threading.Event(), threading.Event()
 
@@ -139,7 +142,7 @@ class Grades:
         if event.status is not None and event.status["scan_id"] == "scan":
             assessment = event.status["assessment"]
             self.seen.append((time.monotonic(), assessment["grade"], dict(assessment)))
-            if assessment["grade"] != "good":
+            if assessment["code"] == self._wanted or (not self._wanted and assessment["grade"] != "good"):
                 self.is_bad.set()
         if event.scan is not None and event.scan["state"] == "ended":
             self.has_ended.set()
@@ -181,7 +184,7 @@ def daemon_of(kind: Kind, folder: Path) -> Iterator[Daemon]:
 def show(kind: Kind, browser: Any, folder: Path) -> None:
     """Run one scan, keep the page at the moment of the first grade other than good, and print its row."""
     with tempfile.TemporaryDirectory() as name, daemon_of(kind, Path(name)) as daemon:
-        grades, stopping, times = Grades(), threading.Event(), list[float]()
+        grades, stopping, times = Grades(kind.wanted), threading.Event(), list[float]()
         daemon.hub.subscribe(grades.take)
         page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="dark")
         page.goto(daemon.addresses()["http"])
