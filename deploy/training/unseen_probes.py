@@ -116,7 +116,9 @@ def _slit(pupil: Complex, rng: np.random.Generator) -> Complex:
     return through
 
 
-def unseen_probe(source: Complex, size_px: int, modes: int, rng: np.random.Generator, *, has_slit: bool = False) -> Tensor:
+def unseen_probe(
+    source: Complex, size_px: int, modes: int, rng: np.random.Generator, *, has_slit: bool = False
+) -> Tensor:
     """Return a probe ``(modes, N, N)`` complex64 of unit energy made from a measured one."""
     beam = _smeared(source, modes, rng) if len(source) < modes else source[:modes]
     n = beam.shape[-1]
@@ -147,7 +149,11 @@ def _smeared(source: Complex, modes: int, rng: np.random.Generator) -> Complex:
     turn, reach = rng.uniform(0, np.pi), rng.uniform(1.0, 3.0)
     moves = rng.normal(size=(12, 2)) * reach * np.array([1.0, 0.3])
     ramps = [
-        np.exp(-2j * np.pi * (q[:, None] * (a * np.cos(turn) + b * np.sin(turn)) + q[None] * (a * np.sin(turn) - b * np.cos(turn))))
+        np.exp(
+            -2j
+            * np.pi
+            * (q[:, None] * (a * np.cos(turn) + b * np.sin(turn)) + q[None] * (a * np.sin(turn) - b * np.cos(turn)))
+        )
         for a, b in moves
     ]
     return _orthogonal(np.stack([_sample(pupil * ramp) for ramp in ramps]))[:modes]
@@ -174,7 +180,9 @@ def _enlarged(family: str, rng: np.random.Generator) -> NDArray[np.float32]:
             return texture
 
 
-def unseen_scans(known: Measured, count: int = 60, size_px: int = 64, frames: int = 100, seed: int = 0) -> list[SimulatedScan]:
+def unseen_scans(
+    known: Measured, count: int = 60, size_px: int = 64, frames: int = 100, seed: int = 0
+) -> list[SimulatedScan]:
     """Return scans; every second has two or three modes, every sixth the spiral's sample."""
     scans, kinds = [], list(TEXTURES)
     for number in range(count):

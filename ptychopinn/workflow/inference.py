@@ -17,8 +17,10 @@ from ptychopinn.device import frames_at_once
 from ptychopinn.errors import GeometryError
 from ptychopinn.model import Model
 from ptychopinn.mosaic.mosaic import Mosaic
+from ptychopinn.mosaic.second_look import PlacedFrame
 from ptychopinn.physics.diffraction import rfactor_parts
 from ptychopinn.physics.scan_check import check_extent, check_light
+from ptychopinn.refine.neighbour_passes import NeighbourPasses
 from ptychopinn.refine.refined_layer import Refiner
 
 BATCHES = (4, 8, 16, 32, 64)
@@ -86,7 +88,8 @@ def reconstruct(
     amplitude : (n, N, N) float32, sqrt(counts), -1 = no data, zero frequency in the middle
     positions_px : (n, 2) float64, [y, x]
     looks
-        Number of looks; further ones start from the stitched neighbours. Models that cannot look again take one.
+        Number of looks; further ones start from the stitched neighbours after passes over all frames
+        (:mod:`ptychopinn.refine.neighbour_passes`). Models that cannot look again take one.
     weight : (N, N) float32, weight of the pixels of a patch; None: the intensity of the probe
     on_progress : called after each batch with its number of frames
 
@@ -99,11 +102,15 @@ def reconstruct(
     check_light(amplitude)
     weight = probe.abs().square().sum(0) if weight is None else weight
     scan = _KnownScan(model, amplitude, positions_px, weight / weight.max())
+    start: NeighbourPasses | None = None
     found = Reconstruction(Mosaic(weight), [], {})
     kept = np.arange(len(amplitude))
     for look in range(looks if model.can_look_again else 1):
         parts = [kept[begin : begin + batch] for begin in range(0, len(kept), batch)]
-        found = scan.stitch(parts, found, is_first=look == 0, on_progress=on_progress)
+        if look:
+            start = NeighbourPasses(probe, found.mosaic, scan.frames(kept))
+            start.run()
+        found = scan.stitch(parts, found, start, on_progress=on_progress)
         kept = _still_kept(kept, found.refused, len(amplitude))
         found.rfactors.append(rfactor(probe, found.mosaic, amplitude[kept], positions_px[kept]))
     return found
@@ -116,20 +123,24 @@ class _KnownScan:
         self._model, self._amplitude, self._positions_px, self._weight = model, amplitude, positions_px, weight
         self._groups = companions(positions_px, positions_px, model.members)
 
+    def frames(self, some: NDArray[np.int64]) -> list[PlacedFrame]:
+        """Return frames with their positions."""
+        places = self._positions_px[some].tolist()
+        return [(self._amplitude[i], (y, x)) for i, (y, x) in zip(some.tolist(), places, strict=True)]
+
     def stitch(
         self,
         parts: Sequence[NDArray[np.int64]],
         before: Reconstruction,
+        start: NeighbourPasses | None,
         *,
-        is_first: bool,
         on_progress: Callable[[int], object],
     ) -> Reconstruction:
-        """Return the reconstruction after one more look at frames, given in batches."""
+        """Return the reconstruction after one more look at frames, given in batches; ``start`` is None for the first."""
         mosaic, refused = Mosaic(self._weight), dict(before.refused)
-        earlier = None if is_first else before.mosaic
         for part in parts:
             places = self._positions_px[part]
-            patches = _predict(self._model, self._amplitude[self._groups[part]], places, earlier, self._weight)
+            patches = _predict(self._model, self._amplitude[self._groups[part]], places, start, self._weight)
             refused |= mosaic.add(part.tolist(), patches, places)
             on_progress(len(part))
         return Reconstruction(mosaic, before.rfactors, refused)
@@ -170,7 +181,7 @@ def companions(positions_px: NDArray[np.float64], around_px: NDArray[np.float64]
 
 
 def _predict(
-    model: Model, amplitude: Tensor, positions_px: NDArray[np.float64], before: Mosaic | None, weight: Tensor
+    model: Model, amplitude: Tensor, positions_px: NDArray[np.float64], before: NeighbourPasses | None, weight: Tensor
 ) -> Tensor:
     group = single_group(amplitude)
     if before is None:
