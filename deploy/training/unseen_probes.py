@@ -3,12 +3,16 @@
 The probes come from two measured scans: the demo's star and the spiral of a nanoprobe (``cnm-spiral-247.npz``, from the test
 data of AdvancedPhotonSource/tike), whose three modes are retrieved here first. Each is brought to another focus, so that it
 lights a disc of another size, gets aberrations and speckle, and is cut to N pixels. Half of the scans have two or three
-modes: those of the spiral, or the beam smeared by vibration. Objects have 0.8 to 2.5 rad: the simulator's families, and the
+modes: those of the spiral, or the beam smeared by vibration. Objects have 1 to 3 rad: the simulator's families, and the
 spiral's own sample. Frames have 3e4 to 1e6 counts, neighbours overlap by 60 to 80 %.
+
+    python deploy/training/unseen_probes.py cnm-spiral-247.npz
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +22,22 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from ptychopinn.api import PtychoModel
+from ptychopinn.model import Model
+from ptychopinn.model.bundle import find_bundle
+from ptychopinn.mosaic.canvas import Box
+from ptychopinn.refine import neighbour_passes
 from ptychopinn.refine.retrieve import retrieve
 from ptychopinn.simulate import TEXTURES, Recipe, SimulatedScan, simulate_scan
 from ptychopinn.simulate.objects import make_texture
 from ptychopinn.simulate.probes import centre, footprint_px, smooth_noise
+from ptychopinn.training.heldout import Layout
+from ptychopinn.workflow.inference import reconstruct
 
 Complex = NDArray[np.complex128]
 STAR = Path(__file__).parents[2] / "daemon" / "demo_data" / "siemens-star-probe.npz"
+ENOUGH = 0.9
+"""Correlation that a strong sample should reach."""
 SEED = 2**41
 """Seed of these scans; the other held-out scans use 2**40, training uses small ones."""
 DEFOCUS = np.sign(steps := np.arange(-36, 37)) * (1.17 ** np.abs(steps) - 1.0)
@@ -52,7 +65,7 @@ class Measured:
 
 
 def measured(spiral: Path) -> Measured:
-    """Return what the measured scans give; the spiral's is retrieved in half a minute and kept beside the file's name in /tmp."""
+    """Return what the measured scans give; the spiral's is retrieved in half a minute."""
     with np.load(STAR) as star:
         probes = {"star": np.asarray(star["probe"], dtype=np.complex128)}
     with np.load(spiral) as file:
@@ -170,7 +183,7 @@ def _shared(field: Complex, rng: np.random.Generator) -> Complex:
 
 
 def _enlarged(family: str, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return a texture from 0 to 1 whose features are one to four times as large as the simulator's, so that its phase is slow."""
+    """Return a texture from 0 to 1 with features up to four times as large as the simulator's: slow phase."""
     factor = float(np.exp(rng.uniform(0, np.log(4))))
     while True:
         drawn = ndimage.zoom(make_texture(family, int(TEXTURE_PX / factor), rng), factor, order=1)
@@ -207,3 +220,45 @@ def unseen_scans(
         texture = known.texture if recipe.texture == "sample" else _enlarged(recipe.texture, rng)
         scans.append(simulate_scan(recipe, probe, texture))
     return scans
+
+
+def picture_correlation(model: Model, scan: SimulatedScan, looks: int) -> float:
+    """Return the correlation of the network layer's phase with the truth, as ``predict --looks`` makes it."""
+    layout = Layout(scan)
+    found = reconstruct(model, scan.probe, scan.amplitude, scan.positions_px, looks=looks).mosaic
+    (y, x), (height, width) = scan.corners_px.min(axis=0), layout.truth.shape
+    return layout.correlation(found.picture(Box(int(y), int(x), height, width)))
+
+
+def main() -> None:
+    """Print the scores as JSON: medians of all scans, of those with one mode and with several, and the lower quartile."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("spiral", type=Path, help="cnm-spiral-247.npz")
+    parser.add_argument("--bundle", default="shipped")
+    parser.add_argument("--scans", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--without-passes", action="store_true", help="further looks start from the mosaic as it is")
+    options = parser.parse_args()
+    if options.without_passes:
+        neighbour_passes.MOST_PIXELS = 0
+    path = find_bundle(options.bundle)
+    if path is None:
+        parser.error("--bundle none has no network")
+    trained = PtychoModel.load(path)
+    scans = unseen_scans(measured(options.spiral), options.scans, seed=options.seed)
+    for looks in (1, 2):
+        found = np.array([picture_correlation(trained.for_probe(scan.probe), scan, looks) for scan in scans])
+        figures = {
+            "looks": looks,
+            "median": np.median(found),
+            "one mode": np.median(found[::2]),
+            "several modes": np.median(found[1::2]),
+            "lower quartile": np.quantile(found, 0.25),
+            "least": found.min(),
+            "share from 0.9 on": (found >= ENOUGH).mean(),
+        }
+        print(json.dumps({name: round(float(value), 3) for name, value in figures.items()}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

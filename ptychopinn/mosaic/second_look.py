@@ -3,10 +3,9 @@
 A single pattern hardly shows slow phase. Once the neighbours of a frame are on the mosaic, the model predicts the frame again
 with the mosaic as its start, and the better patch replaces the old one exactly. A frame is due if the model has not looked at
 it yet, or if its neighbourhood has grown by a third since then. When the scan has ended, all frames with looks left are due,
-those with the fewest looks first; if there are passes over all frames (:class:`Passes`), they come before, and then every frame is
-due once more. After a change of the model all frames are due, the newest first. With a model that looks
-only once, the frames of the quick model are due. A model for groups of frames gets the group of each frame instead of the
-mosaic.
+those with the fewest looks first; with passes over all frames (:class:`Passes`), which then come first, every frame is due
+once more. After a change of the model all frames are due, the newest first. With a model that looks only once, the frames of
+the quick model are due. A model for groups of frames gets the group of each frame instead of the mosaic.
 """
 
 from __future__ import annotations
@@ -51,8 +50,8 @@ class Passes(Protocol):
         """Return the starts of second looks and their supports, as :meth:`Mosaic.surroundings` does."""
 
 
-PassesOver = Callable[[Sequence[PlacedFrame]], Passes]
-"""Returns the passes over frames of the mosaic."""
+PassesOver = Callable[[Sequence[PlacedFrame]], Passes | None]
+"""Returns the passes over frames of the mosaic; None if there can be none."""
 
 
 @dataclass(slots=True)
@@ -149,10 +148,10 @@ class SecondLooks:
         """Go on with the passes that come before the last round; False if there are none, or they are complete."""
         if self._passes_over is None or self.most_looks == 1 or self._groups_of is not None:
             return False
-        if self._passes is None:
+        if self._passes is None and self._last is None:
             frames = [(f.amplitude, f.position_px) for i, f in self._frames.items() if self._mosaic.keeps(i)]
             self._passes = self._passes_over(frames)
-        return self._passes.step() > 0
+        return self._passes is not None and self._passes.step() > 0
 
     @property
     def has_work(self) -> bool:

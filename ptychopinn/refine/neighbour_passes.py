@@ -1,19 +1,20 @@
 r"""Passes over all frames of a mosaic, from which second looks start: neighbours are brought into agreement.
 
 A pass descends the amplitude misfit sum (|F(P O)| - a)^2 of the frames, with the mosaic as a weak prior, by the gradient over
-its diagonal curvature sum |P|^2 + lambda, with Nesterov momentum that restarts when it points uphill. There are no
-longer steps for slow phase, as in the refined layer: those need fewer passes, but with a probe that is 12 % wrong they made half of
-the simulated scans worse.
+its diagonal curvature sum |P|^2 + lambda, with Nesterov momentum that restarts when it points uphill. The refined layer's
+longer steps for slow phase are left out: they need fewer passes, but made half of the simulated scans worse whose probe was
+12 % wrong.
 
-A wrong probe or few photons can still mislead the passes. Their result is not used if the misfit has not fallen, if it differs from
-the mosaic by many times the mosaic's own contrast, or if most of the sample's effect on the patterns is unexplained although there
-are enough photons. Frames lie on whole pixels, as in the starts of second looks. Frames that are on the mosaic but not at hand can
-hold it by their weight.
+A wrong probe or few photons can still mislead the passes. Their picture is not used if the misfit has not fallen, if it differs
+from the mosaic by many times the mosaic's own contrast, or if most of the sample's effect on the patterns is unexplained
+although there are enough photons.
+
+Frames lie on whole pixels, as in the starts of second looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ MOST_CHANGE = 50.0
 MOST_UNEXPLAINED, SURE_MISFIT = 0.75, 5.0
 """Greatest share of the sample's effect that may be unexplained where the squared misfit is so many times the photon noise."""
 MOST_PIXELS = 2**23
-"""Greatest canvas, px; the passes take some 70 bytes a pixel. There are none on larger ones."""
+"""Greatest canvas, px; the passes take some 70 bytes a pixel. Larger mosaics are looked at again as they are."""
 NOISE = 0.25
 """Variance of an amplitude by photon noise."""
 
@@ -61,17 +62,16 @@ class NeighbourPasses:
         self,
         probe: Tensor,
         mosaic: Mosaic,
-        frames: Iterable[PlacedFrame],
+        frames: Sequence[PlacedFrame],
         *,
         passes: int = PASSES,
         holds_others: bool = False,
     ) -> None:
         self._probe, self._back = probe, probe.conj()
-        height, width = mosaic.shape
-        self._frames = list(frames) if height * width <= MOST_PIXELS else []
+        self._frames = list(frames)
         self._mosaic = mosaic
         self._origin_px = mosaic.origin_px
-        self._left, self._place = passes if self._frames else 0, 0
+        self._left, self._place = passes, 0
         picture, total = mosaic.read()
         self._start = torch.where(total > 0, picture, 1.0)
         self._known = self._ahead = self._start
@@ -90,9 +90,14 @@ class NeighbourPasses:
         self._empty_misfit = self._noise = 0.0
 
     @classmethod
-    def over(cls, probe: Tensor, mosaic: Mosaic, frames: Iterable[PlacedFrame]) -> NeighbourPasses:
-        """Return the passes over those frames of a live mosaic that are still at hand."""
-        return cls(probe, mosaic, frames, holds_others=True)
+    def over(
+        cls, probe: Tensor, mosaic: Mosaic, frames: Sequence[PlacedFrame], *, holds_others: bool = True
+    ) -> NeighbourPasses | None:
+        """Return the passes over frames of a mosaic; None without frames, or if the mosaic is too large."""
+        height, width = mosaic.shape
+        return (
+            cls(probe, mosaic, frames, holds_others=holds_others) if frames and height * width <= MOST_PIXELS else None
+        )
 
     @property
     def is_done(self) -> bool:

@@ -102,18 +102,26 @@ def reconstruct(
     check_light(amplitude)
     weight = probe.abs().square().sum(0) if weight is None else weight
     scan = _KnownScan(model, amplitude, positions_px, weight / weight.max())
-    start: NeighbourPasses | None = None
+    start: NeighbourPasses | Mosaic | None = None
     found = Reconstruction(Mosaic(weight), [], {})
     kept = np.arange(len(amplitude))
     for look in range(looks if model.can_look_again else 1):
         parts = [kept[begin : begin + batch] for begin in range(0, len(kept), batch)]
         if look:
-            start = NeighbourPasses(probe, found.mosaic, scan.frames(kept))
-            start.run()
+            start = _agreed(probe, found.mosaic, scan.frames(kept))
         found = scan.stitch(parts, found, start, on_progress=on_progress)
         kept = _still_kept(kept, found.refused, len(amplitude))
         found.rfactors.append(rfactor(probe, found.mosaic, amplitude[kept], positions_px[kept]))
     return found
+
+
+def _agreed(probe: Tensor, mosaic: Mosaic, frames: Sequence[PlacedFrame]) -> NeighbourPasses | Mosaic:
+    """Return the start of the next look: the mosaic after passes over all frames, or as it is where there can be none."""
+    passes = NeighbourPasses.over(probe, mosaic, frames, holds_others=False)
+    if passes is None:
+        return mosaic
+    passes.run()
+    return passes
 
 
 class _KnownScan:
@@ -132,7 +140,7 @@ class _KnownScan:
         self,
         parts: Sequence[NDArray[np.int64]],
         before: Reconstruction,
-        start: NeighbourPasses | None,
+        start: NeighbourPasses | Mosaic | None,
         *,
         on_progress: Callable[[int], object],
     ) -> Reconstruction:
@@ -181,7 +189,11 @@ def companions(positions_px: NDArray[np.float64], around_px: NDArray[np.float64]
 
 
 def _predict(
-    model: Model, amplitude: Tensor, positions_px: NDArray[np.float64], before: NeighbourPasses | None, weight: Tensor
+    model: Model,
+    amplitude: Tensor,
+    positions_px: NDArray[np.float64],
+    before: NeighbourPasses | Mosaic | None,
+    weight: Tensor,
 ) -> Tensor:
     group = single_group(amplitude)
     if before is None:

@@ -11,6 +11,7 @@ from ptychopinn.errors import GeometryError
 from ptychopinn.model import Lift
 from ptychopinn.model.bundle import Bundle, write_bundle
 from ptychopinn.model.network import CorrectionNet
+from ptychopinn.refine.neighbour_passes import NeighbourPasses
 from ptychopinn.simulate import Recipe, simulate_scan
 from ptychopinn.workflow.inference import BATCHES, choose_batch, reconstruct
 
@@ -40,11 +41,14 @@ def test_a_scan_does_not_depend_on_the_batch(scan, model, looks):
     ]
     for other in results[1:]:
         np.testing.assert_allclose(other.rfactors, results[0].rfactors, rtol=1e-5)
-        torch.testing.assert_close(other.mosaic.read(), results[0].mosaic.read(), rtol=1e-4, atol=1e-4)
+        (picture, weight), (expected, total) = other.mosaic.read(), results[0].mosaic.read()
+        torch.testing.assert_close(weight, total)
+        lit = total > 0.01 * total.max()  # where hardly any light falls the passes magnify rounding
+        torch.testing.assert_close(picture[lit], expected[lit], rtol=1e-4, atol=1e-4)
     assert len(results[0].rfactors) == looks
 
 
-def test_a_second_look_starts_from_the_neighbours(scan, model):
+def test_a_second_look_starts_from_the_neighbours_after_the_passes(scan, model):
     lift = model.for_probe(scan.probe)
     asked = []
 
@@ -57,7 +61,12 @@ def test_a_second_look_starts_from_the_neighbours(scan, model):
     (none, _), (start, support) = asked
     assert none is None
     first = reconstruct(lift, scan.probe, scan.amplitude, scan.positions_px, looks=1).mosaic
-    torch.testing.assert_close(start[3, 0, 20:44, 20:44], first.cut(scan.positions_px[3])[20:44, 20:44])
+    frames = [(pattern, (y, x)) for pattern, (y, x) in zip(scan.amplitude, scan.positions_px.tolist(), strict=True)]
+    passes = NeighbourPasses(scan.probe, first, frames)
+    passes.run()
+    expected = passes.surroundings(scan.positions_px[3:4], torch.ones(64, 64))[0][0]
+    torch.testing.assert_close(start[3, 0, 20:44, 20:44], expected[20:44, 20:44], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(expected, first.cut(frames[3][1]), atol=0.1)
     lonely = reconstruct(lift, scan.probe, scan.amplitude[:1], scan.positions_px[:1], looks=2)
     assert float(support[12].max()) > 0.5
     assert np.isfinite(lonely.rfactors).all()
