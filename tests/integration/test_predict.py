@@ -73,7 +73,7 @@ def test_where_a_product_cannot_be(short_scan: Path, tmp_path: Path):
 
 
 def test_the_product_says_how_it_was_made(short_scan: Path, tmp_path: Path):
-    done = plain(short_scan, output=tmp_path / "x.h5", sweeps=3)
+    done = plain(short_scan, output=tmp_path / "x.h5", looks=1, sweeps=1)
     (summary,) = json.loads(done.stdout)
     product = read_product(tmp_path / "x.h5")
     live = product.live
@@ -83,7 +83,7 @@ def test_the_product_says_how_it_was_made(short_scan: Path, tmp_path: Path):
     assert live.verdict["received"] == live.verdict["stitched"] == len(product.indexes) == 24
     assert live.verdict["refused"] == {}
     assert live.started < live.ended
-    assert json.loads(live.configuration)["predict"]["sweeps"] == 3
+    assert json.loads(live.configuration)["predict"]["sweeps"] == 1
     assert real_scan().notes == () or real_scan().notes[0] in product.comments
 
 
