@@ -6,7 +6,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -27,7 +26,6 @@ from ptychopinn.mosaic.groups import GroupBuilder, GroupFrame
 from ptychopinn.mosaic.mosaic import Mosaic
 from ptychopinn.mosaic.second_look import SecondLooks
 from ptychopinn.refine.frame_buffer import Start
-from ptychopinn.refine.neighbour_passes import NeighbourPasses
 from ptychopinn.refine.probe_modes import with_mode_count
 from ptychopinn.refine.refined_layer import Refiner
 from streams.refusal_reasons import RefusalReason
@@ -62,7 +60,7 @@ class ScanWork:
         weight = model.probe.abs().square().sum(0)
         self.mosaic = Mosaic(weight, options.max_side_px, kept_bytes, copies=is_replaced)
         self.groups = GroupBuilder(options.gridsize, model.probe.shape[-1] / 2, model.probe.device)
-        self.repaint = _repaint(model, self.mosaic, self.groups, options) if looks_again else None
+        self.repaint = _repaint(model, self.mosaic, self.groups, options.gridsize) if looks_again else None
         self.refiner = _refiner(model.probe, self.mosaic.picture, options) if options.refine else None
         self.resolution = ScanResolution(
             update_probe=options.refine_probe, is_subpixel=options.refine_subpixel or options.refine_bound_px > 0
@@ -297,20 +295,12 @@ class ScanWork:
         return float(covered.sum()) / math.prod(sides) if sides else 0.0
 
 
-def _repaint(model: ActiveModel, mosaic: Mosaic, groups: GroupBuilder, options: EngineOptions) -> SecondLooks:
-    """Return the second looks of a scan; larger groups are built again, with the neighbours that came since.
-
-    Without a refined layer the last looks start from passes over all frames.
-    """
+def _repaint(model: ActiveModel, mosaic: Mosaic, groups: GroupBuilder, gridsize: int) -> SecondLooks:
+    """Return the second looks of a scan; larger groups are built again, with the neighbours that came since."""
     weight = model.probe.abs().square().sum(0)
-    return SecondLooks(
-        model.models.look_again,
-        mosaic,
-        weight / weight.max(),
-        model.models.most_looks(options.gridsize),
-        groups_of=groups.again if options.gridsize > 1 else None,
-        passes_over=None if options.refine else partial(NeighbourPasses.over, model.probe, mosaic),
-    )
+    groups_of = groups.again if gridsize > 1 else None
+    models = model.models
+    return SecondLooks(models.look_again, mosaic, weight / weight.max(), models.most_looks(gridsize), groups_of)
 
 
 def _continued(refined: Refiner, mosaic: Mosaic) -> Start:

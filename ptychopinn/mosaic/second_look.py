@@ -3,9 +3,9 @@
 A single pattern hardly shows slow phase. Once the neighbours of a frame are on the mosaic, the model predicts the frame again
 with the mosaic as its start, and the better patch replaces the old one exactly. A frame is due if the model has not looked at
 it yet, or if its neighbourhood has grown by a third since then. When the scan has ended, all frames with looks left are due,
-those with the fewest looks first; with passes over all frames (:class:`Passes`), which then come first, every frame is due
-once more. After a change of the model all frames are due, the newest first. With a model that looks only once, the frames of
-the quick model are due. A model for groups of frames gets the group of each frame instead of the mosaic.
+those with the fewest looks first. After a change of the model all frames are due, the newest first. With a model that looks
+only once, the frames of the quick model are due. A model for groups of frames gets the group of each frame instead of the
+mosaic.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tensordict import TensorDict
 from torch import Tensor
 
@@ -34,24 +32,6 @@ Predict = Callable[[TensorDict, Tensor | None, Tensor | None], Tensor]
 """``predict(group, start, support)`` returns patches ``(B, C, N, N)``. ``start (B, C, N, N)`` complex64 is the mosaic,
 ``support`` float32 the weight
 of the other frames there (the greatest weight of a frame is 1); both are None for a group that has the neighbours."""
-
-
-PlacedFrame = tuple[Tensor, tuple[float, float]]
-"""A pattern ``(N, N)``, zero frequency in the middle, -1 = no data, and its position [y, x], pixels."""
-
-
-class Passes(Protocol):
-    """Passes over all frames, a few frames a step, from whose picture second looks then start."""
-
-    def step(self) -> int:
-        """Work on the next few frames; return their number, 0 when all passes are complete."""
-
-    def surroundings(self, positions_px: NDArray[np.float64], weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the starts of second looks and their supports, as :meth:`Mosaic.surroundings` does."""
-
-
-PassesOver = Callable[[Sequence[PlacedFrame]], Passes | None]
-"""Returns the passes over frames of the mosaic; None if there can be none."""
 
 
 @dataclass(slots=True)
@@ -75,8 +55,6 @@ class SecondLooks:
         Greatest number of looks of one model at a frame, including the first.
     groups_of
         Returns the groups around frames, for models of groups; None: single frames.
-    passes_over
-        Returns the passes over all frames when the scan has ended; None: there are none.
     """
 
     def __init__(
@@ -86,15 +64,12 @@ class SecondLooks:
         weight: Tensor,
         most_looks: int = MOST_LOOKS,
         groups_of: Callable[[Sequence[int]], list[TensorDict]] | None = None,
-        passes_over: PassesOver | None = None,
     ) -> None:
         self.most_looks = most_looks
         self._predict = predict
         self._mosaic = mosaic
         self._weight = weight
         self._groups_of = groups_of
-        self._passes_over = passes_over
-        self._passes: Passes | None = None
         self._cell_px = mosaic.size_px // 4
         self._crowd: Counter[tuple[int, int]] = Counter()
         self._frames: OrderedDict[int, _LaidFrame] = OrderedDict()
@@ -136,22 +111,11 @@ class SecondLooks:
             self._outdated |= dict.fromkeys(index for index in indexes if index in self._frames)
 
     def step(self, most: int, has_ended: bool) -> int:
-        """Predict up to ``most`` due frames again, or go on with the passes; return the number of frames predicted."""
-        if has_ended and self._works_on_passes():
-            return 0
+        """Predict up to ``most`` due frames again; return their number."""
         due = self._take_outdated(most) or (self._take_last(most) if has_ended else self._take_due(most))
         if due:
             self._predict_again(due)
         return len(due)
-
-    def _works_on_passes(self) -> bool:
-        """Go on with the passes that come before the last round; False if there are none, or they are complete."""
-        if self._passes_over is None or self.most_looks == 1 or self._groups_of is not None:
-            return False
-        if self._passes is None and self._last is None:
-            frames = [(f.amplitude, f.position_px) for i, f in self._frames.items() if self._mosaic.keeps(i)]
-            self._passes = self._passes_over(frames)
-        return self._passes is not None and self._passes.step() > 0
 
     @property
     def has_work(self) -> bool:
@@ -200,8 +164,7 @@ class SecondLooks:
 
     def _take_last(self, most: int) -> list[int]:
         if self._last is None:
-            most = self.most_looks if self._passes is None else self.most_looks + 1
-            looks = {index: frame.looks for index, frame in self._frames.items() if frame.looks < most}
+            looks = {index: frame.looks for index, frame in self._frames.items() if frame.looks < self.most_looks}
             self._last = deque(sorted(looks, key=looks.__getitem__))
         due: list[int] = []
         while self._last and len(due) < most:
@@ -227,8 +190,7 @@ class SecondLooks:
 
     def _predict_from_mosaic(self, indexes: list[int], frames: list[_LaidFrame]) -> None:
         places = np.array([frame.position_px for frame in frames])
-        before = self._mosaic if self._passes is None else self._passes
-        starts, supports = before.surroundings(places, self._weight)
+        starts, supports = self._mosaic.surroundings(places, self._weight)
         images = torch.stack([frame.amplitude for frame in frames])[:, None]
         group = TensorDict({"images": images}, batch_size=[len(frames)])
         patches = self._predict(group, starts[:, None], supports[:, None])[:, 0]

@@ -23,10 +23,11 @@ from torch import Tensor
 
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.mosaic import Mosaic
-from ptychopinn.mosaic.second_look import PlacedFrame
 from ptychopinn.physics.diffraction import intensity
 from ptychopinn.refine.prior import prior_strength
 
+PlacedFrame = tuple[Tensor, tuple[float, float]]
+"""A pattern ``(N, N)``, zero frequency in the middle, -1 = no data, and its position [y, x], pixels."""
 PASSES = 20
 """Passes before a second look; ten leave half of the error of slow phase under a broad probe, thirty gain little."""
 CHUNK_FRAMES = 8

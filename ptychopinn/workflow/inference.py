@@ -17,10 +17,9 @@ from ptychopinn.device import frames_at_once
 from ptychopinn.errors import GeometryError
 from ptychopinn.model import Model
 from ptychopinn.mosaic.mosaic import Mosaic
-from ptychopinn.mosaic.second_look import PlacedFrame
 from ptychopinn.physics.diffraction import rfactor_parts
 from ptychopinn.physics.scan_check import check_extent, check_light
-from ptychopinn.refine.neighbour_passes import NeighbourPasses
+from ptychopinn.refine.neighbour_passes import NeighbourPasses, PlacedFrame
 from ptychopinn.refine.refined_layer import Refiner
 
 BATCHES = (4, 8, 16, 32, 64)
