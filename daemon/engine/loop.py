@@ -297,7 +297,7 @@ class Engine:
         for group in work.group(frames):
             work.lay(group, model.models.quick.predict(group)[:, 0])
         self._stitcher.sharp_frame_s = sharp_frame_s(model, self._options)
-        work.keep(frames[0], to_device(np.asarray(frames[0].amplitude), model.probe.device), looks=1)
+        work.keep(frames[:1], to_device(np.asarray(frames[0].amplitude)[None], model.probe.device), looks=1)
         if work.refiner is not None:
             work.refiner.step()
         work.settle()

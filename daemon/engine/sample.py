@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptychopinn.device import to_host
+from ptychopinn.device import is_batched, to_device, to_host
 
 SAMPLE_FRAMES, SAMPLE_BYTES = 1024, 64 << 20
 """Frames and bytes of the sample at most: R of 1024 frames is known to a percent of itself."""
@@ -40,14 +40,26 @@ class FrameSample:
         """Their indexes."""
         return [index for index, _ in self._held]
 
-    def add(self, index: int, amplitude: torch.Tensor, position_px: tuple[float, float]) -> None:
-        """Take a frame, or not."""
-        self._seen += 1
-        most = max(LEAST_FRAMES, min(SAMPLE_FRAMES, SAMPLE_BYTES // amplitude.nbytes))
-        if len(self._held) < most:
-            self._held.append((index, (amplitude.clone(), position_px)))
-        elif self._random.random() < most / self._seen:
-            self._held[self._random.integers(most)] = index, (amplitude.clone(), position_px)
+    def add(self, frames: Sequence[tuple[int, tuple[float, float]]], amplitude: torch.Tensor) -> None:
+        """Take some of the frames, each an index and a position, with their amplitudes ``(B, N, N)``."""
+        chosen = self._choose(len(frames), amplitude.nbytes // max(1, len(frames)))
+        copies = _copies(amplitude, [row for row, _ in chosen])
+        for (row, place), pattern in zip(chosen, copies, strict=True):
+            index, position_px = frames[row]
+            self._held[place : place + 1] = [(index, (pattern, position_px))]
+
+    def _choose(self, count: int, frame_bytes: int) -> list[tuple[int, int]]:
+        """Return which of the next frames are taken, and their places in the sample."""
+        most = max(LEAST_FRAMES, min(SAMPLE_FRAMES, SAMPLE_BYTES // max(1, frame_bytes)))
+        size, chosen = len(self._held), []
+        for row in range(count):
+            self._seen += 1
+            if size < most:
+                chosen.append((row, size))
+                size += 1
+            elif self._random.random() < most / self._seen:
+                chosen.append((row, int(self._random.integers(most))))
+        return chosen
 
     def pattern(self, index: int) -> NDArray[np.float32] | None:
         """Return the amplitudes ``(N, N)`` of a frame, None where it is not in the sample; safe from any thread."""
@@ -76,3 +88,10 @@ class FrameSample:
         """Return patterns ``(n, N, N)`` evenly over the sample, so of the whole scan and not only of its start."""
         places = np.linspace(0, len(self) - 1, min(len(self), most)).astype(int)
         return torch.stack([self._held[place][1][0] for place in places.tolist()])
+
+
+def _copies(amplitude: torch.Tensor, rows: list[int]) -> Sequence[torch.Tensor]:
+    """Return copies of some of the patterns ``(B, N, N)``, which keep no others in memory."""
+    if rows and is_batched(amplitude.device):
+        return amplitude[to_device(np.array(rows), amplitude.device)].unbind(0)
+    return [amplitude[row].clone() for row in rows]

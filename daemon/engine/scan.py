@@ -106,14 +106,18 @@ class ScanWork:
         if group["images"].shape[1] == 1:  # a larger group takes the place of a patch that is there
             self.refused |= {key: RefusalReason.of(why) for key, why in refused.items()}
 
-    def keep(self, frame: GroupFrame, amplitude: torch.Tensor, looks: int) -> None:
-        """Take a stitched frame that had ``looks`` looks: into the sample, to the second looks and to the refiner."""
-        self.places.add(frame.index, frame.position_px)
-        self._sample.add(frame.index, amplitude, frame.position_px)
-        if self.repaint is not None:
-            self.repaint.add(frame.index, amplitude, frame.position_px, looks)
-        if self.refiner is not None:
-            self.refiner.add(frame.index, amplitude, frame.position_px)
+    def keep(self, frames: Sequence[GroupFrame], amplitude: torch.Tensor, looks: int) -> None:
+        """Take stitched frames that had ``looks`` looks, with their amplitudes ``(B, N, N)`` on the device.
+
+        They go into the sample, to the second looks and to the refiner.
+        """
+        self._sample.add([(frame.index, frame.position_px) for frame in frames], amplitude)
+        for frame, pattern in zip(frames, amplitude.unbind(0), strict=True):
+            self.places.add(frame.index, frame.position_px)
+            if self.repaint is not None:
+                self.repaint.add(frame.index, pattern, frame.position_px, looks)
+            if self.refiner is not None:
+                self.refiner.add(frame.index, pattern, frame.position_px)
 
     def use(self, model: ActiveModel) -> None:
         """Go on with another model for the same probe: every frame is looked at again."""

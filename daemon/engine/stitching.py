@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from daemon.engine.ports import EngineEvents
 from daemon.engine.scan import FrameToRestitch, ScanWork
 from daemon.metrics import Metrics
 from ptychopinn.detector.geometry import to_amplitude
-from ptychopinn.device import release_memory, to_device, to_host
+from ptychopinn.device import release_memory, to_host
 from ptychopinn.diagnosis.correction import Correction
 from ptychopinn.model import Model
 from ptychopinn.mosaic.groups import GroupFrame
@@ -79,7 +80,15 @@ class Stitcher:
         model = sharp if sharp is not None and self._can_afford(len(points)) else models.quick
         for group in groups:
             self._lay(work, model, group)
-        self._enter(work, points, frames, looks=int(model is sharp), done=done)
+        refused = self._close_refused(work, done)
+        kept = self._keep(work, frames, groups[0]["images"][:, 0], refused, looks=int(model is sharp))
+        if kept:
+            received_ns = {point.index: point.received_ns for point in points}
+            work.waiting_ns.extend(received_ns[frame.index] for frame in kept)
+            stitched = [frame.index for frame in kept]
+            done.update(stitched)
+            self.last_pattern = (work.scan_id, kept[-1].index, kept[-1].amplitude)
+            self._events.on_stitched(work.scan_id, stitched)
 
     def restitch(self, work: ScanWork, correction: Correction) -> None:
         """Stitch the newest of the frames that wait for it again; they are in the account already."""
@@ -92,14 +101,11 @@ class Stitcher:
         if not frames:
             return
         try:
-            for group in work.group(frames):
+            groups = work.group(frames)
+            for group in groups:
                 self._lay(work, work.model.models.quick, group)
             refused, work.refused = work.refused, {}
-            tensor = to_device(np.stack([frame.amplitude for frame in frames]), work.model.probe.device)
-            for frame, amplitude in zip(frames, tensor, strict=True):
-                if frame.index not in refused:
-                    work.keep(frame, amplitude, looks=0)
-                    self._offer(work.scan_id, frame)
+            self._keep(work, frames, groups[0]["images"][:, 0], refused, looks=0)
         except Exception as fault:  # the scan goes on without them
             self._faults.note(work.scan_id, f"{len(frames)} frames could not be stitched again", fault)
 
@@ -145,27 +151,32 @@ class Stitcher:
         log.warning("the device has run out of memory with %d frames: %s", frames, str(fault).splitlines()[0])
         self._faults.count(f"the device ran out of memory; batches have at most {self.batch_frames} frames now")
 
-    def _enter(
-        self, work: ScanWork, points: list[ScanPoint], frames: list[GroupFrame], *, looks: int, done: set[int]
-    ) -> None:
-        """Close the account of frames that were stitched, or could not be."""
+    def _close_refused(self, work: ScanWork, done: set[int]) -> dict[int, RefusalReason]:
+        """Close the account of frames that could not be stitched; return them."""
         refused, work.refused = work.refused, {}
         for index, reason in refused.items():
             done.add(index)
             self._events.on_refused(work.scan_id, index, reason)
-        tensor = to_device(np.stack([frame.amplitude for frame in frames]), work.model.probe.device)
-        stitched = []
-        for number, (point, frame) in enumerate(zip(points, frames, strict=True)):
-            if point.index not in refused:
-                work.keep(frame, tensor[number], looks)
-                work.waiting_ns.append(point.received_ns)
-                stitched.append(point.index)
-                last = point.index, frame.amplitude
-                self._offer(work.scan_id, frame)
-        if stitched:
-            done.update(stitched)
-            self.last_pattern = (work.scan_id, *last)
-            self._events.on_stitched(work.scan_id, stitched)
+        return refused
+
+    def _keep(
+        self,
+        work: ScanWork,
+        frames: list[GroupFrame],
+        amplitude: torch.Tensor,
+        refused: Mapping[int, RefusalReason],
+        *,
+        looks: int,
+    ) -> list[GroupFrame]:
+        """Have the scan keep those frames, with their amplitudes ``(B, N, N)``, that were not refused; return them."""
+        if refused:
+            rows = [row for row, frame in enumerate(frames) if frame.index not in refused]
+            frames, amplitude = [frames[row] for row in rows], amplitude[rows]
+        if frames:
+            work.keep(frames, amplitude, looks)
+        for frame in frames:
+            self._offer(work.scan_id, frame)
+        return frames
 
     def _offer(self, scan_id: str, frame: GroupFrame) -> None:
         """Offer a frame to the fine-tuning."""

@@ -129,10 +129,8 @@ class _Scan:
 
     def _take(self) -> None:
         """Group and upload the frames of a batch, and take them into the sample."""
-        sample = FrameSample()
-        self._group()
-        for frame, amplitude in zip(self._frames, self._amplitude.unbind(0), strict=True):
-            sample.add(frame.index, amplitude, frame.position_px)
+        (group,) = self._group()
+        FrameSample().add([(frame.index, frame.position_px) for frame in self._frames], group["images"][:, 0])
 
     def _mosaic(self, keep_bytes: int = 0) -> Mosaic:
         mosaic = Mosaic(self._probe.abs().square().sum(0), keep_bytes=keep_bytes)

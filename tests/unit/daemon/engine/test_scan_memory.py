@@ -31,8 +31,7 @@ def feed(work: ScanWork, frames: range) -> None:
     some = [GroupFrame(i, np.asarray(MADE.amplitude[i]), tuple(MADE.positions_px[i].tolist())) for i in frames]
     for group in work.group(some):
         work.lay(group, work.model.models.quick.predict(group)[:, 0])
-    for frame in some:
-        work.keep(frame, torch.from_numpy(frame.amplitude), looks=1)
+    work.keep(some, torch.from_numpy(np.stack([frame.amplitude for frame in some])), looks=1)
 
 
 def kept(works: list[ScanWork]) -> SimpleNamespace:
