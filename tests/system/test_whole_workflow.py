@@ -16,7 +16,7 @@ from daemon.cli.exit_codes import ExitCode
 pytestmark = pytest.mark.system
 PAGE = Path(__file__).parents[2] / "deploy" / "docs" / "tutorials" / "whole-workflow.md"
 FENCE = re.compile(r"^```(sh|toml|python)(?: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-TINY = {"per_object = 100": "per_object = 16", "_epochs = 2": "_epochs = 1", "fine_tune = 2": "fine_tune = 1"}
+TINY = {"per_object = 100": "per_object = 25", "_epochs = 2": "_epochs = 1", "fine_tune = 2": "fine_tune = 1"}
 BLOCKS = [(kind, note, text) for kind, note, text in FENCE.findall(PAGE.read_text(encoding="utf-8"))]
 
 
