@@ -1,6 +1,7 @@
 """What frames do not tell of their positions is left as it was told: what is common to all, and what is linear in the position.
 
-Neighbours agree on each other's distance alone, so scale, rotation and shear are told by none of them but by the sum of all;
+The search leaves both; :mod:`ptychopinn.positions.descent` moves the linear part. Neighbours agree on each other's distance
+alone, so scale, rotation and shear are told by none of them but by the sum of all;
 and frames that lie closer together fit better after a few passes, whether or not they do lie so. Left free, the linear part
 wanders while single frames are found: on the measured spiral to a rotation of 0.6 degrees.
 """

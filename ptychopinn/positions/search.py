@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ptychopinn.positions.canvas import Corners, SearchCanvas
 from ptychopinn.positions.drift_guard import steadied
+from ptychopinn.positions.fitting import Estimate
 from ptychopinn.positions.registration import surface, without_own
 from ptychopinn.positions.scan import TINY, Frames, project
 
@@ -38,31 +39,33 @@ LEAST_SUPPORT = 0.2
 class Search:
     """Frames, their positions as they are found, and the picture they make."""
 
-    def __init__(self, frames: Frames, canvas: SearchCanvas, reach_px: int) -> None:
+    def __init__(self, frames: Frames, canvas: SearchCanvas, start: Estimate | None, reach_px: int) -> None:
         self.frames = frames
         self.canvas = canvas
         self.reach_px = reach_px
-        self.probe = frames.probe.clone()
         self.positions_px = frames.told_px.copy()
-        self.picture = canvas.ones()
-        self._waves = self._first_waves()
         self._noise, self._square, self._pixels = 1.0, 0.0, 0
         self._width_px = float(reach_px)
         self._values, self._weights = canvas.zeros(torch.complex64), canvas.zeros(torch.float32)
+        self.probe = frames.probe.clone() if start is None else start.probe
+        self.picture = canvas.ones() if start is None else start.picture
+        self._waves = self._first_waves()
+        if start is None:
+            self._settle()
 
     def _first_waves(self) -> Tensor:
-        waves = torch.empty_like(self.frames.amplitude, dtype=torch.complex64)
+        waves, corners = torch.empty_like(self.frames.amplitude, dtype=torch.complex64), self._corners()
         for part in self._parts():
-            exits = self.probe.expand(len(waves[part]), -1, -1)
+            exits = self.probe * self.canvas.cut(self.picture, corners[part])
             waves[part] = project(exits, self.frames.amplitude[part])[0]
         return waves
 
     def _parts(self) -> list[slice]:
         return [slice(begin, begin + CHUNK_FRAMES) for begin in range(0, len(self.frames), CHUNK_FRAMES)]
 
-    def settle(self, passes: int = PICTURE_PASSES) -> None:
+    def _settle(self) -> None:
         """Make the picture that fits the positions as they are."""
-        for number in range(passes):
+        for number in range(PICTURE_PASSES):
             corners = self._corners()
             self._sum(corners, moves_probe=number > 0)
             for part in self._parts():
