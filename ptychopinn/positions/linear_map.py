@@ -65,7 +65,8 @@ def warped(
     (yy, yx), (xy, xx) = by.tolist()
     along_y, along_x = yy * y + yx * x, xy * y + xx * x
     if max(float(along_y.abs().max()), float(along_x.abs().max())) < LITTLE_PX:
-        return picture - along_y * slopes[0] - along_x * slopes[1]
+        near: Tensor = picture - along_y * slopes[0] - along_x * slopes[1]
+        return near
     from_y = (torch.arange(height, device=canvas.device)[:, None] - along_y) * (2 / (height - 1)) - 1
     from_x = (torch.arange(width, device=canvas.device)[None] - along_x) * (2 / (width - 1)) - 1
     moved = torch.nn.functional.grid_sample(

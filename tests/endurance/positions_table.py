@@ -1,0 +1,79 @@
+"""Writes the table of how-to/positions.md: every kind of position error, found by :func:`find_positions`. Run by hand.
+
+python -m tests.endurance.positions_table > table.md        (some ten minutes of one core)
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ptychopinn.positions.find import find_positions
+from ptychopinn.simulate import Recipe
+from tests.support.position_errors import apart_px, measured_scan, told_positions
+
+SCAN = Recipe(
+    size_px=64,
+    frames=144,
+    counts=1e5,
+    phase_rad=1.5,
+    jitter_px=0.7,
+    overlap_ratio=0.7,
+    texture="noise",
+    track="snake",
+    seed=5,
+)
+SIZES_PX = {
+    "none": (0,),
+    "scatter": (0.3, 1, 3, 5, 8),
+    "vibration": (1, 3, 5, 8),
+    "backlash": (1, 3, 8),
+    "wild": (5, 10, 15, 30),
+    "drift": (0.3, 1, 3, 10),
+    "scale": (0.3, 1, 3, 10),
+    "rotation": (1, 3, 10),
+    "shear": (1, 3),
+}
+OTHER_SCANS = {
+    "1e4 photons": replace(SCAN, counts=1e4),
+    "1e6 photons": replace(SCAN, counts=1e6),
+    "overlap 60 %": replace(SCAN, overlap_ratio=0.6),
+    "overlap 80 %": replace(SCAN, overlap_ratio=0.8),
+}
+IN_OTHER_SCANS = (("none", 0), ("scatter", 1), ("scatter", 3), ("wild", 10), ("drift", 3), ("rotation", 3))
+
+
+def row(kind: str, size_px: float, recipe: Recipe, name: str = "") -> str:
+    """Return a line: medians over the affected frames before and after, R of a quick picture, CPU seconds."""
+    drawn, amplitude = measured_scan(recipe)
+    true = drawn.positions_px
+    told = told_positions(kind, size_px, true) if size_px else true
+    begun = time.process_time()
+    found = find_positions(amplitude, told, drawn.probe)
+    seconds = time.process_time() - begun
+    affected = apart_px(told, true) > 1e-6 if kind == "wild" else np.full(len(true), True)
+    before, after = (float(np.median(apart_px(places, true)[affected])) for places in (told, found.positions_px))
+    used = found.found_rfactor if found.is_corrected else found.told_rfactor
+    left = "" if found.is_corrected or not size_px else " (left)"
+    label = f"{kind}, {size_px:g} px" if size_px else kind
+    label = f"{name}: {label}" if name else label
+    return f"| {label} | {before:.2f} | {after:.2f}{left} | {found.told_rfactor:.3f} | {used:.3f} | {seconds:.1f} |"
+
+
+def main() -> None:
+    """Print the table."""
+    torch.set_num_threads(1)
+    print("| error | before, px | after, px | R before | R after | CPU s |\n|---|---|---|---|---|---|")
+    for kind, sizes in SIZES_PX.items():
+        for size in sizes:
+            print(row(kind, size, SCAN), flush=True)
+    for name, recipe in OTHER_SCANS.items():
+        for kind, size in IN_OTHER_SCANS:
+            print(row(kind, size, recipe, name), flush=True)
+
+
+if __name__ == "__main__":
+    main()
