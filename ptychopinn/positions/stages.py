@@ -52,11 +52,12 @@ class Stages:
         """Return the quick pictures at positions as told and as found."""
         told = yield from self._fitted(self.frames.told_px)
         best, least = self._start(told), told.square
-        for way in self._ways(told):
+        ways = self._ways(told)
+        for way in ways:
             estimate = yield from way
-            proof = yield from self._fitted(estimate.positions_px)
-            if proof.square < least:
-                best, least = estimate, proof.square
+            square = (yield from self._fitted(estimate.positions_px)).square if len(ways) > 1 else 0.0
+            if square < least:
+                best, least = estimate, square
         yield from self._descend(best, DESCENT_PASSES, moves_linear=self._knows(best.probe))
         return told, (yield from self._fitted(best.positions_px))
 
