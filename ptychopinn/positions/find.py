@@ -58,6 +58,7 @@ def find_positions(
     probe: Tensor,
     *,
     bound_px: float | None = None,
+    start_px: NDArray[np.float64] | None = None,
     on_pass: Callable[[], object] = lambda: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> FoundPositions:
@@ -73,6 +74,8 @@ def find_positions(
         May be a poor guess.
     bound_px
         Greatest error that is looked for; None: a quarter of a pattern's side for single frames, half that for many.
+    start_px : (n, 2) float64, optional
+        Where frames were found before: the search begins there, and is shorter.
     on_pass
         Called after each pass over the frames, PASSES times at most.
     stop
@@ -85,7 +88,7 @@ def find_positions(
     ProbeMismatchError
         If probe and patterns differ in size.
     """
-    finding = finding_positions(amplitude, positions_px, probe, bound_px=bound_px)
+    finding = finding_positions(amplitude, positions_px, probe, bound_px=bound_px, start_px=start_px)
     while True:
         try:
             next(finding)
@@ -98,14 +101,19 @@ def find_positions(
 
 
 def finding_positions(
-    amplitude: Tensor, positions_px: NDArray[np.float64], probe: Tensor, *, bound_px: float | None = None
+    amplitude: Tensor,
+    positions_px: NDArray[np.float64],
+    probe: Tensor,
+    *,
+    bound_px: float | None = None,
+    start_px: NDArray[np.float64] | None = None,
 ) -> Generator[None, None, FoundPositions]:
     """Do what :func:`find_positions` does, one pass over the frames at each ``next``; close it to stop."""
     seconds, begun = 0.0, time.monotonic()
     frames, rows = _checked(amplitude, positions_px, probe)
     if len(rows) < LEAST_FRAMES or bound_px == 0:
         return _as_told(positions_px, time.monotonic() - begun)
-    running = Stages(frames, bound_px).run()
+    running = Stages(frames, bound_px).run(None if start_px is None else start_px[rows])
     while True:
         try:
             next(running)

@@ -43,7 +43,7 @@ class Search:
         self.frames = frames
         self.canvas = canvas
         self.reach_px = reach_px
-        self.positions_px = frames.told_px.copy()
+        self.positions_px = (frames.told_px if start is None else start.positions_px).copy()
         self._noise, self._square, self._pixels = 1.0, 0.0, 0
         self._width_px = float(reach_px)
         self._values, self._weights = canvas.zeros(torch.complex64), canvas.zeros(torch.float32)

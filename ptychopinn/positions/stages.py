@@ -25,6 +25,8 @@ from ptychopinn.positions.wild import replace_wild
 REACH_SHARE, WILD_SHARE = 1 / 8, 9 / 32
 """Reach of the search, and of the search for wild frames, over the side of a pattern."""
 LEAST_REACH_PX = 4
+AGAIN_STEPS, AGAIN_PASSES = 3, 5
+"""Steps of the search and passes of the last descent where most frames were found before."""
 MOST_STEPS, STILL_PX = 12, 0.7
 TRIAL_PASSES, STEADY_PASSES, DESCENT_PASSES, PROOF_PASSES = 8, 3, 20, 6
 SPOILT = 2.5
@@ -48,17 +50,18 @@ class Stages:
         self.wild_px = max(self.reach_px, round(n * WILD_SHARE)) if bound_px is None else self.reach_px
         self.canvas = SearchCanvas(frames.told_px, n, self.reach_px + self.wild_px, frames.amplitude.device)
 
-    def run(self) -> Generator[None, None, tuple[Estimate, Estimate]]:
-        """Return the quick pictures at positions as told and as found."""
+    def run(self, start_px: NDArray[np.float64] | None = None) -> Generator[None, None, tuple[Estimate, Estimate]]:
+        """Return the quick pictures at positions as told and as found; a start that is given is the one way there."""
         told = yield from self._fitted(self.frames.told_px)
         best, least = self._start(told), told.square
-        ways = self._ways(told)
+        ways = self._ways(told) if start_px is None else [self._again(start_px)]
         for way in ways:
             estimate = yield from way
             square = (yield from self._fitted(estimate.positions_px)).square if len(ways) > 1 else 0.0
             if square < least:
                 best, least = estimate, square
-        yield from self._descend(best, DESCENT_PASSES, moves_linear=self._knows(best.probe))
+        passes = DESCENT_PASSES if start_px is None else AGAIN_PASSES
+        yield from self._descend(best, passes, moves_linear=self._knows(best.probe))
         return told, (yield from self._fitted(best.positions_px))
 
     def _ways(self, told: Estimate) -> list[Passes]:
@@ -67,6 +70,11 @@ class Stages:
         if told.square < SPOILT * noise_square(self.frames.amplitude):
             ways.append(self._searched(self._start(told)))
         return [*ways, self._searched(None)]
+
+    def _again(self, start_px: NDArray[np.float64]) -> Passes:
+        """Search around positions that were found before, and frames that came since."""
+        start = self._start((yield from self._fitted(start_px)))
+        return (yield from self._searched(start, AGAIN_STEPS))
 
     def _near(self, told: Estimate) -> Passes:
         estimate = self._start(told)
@@ -95,9 +103,9 @@ class Stages:
         picture[y : y + height, x : x + width] = told.picture
         return Estimate(picture, self._known_or(told.probe), told.positions_px.copy())
 
-    def _searched(self, start: Estimate | None) -> Passes:
+    def _searched(self, start: Estimate | None, most_steps: int = MOST_STEPS) -> Passes:
         search = Search(self.frames, self.canvas, start, self.reach_px)
-        for _ in range(MOST_STEPS):
+        for _ in range(most_steps):
             moved = search.step()
             yield
             if moved < STILL_PX:

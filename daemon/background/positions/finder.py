@@ -2,7 +2,7 @@
 
 With "auto" the first frames are tested, and again when there are LATER times as many, and at the scan's end if it has at least
 doubled since; with "on", or once the frames have said that their positions are wrong, the search runs again whenever the scan
-has doubled, and at its end.
+has doubled, and at its end. Each run begins where frames were found before.
 """
 
 from __future__ import annotations
@@ -142,11 +142,14 @@ class PositionFinder:
 
     def _find(self, job: Job) -> None:
         search, frames = job.search, job.frames
-        told_px = np.array([frame.told_px for frame in frames], dtype=np.float64)
+        told_px, now_px = (
+            np.array([getattr(frame, name) for frame in frames], dtype=np.float64) for name in ("told_px", "now_px")
+        )
         found = find_positions(
             torch.stack([frame.amplitude for frame in frames]),
             told_px,
             job.probe,
+            start_px=now_px if search.are_wrong else None,
             on_pass=lambda: self._rest(job),
         )
         if not found.is_corrected:

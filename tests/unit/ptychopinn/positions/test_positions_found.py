@@ -9,7 +9,7 @@ import torch
 from ptychopinn.errors import GeometryError, ProbeMismatchError
 from ptychopinn.positions.canvas import SearchCanvas
 from ptychopinn.positions.drift_guard import steadied
-from ptychopinn.positions.find import find_positions
+from ptychopinn.positions.find import PASSES, find_positions
 from ptychopinn.positions.registration import surface, without_own
 from ptychopinn.positions.scan import believable, main_mode, project
 from ptychopinn.simulate import Recipe, SimulatedScan
@@ -76,6 +76,17 @@ def test_a_search_that_is_stopped_leaves_positions_as_told():
     assert len(asked) == 3
     assert not found.is_corrected
     assert (found.positions_px == told).all()
+
+
+def test_frames_that_came_since_are_found_from_those_found_before_in_fewer_passes():
+    drawn, amplitude = scan()
+    true, passes = drawn.positions_px, list[int]()
+    told = true + scattered(2.0)
+    start = np.where(np.arange(len(told))[:, None] < 2 * len(told) // 3, true, told)
+    found = find_positions(amplitude, told, drawn.probe, start_px=start, on_pass=lambda: passes.append(1))
+    assert found.is_corrected
+    assert np.median(apart_px(found.positions_px, true)) < 0.5
+    assert len(passes) < PASSES / 2
 
 
 def test_wild_frames_are_found_and_the_others_stay():
