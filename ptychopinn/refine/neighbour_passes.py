@@ -2,8 +2,8 @@ r"""Passes over all frames of a mosaic, from which second looks start: neighbour
 
 A pass descends the amplitude misfit sum (|F(P O)| - a)^2 of the frames, with the mosaic as a weak prior, by the gradient over
 its diagonal curvature sum |P|^2 + lambda, with Nesterov momentum that restarts when it points uphill. The refined layer's
-longer steps for slow phase are left out: they need fewer passes, but made half of the simulated scans worse whose probe was
-12 % wrong.
+longer steps for slow phase are left out: they need fewer passes, but make up to half of the simulated scans worse whose probe
+is 12 % wrong.
 
 A wrong probe or few photons can still mislead the passes. Their picture is not used if the misfit has not fallen, if it differs
 from the mosaic by many times the mosaic's own contrast, or if most of the sample's effect on the patterns is unexplained
