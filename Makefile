@@ -52,15 +52,15 @@ types: .venv/dev
 imports: .venv/dev
 	$(BIN)/lint-imports
 
-# Lanes: each directory of tests belongs to one (CONTRIBUTING.md). Two tests at a time, one thread each.
+# Lanes: each directory of tests belongs to one (CONTRIBUTING.md). Three tests at a time, one thread each: many wait for processes.
 PYTEST := $(BIN)/pytest -q --durations=20
-TWO := -n 2 --dist worksteal
+THREE := -n 3 --dist worksteal
 
 test: lint types imports page-test site
-	$(PYTEST) $(TWO)
+	$(PYTEST) $(THREE)
 
 test-interop: .venv/dev
-	$(PYTEST) $(TWO) tests/interop
+	$(PYTEST) $(THREE) tests/interop
 
 # By hand, before a release, on a quiet machine
 test-endurance: .venv/dev
@@ -79,7 +79,7 @@ numerics: .venv/dev
 	done
 
 unit: .venv/dev
-	$(PYTEST) $(TWO) tests/unit
+	$(PYTEST) $(THREE) tests/unit
 
 bench: .venv/base
 	$(BIN)/ptycholive bench

@@ -138,7 +138,7 @@ def __getattr__(name: str) -> Any:
         return found
     near = difflib.get_close_matches(name, __all__, 1)
     advice = f"; did you mean {near[0]}?" if near else ""
-    raise AttributeError(f"{__name__} has no {name}{advice}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice}")
 
 
 def __dir__() -> list[str]:

@@ -24,8 +24,8 @@ def running_issues(facts: ScanFacts) -> Iterator[Issue]:
     live = facts.live
     if live is None or not facts.is_running:
         return
+    yield from _positions(facts, live)  # without them there is no picture, whether more frames come or not
     yield from _frames(live)
-    yield from _positions(facts, live)
     if live.beam_share is not None and live.beam_share < LEAST_BEAM_SHARE:
         yield Issue(Reason.BEAM_LOST, {"share": live.beam_share})
     if live.still_frames:

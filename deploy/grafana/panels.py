@@ -303,6 +303,16 @@ ENGINEER = (
         steps=((None, "blue"),),
     ),
     Panel("Time of a scrape", "", ((f"scrape_duration_seconds{{{HERE}}}", ""),), "stat", "s", 8, 4),
+    Panel(
+        "Position error",
+        "Mean distance between measured positions and those found from the frames, px; 0 where none were found.",
+        ((f"{metric('_position_error_px')} or vector(0)", ""),),
+        "stat",
+        width=6,
+        height=5,
+        steps=((None, "green"), (2, "yellow")),
+        decimals=1,
+    ),
 )
 
 LEARNING = (

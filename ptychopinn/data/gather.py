@@ -67,9 +67,12 @@ class ExperimentFrames:
 
 
 def scaling_constants(images: Tensor, config: DataConfig, training_frames: NDArray[np.int64]) -> dict[str, float]:
-    """Return the scaling constants of amplitudes ``(n, N, N)``, over all frames."""
+    """Return the scaling constants of amplitudes ``(n, N, N)``.
+
+    Those of the amplitude regime are over all frames, those of the count regime over the training frames, if there are any.
+    """
     rms, physics = factors_of_chunks(_known(images), _over_all(config), config.data_scaling)
-    training = torch.from_numpy(training_frames)
+    training = torch.from_numpy(training_frames) if len(training_frames) else torch.arange(len(images))
     parts = (
         images[training[k : k + CHUNK_FRAMES]].clamp_min(0).square_() for k in range(0, len(training), CHUNK_FRAMES)
     )

@@ -69,12 +69,16 @@ def check_spread(positions_px: NDArray[np.float64]) -> None:
 def check_light(amplitude: Tensor | NDArray[np.float32]) -> None:
     """Raise an error if amplitudes ``(n, N, N)`` have no photons: all are masked (-1) or zero.
 
+    Values that are not numbers are another fault, which is reported for each frame.
+
     Raises
     ------
     GeometryError
         If there are none.
     """
-    if not any(bool((frame > 0).any()) for frame in amplitude):  # frame by frame: no copy of the scan, and ends at once
+    if not any(
+        bool(((frame > 0) | (frame != frame)).any()) for frame in amplitude
+    ):  # frame by frame: no copy of the scan
         raise GeometryError(NO_PHOTON)
 
 

@@ -73,8 +73,8 @@ def test_a_scan_without_positions_is_bad_and_has_no_figures_of_the_one_before(sc
         before = until(viewer, lambda status: status["phase"] == "idle")
         assert before["rfactor"]["network"] > 0
         send_unfinished(daemon.addresses()["streams"]["frames"], without_positions(scan), 40, 60, "lost")
-        status = until(viewer, lambda status: status["assessment"]["grade"] == "bad")
-        assert status["assessment"]["code"] == "position_stream_gone"
+        status = until(viewer, lambda status: status["assessment"]["code"] == "position_stream_gone")
+        assert status["assessment"]["grade"] == "bad"
         assert status["rfactor"] == {"network": None, "refined": None}
         assert status["account"] == "40 received = 0 stitched + 40 pending; 20 to come"
         assert 'ptycholive_assessment{grade="bad"} 1.0' in get(daemon, "/metrics")

@@ -134,7 +134,7 @@ def test_a_cable_pulled_and_back(rig: Rig) -> None:
     series = rig.next_series()
     cable = Cable(rig.endpoints["frames"])
     rig.frames.close()
-    rig.says("the frames stream")
+    rig.status(lambda status: not status["streams"][0]["connected"])
     rig.frames = Sender(">" + cable.endpoint)
     rig.send([start(series), *images(series, 10)], run())
     rig.stitched(series, 10)

@@ -170,10 +170,16 @@ def test_reads_the_pixel_under_the_pointer(look: Callable[[], PageViewer], hub: 
     viewer = look()
     viewer.until_frames("network", 1)
     y, x = viewer.page.evaluate("""async () => {
-        await ptycholive.stage.settled();
-        const box = ptycholive.stage.canvas.getBoundingClientRect();
-        const [top, left] = ptycholive.stage.camera.toScreen(110.5, 230.5);
-        return [box.top + top, box.left + left];
+        const place = () => {
+            const box = ptycholive.stage.canvas.getBoundingClientRect();
+            const [top, left] = ptycholive.stage.camera.toScreen(110.5, 230.5);
+            return [box.top + top, box.left + left];
+        };
+        for (let before = null, now = place(); String(before) !== String(now); before = now, now = place()) {
+            await ptycholive.stage.settled();  // the page around the picture may still be laid out
+            await new Promise(requestAnimationFrame);
+        }
+        return place();
     }""")
     viewer.page.mouse.move(x, y)
     words = viewer.text("#cursor")

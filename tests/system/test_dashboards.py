@@ -63,7 +63,8 @@ def demonstration(folder: Path, *options: str) -> Iterator[str]:
     """Yield the address of the daemon of a demonstration that learns all the time."""
     command = [sys.executable, "-m", "daemon.cli", "demo", "--rate", "60", "--port", "0"]
     command += ["--output", str(folder / "x.h5"), *options]
-    environment = os.environ | {"PTYCHOLIVE_FINETUNE__DEVICE_SHARE": "1.0"}
+    # Beside so much learning the halves of the frames need longer than the demo's ten seconds for a resolution
+    environment = os.environ | {"PTYCHOLIVE_FINETUNE__DEVICE_SHARE": "1.0", "PTYCHOLIVE_REFINE__IMPROVE_S": "60"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as demo:
         try:
             yield demo.stderr.readline().split()[-1]

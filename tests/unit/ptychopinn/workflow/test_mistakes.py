@@ -98,7 +98,7 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 def test_a_letter_too_few_gets_a_suggestion() -> None:
-    with pytest.raises(AttributeError, match="has no InferenceEngin; did you mean InferenceEngine"):
+    with pytest.raises(AttributeError, match="no attribute 'InferenceEngin'; did you mean InferenceEngine"):
         api.InferenceEngin  # noqa: B018
     with pytest.raises(ConfigurationError, match="trainin is not a section; did you mean training"):
         api.ConfigManager().update(["trainin.epochs=3"])
