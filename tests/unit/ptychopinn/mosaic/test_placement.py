@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ptychopinn.device import prefer_batched
+from ptychopinn.device import batched, prefer_batched
 from ptychopinn.mosaic.mosaic import Mosaic
 from ptychopinn.mosaic.placement import gather, scatter_add
 
@@ -12,12 +12,10 @@ N = 16
 
 def both(make):
     """Return what a call gives patch by patch, and a batch at once."""
-    results = []
-    for is_batched in (False, True):
-        prefer_batched(is_batched)
-        results.append(make())
     prefer_batched(False)
-    return results
+    one = make()
+    with batched():
+        return one, make()
 
 
 def test_mosaics_laid_either_way_are_equal_to_the_bit():
