@@ -303,7 +303,7 @@ def _make_finder(config: Config, engine: Engine) -> PositionFinder:
     """Return the search for true positions."""
     first = max(config.diagnosis.frames, config.optics.retrieve_frames * config.optics.is_retrieved)
     options = FinderOptions(config.refine.correct_positions == "on", first)
-    finder = PositionFinder(options, lambda: engine.backlog_age_s > BEHIND_S)
+    finder = PositionFinder(options, lambda: engine.backlog_age_s > BEHIND_S, lambda: engine.is_finishing)
     engine.find_positions_with(finder)
     return finder
 

@@ -1,6 +1,7 @@
 """Second looks and refinement, in slices so short that a waiting frame hardly notices.
 
-Where both are due, each gets the same time. Once a scan has ended, the refiner's least visits come first.
+Where both are due, each gets the same time. Once a scan has ended, the refiner's least visits come first: neither
+second looks nor halves get time until then.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from daemon.engine.faults import EngineFaults
 from daemon.engine.scan import ScanWork
 from daemon.metrics import Metrics
 from ptychopinn.device import MOST_AT_ONCE, is_batched
+from ptychopinn.refine.refined_layer import BLOCK_PASSES
 
 REFINE_SLICE_S = 0.004
 """One slice of the refiner: short beside the publishing period of 0.1 s, long beside a step of 0.5 ms."""
@@ -40,6 +42,8 @@ class SpareTime:
         begun = time.monotonic()
         has_ended = work.finish_by is not None
         is_owed = has_ended and work.refines and visits(work) < LEAST_VISITS
+        if work.refiner is not None:
+            work.refiner.block_passes = LEAST_VISITS if is_owed else BLOCK_PASSES
         if work.repaint is not None and not is_owed:
             most = _second_looks(work.model.probe.device, has_ended=has_ended)
             look_again = partial(work.look_again, most, has_ended=has_ended)
@@ -48,7 +52,7 @@ class SpareTime:
         if work.refines:
             end = now + max(REFINE_SLICE_S, now - begun)
             self._faults.attempt(work, "the refinement", partial(self._refine, work, end), work.stop_refining)
-        if work.refiner is not None and work.is_resolving and not len(self._queue):
+        if work.refiner is not None and work.is_resolving and not is_owed and not len(self._queue):
             resolve = partial(work.resolution.spend, work.refiner, time.monotonic() - now)
             self._faults.attempt(work, "the resolution", resolve, work.stop_resolving)
 

@@ -99,6 +99,8 @@ class Refiner:
         )
         self._passes = Passes(self._buffer, self._probe, position_bound_px)
         self._block: Block | None = None
+        self.block_passes = BLOCK_PASSES
+        """Passes over a block of a scan that is larger than one; fewer where each frame is to be visited soon."""
         self.updates = 0
         self.setbacks = 0
         """How often it diverged and was begun again from the start."""
@@ -193,7 +195,7 @@ class Refiner:
         return (
             self._buffer.is_displaced
             or self._buffer.has_new
-            or (block.passes >= BLOCK_PASSES and len(block.frames) < len(self._buffer))
+            or (block.passes >= self.block_passes and len(block.frames) < len(self._buffer))
         )
 
     def _end_pass(self, block: Block) -> None:

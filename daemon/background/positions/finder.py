@@ -1,5 +1,7 @@
 """Finds the true positions of a scan's frames in a thread of its own, at low priority, so that frames never wait for it.
 
+Nor does a scan that ends, unless its frames have said that their positions are wrong: the two threads would slow each other.
+
 With "auto" the first frames are tested, and again when there are LATER times as many, and at the scan's end if it has at least
 doubled since; with "on", or once the frames have said that their positions are wrong, the search runs again whenever the scan
 has doubled, and at its end. Each run begins where frames were found before.
@@ -62,11 +64,17 @@ class GivenUpError(Exception):
 
 
 class PositionFinder:
-    """Implements :class:`daemon.engine.ports.PositionFinderPort`; ``is_behind()`` says whether frames wait for the engine."""
+    """Implements :class:`daemon.engine.ports.PositionFinderPort`.
 
-    def __init__(self, options: FinderOptions, is_behind: Callable[[], bool]) -> None:
+    ``is_behind()`` says whether frames wait for the engine, ``is_finishing()`` whether a scan that has ended is open still.
+    """
+
+    def __init__(
+        self, options: FinderOptions, is_behind: Callable[[], bool], is_finishing: Callable[[], bool] = lambda: False
+    ) -> None:
         self._options = options
         self._is_behind = is_behind
+        self._is_finishing = is_finishing
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._running: Job | None = None
@@ -160,9 +168,9 @@ class PositionFinder:
         search.found = FoundPlaces(indexes, found.positions_px, _sentence(told_px, found))
 
     def _rest(self, job: Job) -> None:
-        """Wait while frames wait for the engine."""
+        """Wait while frames wait for the engine, and while a scan ends that does not wait for this search."""
         while not (self._stopping.is_set() or job.search.is_over or job.is_given_up):
-            if not self._is_behind():
+            if not self._is_behind() and (self.is_awaited(job.search) or not self._is_finishing()):
                 return
             self._stopping.wait(PAUSE_S)
         raise GivenUpError

@@ -9,7 +9,7 @@ from ptychopinn.model.bundle import find_bundle, load_model
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.physics.diffraction import rfactor_parts
 from ptychopinn.refine import frame_buffer, moving_probe, prior
-from ptychopinn.refine.refined_layer import Refiner
+from ptychopinn.refine.refined_layer import BLOCK_PASSES, Refiner
 from ptychopinn.simulate import Recipe, simulate_scan
 from ptychopinn.training.heldout import phase_correlation
 from ptychopinn.workflow.inference import reconstruct
@@ -121,6 +121,18 @@ def test_blocks_of_few_frames_come_to_the_same_picture(scan, monkeypatch):
     sweep(refiner, 30)
     assert correlation(refiner, scan) > 0.95
     assert rfactor(refiner, scan) < 1.5 * noise_floor(scan)
+
+
+def test_fewer_passes_over_each_block_visit_all_frames_sooner(scan, monkeypatch):
+    monkeypatch.setattr(frame_buffer, "BLOCK_FRAMES", 16)
+    updates = {}
+    for passes in (BLOCK_PASSES, 2):
+        refiner = Refiner(scan.probe)
+        refiner.block_passes = passes
+        feed(refiner, scan, range(49))
+        sweep(refiner, 2)
+        updates[passes] = refiner.updates
+    assert updates[2] < updates[BLOCK_PASSES] / 2
 
 
 def test_the_oldest_frames_leave_the_buffer_and_what_they_gave_stays(scan):

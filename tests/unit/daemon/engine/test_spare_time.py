@@ -1,0 +1,44 @@
+"""Spare time after a scan's end: each frame gets its first visits before anything else."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from daemon.engine.spare_time import LEAST_VISITS, SpareTime
+from ptychopinn.refine.refined_layer import BLOCK_PASSES
+
+
+class Work:
+    """A scan whose refiner has visited its frames ``visits`` times."""
+
+    def __init__(self, *, visits, has_ended):
+        self.finish_by = time.monotonic() if has_ended else None
+        self.given = []
+        self.refiner = SimpleNamespace(least_visits=visits, block_passes=0, step=lambda: 0)
+        self.refines = self.is_resolving = True
+        self.repaint = object()
+        self.model = SimpleNamespace(probe=torch.zeros(1))
+        self.resolution = SimpleNamespace(spend=lambda *_: self.given.append("halves"))
+        self.stop_looking = self.stop_refining = self.stop_resolving = None
+
+    def look_again(self, most, *, has_ended):
+        del most, has_ended
+        self.given.append("second look")
+
+
+@pytest.mark.parametrize(
+    ("visits", "has_ended", "given", "passes"),
+    [
+        (0, False, ["second look", "halves"], BLOCK_PASSES),
+        (LEAST_VISITS - 1, True, [], LEAST_VISITS),
+        (LEAST_VISITS, True, ["second look", "halves"], BLOCK_PASSES),
+    ],
+)
+def test_first_visits_come_before_second_looks_and_halves_once_a_scan_has_ended(visits, has_ended, given, passes):
+    work = Work(visits=visits, has_ended=has_ended)
+    faults = SimpleNamespace(attempt=lambda work, what, act, give_up: act())
+    SpareTime(metrics=None, faults=faults, queue=[]).work_on(work)
+    assert work.given == given
+    assert work.refiner.block_passes == passes
