@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from ptycholive_client.errors import EndpointError, KeyFileError, StreamError
 from streams.refusal_reasons import RefusalReason
 
-
-class StreamError(Exception):
-    """Base of all exceptions of a stream."""
-
-
-class EndpointError(StreamError):
-    """An endpoint is malformed, in use, or cannot be reached; the message names it and the remedy."""
+__all__ = [
+    "CodecError",
+    "EndpointError",
+    "KeyFileError",
+    "LogError",
+    "PositionError",
+    "RecordingError",
+    "StreamError",
+]
 
 
 class PositionError(StreamError):
@@ -27,10 +30,6 @@ class CodecError(StreamError):
         self.reason = reason
         self.scan_id = scan_id
         self.index = index
-
-
-class KeyFileError(StreamError):
-    """Keys are missing, incomplete or invalid; the message names the file or the configuration keys."""
 
 
 class RecordingError(StreamError):

@@ -18,9 +18,8 @@ from PIL import Image, ImageDraw, ImageFont, TiffImagePlugin
 from daemon.publish.colour_maps import MapName, colour_table
 from daemon.publish.png import View, phase_span, without_global_phase
 from daemon.publish.snapshot import LayerCanvas
+from ptycholive_client.pictures import clear_weight
 
-FAINT_RATIO, FAINT_PERCENT = 0.06, 75
-"""A pixel is faint (the rim of the probe: noise) below this share of this percentile of the weights; as on the page."""
 BAR_SHARE = 0.25
 """The scale bar is at most this share of the picture's width."""
 LEAST_SIDE_PX = 480
@@ -111,7 +110,7 @@ def make_figure(canvas: LayerCanvas, options: FigureOptions) -> Figure:
     """Return the figure of a picture."""
     weight = canvas.weight
     seen = weight > 0
-    least = _faint(weight[seen])
+    least = clear_weight(weight)
     rows, columns = _crop(seen & (weight >= least)) if options.is_cropped else _whole(canvas)
     part = (rows, columns)
     values = _values(canvas, options.view)[part]
@@ -130,14 +129,6 @@ def make_figure(canvas: LayerCanvas, options: FigureOptions) -> Figure:
         corner_px=(canvas.origin_px[0] + rows.start, canvas.origin_px[1] + columns.start),
         canvas=canvas,
         options=options,
-    )
-
-
-def _faint(weights: NDArray[np.float32]) -> float:
-    return (
-        FAINT_RATIO * float(np.percentile(weights[:: max(1, weights.size // SAMPLES)], FAINT_PERCENT))
-        if weights.size
-        else 0.0
     )
 
 

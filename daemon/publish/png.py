@@ -1,76 +1,38 @@
-"""Pictures as PNG: phase, amplitude, coverage, and a diffraction pattern.
-
-The colour maps are our own: lines through the OKLCH space (Ottosson 2020, "A perceptual color space for image
-processing"), in which equal steps look equal. The sequential map climbs in lightness from dark blue over green to
-yellow; the cyclic one walks the hue circle once. ``page/colours.js`` draws with the same formulae.
-"""
+"""Pictures as PNG: phase, amplitude, coverage, and a diffraction pattern. :mod:`ptycholive_client.drawing` has the colours."""
 
 from __future__ import annotations
 
 import io
-import math
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from daemon.publish.snapshot import LayerCanvas
+from ptycholive_client.drawing import (
+    View,
+    coloured,
+    cyclic_map,
+    grey_map,
+    layer_colours,
+    oklch_to_srgb,
+    phase_span,
+    sequential_map,
+)
+from ptycholive_client.pictures import without_global_phase
 
-View = Literal["phase", "amplitude", "coverage"]
-PHASE_SPANS = (math.pi / 8, math.pi / 4, math.pi / 2, math.pi)
-_SAMPLES = 200_000
-
-
-def oklch_to_srgb(
-    lightness: NDArray[np.float64], chroma: NDArray[np.float64], hue_rad: NDArray[np.float64]
-) -> NDArray[np.uint8]:
-    """(n, 3) uint8 sRGB of (n,) OKLCH coordinates, cut off at the gamut."""
-    a, b = chroma * np.cos(hue_rad), chroma * np.sin(hue_rad)
-    long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
-    medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
-    short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
-    linear = np.stack(
-        [
-            4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
-            -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
-            -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
-        ],
-        axis=-1,
-    ).clip(0, 1)
-    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.round(255 * srgb).astype(np.uint8)
-
-
-def sequential_map() -> NDArray[np.uint8]:
-    """(256, 3) colours from dark to light."""
-    t = np.linspace(0.0, 1.0, 256)
-    hue_deg = 285.0 - 180.0 * t
-    return oklch_to_srgb(0.17 + 0.75 * t, 0.085 - 0.1 * t * (1 - t) + 0.06 * t, np.deg2rad(hue_deg))
-
-
-def cyclic_map() -> NDArray[np.uint8]:
-    """Return (256, 3) colours of equal lightness, cyclic."""
-    t = np.arange(256) / 256
-    return oklch_to_srgb(np.full(256, 0.72), np.full(256, 0.125), 2 * np.pi * t + np.deg2rad(75))
-
-
-def grey_map() -> NDArray[np.uint8]:
-    """(256, 3) greys."""
-    return np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-
-
-def without_global_phase(pixels: NDArray[np.complex64], weight: NDArray[np.float32]) -> NDArray[np.complex64]:
-    """`pixels` turned so that their weighted mean is real and positive."""
-    mean = complex(np.vdot(weight, pixels))
-    turn = np.complex64(np.exp(-1j * np.angle(mean))) if mean else np.complex64(1)
-    return np.asarray(pixels * turn, dtype=np.complex64)
-
-
-def phase_span(phase: NDArray[np.float32]) -> float:
-    """Smallest of the fixed half-ranges that holds 98 % of `phase`."""
-    reach = float(np.percentile(np.abs(phase), 98)) if phase.size else 0.0
-    return next((span for span in PHASE_SPANS[:-1] if reach <= span), PHASE_SPANS[-1])
+__all__ = [
+    "View",
+    "cyclic_map",
+    "draw_layer",
+    "draw_pattern",
+    "grey_map",
+    "layer_colours",
+    "oklch_to_srgb",
+    "phase_span",
+    "sequential_map",
+    "without_global_phase",
+]
 
 
 def draw_layer(canvas: LayerCanvas, view: View, span: float | None = None) -> tuple[bytes, float | None]:
@@ -79,43 +41,11 @@ def draw_layer(canvas: LayerCanvas, view: View, span: float | None = None) -> tu
     return _png(colours), half
 
 
-def layer_colours(canvas: LayerCanvas, view: View, span: float | None = None) -> tuple[NDArray[np.uint8], float | None]:
-    """Return (H, W, 4) RGBA of a layer, transparent where nothing is covered, and the half-range of the phase or None."""
-    covered = canvas.weight > 0
-    if view == "coverage":
-        values = _colours(canvas.weight, 0.0, float(canvas.weight.max(initial=0)), sequential_map())
-        return _with_alpha(values, covered), None
-    if view == "amplitude":
-        amplitude = np.abs(canvas.object)
-        low, high = np.percentile(_sampled(amplitude[covered]), [1, 99]) if covered.any() else (0.0, 1.0)
-        return _with_alpha(_colours(amplitude, float(low), float(high), grey_map()), covered), None
-    phase = np.angle(without_global_phase(canvas.object, canvas.weight)).astype(np.float32, copy=False)
-    half = phase_span(_sampled(phase[covered])) if span is None else min(math.pi, span)
-    table = cyclic_map() if half >= math.pi else sequential_map()
-    return _with_alpha(_colours(phase, -half, half, table), covered), half
-
-
 def draw_pattern(amplitude: NDArray[np.floating]) -> bytes:
     """PNG of a diffraction pattern given as (h, w) sqrt(counts), on a logarithmic scale."""
     counts = np.square(np.nan_to_num(np.asarray(amplitude, dtype=np.float32)))
     log_counts = np.log1p(counts)
-    return _png(_colours(log_counts, 0.0, float(log_counts.max(initial=0)), sequential_map()))
-
-
-def _sampled(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return values[:: max(1, values.size // _SAMPLES)]
-
-
-def _colours(values: NDArray[np.floating], low: float, high: float, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    scale = 255.0 / (high - low) if high > low else 0.0
-    steps = np.nan_to_num(np.clip((values - low) * scale, 0, 255)).astype(np.intp)  # NaN takes the first colour
-    colours: NDArray[np.uint8] = np.take(table, steps, axis=0)
-    return colours
-
-
-def _with_alpha(colours: NDArray[np.uint8], opaque: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    alpha = np.where(opaque, np.uint8(255), np.uint8(0))
-    return np.concatenate([colours, alpha[..., None]], axis=-1)
+    return _png(coloured(log_counts, 0.0, float(log_counts.max(initial=0)), sequential_map()))
 
 
 def _png(colours: NDArray[np.uint8]) -> bytes:

@@ -28,7 +28,7 @@ SHAPES = (
     messages.SnapshotHeader,
     messages.StatusHeader,
 )
-HEAD = """// Made by deploy/docs/page_types.py (make docs) from daemon/messages; do not edit.
+HEAD = """// Made by deploy/docs/page_types.py (make docs) from ptycholive_client/messages; do not edit.
 
 declare namespace Wire {
 """

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 from collections.abc import Mapping
 
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
-from streams.errors import EndpointError, KeyFileError
-from streams.sockets.keys import AllowList, CurveKeys
+from ptycholive_client.connection import close, set_curve
+from ptycholive_client.errors import EndpointError, KeyFileError
+from ptycholive_client.keys import AllowList, CurveKeys
 
 __all__ = ["ClientGate", "attach", "close", "guard", "kind_of", "set_curve"]
 
@@ -25,9 +25,6 @@ _RECONNECT_MS, _RECONNECT_MOST_MS = 100, 1000
 """First and longest pause between attempts to connect, ms: a restarted sender is found within a second."""
 _KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S = 20, 5
 """TCP keep-alive: a peer that vanished without a word is noticed within about a minute."""
-
-TERM_S = 5.0
-"""Time for a context to end after its sockets are closed; it takes milliseconds. In one test run the library never returned."""
 
 
 class ClientGate:
@@ -92,49 +89,6 @@ def attach(socket: zmq.Socket[bytes], endpoint: str, who: str, mark: str, is_bou
         reason = zmq.strerror(fault.errno or 0)
         raise EndpointError(f"{who}: {address} cannot be opened ({reason}); check address and port") from fault
     return address, socket.getsockopt_string(zmq.LAST_ENDPOINT)
-
-
-def set_curve(socket: zmq.Socket[bytes], curve: CurveKeys | None) -> None:
-    """Give a socket its keys before it is attached. Raises :class:`EndpointError` for an invalid key."""
-    if curve is None:
-        return
-    try:
-        if curve.server is None:
-            socket.setsockopt(zmq.CURVE_SERVER, 1)
-        else:
-            socket.setsockopt(zmq.CURVE_SERVERKEY, curve.server)
-        socket.setsockopt(zmq.CURVE_PUBLICKEY, curve.public)
-        socket.setsockopt(zmq.CURVE_SECRETKEY, curve.secret)
-    except zmq.ZMQError as fault:
-        raise EndpointError(
-            "a CURVE key is not 40 characters of Z85; make keys with deploy/keys/make_keys.py"
-        ) from fault
-
-
-def close(
-    context: zmq.Context[zmq.Socket[bytes]],
-    socket: zmq.Socket[bytes],
-    monitor: zmq.Socket[bytes],
-    linger_ms: int,
-    gate: ClientGate | None = None,
-) -> None:
-    """Close both sockets and end the context; queued messages are sent for up to ``linger_ms``, -1: without limit.
-
-    With a limit this returns at the latest :data:`TERM_S` after it: a context that does not end is left to a thread of its own.
-    """
-    socket.disable_monitor()
-    monitor.close(0)
-    socket.close(linger_ms)
-    if gate is not None:
-        gate.close()
-    if linger_ms < 0:
-        context.term()
-        return
-    ending = threading.Thread(target=context.term, name="zmq-end", daemon=True)
-    ending.start()
-    ending.join(linger_ms / 1000 + TERM_S)
-    if ending.is_alive():
-        log.warning("a ZeroMQ context has not ended within %g s after its sockets were closed; it is left", TERM_S)
 
 
 def _is_endpoint(address: str) -> bool:

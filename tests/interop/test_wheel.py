@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(1200)  # the first use makes the environment
 ROOT = Path(__file__).parents[2]
 PLACE = ROOT / ".venv-wheel"
 TORCH = "torch==2.13.0"
-SOURCES = ("daemon", "streams", "ptychopinn", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("daemon", "streams", "ptychopinn", "ptycholive_client", "pyproject.toml", "README.md", "LICENSE")
 
 
 def build_wheel(folder: Path) -> Path:

@@ -80,7 +80,7 @@ def test_lost_messages_lead_to_a_new_snapshot(hub: UpdateHub, publisher: ZmqPubl
     with Viewer(publisher.bound_endpoint) as viewer:
         until(viewer, lambda event: event[0] == "snapshot")
         hub.publish_layer(make_update(rng))
-        viewer._socket.recv_multipart()  # the network loses one
+        viewer._updates.receive()  # the network loses one
         hub.publish_layer(make_update(rng))
         until(viewer, lambda event: event[0] == "snapshot")
         assert viewer.gaps == 1

@@ -2,14 +2,10 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, NotRequired
+from typing import Literal, NotRequired
 
-from typing_extensions import TypedDict
-
-from daemon.messages.assessment import AssessmentFields, IncidentFields, MisfitFields
-
-if TYPE_CHECKING:
-    from streams.join.account import AccountSnapshot
+from ptycholive_client.messages.assessment import AssessmentFields, IncidentFields, MisfitFields
+from ptycholive_client.messages.typed import TypedDict
 
 
 class ScanState(StrEnum):
@@ -186,17 +182,3 @@ class ScanEnded(TypedDict):
     """Warnings about the scan, one sentence each."""
     assessment: AssessmentFields | None
     """How good the scan is."""
-
-
-def verdict_fields(verdict: "AccountSnapshot") -> VerdictFields:
-    """Return an account of frames as it is sent."""
-    return {
-        "expected": verdict.expected,
-        "received": verdict.received,
-        "duplicate": verdict.duplicate,
-        "missing": verdict.missing,
-        "refused": {reason.value: count for reason, count in verdict.refused.items()},
-        "without_position": verdict.without_position,
-        "pending": verdict.pending,
-        "stitched": verdict.stitched,
-    }

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from typing_extensions import TypedDict
+from ptycholive_client.messages.typed import TypedDict
 
 
 class Addresses(TypedDict):

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NotRequired
 
-from typing_extensions import TypedDict
-
-from daemon.messages.assessment import AssessmentFields
-from daemon.messages.scan import FrcFields, ScanState, VerdictFields
+from ptycholive_client.messages.assessment import AssessmentFields
+from ptycholive_client.messages.scan import FrcFields, ScanState, VerdictFields
+from ptycholive_client.messages.typed import TypedDict
 
 
 class Phase(StrEnum):

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from typing_extensions import TypedDict
+from ptycholive_client.messages.typed import TypedDict
 
 
 class Grade(StrEnum):

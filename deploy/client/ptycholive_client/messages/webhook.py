@@ -2,10 +2,9 @@
 
 from typing import Literal
 
-from typing_extensions import TypedDict
-
-from daemon.messages.assessment import Grade
-from daemon.messages.scan import ScanState, VerdictFields
+from ptycholive_client.messages.assessment import Grade
+from ptycholive_client.messages.scan import ScanState, VerdictFields
+from ptycholive_client.messages.typed import TypedDict
 
 WebhookEvent = Literal["grade", "ended"]
 

@@ -2,10 +2,9 @@
 
 from typing import Literal, NotRequired
 
-from typing_extensions import TypedDict
-
-from daemon.messages.scan import ScanEnded, ScanStarted
-from daemon.messages.status import Status
+from ptycholive_client.messages.scan import ScanEnded, ScanStarted
+from ptycholive_client.messages.status import Status
+from ptycholive_client.messages.typed import TypedDict
 
 LayerName = Literal["network", "refined"]
 

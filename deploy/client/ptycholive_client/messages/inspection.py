@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from typing_extensions import TypedDict
-
-from daemon.messages.headers import LayerName
+from ptycholive_client.messages.headers import LayerName
+from ptycholive_client.messages.typed import TypedDict
 
 
 class FrameFields(TypedDict):
