@@ -35,6 +35,10 @@ class PositionM(NamedTuple):
         return abs(self.y) <= FARTHEST_M and abs(self.x) <= FARTHEST_M
 
 
+MOVING = PositionM(math.inf, -math.inf)
+"""In place of the position of a frame during which the stage moved too far; a table keeps it apart from other bad ones."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StreamGeometry:
     """The detector and beam parameters in a stream's header, in the detector's own frame; ``None`` if not given.

@@ -36,6 +36,7 @@ class RefusalReason(SentenceEnum):
     AFTER_END = "after_end", "The frame arrived after its scan was finished."
     SCAN_FLOOD = "scan_flood", "Too many scans opened in a short time; all frames of the surplus scans are refused."
     BAD_POSITION = "bad_position", "The position is not finite, or farther away than a stage can move."
+    STAGE_MOVING = "stage_moving", "The stage moved farther than [positions] max_motion_m during the frame."
     FAR_FROM_OTHERS = "far_from_others", "The position lies far from all others of the scan."
     PENDING_OVERFLOW = "pending_overflow", "Too many frames waited for their positions; the oldest was dropped."
 

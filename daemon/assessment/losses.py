@@ -8,6 +8,7 @@ from daemon.assessment.facts import ScanFacts
 from daemon.assessment.issues import Issue
 from daemon.assessment.reasons import Reason
 from daemon.messages import ScanState, VerdictFields
+from streams.refusal_reasons import RefusalReason
 
 MANY_LOST = 0.1
 """Share of lost frames from which on a scan is bad: neighbours of a usual overlap of 60 % do not cover every gap."""
@@ -50,16 +51,25 @@ def _missing(facts: ScanFacts, verdict: VerdictFields) -> int:
 
 def _lost(facts: ScanFacts, verdict: VerdictFields) -> int:
     if not facts.is_running and verdict["expected"] is not None:
-        return max(0, verdict["expected"] - verdict["stitched"])
+        return max(0, verdict["expected"] - verdict["stitched"] - _gated(verdict))
     pending = 0 if facts.is_running else verdict["pending"]
-    return _missing(facts, verdict) + sum(verdict["refused"].values()) + verdict["without_position"] + pending
+    return _missing(facts, verdict) + _refused(verdict) + verdict["without_position"] + pending
+
+
+def _gated(verdict: VerdictFields) -> int:
+    """Return how many frames were left out because the stage moved during them, as configured: they are not lost."""
+    return verdict["refused"].get(RefusalReason.STAGE_MOVING, 0)
+
+
+def _refused(verdict: VerdictFields) -> int:
+    return sum(verdict["refused"].values()) - _gated(verdict)
 
 
 def _words(facts: ScanFacts, verdict: VerdictFields) -> dict[str, str]:
     """Return the parts of a loss in words, and what to do about the greatest."""
     counts = {
         "missing": _missing(facts, verdict),
-        "refused": sum(verdict["refused"].values()),
+        "refused": _refused(verdict),
         "without position": verdict["without_position"],
         "pending": 0 if facts.is_running else verdict["pending"],
     }

@@ -20,12 +20,14 @@ from typing import Any
 
 import typer
 
-from daemon.cli.demo_start import invite, page_port, updates_port, wait_for_viewer
+from daemon.cli.demo_faults import FAULTS, DemoOrders
+from daemon.cli.demo_start import LOOK_S, invite, page_port, updates_port, wait_for_viewer
 from daemon.cli.processes import first_line, free_port, verb_process
 from daemon.cli.progress import progress
 from daemon.client import Viewer
 from daemon.errors import DaemonError, IncompleteScanError
 from daemon.messages import Addresses, ScanEndedHeader, ScanState
+from daemon.publish.http.demo import FOLDER_VARIABLE
 from daemon.status.sentences import verdict_sentence
 from streams.errors import EndpointError
 
@@ -40,7 +42,7 @@ TEMPLATE = """\
 [frames]
 endpoint = "{frames}"
 format = "dectris-v2"
-[detector]
+{positions}[detector]
 center_px = [64, 64]
 size_px = 128
 [optics]  # assumed: the data file does not state them
@@ -60,6 +62,13 @@ endpoint = "tcp://127.0.0.1:{updates}"
 port = {port}
 [output]
 directory = {directory}
+"""
+
+
+POSITIONS = """\
+[positions]
+source = "native"
+endpoint = "{}"
 """
 
 
@@ -91,22 +100,33 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class RunningDemo:
-    """A running daemon: its process, its addresses, and the address to send frames to."""
+    """A running daemon: its process, its addresses, where to send frames and positions, the orders of its page."""
 
     process: subprocess.Popen[str]
     addresses: Addresses
     frames: str
+    positions: str | None = None
+    orders: DemoOrders | None = None
 
 
 @contextmanager
 def demo_daemon(
-    folder: Path, bundle: str, *, refine: bool, finetune: bool, port: int = 0, updates_port: int = 0
+    folder: Path,
+    bundle: str,
+    *,
+    refine: bool,
+    finetune: bool,
+    port: int = 0,
+    updates_port: int = 0,
+    orders: DemoOrders | None = None,
 ) -> Iterator[RunningDemo]:
-    """Yield a daemon that is ready; its files are in ``folder``."""
+    """Yield a daemon that is ready; its files are in ``folder``. With `orders`, positions come in a stream of their own."""
     config, frames, log = folder / "demo.toml", f"tcp://127.0.0.1:{free_port()}", folder / "daemon.log"
+    positions = None if orders is None else f"tcp://127.0.0.1:{free_port()}"
     config.write_text(
         TEMPLATE.format(
             frames=frames,
+            positions="" if positions is None else POSITIONS.format(positions),
             probe=json.dumps(str(PROBE)),
             bundle=bundle,
             refine=json.dumps(refine),
@@ -116,8 +136,9 @@ def demo_daemon(
             directory=json.dumps(str(folder / "out")),
         )
     )
-    with verb_process("serve", "--config", str(config), "--json", log=log) as process:
-        yield RunningDemo(process, json.loads(first_line(process, log)), frames)
+    environment = {} if orders is None else {FOLDER_VARIABLE: str(orders.folder)}
+    with verb_process("serve", "--config", str(config), "--json", log=log, environment=environment) as process:
+        yield RunningDemo(process, json.loads(first_line(process, log)), frames, positions, orders)
 
 
 @contextmanager
@@ -127,8 +148,15 @@ def _daemon_of(options: DemoOptions, folder: Path) -> Iterator[RunningDemo]:
     with ExitStack() as stack:
 
         def started(port: int) -> RunningDemo:
-            refine, finetune, page = options.refine, options.finetune, page_port(options.port)
-            made = demo_daemon(folder, "shipped", refine=refine, finetune=finetune, port=page, updates_port=port)
+            made = demo_daemon(
+                folder,
+                "shipped",
+                refine=options.refine,
+                finetune=options.finetune,
+                port=page_port(options.port),
+                updates_port=port,
+                orders=None if options.headless else DemoOrders(folder / "orders", SCAN),
+            )
             return stack.enter_context(made)
 
         try:
@@ -210,21 +238,29 @@ def _follow(viewer: Viewer) -> Seen:
     return seen
 
 
-def _sender(options: DemoOptions, daemon: RunningDemo, folder: Path) -> AbstractContextManager[subprocess.Popen[str]]:
-    """Start a process that sends the scan."""
-    command = [str(SCAN), "--format", "dectris-v2", "--bind", daemon.frames, "--rate", str(options.rate_hz), "--json"]
-    command += ["--fault", options.fault, "--scan-id", "siemens-star"]
+def _sender(
+    options: DemoOptions, daemon: RunningDemo, folder: Path, broken: str | None = None
+) -> AbstractContextManager[subprocess.Popen[str]]:
+    """Start a process that sends the scan, with a fault that was ordered."""
+    data = SCAN if daemon.orders is None else daemon.orders.data_of(broken, options.output)
+    fault = options.fault if broken is None else FAULTS[broken].faults
+    command = [str(data), "--format", "dectris-v2", "--bind", daemon.frames, "--rate", str(options.rate_hz), "--json"]
+    command += ["--fault", fault, "--scan-id", broken or "siemens-star"]
+    command += [] if daemon.positions is None else ["--positions", daemon.positions]
     return verb_process("replay", *command, log=folder / "sender.log")
 
 
 def _stay(options: DemoOptions, daemon: RunningDemo, folder: Path) -> None:
-    """Keep the page until Ctrl-C; a demo that loops sends the scan again for those who watch."""
+    """Keep the page until Ctrl-C; send a scan that was ordered, and in a loop the good one for those who watch."""
+    due_s = time.monotonic() + LOOP_S
     try:
-        while options.loops and daemon.process.poll() is None:
-            if wait_for_viewer(daemon.addresses["http"], LOOP_S):
-                time.sleep(LOOP_S)
-                with _sender(options, daemon, folder) as sender:
+        while daemon.process.poll() is None:
+            broken = None if daemon.orders is None else daemon.orders.take()
+            is_due = options.loops and time.monotonic() >= due_s
+            if broken is not None or (is_due and wait_for_viewer(daemon.addresses["http"], LOOK_S)):
+                with _sender(options, daemon, folder, broken) as sender:
                     first_line(sender, folder / "sender.log")
-        daemon.process.wait()
+                due_s = time.monotonic() + LOOP_S
+            time.sleep(LOOK_S)
     except KeyboardInterrupt:
         typer.echo("stopping", err=True)

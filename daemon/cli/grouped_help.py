@@ -7,7 +7,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Live": ("demo", "serve", "check", "watch", "status", "scans", "stop"),
+    "Live": ("demo", "init", "serve", "check", "watch", "status", "scans", "stop"),
     "Streams": ("replay", "record"),
     "Files": ("predict", "refine", "validate", "convert", "compare", "simulate"),
     "Models": ("train", "finetune", "model"),

@@ -116,11 +116,11 @@ def _without_name(receiver: MessageReceiver) -> str | None:
 def describe_frames(config: Config, received: FirstMessages) -> CheckResult:
     """Describe the messages of a frame stream, or their error."""
     wanted = config.frames.format
-    items, faults = _parsed(wanted, config, received)
+    items, faults = parsed(wanted, config, received)
     frames = [item for item in items if isinstance(item, EncodedFrame)]
     starts = [item for item in items if isinstance(item, ScanStart)]
     if not items:
-        looks = _looks_like(config, received)
+        looks = looks_like(config, received)
         if looks is not None:
             return CheckResult(
                 "ERROR", f"the messages look like {looks}, but [frames] format is {wanted}", {"format": looks}
@@ -129,7 +129,7 @@ def describe_frames(config: Config, received: FirstMessages) -> CheckResult:
     seen: dict[str, object] = {"format": wanted, "messages": len(received.messages)}
     words = [f"{wanted}"]
     if frames:
-        form = _form(frames)
+        form = form_of(frames)
         seen.update(form)
         words.append("{shape[0]} x {shape[1]} {dtype}".format(**form))
         words.append(f"{form['encoding'] or 'not compressed'}, compression ratio {form['compression']:.1f}")
@@ -174,7 +174,7 @@ def describe_positions(config: Config, received: FirstMessages) -> CheckResult:
     return CheckResult("OK", f"{source}, {len(positions)} positions, {', '.join(spans)}", seen)
 
 
-def _parsed(name: str, config: Config, received: FirstMessages) -> tuple[list[StreamItem], list[str]]:
+def parsed(name: str, config: Config, received: FirstMessages) -> tuple[list[StreamItem], list[str]]:
     """Return the items that a format reads from the messages, and its errors."""
     frames = config.frames
     codec = CODECS[name](channel=frames.channel, max_frame_bytes=frames.max_message_bytes)
@@ -191,9 +191,9 @@ def _parsed(name: str, config: Config, received: FirstMessages) -> tuple[list[St
     return items, faults
 
 
-def _looks_like(config: Config, received: FirstMessages) -> str | None:
+def looks_like(config: Config, received: FirstMessages) -> str | None:
     """Return the format that understands the most messages."""
-    understood = Counter({name: len(_parsed(name, config, received)[0]) for name in CODECS})
+    understood = Counter({name: len(parsed(name, config, received)[0]) for name in CODECS})
     name, count = understood.most_common(1)[0]
     return name if count else None
 
@@ -209,7 +209,8 @@ class FrameForm(TypedDict):
     rate_hz: float | None
 
 
-def _form(frames: Sequence[EncodedFrame]) -> FrameForm:
+def form_of(frames: Sequence[EncodedFrame]) -> FrameForm:
+    """Return the form of some frames."""
     first, last = frames[0], frames[-1]
     seconds = (last.received_ns - first.received_ns) / 1e9
     return {

@@ -24,6 +24,7 @@ from streams.errors import StreamError
 VERBS: tuple[Callable[..., None], ...] = (
     live.demo,
     live.serve,
+    streams.init,
     live.check,
     streams.record,
     streams.replay,

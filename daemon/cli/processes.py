@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -20,11 +21,20 @@ STOP_S = 20.0
 
 
 @contextmanager
-def verb_process(*verb: str, log: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run a verb in a separate process with stderr in ``log``; it is ended with SIGTERM at the end of the block."""
+def verb_process(
+    *verb: str, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a verb in a separate process, with stderr in ``log``; SIGTERM ends it at the end of the block.
+
+    ``environment`` is added to the variables of this process.
+    """
     with log.open("w") as stderr:
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "daemon.cli", *verb], stdout=subprocess.PIPE, stderr=stderr, text=True
+            [sys.executable, "-m", "daemon.cli", *verb],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env={**os.environ, **(environment or {})},
         )
     try:
         yield process

@@ -16,6 +16,8 @@ Orientation = Literal[
 ]  # fmt: skip
 PositionKind = Literal["frame", "native", "panda", "pandablocks", "bluesky", "file", "raster", "spiral"]
 _ZEROMQ_SOURCES = ("native", "panda", "bluesky")
+_SAMPLED = ("panda", "pandablocks", "bluesky")
+"""Sources that may send several samples for each frame."""
 _POSITION_NEEDS: dict[str, tuple[str, ...]] = {
     "native": ("endpoint",),
     "panda": ("endpoint",),
@@ -114,6 +116,10 @@ class Positions(Encrypted):
     samples_per_frame: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         1, description="Number of samples per frame; they are averaged."
     )
+    max_motion_m: Positive | None = Field(
+        None,
+        description="With several samples per frame: frames during which the stage moves farther are left out, m.",
+    )
     first_sample: Annotated[int, Field(ge=0)] = Field(0, description="Index of the first sample of frame 0.")
     unit: Literal["m", "mm", "um", "nm", "pm"] = Field("m", description="Unit of the values from the source.")
     file: Path | None = Field(None, description="For file: NPZ with position_m (n, 2), CSV, or a product.")
@@ -143,6 +149,10 @@ class Positions(Encrypted):
         missing = [key for key in _POSITION_NEEDS.get(self.source, ()) if getattr(self, key) is None]
         if missing:
             raise ValueError(f'source = "{self.source}" requires {" and ".join(missing)}')
+        if self.max_motion_m is not None and (self.source not in _SAMPLED or self.samples_per_frame < 2):
+            raise ValueError(
+                f"max_motion_m requires samples_per_frame of at least 2 and a source among {', '.join(_SAMPLED)}"
+            )
         if self.has_keys and not self.uses_zeromq:
             raise ValueError(f'source = "{self.source}" does not support CURVE keys; remove them')
         return self

@@ -38,6 +38,17 @@ class MosaicOptions(Section):
     keep_patch_bytes: Annotated[int, Field(ge=0)] = Field(
         256 << 20, description="Memory for patches of all open scans that later looks can replace, bytes."
     )
+    box_m: tuple[float, float, float, float] | None = Field(
+        None,
+        description="[top, left, bottom, right] of the positions, m: pictures have this size from the first frame on. "
+        "Frames outside it still enlarge them.",
+    )
+
+    @model_validator(mode="after")
+    def _has_a_box_with_an_area(self) -> MosaicOptions:
+        if self.box_m is not None and not (self.box_m[0] < self.box_m[2] and self.box_m[1] < self.box_m[3]):
+            raise ValueError(f"box_m = {list(self.box_m)} has no area; give [top, left, bottom, right], top < bottom")
+        return self
 
 
 class Diagnosis(Section):

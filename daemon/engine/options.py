@@ -20,6 +20,7 @@ class EngineOptions:
     gridsize: int = 1
     max_side_px: int = 16384
     keep_patch_bytes: int = 256 << 20
+    box_m: tuple[float, float, float, float] | None = None
     refine: bool = True
     refine_probe: bool = True
     refine_buffer_bytes: int = 512 << 20

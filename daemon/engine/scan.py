@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,8 @@ from ptychopinn.refine.frame_buffer import Start
 from ptychopinn.refine.probe_modes import with_mode_count
 from ptychopinn.refine.refined_layer import Refiner
 from streams.refusal_reasons import RefusalReason
+
+log = logging.getLogger(__name__)
 
 COVERED = 0.05
 """A pixel counts as covered above this share of the greatest weight."""
@@ -62,6 +65,7 @@ class ScanWork:
         self.groups = GroupBuilder(options.gridsize, model.probe.shape[-1] / 2, model.probe.device)
         self.repaint = _repaint(model, self.mosaic, self.groups, options.gridsize) if looks_again else None
         self.refiner = _refiner(model.probe, self.mosaic.picture, options) if options.refine else None
+        _reserve(scan_id, options, self.mosaic, self.refiner)
         self.resolution = ScanResolution(
             update_probe=options.refine_probe, is_subpixel=options.refine_subpixel or options.refine_bound_px > 0
         )
@@ -154,6 +158,7 @@ class ScanWork:
         """Begin the refined layer again: from the network layer, or from what it was if its frames hardly moved."""
         start = _continued(old, self.mosaic) if goes_on else self.mosaic.picture
         self.refiner = _refiner(old.probe if goes_on else self.model.probe, start, self._options)
+        _reserve(self.scan_id, self._options, self.refiner)
         used = self.places.used
         for index, amplitude in old.patterns():
             self.refiner.add(index, amplitude, used[index])
@@ -320,6 +325,17 @@ def _continued(refined: Refiner, mosaic: Mosaic) -> Start:
         return picture
 
     return start
+
+
+def _reserve(scan_id: str, options: EngineOptions, *layers: Mosaic | Refiner | None) -> None:
+    """Make layers as large as the configured box of positions, so that pictures stay comparable."""
+    pixel_m = options.pixel_size_m(scan_id)
+    if options.box_m is None or pixel_m is None:
+        return
+    top, left, bottom, right = (side / pixel_m for side in options.box_m)
+    fits = [layer.reserve((top, left), (bottom, right)) for layer in layers if layer is not None]
+    if not all(fits):
+        log.warning("scan %s: [mosaic] box_m is larger than max_side_px; its pictures grow with the frames", scan_id)
 
 
 def _refiner(probe: torch.Tensor, start: Start, options: EngineOptions) -> Refiner:

@@ -128,6 +128,7 @@ def _source_options(positions: Positions) -> SourceOptions | None:
         first_sample=positions.first_sample,
         time_channel=positions.time_channel or (DEFAULT_TIME_CHANNEL if is_panda else None),
         event_stream=positions.event_stream,
+        max_motion_m=positions.max_motion_m,
     )
 
 

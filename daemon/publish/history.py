@@ -1,6 +1,7 @@
 """Earlier pictures of recent scans: reduced copies of each layer at growing intervals, in bounded memory.
 
-Every ``stride``-th pixel is kept in half precision: a copy is cheap, and a whole scan takes a few megabytes.
+A picture is kept whole up to 640 px, of a larger one every ``stride``-th pixel, in half precision. The copies of a layer take at
+most 32 MB: of large pictures fewer moments are kept.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from daemon.publish.hub import UpdateHub
 from daemon.publish.snapshot import LayerCanvas
 from daemon.publish.wire import Message, layer_header
 
-SIDE_PX = 320
+SIDE_PX = 640
+"""Side up to which a picture is kept whole: usual scans have 300 to 600 px, and a copy of this side takes 2.5 MB."""
 MOST_LOOKS = 48
+MOST_BYTES = 32 << 20
+"""Memory of the copies of one layer of one scan; four scans of two layers take at most 256 MB."""
 FIRST_PAUSE_S = 0.5
 LAYERS = ("network", "refined")
 
@@ -91,7 +95,7 @@ class History:
 
 def _keep(layer: _Layer, look: Look) -> None:
     layer.looks = [*layer.looks, look]
-    if len(layer.looks) > MOST_LOOKS:
+    if len(layer.looks) > MOST_LOOKS or sum(look.values.nbytes for look in layer.looks) > MOST_BYTES:
         layer.looks = [*layer.looks[:-1:2], layer.looks[-1]]
         layer.pause_s *= 2
     layer.next_at = time.monotonic() + layer.pause_s

@@ -188,6 +188,7 @@ class Setup:
             gridsize=config.model.gridsize,
             max_side_px=config.mosaic.max_side_px,
             keep_patch_bytes=config.mosaic.keep_patch_bytes,
+            box_m=config.mosaic.box_m,
             refine=config.refine.enabled,
             refine_buffer_bytes=config.refine.buffer_bytes,
             refine_probe=config.refine.update_probe,

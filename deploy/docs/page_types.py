@@ -17,6 +17,7 @@ PATH = Path(__file__).parents[1] / "page-tools" / "messages.d.ts"
 KINDS = {"integer": "number", "number": "number", "boolean": "boolean", "string": "string", "null": "null"}
 SHAPES = (
     messages.DeltaHeader,
+    messages.DemoFaultFields,
     messages.FrameFields,
     messages.FrameMap,
     messages.PictureFields,

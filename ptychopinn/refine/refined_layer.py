@@ -23,6 +23,7 @@ be corrected (:mod:`ptychopinn.refine.position_offsets`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -104,6 +105,13 @@ class Refiner:
         self.updates = 0
         self.setbacks = 0
         """How often it diverged and was begun again from the start."""
+
+    def reserve(self, first_px: tuple[float, float], last_px: tuple[float, float]) -> bool:
+        """Grow the canvas for frames at positions from the first to the last corner; False if it would be too large."""
+        half, rim = self.size_px // 2, math.ceil(self._bound_px)
+        top, left = (math.floor(side) - half - rim for side in first_px)
+        bottom, right = (math.ceil(side) + half + rim for side in last_px)
+        return self._canvas.ensure(top, left, bottom, right)
 
     @property
     def probe(self) -> Tensor:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from streams.frame import Frame, PositionM
+from streams.frame import MOVING, Frame, PositionM
 from streams.join.far_frames import FarFrames
 from streams.join.index_tables import IndexSet
 from streams.join.scan_positions import ScanPositions
@@ -58,10 +58,11 @@ class AccountSnapshot:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every frame that the scan should have is in the picture."""
+        """Whether every frame that the scan should have is in the picture, or was taken while the stage moved."""
+        gated = self.refused.get(RefusalReason.STAGE_MOVING, 0)  # left out as configured, so not lost
         if self.expected is not None:
-            return self.missing == 0 and self.pending == 0 and self.stitched >= self.expected
-        return not (self.missing or self.pending or self.without_position or self.refused)
+            return self.missing == 0 and self.pending == 0 and self.stitched + gated >= self.expected
+        return not (self.missing or self.pending or self.without_position or sum(self.refused.values()) > gated)
 
 
 class WaitingFrame(NamedTuple):
@@ -193,9 +194,9 @@ class ScanAccount:
             self._taken.discard(index)
         return None if waiting is None else waiting.frame
 
-    def refuse_misplaced(self, index: int) -> None:
-        """Move a pending frame to refused, because its position cannot be a place on a stage."""
-        self.refuse(RefusalReason.BAD_POSITION, index)
+    def refuse_misplaced(self, index: int, position_m: PositionM) -> None:
+        """Move a pending frame to refused: its position cannot be a place on a stage, or the stage moved during it."""
+        self.refuse(RefusalReason.STAGE_MOVING if position_m == MOVING else RefusalReason.BAD_POSITION, index)
         self._misplaced.add(index)
 
     # The scan's life.

@@ -8,7 +8,7 @@ from array import array
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.frame import FARTHEST_M, PositionM
+from streams.frame import FARTHEST_M, MOVING, PositionM
 
 __all__ = ["IndexSet", "PositionTable"]
 
@@ -61,7 +61,7 @@ class IndexSet:
 
 
 class PositionTable:
-    """Positions by index, 16 bytes each. An impossible position is kept as infinite, which marks it as bad."""
+    """Positions by index, 16 bytes each. Impossible positions are kept as infinite, and ``MOVING`` as it is."""
 
     def __init__(self, max_bytes: int) -> None:
         self._pages: dict[int, array[float]] = {}
@@ -111,7 +111,7 @@ class PositionTable:
         if not position.is_place:
             if math.isfinite(page[place]):
                 return True
-            position = _BAD
+            position = MOVING if position == MOVING else _BAD
         page[place], page[place + 1] = position
         return True
 

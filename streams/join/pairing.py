@@ -132,7 +132,7 @@ class Pairing:
 
     def _pair(self, scan: ScanAccount, frame: Frame, position_m: PositionM) -> list[ScanPoint]:
         if not position_m.is_place:
-            scan.refuse_misplaced(frame.index)
+            scan.refuse_misplaced(frame.index, position_m)
             return []
         far = scan.far
         if far is None:

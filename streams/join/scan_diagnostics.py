@@ -47,7 +47,8 @@ def _start(scan: ScanAccount) -> Iterator[str]:
     if scan.has_start or not scan.received:
         return
     index = scan.indexes.first
-    yield ScanWarning.NO_START.text(first=f"; the first frame received was {index}" if index else "")
+    first = f"; the first frame received was {index}, so the {index} before it are counted as missing" if index else ""
+    yield ScanWarning.NO_START.text(first=first)
 
 
 def _end(scan: ScanAccount) -> Iterator[str]:
@@ -78,6 +79,8 @@ def _positions(scan: ScanAccount) -> Iterator[str]:
         yield ScanWarning.POSITIONS_BEYOND.text(count=positions.beyond_limit)
     if (bad := scan.refused(RefusalReason.BAD_POSITION)) > 0:
         yield ScanWarning.BAD_POSITIONS.text(count=bad)
+    if (moving := scan.refused(RefusalReason.STAGE_MOVING)) > 0:
+        yield ScanWarning.STAGE_MOVING.text(count=moving)
     if (outside := scan.refused(RefusalReason.OUTSIDE_MOSAIC)) > _OUTSIDE_RATIO * scan.received:
         yield ScanWarning.OUTSIDE_MOSAIC.text(count=outside)
     if (far := scan.refused(RefusalReason.FAR_FROM_OTHERS)) > 0:

@@ -53,6 +53,10 @@ class ScanWarning(SentenceEnum):
         "bad_positions",
         "{count} frames have a position that is not finite, or farther away than a stage can move",
     )
+    STAGE_MOVING = (
+        "stage_moving",
+        "{count} frames were left out, because the stage moved farther than [positions] max_motion_m during them",
+    )
     OUTSIDE_MOSAIC = (
         "outside_mosaic",
         "{count} frames lie too far from the others for one picture; check [positions] unit and scale",

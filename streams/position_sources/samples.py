@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.errors import PositionError
-from streams.frame import Position, PositionM
+from streams.frame import MOVING, Position, PositionM
 from streams.untrusted import MAX_INDEX, shown
 
 __all__ = ["UNITS_M", "Sampler", "SourceOptions"]
@@ -39,6 +39,8 @@ class SourceOptions:
         Name of the channel with the time of each sample, seconds since the run began, if there is one.
     event_stream
         Name of the event stream that contains the positions, for a source with several.
+    max_motion_m
+        A frame whose samples lie farther apart gets :data:`streams.frame.MOVING` as its position; ``None``: any distance.
     """
 
     channels: tuple[str, str]
@@ -47,6 +49,7 @@ class SourceOptions:
     first_sample: int = 0
     time_channel: str | None = None
     event_stream: str = "primary"
+    max_motion_m: float | None = None
 
 
 @dataclass(slots=True)
@@ -55,6 +58,8 @@ class _Partial:
 
     count: int
     total: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
     time_s: float | None
 
 
@@ -67,6 +72,7 @@ class Sampler:
 
     def __init__(self, options: SourceOptions) -> None:
         self._options = options
+        self._has_gate = options.max_motion_m is not None
         self.begin()
 
     def begin(self) -> None:
@@ -133,9 +139,11 @@ class Sampler:
         whole = (len(values) - done) // per_frame
         if whole:
             part = slice(done, done + whole * per_frame)
-            means = values[part].reshape(whole, per_frame, 2).mean(axis=1) if per_frame > 1 else values[part]
+            frames = values[part].reshape(whole, per_frame, 2)
+            means = frames.mean(axis=1) if per_frame > 1 else values[part]
+            is_moving = self._is_moving(np.ptp(frames, axis=1)) if self._has_gate else None
             taken = None if times_s is None else times_s[part][::per_frame].tolist()
-            positions += self._positions(frame, means, taken)
+            positions += self._positions(frame, means, taken, is_moving)
             done, frame = part.stop, frame + whole
         if done < len(values):
             positions += self._add_to(frame, values[done:], None if times_s is None else times_s[done:])
@@ -143,19 +151,34 @@ class Sampler:
 
     def _add_to(self, frame: int, values: NDArray[np.float64], times_s: NDArray[np.float64] | None) -> list[Position]:
         time_s = None if times_s is None else float(times_s[0])
-        part = self._partial.setdefault(frame, _Partial(0, np.zeros(2), time_s))
+        part = self._partial.setdefault(frame, _Partial(0, np.zeros(2), values[0], values[0], time_s))
         part.count += len(values)
         part.total += values.sum(axis=0)
+        part.low, part.high = np.minimum(part.low, values.min(axis=0)), np.maximum(part.high, values.max(axis=0))
         if part.count == self._options.samples_per_frame:
             del self._partial[frame]
             mean = part.total / part.count
-            return self._positions(frame, mean[None], None if part.time_s is None else [part.time_s])
+            is_moving = self._is_moving((part.high - part.low)[None]) if self._has_gate else None
+            return self._positions(frame, mean[None], None if part.time_s is None else [part.time_s], is_moving)
         if len(self._partial) > _MAX_PARTIAL:
             del self._partial[next(iter(self._partial))]
         return []
 
-    def _positions(self, first: int, values: NDArray[np.float64], times_s: list[float] | None) -> list[Position]:
+    def _is_moving(self, spreads: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return for each frame whether the stage moved too far, from the spreads ``(n, 2)`` of its samples."""
+        most_m = self._options.max_motion_m or np.inf
+        return np.hypot(*(spreads * np.asarray(self._options.factors_m)).T) > most_m
+
+    def _positions(
+        self,
+        first: int,
+        values: NDArray[np.float64],
+        times_s: list[float] | None,
+        is_moving: NDArray[np.bool_] | None = None,
+    ) -> list[Position]:
         metres = (values * np.asarray(self._options.factors_m)).tolist()
+        if is_moving is not None:
+            metres = [MOVING if moves else place for moves, place in zip(is_moving.tolist(), metres, strict=True)]
         return [
             Position(None, first + k, PositionM(y, x), None if times_s is None else times_s[k])
             for k, (y, x) in enumerate(metres)

@@ -94,7 +94,9 @@ def position_source_restart(series: int) -> Row:
 
 def receiver_starts_late(series: int) -> Row:
     notes = (
-        ScanWarning.NO_START.text(first="; the first frame received was 10"),
+        ScanWarning.NO_START.text(
+            first="; the first frame received was 10, so the 10 before it are counted as missing"
+        ),
         ScanWarning.SAMPLES_LOST.text(lost=20, samples=48),
     )
     expected = Expected({"expected": None, "stitched": 14, "missing": 10}, "incomplete", notes)

@@ -24,14 +24,27 @@ FRAMES = 60
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the Python of an environment that has the wheel, npe2 and ipywidgets."""
     folder = tmp_path_factory.mktemp("client")
-    shutil.copytree(ROOT / "deploy" / "client", folder / "source", ignore=shutil.ignore_patterns("__pycache__", "build"))
+    shutil.copytree(
+        ROOT / "deploy" / "client", folder / "source", ignore=shutil.ignore_patterns("__pycache__", "build")
+    )
     build = ["-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(folder), str(folder / "source")]
     subprocess.run([sys.executable, *build], check=True, capture_output=True, timeout=200)
     (wheel,) = folder.glob("ptycholive_client-*.whl")
     found = make_environment(PLACE, "npe2", [("npe2", "ipywidgets")], 300)
-    install = [str(found), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", str(ROOT / "constraints.txt")]
+    install = [
+        str(found),
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+        "-c",
+        str(ROOT / "constraints.txt"),
+    ]
     subprocess.run([*install, str(wheel)], check=True, capture_output=True, timeout=300)
-    subprocess.run([*install, "--no-deps", "--force-reinstall", str(wheel)], check=True, capture_output=True, timeout=100)
+    subprocess.run(
+        [*install, "--no-deps", "--force-reinstall", str(wheel)], check=True, capture_output=True, timeout=100
+    )
     return found
 
 

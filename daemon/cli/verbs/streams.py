@@ -1,4 +1,4 @@
-"""Declares the verbs that receive or send streams: record, replay."""
+"""Declares the verbs that receive or send streams: init, record, replay."""
 
 from __future__ import annotations
 
@@ -18,6 +18,74 @@ from daemon.cli.verbs.options import (
     Settings,
 )
 from daemon.errors import ConfigError
+
+
+def init(
+    output: Annotated[Path, typer.Argument(help="Configuration to write.")] = Path("ptycholive.toml"),
+    endpoint: Annotated[
+        str | None, typer.Option(help="Address of the frame stream; a leading @ binds it instead.")
+    ] = None,
+    socket: Annotated[Literal["pull", "sub"] | None, typer.Option(help="Socket type. Default: both are tried.")] = None,
+    stream_format: Annotated[
+        str | None, typer.Option("--format", help="Wire format. Default: the one that reads the messages.")
+    ] = None,
+    wait: Annotated[float, typer.Option(min=0.1, help="Longest time to listen, s.")] = 20.0,
+    energy: Annotated[str | None, typer.Option(help="Photon energy, keV: 8.8 or '8800 eV'.")] = None,
+    distance: Annotated[
+        str | None, typer.Option(help="Distance from sample to detector, mm: 1920 or '1.92 m'.")
+    ] = None,
+    pixel: Annotated[str | None, typer.Option(help="Side of a detector pixel, um: 75.")] = None,
+    probe: Annotated[str | None, typer.Option(help="File with the probe: product, NPZ, CXI.")] = None,
+    zone_plate: Annotated[
+        str | None, typer.Option(help="Instead: outermost zone width nm, diameter um[, central stop um[, defocus um]].")
+    ] = None,
+    pinhole: Annotated[str | None, typer.Option(help="Instead: diameter um[, distance mm].")] = None,
+    size: Annotated[str | None, typer.Option(help="Side of the pattern, px. Default: the probe's, or 128.")] = None,
+    orientation: Annotated[str | None, typer.Option(help="Orientation. Default: the one that fits the probe.")] = None,
+    center: Annotated[str | None, typer.Option(help="Beam centre ROW,COLUMN or auto. Default: the one found.")] = None,
+    positions: Annotated[str | None, typer.Option(help="Position source, as in the configuration.")] = None,
+    positions_endpoint: Annotated[str | None, typer.Option(help="Address of the positions.")] = None,
+    positions_file: Annotated[str | None, typer.Option(help="File with the positions.")] = None,
+    channels: Annotated[str | None, typer.Option(help="Channels of the positions: Y,X.")] = None,
+    shape: Annotated[str | None, typer.Option(help="Raster: ROWSxCOLUMNS; spiral: number of positions.")] = None,
+    step: Annotated[str | None, typer.Option(help="Raster and spiral: steps in y and x, um: 0.5 or 0.5,0.4.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; what is missing is an error.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a configuration: listen to a stream, show what comes, ask for the rest.
+
+    Shows the pattern, finds format, socket, beam centre and orientation, and takes lengths and energies in any unit.
+    """
+    from daemon.cli.init import InitOptions, run_init
+
+    run_init(
+        InitOptions(
+            endpoint=endpoint,
+            socket=socket,
+            format=stream_format,
+            wait_s=wait,
+            energy=energy,
+            distance=distance,
+            pixel=pixel,
+            probe=probe,
+            zone_plate=zone_plate,
+            pinhole=pinhole,
+            size=size,
+            orientation=orientation,
+            center=center,
+            positions=positions,
+            positions_endpoint=positions_endpoint,
+            positions_file=positions_file,
+            channels=channels,
+            shape=shape,
+            step=step,
+            output=output,
+            replaces=force,
+            asks=not yes,
+            as_json=as_json,
+        )
+    )
 
 
 def record(

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from daemon.messages import Alive, ModelEntry, ModelStatus, Paused, Readiness, ScanFields, Status, Stopping
 from daemon.publish.history import History
 from daemon.publish.http.answers import BUSY, NOT_KNOWN, NOT_NOW, PROBLEMS, Binary, Hdf5, Npy, Png
+from daemon.publish.http.demo import demo_folder, demo_router
 from daemon.publish.http.docs import docs_page
 from daemon.publish.http.figures import about, figures_router
 from daemon.publish.http.frames import FrameSource, NoFrames, frames_router
@@ -136,6 +137,7 @@ def create_app(
 
     app.include_router(figures_router(picture_of), prefix="/api/v1")
     app.include_router(frames_router(frames or NoFrames(), scan_of), prefix="/api/v1")
+    app.include_router(demo_router(demo_folder()), prefix="/api/v1")
     app.include_router(probes_router(probes or NoProbes(), scan_of), prefix="/api/v1")
 
     @app.websocket("/api/v1/updates")

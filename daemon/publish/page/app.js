@@ -7,6 +7,7 @@ import { decoded, encoded, preferences, savedTrend, savePreferences, saveTrend }
 import { Stage } from "./canvas.js";
 import { loadMaps, mapNames } from "./colour-maps.js";
 import { Connection } from "./connection.js";
+import { showDemo } from "./demo.js";
 import { Difference, LOOK } from "./difference.js";
 import { byId } from "./elements.js";
 import { Gallery } from "./gallery.js";
@@ -379,4 +380,5 @@ loadMaps().then(() => {
   byId("colours").value = chosen.colours ?? "";
   showPicture();
 });
+showDemo();
 connection.open();

@@ -9,6 +9,8 @@ An enum is sent as its value: a program that receives one gets plain text, which
 from ptycholive_client.messages.answers import (
     Addresses,
     Alive,
+    DemoFaultFields,
+    DemoOrder,
     ModelEntry,
     Paused,
     Readiness,
@@ -69,6 +71,8 @@ __all__ = [
     "DaemonState",
     "DeltaFields",
     "DeltaHeader",
+    "DemoFaultFields",
+    "DemoOrder",
     "DiagnosisState",
     "DiagnosisStatus",
     "DoubtFields",

@@ -85,3 +85,21 @@ class ScanPath(TypedDict):
     """Number of positions before the first one here."""
     positions_px: Sequence[Sequence[float]]
     """Positions [y, x] in pixels of the object's own frame."""
+
+
+class DemoFaultFields(TypedDict):
+    """A button of the demo's page."""
+
+    name: str
+    """Name in the route that orders it."""
+    title: str
+    """Text of the button."""
+    about: str
+    """What is wrong with the next scan, in words."""
+
+
+class DemoOrder(TypedDict):
+    """The fault that was ordered."""
+
+    ordered: str
+    """Name of the fault."""

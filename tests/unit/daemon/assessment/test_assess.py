@@ -45,6 +45,8 @@ def ended(state: ScanState = ScanState.INCOMPLETE, **changes: Any) -> ScanFacts:
         (running(rfactor=0.3), Reason.RUNNING),
         (ScanFacts(ScanState.COMPLETE, GOOD), Reason.COMPLETE),
         (ScanFacts(ScanState.COMPLETE, {**GOOD, "duplicate": 9}), Reason.COMPLETE),
+        (ScanFacts(ScanState.COMPLETE, {**GOOD, "stitched": 400, "refused": {"stage_moving": 116}}), Reason.COMPLETE),
+        (running({**HALF, "stitched": 150, "refused": {"stage_moving": 100}}), Reason.RUNNING),
         (ScanFacts(ScanState.COMPLETE, GOOD, misfit={**MISFIT, "is_corrected": True}), Reason.COMPLETE),
     ],
 )

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from streams.errors import PositionError
-from streams.frame import Position, PositionM, ScanPoint, ScanStart
+from streams.frame import MOVING, Position, PositionM, ScanPoint, ScanStart
 from streams.join.account import AccountSnapshot
 from streams.join.join import Join
+from streams.join.scan_warnings import ScanWarning
 from streams.refusal_reasons import RefusalReason
 from tests.support.stream_tools import Clock, frame, place
 
@@ -123,6 +124,19 @@ def test_refusing_what_is_not_pending_changes_nothing(join: Join, index: int | N
     join.refuse("nobody", index, RefusalReason.NOT_FINITE)
     join.mark_stitched("a", [0, 7])
     assert account(join) == before
+
+
+def test_frames_during_which_the_stage_moved_are_left_out_and_not_lost(join: Join) -> None:
+    join.start_scan(ScanStart("a", 3))
+    assert indexes(join.add_frame(frame(0, (0, 0)))) == [0]
+    join.add_positions([Position("a", 1, MOVING)])
+    assert join.add_frame(frame(1)) == []
+    join.add_frame(frame(2))
+    assert join.add_positions([Position("a", 2, MOVING)]) == []
+    join.mark_stitched("a", [0])
+    assert account(join) == AccountSnapshot(3, 3, 0, 0, {"stage_moving": 2}, 0, 0, 1)
+    assert account(join).is_complete
+    assert join.warnings("a") == [ScanWarning.STAGE_MOVING.text(count=2)]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 11.0, -1e300])

@@ -53,7 +53,9 @@ def test_a_scan_that_nobody_started(join: Join) -> None:
     join.add_frame(frame(0, (0, 0)))
     assert said(join) == ScanWarning.NO_START.text(first="")
     join.add_frame(frame(7, (0, 0), "b"))
-    assert said(join, "b") == ScanWarning.NO_START.text(first="; the first frame received was 7")
+    assert said(join, "b") == ScanWarning.NO_START.text(
+        first="; the first frame received was 7, so the 7 before it are counted as missing"
+    )
 
 
 @pytest.mark.parametrize(("per_frame", "configured"), [(10, 1), (1, 10), (3, 2)])

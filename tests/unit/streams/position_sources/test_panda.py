@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.errors import PositionError
-from streams.frame import PositionNews
+from streams.frame import MOVING, PositionNews
 from streams.position_sources.panda import DEFAULT_CHANNELS, DEFAULT_TIME_CHANNEL, PandaReader
 from streams.position_sources.samples import SourceOptions
 from streams.sockets.transport import Receiver, Sender
@@ -50,6 +51,17 @@ def test_a_frame_has_the_mean_of_its_samples(per_frame: int) -> None:
     assert news[0].begins
     assert news[-1].ends
     assert (news[-1].samples, news[-1].samples_lost) == (len(PLACES) * per_frame, 0)
+
+
+@pytest.mark.parametrize("size", [1, 4, 7, 100])
+def test_frames_during_which_the_stage_moves_are_marked(size: int) -> None:
+    samples = sampled(PLACES[:20], 3).reshape(-1, 3, 2)
+    samples[4, 2] += [3.0, 4.0]  # moves by 5 units
+    samples[5, 0] -= [0.6, 0.8]  # by 1 unit
+    source = PandaReader(SourceOptions(DEFAULT_CHANNELS, (-1e-6, 1e-6), 3, max_motion_m=2e-6))
+    found, _ = read(source, panda_run(samples.reshape(-1, 2), size))
+    assert [index for index, place in found.items() if place == MOVING] == [4]
+    assert all(math.isfinite(y) for index, (y, _) in found.items() if index != 4)
 
 
 @settings(deadline=None, max_examples=60)
@@ -255,6 +267,17 @@ def test_a_recorded_series_of_another_relay_through_a_socket() -> None:
     assert [position.position_m.x for position in positions] == [k + 1 for k in range(117)]
     assert positions[0].position_m.y == 8879.101048716273
     assert news[-1].fault == "92 of 100 position messages were lost; their frames have no position"
+
+
+def test_the_gate_on_the_recorded_series() -> None:
+    """The spread of each frame is computed here from its samples."""
+    singles, _ = read(PandaReader(MAXIV), RECORDED)
+    places = np.array([singles[k] for k in range(len(singles))]).reshape(-1, 3, 2)
+    spreads = np.hypot(*np.ptp(places, axis=1).T)
+    limit = float(np.median(spreads))
+    gated, _ = read(PandaReader(replace(MAXIV, samples_per_frame=3, max_motion_m=limit)), RECORDED)
+    assert 0 < int((spreads > limit).sum()) < len(spreads)
+    assert {index for index, place in gated.items() if place == MOVING} == set(np.flatnonzero(spreads > limit).tolist())
 
 
 def test_a_series_with_a_gap_in_its_numbers() -> None:

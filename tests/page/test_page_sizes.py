@@ -1,0 +1,79 @@
+"""The page on phone, tablet, 1080p and 4K, with every tool: nothing overflows, nothing lies over something else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.publish.http.interface import HttpServer
+from daemon.publish.hub import UpdateHub
+from tests.support.page_tools import PageViewer, even_update, wavy
+
+pytestmark = pytest.mark.browser
+SIZES = {"phone": (390, 844), "tablet": (820, 1180), "1080p": (1920, 1080), "4k": (3840, 2160)}
+TOOLS = ("frame", "probe", "range", "measure")
+SCREENSHOTS = os.environ.get("PTYCHOLIVE_SCREENSHOTS")
+"""Folder for pictures of what was tested, to look at."""
+COLLISIONS = """() => {
+    const parts = [...document.querySelectorAll("button, select, .button, input:not([type=radio]), .card, figure, h1, .pill")]
+        .filter((part) => part.checkVisibility({visibilityProperty: true}) && part.closest("dialog, .stage") === null)
+        .map((part) => ({part, box: part.getBoundingClientRect()})).filter(({box}) => box.width > 0 && box.height > 0);
+    const name = (part) => part.id || part.className || part.textContent.trim().slice(0, 20);
+    const found = [];
+    for (const [k, one] of parts.entries()) for (const other of parts.slice(k + 1)) {
+        if (one.part.contains(other.part) || other.part.contains(one.part)) continue;
+        const wide = Math.min(one.box.right, other.box.right) - Math.max(one.box.left, other.box.left);
+        const high = Math.min(one.box.bottom, other.box.bottom) - Math.max(one.box.top, other.box.top);
+        const holder = ({part}) => part.closest(".cards, .panel-body, .toolbar, .save");
+        const scrolls = holder(one) !== holder(other);
+        if (wide > 1.5 && high > 1.5 && !scrolls) found.push(`${name(one.part)} over ${name(other.part)}`);
+    }
+    for (const {part, box} of parts) {
+        if (part.matches("button, .button") && part.scrollWidth > part.clientWidth + 1) found.push(`${name(part)} is cut`);
+        if (box.right > window.innerWidth + 1 && part.closest(".toolbar") === null) found.push(`${name(part)} leaves the page`);
+    }
+    if (document.documentElement.scrollWidth > window.innerWidth) found.push("the page is wider than the screen");
+    return found;
+}"""
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_tool_fits(browser: Any, server: HttpServer, hub: UpdateHub, size: str) -> None:
+    hub.publish_layer(even_update(wavy((400, 500))))
+    width, height = SIZES[size]
+    context = browser.new_context(viewport={"width": width, "height": height}, has_touch=size in ("phone", "tablet"))
+    viewer = PageViewer(context.new_page(), server.url)
+    viewer.until_frames("network", 1)
+    page = viewer.page
+    _expect_no_collisions(page, f"{size}-start")
+    if size in ("1080p", "4k"):
+        box = page.locator(".pattern-card").bounding_box()
+        assert box["y"] + box["height"] <= height, "the last pattern is below the fold"
+    page.keyboard.press("i")
+    for tool in TOOLS:
+        page.locator(f"#tab-{tool}, [data-tool={tool}], [role=tab]:has-text('{tool.capitalize()}')").first.click()
+        page.evaluate("ptycholive.stage.settled()")
+        _expect_no_collisions(page, f"{size}-{tool}")
+    page.keyboard.press("i")
+    for key, name in (("g", "gallery"), ("n", "notes"), ("?", "help")):
+        page.keyboard.press(key)
+        box = page.locator("dialog[open]").bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width + 1
+        _keep(page, f"{size}-{name}")
+        page.keyboard.press("Escape")
+    assert viewer.faults == []
+    context.close()
+
+
+def _expect_no_collisions(page: Any, name: str) -> None:
+    _keep(page, name)
+    assert page.evaluate(COLLISIONS) == [], name
+
+
+def _keep(page: Any, name: str) -> None:
+    if SCREENSHOTS is not None:
+        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
