@@ -21,7 +21,7 @@ from daemon.publish.http.demo import FAULTS_FILE, ORDER_FILE
 
 WRONG_DEFOCUS_M = 3e-3
 """How far the sender's probe is defocused from the one that the daemon has: several times the depth of focus."""
-OPTICS = {"photon_energy_eV": 8800.0, "detector_distance_m": 1.92, "detector_pixel_size_m": 75e-6}
+ENERGY_EV, DISTANCE_M, PIXEL_M = 8800.0, 1.92, 75e-6
 """As in the configuration of the demo."""
 METRES_EV = 1.2398419843320026e-6
 """Wavelength times photon energy, m eV."""
@@ -59,7 +59,7 @@ def wrong_probe(scan: ScanFile, product: Product) -> ScanFile:
 def defocused(probe: NDArray[np.complex64], pixel_m: float, distance_m: float) -> NDArray[np.complex64]:
     """Return probe modes ``(modes, N, N)`` after free space."""
     frequency = np.fft.fftfreq(probe.shape[-1], pixel_m)
-    wavelength_m = METRES_EV / OPTICS["photon_energy_eV"]
+    wavelength_m = METRES_EV / ENERGY_EV
     square = np.square(frequency)[:, None] + np.square(frequency)[None]
     kernel = np.exp(-1j * np.pi * wavelength_m * distance_m * square)
     return np.fft.ifft2(np.fft.fft2(probe) * kernel).astype(np.complex64)
@@ -108,6 +108,9 @@ class DemoOrders:
         if name not in self._made:
             path = self.folder / f"{name}.cxi"
             spoiled = spoil(read_scan(self._scan), read_product(product))
-            SCAN_WRITERS["cxi"](path, replace(spoiled, **OPTICS))
+            stated = replace(
+                spoiled, photon_energy_eV=ENERGY_EV, detector_distance_m=DISTANCE_M, detector_pixel_size_m=PIXEL_M
+            )
+            SCAN_WRITERS["cxi"](path, stated)
             self._made[name] = path
         return self._made[name]

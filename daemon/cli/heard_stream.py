@@ -68,7 +68,7 @@ class Beam:
 def stream_config(endpoint: str, socket: Socket, frame_format: str) -> Config:
     """Return a configuration for listening alone; the probe is not read."""
     frames = {"endpoint": endpoint, "socket": socket, "format": frame_format}
-    return Config.model_validate({"frames": frames, "optics": {"probe_file": "-"}})
+    return Config.model_validate({"frames": frames, "detector": {}, "optics": {"probe_file": "-"}})
 
 
 def hear(endpoint: str, socket: Socket | None, frame_format: str | None, wait_s: float) -> HeardStream:

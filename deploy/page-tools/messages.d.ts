@@ -1,4 +1,4 @@
-// Made by deploy/docs/page_types.py (make docs) from daemon/messages; do not edit.
+// Made by deploy/docs/page_types.py (make docs) from ptycholive_client/messages; do not edit.
 
 declare namespace Wire {
   interface AssessmentFields {
@@ -49,6 +49,15 @@ declare namespace Wire {
     schema_version: number;
     /** Number of the message on this socket. */
     sequence: number;
+  }
+
+  interface DemoFaultFields {
+    /** Name in the route that orders it. */
+    name: string;
+    /** Text of the button. */
+    title: string;
+    /** What is wrong with the next scan, in words. */
+    about: string;
   }
 
   type DiagnosisState = "off" | "waiting for frames" | "retrieving the probe" | "looking";

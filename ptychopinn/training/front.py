@@ -35,7 +35,7 @@ from ptychopinn.training.optimise import ConfiguredCourse
 from ptychopinn.training.task import Task
 from ptychopinn.training.tracking import TrackedRun
 from ptychopinn.training.training_data import build_data, open_data, scan_sources
-from ptychopinn.training.watch import LogFile, Metrics, ProgressBar, Watcher, Watchers
+from ptychopinn.training.watch import LogFile, Metrics, ProgressBar, ProgressLines, Watcher, Watchers
 
 Data = Sequence[Path | str | Experiment] | Path | str | Experiment
 """Files, directories of files, and scans; or one of them."""
@@ -281,7 +281,8 @@ class Trainer:
             yield Watchers(()), lambda found: None
             return
         what = "fine-tuning" if phase.is_frozen else "training"
-        watchers: tuple[Watcher, ...] = (ProgressBar(what), LogFile(phase.folder / LOG), *self._watchers)
+        shown = ProgressBar(what), ProgressLines(what), LogFile(phase.folder / LOG)
+        watchers: tuple[Watcher, ...] = (*shown, *self._watchers)
         if self._tracking_uri is None or self.configs.training_config.orchestrator != "Mlflow":
             yield Watchers(watchers), lambda found: None
             return

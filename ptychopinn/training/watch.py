@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 Metrics = Mapping[str, float]
+LINE_S = 30.0
+"""Longest time without a line of progress, s: a log shows that the training runs, and stays short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,48 @@ class ProgressBar:
         """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
+
+
+class ProgressLines:
+    """Progress on stderr as lines, for a log or a pipe: at the start, at most one every :data:`LINE_S`, and after each epoch.
+
+    Silent where stderr is a terminal, which has a :class:`ProgressBar`.
+    """
+
+    def __init__(self, what: str = "training", *, is_shown: bool | None = None) -> None:
+        self._what = what
+        self._is_shown = not sys.stderr.isatty() if is_shown is None else is_shown
+        self._plan = Plan(0, 0)
+        self._done = 0
+        self._begun_s = self._told_s = 0.0
+
+    def begin(self, plan: Plan) -> None:
+        """Say how much there is to do."""
+        self._plan, self._done = plan, plan.epoch * plan.batches + plan.batch
+        self._begun_s = self._told_s = time.monotonic()
+        self._say(f"{plan.epochs} epochs of {plan.batches} steps" + (f", {self._done} done" if self._done else ""))
+
+    def batch(self) -> None:
+        """Count a step; say so if nothing was said for a while."""
+        self._done += 1
+        if time.monotonic() - self._told_s >= LINE_S:
+            minutes = (time.monotonic() - self._begun_s) / 60
+            self._say(f"{self._done} of {self._plan.epochs * self._plan.batches} steps, {minutes:.1f} min")
+
+    def epoch(self, metrics: Metrics) -> None:
+        """Say the losses."""
+        losses = [f"{name} {metrics[name]:.4g}" for name in ("train_loss", "val_loss") if name in metrics]
+        done = self._done // max(1, self._plan.batches)
+        self._say(", ".join([f"epoch {done} of {self._plan.epochs}", *losses]))
+
+    def end(self) -> None:
+        """Do nothing."""
+
+    def _say(self, words: str) -> None:
+        self._told_s = time.monotonic()
+        if self._is_shown:
+            sys.stderr.write(f"{self._what}: {words}\n")
+            sys.stderr.flush()
 
 
 class LogFile:

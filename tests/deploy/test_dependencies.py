@@ -62,12 +62,13 @@ def test_pins_agree_with_each_other() -> None:
 
 def test_nothing_installed_hides_our_packages() -> None:
     import daemon
+    import ptycholive_client
     import ptychopinn
     import streams
 
-    for package in (daemon, ptychopinn, streams):
+    for package in (daemon, ptycholive_client, ptychopinn, streams):
         assert Path(package.__file__ or "").is_relative_to(ROOT)
-    for other in ("daemon", "python-daemon", "streams"):
+    for other in ("daemon", "python-daemon", "streams", "ptycholive-client"):
         try:
             distribution(other)
         except PackageNotFoundError:

@@ -11,17 +11,20 @@ import numpy as np
 import pytest
 import zmq
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from daemon.app import Daemon
+from daemon.cli.main import app
 from daemon.cli.processes import free_port
 from daemon.client import Viewer
+from daemon.config import load_config
 from streams.codecs import CODECS, EncodedFrame, StreamItem
 from streams.detectors.merlin import MerlinReceiver
 from streams.frame import ScanEnd, ScanStart
 from streams.replay.sender import replay
 from streams.sockets.transport import Receiver, Sender
 from tests.support import SUPPORT
-from tests.support.daemon_tools import adds_up, follow, real_scan, running_daemon
+from tests.support.daemon_tools import PROBE, adds_up, follow, real_scan, running_daemon
 from tests.support.merlin_tools import image
 from tests.support.position_tools import Gate
 from tests.support.sender_tools import PATIENCE_S, make_environment, process, put, write_dump, write_master
@@ -159,6 +162,37 @@ def test_a_live_reconstruction(
         live_daemon(tmp_path, address) as daemon,
     ):
         assert watch_to_the_end(daemon, arm) < 0.2
+
+
+@pytest.mark.parametrize("sender", [libertem, eiger])
+def test_init_finds_a_foreign_stream(
+    sender: Callable[..., AbstractContextManager[Armed]], programs: Path, tmp_path: Path
+) -> None:
+    """The senders wait for a receiver, so the detector is armed once ``init`` listens."""
+    path = tmp_path / "found.toml"
+    words = [
+        "--energy",
+        "8.8 keV",
+        "--distance",
+        "1.92 m",
+        "--pixel",
+        "75",
+        "--probe",
+        str(PROBE),
+        "--positions",
+        "raster",
+    ]
+    words += ["--shape", "10x10", "--step", "0.5", "--yes", "--wait", str(PATIENCE_S)]
+    with sender(programs, tmp_path, real_scan().counts[:100].astype(np.uint16)) as (address, arm):
+        arming = threading.Thread(target=arm)
+        arming.start()
+        done = CliRunner().invoke(app, ["init", str(path), "--endpoint", address, *words])
+        arming.join()
+    assert done.exit_code == 0, done.output
+    config = load_config(path)
+    assert (config.frames.format, config.frames.socket) == ("dectris-v1", "pull")
+    assert config.detector.orientation == "identity"
+    np.testing.assert_allclose(config.detector.center_px, [64, 64], atol=1)
 
 
 class Relay:
