@@ -29,8 +29,11 @@ MOST_MESSAGES = 64
 """Messages that are enough for a mean pattern."""
 POLL_S = 0.1
 """Time between two looks at the sockets, s."""
-LEAST_LEAD = 0.02
-"""An orientation is suggested if its correlation with the probe's pattern is higher by this than that of every other one."""
+LEAST_LEAD = 1.5
+"""An orientation is suggested if the misfit, 1 less the correlation with the probe's pattern, is at least this many times as
+large in every other one: 2.7 for the probe of the measured star, about 1 for a symmetric one."""
+LEAST_MISFIT = 1e-6
+"""Lowest divisor: a perfect match has no misfit."""
 
 Socket = Literal["pull", "sub"]
 
@@ -52,7 +55,7 @@ class HeardStream:
 
 @dataclass(frozen=True, slots=True)
 class Beam:
-    """The beam in the frame turned by ``orientation``; ``lead`` is the advantage of that orientation over the next."""
+    """The beam in the frame turned by ``orientation``; ``lead`` is how many times as badly the next one fits."""
 
     orientation: str
     center_px: tuple[int, int]
@@ -188,5 +191,5 @@ def find_beam(heard: HeardStream, pattern: NDArray[Any], orientation: str | None
         return None
     beams.sort(key=lambda beam: beam[0], reverse=True)  # of equal ones the first in the list, "identity", stays first
     match, name, place = beams[0]
-    lead = match - (beams[1][0] if len(beams) > 1 else 0.0)
+    lead = (1 - beams[1][0]) / max(1 - match, LEAST_MISFIT) if len(beams) > 1 else np.inf
     return Beam(name, place, match, lead)

@@ -260,7 +260,7 @@ def _place(options: InitOptions, asker: Asker, tree: Tree, heard: HeardStream, b
         _say(f"Beam at row {place.replace(',', ', column ')}; it matches the probe's pattern by {beam.match:.2f} of 1.")
         if options.orientation is None and beam.is_orientation_told:
             usual = beam.orientation
-            _say(f"The frames fit best as {usual}, by {beam.lead:.2f} more than in any other orientation.")
+            _say(f"The frames fit best as {usual}, any other orientation fits {beam.lead:.1f} times as badly or worse.")
         elif options.orientation is None:
             _say("The probe is too symmetric to tell the orientation; the diagnosis of the first scan will tell it.")
     names = read_choice(*ORIENTATIONS)

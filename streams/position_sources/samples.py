@@ -167,7 +167,8 @@ class Sampler:
     def _is_moving(self, spreads: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return for each frame whether the stage moved too far, from the spreads ``(n, 2)`` of its samples."""
         most_m = self._options.max_motion_m or np.inf
-        return np.hypot(*(spreads * np.asarray(self._options.factors_m)).T) > most_m
+        is_moving: NDArray[np.bool_] = np.hypot(*(spreads * np.asarray(self._options.factors_m)).T) > most_m
+        return is_moving
 
     def _positions(
         self,

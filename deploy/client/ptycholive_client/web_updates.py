@@ -72,6 +72,7 @@ class WebUpdates:
         self._socket.close()
 
     def _connect_again(self) -> None:
+        """Connect to a daemon that was there; a later call of :meth:`receive` tries again."""
         patience_s = math.inf if self._timeout_s is None else self._timeout_s
         last = time.monotonic() + patience_s
         while True:
@@ -80,9 +81,9 @@ class WebUpdates:
             try:
                 self._connect()
                 return
-            except EndpointError:
+            except EndpointError as fault:
                 if time.monotonic() > last:
-                    raise
+                    raise TimeoutError(f"the connection was lost: {fault}") from fault
             self._is_closed.wait(AGAIN_S)
 
     def _connect(self) -> None:

@@ -43,7 +43,7 @@ class Ledger:
         if got.position_m is None:
             self.account.wait(got, 0.0, index)
         elif not got.position_m.is_place:
-            self.account.refuse_misplaced(index)
+            self.account.refuse_misplaced(index, got.position_m)
         else:
             self.in_flight |= {f.index for f, _ in self.far.take(got, got.position_m)}
 
