@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ptychopinn.physics.diffraction import intensity
 from ptychopinn.positions.canvas import Corners, SearchCanvas
 from ptychopinn.positions.drift_guard import steadied
 from ptychopinn.positions.fitting import Estimate, ramps
@@ -143,16 +144,16 @@ class Descent:
         away -= np.median(away, axis=0)
         width = max(NARROWEST_PX, float(np.square(away).mean()) ** 0.5) if np.any(away) else 1.0
         apart = here.probe - self._frames.probe
-        least = NARROWEST_PROBE**2 * float(self._frames.probe.abs().square().mean())
+        least = NARROWEST_PROBE**2 * float(intensity(self._frames.probe).mean())
         self._prior_px = here.noise / (4 * width**2)
-        self._prior_probe = here.noise / (4 * max(least, float(apart.abs().square().mean())))
+        self._prior_probe = here.noise / (4 * max(least, float(intensity(apart).mean())))
         self._prior_linear = here.noise / (4 * PRIOR**2)
         gradient.places += self._prior_px * away
         gradient.probe += self._prior_probe * apart
         weights.places += self._prior_px * np.eye(2)
         weights.probe += self._prior_probe
         weights.linear += self._prior_linear * np.eye(len(KINDS))
-        return self._prior_px * float(np.square(away).sum()) + self._prior_probe * float(apart.abs().square().sum())
+        return self._prior_px * float(np.square(away).sum()) + self._prior_probe * float(intensity(apart).sum())
 
     def _conditioned(self, gradient: Change, weights: _Weights, *, moves_linear: bool) -> Change:
         places = PLACE_STEP * np.linalg.solve(weights.places, gradient.places[..., None])[..., 0]
@@ -180,9 +181,9 @@ class Descent:
             change = torch.fft.fft2(self._probes[part] * seen + changes * patches, norm="ortho")
             far, amplitude = self._far[part], self._frames.amplitude[part]
             along = (far.conj() * change).real
-            total += torch.where(amplitude < 0, 0.0, along.square() / (far.abs().square() + FEW_PHOTONS)).sum()
+            total += torch.where(amplitude < 0, 0.0, along.square() / (intensity(far) + FEW_PHOTONS)).sum()
         held = self._prior_px * float(np.square(way.places).sum())
-        return float(total) + held + self._prior_probe * float(way.probe.abs().square().sum())
+        return float(total) + held + self._prior_probe * float(intensity(way.probe).sum())
 
     def _go(self, way: Change, length: float) -> None:
         """Go along a direction, not too far."""
@@ -224,16 +225,16 @@ class _Sums:
         """Take some frames with object and slopes ``(n, N, N)``, moved probes and ramps; return the far fields."""
         (seen, *slopes), (probe, ramp), amplitude = patches, probes, self._frames.amplitude[part]
         far: Tensor = torch.fft.fft2(probe * seen, norm="ortho")
-        excess = self._excess(far.abs().square(), amplitude)
+        excess = self._excess(intensity(far), amplitude)
         back = torch.fft.ifft2(far * excess, norm="ortho")
-        descent, intensity = probe.conj() * back, probe.abs().square()
+        descent, lit = probe.conj() * back, intensity(probe)
         self._canvas.add(self._values, corners, descent)
-        self._canvas.add(self._weights, corners, intensity)
+        self._canvas.add(self._weights, corners, lit)
         self._probe += (torch.fft.fft2(seen.conj() * back) * ramp.conj()).sum(0)
-        self._lit += seen.abs().square().sum(0)
+        self._lit += intensity(seen).sum(0)
         pulls = torch.stack([(slope.conj() * descent).real for slope in slopes])
         yx = (slopes[0].conj() * slopes[1]).real
-        squares = torch.stack([slopes[0].abs().square(), yx, slopes[1].abs().square()]) * intensity
+        squares = torch.stack([intensity(slopes[0]), yx, intensity(slopes[1])]) * lit
         self._moments.add(pulls, squares)
         self._pulls.append(torch.cat([pulls, squares]).sum((2, 3)))
         return far

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ptychopinn.physics.diffraction import intensity
 from ptychopinn.positions.canvas import SearchCanvas
 from ptychopinn.positions.scan import Frames, project
 
@@ -76,10 +77,10 @@ class Fit:
         difference = waves - exits
         values, weights = canvas.zeros(torch.complex64), canvas.zeros(torch.float32)
         canvas.add(values, corners, probes.conj() * difference)
-        canvas.add(weights, corners, probes.abs().square())
+        canvas.add(weights, corners, intensity(probes))
         parts = torch.fft.ifft2((torch.fft.fft2(patches.conj() * difference) * moved.conj()).sum(0))
-        lit = patches.abs().square().sum(0)
-        here.picture = here.picture + values / (weights + REGULAR * here.probe.abs().square().max())
+        lit = intensity(patches).sum(0)
+        here.picture = here.picture + values / (weights + REGULAR * intensity(here.probe).max())
         here.probe = here.probe + PROBE_STEP * parts / (lit + REGULAR * lit.max())
         left = torch.where(amplitude < 0, 0.0, magnitude - amplitude)
         return torch.stack(

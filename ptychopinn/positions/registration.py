@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ptychopinn.physics.diffraction import intensity
+
 FAINT = 0.02
 """Share of the probe's greatest intensity below which the others' picture is not believed."""
 
@@ -44,7 +46,7 @@ class Surface:
         return torch.stack(parts, dim=1)
 
 
-def without_own(values: Tensor, weights: Tensor, own: Tensor, intensity: Tensor, rim_px: int) -> Tensor:
+def without_own(values: Tensor, weights: Tensor, own: Tensor, lit: Tensor, rim_px: int) -> Tensor:
     """Return the others' picture from the sums of all, cut with a rim.
 
     Parameters
@@ -52,13 +54,13 @@ def without_own(values: Tensor, weights: Tensor, own: Tensor, intensity: Tensor,
     values, weights : (n, N + 2 rim, N + 2 rim)
         Sums of P^* w and of |P|^2.
     own : (n, N, N) complex64
-        The frames' shares of the values; ``intensity (N, N)`` of the weights.
+        The frames' shares of the values; ``lit (N, N)`` of the weights.
     """
     n = own.shape[-1]
     inside = slice(rim_px, rim_px + n)
     values[:, inside, inside] -= own
-    weights[:, inside, inside] -= intensity
-    faint = FAINT * intensity.max()
+    weights[:, inside, inside] -= lit
+    faint = FAINT * lit.max()
     return (values + faint) / (weights.clamp_min(0.0) + faint)
 
 
@@ -68,8 +70,8 @@ def surface(picture: Tensor, probe: Tensor, led: Tensor) -> Surface:
     reach = slice(0, side - n + 1)
     wave = torch.fft.fft2(probe.conj() * led, s=(side, side))
     seen = torch.fft.ifft2(torch.fft.fft2(picture) * wave.conj())[:, reach, reach].real
-    lit = torch.fft.rfft2(probe.abs().square(), s=(side, side))
-    there = torch.fft.irfft2(torch.fft.rfft2(picture.abs().square()) * lit.conj(), s=(side, side))
+    lit = torch.fft.rfft2(intensity(probe), s=(side, side))
+    there = torch.fft.irfft2(torch.fft.rfft2(intensity(picture)) * lit.conj(), s=(side, side))
     return Surface(2 * seen - there[:, reach, reach])
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.physics.diffraction import vacuum_counts
+from ptychopinn.physics.diffraction import intensity, vacuum_counts
 from ptychopinn.physics.scan_check import MOST_BRIGHT
 
 TINY = 1e-6
@@ -50,7 +50,7 @@ def main_mode(probe: Tensor, amplitude: Tensor) -> Tensor:
     flat = probe.flatten(1)
     _, vectors = torch.linalg.eigh((flat @ flat.conj().T).cpu())
     mode = (vectors[:, -1].conj().to(flat.device) @ flat).view(probe.shape[1:])
-    energy = mode.abs().square().sum().clamp_min(TINY)
+    energy = intensity(mode).sum().clamp_min(TINY)
     found: Tensor = mode * (vacuum_counts(amplitude) / float(energy)) ** 0.5
     return found
 
@@ -58,7 +58,7 @@ def main_mode(probe: Tensor, amplitude: Tensor) -> Tensor:
 def project(exits: Tensor, amplitude: Tensor) -> tuple[Tensor, Tensor]:
     """Return exit waves ``(n, N, N)`` with the measured amplitudes, and the computed amplitudes."""
     far = torch.fft.fft2(exits, norm="ortho")
-    magnitude = far.abs()
+    magnitude = intensity(far).sqrt()
     ratio = torch.where(amplitude < 0, 1.0, amplitude / magnitude.clamp_min(TINY))
     return torch.fft.ifft2(far * ratio, norm="ortho"), magnitude
 

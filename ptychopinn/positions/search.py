@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ptychopinn.physics.diffraction import intensity
 from ptychopinn.positions.canvas import Corners, SearchCanvas
 from ptychopinn.positions.drift_guard import steadied
 from ptychopinn.positions.fitting import Estimate
@@ -91,13 +92,13 @@ class Search:
     def _sum(self, corners: Corners, *, moves_probe: bool) -> None:
         """Lay the waves on the picture; have the probe follow."""
         self._values, self._weights = self.canvas.zeros(torch.complex64), self.canvas.zeros(torch.float32)
-        intensity = self.probe.abs().square()
+        lit = intensity(self.probe)
         for part in self._parts():
             self.canvas.add(self._values, corners[part], self.probe.conj() * self._waves[part])
-            self.canvas.add(self._weights, corners[part], intensity.expand(len(corners[part]), -1, -1))
+            self.canvas.add(self._weights, corners[part], lit.expand(len(corners[part]), -1, -1))
         keep = OBJECT_KEEP * self._weights.max()
         picture = (self._values + keep * self.picture) / (self._weights + keep)
-        size = picture.abs()
+        size = intensity(picture).sqrt()
         self.picture = torch.where(size > LARGEST_VALUE, picture * (LARGEST_VALUE / size.clamp_min(TINY)), picture)
         if moves_probe:
             self._move_probe(corners)
@@ -107,17 +108,17 @@ class Search:
         for part in self._parts():
             patches = self.canvas.cut(self.picture, corners[part])
             values += (patches.conj() * self._waves[part]).sum(0)
-            weights += patches.abs().square().sum(0)
+            weights += intensity(patches).sum(0)
         keep = PROBE_KEEP * weights.max()
         self.probe = (values + keep * self.probe) / (weights + keep)
 
     def _register(self, part: slice, corners: Corners) -> NDArray[np.float64]:
         """Return the moves ``(n, 2)`` of some frames; their waves become those of the others' picture."""
         probe, reach, n = self.probe, self.reach_px, self.frames.size_px
-        intensity = probe.abs().square()
+        lit = intensity(probe)
         weights = self.canvas.cut(self._weights, corners, reach)
         values = self.canvas.cut(self._values, corners, reach)
-        others = without_own(values, weights, probe.conj() * self._waves[part], intensity, reach)
+        others = without_own(values, weights, probe.conj() * self._waves[part], lit, reach)
         here = slice(reach, reach + n)
         exits = probe * others[:, here, here]
         amplitude = self.frames.amplitude[part]
@@ -127,7 +128,7 @@ class Search:
         found = surface(others, probe, exits + LEAD * (waves - exits))
         rounded = np.rint(self.positions_px[part])
         moves = found.best(self._penalty(rounded - self.frames.told_px[part])).double().cpu().numpy()
-        supported = self._support(weights[:, here, here], intensity)
+        supported = self._support(weights[:, here, here], lit)
         self._waves[part] = waves
         return np.where(supported[:, None], moves - (self.positions_px[part] - rounded), 0.0)
 
@@ -138,19 +139,19 @@ class Search:
         y, x = ((away[:, axis, None] + grid).square() for axis in (0, 1))
         return (y[:, :, None] + x[:, None, :]) * (CHANCE * self._noise / self._width_px**2)
 
-    def _support(self, others: Tensor, intensity: Tensor) -> NDArray[np.bool_]:
-        share = (intensity * others / (others + intensity).clamp_min(TINY)).sum((1, 2)) / intensity.sum()
+    def _support(self, others: Tensor, lit: Tensor) -> NDArray[np.bool_]:
+        share = (lit * others / (others + lit).clamp_min(TINY)).sum((1, 2)) / lit.sum()
         supported: NDArray[np.bool_] = (share > LEAST_SUPPORT).cpu().numpy()
         return supported
 
     def others_of(self, rows: NDArray[np.int64]) -> Tensor:
         """Return the picture without some of the frames, the others where they lie now."""
         values, weights = self.canvas.zeros(torch.complex64), self.canvas.zeros(torch.float32)
-        corners, intensity = self._corners(), self.probe.abs().square()
+        corners, lit = self._corners(), intensity(self.probe)
         kept = np.setdiff1d(np.arange(len(self.frames)), rows)
         for begin in range(0, len(kept), CHUNK_FRAMES):
             part = kept[begin : begin + CHUNK_FRAMES]
             self.canvas.add(values, corners[part], self.probe.conj() * self._waves[part.tolist()])
-            self.canvas.add(weights, corners[part], intensity.expand(len(part), -1, -1))
-        faint = OBJECT_KEEP * intensity.max()
+            self.canvas.add(weights, corners[part], lit.expand(len(part), -1, -1))
+        faint = OBJECT_KEEP * lit.max()
         return (values + faint) / (weights + faint)

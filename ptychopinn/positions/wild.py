@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ptychopinn.physics.diffraction import intensity
 from ptychopinn.positions.canvas import Places
 from ptychopinn.positions.scan import misfits, project
 from ptychopinn.positions.search import CHUNK_FRAMES, Search
@@ -62,7 +63,7 @@ def _best(search: Search, picture: torch.Tensor, row: int, places: Places) -> tu
     found = []
     for begin in range(0, len(corners), CHUNK_FRAMES):
         patches = search.canvas.cut(picture, corners[begin : begin + CHUNK_FRAMES])
-        magnitude = torch.fft.fft2(search.probe * patches, norm="ortho").abs()
+        magnitude = intensity(torch.fft.fft2(search.probe * patches, norm="ortho")).sqrt()
         found.append(misfits(magnitude, amplitude.expand_as(magnitude)))
     rfactors = torch.cat(found)
     best = int(rfactors.argmin())
