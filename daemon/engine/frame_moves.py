@@ -19,8 +19,11 @@ from daemon.engine.scan import ScanWork
 from daemon.engine.spare_time import visits
 from daemon.metrics import Metrics
 
-MOVED_FINISH_S = 8.0
-"""Time after a move for the refined layer of a scan that has ended: ten passes over 500 frames of 128 x 128 px take 6 s."""
+HOLD_S = 60.0
+"""Longest time that an ended scan waits for its true positions: on one core a last search over 1,024 frames of 128 x 128 px takes
+30 s, and the picture is worth little before. A next scan ends the wait."""
+MOVED_FINISH_S = 15.0
+"""Time after a move for the refined layer of a scan that has ended: twenty passes over 500 frames, three modes, take 12 s."""
 PROOF_VISITS = 6
 """Visits of each frame after which R before and after a move are compared: earlier, R still falls by itself."""
 RISEN = 1.02
@@ -45,7 +48,6 @@ class FrameMoves:
         self._metrics = metrics
         self._events = events
         self._faults = faults
-        self._hold_s = max(options.refine_improve_s, options.refine_finish_s)
         self._finish_s = max(MOVED_FINISH_S, options.refine_finish_s)
         self._last: dict[str, LastMove] = {}
         self.finder: PositionFinderPort | None = None
@@ -62,7 +64,7 @@ class FrameMoves:
         if self.finder is None or work.ended_s is None or search.is_over:
             return False
         is_awaited = search.found is not None or (search.is_pending and self.finder.is_awaited(search))
-        return is_awaited and time.monotonic() - work.ended_s < self._hold_s
+        return is_awaited and time.monotonic() - work.ended_s < HOLD_S
 
     def forget(self, work: ScanWork) -> None:
         """Forget a closed scan."""
@@ -76,9 +78,10 @@ class FrameMoves:
             return
         if (last := self._last.get(work.scan_id)) is not None:
             self._judge(work, last)
-        if finder.wants(search, len(work.places), has_ended=work.ended_s is not None):
+        has_ended = work.ended_s is not None
+        if finder.wants(search, len(work.places), has_ended=has_ended):
             search.scan_frames = len(work.places)
-            finder.find(search, placed_frames(work), work.search_probe)
+            finder.find(search, placed_frames(work), work.search_probe, has_ended=has_ended)
 
     def _move(self, work: ScanWork, found: FoundPlaces) -> None:
         before = None if work.refiner is None or work.places.are_moved else work.refiner.rfactor

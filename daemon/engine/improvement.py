@@ -7,6 +7,7 @@ from functools import partial
 
 from daemon.engine.cadence import Publishing
 from daemon.engine.faults import EngineFaults
+from daemon.engine.frame_moves import HOLD_S
 from daemon.engine.ports import EngineEvents
 from daemon.engine.result import product_rfactor
 from daemon.engine.scan import ScanWork
@@ -28,7 +29,7 @@ class Improvement:
         self._publishing = publishing
         self._faults = faults
         self._spare_time = spare_time
-        self._ends = self._next_picture = 0.0
+        self._begun = self._ends = self._next_picture = 0.0
         self._rfactor: float | None = None
         self.work: ScanWork | None = None
 
@@ -38,7 +39,7 @@ class Improvement:
             return
         now = time.monotonic()
         self.work, self._rfactor = work, product_rfactor(work.scores.rfactors)
-        self._next_picture, self._ends = now + IMPROVED_PERIOD_S, now + self._for_s
+        self._begun, self._next_picture, self._ends = now, now + IMPROVED_PERIOD_S, now + self._for_s
 
     def stop(self) -> None:
         """Leave the scan as it is: its product is there, and frames are more urgent."""
@@ -52,12 +53,15 @@ class Improvement:
         if work is not None and not self._faults.attempt(work, "improving", partial(self._improve, work)):
             self.stop()
 
-    def _is_worth_it(self, work: ScanWork) -> bool:
-        return can_improve(work) or (work.search.are_wrong and work.search.is_pending)
+    def _goes_on(self, work: ScanWork, now: float) -> bool:
+        """Whether to go on: for the time given, and longer for a scan whose positions have been found wrong."""
+        if work.search.are_wrong and work.search.is_pending:
+            return now < self._begun + HOLD_S
+        return can_improve(work) and now < max(self._ends, work.finish_by or 0.0)
 
     def _improve(self, work: ScanWork) -> None:
         now = time.monotonic()
-        if now < self._ends and not work.is_settling and self._is_worth_it(work):
+        if not work.is_settling and self._goes_on(work, now):
             self._spare_time.work_on(work)
             if now >= self._next_picture:
                 self._publishing.publish(work, is_complete=True)

@@ -70,7 +70,7 @@ class PositionFinderPort(Protocol):
     def wants(self, search: PositionSearch, frames: int, *, has_ended: bool) -> bool:
         """Whether to look for the positions of a scan that has this number of frames."""
 
-    def find(self, search: PositionSearch, frames: list[PlacedFrame], probe: torch.Tensor) -> None:
+    def find(self, search: PositionSearch, frames: list[PlacedFrame], probe: torch.Tensor, *, has_ended: bool) -> None:
         """Take frames in order of time, and the probe ``(modes, N, N)``."""
 
     def is_awaited(self, search: PositionSearch) -> bool:

@@ -42,6 +42,10 @@ class PositionSearch:
     is_pending: bool = False
     are_wrong: bool = False
     """Whether the frames have said that their positions are wrong."""
+    told_rfactor: float = float("nan")
+    """R of a quick picture at the positions told, of the frames that said so."""
+    is_last: bool = False
+    """Whether the last search, of a scan that has ended, has been asked for."""
     is_over: bool = False
     """Whether no position is looked for any more."""
     found: FoundPlaces | None = None

@@ -18,6 +18,7 @@ from daemon.engine.frame_places import FramePlaces, Place
 from daemon.engine.models import ActiveModel
 from daemon.engine.options import EngineOptions
 from daemon.engine.position_search import PositionSearch
+from daemon.engine.refined_starts import RefinedStarts
 from daemon.engine.resolution import ScanResolution
 from daemon.engine.sample import FrameSample, PlacedPattern
 from daemon.engine.scores import ScanScores
@@ -63,8 +64,8 @@ class ScanWork:
         weight = model.probe.abs().square().sum(0)
         self.mosaic = Mosaic(weight, options.max_side_px, kept_bytes, copies=is_replaced)
         self.groups = GroupBuilder(options.gridsize, model.probe.shape[-1] / 2, model.probe.device)
-        self.repaint = _repaint(model, self.mosaic, self.groups, options.gridsize) if looks_again else None
         self.refiner = _refiner(model.probe, self.mosaic.picture, options) if options.refine else None
+        self.repaint = self._second_looks(model) if looks_again else None
         _reserve(scan_id, options, self.mosaic, self.refiner)
         self.resolution = ScanResolution(
             update_probe=options.refine_probe, is_subpixel=options.refine_subpixel or options.refine_bound_px > 0
@@ -90,6 +91,18 @@ class ScanWork:
         """The object's pixel as it is corrected; None while the optics are not known."""
         known_m = self._pixel_size_m(self.scan_id)
         return None if known_m is None else known_m * self.pixel_ratio
+
+    def _second_looks(self, model: ActiveModel) -> SecondLooks:
+        """Return the second looks; larger groups are built again, with the neighbours that came since."""
+        weight = model.probe.abs().square().sum(0)
+        return SecondLooks(
+            model.models.look_again,
+            self.mosaic,
+            weight / weight.max(),
+            model.models.most_looks(self._gridsize),
+            groups_of=self.groups.again if self._gridsize > 1 else None,
+            better=RefinedStarts(lambda: self.refiner),
+        )
 
     def group(self, frames: Sequence[GroupFrame]) -> list[TensorDict]:
         """Take the frames of a batch; return their groups."""
@@ -302,14 +315,6 @@ class ScanWork:
         covered = weight > COVERED * weight.max()
         sides = [int(places[-1] - places[0]) + 1 for d in (0, 1) if len(places := covered.any(d).nonzero())]
         return float(covered.sum()) / math.prod(sides) if sides else 0.0
-
-
-def _repaint(model: ActiveModel, mosaic: Mosaic, groups: GroupBuilder, gridsize: int) -> SecondLooks:
-    """Return the second looks of a scan; larger groups are built again, with the neighbours that came since."""
-    weight = model.probe.abs().square().sum(0)
-    groups_of = groups.again if gridsize > 1 else None
-    models = model.models
-    return SecondLooks(models.look_again, mosaic, weight / weight.max(), models.most_looks(gridsize), groups_of)
 
 
 def _continued(refined: Refiner, mosaic: Mosaic) -> Start:

@@ -1,7 +1,7 @@
 """Second looks and refinement, in slices so short that a waiting frame hardly notices.
 
 Where both are due, each gets the same time. Once a scan has ended, the refiner's least visits come first: neither
-second looks nor halves get time until then.
+second looks nor halves get time until then. While there is time left, the last second looks wait for the refined layer.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 
 from daemon.engine.backlog import Backlog
 from daemon.engine.faults import EngineFaults
+from daemon.engine.refined_starts import LOOK_VISITS
 from daemon.engine.scan import ScanWork
 from daemon.metrics import Metrics
 from ptychopinn.device import MOST_AT_ONCE, is_batched
@@ -44,7 +45,7 @@ class SpareTime:
         is_owed = has_ended and work.refines and visits(work) < LEAST_VISITS
         if work.refiner is not None:
             work.refiner.block_passes = LEAST_VISITS if is_owed else BLOCK_PASSES
-        if work.repaint is not None and not is_owed:
+        if work.repaint is not None and not is_owed and not _looks_wait(work, begun):
             most = _second_looks(work.model.probe.device, has_ended=has_ended)
             look_again = partial(work.look_again, most, has_ended=has_ended)
             self._faults.attempt(work, "the second look", look_again, work.stop_looking)
@@ -59,6 +60,13 @@ class SpareTime:
     def _refine(self, work: ScanWork, end: float) -> None:
         while work.refiner and time.monotonic() < end and not len(self._queue) and (count := work.refiner.step()):
             self._metrics.refine_updates.inc(count)
+
+
+def _looks_wait(work: ScanWork, now: float) -> bool:
+    """Whether the last second looks wait for the refined layer, from which they start better, and there is time to."""
+    is_in_time = work.finish_by is not None and now < work.finish_by
+    looks_again = work.repaint is not None and work.repaint.most_looks > 1
+    return is_in_time and looks_again and work.refines and visits(work) < LOOK_VISITS
 
 
 def _second_looks(device: torch.device, *, has_ended: bool) -> int:

@@ -3,8 +3,9 @@
 A single pattern hardly shows slow phase. Once the neighbours of a frame are on the mosaic, the model predicts the frame again
 with the mosaic as its start, and the better patch replaces the old one exactly. A frame is due if the model has not looked at
 it yet, or if its neighbourhood has grown by a third since then. When the scan has ended, all frames with looks left are due,
-those with the fewest looks first. After a change of the model all frames are due, the newest first. With a model that looks
-only once, the frames of the quick model are due. A model for groups of frames gets the group of each frame instead of the
+those with the fewest looks first. Where an iterative reconstruction of the frames runs beside it, second looks start from that
+one, and wait for it (:class:`BetterStarts`). After a change of the model all frames are due, the newest first. With a model that
+looks only once, the frames of the quick model are due. A model for groups of frames gets the group of each frame instead of the
 mosaic.
 """
 
@@ -13,9 +14,11 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tensordict import TensorDict
 from torch import Tensor
 
@@ -32,6 +35,16 @@ Predict = Callable[[TensorDict, Tensor | None, Tensor | None], Tensor]
 """``predict(group, start, support)`` returns patches ``(B, C, N, N)``. ``start (B, C, N, N)`` complex64 is the mosaic,
 ``support`` float32 the weight
 of the other frames there (the greatest weight of a frame is 1); both are None for a group that has the neighbours."""
+
+
+class BetterStarts(Protocol):
+    """Starts of second looks that are better than the mosaic, for the frames that have one."""
+
+    def is_awaited(self, index: int) -> bool:
+        """Whether a frame has no better start yet, but will have one."""
+
+    def lay(self, starts: Tensor, indexes: Sequence[int], positions_px: NDArray[np.float64]) -> None:
+        """Replace starts ``(B, N, N)`` of frames by better ones."""
 
 
 @dataclass(slots=True)
@@ -55,6 +68,8 @@ class SecondLooks:
         Greatest number of looks of one model at a frame, including the first.
     groups_of
         Returns the groups around frames, for models of groups; None: single frames.
+    better
+        Gives starts that are better than the mosaic; None: there are none.
     """
 
     def __init__(
@@ -64,12 +79,14 @@ class SecondLooks:
         weight: Tensor,
         most_looks: int = MOST_LOOKS,
         groups_of: Callable[[Sequence[int]], list[TensorDict]] | None = None,
+        better: BetterStarts | None = None,
     ) -> None:
         self.most_looks = most_looks
         self._predict = predict
         self._mosaic = mosaic
         self._weight = weight
         self._groups_of = groups_of
+        self._better = better
         self._cell_px = mosaic.size_px // 4
         self._crowd: Counter[tuple[int, int]] = Counter()
         self._frames: OrderedDict[int, _LaidFrame] = OrderedDict()
@@ -155,12 +172,17 @@ class SecondLooks:
             if not self._mosaic.keeps(index):
                 continue
             self._frames[index] = frame
-            has_grown = self._neighbours(frame.position_px) >= GROWTH * frame.neighbours
-            if frame.looks == 0 or (frame.looks < self.most_looks and has_grown):
+            if frame.looks == 0 or (frame.looks < self.most_looks and self._has_better_start(index, frame)):
                 due.append(index)
                 if len(due) == most:
                     break
         return due
+
+    def _has_better_start(self, index: int, frame: _LaidFrame) -> bool:
+        """Whether a further look at a frame would now start from a better picture than the last one."""
+        if self._better is not None and self._better.is_awaited(index):
+            return False
+        return self._neighbours(frame.position_px) >= GROWTH * frame.neighbours
 
     def _take_last(self, most: int) -> list[int]:
         if self._last is None:
@@ -191,6 +213,8 @@ class SecondLooks:
     def _predict_from_mosaic(self, indexes: list[int], frames: list[_LaidFrame]) -> None:
         places = np.array([frame.position_px for frame in frames])
         starts, supports = self._mosaic.surroundings(places, self._weight)
+        if self._better is not None:
+            self._better.lay(starts, indexes, places)
         images = torch.stack([frame.amplitude for frame in frames])[:, None]
         group = TensorDict({"images": images}, batch_size=[len(frames)])
         patches = self._predict(group, starts[:, None], supports[:, None])[:, 0]

@@ -59,6 +59,7 @@ def find_positions(
     *,
     bound_px: float | None = None,
     start_px: NDArray[np.float64] | None = None,
+    is_last: bool = True,
     on_pass: Callable[[], object] = lambda: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> FoundPositions:
@@ -75,7 +76,9 @@ def find_positions(
     bound_px
         Greatest error that is looked for; None: a quarter of a pattern's side for single frames, half that for many.
     start_px : (n, 2) float64, optional
-        Where frames were found before: the search begins there, and is shorter.
+        Where frames were found before: the search begins there, and is shorter. ``told_rfactor`` is of these positions then.
+    is_last
+        Whether no further frames will come; else a search from ``start_px`` leaves wild frames and parts of a pixel to the last.
     on_pass
         Called after each pass over the frames, PASSES times at most.
     stop
@@ -88,7 +91,7 @@ def find_positions(
     ProbeMismatchError
         If probe and patterns differ in size.
     """
-    finding = finding_positions(amplitude, positions_px, probe, bound_px=bound_px, start_px=start_px)
+    finding = finding_positions(amplitude, positions_px, probe, bound_px=bound_px, start_px=start_px, is_last=is_last)
     while True:
         try:
             next(finding)
@@ -107,13 +110,15 @@ def finding_positions(
     *,
     bound_px: float | None = None,
     start_px: NDArray[np.float64] | None = None,
+    is_last: bool = True,
 ) -> Generator[None, None, FoundPositions]:
     """Do what :func:`find_positions` does, one pass over the frames at each ``next``; close it to stop."""
     seconds, begun = 0.0, time.monotonic()
     frames, rows = _checked(amplitude, positions_px, probe)
     if len(rows) < LEAST_FRAMES or bound_px == 0:
         return _as_told(positions_px, time.monotonic() - begun)
-    running = Stages(frames, bound_px).run(None if start_px is None else start_px[rows])
+    stages = Stages(frames, bound_px)
+    running = stages.run() if start_px is None else stages.run_again(start_px[rows], is_last=is_last)
     while True:
         try:
             next(running)
@@ -123,7 +128,7 @@ def finding_positions(
         seconds += time.monotonic() - begun
         yield
         begun = time.monotonic()
-    is_corrected = _is_better(frames, told, found)
+    is_corrected = _is_better(frames, told, found) if start_px is None else found.square < told.square
     positions = positions_px.copy()
     if is_corrected:
         positions[rows] = found.positions_px

@@ -25,8 +25,8 @@ from ptychopinn.positions.wild import replace_wild
 REACH_SHARE, WILD_SHARE = 1 / 8, 9 / 32
 """Reach of the search, and of the search for wild frames, over the side of a pattern."""
 LEAST_REACH_PX = 4
-AGAIN_STEPS, AGAIN_PASSES = 3, 5
-"""Steps of the search and passes of the last descent where most frames were found before."""
+AGAIN_STEPS, AGAIN_PASSES, AGAIN_FIT_PASSES = 3, 5, 4
+"""Steps of the search, passes of the last descent and of quick pictures where most frames were found before."""
 MOST_STEPS, STILL_PX = 12, 0.7
 TRIAL_PASSES, STEADY_PASSES, DESCENT_PASSES, PROOF_PASSES = 8, 3, 20, 6
 SPOILT = 2.5
@@ -38,6 +38,7 @@ KNOWN_PROBE = 0.15
 PASSES = 2 * (MOST_STEPS + 1) + TRIAL_PASSES + DESCENT_PASSES + 5 * PROOF_PASSES
 
 Passes = Generator[None, None, Estimate]
+Outcome = Generator[None, None, tuple[Estimate, Estimate]]
 
 
 class Stages:
@@ -50,19 +51,29 @@ class Stages:
         self.wild_px = max(self.reach_px, round(n * WILD_SHARE)) if bound_px is None else self.reach_px
         self.canvas = SearchCanvas(frames.told_px, n, self.reach_px + self.wild_px, frames.amplitude.device)
 
-    def run(self, start_px: NDArray[np.float64] | None = None) -> Generator[None, None, tuple[Estimate, Estimate]]:
-        """Return the quick pictures at positions as told and as found; a start that is given is the one way there."""
+    def run(self) -> Outcome:
+        """Return the quick pictures at positions as told and as found."""
         told = yield from self._fitted(self.frames.told_px)
         best, least = self._start(told), told.square
-        ways = self._ways(told) if start_px is None else [self._again(start_px)]
+        ways = self._ways(told)
         for way in ways:
             estimate = yield from way
             square = (yield from self._fitted(estimate.positions_px)).square if len(ways) > 1 else 0.0
             if square < least:
                 best, least = estimate, square
-        passes = DESCENT_PASSES if start_px is None else AGAIN_PASSES
-        yield from self._descend(best, passes, moves_linear=self._knows(best.probe))
+        yield from self._descend(best, DESCENT_PASSES, moves_linear=self._knows(best.probe))
         return told, (yield from self._fitted(best.positions_px))
+
+    def run_again(self, start_px: NDArray[np.float64], *, is_last: bool) -> Outcome:
+        """Look for frames that came since most were found; return the quick pictures there and as found.
+
+        While more frames are to come, wild frames and what is below a pixel are left to the ``last`` time.
+        """
+        start = yield from self._fitted(start_px, AGAIN_FIT_PASSES)
+        best = yield from self._searched(self._start(start), AGAIN_STEPS, has_wild=is_last)
+        if is_last:
+            yield from self._descend(best, AGAIN_PASSES, moves_linear=self._knows(best.probe))
+        return start, (yield from self._fitted(best.positions_px, AGAIN_FIT_PASSES))
 
     def _ways(self, told: Estimate) -> list[Passes]:
         is_known = self._knows(told.probe)
@@ -71,20 +82,15 @@ class Stages:
             ways.append(self._searched(self._start(told)))
         return [*ways, self._searched(None)]
 
-    def _again(self, start_px: NDArray[np.float64]) -> Passes:
-        """Search around positions that were found before, and frames that came since."""
-        start = self._start((yield from self._fitted(start_px)))
-        return (yield from self._searched(start, AGAIN_STEPS))
-
     def _near(self, told: Estimate) -> Passes:
         estimate = self._start(told)
         yield from self._descend(estimate, TRIAL_PASSES, moves_linear=True)
         return estimate
 
-    def _fitted(self, positions_px: NDArray[np.float64]) -> Passes:
+    def _fitted(self, positions_px: NDArray[np.float64], passes: int = PROOF_PASSES) -> Passes:
         """Return a quick picture at these positions."""
         fit = Fit(self.frames, positions_px)
-        for _ in range(PROOF_PASSES):
+        for _ in range(passes):
             fit.run()
             yield
         return fit.estimate
@@ -103,15 +109,16 @@ class Stages:
         picture[y : y + height, x : x + width] = told.picture
         return Estimate(picture, self._known_or(told.probe), told.positions_px.copy())
 
-    def _searched(self, start: Estimate | None, most_steps: int = MOST_STEPS) -> Passes:
+    def _searched(self, start: Estimate | None, most_steps: int = MOST_STEPS, *, has_wild: bool = True) -> Passes:
         search = Search(self.frames, self.canvas, start, self.reach_px)
         for _ in range(most_steps):
             moved = search.step()
             yield
             if moved < STILL_PX:
                 break
-        replace_wild(search, self.wild_px)
-        yield
+        if has_wild:
+            replace_wild(search, self.wild_px)
+            yield
         return Estimate(search.picture, self._known_or(search.probe), search.positions_px)
 
     def _known_or(self, probe: Tensor) -> Tensor:

@@ -250,6 +250,11 @@ class FrameBuffer:
         """Visits of the least visited frame in the buffer (0 when empty)."""
         return min((visits for visits, count in self._visits.items() if count > 0), default=0)
 
+    def visits(self, index: int) -> int | None:
+        """Return the visits of a frame; None where it is not kept."""
+        frame = self._frames.get(index)
+        return None if frame is None else frame.visits
+
     def settled(self, most: int, least_visits: int) -> list[tuple[int, Tensor]]:
         """Return some of the frames visited often enough, with the object ``(N, N)`` at their place."""
         keys = list(self._frames)

@@ -13,7 +13,9 @@ from ptychopinn.mosaic.placement import covered, scatter_add
 from ptychopinn.physics.diffraction import intensity
 from ptychopinn.refine.frame_blocks import Block, Kept, bend
 from ptychopinn.refine.frame_buffer import FrameBuffer, around, moved
+from ptychopinn.refine.mode_count import HELD_FRAMES, ModeCount
 from ptychopinn.refine.moving_probe import FLOOR, MovingProbe, magnitude_of, over_modes
+from ptychopinn.refine.phase_bowl import without_bowl
 from ptychopinn.refine.phase_ramp import ramp_factor
 from ptychopinn.refine.position_offsets import LEAST_VISITS, OffsetPulls
 from ptychopinn.refine.prior import prior_strength, smoothness
@@ -22,18 +24,26 @@ from ptychopinn.refine.subpixel_shifts import STEPS, shift_from
 
 STIFFEST = 8.0
 """Greatest curvature of the smoothness prior, in its weight."""
+BOWL_PASSES = 20
+"""Passes over all frames that find the bowl of phase; it is held in those that follow."""
 TURN_FRAMES = 32
 """Frames that must fit better without a phase ramp."""
 
 
 class Passes:
-    """The passes over one object, with one momentum; ``bound_px`` is how far a position may be corrected, 0 = not at all."""
+    """The passes over one object, with one momentum.
 
-    def __init__(self, buffer: FrameBuffer, probe: MovingProbe, bound_px: float) -> None:
+    ``bound_px`` is how far a position may be corrected, 0 = not at all; ``modes`` changes the number of the probe's modes.
+    """
+
+    def __init__(
+        self, buffer: FrameBuffer, probe: MovingProbe, bound_px: float, modes: ModeCount | None = None
+    ) -> None:
         self._buffer = buffer
         self._canvas = buffer.canvas
         self._probe = probe
         self._bound_px = bound_px
+        self._modes = modes
         self._momentum = 1.0
         self.slow = SlowPhase()
 
@@ -92,7 +102,7 @@ class Passes:
         if learns_probe or felt:
             parts, lit = back * patches.conj()[:, None], intensity(patches)
             if learns_probe:
-                block.add_probe_descent(shifts, parts, lit)
+                self._add_probe_descent(block, frames, parts, lit)
             for i in felt:
                 block.pulls.add(frames[i].offset, self._probe.ahead, shifts[i], parts[i], lit[i])
             if felt:
@@ -100,6 +110,12 @@ class Passes:
         if len(block.frames) == len(self._buffer):
             block.add_shift(magnitude, amplitude)
         block.unread.append(excess.abs().sum((1, 2)))
+
+    def _add_probe_descent(self, block: Block, frames: list[Kept], parts: Tensor, lit: Tensor) -> None:
+        """Add the probe's descent, of those frames that move it."""
+        some = list(range(len(frames))) if self._modes is None else self._modes.learning(frames)
+        if some:
+            block.add_probe_descent([frames[i].shift for i in some], parts[some], lit[some])
 
     def _read_misfits(self, block: Block) -> None:
         """Enter the misfits of the frames that were visited last."""
@@ -118,6 +134,8 @@ class Passes:
         if len(block.frames) == len(self._buffer):
             self._turn(block)
         self._probe.move(block, lead)
+        if self._modes is not None and self._probe.follows(block):
+            self._modes.end_pass(block, self._probe, evenly(block.frames, HELD_FRAMES))
         if self._bound_px > 0:
             self._displace(block, lead)
         block.next_pass()
@@ -139,6 +157,8 @@ class Passes:
                 "a pass of the refinement gave values that are not finite; the picture is left as it was"
             )
         new = block.ahead - step
+        if block.passes >= BOWL_PASSES and len(block.frames) == len(self._buffer) and self._probe.follows(block):
+            new = without_bowl(new, block.known, block.curvature)
         change = new - block.known
         if float((step.conj() * change).real.sum()) > 0:  # the descent turns against the way it went
             self._momentum = 1.0

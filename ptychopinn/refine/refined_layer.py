@@ -36,6 +36,7 @@ from ptychopinn.mosaic.canvas import Box, Canvas
 from ptychopinn.refine.certainty import Certainty, certainty
 from ptychopinn.refine.frame_blocks import Block
 from ptychopinn.refine.frame_buffer import FrameBuffer, Start
+from ptychopinn.refine.mode_count import ModeCount
 from ptychopinn.refine.moving_probe import MovingProbe, magnitude_of
 from ptychopinn.refine.passes import Passes, evenly
 from ptychopinn.refine.probe_modes import orthogonal_modes
@@ -66,6 +67,8 @@ class Refiner:
         Bound on the patterns kept.
     update_probe
         Whether ``probe`` follows the frames.
+    finds_modes
+        Whether the probe gets more modes where that lowers the misfit of frames held out.
     is_subpixel
         Whether frames lie between the pixels; else positions are rounded.
     position_bound_px
@@ -80,6 +83,7 @@ class Refiner:
         buffer_bytes: int = 512 << 20,
         *,
         update_probe: bool = False,
+        finds_modes: bool = False,
         is_subpixel: bool = False,
         position_bound_px: float = 0.0,
     ) -> None:
@@ -98,7 +102,8 @@ class Refiner:
             is_subpixel=self._is_subpixel,
             bound_px=position_bound_px,
         )
-        self._passes = Passes(self._buffer, self._probe, position_bound_px)
+        modes = ModeCount() if finds_modes else None
+        self._passes = Passes(self._buffer, self._probe, position_bound_px, modes)
         self._block: Block | None = None
         self.block_passes = BLOCK_PASSES
         """Passes over a block of a scan that is larger than one; fewer where each frame is to be visited soon."""
@@ -147,6 +152,10 @@ class Refiner:
     def least_visits(self) -> int:
         """Visits of the least visited frame in the buffer (0 when empty)."""
         return self._buffer.least_visits
+
+    def visits(self, index: int) -> int | None:
+        """Return the visits of a frame; None where it is not in the buffer."""
+        return self._buffer.visits(index)
 
     def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float]) -> None:
         """Take a frame ``(N, N)`` float32, zero frequency in the middle, -1 = no data."""

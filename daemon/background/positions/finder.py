@@ -3,13 +3,15 @@
 Nor does a scan that ends, unless its frames have said that their positions are wrong: the two threads would slow each other.
 
 With "auto" the first frames are tested, and again when there are LATER times as many, and at the scan's end if it has at least
-doubled since; with "on", or once the frames have said that their positions are wrong, the search runs again whenever the scan
-has doubled, and at its end. Each run begins where frames were found before.
+doubled since; with "on", or once the frames have said that their positions are wrong, the search runs again whenever the scan has
+grown by a quarter, and at its end. Each run begins where frames were found before. Those during the scan are quick: they find the
+neighbours of the frames to come, so that little is left to the run at the end.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
 import threading
@@ -27,14 +29,16 @@ from ptychopinn.positions.kinds import error_words
 
 MOST_FRAMES, TEST_FRAMES = 1024, 100
 """Frames of a search, the newest, 0.4 GB at 128 x 128 px; and of a test, which lie closest together: 5 s of a core."""
-LATER, GROWTH = 8, 2
-"""By how much a scan must have grown until it is tested again, and until wrong positions are looked for again."""
+LATER, GROWTH, AGAIN_GROWTH = 8, 2, 1.25
+"""By how much a scan must have grown until it is tested again, until it is tested at its end, until wrong positions are looked
+for again."""
 ENOUGH = 0.5
-"""Share of a scan's frames that a search must have for it to go on after the scan's end; the last one begins at once else."""
+"""Share of a scan's frames that a first search must have to go on after the scan's end; else the last one begins at once."""
 MOST_JOBS = 2
 """Waiting searches; each holds frames."""
-NICE = 2
-"""Priority of the thread: two fifths of the processor where the engine needs it too."""
+ONE_CORE_NICE = 2
+"""Priority of the thread on a single core: two fifths of it where the engine needs it too. With more cores both have the same
+priority: the search pauses while frames wait, and the engine's refinement is of little use until positions are found."""
 PAUSE_S = 0.1
 """Time between two looks whether frames wait."""
 
@@ -56,6 +60,7 @@ class Job:
     search: PositionSearch
     frames: list[PlacedFrame]
     probe: torch.Tensor
+    is_last: bool
     is_given_up: bool = False
 
 
@@ -95,31 +100,35 @@ class PositionFinder:
 
     def wants(self, search: PositionSearch, frames: int, *, has_ended: bool) -> bool:
         """Whether to look for the positions of a scan that has this number of frames."""
-        if self._stopping.is_set() or frames < LEAST_FRAMES or frames == search.searched_frames:
+        if self._stopping.is_set() or frames < LEAST_FRAMES or search.is_last:
             return False
+        is_last = has_ended and self.is_awaited(search)
         if search.is_pending:
-            if has_ended and self.is_awaited(search) and search.searched_frames < ENOUGH * frames:
+            if is_last and (search.are_wrong or search.searched_frames < ENOUGH * frames):
                 self._give_up(search)
             return False
         if self._jobs.qsize() >= MOST_JOBS:
             return False
+        if is_last or frames == search.searched_frames:
+            return is_last
         if has_ended:
-            return self.is_awaited(search) or frames >= GROWTH * search.scan_frames
+            return frames >= GROWTH * search.scan_frames
         return frames >= (self._options.frames if search.next_frames is None else search.next_frames)
 
-    def find(self, search: PositionSearch, frames: list[PlacedFrame], probe: torch.Tensor) -> None:
+    def find(self, search: PositionSearch, frames: list[PlacedFrame], probe: torch.Tensor, *, has_ended: bool) -> None:
         """Queue a search."""
         if not self.is_awaited(search):
             places = np.array([frame.told_px for frame in frames], dtype=np.float64).reshape(-1, 2)
             search.next_frames = LATER * len(frames)
             frames = [frames[row] for row in choose_frames(places, probe, TEST_FRAMES).tolist()]
         else:
-            search.next_frames = GROWTH * len(frames)
+            grown = min(AGAIN_GROWTH * search.scan_frames, search.scan_frames + MOST_FRAMES // 2)
+            search.next_frames, search.is_last = math.ceil(grown), has_ended
             frames = frames[-MOST_FRAMES:]
         search.searched_frames = len(frames)
         if len(frames) >= LEAST_FRAMES:
             search.is_pending = True
-            self._jobs.put(Job(search, frames, probe))
+            self._jobs.put(Job(search, frames, probe, search.is_last))
 
     def is_awaited(self, search: PositionSearch) -> bool:
         """Whether a scan that has ended should wait for a search that runs."""
@@ -133,8 +142,10 @@ class PositionFinder:
     # the finder's own thread
 
     def _run(self) -> None:
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        cores = len(os.sched_getaffinity(0))
+        torch.set_num_threads(max(1, cores // 2))
+        if cores == 1:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), ONE_CORE_NICE)
         while (job := self._jobs.get()) is not None and not self._stopping.is_set():
             self._running = job
             try:
@@ -158,14 +169,15 @@ class PositionFinder:
             told_px,
             job.probe,
             start_px=now_px if search.are_wrong else None,
+            is_last=job.is_last,
             on_pass=lambda: self._rest(job),
         )
         if not found.is_corrected:
             return
         if not search.are_wrong:
-            search.are_wrong, search.next_frames = True, 0
+            search.are_wrong, search.next_frames, search.told_rfactor = True, 0, found.told_rfactor
         indexes = np.array([frame.index for frame in frames], dtype=np.int64)
-        search.found = FoundPlaces(indexes, found.positions_px, _sentence(told_px, found))
+        search.found = FoundPlaces(indexes, found.positions_px, _sentence(told_px, found, search.told_rfactor))
 
     def _rest(self, job: Job) -> None:
         """Wait while frames wait for the engine, and while a scan ends that does not wait for this search."""
@@ -176,6 +188,6 @@ class PositionFinder:
         raise GivenUpError
 
 
-def _sentence(told_px: NDArray[np.float64], found: FoundPositions) -> str:
-    fall = f"R of a quick picture falls from {found.told_rfactor:.3f} to {found.found_rfactor:.3f}"
+def _sentence(told_px: NDArray[np.float64], found: FoundPositions, told_rfactor: float) -> str:
+    fall = f"R of a quick picture falls from {told_rfactor:.3f} to {found.found_rfactor:.3f}"
     return f"{error_words(told_px, found.positions_px)}; corrected from the frames, {fall}"

@@ -31,7 +31,7 @@ def test_the_search_rests_while_a_scan_ends_that_does_not_wait_for_it(monkeypatc
     finder = PositionFinder(FinderOptions(is_always=False, frames=16), lambda: False, is_finishing)
     finder.start()
     try:
-        finder.find(search, frames, torch.ones(1, 16, 16, dtype=torch.complex64))
+        finder.find(search, frames, torch.ones(1, 16, 16, dtype=torch.complex64), has_ended=False)
         assert is_over.wait(60)
     finally:
         finder.stop()

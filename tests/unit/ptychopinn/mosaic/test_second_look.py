@@ -99,3 +99,47 @@ def test_a_model_that_looks_at_groups_looks_again_only_when_it_is_another():
     for key, position in enumerate(positions):
         other.add([key], torch.full((1, N, N), 10.0 + key, dtype=torch.complex64), np.array([position]))
     assert torch.equal(mosaic.read()[0], other.read()[0])
+
+
+class Better:
+    """Starts that are better than the mosaic for one frame."""
+
+    def __init__(self, index: int) -> None:
+        self.index, self.is_ready = index, False
+
+    def is_awaited(self, index: int) -> bool:
+        return index == self.index and not self.is_ready
+
+    def lay(self, starts: torch.Tensor, indexes: list[int], positions_px: np.ndarray) -> None:
+        for start, index in zip(starts, indexes, strict=True):
+            if index == self.index and self.is_ready:
+                start.fill_(3.0)
+
+
+def test_a_second_look_waits_for_a_better_start_and_begins_there():
+    shown = {}
+
+    def predict(group, start, support):
+        shown.update({int(image[0, 0, 0]): begun.clone() for image, begun in zip(group["images"], start, strict=True)})
+        return start
+
+    positions = [(0.0, 0.0), (0.0, 4.0), (4.0, 0.0)]
+    better = Better(0)
+    repaint = SecondLooks(predict, laid(positions), WEIGHT, most_looks=2, better=better)
+    for key, position in enumerate(positions):
+        repaint.add(key, torch.full((N, N), float(key)), position, looks=1)
+    assert repaint.step(8, has_ended=False) == 1  # the second; the third had all its neighbours from the start
+    better.is_ready = True
+    assert repaint.step(8, has_ended=False) == 1
+    assert sorted(shown) == [0, 1]
+    assert torch.equal(shown[0], torch.full_like(shown[0], 3.0))
+    assert not torch.equal(shown[1], shown[0])
+
+
+def test_the_last_looks_wait_for_nothing():
+    better = Better(0)
+    repaint = SecondLooks(lambda group, start, support: start, laid([(0.0, 0.0), (0.0, 4.0)]), WEIGHT, better=better)
+    for key in (0, 1):
+        repaint.add(key, torch.ones(N, N), (0.0, 4.0 * key), looks=1)
+    assert repaint.step(8, has_ended=True) == 2
+    assert repaint.is_done
