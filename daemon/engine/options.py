@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class EngineOptions:
     refine_improve_s: float = 10.0
     refine_subpixel: bool = False
     refine_bound_px: float = 0.0
-    refine_modes: int | None = None
+    refine_frame_light: bool = False
+    refine_modes: int | Literal["auto"] | None = None
     moves_frames: bool = False
     publish_period_s: float = 0.1
     checkpoint_s: float = 10.0

@@ -133,10 +133,15 @@ class ScanScores:
         return figures_of(sample, positions_px, self._probe, rfactor, picture, weight, is_refined=is_refined)
 
     def _corrected(self, frames: list[PlacedPattern], indexes: Sequence[int]) -> list[PlacedPattern]:
-        """Return frames with the positions that the refined layer gives them."""
-        if self._refiner is None or not self._refiner.corrects:
+        """Return frames with the positions and the light that the refined layer gives them."""
+        refiner = self._refiner
+        if refiner is None:
             return frames
-        moves = self._refiner.offsets_px(indexes).tolist()
+        if refiner.finds_light:
+            frames = [(a / refiner.light(i), where) for (a, where), i in zip(frames, indexes, strict=True)]
+        if not refiner.corrects:
+            return frames
+        moves = refiner.offsets_px(indexes).tolist()
         return [(a, (y + dy, x + dx)) for (a, (y, x)), (dy, dx) in zip(frames, moves, strict=True)]
 
     def _rfactor_sums(self, source: Mosaic | Refiner, frames: Sequence[PlacedPattern]) -> tuple[float, float]:

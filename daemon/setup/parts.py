@@ -196,6 +196,7 @@ class Setup:
             refine_improve_s=config.refine.improve_s,
             refine_subpixel=config.refine.subpixel,
             refine_bound_px=config.refine.position_bound_px,
+            refine_frame_light=config.refine.frame_light,
             refine_modes=config.refine.modes,
             moves_frames=config.finds_positions,
             publish_period_s=config.publish.period_s,

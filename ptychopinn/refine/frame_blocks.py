@@ -22,6 +22,7 @@ class Kept:
     """A frame in the buffer. Once admitted, ``amplitude`` has its zero frequency at the corner.
 
     ``corner`` is where its patch lies now, the probe moved by ``shift`` on it; ``start_corner`` where the start was laid.
+    ``light`` is a factor on the amplitudes that are computed for it.
     """
 
     amplitude: Tensor
@@ -35,6 +36,7 @@ class Kept:
     misfit: float = 0.0
     least_misfit: float = math.inf
     total: float = 0.0
+    light: float = 1.0
 
 
 DIVERGED = 2.0

@@ -255,6 +255,11 @@ class FrameBuffer:
         frame = self._frames.get(index)
         return None if frame is None else frame.visits
 
+    def light(self, index: int) -> float:
+        """Return the factor found for a frame's light; 1 where it is not kept."""
+        frame = self._frames.get(index)
+        return 1.0 if frame is None else frame.light
+
     def settled(self, most: int, least_visits: int) -> list[tuple[int, Tensor]]:
         """Return some of the frames visited often enough, with the object ``(N, N)`` at their place."""
         keys = list(self._frames)

@@ -13,6 +13,7 @@ from ptychopinn.mosaic.placement import covered, scatter_add
 from ptychopinn.physics.diffraction import intensity
 from ptychopinn.refine.frame_blocks import Block, Kept, bend
 from ptychopinn.refine.frame_buffer import FrameBuffer, around, moved
+from ptychopinn.refine.frame_light import FrameLight
 from ptychopinn.refine.mode_count import HELD_FRAMES, ModeCount
 from ptychopinn.refine.moving_probe import FLOOR, MovingProbe, magnitude_of, over_modes
 from ptychopinn.refine.phase_bowl import without_bowl
@@ -24,7 +25,7 @@ from ptychopinn.refine.subpixel_shifts import STEPS, shift_from
 
 STIFFEST = 8.0
 """Greatest curvature of the smoothness prior, in its weight."""
-BOWL_PASSES = 20
+BOWL_PASSES = 40
 """Passes over all frames that find the bowl of phase; it is held in those that follow."""
 TURN_FRAMES = 32
 """Frames that must fit better without a phase ramp."""
@@ -33,17 +34,25 @@ TURN_FRAMES = 32
 class Passes:
     """The passes over one object, with one momentum.
 
-    ``bound_px`` is how far a position may be corrected, 0 = not at all; ``modes`` changes the number of the probe's modes.
+    ``bound_px`` is how far a position may be corrected, 0 = not at all; ``modes`` changes the number of the probe's modes;
+    ``light`` finds the light of each frame.
     """
 
     def __init__(
-        self, buffer: FrameBuffer, probe: MovingProbe, bound_px: float, modes: ModeCount | None = None
+        self,
+        buffer: FrameBuffer,
+        probe: MovingProbe,
+        bound_px: float,
+        *,
+        modes: ModeCount | None = None,
+        light: FrameLight | None = None,
     ) -> None:
         self._buffer = buffer
         self._canvas = buffer.canvas
         self._probe = probe
         self._bound_px = bound_px
         self._modes = modes
+        self._light = light
         self._momentum = 1.0
         self.slow = SlowPhase()
 
@@ -92,6 +101,9 @@ class Passes:
         probes = self._probe.ahead.stack(shifts)
         far = torch.fft.fft2(patches[:, None] * probes, norm="ortho")
         magnitude = magnitude_of(far)
+        if self._light is not None:
+            amplitude = self._light.even(frames, amplitude)
+            self._light.add(frames, magnitude, amplitude)
         excess = (magnitude - amplitude).mul_(amplitude.sign().clamp_max_(0.0).add_(1.0))  # 0 where there is no data
         back = torch.fft.ifft2(far * (excess / magnitude.clamp_min(1e-6))[:, None], norm="ortho")
         corners = block.corners(frames)
@@ -134,6 +146,8 @@ class Passes:
         if len(block.frames) == len(self._buffer):
             self._turn(block)
         self._probe.move(block, lead)
+        if self._light is not None:
+            self._light.end_pass()
         if self._modes is not None and self._probe.follows(block):
             self._modes.end_pass(block, self._probe, evenly(block.frames, HELD_FRAMES))
         if self._bound_px > 0:
@@ -157,7 +171,7 @@ class Passes:
                 "a pass of the refinement gave values that are not finite; the picture is left as it was"
             )
         new = block.ahead - step
-        if block.passes >= BOWL_PASSES and len(block.frames) == len(self._buffer) and self._probe.follows(block):
+        if self._holds_bowl(block):
             new = without_bowl(new, block.known, block.curvature)
         change = new - block.known
         if float((step.conj() * change).real.sum()) > 0:  # the descent turns against the way it went
@@ -166,6 +180,11 @@ class Passes:
         lead = (self._momentum - 1) / grown
         block.ahead, block.known, self._momentum = new + lead * change, new, grown
         return change, lead
+
+    def _holds_bowl(self, block: Block) -> bool:
+        """Whether the sample is found, so that the bowl of phase only takes on what the probe and the positions are wrong by."""
+        is_late = block.passes >= BOWL_PASSES and len(block.frames) == len(self._buffer)
+        return is_late and self._probe.follows(block) and self._probe.is_settled
 
     def begin_again(self, block: Block) -> None:
         """Take back what a diverging pass made: the start under its frames, the first probe, which stays from now on."""

@@ -36,6 +36,7 @@ from ptychopinn.mosaic.canvas import Box, Canvas
 from ptychopinn.refine.certainty import Certainty, certainty
 from ptychopinn.refine.frame_blocks import Block
 from ptychopinn.refine.frame_buffer import FrameBuffer, Start
+from ptychopinn.refine.frame_light import FrameLight
 from ptychopinn.refine.mode_count import ModeCount
 from ptychopinn.refine.moving_probe import MovingProbe, magnitude_of
 from ptychopinn.refine.passes import Passes, evenly
@@ -69,6 +70,8 @@ class Refiner:
         Whether ``probe`` follows the frames.
     finds_modes
         Whether the probe gets more modes where that lowers the misfit of frames held out.
+    finds_light
+        Whether a factor is found for the beam's intensity in each frame.
     is_subpixel
         Whether frames lie between the pixels; else positions are rounded.
     position_bound_px
@@ -84,6 +87,7 @@ class Refiner:
         *,
         update_probe: bool = False,
         finds_modes: bool = False,
+        finds_light: bool = False,
         is_subpixel: bool = False,
         position_bound_px: float = 0.0,
     ) -> None:
@@ -91,6 +95,7 @@ class Refiner:
         self._probe = MovingProbe(probe, may_follow=update_probe)
         self._bound_px = position_bound_px
         self._is_subpixel = is_subpixel or position_bound_px > 0
+        self.finds_light = finds_light
         self._canvas = Canvas(
             {"object": ((), torch.complex64, 1.0), "coverage": ((), torch.float32, 0.0)}, max_side_px, probe.device
         )
@@ -102,8 +107,13 @@ class Refiner:
             is_subpixel=self._is_subpixel,
             bound_px=position_bound_px,
         )
-        modes = ModeCount() if finds_modes else None
-        self._passes = Passes(self._buffer, self._probe, position_bound_px, modes)
+        self._passes = Passes(
+            self._buffer,
+            self._probe,
+            position_bound_px,
+            modes=ModeCount() if finds_modes else None,
+            light=FrameLight() if finds_light else None,
+        )
         self._block: Block | None = None
         self.block_passes = BLOCK_PASSES
         """Passes over a block of a scan that is larger than one; fewer where each frame is to be visited soon."""
@@ -168,6 +178,10 @@ class Refiner:
     def admit_all(self) -> None:
         """Lay the start under every frame that is new, so that the object covers all of them."""
         self._buffer.admit_all()
+
+    def light(self, index: int) -> float:
+        """Return the factor on a frame's amplitudes that was found for the beam's intensity; 1 where there is none."""
+        return self._buffer.light(index)
 
     def settled(self, most: int, least_visits: int) -> list[tuple[int, Tensor]]:
         """Return some of the frames visited often enough, with the object ``(N, N)`` at their place."""

@@ -177,7 +177,10 @@ class PositionFinder:
         if not search.are_wrong:
             search.are_wrong, search.next_frames, search.told_rfactor = True, 0, found.told_rfactor
         indexes = np.array([frame.index for frame in frames], dtype=np.int64)
-        search.found = FoundPlaces(indexes, found.positions_px, _sentence(told_px, found, search.told_rfactor))
+        has_moved = np.any(found.positions_px != now_px, axis=1)
+        search.found = FoundPlaces(
+            indexes[has_moved], found.positions_px[has_moved], _sentence(told_px, found, search.told_rfactor)
+        )
 
     def _rest(self, job: Job) -> None:
         """Wait while frames wait for the engine, and while a scan ends that does not wait for this search."""
