@@ -82,10 +82,9 @@ class Refine(Section):
         description="Memory for patterns of the refined layers of all open scans, bytes; the oldest are dropped first.",
     )
     update_probe: bool = Field(True, description="Refine the probe too.")
-    modes: Annotated[int, Field(ge=1, le=16)] | Literal["auto"] | None = Field(
+    modes: Annotated[int, Field(ge=1, le=16)] | None = Field(
         None,
-        description="Number of modes of the refined probe; new ones are found from the frames. auto: as many as lower the "
-        "misfit of frames held out, 6 at most, if update_probe. Default: as in the probe file.",
+        description="Number of modes of the refined probe; new ones are found from the frames. Default: as in the probe file.",
     )
     frame_light: bool = Field(
         False, description="Find a factor for the beam's intensity in each frame; otherwise it is taken as constant."

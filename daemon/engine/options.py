@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class EngineOptions:
     refine_subpixel: bool = False
     refine_bound_px: float = 0.0
     refine_frame_light: bool = False
-    refine_modes: int | Literal["auto"] | None = None
+    refine_modes: int | None = None
     moves_frames: bool = False
     publish_period_s: float = 0.1
     checkpoint_s: float = 10.0

@@ -344,14 +344,12 @@ def _reserve(scan_id: str, options: EngineOptions, *layers: Mosaic | Refiner | N
 
 
 def _refiner(probe: torch.Tensor, start: Start, options: EngineOptions) -> Refiner:
-    modes = options.refine_modes
     return Refiner(
-        with_mode_count(probe, modes) if isinstance(modes, int) else probe,
+        probe if options.refine_modes is None else with_mode_count(probe, options.refine_modes),
         start,
         options.max_side_px,
         options.refine_buffer_bytes,
         update_probe=options.refine_probe,
-        finds_modes=modes == "auto",
         finds_light=options.refine_frame_light,
         is_subpixel=options.refine_subpixel,
         position_bound_px=options.refine_bound_px,

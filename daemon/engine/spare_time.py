@@ -64,9 +64,9 @@ class SpareTime:
 
 def _looks_wait(work: ScanWork, now: float) -> bool:
     """Whether the last second looks wait for the refined layer, from which they start better, and there is time to."""
-    is_in_time = work.finish_by is not None and now < work.finish_by
-    looks_again = work.repaint is not None and work.repaint.most_looks > 1
-    return is_in_time and looks_again and work.refines and visits(work) < LOOK_VISITS
+    if work.finish_by is None or now >= work.finish_by or work.repaint is None or work.repaint.most_looks == 1:
+        return False
+    return work.refines and visits(work) < LOOK_VISITS
 
 
 def _second_looks(device: torch.device, *, has_ended: bool) -> int:

@@ -76,11 +76,6 @@ class MovingProbe:
             ahead = known + lead * (known - self.now)
             self.shifted, self.ahead = ShiftedProbes(known), ShiftedProbes(ahead)
 
-    def use(self, probe: Tensor) -> None:
-        """Go on with a probe of another number of modes and the same energy."""
-        self.shifted = self.ahead = ShiftedProbes(probe)
-        self._gauge = Gauge(probe)
-
     def take_back(self) -> None:
         """Return to the first probe, and stay there."""
         self.shifted = self.ahead = ShiftedProbes(self._first)

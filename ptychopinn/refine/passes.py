@@ -14,7 +14,6 @@ from ptychopinn.physics.diffraction import intensity
 from ptychopinn.refine.frame_blocks import Block, Kept, bend
 from ptychopinn.refine.frame_buffer import FrameBuffer, around, moved
 from ptychopinn.refine.frame_light import FrameLight
-from ptychopinn.refine.mode_count import HELD_FRAMES, ModeCount
 from ptychopinn.refine.moving_probe import FLOOR, MovingProbe, magnitude_of, over_modes
 from ptychopinn.refine.phase_bowl import without_bowl
 from ptychopinn.refine.phase_ramp import ramp_factor
@@ -34,8 +33,7 @@ TURN_FRAMES = 32
 class Passes:
     """The passes over one object, with one momentum.
 
-    ``bound_px`` is how far a position may be corrected, 0 = not at all; ``modes`` changes the number of the probe's modes;
-    ``light`` finds the light of each frame.
+    ``bound_px`` is how far a position may be corrected, 0 = not at all; ``light`` finds the light of each frame.
     """
 
     def __init__(
@@ -44,14 +42,12 @@ class Passes:
         probe: MovingProbe,
         bound_px: float,
         *,
-        modes: ModeCount | None = None,
         light: FrameLight | None = None,
     ) -> None:
         self._buffer = buffer
         self._canvas = buffer.canvas
         self._probe = probe
         self._bound_px = bound_px
-        self._modes = modes
         self._light = light
         self._momentum = 1.0
         self.slow = SlowPhase()
@@ -114,7 +110,7 @@ class Passes:
         if learns_probe or felt:
             parts, lit = back * patches.conj()[:, None], intensity(patches)
             if learns_probe:
-                self._add_probe_descent(block, frames, parts, lit)
+                block.add_probe_descent(shifts, parts, lit)
             for i in felt:
                 block.pulls.add(frames[i].offset, self._probe.ahead, shifts[i], parts[i], lit[i])
             if felt:
@@ -122,12 +118,6 @@ class Passes:
         if len(block.frames) == len(self._buffer):
             block.add_shift(magnitude, amplitude)
         block.unread.append(excess.abs().sum((1, 2)))
-
-    def _add_probe_descent(self, block: Block, frames: list[Kept], parts: Tensor, lit: Tensor) -> None:
-        """Add the probe's descent, of those frames that move it."""
-        some = list(range(len(frames))) if self._modes is None else self._modes.learning(frames)
-        if some:
-            block.add_probe_descent([frames[i].shift for i in some], parts[some], lit[some])
 
     def _read_misfits(self, block: Block) -> None:
         """Enter the misfits of the frames that were visited last."""
@@ -148,8 +138,6 @@ class Passes:
         self._probe.move(block, lead)
         if self._light is not None:
             self._light.end_pass()
-        if self._modes is not None and self._probe.follows(block):
-            self._modes.end_pass(block, self._probe, evenly(block.frames, HELD_FRAMES))
         if self._bound_px > 0:
             self._displace(block, lead)
         block.next_pass()

@@ -37,7 +37,6 @@ from ptychopinn.refine.certainty import Certainty, certainty
 from ptychopinn.refine.frame_blocks import Block
 from ptychopinn.refine.frame_buffer import FrameBuffer, Start
 from ptychopinn.refine.frame_light import FrameLight
-from ptychopinn.refine.mode_count import ModeCount
 from ptychopinn.refine.moving_probe import MovingProbe, magnitude_of
 from ptychopinn.refine.passes import Passes, evenly
 from ptychopinn.refine.probe_modes import orthogonal_modes
@@ -68,8 +67,6 @@ class Refiner:
         Bound on the patterns kept.
     update_probe
         Whether ``probe`` follows the frames.
-    finds_modes
-        Whether the probe gets more modes where that lowers the misfit of frames held out.
     finds_light
         Whether a factor is found for the beam's intensity in each frame.
     is_subpixel
@@ -86,7 +83,6 @@ class Refiner:
         buffer_bytes: int = 512 << 20,
         *,
         update_probe: bool = False,
-        finds_modes: bool = False,
         finds_light: bool = False,
         is_subpixel: bool = False,
         position_bound_px: float = 0.0,
@@ -111,7 +107,6 @@ class Refiner:
             self._buffer,
             self._probe,
             position_bound_px,
-            modes=ModeCount() if finds_modes else None,
             light=FrameLight() if finds_light else None,
         )
         self._block: Block | None = None

@@ -122,7 +122,8 @@ class PositionFinder:
             search.next_frames = LATER * len(frames)
             frames = [frames[row] for row in choose_frames(places, probe, TEST_FRAMES).tolist()]
         else:
-            grown = min(AGAIN_GROWTH * search.scan_frames, search.scan_frames + MOST_FRAMES // 2)
+            growth = AGAIN_GROWTH if search.are_wrong else GROWTH
+            grown = min(growth * search.scan_frames, search.scan_frames + MOST_FRAMES // 2)
             search.next_frames, search.is_last = math.ceil(grown), has_ended
             frames = frames[-MOST_FRAMES:]
         search.searched_frames = len(frames)

@@ -21,7 +21,7 @@ def test_the_light_of_each_frame_is_found(spread: float) -> None:
         refiner = Refiner(scan.probe, finds_light=finds_light)
         for index, (pattern, (y, x)) in enumerate(zip(scan.amplitude, scan.positions_px.tolist(), strict=True)):
             refiner.add(index, pattern * float(true[index]), (y, x))
-        while refiner.least_visits < 20:
+        while refiner.least_visits < 40:
             refiner.step()
         rfactors.append(refiner.rfactor)
     found = np.array([refiner.light(index) for index in range(FRAMES)])
