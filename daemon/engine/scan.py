@@ -65,7 +65,7 @@ class ScanWork:
         self.mosaic = Mosaic(weight, options.max_side_px, kept_bytes, copies=is_replaced)
         self.groups = GroupBuilder(options.gridsize, model.probe.shape[-1] / 2, model.probe.device)
         self.refiner = _refiner(model.probe, self.mosaic.picture, options) if options.refine else None
-        self.repaint = self._second_looks(model) if looks_again else None
+        self.repaint = _repaint(self, model, options.gridsize) if looks_again else None
         _reserve(scan_id, options, self.mosaic, self.refiner)
         self.resolution = ScanResolution(
             update_probe=options.refine_probe, is_subpixel=options.refine_subpixel or options.refine_bound_px > 0
@@ -91,18 +91,6 @@ class ScanWork:
         """The object's pixel as it is corrected; None while the optics are not known."""
         known_m = self._pixel_size_m(self.scan_id)
         return None if known_m is None else known_m * self.pixel_ratio
-
-    def _second_looks(self, model: ActiveModel) -> SecondLooks:
-        """Return the second looks; larger groups are built again, with the neighbours that came since."""
-        weight = model.probe.abs().square().sum(0)
-        return SecondLooks(
-            model.models.look_again,
-            self.mosaic,
-            weight / weight.max(),
-            model.models.most_looks(self._gridsize),
-            groups_of=self.groups.again if self._gridsize > 1 else None,
-            better=RefinedStarts(lambda: self.refiner),
-        )
 
     def group(self, frames: Sequence[GroupFrame]) -> list[TensorDict]:
         """Take the frames of a batch; return their groups."""
@@ -315,6 +303,19 @@ class ScanWork:
         covered = weight > COVERED * weight.max()
         sides = [int(places[-1] - places[0]) + 1 for d in (0, 1) if len(places := covered.any(d).nonzero())]
         return float(covered.sum()) / math.prod(sides) if sides else 0.0
+
+
+def _repaint(work: ScanWork, model: ActiveModel, gridsize: int) -> SecondLooks:
+    """Return the second looks of a scan; larger groups are built again, with the neighbours that came since."""
+    weight = model.probe.abs().square().sum(0)
+    return SecondLooks(
+        model.models.look_again,
+        work.mosaic,
+        weight / weight.max(),
+        model.models.most_looks(gridsize),
+        groups_of=work.groups.again if gridsize > 1 else None,
+        better=RefinedStarts(lambda: work.refiner),
+    )
 
 
 def _continued(refined: Refiner, mosaic: Mosaic) -> Start:
