@@ -67,14 +67,12 @@ class Stages:
     def run_again(self, start_px: NDArray[np.float64], *, is_last: bool) -> Outcome:
         """Look for frames that came since most were found; return the quick pictures there and as found.
 
-        Before the ``last`` time, frames that were found stay, and wild frames and what is below a pixel are left to it.
+        While more frames are to come, wild frames and what is below a pixel are left to the ``last`` time.
         """
         start = yield from self._fitted(start_px, AGAIN_FIT_PASSES)
         best = yield from self._searched(self._start(start), AGAIN_STEPS, has_wild=is_last)
         if is_last:
             yield from self._descend(best, AGAIN_PASSES, moves_linear=self._knows(best.probe))
-        else:
-            best.positions_px = _beside(self.frames.told_px, start_px, best.positions_px)
         return start, (yield from self._fitted(best.positions_px, AGAIN_FIT_PASSES))
 
     def _ways(self, told: Estimate) -> list[Passes]:
@@ -132,17 +130,6 @@ class Stages:
         given = self.frames.probe
         likeness = float((given.conj() * probe).sum().abs() / (given.norm() * probe.norm()).clamp_min(TINY))
         return likeness**2 > 1 - KNOWN_PROBE**2
-
-
-def _beside(
-    told_px: NDArray[np.float64], start_px: NDArray[np.float64], found_px: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the start of frames that were found before, and what was found for the others, beside them."""
-    is_known = np.any(start_px != told_px, axis=1)
-    if not is_known.any():
-        return found_px
-    common = np.median(start_px[is_known] - found_px[is_known], axis=0)
-    return np.where(is_known[:, None], start_px, found_px + common)
 
 
 def noise_square(amplitude: Tensor) -> float:
