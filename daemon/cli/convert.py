@@ -23,6 +23,7 @@ def run_convert(
     probe: Path | None = None,
     pixel_size_m: float | None = None,
     domain: str | None = None,
+    scan: int | None = None,
     as_json: bool,
 ) -> None:
     """Read ``data`` and write it in the format ``kind``, or in that of the extension of ``output``."""
@@ -37,7 +38,7 @@ def run_convert(
     if domain is not None and domain not in DOMAINS:
         raise ConfigError(f"--measurement-domain {domain} is not known; choose one of {', '.join(DOMAINS)}")
     with at_file(data):
-        content = read_any(data, domain or "")
+        content = read_any(data, domain or "", scan)
         if not isinstance(content, Product):
             print_doubts(content, data)
             given = None if probe is None else read_probe(probe).probe

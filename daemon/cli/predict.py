@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 
@@ -13,15 +13,27 @@ from daemon.cli.prediction import PredictOptions, Predictor
 from daemon.cli.truth import truth_words
 from daemon.cli.verdict import PictureVerdict
 from daemon.errors import ConfigError
+from daemon.files import scans_of
+
+PRODUCT_SUFFIXES = (".h5", ".hdf5", ".npz")
+"""Endings of an output that is one file, not a directory."""
+
+
+class Job(NamedTuple):
+    """A scan to predict: its file, its number if the file holds several, its product."""
+
+    path: Path
+    number: int | None
+    target: Path
 
 
 def run_predict(data: list[Path], output: Path, options: PredictOptions, as_json: bool) -> None:
-    """Predict each file. A file that cannot be read is skipped; the exit code is then 3."""
-    targets = dict(zip(data, _targets(data, output), strict=True))
+    """Predict each scan. A file that cannot be read is skipped; the exit code is then 3."""
+    jobs = jobs_of(data, output, options.scan_number)
     predictor, batch = Predictor(options), FileBatch()
     done = []
-    for path in data:
-        summary = batch.attempt(path, lambda each: predictor.predict(each, targets[each]))
+    for job in jobs:
+        summary = batch.attempt(job.path, lambda path, job=job: predictor.predict(path, job.target, job.number))
         if summary is None:
             continue
         done.append(summary)
@@ -36,25 +48,42 @@ def run_predict(data: list[Path], output: Path, options: PredictOptions, as_json
     batch.end()
 
 
-def _targets(data: list[Path], output: Path) -> list[Path]:
-    """Return the product file of each data file. Files of the same name get the name of their folder as a prefix."""
-    is_folder = len(data) > 1 or output.is_dir()
+def jobs_of(data: list[Path], output: Path, number: int | None) -> list[Job]:
+    """Return the scans to predict: that of ``number`` in each file, or each. Products of several scans are numbered.
+
+    Files of the same name get the name of their folder as a prefix.
+    """
+    scans = [1 if number is not None else scans_of(path) for path in data]
+    if len(data) == 1 and scans[0] > 1 and output.suffix.lower() in PRODUCT_SUFFIXES and not output.is_dir():
+        raise ConfigError(
+            f"{data[0]} holds {scans[0]} scans, but --output {output} is one file; give a directory, or --scan"
+        )
+    is_folder = sum(scans) > 1 or len(data) > 1 or output.is_dir()
     try:
         (output if is_folder else output.parent).mkdir(parents=True, exist_ok=True)
     except OSError as fault:
-        advice = "for several files, give a directory" if is_folder else "choose another place"
+        advice = "for several scans, give a directory" if is_folder else "choose another place"
         raise ConfigError(f"--output {output} cannot be created ({fault.strerror}); {advice}") from fault
     if not is_folder:
-        return [output]
+        return [Job(data[0], number, output)]
     stems = [path.name.split(".")[0] for path in data]
     names = [s if stems.count(s) == 1 else f"{p.resolve().parent.name}-{s}" for s, p in zip(stems, data, strict=True)]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    jobs = []
+    for path, name, count in zip(data, names, scans, strict=True):
+        if count == 1:
+            jobs.append(Job(path, number, output / f"{name}.h5"))
+        else:
+            jobs += [Job(path, one, output / f"{name}-scan{one}.h5") for one in range(count)]
+    _refuse_twice([job.target for job in jobs])
+    return jobs
+
+
+def _refuse_twice(targets: list[Path]) -> None:
+    twice = next((target for target in targets if targets.count(target) > 1), None)
     if twice is not None:
         raise ConfigError(
-            f"two of the files would be written to {output / twice}.h5; run predict once for each, "
-            "with different output directories"
+            f"two of the files would be written to {twice}; run predict once for each, with different output directories"
         )
-    return [output / f"{name}.h5" for name in names]
 
 
 def _line(summary: dict[str, Any]) -> str:

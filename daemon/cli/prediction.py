@@ -62,6 +62,13 @@ class PredictOptions:
     correct_positions: bool = False
     position_bound_px: float | None = None
     inference: InferenceConfig | None = None
+    scan: int | None = None
+
+    @property
+    def scan_number(self) -> int | None:
+        """Number of the scan in files with several; None: each."""
+        configured = None if self.inference is None else self.inference.experiment_number
+        return configured if self.scan is None else self.scan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,10 +134,10 @@ class Predictor:
             read_probe(options.probe)
         self._batches: dict[tuple[int, ...], int] = {}
 
-    def predict(self, path: Path, target: Path) -> dict[str, Any]:
-        """Predict a file, write its product, return a summary for JSON."""
+    def predict(self, path: Path, target: Path, number: int | None = None) -> dict[str, Any]:
+        """Predict a scan of a file, by its number if there are several, write its product, return a summary for JSON."""
         started = now_text()
-        given = self._read(path)
+        given = self._read(path, number)
         run = self._run(given)
         outcome = finish(run.result, run.probe, run.amplitude, given.positions_px, self._options.sweeps)
         verdict = self._verdict(given, run, outcome)
@@ -140,6 +147,7 @@ class Predictor:
             write_plot(target.with_suffix(f".{self._options.plot}"), outcome, given.scan)
         return {
             "input": str(path),
+            "scan": number,
             "output": str(target),
             "pixel_size_m": known_pixel_size(given.pixel_size_m),
             **run.summary(given.scan),
@@ -155,10 +163,9 @@ class Predictor:
             "model": self._model_name,
         }
 
-    def _read(self, path: Path) -> _Input:
-        """Read a file, with its probe in photons."""
-        inference = self._options.inference
-        scan = read_data(path, None if inference is None else inference.experiment_number)
+    def _read(self, path: Path, number: int | None) -> _Input:
+        """Read a scan, with its probe in photons."""
+        scan = read_data(path, number)
         positions_px, pixel_size_m = positions_of(scan, path, self._options.pixel_size_m)
         amplitude = to_amplitude(scan.counts, scan.mask, None)
         probe, factor, doubts = _in_photons(self._probe(scan, path, pixel_size_m), amplitude, path)

@@ -43,6 +43,7 @@ class RefineOptions:
     frames: int | None = None
     correct_positions: bool = False
     position_bound_px: float | None = None
+    scan: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +90,7 @@ def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) 
 
 def _refine(data: Path, options: RefineOptions) -> _Refined:
     begun, started = time.monotonic(), now_text()
-    scan = _first_frames(read_data(data), options.frames)
+    scan = _first_frames(read_data(data, options.scan), options.frames)
     probe = probe_of(scan, data, options.probe)
     positions_px, pixel_size_m = positions_of(scan, data, options.pixel_size_m)
     amplitude = torch.from_numpy(to_amplitude(scan.counts, scan.mask, None))

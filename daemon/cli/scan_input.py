@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 
 from daemon.files import ProbeFile, ScanFile, Severity, read_probe, read_scan
 from daemon.files.product import UNKNOWN_PIXEL_SIZE_M
+from daemon.files.several_scans import refuse_other_scans
 from daemon.journal.reading import is_journal, read_journal
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
 
 
 def read_data(path: Path, scan_number: int | None = None) -> ScanFile:
     """Return the scan in a file or in a journal; ``scan_number`` selects one of several. Raises :class:`FileFormatError`."""
-    return read_journal(path) if is_journal(path) else read_scan(path, scan_number=scan_number)
+    if not is_journal(path):
+        return read_scan(path, scan_number=scan_number)
+    refuse_other_scans(path, scan_number)
+    return read_journal(path)
 
 
 def print_doubts(scan: ScanFile, path: Path) -> None:

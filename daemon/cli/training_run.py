@@ -20,8 +20,7 @@ from daemon.cli.exit_codes import ExitCode
 from daemon.cli.scan_input import positions_of, print_doubts, probe_of, read_data
 from daemon.cli.workflow_config import RUN, workflow_of
 from daemon.errors import ConfigError
-from daemon.files import ScanFile, read_probe
-from daemon.files.npz import SeveralScansError
+from daemon.files import ScanFile, SeveralScansError, read_probe
 from daemon.journal.reading import is_journal
 from ptychopinn.config.manager import SECTIONS, ConfigManager
 from ptychopinn.config.sections import DataConfig

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import typer
 
 from daemon.cli.batch import FileBatch, at_file
 from daemon.cli.scan_input import read_data
-from daemon.files import ScanFile, Severity, read_probe
+from daemon.files import ScanFile, Severity, read_probe, scans_of
 from daemon.files.access import open_arrays
 from daemon.files.conversion import read_any
 from daemon.files.inventory import inventory
@@ -25,7 +25,8 @@ class FileReport:
     """The result for one file.
 
     ``violations`` of the contract; ``refusal``: reason why every verb refuses the file, or empty; ``wrong``: impossible
-    content; ``doubts``: content that a person should check; ``notes``: assumptions and missing parts.
+    content; ``doubts``: content that a person should check; ``notes``: assumptions and missing parts; ``scan``: number of
+    one of several scans.
     """
 
     kind: str | None
@@ -35,6 +36,7 @@ class FileReport:
     wrong: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    scan: int | None = None
 
     @property
     def verdict(self) -> Literal["good", "doubtful", "bad", "refused"]:
@@ -47,25 +49,29 @@ class FileReport:
 
 
 def run_validate(data: list[Path], as_json: bool) -> None:
-    """Print the result for each file; the exit code is 3 if one is bad or refused."""
+    """Print the result for each scan of each file; the exit code is 3 if one is bad or refused."""
     batch = FileBatch()
     reports = []
     for path in data:
-        report = batch.attempt(path, examine)
-        if report is None:
-            continue
-        reports.append({"file": str(path), **_public(report)})
-        if not as_json:
-            _show(path, report)
-        if report.verdict in ("bad", "refused"):
-            batch.refuse()
+        for report in batch.attempt(path, examine_each) or ():
+            reports.append({"file": str(path), **_public(report)})
+            if not as_json:
+                _show(path, report)
+            if report.verdict in ("bad", "refused"):
+                batch.refuse()
     if as_json:
         typer.echo(json.dumps(reports))
     batch.end()
 
 
-def examine(path: Path) -> FileReport:
-    """Return the result for one file."""
+def examine_each(path: Path) -> list[FileReport]:
+    """Return the result for a file, or for each of several scans in it."""
+    scans = 1 if path.is_dir() else scans_of(path)
+    return [examine(path)] if scans == 1 else [examine(path, number) for number in range(scans)]
+
+
+def examine(path: Path, scan: int | None = None) -> FileReport:
+    """Return the result for a file, or for one of several scans in it."""
     contract: Contract | None = None
     broken: list[str] = []
     try:
@@ -74,10 +80,10 @@ def examine(path: Path) -> FileReport:
                 return _data_set(path)
             if not is_journal(path):
                 contract, broken = _contract(path)
-            return _read(path, contract, broken)
+            return replace(_read(path, contract, broken, scan), scan=scan)
     except ReconstructionError as fault:
         kind, title = (None, "") if contract is None else (contract.kind, contract.title)
-        return FileReport(kind, title, broken, str(fault).removeprefix(f"{path}: "))
+        return FileReport(kind, title, broken, str(fault).removeprefix(f"{path}: "), scan=scan)
 
 
 def _data_set(path: Path) -> FileReport:
@@ -101,11 +107,11 @@ def _contract(path: Path) -> tuple[Contract | None, list[str]]:
         return contract, [] if contract is None else violations(contract, entries)
 
 
-def _read(path: Path, contract: Contract | None, broken: list[str]) -> FileReport:
+def _read(path: Path, contract: Contract | None, broken: list[str], scan: int | None) -> FileReport:
     """Read a file as the other verbs do."""
     if contract is not None and contract.kind == "npz-probe":
         return FileReport(contract.kind, f"{contract.title}: {read_probe(path).probe.shape}", broken)
-    content = read_data(path) if is_journal(path) else read_any(path)
+    content = read_data(path) if is_journal(path) else read_any(path, scan_number=scan)
     kind, title = _kind(path, contract)
     if not isinstance(content, ScanFile):
         return FileReport(kind, title, broken)
@@ -141,6 +147,7 @@ def _lacks(scan: ScanFile) -> list[str]:
 
 def _public(report: FileReport) -> dict[str, Any]:
     return {
+        "scan": report.scan,
         "kind": report.kind,
         "verdict": report.verdict,
         "violations": report.violations,
@@ -152,12 +159,13 @@ def _public(report: FileReport) -> dict[str, Any]:
 
 
 def _show(path: Path, report: FileReport) -> None:
-    for sentence in report.violations:
+    name = str(path) if report.scan is None else f"{path}, scan {report.scan}"
+    for sentence in () if report.scan else report.violations:  # of several scans once: they are the file's
         typer.echo(f"{path}: {sentence}")
     words = report.refusal if report.verdict == "refused" else report.summary
-    typer.echo(f"{path}: {report.verdict}, {words}")
+    typer.echo(f"{name}: {report.verdict}, {words}")
     for word, sentences in (("wrong", report.wrong), ("doubt", report.doubts)):
         for sentence in sentences:
-            typer.echo(f"{path}: {word}: {sentence}")
+            typer.echo(f"{name}: {word}: {sentence}")
     for note in report.notes:
-        typer.echo(f"{path}: note: {note}", err=True)
+        typer.echo(f"{name}: note: {note}", err=True)

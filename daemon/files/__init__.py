@@ -6,6 +6,7 @@ from daemon.files.probe_file import ProbeFile, read_probe
 from daemon.files.product import Product, read_product, write_product
 from daemon.files.scan import ScanFile
 from daemon.files.scan_file import read_scan
+from daemon.files.several_scans import SeveralScansError, scans_of
 
 __all__ = [
     "Doubt",
@@ -14,8 +15,10 @@ __all__ = [
     "Product",
     "ScanFile",
     "Severity",
+    "SeveralScansError",
     "read_probe",
     "read_product",
     "read_scan",
+    "scans_of",
     "write_product",
 ]

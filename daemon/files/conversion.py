@@ -74,15 +74,15 @@ RESULT_WRITERS: dict[str, Callable[[Path, Product], None]] = {"product": write_p
 KINDS = (*SCAN_WRITERS, *RESULT_WRITERS)
 
 
-def read_any(path: Path, domain: str = "") -> ScanFile | Product:
-    """Return the scan or the result in a file of any known kind; ``domain`` as in :func:`read_scan`."""
+def read_any(path: Path, domain: str = "", scan_number: int | None = None) -> ScanFile | Product:
+    """Return the scan or the result in a file of any known kind; options as in :func:`read_scan`."""
     with open_arrays(path) as file:
         if isinstance(file, h5py.File):
             if is_ptyr(file):
                 return read_ptyr(file, path)
             if is_product(file) and not is_patterns(file):
                 return read_product(path)
-    return read_scan(path, domain)
+    return read_scan(path, domain, scan_number)
 
 
 def write_kind(path: Path, content: ScanFile | Product, kind: str) -> None:

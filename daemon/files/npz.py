@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +26,15 @@ from daemon.files.live_group import origin_pair
 from daemon.files.no_data import with_frame_mask
 from daemon.files.scan import ScanFile
 from daemon.files.scan_parts import probe_modes
+from daemon.files.several_scans import of_scan, refuse_other_scans
 from daemon.files.shapes import Frames, frames_in_line, vectors
 from ptychopinn.contract.no_data import photons
 from ptychopinn.contract.training_export import Dialect, TrainingScan, write_training_file
-from ptychopinn.contract.training_rules import domain_of, object_in, pattern_key, quantum_of_roots, scans_in
+from ptychopinn.contract.training_rules import domain_of, object_in, pattern_key, quantum_of_roots
 from ptychopinn.errors import FileFormatError, GeometryError
 
 ASSUMED_PHOTONS = 1e5
 """Mean photons per frame assumed for normalised patterns without a known scale."""
-
-
-class SeveralScansError(FileFormatError):
-    """The file holds several scans; only training accepts that."""
 
 
 def read_npz(archive: NpzFile, path: Path, domain: str = "", scan_number: int | None = None) -> ScanFile:
@@ -48,8 +44,9 @@ def read_npz(archive: NpzFile, path: Path, domain: str = "", scan_number: int | 
     """
     keys = set(archive.files)
     if "diff3d" in keys or "diffraction" in keys:
-        return _of_scan(_read_ptychopinn(archive, path, keys, domain), archive, path, scan_number)
+        return of_scan(_read_ptychopinn(archive, path, keys, domain), archive, path, scan_number)
     if {"data", "scan"} <= keys:
+        refuse_other_scans(path, scan_number)
         return _read_tike(archive, path, keys)
     raise FileFormatError(
         f"{path}: has {', '.join(sorted(keys)) or 'nothing'}; a scan has diff3d or diffraction with xcoords and "
@@ -192,37 +189,6 @@ def _pixel_positions(archive: NpzFile, path: Path, keys: set[str]) -> NDArray[np
     if len(x) != len(y):
         raise FileFormatError(f"{path}: has {len(x)} xcoords and {len(y)} ycoords; write one of each for every frame")
     return np.stack([y, x], axis=1)
-
-
-def _of_scan(scan: ScanFile, archive: NpzFile, path: Path, number: int | None) -> ScanFile:
-    """Return the frames of the scan ``number``; if several scans are in the file, it must be given."""
-    of_scan = scans_in(archive["scan_index"], len(scan.counts)) if "scan_index" in archive.files else None
-    names = np.zeros(1, np.int64) if of_scan is None else np.unique(of_scan)
-    if number is not None and number >= len(names):
-        raise FileFormatError(
-            f"{path}: there is no scan {number} of {len(names)} (from 0); set inference.experiment_number"
-        )
-    if of_scan is None:
-        return scan
-    if number is None:
-        raise SeveralScansError(
-            f"{path}: holds {len(names)} scans (scan_index); write one file for each scan, train on it as it is, or "
-            "select one: predict --set inference.experiment_number=0"
-        )
-    chosen = np.flatnonzero(of_scan == names[number])
-    metres, pixels = (_chosen(points, chosen, len(scan.counts)) for points in (scan.positions_m, scan.positions_px))
-    return replace(
-        scan, counts=scan.counts[chosen], indexes=scan.indexes[chosen], positions_m=metres, positions_px=pixels
-    )
-
-
-def _chosen(points: NDArray[np.float64] | None, chosen: NDArray[np.intp], frames: int) -> NDArray[np.float64] | None:
-    """Return the positions of the chosen frames, not a number where there is none."""
-    if points is None:
-        return None
-    fitted = np.full((frames, 2), np.nan)
-    fitted[: len(points)] = points[:frames]
-    return fitted[chosen]
 
 
 def _read_tike(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import h5py
+from numpy.lib.npyio import NpzFile
 
 from daemon.files.access import open_arrays
 from daemon.files.completion import completed
@@ -22,6 +23,7 @@ from daemon.files.product import is_product
 from daemon.files.ptyd import is_ptyd, read_ptyd
 from daemon.files.ptyr import is_ptyr
 from daemon.files.scan import ScanFile
+from daemon.files.several_scans import refuse_other_scans
 from ptychopinn.errors import FileFormatError
 
 
@@ -42,6 +44,8 @@ def read_scan(path: Path | str, domain: str = "", scan_number: int | None = None
     """
     path = Path(path)
     with open_arrays(path) as opened:
+        if not isinstance(opened, NpzFile):
+            refuse_other_scans(path, scan_number)
         scan = (
             _with_links(_read_hdf5(opened, path), opened)
             if isinstance(opened, h5py.File)

@@ -1,7 +1,7 @@
 """The five configurations of the workflow, under PtychoPINN's field names and with its defaults.
 
-Fields of PtychoPINN that this program does not have are missing (:mod:`ptychopinn.config.left_out`). Two defaults differ:
-``device`` is ``auto``, ``beamstop_diameter`` 0.
+Fields of PtychoPINN that this program does not have are missing (:mod:`ptychopinn.config.left_out`). Three defaults differ:
+``device`` is ``auto``, ``beamstop_diameter`` 0, ``experiment_number`` none.
 """
 
 from __future__ import annotations
@@ -220,7 +220,9 @@ class InferenceConfig(Section):
 
     middle_trim: Annotated[Count, Field(description="Side of the middle of a patch that is stitched, px.")] = 32
     batch_size: Annotated[Count, Field(description="Greatest number of groups in a batch.")] = 1000
-    experiment_number: Annotated[Natural, Field(description="Number of the scan in a file with several, from 0.")] = 0
+    experiment_number: Annotated[
+        Natural | None, Field(description="Number of the scan in a file with several, from 0; none: each.")
+    ] = None
     window: Annotated[
         Natural, Field(description="Width of the border that Picture.cropped removes, px; plots show the rest.")
     ] = 20

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -66,8 +68,15 @@ class Experiment:
                 f"{self.name}: label is {self.label.shape} but frames are {self.amplitude.shape}; give one patch a frame"
             )
 
+    def scans(self) -> Iterator[Experiment]:
+        """Yield each of several scans, in the order of ``scan_index``."""
+        count = 1 if self.scan_index is None else len(np.unique(self.scan_index))
+        yield from map(self.of_scan, range(count))
+
     def of_scan(self, number: int) -> Experiment:
         """Return the frames of one of several scans, by its number from 0 in the order of ``scan_index``.
+
+        Its name is that of the file with ``-scanNUMBER``.
 
         Raises
         ------
@@ -84,8 +93,10 @@ class Experiment:
             return self
         chosen = index == names[number]
         start = None if self.start_px is None else self.start_px[chosen]
+        file = Path(self.name)
         return replace(
             self,
+            name=f"{file.stem}-scan{number}{file.suffix}",
             amplitude=self.amplitude[chosen],
             positions_px=self.positions_px[chosen],
             start_px=start,

@@ -134,7 +134,7 @@ class InferenceEngine:
         looks: int = 1,
         read: Callable[[Path], Experiment] = read_training_file,
     ) -> Iterator[tuple[Experiment, Picture]]:
-        """Yield the scan and the picture of each file; of several scans in a file that of ``experiment_number``.
+        """Yield scan and picture of each file; of several scans in a file each, or that of ``experiment_number``.
 
         Parameters
         ----------
@@ -149,13 +149,14 @@ class InferenceEngine:
         if paths is None and named is None:
             raise ConfigurationError("no scan is given; give paths, or test_data_file in the InferenceConfig")
         for path in [named] if paths is None else paths:
-            scan = read(Path(str(path))).of_scan(self._inference.experiment_number)
-            own = scan.probe if probe is None else probe
-            try:
-                picture = self.predict_and_stitch(scan.amplitude, scan.positions_px, probe=own, looks=looks)
-            except GeometryError as fault:
-                raise GeometryError(f"{path}: {fault}") from fault
-            yield scan, picture
+            whole, number = read(Path(str(path))), self._inference.experiment_number
+            for scan in whole.scans() if number is None else [whole.of_scan(number)]:
+                own = scan.probe if probe is None else probe
+                try:
+                    picture = self.predict_and_stitch(scan.amplitude, scan.positions_px, probe=own, looks=looks)
+                except GeometryError as fault:
+                    raise GeometryError(f"{Path(path).with_name(scan.name)}: {fault}") from fault
+                yield scan, picture
 
     def predict_stream(
         self, frames: Iterable[StreamedFrame], *, probe: ArrayLike, every: int = 64

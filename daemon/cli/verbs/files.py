@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from daemon.cli.verbs.options import AsJson, WorkflowPath, WorkflowSettings
+from daemon.cli.verbs.options import AsJson, ScanNumber, WorkflowPath, WorkflowSettings
 
 
 def refine(
@@ -35,6 +35,7 @@ def refine(
         float | None,
         typer.Option(min=0, help="Largest position error to look for, px; implies --correct-positions."),
     ] = None,
+    scan: ScanNumber = None,
     as_json: AsJson = False,
 ) -> None:
     """Reconstruct object and probe of a data file iteratively.
@@ -55,6 +56,7 @@ def refine(
         frames=frames,
         correct_positions=correct_positions,
         position_bound_px=position_bound,
+        scan=scan,
     )
     run_refine(data, output, options, as_json)
 
@@ -162,11 +164,14 @@ def predict(
         float | None,
         typer.Option(min=0, help="Largest position error to look for, px; implies --correct-positions."),
     ] = None,
+    scan: Annotated[
+        int | None, typer.Option(min=0, help="Number of the scan in files with several, from 0. Default: each.")
+    ] = None,
     config: WorkflowPath = None,
     settings: WorkflowSettings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Reconstruct data files with a model and write products.
+    """Reconstruct data files with a model and write products, one for each scan.
 
     The section inference of a configuration sets middle_trim, patch_weighting, batch_size, experiment_number and model_path.
     """
@@ -185,6 +190,7 @@ def predict(
         plot=plot,
         correct_positions=correct_positions,
         position_bound_px=position_bound,
+        scan=scan,
         inference=workflow_of(config, None).update(settings or ()).inference_config if config or settings else None,
     )
     run_predict(data, output, options, as_json)
@@ -194,7 +200,7 @@ def validate(
     data: Annotated[list[Path], typer.Argument(help="Scan and product files.")],
     as_json: AsJson = False,
 ) -> None:
-    """Check data files; list every violation of the data contract."""
+    """Check data files, each of several scans in a file; list every violation of the data contract."""
     from daemon.cli.validate import run_validate
 
     run_validate(data, as_json)
@@ -223,6 +229,7 @@ def convert(
             help="Content of an NPZ file's patterns, if it does not state it: count_intensity or normalized_amplitude."
         ),
     ] = None,
+    scan: ScanNumber = None,
     as_json: AsJson = False,
 ) -> None:
     """Convert data files and products to other formats.
@@ -231,4 +238,13 @@ def convert(
     """
     from daemon.cli.convert import run_convert
 
-    run_convert(data, output, kind, probe=probe, pixel_size_m=pixel_size, domain=measurement_domain, as_json=as_json)
+    run_convert(
+        data,
+        output,
+        kind,
+        probe=probe,
+        pixel_size_m=pixel_size,
+        domain=measurement_domain,
+        scan=scan,
+        as_json=as_json,
+    )

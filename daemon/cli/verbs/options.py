@@ -17,6 +17,9 @@ ConfigPath = Annotated[Path, typer.Option("--config", help="Configuration file (
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Override a value of the file: section.key=value. Repeatable.")
 ]
+ScanNumber = Annotated[
+    int | None, typer.Option("--scan", min=0, help="Number of the scan in a file with several, from 0.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
 Url = Annotated[str, typer.Option("--url", envvar="PTYCHOLIVE_URL", help="HTTP address of the daemon.")]
 Token = Annotated[Path | None, typer.Option("--token-file", help="File with the access token of the daemon.")]

@@ -330,7 +330,7 @@ CASES: dict[str, dict[str, Case]] = {
     "inference": {
         "middle_trim": Case(32, 16, pictures),
         "batch_size": Case(1000, 2, pictures),
-        "experiment_number": Case(0, 1, pictures),
+        "experiment_number": Case(None, 1, pictures),
         "window": Case(20, 10, pictures),
         "patch_weighting": Case("probe", "uniform", pictures),
         "model_path": Case("a.zip", "b.zip", stated),

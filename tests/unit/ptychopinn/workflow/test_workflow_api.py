@@ -220,6 +220,10 @@ def test_the_engine_takes_model_scan_and_batch_from_the_configuration(scan: Simu
         seen.append(found)
         assert set(read.scan_index.tolist()) == {(3, 7)[number]}
         assert found.frames == 20
+    each = list(InferenceEngine(configs=configs.update({"inference": {"experiment_number": None}})).predict_files())
+    assert [read.name for read, _ in each] == ["two-scan0.npz", "two-scan1.npz"]
+    for (_, found), alone in zip(each, seen, strict=True):
+        np.testing.assert_array_equal(found.object, alone.object)
     np.testing.assert_allclose(seen[0].object, seen[1].object, atol=1e-3)
     assert seen[1].origin_px[0] - seen[0].origin_px[0] == 512
     with pytest.raises(GeometryError, match=r"there is no scan 2 of 2 .from 0.; set experiment_number"):
