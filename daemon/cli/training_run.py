@@ -83,8 +83,13 @@ def stated_data(options: TrainingOptions) -> list[Path]:
     return [Path(name) for name in named]
 
 
-def reader(options: TrainingOptions, nphotons: float, *, is_silent: bool = False) -> Callable[[Path], Experiment]:
-    """Return a function that reads a data file for training and prints doubts about it, unless ``is_silent``."""
+def reader(
+    options: TrainingOptions, nphotons: float, *, is_silent: bool = False, scratch: Path | None = None
+) -> Callable[[Path], Experiment]:
+    """Return a function that reads a data file for training and prints doubts about it, unless ``is_silent``.
+
+    The frames of training files are kept in ``scratch`` on disk, if it is given.
+    """
     probe = None if options.probe is None else read_probe(options.probe).probe
 
     def read(path: Path) -> Experiment:
@@ -111,7 +116,7 @@ def reader(options: TrainingOptions, nphotons: float, *, is_silent: bool = False
         )
 
     def own_form(path: Path) -> Experiment:
-        found = read_training_file(path, nphotons)
+        found = read_training_file(path, nphotons, scratch=scratch)
         return found if probe is None else replace(found, probe=probe)
 
     return read
@@ -196,7 +201,7 @@ def run_training(
             tracking_uri=options.mlflow,
             should_stop=is_stopped,
             is_compiled=options.is_compiled,
-            read=reader(options, configs.data_config.nphotons),
+            read=reader(options, configs.data_config.nphotons, scratch=work),
             on_refused=on_refused,
         )
         model = _trained(trainer, paths, train)

@@ -148,9 +148,7 @@ def quantum_of_roots(values: NDArray[Any]) -> float | None:
 
 def _sample(values: NDArray[Any]) -> NDArray[Any]:
     """Return up to :data:`SAMPLED_VALUES` of the values, whole frames spread over the scan."""
-    flat = values.reshape(len(values), -1) if values.ndim > 1 else values
-    step = max(1, values.size // SAMPLED_VALUES)
-    return flat[::step].ravel()
+    return values[:: max(1, values.size // SAMPLED_VALUES)].ravel()
 
 
 def _are_multiples(values: NDArray[Any]) -> bool:

@@ -120,6 +120,7 @@ def _write_all(
                 raise
             refused.append(fault)
             shutil.rmtree(folder, ignore_errors=True)
+        del scan  # its frames are freed before the next scan is read
     if not about:
         if refused and len(refused) == 1:
             raise refused[0]

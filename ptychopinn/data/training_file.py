@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from ptychopinn.contract.no_data import in_any_frame, lit_frames, squares
 from ptychopinn.contract.training_rules import UnknownDomainError, domain_of, object_in, pattern_key, scans_in
 from ptychopinn.data.experiment import Experiment
+from ptychopinn.data.scratch import empty, unpacked
 from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.detector.invalid_pixels import InvalidPixels, find_invalid, some_frames
 from ptychopinn.errors import FileFormatError
 
-CHUNK_FRAMES = 256
-"""Number of frames that are converted together: 16 MiB of 128 px."""
+CHUNK_FRAMES = 16
+"""Number of frames that are converted together: 1 MiB of 128 px, which caches hold."""
 log = logging.getLogger(__name__)
 
 
@@ -48,8 +49,15 @@ def training_files(paths: Iterable[Path | str]) -> list[Path]:
     return found
 
 
-def read_training_file(path: Path | str, nphotons: float = 1e5) -> Experiment:
+def read_training_file(path: Path | str, nphotons: float = 1e5, *, scratch: Path | None = None) -> Experiment:
     """Return the scan of a training file.
+
+    Parameters
+    ----------
+    nphotons
+        Mean photons of a frame for amplitudes without a scale.
+    scratch
+        Folder on a disk for the frames, which are then read and converted in parts; None: in memory.
 
     Raises
     ------
@@ -59,7 +67,7 @@ def read_training_file(path: Path | str, nphotons: float = 1e5) -> Experiment:
     path = Path(path)
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return _experiment(archive, path, nphotons)
+            return _experiment(archive, path, nphotons, scratch)
     except FileNotFoundError:
         raise FileFormatError(f"{path}: there is no such file; give a training file") from None
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, AttributeError) as fault:
@@ -67,7 +75,7 @@ def read_training_file(path: Path | str, nphotons: float = 1e5) -> Experiment:
         raise FileFormatError(f"{path}: not a training file, or damaged ({cause}); copy it again") from fault
 
 
-def _experiment(archive: Mapping[str, Any], path: Path, nphotons: float) -> Experiment:
+def _experiment(archive: Mapping[str, Any], path: Path, nphotons: float, scratch: Path | None) -> Experiment:
     missing = [key for key in ("xcoords", "ycoords", "probeGuess") if key not in archive]
     if "diff3d" not in archive and "diffraction" not in archive:
         missing.insert(0, "diff3d or diffraction")
@@ -77,41 +85,59 @@ def _experiment(archive: Mapping[str, Any], path: Path, nphotons: float) -> Expe
         )
     positions = _points(archive, path, "xcoords", "ycoords")
     key = pattern_key(archive.keys())
-    patterns = _frames_first(np.asarray(archive[key]), len(positions))
+    patterns = _frames_first(unpacked(archive, key, scratch), len(positions))
     if patterns.ndim != 3 or patterns.dtype.kind not in "uif" or not patterns.size:
         raise FileFormatError(f"{path}: patterns are {patterns.dtype} {patterns.shape}; write real (n, N, N)")
     frames = len(patterns)
-    amplitude = _amplitude(archive, path, patterns, nphotons)
+    amplitude = _amplitude(archive, path, patterns, nphotons, scratch)
     kept = _usable(amplitude, positions, path)
     has_start = "xcoords_start" in archive and "ycoords_start" in archive
     index = scans_in(archive["scan_index"], frames) if "scan_index" in archive else None
     picture = object_in(archive)
     return Experiment(
         name=path.name,
-        amplitude=amplitude if len(kept) == frames else amplitude[kept],
+        amplitude=_compacted(amplitude, kept),
         positions_px=positions[kept],
         probe=_modes(np.asarray(archive["probeGuess"])),
         start_px=_points(archive, path, "xcoords_start", "ycoords_start")[kept] if has_start else None,
         object=None if picture is None else np.array(picture, dtype=np.complex64, order="C"),
         scan_index=None if index is None else index[kept],
-        label=_labels(archive, frames, kept),
+        label=_labels(archive, frames, kept, scratch),
     )
 
 
-def _labels(archive: Mapping[str, Any], frames: int, kept: NDArray[np.int64]) -> NDArray[np.complex64] | None:
+def _compacted(frames: NDArray[np.float32], kept: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the kept frames, moved to the front of their array: no copy of a scan is made."""
+    if len(kept) < len(frames):
+        for target, source in enumerate(kept.tolist()):
+            frames[target] = frames[source]
+    return frames[: len(kept)]
+
+
+def _labels(
+    archive: Mapping[str, Any], frames: int, kept: NDArray[np.int64], scratch: Path | None
+) -> NDArray[np.complex64] | None:
     """Return the truth under each kept frame, if the file states it."""
     key = next((key for key in ("label", "Y") if key in archive), None)
     if key is None:
         return None
-    found = np.asarray(archive[key])
+    found = unpacked(archive, key, scratch)
     found = found[..., 0] if found.ndim == 4 and found.shape[-1] == 1 else found
-    return np.array(found[kept] if len(found) == frames else found, dtype=np.complex64, order="C")
+    rows = kept if len(found) == frames else np.arange(len(found))
+    label = empty((len(rows), *found.shape[1:]), np.complex64, scratch)
+    for part in _chunks(len(rows)):
+        label[part] = found[rows[part]]
+    return label
 
 
-def _amplitude(archive: Mapping[str, Any], path: Path, patterns: NDArray[Any], nphotons: float) -> NDArray[np.float32]:
+def _amplitude(
+    archive: Mapping[str, Any], path: Path, patterns: NDArray[Any], nphotons: float, scratch: Path | None
+) -> NDArray[np.float32]:
     """Return sqrt(photons); -1 = no data, by :mod:`ptychopinn.detector.invalid_pixels` or by the file."""
     are_counts = _are_counts(archive, path, patterns)
-    mask = in_any_frame(np.asarray(archive["bad_pixels"], dtype=bool)) if "bad_pixels" in archive else None
+    mask = None
+    if "bad_pixels" in archive:
+        mask = in_any_frame(unpacked(archive, "bad_pixels", scratch).astype(bool, copy=False))
     if mask is not None and mask.shape != patterns.shape[1:]:
         raise FileFormatError(
             f"{path}: the mask is {mask.shape} but frames are {patterns.shape[1:]}; write one mask of a frame's shape"
@@ -119,21 +145,52 @@ def _amplitude(archive: Mapping[str, Any], path: Path, patterns: NDArray[Any], n
     few = patterns[some_frames(len(patterns))]
     found = find_invalid(few if are_counts else squares(few), mask)
     bad = found.bad if mask is None else found.bad | mask
+    amplitude = empty(patterns.shape, np.float32, scratch)
     if are_counts:
-        return _roots(patterns, found, bad)
+        _fill_roots(amplitude, patterns, found, bad)
+        return amplitude
+    no_data = None
     if "no_data" in archive:
-        bad = bad | np.asarray(archive["no_data"], dtype=bool)
+        no_data = np.broadcast_to(unpacked(archive, "no_data", scratch), patterns.shape)
     scale = float(archive["photon_scale"]) if "photon_scale" in archive else None
-    return _in_photons(patterns, bad, nphotons, scale)
-
-
-def _roots(patterns: NDArray[Any], found: InvalidPixels, bad: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the amplitudes of counts; they are converted in parts, so that no further copy of the scan is made."""
-    amplitude = np.empty(patterns.shape, np.float32)
-    for first in range(0, len(patterns), CHUNK_FRAMES):
-        part = patterns[first : first + CHUNK_FRAMES]
-        amplitude[first : first + CHUNK_FRAMES] = to_amplitude(part, found.of(part) | bad if found.marks else bad)
+    _fill_amplitudes(amplitude, patterns, bad, no_data)
+    _scale_to_photons(amplitude, nphotons, scale)
     return amplitude
+
+
+def _chunks(frames: int) -> Iterator[slice]:
+    return (slice(first, first + CHUNK_FRAMES) for first in range(0, frames, CHUNK_FRAMES))
+
+
+def _fill_roots(
+    amplitude: NDArray[np.float32], patterns: NDArray[Any], found: InvalidPixels, bad: NDArray[np.bool_]
+) -> None:
+    """Write the amplitudes of counts."""
+    for part in _chunks(len(patterns)):
+        counts = patterns[part]
+        amplitude[part] = to_amplitude(counts, found.of(counts) | bad if found.marks else bad)
+
+
+def _fill_amplitudes(
+    amplitude: NDArray[np.float32], patterns: NDArray[Any], bad: NDArray[np.bool_], no_data: NDArray[Any] | None
+) -> None:
+    """Write amplitudes, -1 = no data."""
+    for part in _chunks(len(patterns)):
+        values = np.array(patterns[part], dtype=np.float32, order="C")
+        is_bad = ~(np.isfinite(values) & (values >= 0)) | bad
+        values[is_bad if no_data is None else is_bad | no_data[part].astype(bool)] = -1
+        amplitude[part] = values
+
+
+def _scale_to_photons(amplitude: NDArray[np.float32], nphotons: float, scale: float | None) -> None:
+    """Multiply amplitudes by a scale; None: to ``nphotons`` photons per frame."""
+    if scale is None:
+        parts = (np.maximum(amplitude[part], 0).ravel() for part in _chunks(len(amplitude)))
+        energy = sum(float(np.vdot(flat, flat)) for flat in parts) / max(1, len(amplitude))
+        scale = (nphotons / energy) ** 0.5 if energy > 0 else 1.0
+    for part in _chunks(len(amplitude)):
+        values = amplitude[part]
+        np.multiply(values, np.float32(scale), out=values, where=values > 0)
 
 
 def _usable(amplitude: NDArray[np.float32], positions: NDArray[np.float64], path: Path) -> NDArray[np.int64]:
@@ -178,20 +235,6 @@ def _frames_first(patterns: NDArray[Any], positions: int) -> NDArray[Any]:
         return patterns.reshape(-1, *shape[-2:])
     is_last = len(shape) == 3 and shape[0] == shape[1] != shape[2] and shape[0] != positions
     return np.moveaxis(patterns, -1, 0) if is_last else patterns
-
-
-def _in_photons(
-    patterns: NDArray[Any], bad: NDArray[np.bool_], nphotons: float, scale: float | None
-) -> NDArray[np.float32]:
-    """Return amplitudes times a scale; None: scaled to ``nphotons`` photons per frame. -1 = no data."""
-    values = np.array(patterns, dtype=np.float32, order="C")
-    values[~(np.isfinite(values) & (values >= 0)) | bad] = -1
-    if scale is None:
-        flat = np.maximum(values.ravel(), 0)
-        energy = float(flat @ flat) / max(1, len(values))
-        scale = (nphotons / energy) ** 0.5 if energy > 0 else 1.0
-    values[values > 0] *= scale
-    return values
 
 
 def _modes(probe: NDArray[Any]) -> NDArray[np.complex64]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+CHUNK_FRAMES = 64
+"""Number of frames that are summed together: 8 MiB of 128 px in float64, so that no copy of a scan is made."""
 NO_DATA = -1.0
 """Amplitude that marks a pixel without data (mask, saturation)."""
 
@@ -86,4 +88,5 @@ def centroid_px(probe: Tensor) -> tuple[float, float]:
 
 def vacuum_counts(amplitude: Tensor) -> float:
     """Return an estimate of the counts of a frame without sample: the largest total of frames ``(B, N, N)``."""
-    return float(torch.where(amplitude >= 0, amplitude, 0.0).double().square().sum((-2, -1)).max())
+    parts = [part.clamp_min(0.0).double().square().sum((-2, -1)).max() for part in amplitude.split(CHUNK_FRAMES)]
+    return float(torch.stack(parts).max())

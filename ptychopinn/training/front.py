@@ -96,10 +96,10 @@ class Trainer:
         self._tracking_uri = tracking_uri
         self._should_stop = should_stop
         self._is_compiled = is_compiled
-        nphotons = self.configs.data_config.nphotons
-        self._read = read or (lambda path: read_training_file(path, nphotons))
-        self._on_refused = on_refused
         self._folder = Path(self.configs.training_config.output_dir)
+        nphotons, folder = self.configs.data_config.nphotons, self._folder
+        self._read = read or (lambda path: read_training_file(path, nphotons, scratch=folder))
+        self._on_refused = on_refused
         self._uses_lightning = _uses_lightning(self.configs)
         _check_device(self.configs.training_config.device)
         if tracking_uri is not None and self.configs.training_config.orchestrator == "Mlflow":
