@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     )
     from ptychopinn.model.ptycho_model import PtychoModel
     from ptychopinn.training import Trainer
+    from ptychopinn.training.lightning_plugin import PtychoDataModule as PtychoDataModule
+    from ptychopinn.training.lightning_plugin import PtychoLightningModule as PtychoLightningModule
     from ptychopinn.workflow.compare import compare
     from ptychopinn.workflow.datagen import Datagen
     from ptychopinn.workflow.export import save_hdf5, save_npz, save_plot
@@ -77,6 +79,8 @@ __all__ = [
     "violations",
     "write_training_file",
 ]
+_NEED_LIGHTNING = ("PtychoDataModule", "PtychoLightningModule")
+"""Names that need the extra ``lightning``; they are not in ``__all__``, so that ``import *`` works without it."""
 _PLACES = {
     "ptychopinn.config.manager": ("ConfigManager",),
     "ptychopinn.config.sections": (
@@ -115,6 +119,7 @@ _PLACES = {
     ),
     "ptychopinn.model.ptycho_model": ("PtychoModel",),
     "ptychopinn.training": ("Trainer",),
+    "ptychopinn.training.lightning_plugin": _NEED_LIGHTNING,
     "ptychopinn.workflow.compare": ("compare",),
     "ptychopinn.workflow.datagen": ("Datagen",),
     "ptychopinn.workflow.export": (
@@ -136,10 +141,10 @@ def __getattr__(name: str) -> Any:
     if place is not None:
         found = globals()[name] = getattr(importlib.import_module(place), name)
         return found
-    near = difflib.get_close_matches(name, __all__, 1)
+    near = difflib.get_close_matches(name, __dir__(), 1)
     advice = f"; did you mean {near[0]}?" if near else ""
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice}")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted((*__all__, *_NEED_LIGHTNING))

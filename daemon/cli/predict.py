@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ def run_predict(data: list[Path], output: Path, options: PredictOptions, as_json
     predictor, batch = Predictor(options), FileBatch()
     done = []
     for job in jobs:
-        summary = batch.attempt(job.path, lambda path, job=job: predictor.predict(path, job.target, job.number))
+        summary = batch.attempt(job.path, partial(predictor.predict, target=job.target, number=job.number))
         if summary is None:
             continue
         done.append(summary)

@@ -144,7 +144,9 @@ class Predictor:
         product = self._product(given, run, outcome, verdict, started)
         write_outcome(target, product, outcome, given.scan)
         if self._options.plot is not None:
-            write_plot(target.with_suffix(f".{self._options.plot}"), outcome, given.scan)
+            inference = self._options.inference
+            window_px = 0 if inference is None else inference.window
+            write_plot(target.with_suffix(f".{self._options.plot}"), outcome, given.scan, window_px)
         return {
             "input": str(path),
             "scan": number,
@@ -271,6 +273,7 @@ class Predictor:
             object=outcome.object,
             object_origin_px=outcome.origin_px,
             live=live,
+            losses=(*run.result.rfactors, *([outcome.rfactor] if options.sweeps else ())),
         )
 
     def _probe(self, scan: ScanFile, path: Path, pixel_size_m: float) -> ProbeFile:

@@ -91,10 +91,10 @@ def write_outcome(target: Path, product: Product, outcome: Outcome, scan: ScanFi
         raise _not_written(target, fault) from fault
 
 
-def write_plot(path: Path, outcome: Outcome, scan: ScanFile) -> None:
-    """Plot the object beside the true or initial object of the scan's file, if it holds one."""
+def write_plot(path: Path, outcome: Outcome, scan: ScanFile, window_px: int = 0) -> None:
+    """Plot the object, without a border, beside the true or initial object of the scan's file, if it holds one."""
     try:
-        save_plot(path, _picture(outcome, scan), scan.object, title=scan.name)
+        save_plot(path, replace(_picture(outcome, scan), window_px=window_px), scan.object, title=scan.name)
     except OSError as fault:
         raise _not_written(path, fault) from fault
 

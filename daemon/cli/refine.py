@@ -190,6 +190,7 @@ def _product(refined: _Refined, options: RefineOptions) -> Product:
         object=found.object.numpy(),
         object_origin_px=found.origin_px,
         live=_live(refined, options),
+        losses=tuple(found.rfactors),
     )
 
 

@@ -252,6 +252,8 @@ def _print_summary(
         "epochs": len(trainer.history),
         "seconds": round(seconds, 1),
         "metrics": metrics,
+        "training_loss": [line["train_loss"] for line in trainer.history if "train_loss" in line],
+        "validation_loss": [line["val_loss"] for line in trainer.history if "val_loss" in line],
         "runs": trainer.run_ids,
     }
     if as_json:

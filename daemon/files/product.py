@@ -45,7 +45,8 @@ class Product:
     """One reconstruction.
 
     ``indexes`` ``(n,)`` frame indexes of ``positions_m`` ``(n, 2)`` [y, x]; ``probe`` ``(modes, N, N)``, its energy
-    the expected counts; ``object`` ``(H, W)`` whose pixel (0, 0) lies at ``object_origin_px`` [y, x]; one pixel size.
+    the expected counts; ``object`` ``(H, W)`` whose pixel (0, 0) lies at ``object_origin_px`` [y, x]; one pixel size;
+    ``losses`` the R-factor after each pass (of other programs: their loss), which ptychodus plots.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Product:
     object_origin_px: tuple[float, float]
     live: LiveGroup | None = None
     is_far_field: bool = True
+    losses: tuple[float, ...] = ()
 
     @property
     def known_pixel_size_m(self) -> float | None:
@@ -97,7 +99,8 @@ def write_product(path: Path | str, product: Product) -> None:
         picture.attrs.update({"center_y_m": center[0], "center_x_m": center[1]})
         picture.attrs["origin_px"] = np.array(product.object_origin_px, dtype=np.float64)
         file["object_layer_spacing_m"] = np.zeros(0)
-        file["loss_epochs"], file["loss_values"] = np.zeros(0, dtype=np.int64), np.zeros(0)
+        losses = np.array(product.losses, dtype=np.float64)
+        file["loss_epochs"], file["loss_values"] = np.arange(len(losses), dtype=np.int64), losses
         if product.live is not None:
             write_live(file.create_group("live"), product.live)
             file["live"].attrs["is_pixel_size_known"] = product.known_pixel_size_m is not None
@@ -206,6 +209,9 @@ def _read(file: h5py.File, path: Path) -> Product:
         object_origin_px=_origin(dataset, picture.shape, pixel),
         live=read_live(file["live"]) if isinstance(file.get("live"), h5py.Group) else None,
         is_far_field=bool(file.attrs.get("far_field", True)),
+        losses=tuple(array_of(file, "loss_values").astype(np.float64).ravel().tolist())
+        if "loss_values" in file
+        else (),
     )
 
 

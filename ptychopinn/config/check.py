@@ -21,6 +21,8 @@ FIXED_LOSS = (
     "training_patch_weighting", "rect_s1s2_init",
 )  # fmt: skip
 """Fields of the loss that neighbourhoods do not use."""
+ADAM, SGD = ("adam_beta1", "adam_beta2"), ("momentum",)
+"""Fields of one kind of optimiser."""
 STAGES = ("stage_1_epochs", "stage_2_epochs", "stage_3_epochs")
 CHANNEL_FIELDS = ("C", "C_model", "C_forward")
 """Fields in which PtychoPINN repeats the number of frames of a group; here ``grid_size`` alone says it."""
@@ -37,8 +39,19 @@ def contradictions(data: DataConfig, model: ModelConfig, training: TrainingConfi
         yield from _neighbourhoods(data, model, training)
     if model.mode == "Supervised" and _stage_fields(training):
         yield f"ModelConfig.mode Supervised has one loss but {', '.join(_stage_fields(training))} are set; leave them out"
+    yield from _optimiser(training)
     if training.n_devices not in (1, "auto") and training.strategy is None:
         yield f"TrainingConfig.n_devices is {training.n_devices} but strategy is None; set strategy to ddp"
+
+
+def _optimiser(training: TrainingConfig) -> Iterator[str]:
+    """Yield what the optimiser does not use."""
+    fresh = TrainingConfig()
+    names = ADAM if training.optimizer == "sgd" else SGD
+    remedy = "set optimizer to adam" if training.optimizer == "sgd" else "set adam_beta1, or optimizer to sgd"
+    for name in names:
+        if (value := getattr(training, name)) != getattr(fresh, name):
+            yield f"TrainingConfig.{name} is {value:g} but optimizer {training.optimizer} does not use it; {remedy}"
 
 
 def _neighbourhoods(data: DataConfig, model: ModelConfig, training: TrainingConfig) -> Iterator[str]:
@@ -62,6 +75,8 @@ def without_unused(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[
         unused = {"data_config": FIXED_GROUPING, "model_config": FIXED_LOSS, "training_config": (*STAGES, "nll")}
     else:
         unused = {"training_config": STAGES if model.get("mode") == "Supervised" else ()}
+    idle = ADAM if training.get("optimizer") == "sgd" else SGD
+    unused["training_config"] = (*unused["training_config"], *idle)
     for name, fields in unused.items():
         told[name] = {k: v for k, v in told.get(name, {}).items() if k not in fields}
     return told

@@ -55,10 +55,11 @@ def unpacked(archive: Mapping[str, Any], key: str, folder: Path | None) -> NDArr
         if dtype.hasobject or 0 in shape or not shape:
             return np.asarray(archive[key])
         flat = empty((int(np.prod(shape)) * dtype.itemsize,), np.uint8, folder)
-        done, target = 0, memoryview(flat)
-        while done < len(target):
-            count = stream.readinto(target[done : done + PIECE_BYTES])
-            if not count:
-                raise EOFError(f"{key} ends after {done:,} of {len(target):,} bytes")
-            done += count
+        done = 0
+        while done < len(flat):
+            piece = stream.read(min(PIECE_BYTES, len(flat) - done))
+            if not piece:
+                raise EOFError(f"{key} ends after {done:,} of {len(flat):,} bytes")
+            flat[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
+            done += len(piece)
     return flat.view(dtype).reshape(shape, order="F" if is_fortran else "C")

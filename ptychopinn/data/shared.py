@@ -98,7 +98,7 @@ def _mark(source: ScanSource) -> list[str | int]:
     """Return values that differ if a file or a scan has changed."""
     if isinstance(source, Experiment):
         arrays = (source.amplitude, source.positions_px, source.probe, source.object)
-        return [source.name, *(zlib.crc32(np.ascontiguousarray(a)) for a in arrays if a is not None)]
+        return [source.name, *(zlib.crc32(np.ascontiguousarray(a).data) for a in arrays if a is not None)]
     try:
         found = source.stat()
     except OSError as fault:

@@ -23,10 +23,12 @@ from ptychopinn.mosaic.groups import GroupFrame
 class StreamDataset(IterableDataset[GroupBatch]):
     """Batches of groups around the newest frames; neighbours come from the last ``keep_frames`` frames.
 
+    ``Trainer.fit`` trains on it until it ends, with ``Trainer.stream_config`` as its configuration.
+
     Parameters
     ----------
     frames
-        Frames of one scan.
+        Frames of one scan, for example ``daemon.journal.reading.group_frames`` of a journal.
     probe : (modes, N, N) complex64
     chunk_frames
         Number of new frames after which groups are drawn around them.
@@ -43,8 +45,8 @@ class StreamDataset(IterableDataset[GroupBatch]):
         chunk_frames: int = 128,
         keep_frames: int = 4096,
     ) -> None:
-        self._frames, self._config, self._batch_size = frames, config, batch_size
-        self._probe_as_given = probe
+        self._frames, self.config, self.batch_size = frames, config, batch_size
+        self.probe = probe
         normalised, q = normalise_probe(probe, config.probe_scale)
         self._probe, self._scaling = normalised[None, None], torch.full((1, 1, 1, 1), q)
         self._rng = np.random.default_rng(seed)
@@ -61,17 +63,17 @@ class StreamDataset(IterableDataset[GroupBatch]):
         """Yield the groups drawn around the newest frames, in random order."""
         where = np.array([frame.position_px for frame in self._kept], dtype=np.float64)
         try:
-            groups, centres = draw_groups(where, self._config, self._rng)
+            groups, centres = draw_groups(where, self.config, self._rng)
         except GeometryError:
             return  # there are too few frames yet
         groups = self._rng.permutation(groups[centres >= len(where) - new])
         amplitude = np.stack([frame.amplitude for frame in self._kept])
-        scan = Experiment("stream", amplitude, where, self._probe_as_given.numpy())
-        frames = ExperimentFrames.of(scan, self._config, np.arange(len(where)))
+        scan = Experiment("stream", amplitude, where, self.probe.numpy())
+        frames = ExperimentFrames.of(scan, self.config, np.arange(len(where)))
         numbers = torch.tensor([frame.index for frame in self._kept])
-        for begin in range(0, len(groups), self._batch_size):
-            members = torch.from_numpy(groups[begin : begin + self._batch_size])
-            group = gather(frames, members, 0, self._config, has_labels=False)
+        for begin in range(0, len(groups), self.batch_size):
+            members = torch.from_numpy(groups[begin : begin + self.batch_size])
+            group = gather(frames, members, 0, self.config, has_labels=False)
             group["nn_indices"] = numbers[members]
             size = len(members)
             yield GroupBatch(group, self._probe.expand(size, -1, -1, -1, -1), self._scaling.expand(size, -1, -1, -1))

@@ -88,5 +88,5 @@ def centroid_px(probe: Tensor) -> tuple[float, float]:
 
 def vacuum_counts(amplitude: Tensor) -> float:
     """Return an estimate of the counts of a frame without sample: the largest total of frames ``(B, N, N)``."""
-    parts = [part.clamp_min(0.0).double().square().sum((-2, -1)).max() for part in amplitude.split(CHUNK_FRAMES)]
+    parts = [part.clamp_min(0.0).double().square().sum((-2, -1)).max() for part in torch.split(amplitude, CHUNK_FRAMES)]
     return float(torch.stack(parts).max())

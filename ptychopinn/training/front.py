@@ -16,11 +16,13 @@ import torch
 from ptychopinn.config import legacy
 from ptychopinn.config.manager import ConfigManager
 from ptychopinn.config.mlflow_client import import_mlflow
-from ptychopinn.config.sections import TrainingConfig
+from ptychopinn.config.sections import DataConfig, TrainingConfig
 from ptychopinn.data.dataset import GroupBatch, PtychoDataset
 from ptychopinn.data.experiment import Experiment
 from ptychopinn.data.loader import TensorDictLoader
 from ptychopinn.data.shared import own_rank
+from ptychopinn.data.store import ExperimentFacts
+from ptychopinn.data.stream import StreamDataset
 from ptychopinn.data.training_file import read_training_file
 from ptychopinn.device import choose_device
 from ptychopinn.errors import ConfigurationError
@@ -32,7 +34,8 @@ from ptychopinn.training.loop import Job, PlainLoop
 from ptychopinn.training.loss_stages import Stages, find_learning_rate
 from ptychopinn.training.networks import make_task, trained_model
 from ptychopinn.training.optimise import ConfiguredCourse
-from ptychopinn.training.task import Task
+from ptychopinn.training.stream_training import StreamSource, stream_config
+from ptychopinn.training.task import BatchSource, Task
 from ptychopinn.training.tracking import TrackedRun
 from ptychopinn.training.training_data import build_data, open_data, scan_sources
 from ptychopinn.training.watch import LogFile, Metrics, ProgressBar, ProgressLines, Watcher, Watchers
@@ -123,9 +126,14 @@ class Trainer:
             "strategy": config.strategy,
         }
 
+    @property
+    def stream_config(self) -> DataConfig:
+        """The configuration of a :class:`StreamDataset` that :meth:`fit` takes."""
+        return stream_config(self.configs)
+
     def fit(
         self,
-        data: Data = (),
+        data: Data | StreamDataset = (),
         *,
         is_resumed: bool = False,
         start: PtychoModel | None = None,
@@ -135,7 +143,8 @@ class Trainer:
         Parameters
         ----------
         data
-            Empty: ``train_data_file`` and ``training_directories`` of the configuration.
+            Empty: ``train_data_file`` and ``training_directories`` of the configuration. A stream is trained on as it comes,
+            by the plain loop, until it ends or all epochs are done; an epoch has ``n_groups`` groups (default 1024).
         is_resumed
             Resume an interrupted training, or a complete one with more epochs.
         start
@@ -148,7 +157,10 @@ class Trainer:
         """
         training = self.configs.training_config
         first = _Phase(self._folder, is_resumed=is_resumed, is_new=start is None)
-        trained = self._train(start or PtychoModel.new(self.configs), data, first)
+        begun = start or PtychoModel.new(self.configs)
+        if isinstance(data, StreamDataset):
+            return self._train_on_stream(begun, data, first)
+        trained = self._train(begun, data, first)
         if not training.epochs_fine_tune:
             return trained
         folder = self._folder / FINE_TUNE
@@ -169,63 +181,68 @@ class Trainer:
         data = [data] if isinstance(data, (str, Path, Experiment)) else data
         sources = scan_sources(data or self.configs.training_config.stated_data)
         built = build_data(self._folder, self.configs, sources, self._read, self._on_refused)
-        identity = self._identity(built, model)
+        identity = training_identity(built, self.configs, model)
         training, validation = open_data(self._folder, self.configs)
         stages = Stages.of(self.configs.training_config)
         stages = stages.last() if phase.is_frozen else stages
         reach = 0.0 if validation is None else validation.farthest_px()
         task = make_task(model, self.configs, training, is_new=phase.is_new, stages=stages, reach_px=reach)
         device = "cpu" if self._uses_lightning else choose_device(self.configs.training_config.device)
-        self._prepare(task, is_frozen=phase.is_frozen, device=device)
+        prepare_network(task, self.configs, is_frozen=phase.is_frozen, device=device)
+        if self._is_compiled:
+            task.network.main_part.compile()
         with self._tracked(model, phase) as (watchers, finish):
-            loaders = self._loaders(training, validation, device)
+            loaders = make_loaders(self.configs.training_config, training, validation, device)
             job = self._job(task, loaders, phase, identity=identity, watchers=watchers)
             with stopped_by((signal.SIGINT,) if self._should_stop is None else ()) as is_interrupted:
                 self.history = self._run(replace(job, should_stop=self._should_stop or is_interrupted))
             self._load_best(job)
-            found = trained_model(
-                task.network,
-                model,
-                self.configs,
-                trained_on=[str(one["name"]) for one in training.facts],
-                experiments=training.facts,
-                is_fine_tuned=phase.is_frozen,
-                started_from=model.bundle.sha256,
-                seconds=round(time.monotonic() - begun, 1),
-                metrics=dict(self.history[-1]) if self.history else {},
-            )
+            found = self._found(task, model, phase, training.facts, begun)
             finish(found)
         return found
 
-    def _identity(self, built: str, model: PtychoModel) -> str:
-        """Return the text that a checkpoint to resume must state."""
-        model_config = self.configs.to_dict()["model_config"]
-        return json.dumps([built, model_config, _fixed_settings(self.configs), model.bundle.sha256])
+    def _train_on_stream(self, model: PtychoModel, stream: StreamDataset, phase: _Phase) -> PtychoModel:
+        begun, config = time.monotonic(), self.configs.training_config
+        if config.epochs_fine_tune or config.test_data_file is not None or config.n_devices not in (1, "auto"):
+            raise ConfigurationError(
+                "a stream is trained once, by one process, without validation; leave out epochs_fine_tune, test_data_file "
+                "and n_devices"
+            )
+        device = choose_device(config.device)
+        source = StreamSource(stream, self.configs, device)
+        task = make_task(model, self.configs, source.start, is_new=phase.is_new)
+        prepare_network(task, self.configs, device=device)
+        with self._tracked(model, phase) as (watchers, finish):
+            identity = training_identity("stream", self.configs, model)
+            job = self._job(task, (source, None), phase, identity=identity, watchers=watchers)
+            with stopped_by((signal.SIGINT,) if self._should_stop is None else ()) as is_interrupted:
+                stop = self._should_stop or is_interrupted
+                loop_job = replace(job, should_stop=stop, is_open_ended=True, keeps_best=False)
+                self.history = list(PlainLoop(loop_job).run())
+            found = self._found(task, model, phase, source.start.facts, begun)
+            finish(found)
+        return found
 
-    def _prepare(self, task: Task[GroupBatch], *, is_frozen: bool, device: torch.device | str) -> None:
-        network = task.network
-        network.use_acting_weights_only(has_trained_scales=self.configs.model_config.rect_s1s2_trainable)
-        if is_frozen:
-            freeze_encoder(network)
-        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if self._is_compiled:
-            network.main_part.compile()
-
-    def _loaders(
-        self, training: PtychoDataset, validation: PtychoDataset | None, device: torch.device | str
-    ) -> tuple[TensorDictLoader, TensorDictLoader | None]:
-        """Return the loaders of the training groups, in random order, and of the held-out groups."""
-        config = self.configs.training_config
-        size, ahead = config.batch_size, config.num_workers
-        held_out = None
-        if validation is not None:
-            held_out = TensorDictLoader(validation, size, seed=None, device=device, ahead=ahead)
-        return TensorDictLoader(training, size, seed=config.seed, device=device, ahead=ahead), held_out
+    def _found(
+        self, task: Task[GroupBatch], model: PtychoModel, phase: _Phase, facts: list[ExperimentFacts], begun: float
+    ) -> PtychoModel:
+        """Return the trained model, with what it was trained on."""
+        return trained_model(
+            task.network,
+            model,
+            self.configs,
+            trained_on=[str(one["name"]) for one in facts],
+            experiments=facts,
+            is_fine_tuned=phase.is_frozen,
+            started_from=model.bundle.sha256,
+            seconds=round(time.monotonic() - begun, 1),
+            metrics=dict(self.history[-1]) if self.history else {},
+        )
 
     def _job(
         self,
         task: Task[GroupBatch],
-        loaders: tuple[TensorDictLoader, TensorDictLoader | None],
+        loaders: tuple[BatchSource[GroupBatch], BatchSource[GroupBatch] | None],
         phase: _Phase,
         *,
         identity: str,
@@ -301,6 +318,33 @@ class Trainer:
 
     def _framework(self) -> str:
         return "Lightning" if self._uses_lightning else "plain"
+
+
+def training_identity(built: str, configs: ConfigManager, model: PtychoModel) -> str:
+    """Return the text that a checkpoint to resume must state; ``built`` is the identity of the data sets."""
+    return json.dumps([built, configs.to_dict()["model_config"], _fixed_settings(configs), model.bundle.sha256])
+
+
+def prepare_network(
+    task: Task[GroupBatch], configs: ConfigManager, *, is_frozen: bool = False, device: torch.device | str = "cpu"
+) -> None:
+    """Select the weights that are trained, and bring the network to its device."""
+    network = task.network
+    network.use_acting_weights_only(has_trained_scales=configs.model_config.rect_s1s2_trainable)
+    if is_frozen:
+        freeze_encoder(network)
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def make_loaders(
+    config: TrainingConfig, training: PtychoDataset, validation: PtychoDataset | None, device: torch.device | str
+) -> tuple[TensorDictLoader, TensorDictLoader | None]:
+    """Return the loaders of the training groups, in random order, and of the held-out groups."""
+    size, ahead = config.batch_size, config.num_workers
+    held_out = None
+    if validation is not None:
+        held_out = TensorDictLoader(validation, size, seed=None, device=device, ahead=ahead)
+    return TensorDictLoader(training, size, seed=config.seed, device=device, ahead=ahead), held_out
 
 
 def _check_device(device: str) -> None:

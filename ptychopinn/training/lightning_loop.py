@@ -42,6 +42,10 @@ class TrainedTask(LightningModule):
 
     def __init__(self, job: Job[GroupBatch], about: Mapping[str, Any]) -> None:
         super().__init__()
+        self.take(job, about)
+
+    def take(self, job: Job[GroupBatch], about: Mapping[str, Any]) -> None:
+        """Begin with a job."""
         self.model = job.task.network
         self.lines: list[dict[str, float]] = []
         self._job = job

@@ -47,6 +47,8 @@ class Job(Generic[B]):
         Whether the weights of the best epoch are stored in ``best.pt``.
     is_frozen
         Whether the encoder is not trained.
+    is_open_ended
+        Whether a source that ends within an epoch completes it; else the epoch can be resumed.
     should_stop
         Called after every step; True stops the training.
     after_epoch
@@ -65,6 +67,7 @@ class Job(Generic[B]):
     keeps_best: bool = True
     is_frozen: bool = False
     is_resumed: bool = False
+    is_open_ended: bool = False
     should_stop: Callable[[], bool] = lambda: False
     after_epoch: Callable[[int], None] = lambda epochs: None
 
@@ -112,10 +115,13 @@ class PlainLoop(Generic[B]):
             while self._epoch < job.epochs and not self._best.is_over:
                 begun = time.monotonic()
                 groups = self._run_batches()
-                if self._batch < len(job.training):  # the source ended the training within the epoch
+                has_ended = self._batch < len(job.training)  # the source ended the training within the epoch
+                if has_ended and not (job.is_open_ended and groups):
                     self._save()
                     break
                 lines.append(self._end_epoch(groups / (time.monotonic() - begun)))
+                if has_ended:
+                    break
         finally:
             job.watchers.end()
         return lines

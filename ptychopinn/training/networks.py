@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from ptychopinn.config.manager import ConfigManager
-from ptychopinn.data.dataset import GroupBatch, PtychoDataset
+from ptychopinn.data.dataset import GroupBatch
+from ptychopinn.data.store import ExperimentFacts
 from ptychopinn.errors import ConfigurationError
 from ptychopinn.model.base import Network
 from ptychopinn.model.bundle import Bundle
@@ -29,10 +30,28 @@ BEGINNING_GROUPS = 8
 """Number of groups, about, from which initial weights are set."""
 
 
+class Groups(Protocol):
+    """Groups from which initial weights and the size of the regions are set: a data set, or the start of a stream."""
+
+    facts: list[ExperimentFacts]
+
+    def __len__(self) -> int:
+        """Return their number."""
+        ...
+
+    def __getitem__(self, index: slice, /) -> GroupBatch:
+        """Return some of them."""
+        ...
+
+    def farthest_px(self) -> float:
+        """Return the greatest distance, along an axis, of a member from its group's centre."""
+        ...
+
+
 def make_task(
     model: PtychoModel,
     configs: ConfigManager,
-    dataset: PtychoDataset,
+    dataset: Groups,
     *,
     is_new: bool = False,
     stages: Stages | None = None,
@@ -70,7 +89,7 @@ def _lift_task(model: PtychoModel, configs: ConfigManager) -> Task[GroupBatch]:
 
 
 def _cnn_task(
-    model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, stages: Stages, *, is_new: bool, reach_px: float
+    model: PtychoModel, configs: ConfigManager, dataset: Groups, stages: Stages, *, is_new: bool, reach_px: float
 ) -> Task[GroupBatch]:
     training, wanted, settings = configs.training_config, configs.model_config, _overlap_settings(configs)
     network = cast(Cnn, model.network)
@@ -102,7 +121,7 @@ def _empty_amplitude(network: TrainableCnn, batch: GroupBatch) -> float:
 
 
 def _with_physics(
-    network: Cnn, model: PtychoModel, configs: ConfigManager, dataset: PtychoDataset, reach_px: float
+    network: Cnn, model: PtychoModel, configs: ConfigManager, dataset: Groups, reach_px: float
 ) -> TrainableCnn:
     """Return a cnn with the forward model of the configuration, with a region large enough for the groups of the data set."""
     data = configs.data_config

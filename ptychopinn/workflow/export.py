@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ def load_picture(path: Path | str) -> Picture:
 def save_plot(path: Path | str, picture: Picture, truth: Truth | None = None, *, title: str = "") -> None:
     """Write a plot of amplitude and phase; with a truth, it is in a second row and the phase correlation in the title.
 
+    The plot shows the part that is covered well, without the border of :attr:`Picture.window_px`.
+
     Parameters
     ----------
     truth : (H, W) complex64
@@ -74,7 +77,7 @@ def save_plot(path: Path | str, picture: Picture, truth: Truth | None = None, *,
     ConfigurationError
         If matplotlib is not installed, or does not support the file's extension.
     """
-    path = Path(path)
+    path, picture = Path(path), plotted_part(picture)
     figure_module = import_matplotlib()
     rows = [("reconstruction", picture.object, well_covered(picture.weight))]
     if truth is not None:
@@ -92,6 +95,23 @@ def save_plot(path: Path | str, picture: Picture, truth: Truth | None = None, *,
         raise ConfigurationError(f"{path}: a plot is written as png, svg or pdf; use one of these extensions")
     with atomic_path(path) as part:
         figure.savefig(part, format=kind)
+
+
+def plotted_part(picture: Picture) -> Picture:
+    """Return the part of a picture that plots show: the box around the pixels covered well, within its window.
+
+    A window that leaves nothing is not used.
+    """
+    if 0 < 2 * picture.window_px < min(picture.object.shape):
+        picture = picture.cropped()
+    well = well_covered(picture.weight)
+    if not well.any():
+        return picture
+    rows, columns = (np.flatnonzero(well.any(axis=axis)) for axis in (1, 0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    y, x = picture.origin_px
+    origin = (y + int(rows[0]), x + int(columns[0]))
+    return replace(picture, object=picture.object[box], weight=picture.weight[box], origin_px=origin)
 
 
 def import_matplotlib() -> Any:

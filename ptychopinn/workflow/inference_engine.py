@@ -155,7 +155,7 @@ class InferenceEngine:
                 try:
                     picture = self.predict_and_stitch(scan.amplitude, scan.positions_px, probe=own, looks=looks)
                 except GeometryError as fault:
-                    raise GeometryError(f"{Path(path).with_name(scan.name)}: {fault}") from fault
+                    raise GeometryError(f"{Path(str(path)).with_name(scan.name)}: {fault}") from fault
                 yield scan, picture
 
     def predict_stream(

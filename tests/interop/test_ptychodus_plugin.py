@@ -124,6 +124,7 @@ def test_a_network_is_trained_and_then_used(python: Path, workplace: Path) -> No
     said = ask(python, "train", workplace)
     assert "model.zip" in said["model"]
     assert said["finite"]
+    assert [len(curve) for curve in said["losses"]] == [1, 1]  # one value an epoch
     assert PtychoModel.load(workplace / "trained" / "model.zip").size_px == 64
 
 

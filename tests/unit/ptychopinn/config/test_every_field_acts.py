@@ -425,6 +425,8 @@ def test_the_older_loss_mode_selects_the_loss_as_in_ptychopinn() -> None:
         ({"model": {"loss_function": "MAE", "phase_loss": "Total_Variation"}}, ("loss_function", "phase_loss")),
         ({"training": {"stage_1_epochs": 2, "nll": False}}, ("stage_1_epochs", "nll")),
         ({"data": {"K": 9, "n_subsample": 2}}, ("K", "n_subsample")),
+        ({"training": {"momentum": 0.5}}, ("momentum",)),
+        ({"training": {"optimizer": "sgd", "adam_beta1": 0.5, "adam_beta2": 0.5}}, ("adam_beta1", "adam_beta2")),
     ],
 )
 @pytest.mark.parametrize("beside", ["overlap_frames", "lift"])

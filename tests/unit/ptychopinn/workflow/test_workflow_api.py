@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from ptychopinn.simulate import Recipe, SimulatedScan, simulate_scan
 from ptychopinn.training.heldout import phase_correlation
 from ptychopinn.workflow import inference_engine
 from ptychopinn.workflow.datagen import training_scan
-from ptychopinn.workflow.export import covered, load_picture, truth_beside
+from ptychopinn.workflow.export import covered, load_picture, plotted_part, truth_beside
 from ptychopinn.workflow.inference import companions
 from ptychopinn.workflow.reassembly import patch_weight
 
@@ -333,6 +334,17 @@ def test_plots_show_the_truth_beside(picture: Picture, scan: SimulatedScan, endi
     with pytest.raises(ConfigurationError, match="written as png, svg or pdf"):
         save_plot(tmp_path / "a.xyz", picture)
     assert sorted(p.name for p in tmp_path.iterdir()) == [alone.name, both.name]
+
+
+def test_plots_leave_out_what_is_not_covered() -> None:
+    weight = np.zeros((40, 50), np.float32)
+    weight[5:30, 10:45] = 1.0
+    whole = Picture(weight.astype(np.complex64), weight, (3, -2), 9)
+    shown = plotted_part(whole)
+    assert (shown.object.shape, shown.origin_px) == ((25, 35), (8, 8))
+    shown = plotted_part(replace(whole, window_px=12))
+    assert (shown.object.shape, shown.origin_px) == ((16, 26), (15, 10))
+    assert plotted_part(replace(whole, window_px=30)).origin_px == (8, 8)
 
 
 def test_generated_scans_are_training_files(tmp_path: Path) -> None:
