@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from daemon.cli.training_run import TrainingOptions, configured, first_side_px, run_training, scan_paths, stated_data
 from daemon.errors import ConfigError
+from ptychopinn.config.check import OF_BLOCKS
 from ptychopinn.config.manager import ConfigManager
 from ptychopinn.config.presets import PRESETS
 from ptychopinn.errors import ConfigurationError
@@ -15,6 +16,7 @@ from ptychopinn.errors import ConfigurationError
 Sections = dict[str, dict[str, Any]]
 DEFAULTS: dict[str, Sections] = {
     "cnn": {"training_config": {"framework": "Default"}},
+    "fno": {"training_config": {"framework": "Default"}},
     "lift": {
         "training_config": {"framework": "Default", "batch_size": 1, "optimizer": "adamw", "gradient_clip_val": 1.0}
     },
@@ -25,7 +27,7 @@ DEFAULTS: dict[str, Sections] = {
 def run_train(
     data: Sequence[Path],
     output: Path,
-    model: Literal["cnn", "lift"] | None,
+    model: Literal["cnn", "lift", "fno"] | None,
     options: TrainingOptions,
     preset: str | None,
     *,
@@ -40,14 +42,20 @@ def run_train(
 
 
 def _configs(
-    model: Literal["cnn", "lift"] | None, preset: str | None, options: TrainingOptions, side_px: int
+    model: Literal["cnn", "lift", "fno"] | None, preset: str | None, options: TrainingOptions, side_px: int
 ) -> ConfigManager:
     """Return the configuration with the preset; a preset that was not asked for gives way if the settings contradict it."""
     base = _with(DEFAULTS[model or "cnn"], {} if model is None else {"model_config": {"architecture": model}})
-    if preset is None and model != "cnn":
+    if preset is None and model not in ("cnn", "fno"):
         return configured(options, base, side_px)
+    chosen = PRESETS[preset or "neighbourhoods"]
+    if model == "fno":
+        chosen = {
+            **chosen,
+            "model_config": {k: v for k, v in chosen.get("model_config", {}).items() if k not in OF_BLOCKS},
+        }
     try:
-        return configured(options, _with(base, PRESETS[preset or "neighbourhoods"]), side_px)
+        return configured(options, _with(base, chosen), side_px)
     except ConfigurationError:
         if preset is not None:
             raise

@@ -23,6 +23,13 @@ FIXED_LOSS = (
 """Fields of the loss that neighbourhoods do not use."""
 ADAM, SGD = ("adam_beta1", "adam_beta2"), ("momentum",)
 """Fields of one kind of optimiser."""
+OF_FOURIER = ("fno_modes", "fno_width", "fno_blocks")
+"""Fields of the generator of the type FNO."""
+OF_BLOCKS = (
+    "n_filters_scale", "use_shared_decoder", "batch_norm", "cbam_encoder", "cbam_bottleneck", "cbam_decoder", "eca_encoder",
+    "eca_decoder", "spatial_decoder",
+)  # fmt: skip
+"""Fields of the encoder and decoder blocks that it replaces."""
 STAGES = ("stage_1_epochs", "stage_2_epochs", "stage_3_epochs")
 CHANNEL_FIELDS = ("C", "C_model", "C_forward")
 """Fields in which PtychoPINN repeats the number of frames of a group; here ``grid_size`` alone says it."""
@@ -31,8 +38,9 @@ CHANNEL_FIELDS = ("C", "C_model", "C_forward")
 def contradictions(data: DataConfig, model: ModelConfig, training: TrainingConfig) -> Iterator[str]:
     """Yield one sentence for each pair of values that contradict each other."""
     yield from _grouping(data)
-    if model.architecture == "cnn":
+    if model.architecture != "lift":
         yield from _cnn(data, model)
+    yield from _generator(data, model)
     if model.physics_forward_mode == "rectangular_scaled":
         yield from _count_regime(data, model, training)
     if training.overlap_frames or model.architecture == "lift":
@@ -42,6 +50,16 @@ def contradictions(data: DataConfig, model: ModelConfig, training: TrainingConfi
     yield from _optimiser(training)
     if training.n_devices not in (1, "auto") and training.strategy is None:
         yield f"TrainingConfig.n_devices is {training.n_devices} but strategy is None; set strategy to ddp"
+
+
+def _generator(data: DataConfig, model: ModelConfig) -> Iterator[str]:
+    """Yield what the generator does not use: fields of the type FNO, or of the blocks that it replaces."""
+    is_fourier, fresh = model.architecture == "fno", ModelConfig()
+    for name in OF_BLOCKS if is_fourier else OF_FOURIER:
+        if (value := getattr(model, name)) != getattr(fresh, name):
+            yield f"ModelConfig.{name} is {value!r} but has no effect where architecture is {model.architecture}; leave it out"
+    if is_fourier and model.fno_modes > data.N // 4:
+        yield f"ModelConfig.fno_modes is {model.fno_modes} but patterns of {data.N} px allow {data.N // 4}; set it lower"
 
 
 def _optimiser(training: TrainingConfig) -> Iterator[str]:

@@ -7,14 +7,14 @@ from typing import Any
 
 ANY = object()
 """In place of a default: PtychoPINN itself does not use the field, so every value is skipped."""
-OTHER_NETWORK = "it belongs to a network that this program does not have (FNO, FFNO, U-NO)"
+OTHER_NETWORK = "it belongs to a network that this program does not have (FFNO, U-NO, hybrids)"
 NO_FREQUENCY = "the border of a patch is predicted as in PtychoPINN's newest version, with fixed shares"
 NOT_LOGGED = "this program does not log it"
 LEFT_OUT: dict[str, tuple[object, str]] = {
     **{
         name: (default, OTHER_NETWORK)
         for name, default in {
-            "fno_modes": 12, "fno_width": 32, "fno_blocks": 4, "fno_cnn_blocks": 2, "learned_input_channels": 1,
+            "fno_cnn_blocks": 2, "learned_input_channels": 1,
             "fno_input_transform": "none", "max_hidden_channels": None, "resnet_width": None,
             "spectral_bottleneck_blocks": 6, "spectral_bottleneck_modes": 12, "spectral_bottleneck_share_weights": True,
             "spectral_bottleneck_gate_init": 0.1, "spectral_bottleneck_gate_mode": "shared",

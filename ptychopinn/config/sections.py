@@ -83,7 +83,10 @@ class ModelConfig(Section):
     mode: Annotated[Literal["Unsupervised", "Supervised"], Field(description="Training signal of the network.")] = (
         "Unsupervised"
     )
-    architecture: Annotated[Literal["cnn", "lift"], Field(description="Model family.")] = "cnn"
+    architecture: Annotated[Literal["cnn", "lift", "fno"], Field(description="Model family.")] = "cnn"
+    fno_modes: Annotated[Count, Field(le=64, description="Frequencies along each axis in a layer of the fno.")] = 12
+    fno_width: Annotated[Count, Field(ge=8, le=256, description="Channels of the fno.")] = 32
+    fno_blocks: Annotated[Count, Field(le=32, description="Layers of the fno.")] = 4
     cnn_output_mode: Annotated[Literal["amp_phase", "real_imag"], Field(description="Output of the decoders.")] = (
         "amp_phase"
     )

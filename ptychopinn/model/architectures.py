@@ -93,4 +93,5 @@ def _cnn_forward(network: Cnn, for_probe: Callable[[Tensor], Model], inputs: For
 ARCHITECTURES = {
     CorrectionNet.architecture_name: Architecture(_correction_net, _lift_for_probe, _lift_forward),
     Cnn.architecture_name: Architecture(_cnn, _cnn_for_probe, _cnn_forward),
+    "fno": Architecture(_cnn, _cnn_for_probe, _cnn_forward),
 }

@@ -74,7 +74,7 @@ class Bundle:
         """Whether an empty object may be another number than 1: a cnn trained neither supervised nor on neighbourhoods."""
         training, model = (self.configs.get(name, {}) for name in ("training", "model"))
         is_bound = model.get("mode") == "Supervised" or bool(training.get("overlap_frames"))
-        return self.architecture == "cnn" and not is_bound
+        return self.architecture in ("cnn", "fno") and not is_bound
 
     @property
     def part_scales(self) -> tuple[float, float]:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ptychopinn.errors import GeometryError, ReconstructionError
 from ptychopinn.model.base import Network
-from ptychopinn.model.cnn_coder import Autoencoder
+from ptychopinn.model.cnn_coder import Autoencoder, EncoderBlock
 from ptychopinn.model.cnn_forward import ForwardModel
 from ptychopinn.model.cnn_options import CnnOptions, PhysicsOptions
 from ptychopinn.model.cnn_scaling import count_factor, rms_factor
@@ -59,8 +59,9 @@ class Cnn(Network):
 
     @property
     def architecture(self) -> dict[str, object]:
-        """Options as plain data."""
-        return asdict(self.options)
+        """Options as plain data; those of the type FNO only where they act, so that older versions read a cnn."""
+        whole = asdict(self.options)
+        return whole if self.options.fourier_modes else {k: v for k, v in whole.items() if not k.startswith("fourier_")}
 
     @property
     def size_px(self) -> int:
@@ -212,7 +213,8 @@ class TrainableCnn(Cnn):
         super().use_acting_weights_only()
         if not self.options.has_attention and self.options.idle_encoder_attention:
             for block in self.autoencoder.encoder.blocks:
-                block.attention.requires_grad_(False)
+                if isinstance(block, EncoderBlock):
+                    block.attention.requires_grad_(False)
         model = self.forward_model
         model.rect_scaler.requires_grad_(self.physics.regime == "counts" and has_trained_scales)
         for scale in (model.alpha, model.beta):

@@ -23,6 +23,7 @@ from ptychopinn.model.cnn_blocks import (
     convolution,
 )
 from ptychopinn.model.cnn_options import CnnOptions
+from ptychopinn.model.fourier import FourierEncoder
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -119,7 +120,8 @@ class Decoder(nn.Module):
 
     def __init__(self, options: CnnOptions, batch_norm: bool) -> None:
         super().__init__()
-        widths = [options.encoder_widths[-1], *options.decoder_widths]
+        start = [] if options.fourier_modes else [options.encoder_widths[-1]]  # the type FNO has no blocks here
+        widths = [*start, *options.decoder_widths]
         self.blocks = nn.ModuleList(UpBlock(a, b, batch_norm) for a, b in zip(widths, widths[1:], strict=False))
         kinds = [m for m in (_idle_attention(options, w) for w in widths[1:]) if m is not None]
         if kinds:
@@ -193,12 +195,18 @@ class SharedDecoder(Decoder):
         return out
 
 
+def _encoder(options: CnnOptions) -> Encoder | FourierEncoder:
+    if not options.fourier_modes:
+        return Encoder(options)
+    return FourierEncoder(options.members, options.fourier_width, options.fourier_modes, options.fourier_blocks)
+
+
 class Autoencoder(nn.Module):
     """Scaled patterns ``(B, C, N, N)`` to the two parts of the patches."""
 
     def __init__(self, options: CnnOptions) -> None:
         super().__init__()
-        self.encoder = Encoder(options)
+        self.encoder = _encoder(options)
         if options.has_bottleneck_attention:
             self.bottleneck_cbam = BlockAttention(options.encoder_widths[-1])
         if options.has_shared_decoder:

@@ -28,6 +28,9 @@ def cnn_options(data: DataConfig, model: ModelConfig) -> CnnOptions:
         idle_encoder_attention=model.eca_encoder,
         idle_decoder_attention=_idle(model),
         idle_kernel_px=model.decoder_spatial_kernel,
+        fourier_modes=model.fno_modes if model.architecture == "fno" else 0,
+        fourier_width=model.fno_width,
+        fourier_blocks=model.fno_blocks,
     )
 
 

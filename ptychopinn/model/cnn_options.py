@@ -46,6 +46,9 @@ class CnnOptions:
         Attention that some checkpoints contain and that is not used.
     border_features, first_channels
         For old checkpoints: number of features that make the border, channels of the first decoder. None: ``members``.
+    fourier_modes, fourier_width, fourier_blocks
+        Frequencies along each axis, channels and layers of a generator of the type FNO
+        (:mod:`ptychopinn.model.fourier`), which replaces encoder and decoder blocks; 0 modes: the cnn.
     """
 
     size_px: int = 64
@@ -65,12 +68,21 @@ class CnnOptions:
     idle_kernel_px: int = 7
     border_features: int | None = None
     first_channels: int | None = None
+    fourier_modes: int = 0
+    fourier_width: int = 32
+    fourier_blocks: int = 4
 
     def __post_init__(self) -> None:
         if self.size_px not in SIZES_PX:
             raise ReconstructionError(f"the cnn takes patterns of 64, 128 or 256 px, not {self.size_px}; crop to one")
         if self.members not in (1, 4):
             raise ReconstructionError(f"the cnn takes groups of 1 or 4 frames, not {self.members}; set gridsize 1 or 2")
+        if not 0 <= self.fourier_modes <= self.size_px // 4:
+            raise ReconstructionError(
+                f"{self.fourier_modes} modes are not within the N/4 = {self.size_px // 4} of features of half the side; set fewer"
+            )
+        if self.fourier_modes and self.has_shared_decoder:
+            raise ReconstructionError("a generator of the type FNO has no shared decoder; leave use_shared_decoder off")
 
     @property
     def sees_counts(self) -> bool:
@@ -86,6 +98,8 @@ class CnnOptions:
     @property
     def decoder_widths(self) -> list[int]:
         """Channels after each decoder block, coarsest first."""
+        if self.fourier_modes:
+            return [self.fourier_width]
         last = FEATURES * self.width_factor
         return [last << level for level in reversed(range(self._levels - 1))]
 

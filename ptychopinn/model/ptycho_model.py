@@ -58,7 +58,10 @@ class PtychoModel:
             if configs.model_config.architecture == "lift":
                 network, name = channels_last(CorrectionNet()), "lift-correction"
             else:
-                network, name = Cnn(cnn_options(configs.data_config, configs.model_config)), "cnn"
+                network, name = (
+                    Cnn(cnn_options(configs.data_config, configs.model_config)),
+                    configs.model_config.architecture,
+                )
         title = configs.training_config.model_name
         bundle = Bundle(title, name, network.architecture, network.state_dict(), configs=_manifest_form(configs))
         return cls(bundle, Path(title))

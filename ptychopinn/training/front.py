@@ -173,7 +173,7 @@ class Trainer:
         The loss is that of the last stage. Checkpoints and log are in the folder ``fine-tune`` of the output directory.
         """
         is_lift = model.network.uses_projections
-        self.configs.update(model_config={"architecture": "lift" if is_lift else "cnn"})
+        self.configs.update(model_config={"architecture": "lift" if is_lift else model.bundle.architecture})
         return self._train(model, data, _Phase(self._folder / FINE_TUNE, is_resumed=is_resumed, is_frozen=True))
 
     def _train(self, model: PtychoModel, data: Data, phase: _Phase) -> PtychoModel:

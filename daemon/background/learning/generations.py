@@ -66,7 +66,7 @@ class Generations:
 
     def _can_learn(self, bundle: Bundle) -> bool:
         """Whether a network can be fine-tuned: that of the lift in groups of one, a cnn if its output is a complex object."""
-        if bundle.architecture != "cnn":
+        if bundle.architecture not in ("cnn", "fno"):
             return self._config.model.gridsize == 1
         return bundle.options.get("output") == "cartesian" or not bundle.options.get("takes_counts")
 

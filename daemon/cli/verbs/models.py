@@ -40,12 +40,12 @@ def train(
     output: BundleOutput,
     data: TrainingData = None,
     model: Annotated[
-        Literal["cnn", "lift"] | None, typer.Option(help="Architecture of the model. Default: as configured.")
+        Literal["cnn", "lift", "fno"] | None, typer.Option(help="Architecture of the model. Default: as configured.")
     ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Settings by name: neighbourhoods (default of --model cnn, unless the configuration contradicts it), ptychopinn."
+            help="Settings by name: neighbourhoods (default of --model cnn and fno, unless settings contradict it), ptychopinn."
         ),
     ] = None,
     config: WorkflowPath = None,

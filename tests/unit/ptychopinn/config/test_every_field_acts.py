@@ -207,6 +207,9 @@ def device(configs: ConfigManager, folder: Path) -> object:
         raise ConfigurationError(f"device: {fault}") from fault
 
 
+FNO = {"architecture": "fno", "n_filters_scale": 2}
+
+
 class Case(NamedTuple):
     """Two values of a field, how they are seen, and other settings that the field needs."""
 
@@ -242,6 +245,9 @@ CASES: dict[str, dict[str, Case]] = {
     "model": {
         "mode": Case("Unsupervised", "Supervised", losses),
         "architecture": Case("cnn", "lift", lambda c, f: PtychoModel.new(c).bundle.architecture),
+        "fno_modes": Case(12, 8, network, {"model": FNO}),
+        "fno_width": Case(32, 16, network, {"model": FNO}),
+        "fno_blocks": Case(4, 2, network, {"model": FNO}),
         "cnn_output_mode": Case("amp_phase", "real_imag", network),
         "use_shared_decoder": Case(False, True, network),
         "intensity_scale_trainable": Case(False, True, losses),

@@ -14,7 +14,7 @@ from ptychopinn.model.network import CorrectionNet
 
 
 def test_both_families_are_built_by_name() -> None:
-    assert set(ARCHITECTURES) == {"lift-correction", "cnn"}
+    assert set(ARCHITECTURES) == {"lift-correction", "cnn", "fno"}
     network = ARCHITECTURES["cnn"].build(size_px=64, width_factor=1).eval()
     bundle = Bundle("b", "cnn", network.architecture, network.state_dict(), configs={"model": {"mode": "Supervised"}})
     model = ARCHITECTURES["cnn"].for_probe(network, torch.ones(1, 64, 64, dtype=torch.complex64), bundle)
