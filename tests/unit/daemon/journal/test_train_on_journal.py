@@ -19,7 +19,7 @@ from ptychopinn.mosaic.groups import GroupFrame
 from streams.frame import PositionM
 from tests.support.training_scenes import experiment, same_weights, small_configs
 
-SCAN = experiment(frames=49)
+SCAN = experiment(frames=25)
 PROBE = torch.from_numpy(SCAN.probe)
 PIXEL_M = 2e-8
 
@@ -38,7 +38,8 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trainer(folder: Path, **training: Any) -> Trainer:
-    return Trainer(small_configs(folder, training={"n_groups": 32, "overlap_frames": 4, **training}))
+    model = {"architecture": "fno", "n_filters_scale": 2, "fno_width": 8, "fno_blocks": 1, "fno_modes": 4}
+    return Trainer(small_configs(folder, model=model, training={"n_groups": 16, "overlap_frames": 4, **training}))
 
 
 def stream(of: Trainer, frames: Iterator[GroupFrame], probe: torch.Tensor = PROBE) -> StreamDataset:
@@ -48,10 +49,10 @@ def stream(of: Trainer, frames: Iterator[GroupFrame], probe: torch.Tensor = PROB
 def test_a_recording_is_trained_on_until_it_ends(recording: Path, tmp_path: Path) -> None:
     one = trainer(tmp_path / "one", epochs=9)
     model = one.fit(stream(one, group_frames(recording, PIXEL_M)))
-    assert [line["epoch"] for line in one.history] == [0, 1]  # 49 groups: an epoch of 32, and the rest
+    assert [line["epoch"] for line in one.history] == [0, 1]  # 25 groups: an epoch of 16, and the rest
     assert one.history[1]["train_loss"] < one.history[0]["train_loss"]
     (about,) = model.bundle.provenance["experiments"]
-    assert (about["frames"], about["groups"]) == (49, 49)
+    assert (about["frames"], about["groups"]) == (25, 25)
     model.save(tmp_path / "m.zip")
     assert same_weights(PtychoModel.load(tmp_path / "m.zip"), model)
 

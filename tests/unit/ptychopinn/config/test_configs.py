@@ -60,7 +60,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "train_data_file": None,
         "output_dir": "training_outputs",
     },
-    "inference_config": {"window": 20, "batch_size": 1000, "experiment_number": 0, "model_path": None},
+    "inference_config": {"window": 20, "batch_size": 1000, "experiment_number": None, "model_path": None},
     "datagen_config": {"objects_per_probe": 4, "diff_per_object": 7000, "image_size": (250, 250)},
 }
 

@@ -14,7 +14,7 @@ from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.model.fourier import SpectralLayer
 from tests.support.training_scenes import experiment, fit, same_weights, small_configs
 
-FNO = {"architecture": "fno", "fno_modes": 6, "fno_width": 8, "fno_blocks": 2}
+FNO = {"architecture": "fno", "fno_modes": 6, "fno_width": 8, "fno_blocks": 1}
 SCAN = experiment(frames=16)
 
 
@@ -30,7 +30,7 @@ def test_a_layer_passes_its_frequencies_and_no_others() -> None:
 
 
 def test_it_is_trained_and_comes_back_from_its_bundle(tmp_path: Path) -> None:
-    sections = {"model": FNO, "training": {"overlap_frames": 4, "batch_size": 1, "epochs": 3, "learning_rate": 3e-3}}
+    sections = {"model": FNO, "training": {"overlap_frames": 4, "batch_size": 2, "epochs": 3, "learning_rate": 3e-3}}
     configs = ConfigManager.from_dict({"data": {"grid_size": (1, 1)}, **small_sections(tmp_path, **sections)})
     model, trainer = fit(configs, SCAN)
     assert trainer.history[-1]["train_loss"] < 0.9 * trainer.history[0]["train_loss"]
