@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from tensordict import TensorDict
 
 from daemon.engine.models import ActiveModel
 from daemon.engine.options import EngineOptions
 from ptychopinn.device import to_host
 from ptychopinn.model import Model
 from ptychopinn.mosaic.groups import GroupBuilder, GroupFrame
+from ptychopinn.tensor_dict import TensorDict
 
 WARM_UP_ROUNDS = 3
 """The first round loads kernels, the later ones show the time."""

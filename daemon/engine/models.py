@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from tensordict import TensorDict
 
 from ptychopinn.model import Model
 from ptychopinn.model.bundle import Bundle
 from ptychopinn.mosaic.second_look import MOST_LOOKS
+from ptychopinn.tensor_dict import TensorDict
 
 
 @dataclass(frozen=True, slots=True)

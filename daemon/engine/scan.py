@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tensordict import TensorDict
 
 from daemon.engine.examination import Examination
 from daemon.engine.frame_places import FramePlaces, Place
@@ -30,6 +29,7 @@ from ptychopinn.mosaic.second_look import SecondLooks
 from ptychopinn.refine.frame_buffer import Start
 from ptychopinn.refine.probe_modes import with_mode_count
 from ptychopinn.refine.refined_layer import Refiner
+from ptychopinn.tensor_dict import TensorDict
 from streams.refusal_reasons import RefusalReason
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tensordict import TensorDict
 
 from daemon.engine.backlog import Backlog, Store
 from daemon.engine.cadence import Publishing
@@ -23,6 +22,7 @@ from ptychopinn.device import release_memory, to_host
 from ptychopinn.diagnosis.correction import Correction
 from ptychopinn.model import Model
 from ptychopinn.mosaic.groups import GroupFrame
+from ptychopinn.tensor_dict import TensorDict
 from streams.frame import ScanPoint
 from streams.refusal_reasons import RefusalReason
 

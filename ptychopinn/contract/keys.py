@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tensordict import TensorDict
+
+from ptychopinn.tensor_dict import TensorDict
 
 
 @dataclass(frozen=True, slots=True)

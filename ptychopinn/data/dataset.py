@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from tensordict import TensorDict
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -19,6 +18,7 @@ from ptychopinn.data.grouped import Grouped, exported, grouped
 from ptychopinn.data.store import ExperimentFacts, store_facts
 from ptychopinn.errors import GeometryError
 from ptychopinn.model.cnn_scaling import normalise_probe, soft_probe_mask
+from ptychopinn.tensor_dict import TensorDict
 
 StorePart = Literal["training", "validation", "all"]
 

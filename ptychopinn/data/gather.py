@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tensordict import TensorDict
 from torch import Tensor
 
 from ptychopinn.config.sections import DataConfig
 from ptychopinn.data.experiment import Experiment
 from ptychopinn.model.cnn_scaling import CountStatistics, Normalize, amplitude_factors, factors_of_chunks
+from ptychopinn.tensor_dict import TensorDict
 
 CHUNK_FRAMES = 64
 """Number of frames that are scaled together: 4 MiB of 128 px, so that no second copy of a scan is made."""

@@ -19,7 +19,6 @@ from typing import TypedDict
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tensordict import TensorDict
 
 from ptychopinn.config.sections import DataConfig, TrainingConfig
 from ptychopinn.data.experiment import Experiment
@@ -27,6 +26,7 @@ from ptychopinn.data.gather import ExperimentFrames
 from ptychopinn.data.grouping import draw_groups
 from ptychopinn.errors import FileFormatError, GeometryError, ProbeMismatchError, ReconstructionError
 from ptychopinn.physics.scan_check import check_extent, check_light, check_spread
+from ptychopinn.tensor_dict import TensorDict
 
 SCHEMA_VERSION = 1
 """Version of the layout of a store; a change makes older programs refuse it."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from tensordict import TensorDict
 from torch import Tensor
 
 from ptychopinn.model.base import Model, Network
@@ -14,6 +13,7 @@ from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.model.cnn_scaled import ScaledCnn
 from ptychopinn.model.lift import Lift
 from ptychopinn.model.network import CorrectionNet, channels_last
+from ptychopinn.tensor_dict import TensorDict
 
 
 class TrainingFacts(Protocol):

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
-from tensordict import TensorDict
 from torch import Tensor, nn
+
+from ptychopinn.tensor_dict import TensorDict
 
 
 class Model(Protocol):

@@ -20,7 +20,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
-from tensordict import TensorDict
 from torch import Tensor, nn
 
 from ptychopinn.errors import GeometryError, ReconstructionError
@@ -29,6 +28,7 @@ from ptychopinn.model.cnn_coder import Autoencoder, EncoderBlock
 from ptychopinn.model.cnn_forward import ForwardModel
 from ptychopinn.model.cnn_options import CnnOptions, PhysicsOptions
 from ptychopinn.model.cnn_scaling import count_factor, rms_factor
+from ptychopinn.tensor_dict import TensorDict
 
 __all__ = ["TRAINER_PREFIX", "Cnn", "CnnOptions", "PhysicsOptions", "TrainableCnn"]
 

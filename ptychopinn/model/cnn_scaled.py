@@ -8,12 +8,12 @@ photons as the frame. In the count regime the real and imaginary part also have 
 from __future__ import annotations
 
 import torch
-from tensordict import TensorDict
 from torch import Tensor
 
 from ptychopinn.model.cnn import Cnn
 from ptychopinn.model.cnn_options import CnnOptions
 from ptychopinn.physics.diffraction import expected_counts
+from ptychopinn.tensor_dict import TensorDict
 
 FEW_PHOTONS = 1e-6
 """Expected photons of a frame below which its patch is not scaled; avoids 0 / 0."""

@@ -9,13 +9,13 @@ import copy
 from functools import partial
 
 import torch
-from tensordict import TensorDict
 from torch import Tensor, nn
 
 from ptychopinn.device import Replayed, frames_at_once
 from ptychopinn.model.network import predict_look, stitched_start
 from ptychopinn.model.optics import ProbeOptics
 from ptychopinn.model.overlap import Overlap
+from ptychopinn.tensor_dict import TensorDict
 
 
 class Lift:

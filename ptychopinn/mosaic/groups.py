@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from tensordict import TensorDict
 
 from ptychopinn.device import TINY, to_device
+from ptychopinn.tensor_dict import TensorDict
 
 
 class NeighbourIndex:

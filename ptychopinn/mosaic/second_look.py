@@ -19,10 +19,10 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tensordict import TensorDict
 from torch import Tensor
 
 from ptychopinn.mosaic.mosaic import Mosaic
+from ptychopinn.tensor_dict import TensorDict
 
 GROWTH = 4 / 3
 """Growth of a neighbourhood that makes a further look worth while."""

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from tensordict import TensorDict
 from torch import Tensor
 
 from ptychopinn.device import frames_at_once
@@ -21,6 +20,7 @@ from ptychopinn.physics.diffraction import rfactor_parts
 from ptychopinn.physics.scan_check import check_extent, check_light
 from ptychopinn.refine.neighbour_passes import NeighbourPasses, PlacedFrame
 from ptychopinn.refine.refined_layer import Refiner
+from ptychopinn.tensor_dict import TensorDict
 
 BATCHES = (4, 8, 16, 32, 64)
 """Batch sizes that are measured."""

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tensordict import TensorDict
 
 from daemon.client import Viewer
 from daemon.files import Product, ScanFile, read_product, write_product
 from daemon.journal import scan_log
 from daemon.publish.hub import HubEvent
 from daemon.results.disk import ResultDisk
+from ptychopinn.tensor_dict import TensorDict
 from tests.support.daemon_tools import (
     PATIENCE_S,
     adds_up,

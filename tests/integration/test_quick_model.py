@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tensordict import TensorDict
 
 from daemon.client import Viewer
 from daemon.engine.models import Models
@@ -20,6 +19,7 @@ from ptychopinn.model.bundle import Bundle, write_bundle
 from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.mosaic.groups import GroupBuilder, GroupFrame
 from ptychopinn.mosaic.mosaic import Mosaic
+from ptychopinn.tensor_dict import TensorDict
 from tests.support.daemon_tools import (
     PATIENCE_S,
     PROBE,

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tensordict import TensorDict
 
 from daemon.client import Viewer
 from daemon.engine.models import Models
+from ptychopinn.tensor_dict import TensorDict
 
 FRAME_BYTES = 128 * 128 * 2
 

@@ -11,7 +11,6 @@ from typing import Any, TypedDict
 
 import numpy as np
 import torch
-from tensordict import TensorDict
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -24,6 +23,7 @@ from ptychopinn.mosaic.groups import GroupBuilder, GroupFrame
 from ptychopinn.mosaic.mosaic import Mosaic
 from ptychopinn.mosaic.second_look import SecondLooks
 from ptychopinn.refine.refined_layer import Refiner
+from ptychopinn.tensor_dict import TensorDict
 
 FRAMES = MOST_AT_ONCE
 """Frames of a batch: those of a GPU."""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tensordict import TensorDict
 from torch import Tensor
 
 from ptychopinn.model.bundle import Bundle, build_network, model_for
@@ -15,6 +14,7 @@ from ptychopinn.model.cnn_scaled import ScaledCnn
 from ptychopinn.model.network import CorrectionNet
 from ptychopinn.physics.diffraction import expected_counts
 from ptychopinn.simulate import Recipe, SimulatedScan, simulate_scan
+from ptychopinn.tensor_dict import TensorDict
 from ptychopinn.workflow.inference import reconstruct, single_group
 
 

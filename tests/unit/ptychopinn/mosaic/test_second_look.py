@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from tensordict import TensorDict
 
 from ptychopinn.mosaic.mosaic import Mosaic
 from ptychopinn.mosaic.second_look import SecondLooks
+from ptychopinn.tensor_dict import TensorDict
 
 N = 16
 WEIGHT = torch.ones(N, N)

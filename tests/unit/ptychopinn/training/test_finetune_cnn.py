@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from tensordict import TensorDict
 
 from ptychopinn.model.cnn import Cnn, CnnOptions
 from ptychopinn.simulate import Recipe, simulate_scan
+from ptychopinn.tensor_dict import TensorDict
 from ptychopinn.training.finetune_cnn import CnnTuner
 from ptychopinn.training.replay_buffer import ReplayBuffer, ReplayFrame
 from ptychopinn.training.tuner import FinetuneOptions

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tensordict import TensorDict
 
 from ptychopinn import api
 from ptychopinn.api import (
@@ -29,6 +28,7 @@ from ptychopinn.contract.training_export import write_training_file
 from ptychopinn.errors import ConfigurationError, FileFormatError, GeometryError, ProbeMismatchError
 from ptychopinn.model.cnn import Cnn
 from ptychopinn.simulate import Recipe, SimulatedScan, simulate_scan
+from ptychopinn.tensor_dict import TensorDict
 from ptychopinn.training.heldout import phase_correlation
 from ptychopinn.workflow import inference_engine
 from ptychopinn.workflow.datagen import training_scan
