@@ -5,17 +5,14 @@ import threading
 import urllib.request
 from urllib.error import HTTPError
 
-import numpy as np
 import pytest
 import torch
 
 from daemon.client import Viewer
-from daemon.files import ScanFile
-from ptychopinn.detector.geometry import object_pixel_size_m
 from ptychopinn.model.bundle import Bundle, read_bundle, write_bundle
 from ptychopinn.model.cnn import Cnn, CnnOptions
-from ptychopinn.simulate import Recipe, simulate_scan
-from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send, write_untrained_bundle
+from tests.support.daemon_tools import PATIENCE_S, follow, running_daemon, send, write_untrained_bundle
+from tests.support.small_scans import small_scan
 
 FRAMES = 160
 
@@ -43,14 +40,15 @@ def settings(folder):
 
 @pytest.mark.slow
 def test_it_learns_promotes_can_be_undone_and_survives_a_restart(tmp_path):
-    wanted = settings(tmp_path)
+    scan, size = small_scan(tmp_path)
+    wanted = (*settings(tmp_path), *size)
     with running_daemon(tmp_path, *wanted) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
         with pytest.raises(HTTPError) as refusal:
             post(daemon, "models/rollback")
         with refusal.value as answer:
             assert answer.code == 409
             assert b"no earlier generation" in answer.read()
-        sender = threading.Thread(target=send, args=(daemon, real_scan(), FRAMES))
+        sender = threading.Thread(target=send, args=(daemon, scan, FRAMES))
         sender.start()
         status = status_when(viewer, lambda f: f.get("promotions", {}).get("promoted"))
         sender.join()
@@ -75,17 +73,6 @@ def test_it_learns_promotes_can_be_undone_and_survives_a_restart(tmp_path):
         with pytest.raises(HTTPError) as refusal:
             post(daemon, "models/rollback")
         refusal.value.close()
-
-
-def small_scan(folder):
-    """Return a simulated scan of 64 px, and the settings for it; its probe lies in the folder."""
-    made = simulate_scan(Recipe(size_px=64, frames=FRAMES, counts=1e5, phase_rad=1.0, probe_error=0.0, seed=4))
-    np.savez(folder / "probe.npz", probe=made.probe.numpy())
-    counts = np.rint(made.amplitude.numpy().clip(0) ** 2).astype(np.uint32)
-    positions_m = made.positions_px * object_pixel_size_m(8800.0, 1.92, 75e-6, 64)
-    scan = ScanFile(name="small", counts=counts, indexes=np.arange(FRAMES), positions_m=positions_m)
-    size = ("detector.size_px=64", "detector.center_px=[32, 32]")
-    return scan, (f'optics.probe_file="{folder / "probe.npz"}"', *size)
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ from tests.support.daemon_tools import (
     send,
     send_unfinished,
     wait_for_frames,
+    write_short_scan,
     write_untrained_bundle,
 )
 
@@ -51,27 +52,28 @@ def run(*arguments: object):
 
 
 def test_predict_over_files_of_which_one_is_damaged(models: Path, tmp_path: Path):
-    (tmp_path / "second.cxi").write_bytes(SCAN.read_bytes())
-    (tmp_path / "damaged.cxi").write_bytes(SCAN.read_bytes()[:200_000])
-    files = [SCAN, tmp_path / "damaged.cxi", tmp_path / "second.cxi"]
+    first = write_short_scan(tmp_path / "first.cxi", 64)
+    (tmp_path / "second.cxi").write_bytes(first.read_bytes())
+    (tmp_path / "damaged.cxi").write_bytes(first.read_bytes()[:200_000])
+    files = [first, tmp_path / "damaged.cxi", tmp_path / "second.cxi"]
     options = ("--probe", PROBE, "--bundle", models, "--looks", 2, "--json", "--output", tmp_path / "products")
     done = run("predict", *files, *options)
     assert done.exit_code == 3
     assert "damaged.cxi: is cut short" in done.stderr
     summaries = json.loads(done.stdout)
-    assert [Path(s["output"]).name for s in summaries] == ["siemens-star.h5", "second.h5"]
+    assert [Path(s["output"]).name for s in summaries] == ["first.h5", "second.h5"]
     first, second = (s["rfactors"] for s in summaries)
     assert second == pytest.approx(first, rel=1e-5)
     assert first[1] < first[0] < 0.19
     product = read_product(summaries[0]["output"])
-    assert product.indexes.tolist() == list(range(516))
+    assert product.indexes.tolist() == list(range(64))
     assert product.live.rfactors["network"] == pytest.approx(first[1])
     assert product.live.model_name == "untrained"
 
 
 def test_sweeps_after_the_prediction_lower_the_rfactor(tmp_path: Path):
-    output = tmp_path / "x.h5"
-    done = run("predict", SCAN, "--probe", PROBE, "--bundle", "none", "--looks", 1, "--sweeps", 6, "--output", output)
+    output, scan = tmp_path / "x.h5", write_short_scan(tmp_path / "x.cxi", 64)
+    done = run("predict", scan, "--probe", PROBE, "--bundle", "none", "--looks", 1, "--sweeps", 6, "--output", output)
     assert done.exit_code == 0
     product = read_product(output)
     amplitude = to_amplitude(real_scan().counts[:64], None, None)

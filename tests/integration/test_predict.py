@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,10 @@ from typer.testing import CliRunner
 from daemon.cli.main import app
 from daemon.errors import ConfigError
 from daemon.files import read_probe, read_product
-from daemon.files.cxi import write_cxi
 from ptychopinn.errors import FileFormatError
 from ptychopinn.model.bundle import Bundle, write_bundle
 from ptychopinn.model.cnn import Cnn, CnnOptions
-from tests.support.daemon_tools import PROBE, SCAN, real_scan, write_untrained_bundle
+from tests.support.daemon_tools import PROBE, SCAN, real_scan, write_short_scan, write_untrained_bundle
 
 
 def run(*arguments: object):
@@ -27,12 +25,7 @@ def run(*arguments: object):
 @pytest.fixture(scope="module")
 def short_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a file of the first 24 frames of the shipped scan."""
-    scan = real_scan()
-    path = tmp_path_factory.mktemp("scan") / "short.cxi"
-    write_cxi(
-        path, replace(scan, counts=scan.counts[:24], indexes=scan.indexes[:24], positions_m=scan.positions_m[:24])
-    )
-    return path
+    return write_short_scan(tmp_path_factory.mktemp("scan") / "short.cxi", 24)
 
 
 def plain(*files: Path, output: Path, probe: Path = PROBE, bundle: object = "none", **options: object):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from daemon.client import Viewer
 from daemon.config import load_config
 from daemon.engine.models import Models
 from daemon.files import ScanFile, read_scan
+from daemon.files.cxi import write_cxi
 from daemon.publish.snapshot import LayerCanvas
 from ptychopinn.model.bundle import Bundle, write_bundle
 from ptychopinn.model.network import CorrectionNet
@@ -88,6 +90,14 @@ def real_scan() -> ScanFile:
     return read_scan(SCAN)
 
 
+def write_short_scan(path: Path, frames: int) -> Path:
+    """Write a CXI file with the first frames of the shipped scan."""
+    scan = real_scan()
+    first = {name: getattr(scan, name)[:frames] for name in ("counts", "indexes", "positions_m")}
+    write_cxi(path, replace(scan, **first))
+    return path
+
+
 def send(
     daemon: Daemon,
     scan: ScanFile,
@@ -120,10 +130,12 @@ def send_unfinished(endpoint: str, scan: ScanFile, frames: int, expected: int, s
             sender.send(codec.encode_frame(scan_id, i, scan.counts[i], PositionM(*scan.positions_m[i])))
 
 
-def wait_for_frames(viewer: Viewer, frames: int) -> LayerCanvas:
-    """Return the first picture that holds so many frames."""
+def wait_for_frames(viewer: Viewer, frames: int, scan_id: str | None = None) -> LayerCanvas:
+    """Return the first picture that holds so many frames, of a scan if one is named."""
     for _, header, canvas in viewer.events():
-        if canvas is not None and header["frames_stitched"] >= frames:
+        if canvas is None or scan_id not in (None, header["scan_id"]):
+            continue
+        if header["frames_stitched"] >= frames:
             return canvas
     raise AssertionError("the viewer ended")
 

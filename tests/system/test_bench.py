@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from daemon.cli.bench import live
 from daemon.cli.bench.launches import measure_launches
 from daemon.cli.bench.learning import measure_learning
 from daemon.cli.bench.overhead import measure_overhead
 from daemon.cli.bench.receive import Case, measure_case
 from daemon.cli.bench.scaling import Scaling, measure_scaling
 from daemon.cli.bench.viewers import measure_viewers
+from tests.support.daemon_tools import write_short_scan
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -23,7 +25,7 @@ CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], set[str]]] = {
     "receive": (lambda _: measure_case(Case((150, 130), "uint32", 64, 300), has_journal=False), RECEIVED),
     "receive with a journal": (lambda _: measure_case(Case((150, 130), "uint32", 64, 300), has_journal=True), RECEIVED),
     "scaling": (
-        lambda _: measure_scaling(Scaling(frames=2_400, early=600, window=300)),
+        lambda _: measure_scaling(Scaling(frames=900, early=300, window=200)),
         {"frames", "mean_us", "late_engine_us"},
     ),
     "learning": (
@@ -31,7 +33,7 @@ CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], set[str]]] = {
         {"frames_per_s_paused", "frames_per_s_learning"},
     ),
     "overhead": (
-        lambda _: measure_overhead(frames=1_500, warm_up=300),
+        lambda _: measure_overhead(frames=600, warm_up=200),
         {"python_us_per_frame", "engine_us", "intake_us", "journal_us", "receive_us"},
     ),
     "viewers": (
@@ -42,7 +44,8 @@ CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], set[str]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_small_case_runs_to_its_end(name: str, tmp_path: Path) -> None:
+def test_a_small_case_runs_to_its_end(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "SCAN", write_short_scan(tmp_path / "short.cxi", 64))
     measure, numbers = CASES[name]
     found = measure(tmp_path)
     assert numbers <= set(found)

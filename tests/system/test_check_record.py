@@ -22,15 +22,14 @@ from streams.replay.sender import replay
 from streams.sockets.keys import make_keys
 from streams.sockets.transport import Receiver, Sender
 from tests.support.daemon_tools import PATIENCE_S, SCAN, follow, real_scan, running_daemon, write_config
+from tests.support.verbs import run_verb
 
 pytestmark = pytest.mark.system
 LOCAL = "tcp://127.0.0.1:0"
 
 
 def run(*arguments: str | Path, cwd: Path, settings: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    options = [part for setting in settings for part in ("--set", setting)]
-    command = [sys.executable, "-m", "daemon.cli", *map(str, arguments), *options]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    return run_verb(*arguments, *(part for setting in settings for part in ("--set", setting)), cwd=cwd)
 
 
 @pytest.fixture

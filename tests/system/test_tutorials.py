@@ -18,8 +18,11 @@ from pathlib import Path
 import h5py
 import pytest
 
+from tests.support.daemon_tools import DATA, PROBE, SCAN, write_short_scan
+
 pytestmark = pytest.mark.system
 ROOT = Path(__file__).parents[2]
+GUESS = DATA / "siemens-star-guess.npz"
 TUTORIALS = ROOT / "deploy" / "docs" / "tutorials"
 PORTS = ("31001", "31002", "5556", "8080")
 SHORTER = {
@@ -27,8 +30,12 @@ SHORTER = {
     "--count 20": "--count 2",
     "--frames 100": "--frames 16",
     "training.epochs=3": "training.epochs=1",
+    "--rate 100": "--rate 400",
     "make demo": f"make -C {ROOT} -o .venv/base demo DEMO='--headless --port 0 --rate 400 --output '$PWD/demo.h5",
 }
+FRAMES = 100
+"""Frames of the scan in files; ``demo`` sends all 516."""
+LESS_WORK = {"PTYCHOLIVE_FINETUNE__ENABLED": "false", "PTYCHOLIVE_REFINE__IMPROVE_S": "0"}
 FENCE = re.compile(r"^```(sh|toml)(?: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -58,13 +65,17 @@ def run(folder: Path, text: str, expected: int) -> str:
 
 def environment(folder: Path) -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "PTYCHOLIVE_MODELS": str(folder / "models"), "OMP_NUM_THREADS": "1"}
+    settings = {"PTYCHOLIVE_MODELS": str(folder / "models"), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **LESS_WORK, "PATH": path, **settings}
 
 
 def follow(page: str, folder: Path) -> str:
     """Run a tutorial in ``folder``; return all that its commands wrote to stdout."""
-    (folder / "daemon").mkdir()
-    (folder / "daemon" / "demo_data").symlink_to(ROOT / "daemon" / "demo_data")
+    data = folder / "daemon" / "demo_data"
+    data.mkdir(parents=True)
+    write_short_scan(data / SCAN.name, FRAMES)
+    for path in (PROBE, GUESS):
+        (data / path.name).symlink_to(path)
     background: list[subprocess.Popen[str]] = []
     said = ""
     try:
@@ -99,7 +110,7 @@ def test_attach_to_a_detector(tmp_path: Path) -> None:
     assert "SILENT" in said
     assert "practice" in said
     with h5py.File(tmp_path / "out" / "practice" / "product.h5") as product:
-        assert len(product["probe_position_indexes"]) == 516
+        assert len(product["probe_position_indexes"]) == FRAMES
 
 
 @pytest.mark.slow

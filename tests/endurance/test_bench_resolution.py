@@ -22,11 +22,3 @@ def test_the_demos_resolution_is_measured_and_drawn(tmp_path: Path) -> None:
     assert ours["half_bit_nm"] == pytest.approx(ours["half_bit_px"] * 28.178, rel=1e-3)
     assert max(ours["rfactors"]) < 0.15
     assert "<svg" in plot.read_text()
-
-
-def test_its_options_go_with_no_other_measurement(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*BENCH, "mosaic", "--plot", str(tmp_path / "x.svg")], capture_output=True, text=True, timeout=100
-    )
-    assert done.returncode == 2
-    assert "work only with `bench resolution`" in done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support.daemon_tools import PROBE, SCAN, write_config
-
-pytestmark = pytest.mark.system
-
-
-def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "daemon.cli", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100, check=False)
+from tests.support.verbs import run_verb
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +57,7 @@ def sentence(done: subprocess.CompletedProcess[str]) -> str:
 )
 def test_serve_refuses(place: Path, settings: list[str], code: int, words: str):
     options = [part for setting in settings for part in ("--set", setting)]
-    done = run("serve", "--config", "test.toml", *options, cwd=place)
+    done = run_verb("serve", "--config", "test.toml", *options, cwd=place)
     assert words in sentence(done)
     assert done.returncode == code
 
@@ -77,7 +70,7 @@ def test_a_port_in_use(place: Path, taken: int, which: str):
         "publish": f'publish.endpoint="{address}"',
         "frames": f'frames.endpoint="@{address}"',
     }
-    done = run("serve", "--config", "test.toml", "--set", setting[which], cwd=place)
+    done = run_verb("serve", "--config", "test.toml", "--set", setting[which], cwd=place)
     said = sentence(done)
     assert str(taken) in said
     assert "use" in said
@@ -106,7 +99,7 @@ def test_other_verbs_refuse(place: Path, taken: int):
         (("refine", "small.npz", "--output", "x.h5"), 3, "small.npz"),
     ]
     for arguments, code, words in cases:
-        done = run(*arguments, cwd=place)
+        done = run_verb(*arguments, cwd=place)
         assert words in sentence(done), arguments
         assert done.returncode == code, arguments
 
@@ -119,7 +112,7 @@ def free_port() -> int:
 
 def test_check_says_silent_for_an_endpoint_without_a_sender(place: Path):
     setting = f'frames.endpoint="tcp://127.0.0.1:{free_port()}"'
-    done = run("check", "--config", "test.toml", "--set", setting, "--wait", "0.2", "--json", cwd=place)
+    done = run_verb("check", "--config", "test.toml", "--set", setting, "--wait", "0.2", "--json", cwd=place)
     found = json.loads(done.stdout)
     assert {name: part["result"] for name, part in found.items()} == {
         "probe": "OK",
