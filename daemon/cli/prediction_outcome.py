@@ -54,7 +54,7 @@ def finish(
         rfactors={"network": result.rfactors[-1]},
     )
     if not sweeps:
-        return Outcome(network, weight, result.mosaic.origin_px, kept, live, probe.cpu().numpy())
+        return Outcome(network, weight, result.mosaic.origin_px, kept, live, probe=probe.cpu().numpy())
     refiner = Refiner(probe, result.mosaic.picture, buffer_bytes=amplitude.nbytes, update_probe=True)
     for index in kept.tolist():
         y, x = positions_px[index].tolist()
@@ -63,7 +63,7 @@ def finish(
     refined, refined_weight = (plane.cpu().numpy() for plane in refiner.read())
     rfactors = {**live.rfactors, "refined": rfactor(refiner.probe, refiner, amplitude[kept], positions_px[kept])}
     live = replace(live, refined_weight=refined_weight, rfactors=rfactors)
-    return Outcome(refined, refined_weight, refiner.origin_px, kept, live, refiner.probe.cpu().numpy())
+    return Outcome(refined, refined_weight, refiner.origin_px, kept, live, probe=refiner.probe.cpu().numpy())
 
 
 def _refine(refiner: Refiner, updates: int) -> None:

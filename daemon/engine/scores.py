@@ -130,7 +130,7 @@ class ScanScores:
         picture, weight = (self._refiner or self._mosaic).read()
         rfactor, is_refined = product_rfactor(self.rfactors), "refined" in self.rfactors
         sample = self._sample.spread(FIGURE_FRAMES)
-        return figures_of(sample, positions_px, self._probe, rfactor, picture, weight, is_refined=is_refined)
+        return figures_of(sample, positions_px, self._probe, rfactor, picture, weight=weight, is_refined=is_refined)
 
     def _corrected(self, frames: list[PlacedPattern], indexes: Sequence[int]) -> list[PlacedPattern]:
         """Return frames with the positions and the light that the refined layer gives them."""

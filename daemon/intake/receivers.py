@@ -42,7 +42,9 @@ def make_frames_receiver(config: Config, on_message: OnMessage, receive_limit: i
         )
     if frames.format == "merlin":
         return MerlinReceiver("frames", frames.endpoint, on_message, max_message_bytes=frames.max_message_bytes)
-    return make_receiver("frames", config, frames, (frames.endpoint, frames.socket), on_message, receive_limit)
+    return make_receiver(
+        "frames", config, frames, (frames.endpoint, frames.socket), on_message, receive_limit=receive_limit
+    )
 
 
 def make_receiver(

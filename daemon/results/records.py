@@ -78,7 +78,7 @@ class ScanRecord:
 
     def facts(self, verdict: VerdictFields | None) -> ScanFacts:
         """Return the facts for an assessment, with an account as it stands."""
-        return ScanFacts(self.state, verdict, self.notes, self.doubts, self.incidents, self.misfit)
+        return ScanFacts(self.state, verdict, self.notes, self.doubts, self.incidents, misfit=self.misfit)
 
     def assessed(self) -> ScanRecord:
         """Return the record with the assessment that its other fields give."""

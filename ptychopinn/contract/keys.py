@@ -34,7 +34,7 @@ def group_keys() -> dict[str, GroupKey]:
     """Return the entries of groups by name."""
     table = _table()["groups"]
     return {
-        name: GroupKey(name, row["dtype"], tuple(row["axes"]), row["order"], row["unit"], row["upstream"])
+        name: GroupKey(name, row["dtype"], tuple(row["axes"]), row["order"], row["unit"], upstream=row["upstream"])
         for name, row in table.items()
     }
 

@@ -246,7 +246,9 @@ class Refiner:
         value, coverage = (self._canvas.planes[name] for name in ("object", "coverage"))
         patches = torch.stack([value[self._buffer.box(frame).window] for frame in frames])
         (far, amplitude), (far_empty, _) = (self._probe.far(frames, p) for p in (patches, torch.ones_like(patches)))
-        return certainty(value, coverage, self._probe.peak, magnitude_of(far), magnitude_of(far_empty), amplitude)
+        return certainty(
+            value, coverage, self._probe.peak, magnitude_of(far), magnitude_of(far_empty), amplitude=amplitude
+        )
 
     def take_dirty(self) -> list[Box]:
         """Return the rectangles that changed since the last call."""

@@ -127,7 +127,7 @@ def retrieve(
     for y, x in places:
         weight[y : y + n, x : x + n] += step.intensity / step.peak
     fixed_probe, fixed_object, where = fix_gauge(step.probe, estimate, weight, (int(origin[0]), int(origin[1])))
-    return Retrieval(fixed_probe, fixed_object, where, weight, rfactors, left_out)
+    return Retrieval(fixed_probe, fixed_object, where, weight, rfactors, left_out=left_out)
 
 
 def _check(amplitude: Tensor, positions_px: NDArray[np.float64], probe: Tensor) -> None:

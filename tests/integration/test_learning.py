@@ -11,8 +11,8 @@ import torch
 from daemon.client import Viewer
 from ptychopinn.model.bundle import Bundle, read_bundle, write_bundle
 from ptychopinn.model.cnn import Cnn, CnnOptions
-from tests.support.daemon_tools import PATIENCE_S, follow, running_daemon, send, write_untrained_bundle
-from tests.support.small_scans import small_scan
+from tests.support.daemon_tools import PATIENCE_S, follow, running_daemon, send
+from tests.support.small_scans import small_scan, write_spoilt_bundle
 
 FRAMES = 160
 
@@ -33,7 +33,7 @@ def status_when(viewer, is_it):
 
 
 def settings(folder):
-    bundle = write_untrained_bundle(folder / "blank.zip")
+    bundle = write_spoilt_bundle(folder / "blank.zip")
     learning = ("finetune.rate=0.003", "finetune.device_share=1.0")
     return (f'model.bundle="{bundle}"', "refine.enabled=true", "finetune.enabled=true", *learning)
 

@@ -14,7 +14,7 @@ from daemon.publish.hub import UpdateHub
 from tests.support.fake_daemon import FakeDaemon
 from tests.support.fake_frames import FakeFrames, FakeProbes
 from tests.support.http_server import serving
-from tests.support.page_tools import PageViewer
+from tests.support.page_tools import PageViewer, even_update, wavy
 
 CHROMIUM = shutil.which("chromium")
 
@@ -62,3 +62,13 @@ def look(browser: Any, server: HttpServer) -> Iterator[Callable[[], PageViewer]]
         assert viewer.page.evaluate("violations") == []
         assert viewer.faults == []
     context.close()
+
+
+@pytest.fixture
+def viewer(look: Callable[[], PageViewer], hub: UpdateHub) -> PageViewer:
+    """The page with a small picture of the network layer on it."""
+    hub.publish_layer(even_update(wavy((40, 40))))
+    viewer = look()
+    viewer.until_frames("network", 1)
+    viewer.page.evaluate("ptycholive.stage.settled()")
+    return viewer

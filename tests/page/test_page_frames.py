@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from daemon.publish.hub import UpdateHub
@@ -11,15 +9,6 @@ from tests.support.page_tools import PageViewer, even_update, wavy
 
 pytestmark = pytest.mark.browser
 SHOWN = "ptycholive.inspector.frames.shown?.frame.index"
-
-
-@pytest.fixture
-def viewer(look: Callable[[], PageViewer], hub: UpdateHub) -> PageViewer:
-    hub.publish_layer(even_update(wavy((40, 40))))
-    viewer = look()
-    viewer.until_frames("network", 1)
-    viewer.page.evaluate("ptycholive.stage.settled()")
-    return viewer
 
 
 def click_at(viewer: PageViewer, y: float, x: float) -> None:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from daemon.publish.hub import UpdateHub
-from tests.support.page_tools import PageViewer, even_update, wavy
+from tests.support.page_tools import PageViewer
 
 pytestmark = pytest.mark.browser
 
 
-def test_scans_are_found_and_chosen_in_gallery_and_map(look: Callable[[], PageViewer], hub: UpdateHub) -> None:
-    hub.publish_layer(even_update(wavy((40, 40))))
-    viewer = look()
-    viewer.until_frames("network", 1)
+def test_scans_are_found_and_chosen_in_gallery_and_map(viewer: PageViewer) -> None:
     page = viewer.page
     page.keyboard.press("g")
     viewer.until("[...ptycholive.gallery.thumbs.values()].some((thumb) => thumb !== null)")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
@@ -15,10 +13,7 @@ FACTS = "() => [...document.querySelectorAll('#tool-measure dd')].map((e) => e.t
 
 
 @pytest.fixture
-def viewer(look: Callable[[], PageViewer], hub: UpdateHub) -> PageViewer:
-    hub.publish_layer(even_update(wavy((40, 40))))
-    viewer = look()
-    viewer.until_frames("network", 1)
+def viewer(viewer: PageViewer) -> PageViewer:
     viewer.page.keyboard.press("2")
     return viewer
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from daemon.publish.hub import UpdateHub
-from tests.support.page_tools import PageViewer, even_update, wavy
+from tests.support.page_tools import PageViewer
 
 pytestmark = pytest.mark.browser
 COLOUR = "(name) => [...document.querySelector(name).getContext('2d').getImageData(2, 6, 1, 1).data]"
 
 
-def test_the_probe_is_shown_by_mode_and_along_the_beam(look: Callable[[], PageViewer], hub: UpdateHub) -> None:
-    hub.publish_layer(even_update(wavy((40, 40))))
-    viewer = look()
-    viewer.until_frames("network", 1)
+def test_the_probe_is_shown_by_mode_and_along_the_beam(viewer: PageViewer) -> None:
     page = viewer.page
     page.keyboard.press("i")
     page.focus("#tab-frame")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
@@ -16,10 +14,7 @@ RANGE = "ptycholive.stage.settled().then(() => [ptycholive.stage.range.low, ptyc
 
 
 @pytest.fixture
-def viewer(look: Callable[[], PageViewer], hub: UpdateHub) -> PageViewer:
-    hub.publish_layer(even_update(wavy((40, 40))))
-    viewer = look()
-    viewer.until_frames("network", 1)
+def viewer(viewer: PageViewer) -> PageViewer:
     viewer.page.keyboard.press("2")
     viewer.page.keyboard.press("i")
     viewer.page.click("#tab-range")

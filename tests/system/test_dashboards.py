@@ -19,9 +19,9 @@ import yaml
 from daemon.app import Daemon
 from daemon.client import Viewer
 from daemon.files import ScanFile
-from tests.support.daemon_tools import PATIENCE_S, running_daemon, send, write_untrained_bundle
+from tests.support.daemon_tools import PATIENCE_S, running_daemon, send
 from tests.support.prometheus_tools import asked, running_prometheus
-from tests.support.small_scans import small_scan
+from tests.support.small_scans import small_scan, write_spoilt_bundle
 
 pytestmark = pytest.mark.system
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -65,7 +65,7 @@ def watched(folder: Path) -> Iterator[tuple[Daemon, ScanFile, Viewer, str]]:
     if shutil.which("prometheus") is None:
         pytest.skip("needs Debian's package prometheus")
     scan, settings = small_scan(folder)
-    model = f'model.bundle="{write_untrained_bundle(folder / "blank.zip")}"'
+    model = f'model.bundle="{write_spoilt_bundle(folder / "blank.zip")}"'
     work = ("refine.enabled=true", "finetune.enabled=true", "finetune.device_share=1.0", "finetune.rate=0.003")
     with (
         running_daemon(folder, *settings, model, *work) as daemon,

@@ -71,8 +71,9 @@ def test_lightning_gives_the_same_weights(
         assert [line[name] for line in trainer.history] == [line[name] for line in undisturbed[1].history]
 
 
-@pytest.mark.parametrize("steps", [1, 3, 4], ids=["mid-epoch", "at an epoch's end", "in the second epoch"])
-@pytest.mark.parametrize("framework", LOOPS)
+@pytest.mark.parametrize(
+    ("framework", "steps"), [("Default", 1), ("Default", 3), ("Default", 4), ("Lightning", 3), ("Lightning", 4)]
+)
 def test_an_interrupted_training_ends_with_the_same_weights(
     framework: str, steps: int, undisturbed: tuple[PtychoModel, Trainer], scan: Experiment, tmp_path: Path
 ) -> None:
@@ -127,8 +128,9 @@ def test_it_ends_early_and_keeps_the_best_epoch(framework: str, scan: Experiment
     ids=["MAE and smooth", "groups of four", "supervised", "counts", "neighbourhoods, batch norm"],
 )  # fmt: skip
 def test_every_loss_falls(sections: dict, members: int, scan: Experiment, tmp_path: Path) -> None:
-    sections = {**sections, "training": {"epochs": 3, "validation_split": 0.0, **sections.get("training", {})}}
-    model, trainer = fit(small_configs(tmp_path, **sections), scan)
+    sections = {**sections, "training": {"epochs": 2, "validation_split": 0.0, **sections.get("training", {})}}
+    frames = replace(scan, amplitude=scan.amplitude[:16], positions_px=scan.positions_px[:16])
+    model, trainer = fit(small_configs(tmp_path, **sections), frames)
     losses = [line["train_loss"] for line in trainer.history]
     assert losses[-1] < losses[0]
     assert model.members == members
@@ -181,6 +183,7 @@ def test_the_lift_fine_tunes_its_decoder_on_the_overlap(is_supervised: bool, sca
 
 
 def test_a_probe_in_other_units_does_not_matter_where_photons_do(scan: Experiment, tmp_path: Path) -> None:
+    scan = replace(scan, amplitude=scan.amplitude[:12], positions_px=scan.positions_px[:12])
     other = replace(scan, probe=scan.probe * np.float32(1e-4))
     wanted = {"training": {"overlap_frames": 4, "batch_size": 2, "epochs": 1}}
     for number, one in enumerate((scan, other)):
