@@ -88,7 +88,7 @@ def test_a_scan_without_positions_is_bad_and_has_no_figures_of_the_one_before(sc
 
 
 def test_a_wrong_orientation_withholds_the_expected_correlation(scan: ScanFile, tmp_path: Path) -> None:
-    settings = ('detector.orientation="transpose"', "refine.enabled=true")
+    settings = ('detector.orientation="transpose"', "refine.enabled=true", "diagnosis.enabled=true")
     with running_daemon(tmp_path, *settings) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
         send(daemon, scan, 120)
         status = until(viewer, lambda status: status["assessment"]["code"] == "misfit")

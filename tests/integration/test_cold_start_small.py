@@ -10,12 +10,12 @@ from daemon.client import Viewer
 from daemon.files import read_product
 from tests.support.daemon_tools import DATA, PATIENCE_S, PROBE, follow, real_scan, running_daemon, send
 
-FRAMES = 150
+FRAMES = 110
 SETTINGS = (
     f'optics.probe_file="{DATA / "siemens-star-guess.npz"}"',
     "optics.retrieve_probe=true",
     "refine.enabled=true",
-    "refine.finish_s=60",  # it ends once each frame has had its visits, on any host
+    "refine.finish_s=3",
     "refine.improve_s=0",
 )
 
@@ -29,6 +29,5 @@ def test_the_probe_is_retrieved_and_kept(tmp_path: Path) -> None:
     product = Path(ended["product"])
     with np.load(product.with_name("probe.npz")) as kept, np.load(PROBE) as shipped:
         ours, theirs = (abs(np.fft.fft2(file["probe"])) for file in (kept, shipped))  # what no shift can change
-    print(ended["rfactors"], np.corrcoef(ours.ravel(), theirs.ravel())[0, 1])
-    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.9
-    assert read_product(product).live.rfactors["refined"] <= 0.25
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.98
+    assert read_product(product).live.rfactors["network"] < 0.2

@@ -23,6 +23,7 @@ from ptychopinn.simulate import Recipe, simulate_scan
 from tests.support.daemon_tools import PATIENCE_S, follow, on_common_ground, real_scan, running_daemon, send
 
 FLIPPED = 'positions.flips=["x"]'
+ON = "diagnosis.enabled=true"
 FRAMES = 120
 
 
@@ -41,7 +42,7 @@ def test_a_fault_is_named_in_status_record_and_log(
 ) -> None:
     with (
         caplog.at_level(logging.WARNING, "daemon.background.diagnosis"),
-        running_daemon(tmp_path, 'detector.orientation="transpose"') as daemon,
+        running_daemon(tmp_path, ON, 'detector.orientation="transpose"') as daemon,
         Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
     ):
         send(daemon, scan, FRAMES)
@@ -68,7 +69,7 @@ def test_a_fault_is_set_right_in_this_scan_and_in_the_next(scan: ScanFile, tmp_p
         _, right = follow(viewer)
     found = []
     with (
-        running_daemon(tmp_path / "wrong", FLIPPED, "diagnosis.auto_fix=true") as daemon,
+        running_daemon(tmp_path / "wrong", ON, FLIPPED, "diagnosis.auto_fix=true") as daemon,
         Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
     ):
         for name in ("one", "two"):
@@ -90,7 +91,7 @@ def test_a_wrong_pixel_size_is_set_right_in_the_product(scan: ScanFile, tmp_path
     probe = tmp_path / "probe.npz"
     with np.load(Path(__file__).parents[2] / "daemon" / "demo_data" / "siemens-star-probe.npz") as file:
         np.savez(probe, probe=file["probe"])
-    settings = (f'optics.probe_file="{probe}"', "optics.detector_distance_m=2.016", "diagnosis.auto_fix=true")
+    settings = (f'optics.probe_file="{probe}"', "optics.detector_distance_m=2.016", ON, "diagnosis.auto_fix=true")
     with running_daemon(tmp_path, *settings) as daemon, Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
         send(daemon, scan, FRAMES)
         ended, pictures = follow(viewer)
@@ -102,7 +103,7 @@ def test_a_wrong_pixel_size_is_set_right_in_the_product(scan: ScanFile, tmp_path
 
 def test_it_can_be_switched_off(scan: ScanFile, tmp_path: Path) -> None:
     with (
-        running_daemon(tmp_path, FLIPPED, "diagnosis.enabled=false") as daemon,
+        running_daemon(tmp_path, FLIPPED) as daemon,
         Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,
     ):
         send(daemon, scan, FRAMES)

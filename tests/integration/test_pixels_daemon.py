@@ -124,7 +124,7 @@ def test_a_scan_ends_and_its_frames_are_there_whatever_stage_fails(
 def test_a_scan_ends_where_it_cannot_be_examined(
     scan: ScanFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ):
-    with running_daemon(tmp_path, "diagnosis.frames=20") as daemon:
+    with running_daemon(tmp_path, "diagnosis.enabled=true", "diagnosis.frames=20") as daemon:
         monkeypatch.setattr(type(daemon._examiner), name, fail)
         assert run(daemon, scan, "s")["verdict"]["stitched"] == FRAMES
 

@@ -11,16 +11,16 @@ import pytest
 
 from daemon.client import Viewer
 from daemon.files import ScanFile, read_product
-from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send
+from tests.support.daemon_tools import PATIENCE_S, follow, running_daemon, send
+from tests.support.small_scans import PIXEL_M, small_scan
 
-FRAMES = 160
+FRAMES = 81
 
 
 def shaken(scan: ScanFile) -> ScanFile:
     """Return a scan whose positions are wrong by a pixel rms."""
-    pixel_m = scan.positions_m[0, 0] / scan.positions_px[0, 0]
-    error = np.random.default_rng(1).normal(size=scan.positions_px.shape)
-    return replace(scan, positions_m=scan.positions_m + error * pixel_m)
+    error = np.random.default_rng(1).normal(size=scan.positions_m.shape)
+    return replace(scan, positions_m=scan.positions_m + error * PIXEL_M)
 
 
 def rfactor(product: Path, scan: ScanFile) -> float:
@@ -59,9 +59,10 @@ def streamed(folder: Path, scan: ScanFile, *settings: str) -> tuple[Path, float]
 
 
 def test_a_product_has_corrected_positions_and_what_was_added_to_the_measured_ones(tmp_path: Path):
-    scan = shaken(real_scan())
-    plain, plain_r = streamed(tmp_path / "plain", scan)
-    corrected, corrected_r = streamed(tmp_path / "corrected", scan, "refine.position_bound_px=3")
+    scan, size = small_scan(tmp_path, FRAMES)
+    scan = shaken(scan)
+    plain, plain_r = streamed(tmp_path / "plain", scan, *size)
+    corrected, corrected_r = streamed(tmp_path / "corrected", scan, *size, "refine.position_bound_px=3")
     assert corrected_r < plain_r
     assert rfactor(corrected, scan) == pytest.approx(corrected_r, abs=1e-3)
     before, after = read_product(plain), read_product(corrected)

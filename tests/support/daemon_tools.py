@@ -47,6 +47,8 @@ probe_file = {probe}
 bundle = "none"
 [refine]
 enabled = false
+[diagnosis]
+enabled = false
 [publish]
 endpoint = "tcp://127.0.0.1:0"
 period_s = 0.02
@@ -58,7 +60,7 @@ directory = {directory}
 
 
 def write_config(folder: Path) -> Path:
-    """Write a configuration whose sockets all take free ports."""
+    """Write a configuration whose sockets all take free ports; what takes seconds of each scan is off."""
     path = folder / "test.toml"
     path.write_text(CONFIG.format(probe=json.dumps(str(PROBE)), directory=json.dumps(str(folder / "out"))))
     return path

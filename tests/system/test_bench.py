@@ -25,7 +25,7 @@ CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], set[str]]] = {
     "receive": (lambda _: measure_case(Case((150, 130), "uint32", 64, 300), has_journal=False), RECEIVED),
     "receive with a journal": (lambda _: measure_case(Case((150, 130), "uint32", 64, 300), has_journal=True), RECEIVED),
     "scaling": (
-        lambda _: measure_scaling(Scaling(frames=900, early=300, window=200)),
+        lambda _: measure_scaling(Scaling(frames=900, early=300, window=200, side_px=640)),
         {"frames", "mean_us", "late_engine_us"},
     ),
     "learning": (

@@ -50,6 +50,7 @@ class Scaling:
     frames: int = 1_000_000
     early: int = 10_000
     window: int = 20_000
+    side_px: int = SIDE_PX
 
 
 @dataclass(slots=True)
@@ -74,7 +75,7 @@ def measure_scaling(case: Scaling | None = None) -> dict[str, Any]:
     """Return the CPU time per frame, us, in both windows and between their beginnings; memory at their ends, MB."""
     case = case or Scaling()
     with tempfile.TemporaryDirectory() as folder, chain_without_sockets(Path(folder)) as chain:
-        messages = chain_messages(case.frames)
+        messages = chain_messages(case.frames, case.side_px)
         with progress(case.frames, "scaling", "frames") as bar:
             chain.give(next(messages))  # the scan's start
             feed(messages, case.early, chain, bar)

@@ -14,7 +14,7 @@ from ptychopinn.training.tuner import FinetuneOptions
 from tests.support.tuner_tools import assert_promoted
 
 OPTIONS = FinetuneOptions(rate=2e-3, frames=16, heldout_frames=8)
-STEPS = 10
+STEPS = 15
 FORMS = {
     "one frame": {"members": 1, "amplitude_activation": "sigmoid"},
     "four frames": {"members": 4, "has_batch_norm": True, "has_shared_decoder": True},
@@ -24,7 +24,7 @@ FORMS = {
 
 @pytest.fixture(scope="module")
 def scan():
-    return simulate_scan(Recipe(size_px=64, frames=49, counts=1e5, phase_rad=1.0, probe_error=0.0, seed=4))
+    return simulate_scan(Recipe(size_px=64, frames=100, counts=1e5, phase_rad=1.0, probe_error=0.0, seed=4))
 
 
 def network_of(form, seed=0):
