@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-interop test-endurance soak numerics unit lint types imports page-lint page-test bench docs schema site clean
+.PHONY: demo test checks test-interop test-endurance soak numerics unit lint types imports page-lint page-test bench docs schema site clean
 
 demo: .venv/base
 	$(BIN)/ptycholive demo $(DEMO)
@@ -56,7 +56,11 @@ imports: .venv/dev
 PYTEST := $(BIN)/pytest -q --durations=20
 THREE := -n 3 --dist worksteal
 
-test: lint types imports page-test site
+# The checks take one thread each: two run at a time.
+checks: lint types imports page-test site
+
+test: .venv/dev
+	$(MAKE) --no-print-directory -j 2 --output-sync=target checks
 	$(PYTEST) $(THREE)
 
 test-interop: .venv/dev

@@ -76,10 +76,10 @@ def test_scans_follow_without_a_gap_while_the_last_one_is_finished(scan: ScanFil
     ):
         assert daemon.view.status()["state"] == "ready"
         for name in ("one", "two", "three"):
-            send(daemon, scan, 60, scan_id=name)
+            send(daemon, scan, 24, scan_id=name)
         ends = ends_of(viewer, 3)
         assert all(header["result"] == "complete" for header in ends.values())
-        assert all(header["verdict"]["stitched"] == 60 for header in ends.values())
+        assert all(header["verdict"]["stitched"] == 24 for header in ends.values())
         assert daemon.view.status()["state"] == "idle"
     assert daemon.view.status()["state"] == "stopping"
 

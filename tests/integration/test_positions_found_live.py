@@ -113,7 +113,7 @@ def test_the_test_of_the_first_frames_turns_the_search_on(tmp_path: Path) -> Non
 
 
 def test_right_positions_stay(tmp_path: Path) -> None:
-    settings = ("refine.improve_s=20", "refine.correct_positions=on")
+    settings = ("refine.improve_s=20", "refine.correct_positions=auto")
     with daemon_of(tmp_path, *settings) as (daemon, viewer):
         source = Source(daemon, scan().positions_px)
         source.send(range(FRAMES))

@@ -1,4 +1,4 @@
-"""The verb ``replay`` in every format, into a real daemon: the whole scan, wherever its positions come from."""
+"""The verb ``replay`` in every format, into a real daemon: every frame, wherever its positions come from."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pytest
 
 from daemon.cli.processes import free_port
 from daemon.client import Viewer
-from tests.support.daemon_tools import PATIENCE_S, SCAN, adds_up, follow, running_daemon
+from tests.support.daemon_tools import PATIENCE_S, adds_up, follow, running_daemon, write_short_scan
 
 pytestmark = pytest.mark.system
 
+FRAMES = 100
 PANDA = ["--positions-format", "panda", "--samples-per-frame", "10"]
 CASES = {
     "V1 flattened, bare LZ4": ("dectris-v1", "sub", ["--flatten", "--socket", "pub", "--encoding", "lz4"], None),
@@ -28,9 +29,10 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_replay(case: str, tmp_path: Path) -> None:
     stream_format, socket, options, positions = CASES[case]
+    scan = write_short_scan(tmp_path / "short.cxi", FRAMES)
     frames, places = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
     settings = [f'frames.endpoint="{frames}"', f'frames.format="{stream_format}"', f'frames.socket="{socket}"']
-    command = [sys.executable, "-m", "daemon.cli", "replay", str(SCAN), "--format", stream_format, "--bind", frames]
+    command = [sys.executable, "-m", "daemon.cli", "replay", str(scan), "--format", stream_format, "--bind", frames]
     if positions is not None:
         settings += [f'positions.source="{positions}"', f'positions.endpoint="{places}"']
         command += ["--positions", places]
@@ -45,7 +47,7 @@ def test_replay(case: str, tmp_path: Path) -> None:
         ended, _ = follow(viewer)
     sent = json.loads(done.stdout)
     verdict = ended["verdict"]
-    assert (ended["result"], verdict["expected"], verdict["stitched"]) == ("complete", 516, 516)
+    assert (ended["result"], verdict["expected"], verdict["stitched"]) == ("complete", FRAMES, FRAMES)
     assert adds_up(verdict)
     assert ended["scan_id"] == sent["scan_id"]
     assert ended["rfactors"]["network"] < 0.2

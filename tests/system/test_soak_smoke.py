@@ -11,7 +11,7 @@ from tests.support.daemon_tools import SCAN, write_config
 from tests.support.soak_tools import Beamline, Serving, process, side, tell
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
-SCANS = 12
+SCANS = 6
 
 
 def test_scan_after_scan_is_whole_whoever_watches(tmp_path: Path):
