@@ -88,13 +88,10 @@ def test_no_panel_is_without_data_and_lost_frames_raise_the_alert(tmp_path: Path
         send(daemon, scan, len(scan.counts), scan_id="whole", rate_hz=100)
         lint = subprocess.run(["promtool", "check", "metrics"], input=daemon.metrics.text()[0], capture_output=True)
         assert lint.returncode == 0, lint.stderr.decode()
-        empty, give_up = queries(), time.monotonic() + PATIENCE_S
+        empty, give_up = queries(), time.monotonic() + 2 * PATIENCE_S
         assert len(empty) > 40
         while empty and time.monotonic() < give_up:
             next(updates)  # the daemon says what it does, twice a second
-            import sys
-
-            print(time.monotonic() - give_up + PATIENCE_S, len(empty), list(empty)[:6], file=sys.stderr)
             empty = {title: query for title, query in empty.items() if not has_data(prometheus, query)}
         assert empty == {}
         rules = [rule for group in asked(prometheus, "rules")["groups"] for rule in group["rules"]]
