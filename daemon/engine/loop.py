@@ -271,7 +271,7 @@ class Engine:
         wait_s = min(self._options.batch_timeout_s, self._publishing.wait_s)
         spare = newest_with_work(works.values())
         is_busy = spare is not None or self._scans.is_settling or self._improvement.work is not None
-        items = self._queue.take(self._stitcher.batch_frames, 0.0 if is_busy else wait_s)
+        items = self._queue.take(self._stitcher.batch_frames, self._spare_time.rest_s() if is_busy else wait_s)
         self._metrics.queue_depth.labels("engine").set(len(self._queue))
         self._metrics.queue_bytes.labels("engine").set(self._queue.bytes)
         self._metrics.backlog_frames.set(self._queue.on_disk)

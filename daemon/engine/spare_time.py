@@ -26,6 +26,9 @@ REPAINT_FRAMES, REPAINT_LAST_FRAMES = 1, 8
 """Frames in a second look, during the scan and after its end: a frame takes a CPU some milliseconds."""
 BATCHED_REPAINT_FRAMES = 64
 """Frames in a second look during the scan on a device that works in batches; it takes a few milliseconds too."""
+SEARCH_REST, LONGEST_REST_S = 2.0, 0.2
+"""Rest after a slice, in its own time, while wrong positions are searched for: the search needs the processor more than a picture
+that is laid wrong. A rest ends where frames come."""
 LEAST_VISITS, ENOUGH_VISITS, IMPROVED_VISITS = 2, 16, 40
 """Visits of each frame by the refiner: before a scan may close, until it closes early, and until a closed one is done."""
 
@@ -37,6 +40,12 @@ class SpareTime:
         self._metrics = metrics
         self._faults = faults
         self._queue = queue
+        self._rest_s = 0.0
+
+    def rest_s(self) -> float:
+        """Return the time to leave to the search for positions now, after the last slice."""
+        rest_s, self._rest_s = self._rest_s, 0.0
+        return rest_s
 
     def work_on(self, work: ScanWork) -> None:
         """Spend one slice on a scan."""
@@ -56,6 +65,8 @@ class SpareTime:
         if work.refiner is not None and work.is_resolving and not is_owed and not len(self._queue):
             resolve = partial(work.resolution.spend, work.refiner, time.monotonic() - now)
             self._faults.attempt(work, "the resolution", resolve, work.stop_resolving)
+        if work.search.are_wrong and work.search.is_pending:
+            self._rest_s = min(SEARCH_REST * (time.monotonic() - begun), LONGEST_REST_S)
 
     def _refine(self, work: ScanWork, end: float) -> None:
         while work.refiner and time.monotonic() < end and not len(self._queue) and (count := work.refiner.step()):

@@ -33,7 +33,7 @@ LATER, GROWTH, AGAIN_GROWTH = 8, 2, 1.25
 """By how much a scan must have grown until it is tested again, until it is tested at its end, until wrong positions are looked
 for again."""
 ENOUGH = 0.5
-"""Share of a scan's frames that a first search must have to go on after the scan's end; else the last one begins at once."""
+"""Share of a scan's frames that a search must have to go on after the scan's end; else the last one begins at once."""
 MOST_JOBS = 2
 """Waiting searches; each holds frames."""
 ONE_CORE_NICE = 2
@@ -104,7 +104,7 @@ class PositionFinder:
             return False
         is_last = has_ended and self.is_awaited(search)
         if search.is_pending:
-            if is_last and (search.are_wrong or search.searched_frames < ENOUGH * frames):
+            if is_last and search.searched_frames < ENOUGH * frames:
                 self._give_up(search)
             return False
         if self._jobs.qsize() >= MOST_JOBS:

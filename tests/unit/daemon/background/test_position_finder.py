@@ -66,12 +66,12 @@ def test_a_quick_search_is_given_up_at_the_end_for_the_last_one(monkeypatch):
         finder.find(search, placed(20), PROBE, has_ended=False)
         assert search.next_frames == 25
         assert runs.wait(60)
-        while not finder.wants(search, 22, has_ended=True):
+        while not finder.wants(search, 50, has_ended=True):
             assert not search.is_last
-        finder.find(search, placed(22), PROBE, has_ended=True)
+        finder.find(search, placed(50), PROBE, has_ended=True)
         assert is_over.wait(60)
-        assert not finder.wants(search, 22, has_ended=True)
+        assert not finder.wants(search, 50, has_ended=True)
     finally:
         finder.stop()
     assert kinds == [False, True]
-    assert search.found.indexes.tolist() == list(range(1, 22, 2))  # those that moved
+    assert search.found.indexes.tolist() == list(range(1, 50, 2))  # those that moved

@@ -20,6 +20,7 @@ class Work:
         self.refines = self.is_resolving = True
         self.repaint = object()
         self.model = SimpleNamespace(probe=torch.zeros(1))
+        self.search = SimpleNamespace(are_wrong=False, is_pending=False)
         self.resolution = SimpleNamespace(spend=lambda *_: self.given.append("halves"))
         self.stop_looking = self.stop_refining = self.stop_resolving = None
 
@@ -42,3 +43,15 @@ def test_first_visits_come_before_second_looks_and_halves_once_a_scan_has_ended(
     SpareTime(metrics=None, faults=faults, queue=[]).work_on(work)
     assert work.given == given
     assert work.refiner.block_passes == passes
+
+
+def test_the_engine_rests_after_a_slice_while_wrong_positions_are_searched_for():
+    work = Work(visits=LEAST_VISITS, has_ended=True)
+    faults = SimpleNamespace(attempt=lambda work, what, act, give_up: act())
+    spare = SpareTime(metrics=None, faults=faults, queue=[])
+    spare.work_on(work)
+    assert spare.rest_s() == 0
+    work.search = SimpleNamespace(are_wrong=True, is_pending=True)
+    spare.work_on(work)
+    assert spare.rest_s() > 0
+    assert spare.rest_s() == 0
