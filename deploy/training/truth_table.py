@@ -44,6 +44,7 @@ NEAR = (
 )
 WAYS: dict[str, tuple[str, ...]] = {
     "cnn, neighbourhoods": ("train", "--model", "cnn", *NEAR, "training.epochs=3"),
+    "cnn, preset": ("train", "--model", "cnn", "--preset", "neighbourhoods"),
     "cnn, neighbourhoods, truth": ("train", "--model", "cnn", *NEAR, "training.epochs=2", "model.mode=Supervised"),
     "cnn, groups of 4": (
         *("train", "--model", "cnn", *CNN),

@@ -11,9 +11,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "training_config": {
             "overlap_frames": 6,
             "batch_size": 1,
-            "epochs": 3,
-            "learning_rate": 3e-4,
+            "epochs": 4,
+            "learning_rate": 5e-4,
             "scheduler": "WarmupCosine",
+            "lr_min_ratio": 0.02,
             "gradient_clip_val": 1.0,
         },
     },
