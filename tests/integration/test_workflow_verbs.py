@@ -89,6 +89,10 @@ def test_scans_are_those_of_the_configuration_and_keep_the_contract(scans: list[
 def test_the_named_file_is_trained_on_and_a_scan_is_predicted(
     trained: dict[str, Any], scans: list[Path], place: Path
 ) -> None:
+    assert (len(trained["training_loss"]), trained["training_loss"][-1]) == (
+        trained["epochs"],
+        trained["metrics"]["train_loss"],
+    )
     assert trained["scans"] == 1
     used = PtychoModel.load(place / "cnn.zip").bundle.configs["training"]
     assert (used["overlap_frames"], used["batch_size"]) == (6, 8)  # of the preset, of the configuration
