@@ -10,6 +10,7 @@ Keys of a DiffractionGroup, C = gridsize^2 (coordinates in pixels, ``(y, x)``):
 mean of the members; ``coords_relative (B, C, 1, 2)`` = global - centre, all float32; ``nn_indices (B, C)`` int64 frame
 indexes, the centre first; ``center_scan_id (B)``, ``experiment_id (B)`` int64; ``rms_scaling_constant`` and
 ``physics_scaling_constant`` ``(B, 1, 1, 1)`` float32, the amplitude regime's factors of the frames in the call.
+The frames' indexes stay on the host, where they are used; all else is on the device.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from scipy.spatial import cKDTree
 
 from ptychopinn.device import TINY, to_device
 from ptychopinn.tensor_dict import TensorDict
+
+HOST_KEYS = {"nn_indices", "center_scan_id"}
+"""Keys that stay on the host: reading them back would wait for the device."""
 
 
 class NeighbourIndex:
@@ -170,4 +174,5 @@ class GroupBuilder:
             "rms_scaling_constant": rms,
             "physics_scaling_constant": physics,
         }
-        return TensorDict({k: to_device(v, self._device) for k, v in arrays.items()}, batch_size=[batch])
+        group = {k: torch.from_numpy(v) if k in HOST_KEYS else to_device(v, self._device) for k, v in arrays.items()}
+        return TensorDict(group, batch_size=[batch])

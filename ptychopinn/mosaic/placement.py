@@ -27,29 +27,47 @@ class Places(NamedTuple):
     fractions: NDArray[np.float64]
 
 
+class Windows:
+    """Equal squares of a contiguous plane ``(H, W, ...)`` at corners; the indexes of their pixels are made once."""
+
+    def __init__(self, corners: Corners, size_px: int, width: int, device: torch.device) -> None:
+        self._corners = corners
+        self._size_px = size_px
+        self._pixels = _pixels(corners, size_px, width, device) if is_batched(device) else None
+
+    def gather(self, plane: Tensor) -> Tensor:
+        """Return the patches ``(B, size, size, ...)`` of a plane, as a copy."""
+        if self._pixels is not None:
+            return plane.flatten(0, 1)[self._pixels]
+        size_px = self._size_px
+        return torch.stack([plane[y : y + size_px, x : x + size_px] for y, x in self._corners.tolist()])
+
+    def scatter_add(self, plane: Tensor, patches: Sequence[Tensor] | Tensor, sign: float = 1.0) -> None:
+        """Add B patches ``(size, size, ...)`` to a plane, in place."""
+        if self._pixels is not None:
+            whole = patches if isinstance(patches, Tensor) else torch.stack(tuple(patches))
+            plane.flatten(0, 1).index_add_(0, self._pixels.flatten(), whole.flatten(0, 2), alpha=sign)
+            return
+        size_px = self._size_px
+        for (y, x), patch in zip(self._corners.tolist(), patches, strict=True):
+            plane[y : y + size_px, x : x + size_px].add_(patch, alpha=sign)
+
+
 def gather(plane: Tensor, corners: Corners, size_px: int) -> Tensor:
     """Return the patches ``(B, size, size, ...)`` of a plane ``(H, W, ...)`` at corners, as a copy."""
-    if is_batched(plane.device):
-        return plane.flatten(0, 1)[_pixels(corners, size_px, plane)]
-    return torch.stack([plane[y : y + size_px, x : x + size_px] for y, x in corners.tolist()])
+    return Windows(corners, size_px, plane.shape[1], plane.device).gather(plane)
 
 
-def scatter_add(plane: Tensor, corners: Corners, patches: Sequence[Tensor] | Tensor, sign: float = 1.0) -> None:
-    """Add B patches ``(size, size, ...)`` to a contiguous plane ``(H, W, ...)`` at corners, in place."""
-    if is_batched(plane.device):
-        whole = patches if isinstance(patches, Tensor) else torch.stack(tuple(patches))
-        pixels = _pixels(corners, whole.shape[1], plane)
-        plane.flatten(0, 1).index_add_(0, pixels.flatten(), whole.flatten(0, 2), alpha=sign)
-        return
-    for (y, x), patch in zip(corners.tolist(), patches, strict=True):
-        plane[y : y + patch.shape[0], x : x + patch.shape[1]].add_(patch, alpha=sign)
+def scatter_add(plane: Tensor, corners: Corners, patches: Tensor, sign: float = 1.0) -> None:
+    """Add B patches ``(B, size, size, ...)`` to a contiguous plane ``(H, W, ...)`` at corners, in place."""
+    Windows(corners, patches.shape[1], plane.shape[1], plane.device).scatter_add(plane, patches, sign)
 
 
 def covered(plane: Tensor, corners: Corners, size_px: int) -> Tensor:
     """Return which pixels ``(H, W)`` of a plane lie under patches at corners."""
     mask = torch.zeros(plane.shape[:2], dtype=torch.bool, device=plane.device)
     if is_batched(plane.device):
-        mask.view(-1)[_pixels(corners, size_px, plane).flatten()] = True
+        mask.view(-1)[_pixels(corners, size_px, plane.shape[1], plane.device).flatten()] = True
     else:
         for y, x in corners.tolist():
             mask[y : y + size_px, x : x + size_px] = True
@@ -65,12 +83,11 @@ def window(plane: Tensor, y: int, x: int, size_px: int) -> Tensor:
     return plane.as_strided((size_px, size_px, channels), (width * channels, channels, 1), (y * width + x) * channels)
 
 
-def _pixels(corners: Corners, size_px: int, plane: Tensor) -> Tensor:
-    """Return the flat index of each pixel ``(B, size, size)`` of patches on a plane."""
-    width, device = plane.shape[1], plane.device
+def _pixels(corners: Corners, size_px: int, width: int, device: torch.device) -> Tensor:
+    """Return the flat index of each pixel ``(B, size, size)`` of patches on a plane of this width."""
     first = to_device(np.ascontiguousarray(corners[:, 0] * width + corners[:, 1]), device)
-    along = torch.arange(size_px, device=device)
-    return first[:, None, None] + (width * along[:, None] + along)
+    within = torch.arange(size_px * width, device=device).view(size_px, width)[:, :size_px]
+    return first[:, None, None] + within
 
 
 class PatchSpread:
@@ -145,7 +162,7 @@ class BatchLayer:
         whole = torch.stack(tuple(patches))
         size_px, device = whole.shape[1], whole.device
         fractions = to_device(places.fractions.astype(np.float32), device)
-        pixels = _pixels(places.corners, size_px + 1, planes["values"]).flatten()
+        pixels = _pixels(places.corners, size_px + 1, planes["values"].shape[1], device).flatten()
         weight = self._weight.expand(len(whole), -1, -1, -1)
         for name, plane in (("values", whole * self._weight), ("weights", weight)):
             spread = spread_batch(plane, fractions).flatten(0, 2)

@@ -65,15 +65,19 @@ def shift_ramp(field: Tensor, shift_px: tuple[float, float]) -> Tensor:
 
 def slopes(field: Tensor) -> tuple[Tensor, Tensor]:
     """Return the central differences of a field ``(..., N, N)`` along y and x, periodic."""
-    return _slope(field, -2), _slope(field, -1)
+    y, x = differences(field).div_(2)
+    return y, x
 
 
-def _slope(field: Tensor, axis: int) -> Tensor:
-    inner, slope = field.shape[axis] - 2, torch.empty_like(field)
-    torch.sub(field.narrow(axis, 2, inner), field.narrow(axis, 0, inner), out=slope.narrow(axis, 1, inner))
-    torch.sub(field.select(axis, 1), field.select(axis, -1), out=slope.select(axis, 0))
-    torch.sub(field.select(axis, 0), field.select(axis, -2), out=slope.select(axis, -1))
-    return slope.div_(2)
+def differences(field: Tensor) -> Tensor:
+    """Return next minus previous pixel of a field ``(..., N, N)`` along y and x ``(2, ..., N, N)``, periodic."""
+    out = torch.empty((2, *field.shape), dtype=field.dtype, device=field.device)
+    for axis, slope in zip((-2, -1), out, strict=True):
+        inner = field.shape[axis] - 2
+        torch.sub(field.narrow(axis, 2, inner), field.narrow(axis, 0, inner), out=slope.narrow(axis, 1, inner))
+        torch.sub(field.select(axis, 1), field.select(axis, -1), out=slope.select(axis, 0))
+        torch.sub(field.select(axis, 0), field.select(axis, -2), out=slope.select(axis, -1))
+    return out
 
 
 def centroid_px(probe: Tensor) -> tuple[float, float]:

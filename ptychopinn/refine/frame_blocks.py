@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ptychopinn.mosaic.canvas import Box
-from ptychopinn.mosaic.placement import Corners, gather
-from ptychopinn.physics.diffraction import slopes
+from ptychopinn.mosaic.placement import Corners, Windows
+from ptychopinn.physics.diffraction import differences
 from ptychopinn.refine.position_offsets import Offset, OffsetPulls
 from ptychopinn.refine.subpixel_shifts import ProbeDescent, Shift
 
@@ -56,10 +56,12 @@ class Block:
         self.ahead = known.clone()
         self.prior = known.clone()
         self.prior_weight = torch.zeros(known.shape, device=known.device)
-        self.smoothness = 0.0
+        self.smoothness = torch.zeros((), device=known.device)
         self.descent = torch.zeros_like(known)
         self.curvature = torch.zeros_like(self.prior_weight)
+        self.stiffness = self.prior_weight
         self.slow: Tensor | None = None
+        self.gain: tuple[Tensor, Tensor] | None = None
         self.unseen: list[Kept] = []
         self.probe_descent: ProbeDescent | None = None
         self.probe_curvature: Tensor | None = None
@@ -84,9 +86,7 @@ class Block:
 
     def next_pass(self) -> None:
         """Empty the sums for the next pass."""
-        self.descent.zero_()
-        self.curvature.zero_()
-        self.shift.zero_()
+        torch._foreach_zero_([self.descent, self.curvature, self.shift])
         self.probe_descent = self.probe_curvature = None
         self.passes, self.place = self.passes + 1, 0
 
@@ -96,7 +96,11 @@ class Block:
 
     def cut(self, picture: Tensor, frames: list[Kept]) -> Tensor:
         """Return the patches ``(B, N, N)`` of an object of the block under some of its frames."""
-        return gather(picture, self.corners(frames), self.size_px)
+        return self.windows(frames).gather(picture)
+
+    def windows(self, frames: list[Kept]) -> Windows:
+        """Return where frames lie on the block, for its planes."""
+        return Windows(self.corners(frames), self.size_px, self.known.shape[1], self.known.device)
 
     def corners(self, frames: list[Kept]) -> Corners:
         """Return where frames lie on the block, ``(B, 2)``."""
@@ -133,33 +137,30 @@ class Block:
             self.slow[new] = last.slow[old]
 
 
-def bend(picture: Tensor) -> Tensor:
-    """Return the descent ``(H, W)`` of the sum over |differences of neighbouring pixels|^2, halved; curvature 8 at most."""
+def add_bend(descent: Tensor, picture: Tensor) -> None:
+    """Add the descent of half the sum over |differences of neighbouring pixels|^2 of a picture; curvature 8 at most."""
     down, right = picture[1:] - picture[:-1], picture[:, 1:] - picture[:, :-1]
-    out = torch.zeros_like(picture)
-    out[1:] += down
-    out[:-1] -= down
-    out[:, 1:] += right
-    out[:, :-1] -= right
-    return out
+    descent[1:].add_(down)
+    descent[:-1].sub_(down)
+    descent[:, 1:].add_(right)
+    descent[:, :-1].sub_(right)
 
 
-def steepness(picture: Tensor, coverage: Tensor) -> float:
+def steepness(picture: Tensor, coverage: Tensor) -> Tensor:
     """Return the mean over both axes' |differences of neighbouring pixels|^2, added, where coverage ``(H, W)`` lies."""
-    total = 0.0
+    total = torch.zeros((), device=coverage.device)
     for axis in (0, 1):
         lit = torch.minimum(
             coverage.narrow(axis, 1, coverage.shape[axis] - 1), coverage.narrow(axis, 0, coverage.shape[axis] - 1)
         )
         square = picture.diff(dim=axis).abs().square()
-        total += float((square * lit).sum() / lit.sum().clamp_min(1e-12))
+        total += (square * lit).sum() / lit.sum().clamp_min(1e-12)
     return total
 
 
 def _shift_sums(magnitude: Tensor, amplitude: Tensor) -> Tensor:
-    """Return pull and stiffness ``(2, 2)``, each (y, x), of the patterns' common shift, in least squares."""
-    valid = (amplitude >= 0).float()
-    excess = (magnitude.square() - amplitude.square()) / (2 * magnitude.clamp_min(0.5))  # unbiased at few counts too
-    felt = [slope.mul_(valid).flatten() for slope in slopes(magnitude)]
-    pull = torch.stack([excess.flatten().dot(slope) for slope in felt])
-    return torch.stack([pull, torch.stack([slope.dot(slope) for slope in felt])])
+    """Return pull and stiffness ``(2, 2)``, each (y, x), of the patterns' common shift, in least squares, times 4."""
+    excess = torch.addcmul(magnitude.square(), amplitude, amplitude, value=-1)
+    excess.div_(magnitude.clamp_min(0.5))  # unbiased at few counts too
+    felt = differences(magnitude).mul_((amplitude >= 0).float()).flatten(1)
+    return torch.stack([felt @ excess.flatten(), torch.linalg.vector_norm(felt, dim=1).square()])

@@ -175,7 +175,7 @@ class FrameBuffer:
         box = self.canvas.place(here)
         weight = torch.zeros(here.h, here.w, device=self.weight.device)
         corners = np.array([frame.corner for frame in frames]) - np.array([here.y, here.x])
-        scatter_add(weight, corners, [self.weight] * len(frames))
+        scatter_add(weight, corners, self.weight.expand(len(frames), -1, -1))
         for frame in frames:
             self.canvas.touch(*self.box(frame))
         coverage, target = (self.canvas.planes[name][box.window] for name in ("coverage", "object"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ptychopinn.device import is_batched
 from ptychopinn.physics.diffraction import intensity
 from ptychopinn.refine.frame_blocks import Block, Kept
 from ptychopinn.refine.probe_gauge import Gauge
@@ -27,6 +28,8 @@ class MovingProbe:
     ----------
     shifted, ahead
         Copies between the pixels of the probe as it is now, and of the one that the next pass works with: momentum leads it on.
+    last_change
+        Change of the last pass, of the probe; a tensor without dimensions, that a GPU is not waited for.
     peak, weight
         Greatest intensity of the first probe, photons a pixel, and its intensity ``(N, N)`` as a share of that.
     """
@@ -41,7 +44,7 @@ class MovingProbe:
         self._may_follow = may_follow
         self._gauge = Gauge(probe)
         self._energy = intensity(probe).sum()
-        self._last_change = 0.0
+        self.last_change = torch.zeros((), device=probe.device)
 
     @property
     def size_px(self) -> int:
@@ -57,35 +60,43 @@ class MovingProbe:
         """The probe as it is now."""
         return self.shifted.probe
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether the last pass hardly moved it."""
-        return self._last_change < SETTLED
-
-    def move(self, block: Block, lead: float) -> None:
-        """Move by what the frames of a pass have said, if they have; ``lead`` is the momentum's share."""
+    def move(self, block: Block, lead: Tensor) -> None:
+        """Move by what the frames of a pass have said, if that is finite; ``lead`` is the momentum's share."""
         if block.probe_descent is None or block.probe_curvature is None:
             return
         curvature = block.probe_curvature
         change = -PROBE_STEP * block.probe_descent.total() / (curvature + FLOOR * curvature.max())
-        if bool(torch.isfinite(change.sum())):
-            change = self._gauge.without_free(change)
-            self._last_change = float((intensity(change).sum() / intensity(self.now).sum()).sqrt())
-            known = self.ahead.probe + change
-            known *= (self._energy / intensity(known).sum().clamp_min(LEAST_ENERGY)).sqrt()
-            ahead = known + lead * (known - self.now)
-            self.shifted, self.ahead = ShiftedProbes(known), ShiftedProbes(ahead)
+        change = self._gauge.without_free(torch.where(is_finite(change), change, 0.0))
+        self.last_change = (intensity(change).sum() / intensity(self.now).sum()).sqrt()
+        known = self.ahead.probe + change
+        known *= (self._energy / intensity(known).sum().clamp_min(LEAST_ENERGY)).sqrt()
+        ahead = known + lead * (known - self.now)
+        self.shifted, self.ahead = ShiftedProbes(known), ShiftedProbes(ahead)
 
     def take_back(self) -> None:
         """Return to the first probe, and stay there."""
         self.shifted = self.ahead = ShiftedProbes(self._first)
-        self._may_follow, self._last_change = False, 0.0
+        self._may_follow = False
+        self.last_change.zero_()
 
     def far(self, frames: list[Kept], patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Return frames' far fields ``(B, modes, N, N)`` with these patches ``(B, N, N)``, and patterns ``(B, N, N)``."""
+        """Return frames' far fields ``(..., B, modes, N, N)`` with patches ``(..., B, N, N)``, and patterns ``(B, N, N)``."""
         probes = self.shifted.stack([frame.shift for frame in frames])
         amplitude = torch.stack([frame.amplitude for frame in frames])
-        return torch.fft.fft2(patches[:, None] * probes, norm="ortho"), amplitude
+        return torch.fft.fft2(patches.unsqueeze(-3) * probes, norm="ortho"), amplitude
+
+
+def is_finite(field: Tensor) -> Tensor:
+    """Return whether all values of a field are finite, as a tensor without dimensions."""
+    return torch.isfinite(torch.view_as_real(field).sum())
+
+
+def excess_of(magnitude: Tensor, amplitude: Tensor) -> Tensor:
+    """Return computed minus measured amplitudes, 0 where there is no data."""
+    excess = magnitude - amplitude
+    if is_batched(excess.device):
+        return excess.masked_fill_(amplitude < 0, 0.0)
+    return excess.mul_(amplitude.sign().clamp_max_(0.0).add_(1.0))  # masks take a CPU as long as a transform
 
 
 def magnitude_of(far: Tensor) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,10 +14,10 @@ from ptychopinn.errors import ReconstructionError
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.placement import covered, scatter_add
 from ptychopinn.physics.diffraction import intensity
-from ptychopinn.refine.frame_blocks import Block, Kept, bend
+from ptychopinn.refine.frame_blocks import Block, Kept, add_bend
 from ptychopinn.refine.frame_buffer import FrameBuffer, around, moved
 from ptychopinn.refine.frame_light import FrameLight
-from ptychopinn.refine.moving_probe import FLOOR, MovingProbe, magnitude_of, over_modes
+from ptychopinn.refine.moving_probe import FLOOR, SETTLED, MovingProbe, excess_of, magnitude_of, over_modes
 from ptychopinn.refine.phase_bowl import without_bowl
 from ptychopinn.refine.phase_ramp import ramp_factor
 from ptychopinn.refine.position_offsets import LEAST_VISITS, OffsetPulls
@@ -28,6 +31,22 @@ BOWL_PASSES = 40
 """Passes over all frames that find the bowl of phase; it is held in those that follow."""
 TURN_FRAMES = 32
 """Frames that must fit better without a phase ramp."""
+
+
+RESTARTED = (1 + 5**0.5) / 2
+"""Momentum after one pass from rest."""
+
+
+class _Read(NamedTuple):
+    """What a pass has found: the sum of its step, the product of slow phase's last two steps, that of the last step and
+    the last change, the last change of the probe, the shift of the patterns.
+    """
+
+    step: float
+    slow: float
+    against: float
+    probe_change: float
+    shift: list[float]
 
 
 class Passes:
@@ -50,6 +69,9 @@ class Passes:
         self._bound_px = bound_px
         self._light = light
         self._momentum = 1.0
+        self._nothing = torch.zeros((), device=probe.weight.device)
+        self._one = torch.ones((), dtype=torch.complex64, device=probe.weight.device)
+        self._against = self._nothing  # product of the last step and the last change: above 0 where it turns back
         self.slow = SlowPhase()
 
     def begin(self, last: Block | None) -> Block | None:
@@ -68,11 +90,12 @@ class Passes:
         own = torch.zeros_like(block.curvature)
         begun = np.array([frame.start_corner for frame in frames]) - np.array(block.corner)
         block.prior = torch.where(covered(own, begun, probe.size_px), start, block.prior)
-        scatter_add(own, block.corners(frames), [probe.weight] * len(frames))
+        scatter_add(own, block.corners(frames), probe.weight.expand(len(frames), -1, -1))
         others = (self._canvas.planes["coverage"][here.window] - own).clamp_min_(0.0).mul_(probe.peak)
         strength = prior_strength(block.prior, own, probe.peak)
         block.smoothness = smoothness(block.prior, own, probe.peak)
         block.prior_weight = others + strength
+        block.stiffness = block.prior_weight + FLOOR * probe.peak + STIFFEST * block.smoothness
         block.prior = (block.prior * strength + block.known * others) / block.prior_weight
         return block
 
@@ -85,13 +108,14 @@ class Passes:
             self._look(block, max(1, SAMPLE_AT_ONCE_PX // self._probe.size_px**2))
         self._descend(block, frames)
         block.place += len(frames)
-        if block.place == len(block.frames) or not is_batched(block.known.device):  # a GPU waits for them once a pass
-            self._read_misfits(block)
+        if not is_batched(block.known.device):  # a GPU is waited for once a pass
+            self._note(block, torch.cat(block.unread).tolist())
         return len(frames)
 
     def _descend(self, block: Block, frames: list[Kept]) -> None:
         """Add the descent of some frames to the pass."""
-        patches = block.cut(block.ahead, frames)
+        windows = block.windows(frames)
+        patches = windows.gather(block.ahead)
         amplitude = torch.stack([frame.amplitude for frame in frames])
         shifts = [frame.shift for frame in frames]
         probes = self._probe.ahead.stack(shifts)
@@ -100,11 +124,10 @@ class Passes:
         if self._light is not None:
             amplitude = self._light.even(frames, amplitude)
             self._light.add(frames, magnitude, amplitude)
-        excess = (magnitude - amplitude).mul_(amplitude.sign().clamp_max_(0.0).add_(1.0))  # 0 where there is no data
+        excess = excess_of(magnitude, amplitude)
         back = torch.fft.ifft2(far * (excess / magnitude.clamp_min(1e-6))[:, None], norm="ortho")
-        corners = block.corners(frames)
-        scatter_add(block.descent, corners, over_modes(back * probes.conj()))
-        scatter_add(block.curvature, corners, [self._probe.ahead.intensity_at(shift) for shift in shifts])
+        windows.scatter_add(block.descent, over_modes(back * self._probe.ahead.back_stack(shifts)))
+        windows.scatter_add(block.curvature, self._probe.ahead.intensity_stack(shifts))
         learns_probe = self._probe.follows(block)
         felt = [i for i, frame in enumerate(frames) if self._bound_px > 0 and frame.visits >= LEAST_VISITS]
         if learns_probe or felt:
@@ -119,60 +142,83 @@ class Passes:
             block.add_shift(magnitude, amplitude)
         block.unread.append(excess.abs().sum((1, 2)))
 
-    def _read_misfits(self, block: Block) -> None:
+    def _note(self, block: Block, misfits: list[float]) -> None:
         """Enter the misfits of the frames that were visited last."""
-        misfits = torch.cat(block.unread).tolist()
         block.unread.clear()
         self._buffer.note(block.frames[block.place - len(misfits) : block.place], misfits)
 
-    def finish(self, block: Block) -> None:
-        """End a pass: move the object, then the probe and the positions."""
+    def finish(self, block: Block) -> bool:
+        """End a pass: move the object, then the probe and the positions. False, and nothing is moved, if it has diverged.
+
+        Values are read once; whether the descent turns against the way it went, which is known later, with the next pass.
+        """
+        self._prior_descend(block)
+        curvature = block.curvature + block.stiffness
+        step = block.descent / curvature
+        product = None
+        if self._bound_px == 0:
+            self._look(block, len(block.unseen))
+            self.slow.settle()
+            product = self.slow.seek(block, step, curvature)
+        found = self._read(block, step, product)
+        if block.has_diverged:
+            return False
+        if not math.isfinite(found.step + found.slow):
+            raise ReconstructionError(
+                "a pass of the refinement gave values that are not finite; the picture is left as it was"
+            )
+        is_settled = found.probe_change < SETTLED  # else slow phase would take on what the probe is wrong by
+        self.slow.lengthen(step, found.slow, is_wanted=is_settled)
+        if found.against > 0:
+            self._momentum = RESTARTED
         if block.has_risen:
             self._momentum = 1.0
-        change, lead = self._move_object(block)
+        change, lead = self._move_object(block, step, is_settled=is_settled)
         here = self._canvas.place(Box(*block.corner, *block.ahead.shape))
-        self._canvas.planes["object"][here.window] += change
+        self._canvas.planes["object"][here.window].add_(change)
         self._canvas.touch(*here)
         if len(block.frames) == len(self._buffer):
-            self._turn(block)
+            self._turn(block, found.shift)
         self._probe.move(block, lead)
         if self._light is not None:
             self._light.end_pass()
         if self._bound_px > 0:
-            self._displace(block, lead)
+            self._displace(block, float(lead))
         block.next_pass()
+        return True
 
-    def _move_object(self, block: Block) -> tuple[Tensor, float]:
+    def _prior_descend(self, block: Block) -> None:
+        """Add the descent of both priors to the pass."""
+        block.descent.addcmul_(block.ahead - block.prior, block.prior_weight)
+        add_bend(block.descent, block.ahead * block.smoothness)
+
+    def _read(self, block: Block, step: Tensor, product: Tensor | None) -> _Read:
+        """Read what a pass has found, and enter the misfits that have not been read."""
+        product = self._nothing if product is None else product
+        numbers = [torch.view_as_real(step).sum(), product, self._against, self._probe.last_change]
+        values = torch.cat([*block.unread, *(n.view(1) for n in numbers), block.shift.flatten()]).tolist()
+        visited = len(values) - len(numbers) - block.shift.numel()
+        if visited:
+            self._note(block, values[:visited])
+        total, slow, against, change, *shift = values[visited:]
+        return _Read(total, slow, against, change, [s / 4 for s in shift])
+
+    def _move_object(self, block: Block, step: Tensor, *, is_settled: bool) -> tuple[Tensor, Tensor]:
         """Move the block's object; return the change, and the share of it by which momentum leads."""
-        block.descent += block.prior_weight * (block.ahead - block.prior)
-        block.descent += block.smoothness * bend(block.ahead)
-        curvature = block.curvature + block.prior_weight + FLOOR * self._probe.peak + STIFFEST * block.smoothness
-        step = block.descent / curvature
-        if self._bound_px == 0:
-            self._look(block, len(block.unseen))
-            self.slow.settle()
-            longer = self.slow.longer(block, curvature)
-            if self._probe.is_settled:  # else slow phase would take on what the probe is wrong by
-                step += longer
-        if not bool(torch.isfinite(step.sum())):
-            raise ReconstructionError(
-                "a pass of the refinement gave values that are not finite; the picture is left as it was"
-            )
         new = block.ahead - step
-        if self._holds_bowl(block):
+        if is_settled and self._holds_bowl(block):
             new = without_bowl(new, block.known, block.curvature)
         change = new - block.known
-        if float((step.conj() * change).real.sum()) > 0:  # the descent turns against the way it went
-            self._momentum = 1.0
+        self._against = torch.dot(torch.view_as_real(step).flatten(), torch.view_as_real(change).flatten())
         grown = (1 + (1 + 4 * self._momentum**2) ** 0.5) / 2
-        lead = (self._momentum - 1) / grown
-        block.ahead, block.known, self._momentum = new + lead * change, new, grown
+        lead = (self._momentum - 1) / grown * (self._against <= 0)
+        block.ahead, block.known, self._momentum = torch.addcmul(new, change, lead), new, grown
         return change, lead
 
     def _holds_bowl(self, block: Block) -> bool:
-        """Whether the sample is found, so that the bowl of phase only takes on what the probe and the positions are wrong by."""
+        """Whether the sample is found, so that the bowl of phase only takes on what a settled probe and positions are wrong by."""
         is_late = block.passes >= BOWL_PASSES and len(block.frames) == len(self._buffer)
-        return is_late and self._probe.follows(block) and self._probe.is_settled
+        return is_late and self._probe.follows(block)
 
     def begin_again(self, block: Block) -> None:
         """Take back what a diverging pass made: the start under its frames, the first probe, which stays from now on."""
@@ -185,6 +231,7 @@ class Passes:
             frame.least_misfit = float("inf")
         self._probe.take_back()
         self._momentum, self.slow = 1.0, SlowPhase()
+        self._against = self._nothing
 
     def _look(self, block: Block, most: int) -> None:
         """Look at the next of the frames that tell how much of slow phase is felt: a few a step, for a short pause."""
@@ -202,26 +249,31 @@ class Passes:
             frame.shift = shift_from(whole, moved(frame.position_px, frame.offset.ahead_px))
             self._buffer.is_displaced |= max(map(abs, frame.shift)) > STEPS // 2 + 1
 
-    def _turn(self, block: Block) -> None:
+    def _turn(self, block: Block, shift: list[float]) -> None:
         """Take the phase ramp off the whole object, if a sample of the frames fits better without it.
 
         Where the patterns are speckle finer than their shift, the ramp found from it is chance.
         """
         shape = self._canvas.shape
-        turned = ramp_factor(block.shift, self._probe.size_px, shape, block.known.shape)
+        turned = ramp_factor(shift, self._probe.size_px, shape, block.known.shape, block.known.device)
         if turned is None:
             return
-        mine = turned[self._canvas.place(Box(*block.corner, *block.known.shape)).window]
-        some = evenly(block.frames, TURN_FRAMES)
-        if self._square_misfit(block, some, block.known * mine) < self._square_misfit(block, some, block.known):
-            self._canvas.planes["object"] *= turned
-            self._canvas.touch(0, 0, *shape)
-            block.known, block.ahead = block.known * mine, block.ahead * mine
+        mine = turned[self._canvas.place(Box(*block.corner, *block.known.shape)).window].contiguous()
+        factor = torch.where(self._fits_better(block, mine), turned, self._one)
+        self._canvas.planes["object"] *= factor
+        self._canvas.touch(0, 0, *shape)
+        mine = factor[self._canvas.place(Box(*block.corner, *block.known.shape)).window]
+        block.known, block.ahead = block.known * mine, block.ahead * mine
 
-    def _square_misfit(self, block: Block, frames: list[Kept], picture: Tensor) -> float:
-        """Return sum (|F(P O)| - a)^2 of frames for another object of the block."""
-        far, amplitude = self._probe.far(frames, block.cut(picture, frames))
-        return float(torch.where(amplitude < 0, 0.0, magnitude_of(far) - amplitude).square().sum())
+    def _fits_better(self, block: Block, factor: Tensor) -> Tensor:
+        """Return whether sum (|F(P O)| - a)^2 of some frames is less with a factor ``(H, W)`` on the object of the block."""
+        frames = evenly(block.frames, TURN_FRAMES)
+        windows = block.windows(frames)
+        patches = windows.gather(block.known)
+        far, amplitude = self._probe.far(frames, torch.stack((patches, patches * windows.gather(factor))))
+        excess = excess_of(magnitude_of(far.flatten(0, 1)).view(2, *amplitude.shape), amplitude)
+        squares = excess.square().sum((1, 2, 3))
+        return squares[1] < squares[0]
 
 
 def evenly(frames: list[Kept], most: int) -> list[Kept]:

@@ -17,13 +17,16 @@ FULL_WEIGHT = 0.3
 
 def without_bowl(new: Tensor, known: Tensor, coverage: Tensor) -> Tensor:
     """Return a changed object ``(H, W)`` without the bowl of its change; ``coverage (H, W)`` is that of the frames."""
-    weight = (coverage / (FULL_WEIGHT * coverage[coverage > 0].mean())).clamp_max(1.0)
+    mean = coverage.sum() / (coverage > 0).sum().clamp_min(1)
+    weight = (coverage / (FULL_WEIGHT * mean)).clamp_max(1.0)
     y, x = (torch.linspace(-1, 1, side, device=new.device) * (side / max(new.shape)) for side in new.shape)
     square = y[:, None].square() + x.square()
     parts = (torch.ones_like(square), y[:, None].expand_as(square), x.expand_as(square), square)
     columns = torch.stack([part.flatten() for part in parts], dim=1)
     weighted = columns * weight.flatten()[:, None]
     turned = torch.angle(new * known.conj()).flatten()
-    found = torch.linalg.solve((weighted.T @ columns).double(), (weighted.T @ turned).double())
+    found = torch.linalg.solve_ex((weighted.T @ columns).double(), (weighted.T @ turned).double())[
+        0
+    ]  # waits for nothing
     middle = (weight * square).sum() / weight.sum()
     return new * torch.exp(-1j * found[3].float() * (square - middle))

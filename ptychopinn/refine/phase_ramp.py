@@ -17,17 +17,19 @@ SURE = 5.0
 """Standard deviations of the shift's noise; an amplitude's variance is 1/4."""
 
 
-def ramp_factor(shift: Tensor, size_px: int, shape: Sequence[int], block_shape: Sequence[int]) -> Tensor | None:
+def ramp_factor(
+    shift: Sequence[float], size_px: int, shape: Sequence[int], block_shape: Sequence[int], device: torch.device
+) -> Tensor | None:
     """Return the factor ``(H, W)`` that takes the ramp off an object of ``shape``; None where it is not certain, or small.
 
     Parameters
     ----------
-    shift : (2, 2)
-        Pull and stiffness of the patterns' common shift, each (y, x).
+    shift
+        Pull (y, x) and stiffness (y, x) of the patterns' common shift.
     block_shape
         Of the rectangle that the patterns are of.
     """
-    pull, stiffness = shift.tolist()
+    pull, stiffness = shift[:2], shift[2:]
     certain = [p**2 > SURE**2 * s / 4 for p, s in zip(pull, stiffness, strict=True)]
     ramp = [
         2 * np.pi / size_px * p / s if is_sure else 0.0 for p, s, is_sure in zip(pull, stiffness, certain, strict=True)
@@ -36,6 +38,7 @@ def ramp_factor(shift: Tensor, size_px: int, shape: Sequence[int], block_shape: 
     if max(map(abs, turns)) < LEAST_TURN_RAD:
         return None
     y, x = (
-        torch.arange(size, device=shift.device) * r - turn / 2 for size, r, turn in zip(shape, ramp, turns, strict=True)
+        torch.linspace(-turn / 2, (size - 1) * r - turn / 2, size, device=device)
+        for size, r, turn in zip(shape, ramp, turns, strict=True)
     )
     return torch.exp(1j * (y[:, None] + x[None, :]))

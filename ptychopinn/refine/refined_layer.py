@@ -225,12 +225,10 @@ class Refiner:
         )
 
     def _end_pass(self, block: Block) -> None:
-        if block.has_diverged:
+        if not self._passes.finish(block):
             self._passes.begin_again(block)
             self._block = None
             self.setbacks += 1
-        else:
-            self._passes.finish(block)
 
     @property
     def has_given_up(self) -> bool:

@@ -42,6 +42,7 @@ class SlowPhase:
         self.trust = 1.0
         self._stiffness: Tensor | None = None
         self._seen: list[Tensor] = []
+        self._longer: tuple[Tensor, Tensor, bool] | None = None
         self._passes = self._frames = 0
 
     def is_due(self, frames: int) -> bool:
@@ -79,21 +80,34 @@ class SlowPhase:
             self._stiffness = torch.quantile(torch.cat(self._seen), SURE_SHARE, dim=0)
             self._seen = []
 
-    def longer(self, block: Block, curvature: Tensor) -> Tensor:
-        """Return what a pass's step ``(H, W)`` gets more, for its descent and the curvature that divides it."""
+    def seek(self, block: Block, step: Tensor, curvature: Tensor) -> Tensor | None:
+        """Find the longer step of slow phase, from a pass's plain step ``(H, W)`` and the curvature that divided its descent.
+
+        Return its product with the last one, below 0 where it turns back; None without a longer step.
+        """
         self._passes += 1
+        self._longer = None
         if self._stiffness is None:
-            return torch.zeros_like(block.descent)
-        direction = block.ahead / block.ahead.abs().clamp_min(1e-6)
-        root = curvature.sqrt()
-        pull = torch.fft.rfft2((block.descent / root * direction.conj()).imag)
-        slow = torch.fft.irfft2(pull * _gain(block, self._stiffness), s=block.descent.shape)
-        if block.slow is not None:
-            turns_back = float((slow * block.slow).sum()) < 0
-            self.trust = self.trust * SHRINK if turns_back else min(1.0, self.trust * GROW)
-        block.slow = slow
-        more: Tensor = 1j * direction * (self.trust * slow / root)
-        return more
+            return None
+        if block.gain is None or block.gain[0] is not self._stiffness:
+            block.gain = self._stiffness, _gain(block, self._stiffness)
+        direction, root = torch.sgn(block.ahead), curvature.sqrt()
+        pull = torch.fft.rfft2((step * root * direction.conj()).imag)
+        slow = torch.fft.irfft2(pull * block.gain[1], s=step.shape)
+        last, block.slow = block.slow, slow
+        self._longer = direction, slow / root, last is not None
+        return torch.dot(slow.flatten(), (slow if last is None else last).flatten())
+
+    def lengthen(self, step: Tensor, product: float, *, is_wanted: bool) -> None:
+        """Add what :meth:`seek` found to the step, in place, where that is wanted; ``product`` is what it returned."""
+        if self._longer is None:
+            return
+        direction, more, has_last = self._longer
+        self._longer = None
+        if has_last:
+            self.trust = self.trust * SHRINK if product < 0 else min(1.0, self.trust * GROW)
+        if is_wanted:
+            step.addcmul_(direction, more, value=1j * self.trust)
 
 
 def _gain(block: Block, stiffness: Tensor) -> Tensor:
@@ -106,7 +120,8 @@ def _gain(block: Block, stiffness: Tensor) -> Tensor:
     places = torch.stack((x, y), dim=-1)[None] / reach
     near = functional.grid_sample(stiffness[None, None], places, align_corners=True, padding_mode="border")[0, 0]
     lit = block.curvature > 0.3 * block.curvature.max()
-    prior = float((block.prior_weight[lit] / block.curvature[lit]).mean()) + DOUBT / float(block.curvature[lit].mean())
+    count, light = lit.sum(), torch.where(lit, block.curvature, 0.0).sum()
+    prior = torch.where(lit, block.prior_weight / block.curvature, 0.0).sum() / count + DOUBT * count / light
     longer = ((0.5 + prior) / (near * square + prior).clamp_min(1e-6)).clamp(1.0, LONGEST)
     gain: Tensor = (longer - 1) * (2 - 2 * square.sqrt() / reach).clamp(0.0, 1.0)
     return gain

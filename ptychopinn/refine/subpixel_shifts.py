@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ptychopinn.physics.diffraction import shift_ramp, slopes
+from ptychopinn.physics.diffraction import intensity, shift_ramp, slopes
 
 STEPS = 8
 MOST_BYTES = 128 << 20
@@ -24,11 +24,16 @@ Shift = tuple[int, int]
 
 @dataclass(slots=True, eq=False)
 class _Moved:
-    """A moved probe ``(modes, N, N)``, its intensity ``(N, N)``, and its slopes where they have been asked for."""
+    """A moved probe ``(modes, N, N)``, its conjugate, its intensity ``(N, N)``, and its slopes if they were asked for."""
 
     probe: Tensor
+    back: Tensor
     intensity: Tensor
     slopes: tuple[Tensor, Tensor] | None = None
+
+
+def _moved(probe: Tensor) -> _Moved:
+    return _Moved(probe, probe.conj().resolve_conj(), intensity(probe).sum(0))
 
 
 class ShiftedProbes:
@@ -37,9 +42,9 @@ class ShiftedProbes:
     def __init__(self, probe: Tensor) -> None:
         self.probe = probe
         self._spectrum: Tensor | None = None
-        self._unmoved = _Moved(probe, probe.abs().square().sum(0))
+        self._unmoved = _moved(probe)
         self._moved: OrderedDict[Shift, _Moved] = OrderedDict()
-        self._most = _most(probe, 5)  # probe, two slopes, and as much again at most for their squares
+        self._most = _most(probe, 6)  # probe, conjugate, two slopes, and as much again at most for their squares
 
     def probe_at(self, shift: Shift) -> Tensor:
         """Return the probe moved."""
@@ -54,6 +59,18 @@ class ShiftedProbes:
         if len(set(shifts)) == 1:
             return self.probe_at(shifts[0])[None]
         return torch.stack([self.probe_at(shift) for shift in shifts])
+
+    def back_stack(self, shifts: Sequence[Shift]) -> Tensor:
+        """Return the conjugates of :meth:`stack`."""
+        if len(set(shifts)) == 1:
+            return self._at(shifts[0]).back[None]
+        return self.stack(shifts).conj()
+
+    def intensity_stack(self, shifts: Sequence[Shift]) -> Tensor:
+        """Return the moved probes' intensities ``(B, N, N)`` of some frames."""
+        if len(set(shifts)) == 1:
+            return self.intensity_at(shifts[0]).expand(len(shifts), -1, -1)
+        return torch.stack([self.intensity_at(shift) for shift in shifts])
 
     def slopes_at(self, shift: Shift) -> tuple[Tensor, Tensor]:
         """Return the moved probe's slopes along y and x as real numbers ``(2, 2 modes N N)``, and their squares ``(2, N N)``."""
@@ -72,7 +89,7 @@ class ShiftedProbes:
             if self._spectrum is None:
                 self._spectrum = torch.fft.fft2(self.probe)
             probe = torch.fft.ifft2(self._spectrum * _ramp(self.probe, shift))
-            self._moved[shift] = _Moved(probe, probe.abs().square().sum(0))
+            self._moved[shift] = _moved(probe)
             if len(self._moved) > self._most:
                 self._moved.popitem(last=False)
         return self._moved[shift]

@@ -6,6 +6,7 @@ at which a GPU's queue runs empty.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypedDict
 
@@ -21,7 +22,9 @@ from ptychopinn.model.base import Model
 from ptychopinn.model.bundle import find_bundle, load_model
 from ptychopinn.mosaic.groups import GroupBuilder, GroupFrame
 from ptychopinn.mosaic.mosaic import Mosaic
+from ptychopinn.mosaic.placement import gather
 from ptychopinn.mosaic.second_look import SecondLooks
+from ptychopinn.physics.diffraction import propagate
 from ptychopinn.refine.refined_layer import Refiner
 from ptychopinn.tensor_dict import TensorDict
 
@@ -43,6 +46,7 @@ READS = {
 
 # Create no work on a device although they are dispatched
 FREE = {"_local_scalar_dense", "detach", "empty", "empty_like", "empty_strided", "lift_fresh", "_unsafe_view"}
+CPU = torch.device("cpu")
 PROJECTIONS = 2
 """Projections of a look of the lift, as a model without a network has them."""
 
@@ -80,7 +84,7 @@ class _Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def measure_launches(size_px: int = 128, frames: int = MOST_AT_ONCE) -> dict[str, Counts]:
     """Count launches and waits a frame of each stage, in batches of ``frames`` patterns ``(size_px, size_px)``."""
-    scan = _Scan(size_px, frames)
+    scan = StageScan(size_px, frames)
     with batched():
         return {name: _count(stage, frames) for name, stage in scan.stages().items()}
 
@@ -92,20 +96,29 @@ def _count(stage: Callable[[], object], frames: int) -> Counts:
     return {"launches_per_frame": launches.launches / frames, "waits_per_frame": reads.waits / frames}
 
 
-class _Scan:
-    """A scan whose numbers do not matter, for what is dispatched does not depend on them: an even object, a round probe."""
+class StageScan:
+    """A scan of a smooth phase object under a round probe, with a call for each stage of the chain on a device.
 
-    def __init__(self, size_px: int, frames: int) -> None:
+    Parameters
+    ----------
+    size_px, frames
+        Side of the patterns, and their number; all of them are one batch.
+    """
+
+    def __init__(self, size_px: int, frames: int, device: torch.device = CPU) -> None:
         axis = torch.linspace(-3, 3, size_px)
-        self._probe = 100 * torch.exp(-(axis[:, None] ** 2) - axis**2).to(torch.complex64)[None]
-        pattern = torch.fft.fftshift(torch.fft.fft2(self._probe[0], norm="ortho").abs())
-        side = round(frames**0.5)
-        places = np.stack(np.divmod(np.arange(frames), side), axis=1) * (size_px / 8.0)
-        self._positions = places + 0.25
+        probe = 100 * torch.exp(-(axis[:, None] ** 2) - axis**2).to(torch.complex64)[None]
+        side = math.ceil(frames**0.5)
+        places = np.stack(np.divmod(np.arange(frames), side), axis=1) * (size_px // 8)
+        far = size_px // 8 * side + size_px
+        y, x = (torch.arange(far) * (2 * torch.pi * turns / size_px) for turns in (1.5, 2.5))
+        picture = torch.polar(torch.ones(far, far), 0.3 * (y.sin()[:, None] + x.cos()))
+        amplitude = propagate(probe * gather(picture, places, size_px)[:, None])[:, 0].abs()
+        self._positions = places + size_px / 2 + 0.25
         self._frames = [
-            GroupFrame(index, pattern.numpy(), (y, x)) for index, (y, x) in enumerate(self._positions.tolist())
+            GroupFrame(index, amplitude[index].numpy(), (y, x)) for index, (y, x) in enumerate(self._positions.tolist())
         ]
-        self._amplitude = pattern.repeat(frames, 1, 1)
+        self._probe, self._picture, self._amplitude = (t.to(device) for t in (probe, picture, amplitude))
 
     def stages(self) -> dict[str, Callable[[], object]]:
         """Return a call for each stage that does a batch's work."""
@@ -143,8 +156,11 @@ class _Scan:
         return lambda: mosaic.add(range(len(patches)), patches, self._positions)
 
     def _refine_stage(self) -> Callable[[], object]:
-        """One pass over all frames, and the move of the object at its end."""
-        refiner = Refiner(self._probe)
+        """One pass over all frames, and the move of the object at its end.
+
+        The object is nearly right, as it is for most of a scan: no ramp is left to be taken off.
+        """
+        refiner = Refiner(self._probe, lambda box: self._picture[box.window])
         for frame, amplitude in zip(self._frames, self._amplitude.unbind(0), strict=True):
             refiner.add(frame.index, amplitude, frame.position_px)
         return lambda: _visit(refiner, len(self._frames))

@@ -168,7 +168,7 @@ def test_a_weak_sample_in_few_counts_stays_near_the_network(scan):
 
     def strength(contrast, photons):
         picture = torch.from_numpy(np.exp(1j * contrast * random.normal(size=(32, 32)))).to(torch.complex64)
-        return prior.prior_strength(picture, flat, photons)
+        return float(prior.prior_strength(picture, flat, photons))
 
     assert strength(0.05, 10.0) > 20 * strength(1.0, 10.0)
     assert strength(0.05, 1e5) == pytest.approx(prior.PRIOR, rel=0.3)
