@@ -16,3 +16,5 @@ class Examination:
     held_since: float | None = None
     """When the last examination was asked for, monotonic, s."""
     count: int = 0
+    spent_s: float = 0.0
+    """Processor time of the diagnosis so far, s."""

@@ -39,6 +39,8 @@ LEAST_FRAMES = 16
 NEAR = 1.2
 LEAST_SIDE_PX, MOST_SIDE_PX, KEPT_COUNTS = 64, 128, 0.9
 PASSES, PROBE_SWEEPS, TURN_SWEEPS = 8, 8, 12
+EARLY_PASSES, HOPELESS = 3, 1.15
+"""A hypothesis whose R is so many times the best one's after so many passes is not tried to the end: one of 64 wins."""
 TURN_FALL, SCALE_FALL, PROBE_FALL, LEAST_FALL, PROBE_LEAST_FALL = 0.8, 0.97, 0.7, 0.95, 0.8
 TIE, MOST_TIED = 1.04, 3
 SCALE_STEP, MOST_SCALE_STEPS, LEAST_SCALE = 0.05, 3, 0.03
@@ -154,9 +156,16 @@ def scaled_to_counts(probe: Tensor, amplitude: Tensor) -> Tensor:
 
 
 def overlap_rfactor(
-    probe: Tensor, amplitude: Tensor, positions_px: NDArray[np.float64], rest: Callable[[], None] = lambda: None
+    probe: Tensor,
+    amplitude: Tensor,
+    positions_px: NDArray[np.float64],
+    rest: Callable[[], None] = lambda: None,
+    is_hopeless: Callable[[float], bool] = lambda _rfactor: False,
 ) -> tuple[float, Refiner]:
-    """Return the R-factor of the picture that frames share after some passes from an empty object, and the picture."""
+    """Return the R-factor of the picture that frames share after some passes from an empty object, and the picture.
+
+    ``is_hopeless(rfactor)`` is asked after EARLY_PASSES; the passes end there if it is.
+    """
     refiner = Refiner(probe)
     for index, (pattern, where) in enumerate(zip(amplitude, positions_px.tolist(), strict=True)):
         refiner.add(index, pattern, (where[0], where[1]))
@@ -164,6 +173,8 @@ def overlap_rfactor(
     while done < PASSES * len(amplitude) and (count := refiner.step()):
         done += count
         rest()
+        if done == EARLY_PASSES * len(amplitude) and is_hopeless(refiner.rfactor or float("inf")):
+            break
     return (float("inf") if refiner.rfactor is None else refiner.rfactor), refiner
 
 
@@ -227,6 +238,7 @@ class _Search:
         self._noise = noise_rfactor(inner)
         self._tried: dict[Correction, tuple[float, Refiner]] = {}
         self._rest = rest
+        self._early_rfactor = float("inf")
 
     def run(self, is_own_probe: bool) -> Diagnosis:
         """Return the diagnosis, its time not yet filled in."""
@@ -280,12 +292,12 @@ class _Search:
         turns = [name for name in TURNS if name != "identity"]
         tried = [start, *(self._centred(replace(start, pattern_turn=name)) for name in turns)]
         tried += [replace(start, position_turn=name) for name in turns]
-        best = min(tried, key=self._rfactor)
+        best = min(tried, key=self._raced)
         equals = [other for other in tried if other != best and self._rfactor(other) < TIE * self._rfactor(best)]
         if len(equals) > MOST_TIED or not self._is_turn_better(best, start):
             return start, []
         others = [name for name in TURNS if name != best.position_turn]
-        further = min((replace(best, position_turn=name) for name in others), key=self._rfactor)
+        further = min((replace(best, position_turn=name) for name in others), key=self._raced)
         best = further if self._is_turn_better(further, best) else best
         return self._told_from_conjugate(best, equals)
 
@@ -294,7 +306,7 @@ class _Search:
         start = self._start
         centred = [self._centred(replace(start, pattern_turn=name)) for name in TURNS]
         pairs = [replace(one, position_turn=name) for one in centred for name in TURNS]
-        pair = min(pairs, key=self._rfactor)
+        pair = min(pairs, key=self._raced)
         return self._told_from_conjugate(pair, []) if self._is_turn_better(pair, best) else (best, others)
 
     def _told_from_conjugate(self, best: Correction, equals: list[Correction]) -> tuple[Correction, list[Correction]]:
@@ -350,13 +362,24 @@ class _Search:
     def _rfactor(self, correction: Correction) -> float:
         return self._try(correction)[0]
 
-    def _try(self, correction: Correction) -> tuple[float, Refiner]:
+    def _raced(self, correction: Correction) -> float:
+        """Return R of a hypothesis that competes with others: it is given up early where it has no chance."""
+        return self._try(correction, self._is_hopeless)[0]
+
+    def _is_hopeless(self, rfactor: float) -> bool:
+        self._early_rfactor = min(self._early_rfactor, rfactor)
+        return rfactor > HOPELESS * self._early_rfactor
+
+    def _try(
+        self, correction: Correction, is_hopeless: Callable[[float], bool] = lambda _rfactor: False
+    ) -> tuple[float, Refiner]:
         if correction not in self._tried:
             self._tried[correction] = overlap_rfactor(
                 torch.from_numpy(correction.probe(self._probe.numpy())),
                 torch.from_numpy(correction.patterns(self._amplitude)),
                 correction.positions(self._positions_px),
                 self._rest,
+                is_hopeless,
             )
         return self._tried[correction]
 

@@ -1,13 +1,14 @@
 """The examiner: diagnoses a scan's first frames in a separate thread; if the probe is a guess, retrieves it first.
 
-The engine asks whether a diagnosis is due and hands over patterns. The diagnosis pauses while frames wait for the engine.
-It runs after ``frames`` frames and, if it finds nothing, again after LATER times as many. A probe is retrieved from
+The engine asks whether a diagnosis is due and hands over patterns. The diagnosis gives way (:mod:`.giving_way`). It runs
+after ``frames`` frames and, if it finds nothing, again after LATER times as many. A probe is retrieved from
 ``retrieve_frames`` frames in a separate process.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import sys
 import threading
@@ -20,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from daemon.assessment.diagnosis_notes import DiagnosisNote
+from daemon.background.diagnosis.giving_way import BudgetSpentError, GivingWay, has_budget
 from daemon.background.external.side_process import SideProcess
 from daemon.engine.examination import Examination
 from daemon.errors import DaemonError
@@ -39,9 +41,7 @@ LATER = 8  # the second diagnosis uses this many times the frames of the first
 MOST_JOBS = 2  # waiting jobs; each holds frames, and on a busy machine scans arrive faster than they are diagnosed
 RETRIEVE_S = 600.0  # longest retrieval of a probe, s; the usual one takes 20 to 60 s
 HOLD_S = 120.0  # longest time that an ended scan waits for a diagnosis, s
-MOST_REST_S = 20.0  # longest pause of one diagnosis while frames wait, s
-REST_S = 0.02  # step of that pause, s
-BUSY_S, BUSY_SHARE, MOST_PAUSE_S = 1.0, 0.2, 0.5  # for BUSY_S after frames waited it works BUSY_SHARE of the time
+NICE = 10  # priority of the thread; it may hold the interpreter, so the lowest would hold the engine up
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class Examiner:
         if not is_on or self._stopping.is_set() or self._jobs.qsize() >= MOST_JOBS:
             return False
         is_last_chance = has_ended and scan.count == 0 and frames >= LEAST_FRAMES
-        return not scan.is_pending and (frames >= self._next_frames(scan) or is_last_chance)
+        return not scan.is_pending and has_budget(scan) and (frames >= self._next_frames(scan) or is_last_chance)
 
     def examine(self, scan: Examination, frames: Frames) -> None:
         """Queue a diagnosis."""
@@ -150,6 +150,7 @@ class Examiner:
 
     def _run(self) -> None:
         torch.set_num_threads(1)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while self._examine_next():
             pass  # a finished job is released before the wait for the next one
 
@@ -198,7 +199,8 @@ class Examiner:
             self._events.on_said(scan_id, DiagnosisNote.TOO_FEW.sentence.format(frames=len(chosen)))
             return None
         guess = scaled_to_counts(guess, amplitude)
-        turned_px = positions_px[chosen] @ turn_matrix(relative_turn(amplitude, positions_px, guess, self._rest())).T
+        turn = relative_turn(amplitude, positions_px, guess, self._giving_way(None))
+        turned_px = positions_px[chosen] @ turn_matrix(turn).T
         arrays = {"amplitude": amplitude[chosen].numpy(), "positions_px": turned_px, "probe": guess.numpy()}
         found = self._process.run(arrays)
         first, last = (float(found["rfactors"][k]) for k in (0, -1))
@@ -223,7 +225,14 @@ class Examiner:
         is_own_probe: bool,
     ) -> None:
         self._state.doing = DiagnosisState.LOOKING
-        found = diagnose(amplitude, positions_px, probe, self._rest(), is_own_probe=is_own_probe)
+        give_way = self._giving_way(scan)
+        try:
+            found = diagnose(amplitude, positions_px, probe, give_way, is_own_probe=is_own_probe)
+        except BudgetSpentError as fault:
+            log.info("scan %s: %s; nothing is said about it", scan.scan_id, fault)
+            return
+        finally:
+            give_way.count()
         if found is None or found.sentence is None:
             return
         scan_id, scan.next_frames = scan.scan_id, sys.maxsize
@@ -240,33 +249,9 @@ class Examiner:
             amplitude = torch.from_numpy(correction.patterns(amplitude.numpy()))
             self._retrieve(scan_id, amplitude, correction.positions(positions_px), torch.from_numpy(corrected))
 
-    def _rest(self) -> Callable[[], None]:
-        return _Rest(self._events.is_busy, self._stopping)
+    def _giving_way(self, scan: Examination | None) -> GivingWay:
+        return GivingWay(scan, self._events.is_busy, self._stopping)
 
     def _say(self, scan_id: str, sentence: str) -> None:
         self._state.finding = sentence
         self._events.on_said(scan_id, sentence)
-
-
-class _Rest:
-    """Yields to the engine: waits while frames wait for it, MOST_REST_S in all; then works a share of the time."""
-
-    def __init__(self, is_busy: Callable[[], bool], stopping: threading.Event) -> None:
-        self._is_busy = is_busy
-        self._stopping = stopping
-        self._left_s = MOST_REST_S
-        self._busy_until = 0.0
-        self._back_at = time.monotonic()
-
-    def __call__(self) -> None:
-        """Wait."""
-        if self._stopping.is_set():
-            raise DaemonError("the daemon is stopping")
-        now = time.monotonic()
-        if self._is_busy():
-            self._busy_until = now + BUSY_S
-        while self._left_s > 0 and self._is_busy() and not self._stopping.wait(REST_S):
-            self._left_s -= REST_S
-        if now < self._busy_until:
-            self._stopping.wait(min(MOST_PAUSE_S, (now - self._back_at) * (1 / BUSY_SHARE - 1)))
-        self._back_at = time.monotonic()

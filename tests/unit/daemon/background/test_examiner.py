@@ -8,15 +8,15 @@ import weakref
 import pytest
 import torch
 
-from daemon.background.diagnosis.examiner import (
+from daemon.background.diagnosis.examiner import MOST_JOBS, Examiner, ExaminerEvents, ExaminerOptions
+from daemon.background.diagnosis.giving_way import (
     BUSY_S,
     BUSY_SHARE,
-    MOST_JOBS,
-    MOST_REST_S,
-    Examiner,
-    ExaminerEvents,
-    ExaminerOptions,
-    _Rest,
+    MOST_CPU_S,
+    REST_S,
+    BudgetSpentError,
+    GivingWay,
+    has_budget,
 )
 from daemon.engine.examination import Examination
 
@@ -54,13 +54,24 @@ def test_frames_that_were_looked_at_are_let_go_while_none_wait() -> None:
 
 
 class _Clock:
-    """Time that goes on by what is waited and by what work is said to take."""
+    """Time that goes on by what is waited, and processor time by what work is said to take."""
 
-    def __init__(self) -> None:
-        self.now, self.waits = 100.0, list[float]()
+    def __init__(self, busy_waits: int = 0) -> None:
+        self.now, self.cpu, self.waits = 100.0, 7.0, list[float]()
+        self.busy_waits = busy_waits
 
     def monotonic(self) -> float:
         return self.now
+
+    def thread_time(self) -> float:
+        return self.cpu
+
+    def work(self, seconds: float) -> None:
+        self.now += seconds
+        self.cpu += seconds
+
+    def is_busy(self) -> bool:
+        return len(self.waits) < self.busy_waits
 
     def is_set(self) -> bool:
         return False
@@ -71,18 +82,48 @@ class _Clock:
         return False
 
 
-def test_the_examiner_waits_for_a_busy_engine_and_then_works_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch):
-    clock, is_busy = _Clock(), True
-    monkeypatch.setattr("daemon.background.diagnosis.examiner.time", clock)
-    rest = _Rest(lambda: is_busy, clock)  # type: ignore[arg-type]
-    rest()
-    assert sum(clock.waits) == pytest.approx(MOST_REST_S, rel=0.01)
-    clock.waits.clear()
-    clock.now += 0.05
-    rest()
-    assert clock.waits == [pytest.approx(0.05 * (1 / BUSY_SHARE - 1))]
-    is_busy = False
-    clock.now += BUSY_S + 1
-    clock.waits.clear()
-    rest()
-    assert clock.waits == []
+def giving_way(clock: _Clock, scan: Examination | None, monkeypatch: pytest.MonkeyPatch) -> GivingWay:
+    monkeypatch.setattr("daemon.background.diagnosis.giving_way.time", clock)
+    return GivingWay(scan, clock.is_busy, clock)  # type: ignore[arg-type]
+
+
+def test_the_diagnosis_waits_as_long_as_frames_wait_and_then_works_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch):
+    clock = _Clock(busy_waits=5000)
+    give_way = giving_way(clock, None, monkeypatch)
+    give_way()
+    assert clock.waits == [*[REST_S] * 5000, 0.0]
+    clock.work(0.05)
+    give_way()
+    assert clock.waits[5001:] == [pytest.approx(0.05 * (1 / BUSY_SHARE - 1))]
+    clock.now += BUSY_S
+    give_way()
+    assert len(clock.waits) == 5002
+
+
+def test_the_diagnosis_of_a_scan_ends_when_its_processor_time_is_spent(monkeypatch: pytest.MonkeyPatch):
+    clock, scan = _Clock(), Examination("scan")
+    first = giving_way(clock, scan, monkeypatch)
+    for _ in range(15):
+        clock.work(0.1)
+        first()
+    assert scan.spent_s == pytest.approx(1.5)
+    assert has_budget(scan)
+    second = giving_way(clock, scan, monkeypatch)  # a later test of the same scan
+    clock.wait(60.0)  # waiting costs nothing
+    for _ in range(4):
+        clock.work(0.1)
+        second()
+    clock.work(0.2)
+    with pytest.raises(BudgetSpentError):
+        second()
+    assert MOST_CPU_S < scan.spent_s < MOST_CPU_S + 0.2
+    assert not has_budget(scan)
+
+
+def test_no_other_test_is_begun_without_budget():
+    options = ExaminerOptions(is_enabled=True, frames=50)
+    events = ExaminerEvents(lambda: torch.ones(1, 16, 16), lambda: False, nothing, nothing, nothing)
+    examiner, scan = Examiner(options, events), Examination("scan")
+    assert examiner.wants(scan, 64, has_ended=False)
+    scan.spent_s = MOST_CPU_S
+    assert not examiner.wants(scan, 64, has_ended=False)

@@ -1,0 +1,71 @@
+"""The diagnosis gives way to the engine: it works in slices, never while frames wait, within a budget of processor time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from daemon.engine.examination import Examination
+from daemon.errors import DaemonError
+
+MOST_CPU_S = 2.0
+"""Processor time of the diagnosis of one scan, s: a test of fifty frames takes about one."""
+WORTH_CPU_S = 0.5
+"""With less of it left no other test is begun, s."""
+REST_S = 0.02
+"""Interval at which it looks whether frames still wait, s."""
+BUSY_S, BUSY_SHARE, MOST_PAUSE_S = 1.0, 0.2, 0.5
+"""For BUSY_S after frames waited it works BUSY_SHARE of the time; a pause lasts MOST_PAUSE_S at most."""
+
+
+class BudgetSpentError(DaemonError):
+    """The diagnosis of a scan has used its processor time."""
+
+
+class GivingWay:
+    """Called between slices of a diagnosis, in its thread: waits while frames wait, then for a share of the time.
+
+    Parameters
+    ----------
+    scan
+        Its ``spent_s`` is counted here; None: without a budget.
+    is_busy
+        Whether frames wait for the engine.
+    """
+
+    def __init__(self, scan: Examination | None, is_busy: Callable[[], bool], stopping: threading.Event) -> None:
+        self._scan = scan
+        self._is_busy = is_busy
+        self._stopping = stopping
+        self._busy_until = 0.0
+        self._back_at = time.monotonic()
+        self._cpu_s = time.thread_time()
+
+    def __call__(self) -> None:
+        """Wait. Raises :class:`BudgetSpentError` when the budget is spent, :class:`DaemonError` when the daemon stops."""
+        self.count()
+        if self._scan is not None and self._scan.spent_s > MOST_CPU_S:
+            raise BudgetSpentError(f"the diagnosis has used its {MOST_CPU_S:g} s of processor time")
+        worked_s = time.monotonic() - self._back_at
+        while self._is_busy():
+            self._busy_until = time.monotonic() + BUSY_S
+            if self._stopping.wait(REST_S):
+                break
+        if time.monotonic() < self._busy_until:
+            self._stopping.wait(min(MOST_PAUSE_S, worked_s * (1 / BUSY_SHARE - 1)))
+        if self._stopping.is_set():
+            raise DaemonError("the daemon is stopping")
+        self._back_at, self._cpu_s = time.monotonic(), time.thread_time()
+
+    def count(self) -> None:
+        """Count the processor time since the last call."""
+        now_s = time.thread_time()
+        if self._scan is not None:
+            self._scan.spent_s += now_s - self._cpu_s
+        self._cpu_s = now_s
+
+
+def has_budget(scan: Examination) -> bool:
+    """Whether another test of a scan is worth beginning."""
+    return scan.spent_s <= MOST_CPU_S - WORTH_CPU_S
