@@ -43,6 +43,8 @@ class HostReads(TorchFunctionMode):
             return args[0]
         if function is torch.Tensor.to and torch.device("cuda") in [_kind(a) for a in (*args[1:], *kwargs.values())]:
             return torch.empty(args[0].shape, dtype=args[0].dtype, device=CUDA)
+        if function is torch.Tensor.copy_ or function is torch.Tensor.__setitem__:
+            return _copied(args[0] if function is torch.Tensor.copy_ else args[0][args[1]], args[-1], function)
         if function in SCALARS or function in ARRAYS:
             self.waits += 1
             if function in SCALARS:
@@ -61,6 +63,22 @@ class HostReads(TorchFunctionMode):
 
 def _kind(value: Any) -> torch.device | None:
     return torch.device(value.type) if isinstance(value, torch.device) else None
+
+
+def _copied(target: torch.Tensor, values: Any, function: Any) -> torch.Tensor | None:
+    """Check that values copied into a tensor are on its device; a build of torch without CUDA cannot copy them."""
+    if isinstance(values, torch.Tensor):
+        assert values.device == target.device, f"values on {values.device} are copied to {target.device}"
+        torch.broadcast_shapes(values.shape, target.shape)
+    return target if function is torch.Tensor.copy_ else None
+
+
+def on_cuda(network: torch.nn.Module) -> torch.nn.Module:
+    """Return a network whose weights are on the device."""
+    for module in network.modules():
+        for name, weight in list(module.named_parameters(recurse=False)):
+            setattr(module, name, torch.nn.Parameter(torch.empty(weight.shape, device=CUDA)))
+    return network
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from daemon.engine.scan import ScanWork
 from ptychopinn.model import Lift
 from ptychopinn.model.network import CorrectionNet
 from ptychopinn.mosaic.groups import GroupFrame
-from tests.support.fake_cuda import CUDA, fake_cuda
+from tests.support.fake_cuda import CUDA, fake_cuda, on_cuda
 
 N, FRAMES = 32, 121
 ANSWER = 50.0
@@ -27,9 +27,8 @@ def frames():
 
 
 def scan_work():
-    with torch.device(CUDA):
-        network = CorrectionNet((8, 16), (1, 1)).eval()
-        probe = torch.ones(2, N, N, dtype=torch.complex64)
+    network = on_cuda(CorrectionNet((8, 16), (1, 1)).eval())
+    probe = torch.ones(2, N, N, dtype=torch.complex64, device=CUDA)
     models = Models(Lift(probe), Lift(probe, network))
     return ScanWork("fake", ActiveModel(None, models, probe), EngineOptions(lambda _: 1e-8), looks_again=True)
 
