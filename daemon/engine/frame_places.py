@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +32,10 @@ class FramePlaces:
         indexes = self._indexes[:]
         return zip(indexes, self.told_path_px(0, len(indexes)), strict=True)
 
-    def add(self, index: int, position_px: Place) -> None:
-        """Take a stitched frame."""
-        self._told_px.extend(position_px)
-        self._indexes.append(index)
+    def add(self, indexes: Sequence[int], positions_px: Sequence[Place]) -> None:
+        """Take stitched frames."""
+        self._told_px.extend(chain.from_iterable(positions_px))
+        self._indexes.extend(indexes)
 
     def move(self, places: Mapping[int, Place]) -> None:
         """Use other positions for frames."""

@@ -51,15 +51,13 @@ class FrameSample:
     def _choose(self, count: int, frame_bytes: int) -> list[tuple[int, int]]:
         """Return which of the next frames are taken, and their places in the sample."""
         most = max(LEAST_FRAMES, min(SAMPLE_FRAMES, SAMPLE_BYTES // max(1, frame_bytes)))
-        size, chosen = len(self._held), []
-        for row in range(count):
-            self._seen += 1
-            if size < most:
-                chosen.append((row, size))
-                size += 1
-            elif self._random.random() < most / self._seen:
-                chosen.append((row, int(self._random.integers(most))))
-        return chosen
+        begin, size = self._seen, len(self._held)
+        self._seen += count
+        first = min(count, max(0, most - size))
+        chosen = [(row, size + row) for row in range(first)]
+        numbers = np.arange(begin + first, begin + count) + 1  # of each further frame, from 1
+        rows = np.flatnonzero(self._random.random(len(numbers)) < most / numbers) + first
+        return chosen + list(zip(rows.tolist(), self._random.integers(most, size=len(rows)).tolist(), strict=True))
 
     def pattern(self, index: int) -> NDArray[np.float32] | None:
         """Return the amplitudes ``(N, N)`` of a frame, None where it is not in the sample; safe from any thread."""

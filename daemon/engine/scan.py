@@ -92,10 +92,10 @@ class ScanWork:
         known_m = self._pixel_size_m(self.scan_id)
         return None if known_m is None else known_m * self.pixel_ratio
 
-    def group(self, frames: Sequence[GroupFrame]) -> list[TensorDict]:
-        """Take the frames of a batch; return their groups."""
+    def group(self, frames: Sequence[GroupFrame], images: NDArray[np.float32] | None = None) -> list[TensorDict]:
+        """Take the frames of a batch, and their amplitudes ``(B, N, N)`` if they are in one array; return their groups."""
         self._here = {frame.index: frame.position_px for frame in frames}
-        return self.groups.add(frames)
+        return self.groups.add(frames, images)
 
     def lay(self, group: TensorDict, patches: torch.Tensor, *, is_quick: bool = False) -> None:
         """Lay the centres' patches ``(B, N, N)`` of groups; frames that cannot be laid at all go into ``refused``.
@@ -117,8 +117,10 @@ class ScanWork:
         They go into the sample, to the second looks and to the refiner.
         """
         self._sample.add([(frame.index, frame.position_px) for frame in frames], amplitude)
+        self.places.add([frame.index for frame in frames], [frame.position_px for frame in frames])
+        if self.repaint is None and self.refiner is None:
+            return
         for frame, pattern in zip(frames, amplitude.unbind(0), strict=True):
-            self.places.add(frame.index, frame.position_px)
             if self.repaint is not None:
                 self.repaint.add(frame.index, pattern, frame.position_px, looks)
             if self.refiner is not None:

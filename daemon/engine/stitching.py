@@ -73,8 +73,8 @@ class Stitcher:
     ) -> None:
         """Predict and stitch points of one scan; ``done`` gets the indexes whose account is closed."""
         with self._metrics.stage_seconds.labels("group").time():
-            frames = _frames(points, pixel_size_m, correction)
-            groups = work.group(frames)
+            frames, images = _frames(points, pixel_size_m, correction)
+            groups = work.group(frames, images)
         models = work.model.models
         sharp = models.sharp
         model = sharp if sharp is not None and self._can_afford(len(points)) else models.quick
@@ -174,14 +174,11 @@ class Stitcher:
             frames, amplitude = [frames[row] for row in rows], amplitude[rows]
         if frames:
             work.keep(frames, amplitude, looks)
-        for frame in frames:
-            self._offer(work.scan_id, frame)
+        learner = self._publishing.learner
+        if learner is not None:
+            for frame in frames:
+                learner.offer(work.scan_id, frame.index, np.asarray(frame.amplitude), frame.position_px)
         return frames
-
-    def _offer(self, scan_id: str, frame: GroupFrame) -> None:
-        """Offer a frame to the fine-tuning."""
-        if self._publishing.learner is not None:
-            self._publishing.learner.offer(scan_id, frame.index, np.asarray(frame.amplitude), frame.position_px)
 
     def _can_afford(self, frames: int) -> bool:
         """Whether the sharp model may predict these frames now: none waits, and its share of the time is not used up."""
@@ -192,10 +189,14 @@ class Stitcher:
         return not len(self._queue) and self._credit_s > 0 and cost_s <= self._options.publish_period_s
 
 
-def _frames(points: list[ScanPoint], pixel_size_m: float, correction: Correction) -> list[GroupFrame]:
-    """Return points as groups take them; ``pixel_size_m`` is corrected already."""
+def _frames(
+    points: list[ScanPoint], pixel_size_m: float, correction: Correction
+) -> tuple[list[GroupFrame], NDArray[np.float32]]:
+    """Return points as groups take them, and their amplitudes ``(B, N, N)``; ``pixel_size_m`` is corrected already."""
     amplitude = correction.patterns(to_amplitude(np.stack([point.counts for point in points])))
     where = correction.turned_positions(
         np.array([point.position_m for point in points], dtype=np.float64) / pixel_size_m
     )
-    return [GroupFrame(p.index, a, (y, x)) for p, a, (y, x) in zip(points, amplitude, where.tolist(), strict=True)]
+    places = map(tuple, where.tolist())
+    frames = [GroupFrame(p.index, a, place) for p, a, place in zip(points, amplitude, places, strict=True)]
+    return frames, amplitude

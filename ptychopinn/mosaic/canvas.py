@@ -109,6 +109,17 @@ class Canvas:
         """Mark the tiles under a rectangle of the canvas as changed."""
         self._dirty[y // TILE_PX : (y + h - 1) // TILE_PX + 1, x // TILE_PX : (x + w - 1) // TILE_PX + 1] = True
 
+    def touch_all(self, corners: NDArray[np.int64], side_px: int) -> None:
+        """Mark the tiles under equal squares at corners ``(B, 2)`` of the canvas as changed."""
+        first, last = corners // TILE_PX, (corners + (side_px - 1)) // TILE_PX + 1
+        for top, left, bottom, right in set(map(tuple, np.hstack((first, last)).tolist())):
+            self._dirty[top:bottom, left:right] = True
+
+    def holds(self, corners: NDArray[np.int64], side_px: int) -> bool:
+        """Whether equal squares at corners ``(B, 2)`` of the object's frame lie on the canvas as it is."""
+        low, high = corners.min(axis=0) - self.origin_px, corners.max(axis=0) - self.origin_px + side_px
+        return bool((low >= 0).all() and (high <= self.shape).all())
+
     def take_dirty(self) -> list[Box]:
         """Return rectangles that cover exactly the changed tiles, and reset the marks."""
         boxes: list[Box] = []

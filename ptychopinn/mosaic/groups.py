@@ -16,7 +16,7 @@ The frames' indexes stay on the host, where they are used; all else is on the de
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -62,8 +62,7 @@ class NeighbourIndex:
         return np.take_along_axis(keys, order, 1), np.take_along_axis(distances, order, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class GroupFrame:
+class GroupFrame(NamedTuple):
     """A frame: its index, ``amplitude (N, N)`` float32 (-1 = no data), ``position_px`` (y, x)."""
 
     index: int
@@ -102,15 +101,18 @@ class GroupBuilder:
 
     def move(self, places: Mapping[int, tuple[float, float]]) -> None:
         """Take other positions of frames that are kept for later groups."""
-        self._frames |= {i: replace(self._frames[i], position_px=p) for i, p in places.items() if i in self._frames}
+        self._frames |= {i: self._frames[i]._replace(position_px=p) for i, p in places.items() if i in self._frames}
         self._index = NeighbourIndex()
         self._index.add(list(self._frames), np.array([f.position_px for f in self._frames.values()], dtype=np.float64))
 
-    def add(self, frames: Sequence[GroupFrame]) -> list[TensorDict]:
-        """Add frames; return them as single groups and, for gridsize 2, the groups that they complete."""
+    def add(self, frames: Sequence[GroupFrame], images: NDArray[np.float32] | None = None) -> list[TensorDict]:
+        """Add frames; return them as single groups and, for gridsize 2, the groups that they complete.
+
+        ``images (B, N, N)`` are the frames' amplitudes where they are in one array already, which saves a copy.
+        """
         if not frames:
             return []
-        out = [self._group([[frame] for frame in frames])]
+        out = [self._group([[frame] for frame in frames], images)]
         if self.members > 1:
             complete = self._complete(frames)
             if complete:
@@ -151,9 +153,10 @@ class GroupBuilder:
                 groups.append([centre, *(self._frames[k] for k in row if k != centre.index)][: self.members])
         return groups
 
-    def _group(self, groups: list[list[GroupFrame]]) -> TensorDict:
+    def _group(self, groups: list[list[GroupFrame]], images: NDArray[np.float32] | None = None) -> TensorDict:
         batch, members = len(groups), len(groups[0])
-        images = np.stack([f.amplitude for g in groups for f in g])
+        if images is None:
+            images = np.stack([f.amplitude for g in groups for f in g])
         images = images.reshape(batch, members, *images.shape[1:])
         where = np.array([[f.position_px for f in g] for g in groups], dtype=np.float32)[:, :, None]
         centre = where.mean(axis=1, keepdims=True, dtype=np.float32)

@@ -122,7 +122,10 @@ class Mosaic:
     def _refusals(self, keys: Sequence[int], values: Tensor, positions: NDArray[np.float64]) -> dict[int, PatchRefusal]:
         """Return the patches that cannot be laid, and grow the canvas for all others."""
         refused: dict[int, PatchRefusal] = {}
+        are_held = self._holds(positions)
         finite = torch.isfinite(torch.linalg.vector_norm(values.flatten(1), dim=1)).tolist()
+        if are_held and all(finite):
+            return refused
         for key, is_finite, (y, x) in zip(keys, finite, positions.tolist(), strict=True):
             if not (math.isfinite(y) and math.isfinite(x)):
                 refused[key] = PatchRefusal.BAD_POSITION
@@ -131,6 +134,12 @@ class Mosaic:
             elif not self._reach(y, x):
                 refused[key] = PatchRefusal.OUTSIDE_MOSAIC
         return refused
+
+    def _holds(self, positions: NDArray[np.float64]) -> bool:
+        """Whether patches at positions lie on the canvas as it is."""
+        if not (len(positions) and np.isfinite(positions).all()):
+            return False
+        return self._canvas.holds(np.floor(positions).astype(np.int64) - self.size_px // 2, self.size_px + 1)
 
     def _reach(self, y: float, x: float) -> bool:
         """Grow the canvas to hold a patch at a position; False if it would be too large."""
@@ -193,8 +202,7 @@ class Mosaic:
         whole = np.floor(positions)
         corners = whole.astype(np.int64) - self.size_px // 2 - np.array(self.origin_px)
         self._layer.lay(self._canvas.planes, values, Places(corners, positions - whole), sign)
-        for y, x in corners.tolist():
-            self._canvas.touch(y, x, self.size_px + 1, self.size_px + 1)
+        self._canvas.touch_all(corners, self.size_px + 1)
 
     def merge(self, other: Mosaic) -> bool:
         """Add another mosaic of the same probe; False if the union is too large."""
