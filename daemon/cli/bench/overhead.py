@@ -18,6 +18,7 @@ from daemon.cli.bench.scaling import (
     thread_seconds,
     wait_for_mosaic,
 )
+from daemon.service.allocator import freeze_objects
 from ptychopinn.device import MOST_AT_ONCE, batched
 
 FRAMES, WARM_UP = 20_000, 2_000
@@ -39,6 +40,7 @@ def measure_overhead(frames: int = FRAMES, warm_up: int = WARM_UP) -> dict[str, 
         chain.give(next(messages))
         feed(messages, warm_up, chain)
         wait_for_mosaic(chain, 0)
+        freeze_objects()  # as the daemon does, once it is ready
         before = thread_seconds()
         feed(messages, frames, chain)
         wait_for_mosaic(chain, 0)
