@@ -16,7 +16,7 @@ The frames' indexes stay on the host, where they are used; all else is on the de
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -62,7 +62,8 @@ class NeighbourIndex:
         return np.take_along_axis(keys, order, 1), np.take_along_axis(distances, order, 1)
 
 
-class GroupFrame(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class GroupFrame:
     """A frame: its index, ``amplitude (N, N)`` float32 (-1 = no data), ``position_px`` (y, x)."""
 
     index: int
@@ -101,7 +102,7 @@ class GroupBuilder:
 
     def move(self, places: Mapping[int, tuple[float, float]]) -> None:
         """Take other positions of frames that are kept for later groups."""
-        self._frames |= {i: self._frames[i]._replace(position_px=p) for i, p in places.items() if i in self._frames}
+        self._frames |= {i: replace(self._frames[i], position_px=p) for i, p in places.items() if i in self._frames}
         self._index = NeighbourIndex()
         self._index.add(list(self._frames), np.array([f.position_px for f in self._frames.values()], dtype=np.float64))
 
