@@ -176,9 +176,10 @@ class ScanAccount:
     def mark_stitched(self, indexes: Iterable[int]) -> None:
         """Move frames in flight to stitched; other indexes change nothing."""
         waiting, held_back = self._waiting, self._held_back
-        for index in map(int, indexes):
-            if index not in waiting and index not in held_back and self._pending.discard(index):
-                self._stitched += 1
+        done = map(int, indexes)
+        if waiting or held_back:
+            done = filter(lambda index: index not in waiting and index not in held_back, done)
+        self._stitched += self._pending.discard_all(done)
 
     def give_up(self, index: int) -> Frame:
         """Move a waiting frame to without position; return it."""

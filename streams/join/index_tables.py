@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,23 @@ class IndexSet:
             self._words[page] = word ^ bit
         self._count -= 1
         return True
+
+    def discard_all(self, indexes: Iterable[int]) -> int:
+        """Remove indexes; return how many of them were there."""
+        masks: dict[int, int] = {}
+        for index in indexes:
+            page = index >> _WORD_BITS
+            masks[page] = masks.get(page, 0) | 1 << (index & _IN_WORD)
+        before = self._count
+        for page, mask in masks.items():
+            word = self._words.get(page, 0)
+            if there := word & mask:
+                self._count -= there.bit_count()
+                if word == there:
+                    del self._words[page]
+                else:
+                    self._words[page] = word ^ there
+        return before - self._count
 
 
 class PositionTable:
