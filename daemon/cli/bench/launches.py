@@ -112,13 +112,14 @@ class StageScan:
         places = np.stack(np.divmod(np.arange(frames), side), axis=1) * (size_px // 8)
         far = size_px // 8 * side + size_px
         y, x = (torch.arange(far) * (2 * torch.pi * turns / size_px) for turns in (1.5, 2.5))
-        picture = torch.polar(torch.ones(far, far), 0.3 * (y.sin()[:, None] + x.cos()))
+        phase = 0.3 * (y.sin()[:, None] + x.cos())
+        picture, start = (torch.polar(torch.ones(far, far), share * phase) for share in (1.0, 0.8))
         amplitude = propagate(probe * gather(picture, places, size_px)[:, None])[:, 0].abs()
         self._positions = places + size_px / 2 + 0.25
         self._frames = [
             GroupFrame(index, amplitude[index].numpy(), (y, x)) for index, (y, x) in enumerate(self._positions.tolist())
         ]
-        self._probe, self._picture, self._amplitude = (t.to(device) for t in (probe, picture, amplitude))
+        self._probe, self._start, self._amplitude = (t.to(device) for t in (probe, start, amplitude))
 
     def stages(self) -> dict[str, Callable[[], object]]:
         """Return a call for each stage that does a batch's work."""
@@ -160,7 +161,7 @@ class StageScan:
 
         The object is nearly right, as it is for most of a scan: no ramp is left to be taken off.
         """
-        refiner = Refiner(self._probe, lambda box: self._picture[box.window])
+        refiner = Refiner(self._probe, lambda box: self._start[box.window])
         for frame, amplitude in zip(self._frames, self._amplitude.unbind(0), strict=True):
             refiner.add(frame.index, amplitude, frame.position_px)
         return lambda: _visit(refiner, len(self._frames))
