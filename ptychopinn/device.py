@@ -96,6 +96,44 @@ def to_host(tensor: torch.Tensor) -> NDArray[np.generic]:
     return tensor.detach().cpu().numpy()
 
 
+class HostCopy:
+    """A tensor on its way to the host; on CUDA the copy runs beside other work, through pinned memory.
+
+    Nobody may change the tensor afterwards: on a CPU the copy is the tensor itself.
+    """
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.nbytes = tensor.nbytes
+        self._tensor = tensor.detach()
+        self._event: torch.cuda.Event | None = None
+        if tensor.is_cuda:
+            self._tensor, self._event = _begin_copy(self._tensor)
+
+    def array(self) -> NDArray[np.generic]:
+        """Return the copy; waits until it is complete."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._tensor.numpy()
+
+
+_copy_streams: dict[torch.device, torch.cuda.Stream] = {}
+
+
+def _begin_copy(tensor: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event]:
+    """Begin a copy into pinned memory on a stream of its own; return it, and the event that says when it is complete."""
+    stream = _copy_streams.get(tensor.device)
+    if stream is None:
+        stream = _copy_streams[tensor.device] = torch.cuda.Stream(tensor.device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(tensor.device))
+    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    with torch.cuda.stream(stream):
+        pinned.copy_(tensor, non_blocking=True)
+        event.record(stream)
+    tensor.record_stream(stream)
+    return pinned, event
+
+
 def memory_bytes(device: torch.device) -> int:
     """Return the memory of this process on ``device``, bytes; 0 on a CPU, whose memory the system reports."""
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0

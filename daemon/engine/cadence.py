@@ -6,16 +6,17 @@ Publishing takes a third of the time at most, checkpoints a fiftieth: where they
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from daemon.engine.options import EngineOptions
+from daemon.engine.outgoing import Sender
 from daemon.engine.ports import EngineEvents, FrameLearner
 from daemon.engine.scan import ScanWork
-from daemon.engine.scan_output import layer_update, scan_result
+from daemon.engine.scan_output import outgoing_update, scan_result
 from daemon.metrics import Metrics
 from daemon.publish.snapshot import LayerName
 from ptychopinn.device import to_host
@@ -34,10 +35,13 @@ Attempt = Callable[[ScanWork, str, Callable[[], Any], Callable[[], None]], bool]
 class Publishing:
     """Used by the engine's thread alone; ``latency_s`` and ``learner`` by others too."""
 
-    def __init__(self, options: EngineOptions, metrics: Metrics, events: EngineEvents) -> None:
+    def __init__(
+        self, options: EngineOptions, metrics: Metrics, events: EngineEvents, on_fault: Callable[[str], None]
+    ) -> None:
         self._options = options
         self._metrics = metrics
         self._events = events
+        self._sender = Sender(events.on_update, on_fault)
         self._next = time.monotonic()
         self._next_checkpoint = time.monotonic() + options.checkpoint_s
         self._next_coverage = 0.0
@@ -63,10 +67,15 @@ class Publishing:
         return True
 
     def publish(self, work: ScanWork, *, is_complete: bool) -> None:
-        """Publish what has changed in a scan's layers; ``is_complete`` where nothing more is to come."""
+        """Publish what has changed in a scan's layers; ``is_complete`` where nothing more is to come.
+
+        The updates are handed on in another thread. A complete one is waited for, as its scan is closed then.
+        """
+        if self._sender.is_full and not is_complete:
+            return
         with self._metrics.stage_seconds.labels("publish").time():
-            self._emit(work, "network", is_complete)
-            self._note_latency(work)
+            waiting_ns, work.waiting_ns = work.waiting_ns, []
+            self._emit(work, "network", is_complete, partial(self._note_latency, waiting_ns))
             if work.refiner is not None and (is_complete or time.monotonic() >= work.next_refined):
                 if not is_complete:
                     work.refiner.admit_all()
@@ -78,6 +87,12 @@ class Publishing:
                 work.next_refined = time.monotonic() + max(REFINED_PERIOD_S, size_bytes / REFINED_BYTES_PER_S)
             if self._events.is_newest(work.scan_id):
                 self._show_scores(work)
+        if is_complete:
+            self._sender.flush()
+
+    def flush(self) -> None:
+        """Wait until all updates have been handed on."""
+        self._sender.flush()
 
     def _show_scores(self, work: ScanWork) -> None:
         if time.monotonic() >= self._next_coverage:
@@ -106,24 +121,27 @@ class Publishing:
         now = time.monotonic()
         self._next_checkpoint = now + max(self._options.checkpoint_s, (now - begun) / CHECKPOINT_SHARE)
 
-    def _emit(self, work: ScanWork, layer: LayerName, is_complete: bool) -> int:
-        update = layer_update(
+    def _emit(
+        self, work: ScanWork, layer: LayerName, is_complete: bool, on_sent: Callable[[], None] = lambda: None
+    ) -> int:
+        outgoing = outgoing_update(
             work,
             layer,
             frames_received=self._events.frames_received(work.scan_id),
             time_ns=time.time_ns(),
             is_complete=is_complete,
         )
-        if update is None:
+        if outgoing is None:
+            on_sent()
             return 0
-        self._events.on_update(update)
+        self._sender.put(outgoing, on_sent)
         self._metrics.snapshots_published.inc()
-        return update.nbytes
+        return outgoing.nbytes
 
-    def _note_latency(self, work: ScanWork) -> None:
-        if not work.waiting_ns:
+    def _note_latency(self, waiting_ns: Sequence[int]) -> None:
+        """Note how long frames took until they were handed on; in the thread that does."""
+        if not waiting_ns:
             return
-        waited_s = (time.monotonic_ns() - np.array(work.waiting_ns, dtype=np.int64)) / 1e9
+        waited_s = (time.monotonic_ns() - np.array(waiting_ns, dtype=np.int64)) / 1e9
         self._metrics.frame_latency.observe(waited_s)
         self.latency_s = float(np.median(waited_s))
-        work.waiting_ns.clear()

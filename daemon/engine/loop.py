@@ -61,8 +61,8 @@ class Engine:
     ) -> None:
         self._options = options
         self._metrics = metrics
-        self._publishing = Publishing(options, metrics, events)
         self._faults = faults = EngineFaults(metrics)
+        self._publishing = Publishing(options, metrics, events, faults.count)
         self._memory = ScanMemory(options.keep_patch_bytes, options.refine_buffer_bytes)
         self._queue = queue = Backlog(options.queue_bytes, store)
         self._stop_by = float("inf")
@@ -262,6 +262,7 @@ class Engine:
                     self.beat = time.monotonic()
                 self._scans.close(work)
                 self.beat = time.monotonic()
+        self._publishing.flush()
 
     def _turn(self) -> None:
         """Take what is there, or use the spare time; publish when it is time."""

@@ -61,6 +61,10 @@ def host_layer(source: Mosaic | Refiner, box: Box | None = None) -> tuple[NDArra
     """Return pixels and weights of a layer, or of a part, on the host; pixels that are not finite become 0."""
     value, weight = source.read(box)
     pixels, weights = np.asarray(to_host(value), dtype=np.complex64), np.asarray(to_host(weight), dtype=np.float32)
-    if not np.isfinite(pixels.sum()):  # a sum tells quickly that none is NaN
-        pixels = np.where(np.isfinite(pixels), pixels, 0)
-    return pixels, weights
+    return finite(pixels), weights
+
+
+def finite(pixels: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Return pixels, 0 where they are not finite."""
+    is_finite = np.isfinite(pixels.sum())  # a sum tells quickly that none is NaN
+    return pixels if is_finite else np.where(np.isfinite(pixels), pixels, np.complex64(0))

@@ -5,19 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.engine.outgoing import Outgoing
 from daemon.engine.result import ScanResult, host_layer
 from daemon.engine.scan import ScanWork
-from daemon.publish.snapshot import LayerName, LayerUpdate, Region
-from ptychopinn.device import to_host
+from daemon.publish.snapshot import LayerName, LayerUpdate
+from ptychopinn.device import HostCopy, to_host
 from ptychopinn.mosaic.canvas import Box
-from ptychopinn.mosaic.mosaic import Mosaic
-from ptychopinn.refine.refined_layer import Refiner
 
 
-def layer_update(
+def outgoing_update(
     work: ScanWork, layer: LayerName, *, frames_received: int, time_ns: int, is_complete: bool
-) -> LayerUpdate | None:
-    """Return what changed in a layer since the last call, copied to the host; None if nothing did."""
+) -> Outgoing | None:
+    """Return what changed in a layer since the last call, on its way to the host; None if nothing did."""
     source = work.mosaic if layer == "network" else work.refiner
     if source is None:
         return None
@@ -27,7 +26,7 @@ def layer_update(
     if layer in work.unseen:  # viewers hold another picture of this scan
         work.unseen.discard(layer)
         boxes = [Box(0, 0, *source.shape)]
-    return LayerUpdate(
+    update = LayerUpdate(
         scan_id=work.scan_id,
         layer=layer,
         shape=source.shape,
@@ -38,9 +37,11 @@ def layer_update(
         model_generation=work.made_by.generation,
         rfactor=work.scores.rfactors.get(layer),
         complete=is_complete,
-        regions=tuple(_region(source, box) for box in boxes),
+        regions=(),
         time_ns=time_ns,
     )
+    parts = source.read_boxes(boxes) if boxes else []
+    return Outgoing(update, boxes, [HostCopy(value) for value, _ in parts], [HostCopy(weight) for _, weight in parts])
 
 
 def scan_result(work: ScanWork) -> ScanResult:
@@ -80,8 +81,3 @@ def _offsets_px(work: ScanWork) -> NDArray[np.float64] | None:
     """Return by how much the frames lie elsewhere than told ``(n, 2)``, as they were stitched; None if they may not."""
     offsets_px = work.offsets_px
     return None if offsets_px is None else offsets_px(work.places.indexes)
-
-
-def _region(source: Mosaic | Refiner, box: Box) -> Region:
-    value, weight = host_layer(source, box)
-    return Region(*box, object=value, weight=weight)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ptychopinn.device import is_batched
 from ptychopinn.mosaic.canvas import Box, Canvas
-from ptychopinn.mosaic.placement import BatchLayer, PatchLayer, Places, gather
+from ptychopinn.mosaic.placement import BatchLayer, PatchLayer, Places, gather, gather_boxes
 
 VALUE_STEP = 2.0**-24
 """Rounding step of all addends; sums of such numbers are exact in float64 (module docstring)."""
@@ -225,6 +225,12 @@ class Mosaic:
         """Return object ``(h, w)`` complex64 (0 without patches) and weight ``(h, w)`` float32 of a rectangle."""
         window = (box or Box(0, 0, *self.shape)).window
         return self._means(self._canvas.planes["values"][window], self._canvas.planes["weights"][window])
+
+    def read_boxes(self, boxes: Sequence[Box]) -> list[tuple[Tensor, Tensor]]:
+        """Return object and weight of rectangles: ``(h, w)`` of each, on a GPU ``(P,)`` of all, one after another."""
+        if not is_batched(self.device):
+            return [self.read(box) for box in boxes]
+        return [self._means(*(gather_boxes(self._canvas.planes[name], boxes) for name in ("values", "weights")))]
 
     @staticmethod
     def _means(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

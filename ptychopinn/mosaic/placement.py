@@ -83,6 +83,13 @@ def window(plane: Tensor, y: int, x: int, size_px: int) -> Tensor:
     return plane.as_strided((size_px, size_px, channels), (width * channels, channels, 1), (y * width + x) * channels)
 
 
+def gather_boxes(plane: Tensor, boxes: Sequence[tuple[int, int, int, int]]) -> Tensor:
+    """Return the pixels ``(P, ...)`` of rectangles (y, x, h, w) of a plane ``(H, W, ...)``, one after another, row by row."""
+    width = plane.shape[1]
+    rows = [(np.arange(y, y + h)[:, None] * width + np.arange(x, x + w)).ravel() for y, x, h, w in boxes]
+    return plane.flatten(0, 1)[to_device(np.concatenate(rows), plane.device)]
+
+
 def _pixels(corners: Corners, size_px: int, width: int, device: torch.device) -> Tensor:
     """Return the flat index of each pixel ``(B, size, size)`` of patches on a plane of this width."""
     first = to_device(np.ascontiguousarray(corners[:, 0] * width + corners[:, 1]), device)

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from ptychopinn.device import MOST_AT_ONCE, is_batched
 from ptychopinn.mosaic.canvas import Box, Canvas
+from ptychopinn.mosaic.placement import gather_boxes
 from ptychopinn.refine.certainty import Certainty, certainty
 from ptychopinn.refine.frame_blocks import Block
 from ptychopinn.refine.frame_buffer import FrameBuffer, Start
@@ -257,6 +258,14 @@ class Refiner:
         window = (box or Box(0, 0, *self.shape)).window
         coverage = self._canvas.planes["coverage"][window]
         return torch.where(coverage > 0, self._canvas.planes["object"][window], 0), coverage.clone()
+
+    def read_boxes(self, boxes: Sequence[Box]) -> list[tuple[Tensor, Tensor]]:
+        """Return object and coverage of rectangles: ``(h, w)`` of each, on a GPU ``(P,)`` of all, one after another."""
+        planes = self._canvas.planes
+        if not is_batched(planes["object"].device):
+            return [self.read(box) for box in boxes]
+        value, coverage = (gather_boxes(planes[name], boxes) for name in ("object", "coverage"))
+        return [(torch.where(coverage > 0, value, 0), coverage)]
 
     @property
     def corrects(self) -> bool:
