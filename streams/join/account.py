@@ -176,7 +176,7 @@ class ScanAccount:
     def mark_stitched(self, indexes: Iterable[int]) -> None:
         """Move frames in flight to stitched; other indexes change nothing."""
         waiting, held_back = self._waiting, self._held_back
-        done = map(int, indexes)
+        done: Iterable[int] = map(int, indexes)
         if waiting or held_back:
             done = filter(lambda index: index not in waiting and index not in held_back, done)
         self._stitched += self._pending.discard_all(done)
