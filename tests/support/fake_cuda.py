@@ -127,8 +127,9 @@ def on_cuda(network: torch.nn.Module) -> torch.nn.Module:
 
 @contextmanager
 def fake_cuda(monkeypatch: pytest.MonkeyPatch, answer: float = 1.0) -> Iterator[HostReads]:
-    """Run the block with fake tensors; CUDA graphs, which need a real device, are not recorded."""
+    """Run the block with fake tensors; CUDA graphs and streams, which need a real device, are left out."""
     monkeypatch.setattr(device, "_has_graphs", lambda _: False)
+    monkeypatch.setattr(device, "_begin_copy", lambda tensor: (tensor, None))
     reads = HostReads(answer)
     monkeypatch.setattr(torch, "from_numpy", reads.from_numpy)
     monkeypatch.setattr(FakeTensor, "tolist", lambda tensor: torch.Tensor.tolist(tensor))  # else value by value

@@ -8,6 +8,7 @@ import torch
 from daemon.engine.models import ActiveModel, Models
 from daemon.engine.options import EngineOptions
 from daemon.engine.scan import ScanWork
+from daemon.engine.scan_output import outgoing_update
 from ptychopinn.model import Lift
 from ptychopinn.model.network import CorrectionNet
 from ptychopinn.mosaic.groups import GroupFrame
@@ -33,6 +34,14 @@ def scan_work():
     return ScanWork("fake", ActiveModel(None, models, probe), EngineOptions(lambda _: 1e-8), looks_again=True)
 
 
+def assert_published_without_a_wait(work, reads, layer):
+    with reads.at_most(0):
+        outgoing = outgoing_update(work, layer, frames_received=FRAMES, time_ns=0, is_complete=False)
+    assert outgoing.boxes
+    (pixels,), (weights,) = outgoing.pixels, outgoing.weights  # one copy for all that has changed
+    assert pixels.nbytes == 2 * weights.nbytes == 8 * sum(box.h * box.w for box in outgoing.boxes)
+
+
 def test_the_chain_keeps_its_tensors_on_the_device_and_reads_once_a_batch_or_pass(monkeypatch):
     with fake_cuda(monkeypatch, ANSWER) as reads:
         work, some = scan_work(), frames()
@@ -48,6 +57,7 @@ def test_the_chain_keeps_its_tensors_on_the_device_and_reads_once_a_batch_or_pas
         with reads.at_most(1):
             work.look_again(FRAMES, has_ended=True)
         assert work.mosaic.read()[0].device == CUDA
+        assert_published_without_a_wait(work, reads, "network")
 
 
 def test_a_pass_of_the_refined_layer_reads_once(monkeypatch):
@@ -66,3 +76,4 @@ def test_a_pass_of_the_refined_layer_reads_once(monkeypatch):
                     refiner.step()
         assert refiner.setbacks == 0
         assert {t.device for t in refiner.read()} == {CUDA}
+        assert_published_without_a_wait(work, reads, "refined")
