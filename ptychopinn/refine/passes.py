@@ -216,7 +216,7 @@ class Passes:
         return change, lead
 
     def _holds_bowl(self, block: Block) -> bool:
-        """Whether the sample is found, so that the bowl of phase only takes on what a settled probe and positions are wrong by."""
+        """Whether the sample is found, so that the bowl only takes on what probe and positions are wrong by."""
         is_late = block.passes >= BOWL_PASSES and len(block.frames) == len(self._buffer)
         return is_late and self._probe.follows(block)
 
