@@ -84,7 +84,7 @@ def make_positions_receiver(
     if positions.source == "pandablocks":
         return CaptureReceiver("positions", positions.endpoint, on_message)
     return make_receiver(
-        "positions", config, positions, (positions.endpoint, positions.socket), on_message, receive_limit
+        "positions", config, positions, (positions.endpoint, positions.socket), on_message, receive_limit=receive_limit
     )
 
 

@@ -127,7 +127,7 @@ class FoldingHandler(logging.StreamHandler[TextIO]):
             if kind.held_back:
                 first = kind.first
                 words = f"{kind.held_back} more like: {_words(first)}"
-                super().emit(logging.LogRecord(first.name, first.levelno, "", 0, words, (), None))
+                super().emit(logging.LogRecord(first.name, first.levelno, "", 0, words, args=(), exc_info=None))
 
 
 def start_logging(options: Log, stream: TextIO | None = None) -> None:
