@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from itertools import chain, groupby, islice
 
+import httpx
 import pytest
 
 for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(threads, "1")  # before NumPy and torch are imported: two workers share two cores
 
+httpx._config.DEFAULT_TIMEOUT_CONFIG.read = 100.0  # s; its 5 s would make the tests depend on the host's speed
 
 # Folders whose tests start processes and wait for them; begun last they would leave a processor idle at the end
 LONG = ("system", "interop")
