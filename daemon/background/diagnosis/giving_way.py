@@ -9,8 +9,9 @@ from collections.abc import Callable
 from daemon.engine.examination import Examination
 from daemon.errors import DaemonError
 
-MOST_CPU_S = 2.0
-"""Processor time of the diagnosis of one scan, s: a test of fifty frames takes about one."""
+MOST_CPU_S, FIRST_CPU_S = 2.0, 10.0
+"""Processor time of the diagnosis of one scan, s. The first test, of about one second, may take longer where the processor is
+slow or shared: with nothing said, a wrong orientation would be found by nobody."""
 WORTH_CPU_S = 0.5
 """With less of it left no other test is begun, s."""
 REST_S = 0.02
@@ -38,6 +39,7 @@ class GivingWay:
         self._scan = scan
         self._is_busy = is_busy
         self._stopping = stopping
+        self._most_s = MOST_CPU_S if scan is not None and scan.spent_s > 0 else FIRST_CPU_S
         self._busy_until = 0.0
         self._back_at = time.monotonic()
         self._cpu_s = time.thread_time()
@@ -45,8 +47,8 @@ class GivingWay:
     def __call__(self) -> None:
         """Wait. Raises :class:`BudgetSpentError` when the budget is spent, :class:`DaemonError` when the daemon stops."""
         self.count()
-        if self._scan is not None and self._scan.spent_s > MOST_CPU_S:
-            raise BudgetSpentError(f"the diagnosis has used its {MOST_CPU_S:g} s of processor time")
+        if self._scan is not None and self._scan.spent_s > self._most_s:
+            raise BudgetSpentError(f"the diagnosis has used its {self._most_s:g} s of processor time")
         worked_s = time.monotonic() - self._back_at
         while self._is_busy():
             self._busy_until = time.monotonic() + BUSY_S

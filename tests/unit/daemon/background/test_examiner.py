@@ -12,6 +12,7 @@ from daemon.background.diagnosis.examiner import MOST_JOBS, Examiner, ExaminerEv
 from daemon.background.diagnosis.giving_way import (
     BUSY_S,
     BUSY_SHARE,
+    FIRST_CPU_S,
     MOST_CPU_S,
     REST_S,
     BudgetSpentError,
@@ -118,6 +119,18 @@ def test_the_diagnosis_of_a_scan_ends_when_its_processor_time_is_spent(monkeypat
         second()
     assert MOST_CPU_S < scan.spent_s < MOST_CPU_S + 0.2
     assert not has_budget(scan)
+
+
+def test_the_first_test_is_done_on_a_slow_processor_too(monkeypatch: pytest.MonkeyPatch):
+    clock, scan = _Clock(), Examination("scan")
+    first = giving_way(clock, scan, monkeypatch)
+    for _ in range(9):
+        clock.work(FIRST_CPU_S / 10)
+        first()
+    assert not has_budget(scan)
+    clock.work(FIRST_CPU_S / 5)
+    with pytest.raises(BudgetSpentError):
+        first()
 
 
 def test_no_other_test_is_begun_without_budget():
