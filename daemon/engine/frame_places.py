@@ -73,6 +73,11 @@ class FramePlaces:
         return bool(self._moved_px)
 
     @property
+    def moved_share(self) -> float:
+        """Share of the frames that lie elsewhere than they were told."""
+        return len(self._moved_px) / max(1, len(self))
+
+    @property
     def error_px(self) -> float | None:
         """Mean distance between told and used positions of the frames that were moved, what is common taken out; None: none."""
         if not self._moved_px:

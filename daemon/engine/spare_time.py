@@ -26,9 +26,11 @@ REPAINT_FRAMES, REPAINT_LAST_FRAMES = 1, 8
 """Frames in a second look, during the scan and after its end: a frame takes a CPU some milliseconds."""
 BATCHED_REPAINT_FRAMES = 64
 """Frames in a second look during the scan on a device that works in batches; it takes a few milliseconds too."""
-SEARCH_REST, LONGEST_REST_S = 4.0, 0.5
+SEARCH_REST, LONGEST_REST_S = 2.0, 0.2
 """Rest after a slice, in its own time, while wrong positions are searched for: the search needs the processor more than a picture
-that is laid wrong. A rest ends where frames come. With twice the slice and 0.2 s the search got 0.6 of two busy cores."""
+that is laid wrong. A rest ends where frames come."""
+MOSTLY_FOUND = 0.8
+"""Share of frames at found positions from which the picture is worth its time, so that there is no rest."""
 LEAST_VISITS, ENOUGH_VISITS, IMPROVED_VISITS = 2, 16, 40
 """Visits of each frame by the refiner: before a scan may close, until it closes early, and until a closed one is done."""
 
@@ -65,7 +67,7 @@ class SpareTime:
         if work.refiner is not None and work.is_resolving and not is_owed and not len(self._queue):
             resolve = partial(work.resolution.spend, work.refiner, time.monotonic() - now)
             self._faults.attempt(work, "the resolution", resolve, work.stop_resolving)
-        if work.search.are_wrong and work.search.is_pending:
+        if work.search.are_wrong and work.search.is_pending and work.places.moved_share < MOSTLY_FOUND:
             self._rest_s = min(SEARCH_REST * (time.monotonic() - begun), LONGEST_REST_S)
 
     def _refine(self, work: ScanWork, end: float) -> None:

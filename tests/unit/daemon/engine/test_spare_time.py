@@ -21,6 +21,7 @@ class Work:
         self.repaint = object()
         self.model = SimpleNamespace(probe=torch.zeros(1))
         self.search = SimpleNamespace(are_wrong=False, is_pending=False)
+        self.places = SimpleNamespace(moved_share=0.5)
         self.resolution = SimpleNamespace(spend=lambda *_: self.given.append("halves"))
         self.stop_looking = self.stop_refining = self.stop_resolving = None
 
@@ -54,4 +55,7 @@ def test_the_engine_rests_after_a_slice_while_wrong_positions_are_searched_for()
     work.search = SimpleNamespace(are_wrong=True, is_pending=True)
     spare.work_on(work)
     assert spare.rest_s() > 0
+    assert spare.rest_s() == 0
+    work.places.moved_share = 0.9
+    spare.work_on(work)
     assert spare.rest_s() == 0
