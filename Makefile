@@ -106,4 +106,4 @@ site: .venv-site/ready
 	touch $@
 
 clean:
-	rm -rf .venv-site deploy/page-tools/node_modules .venv .venv-ptychodus .venv-sinks .venv-cdtools .venv-senders .venv-ptychi build *.egg-info artefacts
+	rm -rf .venv-site deploy/page-tools/node_modules .venv .venv-ptychodus .venv-sinks .venv-cdtools .venv-senders .venv-ptychi .venv-ray build *.egg-info artefacts

@@ -25,3 +25,7 @@ class JournalError(DaemonError):
 
 class NotHeldError(DaemonError):
     """A frame, a picture or a probe that a viewer asks for is not held, or not any more."""
+
+
+class ClusterError(DaemonError):
+    """A Ray cluster cannot be reached or used."""

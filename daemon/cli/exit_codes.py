@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from daemon.errors import ConfigError, IncompleteScanError
+from daemon.errors import ClusterError, ConfigError, IncompleteScanError
 from ptychopinn.errors import ConfigurationError, ReconstructionError
 from streams.errors import EndpointError, KeyFileError, StreamError
 
@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
     REFUSED = 3
     """Input data was refused."""
     ENDPOINT = 4
-    """An endpoint is unreachable or silent."""
+    """An endpoint or a cluster is unreachable or silent."""
     INCOMPLETE = 5
     """A scan ended incomplete."""
     INTERRUPTED = 130
@@ -32,7 +32,7 @@ def exit_code(fault: BaseException) -> ExitCode:
     """Return the exit code for an error."""
     if isinstance(fault, ConfigError | ConfigurationError | KeyFileError):
         return ExitCode.USAGE
-    if isinstance(fault, EndpointError | TimeoutError):
+    if isinstance(fault, ClusterError | EndpointError | TimeoutError):
         return ExitCode.ENDPOINT
     if isinstance(fault, IncompleteScanError):
         return ExitCode.INCOMPLETE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,7 +40,7 @@ def run_predict(data: list[Path], output: Path, options: PredictOptions, as_json
             continue
         done.append(summary)
         if not as_json:
-            typer.echo(_line(summary))
+            typer.echo(prediction_line(summary))
         if summary["verdict"] == "nonsense":
             batch.refuse()
     if done and done[-1]["looks"] < options.looks:
@@ -68,7 +69,8 @@ def jobs_of(data: list[Path], output: Path, number: int | None) -> list[Job]:
     if not is_folder:
         return [Job(data[0], number, output)]
     stems = [path.name.split(".")[0] for path in data]
-    names = [s if stems.count(s) == 1 else f"{p.resolve().parent.name}-{s}" for s, p in zip(stems, data, strict=True)]
+    uses = Counter(stems)
+    names = [s if uses[s] == 1 else f"{p.resolve().parent.name}-{s}" for s, p in zip(stems, data, strict=True)]
     jobs = []
     for path, name, count in zip(data, names, scans, strict=True):
         if count == 1:
@@ -80,14 +82,15 @@ def jobs_of(data: list[Path], output: Path, number: int | None) -> list[Job]:
 
 
 def _refuse_twice(targets: list[Path]) -> None:
-    twice = next((target for target in targets if targets.count(target) > 1), None)
+    twice = next((target for target, count in Counter(targets).items() if count > 1), None)
     if twice is not None:
         raise ConfigError(
             f"two of the files would be written to {twice}; run predict once for each, with different output directories"
         )
 
 
-def _line(summary: dict[str, Any]) -> str:
+def prediction_line(summary: dict[str, Any]) -> str:
+    """Return the lines for the screen."""
     rfactors = ", ".join(map(_number, summary["rfactors"]))
     refined = f", refined {_number(summary['rfactor'])}" if summary["sweeps"] else ""
     refused = f", {len(summary['refused'])} refused" if summary["refused"] else ""

@@ -13,13 +13,14 @@ import torch
 import typer
 from numpy.typing import NDArray
 
-from daemon.cli.batch import at_file
+from daemon.cli.batch import FileBatch, at_file
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.position_correction import PositionCorrection, corrected
 from daemon.cli.progress import progress
 from daemon.cli.scan_input import positions_of, probe_of, read_data
+from daemon.cli.targets import targets_of
 from daemon.cli.verdict import PictureVerdict, finite, verdict_on
-from daemon.errors import DaemonError
+from daemon.errors import ConfigError, DaemonError
 from daemon.files import LiveGroup, Product, ScanFile, write_product
 from daemon.files.product import known_pixel_size
 from daemon.results.records import now_text
@@ -66,26 +67,72 @@ class _Refined:
         return f"{frames} left out: no counts, or impossibly many; check beam and detector" if count else ""
 
 
-def run_refine(data: Path, output: Path, options: RefineOptions, as_json: bool) -> None:
-    """Refine and write a product; print the R-factor and the duration."""
-    torch.set_num_threads(1)  # the transforms are small: more threads only wait for each other
-    with at_file(data):
-        refined = _refine(data, options)
-    _write(output, _product(refined, options), options.probe_output)
-    verdict = refined.verdict
-    rfactors = [finite(value) for value in refined.found.rfactors]
-    summary = {"output": str(output), "rfactor": rfactors[-1], "sweeps": options.sweeps, "seconds": refined.seconds}
-    summary["pixel_size_m"] = known_pixel_size(refined.pixel_size_m)
-    summary |= refined.correction.summary() | {"left_out": len(refined.found.left_out)}
+def run_refine(data: list[Path], output: Path, options: RefineOptions, as_json: bool) -> None:
+    """Refine each scan and write a product; print the R-factor and the duration."""
+    if len(data) == 1 and not output.is_dir():
+        _refine_one(data[0], output, options, as_json)
+        return
+    check_several(options)
+    targets = dict(zip(data, targets_of(data, output), strict=True))
+    batch, done = FileBatch(), []
+    for path in data:
+        summary = batch.attempt(path, lambda each: refine_file(each, targets[each], options))
+        if summary is None:
+            continue
+        done.append(summary)
+        if not as_json:
+            typer.echo(refinement_line(summary))
+        if summary["verdict"] == "nonsense":
+            batch.refuse()
     if as_json:
-        typer.echo(json.dumps({**summary, "rfactors": rfactors, "verdict": verdict.word, "doubts": verdict.doubts}))
-    else:
-        rfactor = refined.found.rfactors[-1]
-        typer.echo(f"{output}: R {rfactor:.4f} after {options.sweeps} sweeps in {refined.seconds:.1f} s")
-        for line in filter(None, (refined.correction.line, refined.left_out_line, verdict.line)):
-            typer.echo(f"{output}: {line}")
-    if verdict.is_nonsense:
+        typer.echo(json.dumps(done))
+    batch.end()
+
+
+def check_several(options: RefineOptions) -> None:
+    """Raise :class:`ConfigError` for an option that names one file for all scans."""
+    if options.probe_output is not None:
+        raise ConfigError(
+            "--probe-output is one file, but there are several scans; leave it out: each product has its probe"
+        )
+
+
+def _refine_one(data: Path, output: Path, options: RefineOptions, as_json: bool) -> None:
+    with at_file(data):
+        summary = refine_file(data, output, options)
+    typer.echo(json.dumps(summary) if as_json else refinement_line(summary))
+    if summary["verdict"] == "nonsense":
         raise typer.Exit(ExitCode.REFUSED)
+
+
+def refine_file(data: Path, output: Path, options: RefineOptions) -> dict[str, Any]:
+    """Refine one scan, write its product, return a summary for JSON."""
+    torch.set_num_threads(1)  # the transforms are small: more threads only wait for each other
+    refined = _refine(data, options)
+    _write(output, _product(refined, options), options.probe_output)
+    rfactors = [finite(value) for value in refined.found.rfactors]
+    notes = (refined.correction.line, refined.left_out_line, refined.verdict.line)
+    return {
+        "input": str(data),
+        "output": str(output),
+        "rfactor": rfactors[-1],
+        "sweeps": options.sweeps,
+        "seconds": refined.seconds,
+        "pixel_size_m": known_pixel_size(refined.pixel_size_m),
+        **refined.correction.summary(),
+        "left_out": len(refined.found.left_out),
+        "rfactors": rfactors,
+        "verdict": refined.verdict.word,
+        "doubts": refined.verdict.doubts,
+        "notes": [line for line in notes if line],
+    }
+
+
+def refinement_line(summary: dict[str, Any]) -> str:
+    """Return the lines for the screen."""
+    rfactor = "unknown" if summary["rfactor"] is None else f"{summary['rfactor']:.4f}"
+    first = f"{summary['output']}: R {rfactor} after {summary['sweeps']} sweeps in {summary['seconds']:.1f} s"
+    return "\n".join((first, *(f"{summary['output']}: {line}" for line in summary["notes"])))
 
 
 def _refine(data: Path, options: RefineOptions) -> _Refined:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import typer
@@ -24,6 +26,21 @@ PIXEL_SIZE_M = 2.8e-8
 
 def run_simulate(output: Path, recipe: Recipe, probe_file: Path | None, count: int, as_json: bool) -> None:
     """Write one scan, or ``count`` scans with consecutive seeds to numbered files."""
+    check_recipe(recipe, probe_file)
+    written = []
+    with progress(count, "simulating", "scans") as bar:
+        for path, one in numbered(output, recipe, count):
+            written.append(simulate_file(path, one, probe_file))
+            bar.update()
+    if as_json:
+        typer.echo(json.dumps(written))
+    else:
+        for summary in written:
+            typer.echo(simulation_line(summary))
+
+
+def check_recipe(recipe: Recipe, probe_file: Path | None) -> None:
+    """Raise an error for an unknown kind, or for a probe of another size."""
     for name, value, known in (
         ("--probe", recipe.probe_kind, PROBES),
         ("--object", recipe.texture, TEXTURES),
@@ -31,29 +48,41 @@ def run_simulate(output: Path, recipe: Recipe, probe_file: Path | None, count: i
     ):
         if value not in known:
             raise ConfigError(f"{name} {value} is not a known kind; choose one of {', '.join(known)}")
-    probe, pixel_size_m = None, PIXEL_SIZE_M
-    if probe_file is not None:
-        found = read_probe(probe_file)
-        side_px = found.probe.shape[-1]
-        if side_px != recipe.size_px:
-            raise ProbeMismatchError(
-                f"the probe in {probe_file} has {side_px} px but --size is {recipe.size_px}; give --size {side_px}"
-            )
-        probe, pixel_size_m = torch.from_numpy(found.probe), found.pixel_size_m or PIXEL_SIZE_M
+    _given_probe(recipe, probe_file)
+
+
+def numbered(output: Path, recipe: Recipe, count: int) -> Iterator[tuple[Path, Recipe]]:
+    """Yield the file and the recipe of each scan; makes the folder."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    written = []
-    with progress(count, "simulating", "scans") as bar:
-        for number in range(count):
-            path = output if count == 1 else output.with_name(f"{output.stem}-{number:04d}.npz")
-            scan = simulate_scan(replace(recipe, seed=recipe.seed + number), probe)
-            write_training_file(path, training_scan(scan, pixel_size_m), "diff3d")
-            written.append({"file": str(path), "frames": len(scan.amplitude), "seed": scan.recipe.seed})
-            bar.update()
-    if as_json:
-        typer.echo(json.dumps(written))
-    else:
-        for one in written:
-            typer.echo(f"{one['file']}: {one['frames']} frames of {recipe.size_px} px, seed {one['seed']}")
+    for number in range(count):
+        path = output if count == 1 else output.with_name(f"{output.stem}-{number:04d}.npz")
+        yield path, replace(recipe, seed=recipe.seed + number)
+
+
+def simulate_file(path: Path, recipe: Recipe, probe_file: Path | None) -> dict[str, Any]:
+    """Simulate one scan, write its file, return a summary for JSON."""
+    probe, pixel_size_m = _given_probe(recipe, probe_file)
+    scan = simulate_scan(recipe, probe)
+    write_training_file(path, training_scan(scan, pixel_size_m), "diff3d")
+    return {"file": str(path), "frames": len(scan.amplitude), "size_px": recipe.size_px, "seed": scan.recipe.seed}
+
+
+def simulation_line(summary: dict[str, Any]) -> str:
+    """Return the line for the screen."""
+    return f"{summary['file']}: {summary['frames']} frames of {summary['size_px']} px, seed {summary['seed']}"
+
+
+def _given_probe(recipe: Recipe, probe_file: Path | None) -> tuple[torch.Tensor | None, float]:
+    """Return the probe in a file, if one is given, and the size of the object pixel, m."""
+    if probe_file is None:
+        return None, PIXEL_SIZE_M
+    found = read_probe(probe_file)
+    side_px = found.probe.shape[-1]
+    if side_px != recipe.size_px:
+        raise ProbeMismatchError(
+            f"the probe in {probe_file} has {side_px} px but --size is {recipe.size_px}; give --size {side_px}"
+        )
+    return torch.from_numpy(found.probe), found.pixel_size_m or PIXEL_SIZE_M
 
 
 def run_datagen(output: Path, config: Path, as_json: bool) -> None:

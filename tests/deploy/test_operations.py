@@ -142,15 +142,16 @@ def test_the_state_disk_and_losses_are_told(tmp_path: Path) -> None:
     assert lost == {"missing": 3, "refused": 2, "pending": 0}
 
 
-def unit_for_this_machine(folder: Path) -> Path:
-    """Write the unit with a program that is here; systemd looks whether there is one."""
-    path = folder / UNIT.name
-    path.write_text(UNIT.read_text().replace("/opt/ptycholive/.venv/bin/ptycholive", sys.executable))
+def unit_for_this_machine(folder: Path, unit: Path = UNIT) -> Path:
+    """Write a unit with a program that is here; systemd looks whether there is one."""
+    path = folder / unit.name
+    path.write_text(re.sub("/opt/ptycholive/.venv/bin/(ptycholive|ray)", sys.executable, unit.read_text()))
     return path
 
 
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    answer = done("systemd-analyze", "verify", str(unit_for_this_machine(tmp_path)))
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    units = [str(unit_for_this_machine(tmp_path, unit)) for unit in sorted(UNIT.parent.glob("*.service"))]
+    answer = done("systemd-analyze", "verify", *units)
     assert (answer.returncode, answer.stderr) == (0, "")
 
 

@@ -60,7 +60,7 @@ def outcome(verb: str, path: Path, predictor: Predictor) -> str:
         if verb == "predict":
             return str(predictor.predict(path, out)["verdict"])
         if verb == "refine":
-            run_refine(path, out, RefineOptions(sweeps=3, full_sweeps=3, update_probe=False), as_json=True)
+            run_refine([path], out, RefineOptions(sweeps=3, full_sweeps=3, update_probe=False), as_json=True)
         if verb == "train":
             scan = reader(TRAINING, 1e5)(path)
             build_store(path.with_name("store"), [scan], DataConfig(N=SIDE, grid_size=(1, 1)), TrainingConfig())
@@ -165,7 +165,7 @@ def test_a_few_sweeps_are_not_called_nonsense(tmp_path: Path, capsys: pytest.Cap
     wrong_probe = np.roll(np.asarray(scan().probe), 9, axis=-1) * np.exp(1j * np.indices((SIDE, SIDE))[0])
     write_kind(path, replace(scan(), probe=wrong_probe.astype(np.complex64)), "cxi")
     options = RefineOptions(sweeps=1, full_sweeps=1, update_probe=False)
-    run_refine(path, tmp_path / "out.h5", options, as_json=True)
+    run_refine([path], tmp_path / "out.h5", options, as_json=True)
     (found,) = (one for one in json.loads(capsys.readouterr().out)["doubts"] if one["doubt"] == "rfactor")
     assert "after 1 sweep" in found["sentence"]
     assert found["sentence"].endswith("more sweeps are needed")

@@ -11,7 +11,6 @@ import re
 import secrets
 import signal
 import subprocess
-import sysconfig
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from daemon.client import Viewer
 from daemon.files import read_product
 from tests.support import SUPPORT
 from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, send, write_config
-from tests.support.environments import make_environment
+from tests.support.environments import lay_ours_below, make_environment
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -37,17 +36,7 @@ TILED_SIDE = SUPPORT / "tiled_side.py"
 
 @pytest.fixture(scope="session")
 def sinks_python() -> Path:
-    return make_environment(ENVIRONMENT, "Tiled", [NEEDED], 600, prepare=_lay_ours_below)
-
-
-def _lay_ours_below(python: Path) -> None:
-    """Let an environment see the packages of this one."""
-    own = subprocess.run(
-        [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        capture_output=True, text=True, check=True,
-    ).stdout.strip()  # fmt: skip
-    below = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
-    (Path(own) / "below.pth").write_text(below)
+    return make_environment(ENVIRONMENT, "Tiled", [NEEDED], 600, prepare=lay_ours_below)
 
 
 @dataclass(frozen=True)

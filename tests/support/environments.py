@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,3 +68,13 @@ def _made(
             pytest.skip(reason)
     ready.touch()
     return python
+
+
+def lay_ours_below(python: Path) -> None:
+    """Let an environment see the packages of this one."""
+    own = subprocess.run(
+        [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    below = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
+    (Path(own) / "below.pth").write_text(below)

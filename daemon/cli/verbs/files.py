@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from daemon.cli.verbs.options import AsJson, ScanNumber, WorkflowPath, WorkflowSettings
+from daemon.cli.verbs.options import AsJson, OnCluster, ScanNumber, WorkflowPath, WorkflowSettings
+from daemon.errors import ConfigError
 
 
 def refine(
-    data: Annotated[Path, typer.Argument(help="Scan with positions: CXI, NPZ, PTYD.")],
-    output: Annotated[Path, typer.Option(help="Product file to write.")],
+    data: Annotated[list[Path], typer.Argument(help="Scans with positions: CXI, NPZ, PTYD.")],
+    output: Annotated[Path, typer.Option(help="Product file to write. For several scans: a directory.")],
     probe: Annotated[
         Path | None, typer.Option(help="File with the initial probe. Default: the probe in the data file.")
     ] = None,
@@ -36,11 +37,12 @@ def refine(
         typer.Option(min=0, help="Largest position error to look for, px; implies --correct-positions."),
     ] = None,
     scan: ScanNumber = None,
+    on: OnCluster = None,
     as_json: AsJson = False,
 ) -> None:
-    """Reconstruct object and probe of a data file iteratively.
+    """Reconstruct object and probe of data files iteratively.
 
-    Writes a product.
+    Writes a product for each.
     """
     from daemon.cli.refine import RefineOptions, run_refine
 
@@ -58,7 +60,12 @@ def refine(
         position_bound_px=position_bound,
         scan=scan,
     )
-    run_refine(data, output, options, as_json)
+    if on is not None:
+        from daemon.cli.cluster_verbs import refine_on
+
+        refine_on(on, data, output, options, as_json)
+    else:
+        run_refine(data, output, options, as_json)
 
 
 def simulate(
@@ -101,6 +108,7 @@ def simulate(
             "and OUTPUT is a directory."
         ),
     ] = None,
+    on: OnCluster = None,
     as_json: AsJson = False,
 ) -> None:
     """Simulate scans and save them with the true object and probe."""
@@ -108,6 +116,10 @@ def simulate(
     from ptychopinn.simulate import Recipe
 
     if config is not None:
+        if on is not None:
+            raise ConfigError(
+                "--on and --config cannot be used together; give the options of the scans, or leave out --on"
+            )
         run_datagen(output, config, as_json)
         return
     recipe = Recipe(
@@ -125,7 +137,12 @@ def simulate(
         jitter_px=jitter,
         seed=seed,
     )
-    run_simulate(output, recipe, probe_file, count, as_json)
+    if on is not None:
+        from daemon.cli.cluster_verbs import simulate_on
+
+        simulate_on(on, output, recipe, probe_file, count=count, as_json=as_json)
+    else:
+        run_simulate(output, recipe, probe_file, count, as_json)
 
 
 def predict(
@@ -169,6 +186,14 @@ def predict(
     ] = None,
     config: WorkflowPath = None,
     settings: WorkflowSettings = None,
+    on: OnCluster = None,
+    gpus_per_scan: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="With --on: GPUs for one scan; 0.25 runs four on one GPU. Default: 1 if the cluster has any, else 0.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Reconstruct data files with a model and write products, one for each scan.
@@ -193,7 +218,14 @@ def predict(
         scan=scan,
         inference=workflow_of(config, None).update(settings or ()).inference_config if config or settings else None,
     )
-    run_predict(data, output, options, as_json)
+    if on is not None:
+        from daemon.cli.cluster_verbs import predict_on
+
+        predict_on(on, data, output, options, gpus_per_scan=gpus_per_scan, as_json=as_json)
+    elif gpus_per_scan is not None:
+        raise ConfigError("--gpus-per-scan applies to a cluster; give --on too, or leave it out")
+    else:
+        run_predict(data, output, options, as_json)
 
 
 def validate(

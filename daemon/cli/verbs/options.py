@@ -48,3 +48,13 @@ WorkflowSettings = Annotated[
 MlflowUri = Annotated[
     str | None, typer.Option("--mlflow", help="MLflow store that tracks the run, and that holds the run of mlflow:RUN.")
 ]
+
+OnCluster = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="local|auto|ray://HOST:PORT",
+        help="Run on a Ray cluster, one task for each scan: local (processes on this machine), auto (the cluster of this "
+        "machine) or an address. Needs ptycholive[cluster].",
+    ),
+]
