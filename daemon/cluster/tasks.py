@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -85,9 +86,17 @@ def _result(ray: Any, reference: Any, number: int) -> Done[Any]:
     except ray.exceptions.NodeDiedError:
         return Done(number, None, f"its machine was lost {RETRIES + 1} times before the scan was done")
     except ray.exceptions.RayTaskError as fault:
-        return Done(number, None, one_line(fault.cause if fault.cause is not None else fault))
+        return Done(number, None, _task_fault(fault if fault.cause is None else fault.cause))
     except ray.exceptions.RaySystemError as fault:
         return Done(number, None, f"Ray could not run it: {one_line(fault)}")
+
+
+def _task_fault(fault: BaseException) -> str:
+    """Return the sentence for an error that the function did not foresee."""
+    missing = re.search(r"No module named '(\w+)'", str(fault))
+    if missing is None:
+        return one_line(fault)
+    return f"a machine of the cluster has no module {missing[1]}; install the same Ptycholive on all machines"
 
 
 def _cancel(ray: Any, running: dict[Any, int]) -> None:

@@ -28,6 +28,7 @@ def test_each_argument_gets_its_own_result_and_few_are_handed_over_at_a_time() -
         (exceptions.OutOfMemoryError(), "no free memory"),
         (exceptions.RaySystemError("odd"), "Ray could not run it"),
         (KeyError("x"), "KeyError: 'x'"),
+        (RuntimeError("failed to import: No module named 'daemon'"), "has no module daemon; install the same"),
     ],
 )
 def test_a_task_that_is_lost_fails_alone(fault: Exception, words: str) -> None:
