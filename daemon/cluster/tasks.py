@@ -59,7 +59,8 @@ def run_tasks(
     remote = ray.remote(num_cpus=needs.cpus, num_gpus=needs.gpus, max_retries=RETRIES, max_calls=CALLS_PER_PROCESS)(
         function
     )
-    waiting, running = deque(enumerate(arguments)), {}
+    waiting = deque(enumerate(arguments))
+    running: dict[Any, int] = {}
     window = TASKS_PER_SLOT * needs.slots(cluster)
     try:
         while waiting or running:
