@@ -69,6 +69,7 @@ POSITIONS = """\
 [positions]
 source = "native"
 endpoint = "{}"
+timeout_s = 20.0
 """
 
 

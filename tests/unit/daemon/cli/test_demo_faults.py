@@ -1,8 +1,7 @@
-"""The demo's buttons that break a scan: in the page, over HTTP, and the data that they send."""
+"""The demo's buttons that break a scan: over HTTP, and the data that they send. The page: ``test_page_sizes.py``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -14,12 +13,11 @@ from daemon.cli.demo_faults import FAULTS, DemoOrders, transposed, wrong_probe
 from daemon.files import read_scan
 from daemon.files.product import Product
 from daemon.publish.http.demo import FOLDER_VARIABLE
-from daemon.publish.http.interface import HttpServer, create_app
+from daemon.publish.http.interface import create_app
 from daemon.publish.hub import UpdateHub
 from streams.replay.faults import Faults
 from tests.support.fake_daemon import FakeDaemon
 from tests.support.http_server import serving
-from tests.support.page_tools import PageViewer
 
 
 @pytest.fixture
@@ -28,24 +26,12 @@ def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DemoOrders:
     return DemoOrders(tmp_path / "orders", SCAN)
 
 
-@pytest.fixture
-def server(orders: DemoOrders, source: FakeDaemon, hub: UpdateHub) -> Iterator[HttpServer]:
-    with serving(create_app(source, hub)) as server:
-        yield server
-
-
-@pytest.mark.browser
-def test_a_button_orders_the_fault(look: Callable[[], PageViewer], orders: DemoOrders) -> None:
-    page = look().page
-    page.get_by_role("button", name="Lost frames").press("Enter")
-    page.wait_for_function("() => document.getElementById('demo-note').textContent.includes('15 %')")
-    assert orders.take() == "lost-frames"
-    assert orders.take() is None
-    assert page.locator("#demo-buttons button").count() == len(FAULTS)
-
-
-def test_other_daemons_have_no_buttons_and_take_no_orders(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert httpx.post(f"{server.url}/api/v1/demo/nonsense").status_code == 404
+def test_an_order_over_http(orders: DemoOrders, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(create_app(FakeDaemon(), UpdateHub())) as server:
+        assert [fault["name"] for fault in httpx.get(f"{server.url}/api/v1/demo").json()] == list(FAULTS)
+        assert httpx.post(f"{server.url}/api/v1/demo/late-positions").json() == {"ordered": "late-positions"}
+        assert httpx.post(f"{server.url}/api/v1/demo/nonsense").status_code == 404
+    assert [orders.take(), orders.take()] == ["late-positions", None]
     monkeypatch.delenv(FOLDER_VARIABLE)
     with serving(create_app(FakeDaemon(), UpdateHub())) as other:
         assert httpx.get(f"{other.url}/api/v1/demo").json() == []
@@ -59,7 +45,7 @@ def test_faults_are_what_the_sender_takes() -> None:
 def test_the_wrong_probe_changes_the_patterns_and_not_their_counts(orders: DemoOrders, tmp_path: Path) -> None:
     scan = read_scan(SCAN)
     side = scan.counts.shape[-1]
-    pixel_m, few = 3e-8, np.arange(3)
+    pixel_m, few = 2.8e-8, np.arange(3)
     probe = np.zeros((1, side, side), np.complex64)
     probe[0, 60:68, 60:68] = 10
     product = Product("a", "", few, few[:, None] * np.array([[pixel_m, pixel_m]]), probe, pixel_m, 8800.0, 1.92,
