@@ -53,6 +53,11 @@ class ViewChoice(BaseModel):
     )
     colours: MapName | None = Field(None, description="Colour table. Default: that of the view.")
     invert: bool = Field(False, description="Turn the colour table round.")
+    box: str | None = Field(
+        None,
+        max_length=100,
+        description="Draw a fixed part of the object's frame: top,left,bottom,right in micrometres. Replaces crop.",
+    )
 
 
 class PngChoice(ViewChoice):
@@ -85,7 +90,7 @@ def figures_router(canvas_of: CanvasOf) -> APIRouter:
         A figure has X-Corner-Px and X-Size-Px, the part of the picture in pixels of the object's own frame, and X-Pixel-Size-M.
         """
         canvas = canvas_of(id, choice.layer)
-        is_figure = choice.crop or choice.bar or choice.invert
+        is_figure = choice.crop or choice.bar or choice.invert or choice.box is not None
         if is_figure or {choice.low, choice.high, choice.colours, choice.side} != {None}:
             figure = _figure(canvas, choice)
             return Png(png_bytes(figure), headers={**about(canvas), **_place(figure)})
@@ -126,11 +131,20 @@ def _figure(canvas: LayerCanvas, choice: PngChoice | FileChoice) -> Figure:
         high=choice.high,
         colours=choice.colours,
         is_inverted=choice.invert,
-        is_cropped=choice.crop,
+        is_cropped=choice.crop and choice.box is None,
         has_bars=choice.bar,
         side_px=choice.side if isinstance(choice, PngChoice) else None,
     )
-    return make_figure(canvas, options)
+    return make_figure(canvas if choice.box is None else _boxed(canvas, choice.box), options)
+
+
+def _boxed(canvas: LayerCanvas, text: str) -> LayerCanvas:
+    try:
+        top, left, bottom, right = (float(part) for part in text.split(","))
+        return canvas.boxed((top, left, bottom, right))
+    except ValueError as fault:
+        words = str(fault) if "box" in str(fault) else f"box {text!r} is not top,left,bottom,right in micrometres"
+        raise HTTPException(422, words) from fault
 
 
 def _place(figure: Figure) -> dict[str, str]:

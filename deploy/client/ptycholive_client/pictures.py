@@ -29,6 +29,8 @@ FAINT_RATIO, FAINT_PERCENT = 0.06, 75
 """A pixel is faint (the rim of the probe: noise) below this share of this percentile of the weights; as on the page."""
 _SAMPLES = 200_000
 """Pixels that percentiles are taken from."""
+MOST_BOX_PX = 64_000_000
+"""Largest box, pixels: half a gigabyte of object, more than any screen shows."""
 TILE_PX = 32  # side of a tile, pixels: mosaics grow and report changes by whole tiles
 
 
@@ -136,6 +138,31 @@ class Picture:
             weight=self.weight[rows, columns].copy(),
             generations=None,  # tiles do not fit any more
         )
+
+    def boxed(self, box_um: tuple[float, float, float, float]) -> Picture:
+        """Return a copy of a fixed part of the object's frame, whatever is covered: such pictures compare pixel by pixel.
+
+        Parameters
+        ----------
+        box_um
+            (top, left, bottom, right), micrometres, rounded to whole pixels.
+
+        Raises
+        ------
+        ValueError
+            If the box has no area or is too large, or the pixel size is not known.
+        """
+        if self.pixel_size_m is None:
+            raise ValueError("the pixel size of this picture is not known, so a box in micrometres has no place in it")
+        top, left, bottom, right = (side / (1e6 * self.pixel_size_m) for side in box_um)
+        height, width = bottom - top, right - left
+        if not (height >= 1 and width >= 1 and height * width <= MOST_BOX_PX):
+            most = f"{MOST_BOX_PX // 10**6} million"
+            raise ValueError(f"the box {list(box_um)} is not [top, left, bottom, right] of 1 to {most} pixels")
+        origin, shape = (round(top), round(left)), (round(height), round(width))
+        pixels = regrow(self.object, self.origin_px, shape, origin).astype(np.complex64, copy=False)
+        weight = regrow(self.weight, self.origin_px, shape, origin).astype(np.float32, copy=False)
+        return replace(self, origin_px=origin, object=pixels, weight=weight, generations=None)
 
     def _repr_html_(self) -> str:
         """Return phase and amplitude, scan, frames and R, as a notebook shows them."""

@@ -51,6 +51,21 @@ def test_the_faint_rim_is_cropped() -> None:
     assert seen.cropped().shape == (6, 10)
 
 
+def test_a_box_is_the_same_place_whatever_is_covered() -> None:
+    box = (-0.6, 0.5, 0.1, 3.0)  # um; a pixel has 0.05 um
+    small, large = picture(14, 20).boxed(box), picture(30, 40).boxed(box)
+    assert small.shape == large.shape == (14, 50)
+    assert small.origin_px == large.origin_px == (-12, 10)
+    np.testing.assert_array_equal(small.object, large.object)
+    assert (large.weight > 0).sum() == 60
+    assert large.weight[6, 15] == 1  # row 4 of the picture, column 5
+    for wrong in ((0, 0, 0, 1), (0, 0, 1, float("nan")), (0, 0, 1e6, 1e6)):
+        with pytest.raises(ValueError, match="box"):
+            picture().boxed(wrong)
+    with pytest.raises(ValueError, match="pixel size"):
+        replace(picture(), pixel_size_m=None).boxed(box)
+
+
 def test_an_empty_picture_has_words_instead_of_pictures() -> None:
     seen = picture()
     empty = replace(seen, weight=np.zeros_like(seen.weight))

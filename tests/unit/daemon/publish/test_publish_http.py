@@ -112,6 +112,12 @@ def test_a_figure_says_where_it_lies(client: httpx.Client, hub: UpdateHub) -> No
     assert answer.headers["x-corner-px"] == f"{corner[0]},{corner[1]}"
     assert answer.headers["x-size-px"] == f"{np.ptp(rows) + 1},{np.ptp(columns) + 1}"
     assert client.get("/api/v1/scans/latest/snapshot.png?low=2&high=1").status_code == 422
+    boxed = client.get("/api/v1/scans/latest/snapshot.png?box=-10,-20,-9.5,-19")  # where nothing is covered
+    um = 1e6 * float(boxed.headers["X-Pixel-Size-M"])
+    assert boxed.headers["X-Size-Px"] == f"{round(0.5 / um)},{round(1 / um)}"
+    for wrong in ("1,2,3", "a,b,c,d", "0,0,0,0", "0,0,1e9,1e9"):
+        answer = client.get(f"/api/v1/scans/latest/snapshot.png?box={wrong}")
+        assert (answer.status_code, "box" in answer.json()["detail"]) == (422, True)
     assert max(Image.open(io.BytesIO(answer.content)).size) <= 16
 
 
