@@ -97,6 +97,15 @@ def test_everything_is_found(tmp_path: Path, stream_format: str, socket: str, or
     assert load_config(path).optics.photon_energy_eV == 8800
 
 
+def test_a_header_that_says_otherwise_is_a_note(tmp_path: Path) -> None:
+    path, other = tmp_path / "x.toml", StreamGeometry(photon_energy_eV=12650.0)
+    with detector(real_scan().counts[:70], "dectris-v2", geometry=other) as endpoint:
+        done = init(path, "--endpoint", endpoint, *OPTICS, "--positions", "native", "--positions-endpoint", "ipc:///p")
+    assert done.exit_code == 0, done.output
+    assert "the stream says photon_energy_eV 12650.0 eV" in done.output
+    assert load_config(path).optics.photon_energy_eV == 8800
+
+
 def test_the_header_answers_what_it_knows(tmp_path: Path) -> None:
     known = StreamGeometry(photon_energy_eV=8800.0, detector_distance_m=1.92, detector_pixel_size_m=(75e-6, 75e-6))
     path = tmp_path / "header.toml"
@@ -177,6 +186,7 @@ def test_a_missing_answer_names_its_option(tmp_path: Path) -> None:
         (["--probe", "/nowhere.h5"], "--probe: /nowhere.h5 does not exist"),
         (["--orientation", "upwards"], "--orientation upwards"),
         (["--distance", "3 m"], "correct [optics]"),
+        (["--size", "256"], "size_px is 256"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_nothing_is_written(tmp_path: Path, words: list[str], sentence: str) -> None:
