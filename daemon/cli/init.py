@@ -110,11 +110,9 @@ def run_init(options: InitOptions) -> None:
     side = config.detector.size_px
     if min(heard.form["shape"]) < side:
         raise DaemonError(f"the frames are smaller than the pattern of {side} px, so nothing was written; give --size")
-    finding = describe_frames(
-        config, heard.received
-    )  # what the header says otherwise is a note: the daemon uses [optics]
+    finding = describe_frames(config, heard.received)  # a header that says otherwise is a note: [optics] is used
     options.output.write_text(toml_text(tree, _head(heard, beam)), encoding="utf-8")
-    _say(f"{finding.word}: {finding.detail}\nNow run: ptycholive check --config {options.output}")
+    _say(f"Frames: {finding.detail}\nNow run: ptycholive check --config {options.output}")
     found = {"config": str(options.output), "found": _found(heard, beam), **tree}
     typer.echo(json.dumps(found, default=str) if options.as_json else str(options.output))
 
