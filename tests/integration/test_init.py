@@ -102,7 +102,7 @@ def test_a_header_that_says_otherwise_is_a_note(tmp_path: Path) -> None:
     with detector(real_scan().counts[:70], "dectris-v2", geometry=other) as endpoint:
         done = init(path, "--endpoint", endpoint, *OPTICS, "--positions", "native", "--positions-endpoint", "ipc:///p")
     assert done.exit_code == 0, done.output
-    assert "the stream says photon_energy_eV 12650.0 eV" in done.output
+    assert "the stream says photon_energy_eV 12650 eV" in done.output
     assert load_config(path).optics.photon_energy_eV == 8800
 
 

@@ -116,8 +116,8 @@ def test_a_figure_says_where_it_lies(client: httpx.Client, hub: UpdateHub) -> No
     um = 1e6 * float(boxed.headers["X-Pixel-Size-M"])
     assert boxed.headers["X-Size-Px"] == f"{round(0.5 / um)},{round(1 / um)}"
     for wrong in ("1,2,3", "a,b,c,d", "0,0,0,0", "0,0,1e9,1e9"):
-        answer = client.get(f"/api/v1/scans/latest/snapshot.png?box={wrong}")
-        assert (answer.status_code, "box" in answer.json()["detail"]) == (422, True)
+        refused = client.get(f"/api/v1/scans/latest/snapshot.png?box={wrong}")
+        assert (refused.status_code, "box" in refused.json()["detail"]) == (422, True)
     assert max(Image.open(io.BytesIO(answer.content)).size) <= 16
 
 
