@@ -65,6 +65,8 @@ def test_every_tool_fits_on_every_screen(look: Callable[[], PageViewer], hub: Up
                 < 1.5 * page.locator("#tab-frame").bounding_box()["height"]
             )
         page.keyboard.press("i")
+        if size == "4k" and not SCREENSHOTS:
+            continue
         for key, name in (("g", "gallery"), ("n", "notes"), ("?", "help")):
             page.keyboard.press(key)
             box = page.locator("dialog[open]").bounding_box()
