@@ -139,9 +139,9 @@ class Sampler:
         whole = (len(values) - done) // per_frame
         if whole:
             part = slice(done, done + whole * per_frame)
-            frames = values[part].reshape(whole, per_frame, 2)
-            means = frames.mean(axis=1) if per_frame > 1 else values[part]
-            is_moving = self._is_moving(np.ptp(frames, axis=1)) if self._has_gate else None
+            means = values[part].reshape(whole, per_frame, 2).mean(axis=1) if per_frame > 1 else values[part]
+            spread = np.ptp(values[part].reshape(whole, per_frame, 2), axis=1) if self._has_gate else None
+            is_moving = None if spread is None else self._is_moving(spread)
             taken = None if times_s is None else times_s[part][::per_frame].tolist()
             positions += self._positions(frame, means, taken, is_moving)
             done, frame = part.stop, frame + whole
@@ -154,7 +154,8 @@ class Sampler:
         part = self._partial.setdefault(frame, _Partial(0, np.zeros(2), values[0], values[0], time_s))
         part.count += len(values)
         part.total += values.sum(axis=0)
-        part.low, part.high = np.minimum(part.low, values.min(axis=0)), np.maximum(part.high, values.max(axis=0))
+        if self._has_gate:
+            part.low, part.high = np.minimum(part.low, values.min(axis=0)), np.maximum(part.high, values.max(axis=0))
         if part.count == self._options.samples_per_frame:
             del self._partial[frame]
             mean = part.total / part.count
