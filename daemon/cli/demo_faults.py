@@ -63,7 +63,9 @@ def other_beam(probe: NDArray[np.complex64], pixel_m: float) -> NDArray[np.compl
     square = y**2 + x**2
     spot = np.exp(-square / SPOT_M**2 - 1j * np.pi * square / (METRES_EV / ENERGY_EV * FOCUS_M))
     photons = float(np.square(np.abs(probe)).sum())
-    return (spot * np.sqrt(photons / float(np.square(np.abs(spot)).sum()))).astype(np.complex64)[None]
+    scale = np.sqrt(photons / float(np.square(np.abs(spot)).sum()))
+    modes: NDArray[np.complex64] = (spot * scale).astype(np.complex64)[None]
+    return modes
 
 
 def transposed(scan: ScanFile, _product: Product) -> ScanFile:
