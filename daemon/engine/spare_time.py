@@ -76,10 +76,11 @@ class SpareTime:
 
 
 def _looks_wait(work: ScanWork, now: float) -> bool:
-    """Whether the last second looks wait for the refined layer, from which they start better, and there is time to."""
-    if work.finish_by is None or now >= work.finish_by or work.repaint is None or work.repaint.most_looks == 1:
+    """Whether the last second looks wait for the refined layer, from which they start better: half of the time at most."""
+    if work.finish_by is None or work.ended_s is None or now >= (work.ended_s + work.finish_by) / 2:
         return False
-    return work.refines and visits(work) < LOOK_VISITS
+    looks_again = work.repaint is not None and work.repaint.most_looks > 1
+    return looks_again and work.refines and visits(work) < LOOK_VISITS
 
 
 def _second_looks(device: torch.device, *, has_ended: bool) -> int:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from daemon.engine.refined_starts import LOOK_VISITS
 from daemon.engine.spare_time import LEAST_VISITS, SpareTime
 from ptychopinn.refine.refined_layer import BLOCK_PASSES
 
@@ -14,7 +15,7 @@ class Work:
     """A scan whose refiner has visited its frames ``visits`` times."""
 
     def __init__(self, *, visits, has_ended):
-        self.finish_by = time.monotonic() if has_ended else None
+        self.finish_by = self.ended_s = time.monotonic() if has_ended else None
         self.given = []
         self.refiner = SimpleNamespace(least_visits=visits, block_passes=0, step=lambda: 0)
         self.refines = self.is_resolving = True
@@ -59,3 +60,16 @@ def test_the_engine_rests_after_a_slice_while_wrong_positions_are_searched_for()
     work.places.moved_share = 0.9
     spare.work_on(work)
     assert spare.rest_s() == 0
+
+
+def test_the_last_looks_wait_for_the_refined_layer_half_of_the_time():
+    work = Work(visits=LOOK_VISITS - 1, has_ended=True)
+    work.repaint = SimpleNamespace(most_looks=2)
+    faults = SimpleNamespace(attempt=lambda work, what, act, give_up: act())
+    spare = SpareTime(metrics=None, faults=faults, queue=[])
+    work.ended_s, work.finish_by = time.monotonic(), time.monotonic() + 1000
+    spare.work_on(work)
+    assert work.given == ["halves"]
+    work.ended_s -= 1001
+    spare.work_on(work)
+    assert work.given == ["halves", "second look", "halves"]
