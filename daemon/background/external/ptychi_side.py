@@ -49,16 +49,15 @@ def main(given, made):
         arrays = {name: file[name] for name in file.files}
     options = json.loads(str(arrays["options"]))
     torch.set_num_threads(options["threads"])
-    amplitude, positions = arrays["amplitude"], arrays["positions_px"]
+    amplitude = arrays["amplitude"]
     size = amplitude.shape[-1]
-    corner = np.floor(positions.min(axis=0)).astype(int) - size // 2 - MARGIN_PX
-    shape = np.ceil(positions.max(axis=0)).astype(int) - corner + size // 2 + MARGIN_PX
+    corner, shape = canvas_of(arrays)
     begun = time.monotonic()
-    with PtychographyTask(_options(arrays, options, corner, shape)) as task:
+    with PtychographyTask(options_of(arrays, options, corner, shape, api.LSQMLOptions())) as task:
         task.run()
         picture = task.get_data_to_cpu("object", as_numpy=True)[0]
         probe = task.get_data_to_cpu("probe", as_numpy=True)[0]
-        misfit, total = _misfit(task, amplitude)
+        misfit, total = misfit_of(task, amplitude)
     np.savez(
         made,
         object=picture.astype(np.complex64),
@@ -69,9 +68,16 @@ def main(given, made):
     )
 
 
-def _options(arrays, options, corner, shape):
+def canvas_of(arrays):
+    """Return the first pixel and the shape of the object's canvas."""
+    half, positions = arrays["amplitude"].shape[-1] // 2, arrays["positions_px"]
+    corner = np.floor(positions.min(axis=0)).astype(int) - half - MARGIN_PX
+    return corner, np.ceil(positions.max(axis=0)).astype(int) - corner + half + MARGIN_PX
+
+
+def options_of(arrays, options, corner, shape, task):
+    """Fill in the options of a method of pty-chi."""
     amplitude, probe = arrays["amplitude"], arrays["probe"]
-    task = api.LSQMLOptions()
     task.data_options.data = np.where(amplitude < 0, 0, np.square(amplitude)).astype(np.float32)
     task.data_options.valid_pixel_mask = (amplitude >= 0).all(axis=0)
     task.object_options.initial_guess = torch.ones(1, *shape.tolist(), dtype=torch.complex64)
@@ -88,7 +94,7 @@ def _options(arrays, options, corner, shape):
     return task
 
 
-def _misfit(task, amplitude):
+def misfit_of(task, amplitude):
     """Return numerator and denominator of the R-factor, frames at their own places between pixels."""
     reconstructor = task.reconstructor
     misfit = total = 0.0

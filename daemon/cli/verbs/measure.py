@@ -16,13 +16,21 @@ def bench(
         list[str] | None,
         typer.Argument(
             help="Measurements to run: decode, receive, mosaic, lift, predict, refine, chain, latency, viewers, learning, "
-            "scaling, launches, overhead or resolution. Default: all but the last six."
+            "scaling, launches, overhead or resolution. Default: all but the last six. Or real: both measured scans, "
+            "beside pty-chi."
         ),
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Name of a measurement. Repeatable.")] = None,
     engine_python: Annotated[
-        Path | None, typer.Option(help="For resolution: Python of an environment with pty-chi, to compare with.")
+        Path | None, typer.Option(help="For resolution and real: Python of an environment with pty-chi.")
     ] = None,
+    spiral: Annotated[
+        Path | None,
+        typer.Option(help="For real: the spiral scan, as NPZ or tike's source archive (tike-0.26.0.tar.gz)."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="For real: folder for the page. Default: real.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=1, help="For real: time of each engine, s. Default: 60.")] = None,
+    frames: Annotated[int | None, typer.Option(min=40, help="For real: use only the first N frames.")] = None,
     plot: Annotated[Path | None, typer.Option(help="For resolution: plot file to write (png, svg, pdf).")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -33,6 +41,15 @@ def bench(
 
         run_resolution(engine_python, plot, as_json)
         return
+    if chosen == ["real"]:
+        from daemon.cli.bench.real import RealOptions, run_real
+
+        if plot is not None:
+            raise ConfigError("--plot works only with `bench resolution`; leave it out")
+        run_real(RealOptions(spiral, engine_python, output or Path("real"), seconds or 60.0, frames), as_json)
+        return
+    if any(value is not None for value in (spiral, output, seconds, frames)):
+        raise ConfigError("--spiral, --output, --seconds and --frames work only with `bench real`; leave them out")
     if engine_python is not None or plot is not None:
         raise ConfigError("--engine-python and --plot work only with `bench resolution`; leave them out")
     from daemon.cli.bench.stages import run_bench
