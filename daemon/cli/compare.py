@@ -12,11 +12,8 @@ import typer
 
 from daemon.cli.batch import at_file
 from daemon.cli.compared_file import ComparedFile, centred, read_compared
-from ptychopinn.diagnosis.comparison import Comparison, compare_pictures, position_errors_px
+from ptychopinn.diagnosis.comparison import Comparison, common_pixel_m, compare_pictures, position_errors_px
 from ptychopinn.errors import GeometryError
-
-PIXEL_TOLERANCE = 0.002
-"""Largest relative difference of two object pixels: over 1,000 pixels, pictures then differ by two."""
 
 
 class PositionErrors(TypedDict):
@@ -36,7 +33,7 @@ def run_compare(first: Path, second: Path, as_json: bool) -> None:
         one = read_compared(first)
     with at_file(second):
         other = read_compared(second)
-    pixel_m = _pixel_m(one, other, first, second)
+    pixel_m = common_pixel_m(one.pixel_size_m, other.pixel_size_m, (str(first), str(second)))
     found = _compared(one, other, pixel_m)
     errors = _position_errors(one, other)
     rfactors = {"a": one.rfactor, "b": other.rfactor}
@@ -54,18 +51,6 @@ def _compared(one: ComparedFile, other: ComparedFile, pixel_m: float | None) -> 
         return compare_pictures(one.picture, other.picture, pixel_m)
     except GeometryError:
         return compare_pictures(centred(one, other).picture, other.picture, pixel_m)
-
-
-def _pixel_m(one: ComparedFile, other: ComparedFile, first: Path, second: Path) -> float | None:
-    a, b = one.pixel_size_m, other.pixel_size_m
-    if a is None or b is None:
-        return a or b
-    if abs(a / b - 1) > PIXEL_TOLERANCE:
-        raise GeometryError(
-            f"the object pixel is {a * 1e9:.4g} nm in {first} and {b * 1e9:.4g} nm in {second}; "
-            "compare pictures with the same pixel"
-        )
-    return b
 
 
 def _position_errors(one: ComparedFile, other: ComparedFile) -> PositionErrors:

@@ -96,7 +96,9 @@ def prediction_line(summary: dict[str, Any]) -> str:
     refused = f", {len(summary['refused'])} refused" if summary["refused"] else ""
     speed = f"{summary['frames_per_s']:.0f} frames/s"
     verdict = PictureVerdict(summary["doubts"]).line
-    doubts = "".join(f"\n{summary['output']}: {line}" for line in (summary["positions"], verdict) if line)
+    doubts = "".join(
+        f"\n{summary['output']}: {line}" for line in (summary["resolution"], summary["positions"], verdict) if line
+    )
     truth = truth_words(summary["comparison"])
     return f"{summary['output']}: {summary['frames']} frames{refused}, {speed}, R {rfactors}{refined}{truth}{doubts}"
 

@@ -14,6 +14,7 @@ import torch
 import typer
 from numpy.typing import NDArray
 
+from daemon.cli.file_resolution import FileResolution, resolution_of
 from daemon.cli.position_correction import PositionCorrection, corrected
 from daemon.cli.prediction_outcome import Outcome, finish, write_outcome, write_plot
 from daemon.cli.progress import progress
@@ -29,13 +30,17 @@ from ptychopinn.api import PtychoModel
 from ptychopinn.config.sections import InferenceConfig
 from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.device import choose_device
+from ptychopinn.diagnosis.file_check import misfit_sentence
+from ptychopinn.diagnosis.resolution import RingCorrelation
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
 from ptychopinn.model import Lift, Model
 from ptychopinn.model.bundle import find_bundle
+from ptychopinn.mosaic.mosaic import Mosaic
 from ptychopinn.physics.diffraction import vacuum_counts
 from ptychopinn.physics.probe_units import photon_factor, unit_sentence
 from ptychopinn.physics.scan_check import NO_PHOTON
 from ptychopinn.workflow.export import import_matplotlib
+from ptychopinn.workflow.file_resolution import half_correlation
 from ptychopinn.workflow.half_precision import Dtype, with_dtype
 from ptychopinn.workflow.inference import Reconstruction, choose_batch, reconstruct
 from ptychopinn.workflow.reassembly import patch_weight
@@ -61,6 +66,8 @@ class PredictOptions:
     plot: str | None = None
     correct_positions: bool = False
     position_bound_px: float | None = None
+    measure_resolution: bool = True
+    diagnose: bool = True
     inference: InferenceConfig | None = None
     scan: int | None = None
 
@@ -94,6 +101,8 @@ class _Input:
 class _Run:
     """The result of the model on its device, with the time that it took."""
 
+    model: Model
+    weight: torch.Tensor | None
     probe: torch.Tensor
     amplitude: torch.Tensor
     result: Reconstruction
@@ -141,6 +150,8 @@ class Predictor:
         run = self._run(given)
         outcome = finish(run.result, run.probe, run.amplitude, given.positions_px, self._options.sweeps)
         verdict = self._verdict(given, run, outcome)
+        resolution = self._resolution(given, run, outcome.kept)
+        outcome = replace(outcome, live=resolution.noted(outcome.live))
         product = self._product(given, run, outcome, verdict, started)
         write_outcome(target, product, outcome, given.scan)
         if self._options.plot is not None:
@@ -156,6 +167,8 @@ class Predictor:
             "sweeps": self._options.sweeps,
             **given.correction.summary(),
             "positions": given.correction.line,
+            **resolution.summary(),
+            "resolution": resolution.line,
             "rfactor": finite(outcome.rfactor),
             "comparison": as_figures(
                 beside_truth(given.scan, outcome.object, outcome.weight, outcome.origin_px, given.pixel_size_m)
@@ -212,7 +225,22 @@ class Predictor:
                 on_progress=bar.update,
             )
         seconds = time.monotonic() - begun
-        return _Run(probe, amplitude, result, looks=looks, batch=batch, seconds=seconds)
+        return _Run(model, weight, probe, amplitude, result, looks=looks, batch=batch, seconds=seconds)
+
+    def _resolution(self, given: _Input, run: _Run, kept: NDArray[np.int64]) -> FileResolution:
+        """Measure the resolution on two halves of the frames, each reconstructed as all of them are."""
+
+        def stitched(frames: torch.Tensor, places: NDArray[np.float64]) -> Mosaic:
+            found = reconstruct(
+                run.model, run.probe, frames, places, looks=run.looks, batch=run.batch, weight=run.weight
+            )
+            return found.mosaic
+
+        def measure() -> RingCorrelation | None:
+            places = given.positions_px[kept]
+            return half_correlation(run.amplitude[kept.tolist()], places, run.probe, stitched, self._options.sweeps)
+
+        return resolution_of(measure, given.pixel_size_m, is_asked=self._options.measure_resolution)
 
     def _weight(self, probe: torch.Tensor) -> torch.Tensor:
         """Return the weight of a patch's pixels that the configuration asks for; the trim is for networks of one size."""
@@ -234,6 +262,10 @@ class Predictor:
         return "lift" if self._model is None else self._model.bundle.name
 
     def _verdict(self, given: _Input, run: _Run, outcome: Outcome) -> PictureVerdict:
+        misfit = None
+        if self._options.diagnose:
+            frames, probe = torch.from_numpy(given.amplitude), torch.from_numpy(given.probe)
+            misfit = misfit_sentence(frames, given.positions_px, probe)
         return verdict_on(
             given.scan,
             run.amplitude,
@@ -243,6 +275,7 @@ class Predictor:
             picture=outcome.object,
             weight=outcome.weight,
             verb_doubts=given.doubts,
+            misfit=misfit,
             is_refined=self._options.sweeps > 0,
         )
 

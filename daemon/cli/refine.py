@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from daemon.cli.batch import FileBatch, at_file
 from daemon.cli.exit_codes import ExitCode
+from daemon.cli.file_resolution import FileResolution, resolution_of
 from daemon.cli.position_correction import PositionCorrection, corrected
 from daemon.cli.progress import progress
 from daemon.cli.scan_input import positions_of, probe_of, read_data
@@ -26,7 +27,12 @@ from daemon.files.product import known_pixel_size
 from daemon.results.records import now_text
 from daemon.version import VERSION
 from ptychopinn.detector.geometry import to_amplitude
+from ptychopinn.diagnosis.file_check import misfit_sentence
+from ptychopinn.diagnosis.resolution import RingCorrelation
+from ptychopinn.model import Lift
 from ptychopinn.refine.retrieve import Retrieval, retrieve
+from ptychopinn.workflow.file_resolution import half_correlation
+from ptychopinn.workflow.inference import reconstruct
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +51,20 @@ class RefineOptions:
     correct_positions: bool = False
     position_bound_px: float | None = None
     scan: int | None = None
+    measure_resolution: bool = True
+    diagnose: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Refined:
-    """A refined scan: its positions (pixels), the result, the verdict on it, start and duration."""
+    """A refined scan: its positions (pixels), the result, the verdict on it, its resolution, start and duration."""
 
     scan: ScanFile
     correction: PositionCorrection
     pixel_size_m: float
     found: Retrieval
     verdict: PictureVerdict
+    resolution: FileResolution
     started: str
     seconds: float
 
@@ -111,7 +120,7 @@ def refine_file(data: Path, output: Path, options: RefineOptions) -> dict[str, A
     refined = _refine(data, options)
     _write(output, _product(refined, options), options.probe_output)
     rfactors = [finite(value) for value in refined.found.rfactors]
-    notes = (refined.correction.line, refined.left_out_line, refined.verdict.line)
+    notes = (refined.resolution.line, refined.correction.line, refined.left_out_line, refined.verdict.line)
     return {
         "input": str(data),
         "output": str(output),
@@ -120,6 +129,7 @@ def refine_file(data: Path, output: Path, options: RefineOptions) -> dict[str, A
         "seconds": refined.seconds,
         "pixel_size_m": known_pixel_size(refined.pixel_size_m),
         **refined.correction.summary(),
+        **refined.resolution.summary(),
         "left_out": len(refined.found.left_out),
         "rfactors": rfactors,
         "verdict": refined.verdict.word,
@@ -150,6 +160,8 @@ def _refine(data: Path, options: RefineOptions) -> _Refined:
     )
     found = _retrieved(amplitude, correction.positions_px, probe.probe, options)
     seconds = time.monotonic() - begun
+    given, places = torch.from_numpy(probe.probe), correction.positions_px
+    misfit = misfit_sentence(amplitude, places, given, is_guess=options.update_probe) if options.diagnose else None
     verdict = verdict_on(
         scan,
         amplitude,
@@ -158,7 +170,13 @@ def _refine(data: Path, options: RefineOptions) -> _Refined:
         rfactor=found.rfactors[-1],
         picture=found.object.numpy(),
         weight=found.weight.numpy(),
+        misfit=misfit,
         passes=options.sweeps,
+    )
+    resolution = resolution_of(
+        lambda: _half_correlation(amplitude, correction.positions_px, found, options.sweeps),
+        pixel_size_m,
+        is_asked=options.measure_resolution,
     )
     return _Refined(
         scan=scan,
@@ -166,8 +184,24 @@ def _refine(data: Path, options: RefineOptions) -> _Refined:
         pixel_size_m=pixel_size_m,
         found=found,
         verdict=verdict,
+        resolution=resolution,
         started=started,
         seconds=seconds,
+    )
+
+
+def _half_correlation(
+    amplitude: torch.Tensor, positions_px: NDArray[np.float64], found: Retrieval, sweeps: int
+) -> RingCorrelation | None:
+    """Return the ring correlation of two halves of the frames that were used, each from the lift through the found probe."""
+    rows = np.setdiff1d(np.arange(len(amplitude)), found.left_out)
+    lift = Lift(found.probe)
+    return half_correlation(
+        amplitude[rows.tolist()],
+        positions_px[rows],
+        found.probe,
+        lambda frames, places: reconstruct(lift, found.probe, frames, places).mosaic,
+        sweeps,
     )
 
 
@@ -252,4 +286,4 @@ def _live(refined: _Refined, options: RefineOptions) -> LiveGroup:
         ended=now_text(),
         doubts=refined.verdict.line,
     )
-    return refined.correction.noted(live, rows, refined.pixel_size_m)
+    return refined.resolution.noted(refined.correction.noted(live, rows, refined.pixel_size_m))

@@ -56,10 +56,15 @@ def verdict_on(
     picture: NDArray[np.complex64],
     weight: NDArray[np.float32],
     verb_doubts: Sequence[str] = (),
+    misfit: str | None = None,
     is_refined: bool = True,
     passes: int | None = None,
 ) -> PictureVerdict:
-    """Return the verdict on a picture. ``verb_doubts``: sentences of the verb; ``passes``: sweeps from a guess."""
+    """Return the verdict on a picture.
+
+    ``verb_doubts`` are sentences of the verb on the probe, ``misfit`` says what does not fit together; ``passes`` are sweeps
+    from a guess.
+    """
     of_file = [one for one in scan.doubts if one.severity is not Severity.NOTE]
     arrays = (torch.from_numpy(array) for array in (picture, weight))
     figures = figures_of(
@@ -69,6 +74,7 @@ def verdict_on(
     found = [
         *(_plain(one.topic, one.text, one.is_fatal) for one in of_file),
         *(_plain("probe", sentence, is_nonsense=False) for sentence in verb_doubts),
+        *([] if misfit is None else [_plain("misfit", misfit, is_nonsense=False)]),
         *as_plain([one for one in doubts(figures) if one.doubt not in already]),
     ]
     return PictureVerdict(sorted(found, key=lambda one: not one["is_nonsense"]))

@@ -16,6 +16,7 @@ from daemon import messages
 PATH = Path(__file__).parents[1] / "page-tools" / "messages.d.ts"
 KINDS = {"integer": "number", "number": "number", "boolean": "boolean", "string": "string", "null": "null"}
 SHAPES = (
+    messages.ComparisonFields,
     messages.DeltaHeader,
     messages.DemoFaultFields,
     messages.FrameFields,

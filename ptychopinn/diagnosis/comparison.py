@@ -25,6 +25,8 @@ Pixels = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 CRITERION = "half-bit"
+PIXEL_TOLERANCE = 0.002
+"""Largest relative difference of two object pixels: over 1,000 pixels, pictures then differ by two."""
 WHOLE_ROUNDS, FINE_ROUNDS = 6, 3
 """Rounds of the registration, by whole pixels and below; each starts from the overlap that the one before found."""
 REGISTERED_SIDE_PX = 1024
@@ -92,11 +94,12 @@ class Comparison:
 
 @dataclass(slots=True, eq=False)
 class Registered:
-    """The common region of two pictures, the first aligned with the second."""
+    """The common region of two pictures, the first aligned with the second; its corner [y, x] in the second, pixels."""
 
     picture: Complex
     reference: Complex
     known: Mask
+    corner_px: tuple[int, int]
     shift_px: tuple[float, float]
     ramp_rad_px: tuple[float, float]
     square: tuple[slice, slice] = field(init=False)
@@ -115,6 +118,26 @@ def compare_pictures(picture: PlacedPicture, reference: PlacedPicture, pixel_siz
         If they have no square of 16 x 16 pixels in common.
     """
     return compare_registered(registered(picture, reference), pixel_size_m)
+
+
+def common_pixel_m(
+    one_m: float | None, other_m: float | None, names: tuple[str, str] = ("one picture", "the other")
+) -> float | None:
+    """Return the object pixel of two pictures; None where neither is known.
+
+    Raises
+    ------
+    GeometryError
+        If they differ.
+    """
+    if one_m is None or other_m is None:
+        return one_m or other_m
+    if abs(one_m / other_m - 1) > PIXEL_TOLERANCE:
+        raise GeometryError(
+            f"the object pixel is {one_m * 1e9:.4g} nm in {names[0]} and {other_m * 1e9:.4g} nm in {names[1]}; "
+            "compare pictures with the same pixel"
+        )
+    return other_m
 
 
 def compare_registered(both: Registered, pixel_size_m: float | None = None) -> Comparison:
@@ -167,7 +190,8 @@ def registered(picture: PlacedPicture, reference: PlacedPicture) -> Registered:
     known = _inside(known) if _is_moved(fine) else known
     found = np.where(known, found, 0)
     factor = np.vdot(found[known], other[known]) / max(float(np.vdot(found[known], found[known]).real), 1e-30)
-    return Registered(found * factor, other, known, _pair(moved - apart + fine), _pair(ramp))
+    y, x = np.maximum(moved, 0).tolist()
+    return Registered(found * factor, other, known, (y, x), _pair(moved - apart + fine), _pair(ramp))
 
 
 def _whole_shift(picture: PlacedPicture, reference: PlacedPicture, moved: Whole) -> Whole:

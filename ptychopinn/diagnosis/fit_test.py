@@ -27,6 +27,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ptychopinn.detector.beam_centre import best_match
+from ptychopinn.diagnosis import order_test
+from ptychopinn.diagnosis.absorption import absorption_sign
 from ptychopinn.diagnosis.correction import TURNS, Correction, turn_matrix
 from ptychopinn.diagnosis.figures import noise_rfactor
 from ptychopinn.diagnosis.fit_sentences import fall_words, is_turned, sentences
@@ -74,6 +76,7 @@ def diagnose(
     rest: Callable[[], None] = lambda: None,
     *,
     is_own_probe: bool = False,
+    is_quick: bool = False,
 ) -> Diagnosis | None:
     """Return what is wrong with the first frames of a scan; None where too few of them overlap to tell.
 
@@ -88,6 +91,8 @@ def diagnose(
         Called every few milliseconds of work: it may wait while others need the machine.
     is_own_probe
         Whether the probe was retrieved from these very patterns, so that it is turned as they are.
+    is_quick
+        Whether to try nothing else where all fits at first sight: a tenth of the time.
     """
     begun = time.monotonic()
     lit = lit_frames(amplitude)
@@ -96,7 +101,9 @@ def diagnose(
     if len(chosen) < LEAST_FRAMES:
         return None
     amplitude, positions_px = amplitude[chosen.tolist()].cpu(), positions_px[chosen]
-    found = _Search(amplitude, positions_px, probe.cpu(), rest).run(is_own_probe)
+    search = _Search(amplitude, positions_px, probe.cpu(), rest)
+    found = search.at_once() if is_quick else None
+    found = found or search.run(is_own_probe)
     return replace(found, seconds=time.monotonic() - begun)
 
 
@@ -191,37 +198,6 @@ def inner_part(probe: Tensor, amplitude: Tensor) -> tuple[Tensor, Tensor, float]
     return torch.fft.fftshift(near, dim=(-2, -1)), amplitude[:, window, window].contiguous(), side / size
 
 
-def absorption_sign(refiner: Refiner) -> float:
-    """Return the correlation of a picture's phase with the logarithm of its amplitude, ramps taken out of both.
-
-    Matter delays X-rays less than vacuum does and absorbs them: with transforms exp(-2 pi i q r) it is positive in a true
-    picture, negative in a conjugate one.
-    """
-    picture, coverage = refiner.read()
-    inside = coverage > 0.3 * coverage.max()
-    phase = _without_ramp(picture, inside)
-    absorbed = picture.abs().clamp_min(1e-3).log()
-    y, x = np.nonzero(inside.numpy())
-    plane = np.stack([np.ones(len(y)), y, x], axis=1)
-    flat = [values[inside].double().numpy() for values in (phase, absorbed)]
-    rests = [values - plane @ np.linalg.lstsq(plane, values, rcond=None)[0] for values in flat]
-    spread = float(rests[0].std() * rests[1].std())
-    return float((rests[0] * rests[1]).mean()) / spread if spread > 0 else 0.0
-
-
-def _without_ramp(picture: Tensor, inside: Tensor) -> Tensor:
-    """Return the phase of a picture, the mean ramp and offset taken out so that it seldom wraps."""
-    slopes = []
-    for axis in (0, 1):
-        length = picture.shape[axis] - 1
-        ahead, behind = picture.narrow(axis, 1, length), picture.narrow(axis, 0, length)
-        both = inside.narrow(axis, 1, length) & inside.narrow(axis, 0, length)
-        slopes.append(float(torch.angle((ahead * behind.conj())[both].sum())))
-    y, x = (torch.arange(side) * slope for side, slope in zip(picture.shape, slopes, strict=True))
-    level = picture * torch.exp(-1j * (y[:, None] + x[None, :]))
-    return torch.angle(level * level[inside].sum().conj())
-
-
 class _Search:
     """The hypotheses, tried on one set of frames."""
 
@@ -239,6 +215,14 @@ class _Search:
         self._tried: dict[Correction, tuple[float, Refiner]] = {}
         self._rest = rest
         self._early_rfactor = float("inf")
+
+    def at_once(self) -> Diagnosis | None:
+        """Return that nothing is wrong where positions as told explain nearly all that shows in the frames."""
+        share = self._explained(self._start) if self._start.is_nothing else None
+        if share is None or share <= order_test.FITS_EXPLAINED:
+            return None
+        rfactor = self._rfactor(self._start)
+        return Diagnosis(None, self._start, rfactor, rfactor, False, frames=len(self._amplitude), seconds=0.0)
 
     def run(self, is_own_probe: bool) -> Diagnosis:
         """Return the diagnosis, its time not yet filled in."""
@@ -260,6 +244,8 @@ class _Search:
                 "the probe does not fit these patterns: R falls "
                 f"{fall_words(self._rfactor(best), own)} where it is retrieved from them as well"
             )
+        if not words and (share := self._explained(best)) is not None and share < order_test.LEAST_EXPLAINED:
+            words.append(order_test.SENTENCE)
         before, after = self._rfactor(Correction()), self._rfactor(best)
         is_better = not best.is_nothing and not (is_poor and not is_turned(best)) and after < WORTH_SAYING * before
         fall = f": R falls {fall_words(before, after)} when that is set right" if is_better else ""
@@ -347,6 +333,16 @@ class _Search:
         positions_px = correction.positions(self._positions_px)
         found = retrieve(amplitude, positions_px, probe, sweeps=PROBE_SWEEPS, on_sweep=lambda _sweep, _r: self._rest())
         return found.rfactors[-1]
+
+    def _explained(self, correction: Correction) -> float | None:
+        """Return the share of the misfit that positions explain; None where the sample does not show in the frames."""
+        amplitude = torch.from_numpy(correction.patterns(self._amplitude))
+        if not order_test.sample_shows(amplitude):
+            return None
+        probe = torch.from_numpy(correction.probe(self._probe.numpy()))
+        order = np.random.default_rng(0).permutation(len(amplitude))
+        mixed, _ = overlap_rfactor(probe, amplitude, correction.positions(self._positions_px)[order], self._rest)
+        return order_test.explained(self._rfactor(correction), mixed, self._noise)
 
     def _is_turn_better(self, one: Correction, other: Correction) -> bool:
         return self._is_below(self._rfactor(one), self._rfactor(other), TURN_FALL)

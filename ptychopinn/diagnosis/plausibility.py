@@ -165,7 +165,7 @@ def _one_place(figures: Figures) -> Finding | None:
 
 def _masked(figures: Figures) -> Finding | None:
     share = figures.masked_share
-    if share is None or share <= MOST_MASKED:
+    if share is None or share < MOST_MASKED:
         return None
     return Finding(
         Doubt.MASKED,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -119,8 +120,7 @@ class HalfPictures:
 
     def _begin(self, source: Refiner, places: dict[int, Place]) -> None:
         indexes, where = list(places), np.array(list(places.values()))
-        away = np.square(where - where.mean(axis=0)).sum(axis=1)
-        nearest = np.argsort(away, kind="stable")[: 2 * _half_frames(source)]
+        nearest = nearest_to_middle(where, 2 * _half_frames(source))
         self._source, self._begun_frames, self._begun_setbacks = source, len(places), source.setbacks
         self._waiting.clear()
         self._places, self._given = {}, 0
@@ -165,20 +165,51 @@ class HalfPictures:
             return None
         if any(half.refiner.has_given_up for half in self._halves):
             return None
-        try:
-            one, other, coverage = _common_square(*(half.refiner for half in self._halves))
-            curve = ring_correlation(one, other, coverage, MOST_SIDE_PX)
-        except GeometryError:  # the halves have too little in common
-            return None
-        return curve if curve.side_px >= LEAST_SIDE_PX else None
+        one, other = (half.refiner for half in self._halves)
+        return correlation_of(one, other)
+
+
+class HalfPicture(Protocol):
+    """The picture of a half of the frames: a mosaic or a refined layer."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Size ``(H, W)``."""
+
+    @property
+    def origin_px(self) -> tuple[int, int]:
+        """Place of pixel (0, 0) in the object's own frame."""
+
+    def read(self, box: Box | None = None) -> tuple[Tensor, Tensor]:
+        """Return object ``(h, w)`` and coverage ``(h, w)`` of a rectangle."""
+
+
+def correlation_of(one: HalfPicture, other: HalfPicture) -> RingCorrelation | None:
+    """Return the ring correlation of the pictures of two halves; None where they have too little in common."""
+    try:
+        curve = ring_correlation(*_common_region(one, other), MOST_SIDE_PX)
+    except GeometryError:
+        return None
+    return curve if curve.side_px >= LEAST_SIDE_PX else None
 
 
 def _half_frames(source: Refiner) -> int:
-    return max(FEWEST_FRAMES // 2, min(HALF_FRAMES, HALF_BYTES // (4 * source.size_px**2)))
+    return most_half_frames(source.size_px)
 
 
-def _common_square(
-    one: Refiner, other: Refiner
+def most_half_frames(size_px: int) -> int:
+    """Return how many frames of ``size_px`` a half has at most."""
+    return max(FEWEST_FRAMES // 2, min(HALF_FRAMES, HALF_BYTES // (4 * size_px**2)))
+
+
+def nearest_to_middle(positions_px: NDArray[np.float64], most: int) -> NDArray[np.int64]:
+    """Return the rows of the frames nearest to the middle of a scan, the nearest first."""
+    away = np.square(positions_px - positions_px.mean(axis=0)).sum(axis=1)
+    return np.argsort(away, kind="stable")[:most]
+
+
+def _common_region(
+    one: HalfPicture, other: HalfPicture
 ) -> tuple[NDArray[np.complex64], NDArray[np.complex64], NDArray[np.float32]]:
     """Return both objects on their common region, and the lower coverage."""
     low = np.maximum(one.origin_px, other.origin_px)

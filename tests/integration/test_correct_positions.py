@@ -69,6 +69,11 @@ def test_the_product_holds_found_and_measured_positions(files, verb: tuple[str, 
     assert said["positions_corrected"]
     assert said["position_error_px"] == pytest.approx(2.5, rel=0.3)
     assert "positions are off by about 2." in product.comments
+    if verb[0] == "refine":
+        assert said["frc_nm"] == pytest.approx(said["frc_px"] * pixel * 1e9)
+    assert said["frc_nm"] == product.live.frc_nm  # None of one look of the lift: its halves do not agree
+    assert (product.live.frc_criterion, product.live.frc[0, 1]) == ("half-bit", 1.0)
+    assert product.live.frc[-1, 0] == pytest.approx(0.5 / pixel, rel=0.05)
     with h5py.File(output) as file:
         assert file["live/measured_position_m"].shape == (64, 2)
 
@@ -76,11 +81,13 @@ def test_the_product_holds_found_and_measured_positions(files, verb: tuple[str, 
 def test_without_the_option_positions_are_as_measured(files, tmp_path: Path):
     path, told, _ = files
     output = tmp_path / "product.h5"
-    done = CliRunner().invoke(app, ["refine", str(path), "--output", str(output), "--sweeps", "1"])
+    options = ("--sweeps", "1", "--no-resolution", "--no-diagnosis")
+    done = CliRunner().invoke(app, ["refine", str(path), "--output", str(output), *options])
     assert done.exit_code == 0, done.output
     product = read_product(output)
     assert product.live is not None
     assert product.live.measured_position_m is None
+    assert (product.live.frc, product.live.frc_nm, "resolution" in done.stdout) == (None, None, False)
     assert np.ptp(product.positions_m / product.pixel_size_m - told, axis=0).max() < 1e-6
 
 
@@ -91,3 +98,4 @@ def test_a_bound_alone_asks_for_it_and_the_line_says_what_was_found(files, tmp_p
     assert done.exit_code == 0, done.output
     assert "positions are off by about 2." in done.stdout
     assert "R of a quick picture falls from" in done.stdout
+    assert "half-bit, two halves of the frames" in done.stdout

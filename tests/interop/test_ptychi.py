@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from daemon.app import Daemon
+from daemon.cli.bench.real import RealOptions, run_real
 from daemon.client import Viewer
 from daemon.config import load_config
 from daemon.errors import ConfigError
@@ -104,3 +105,17 @@ def whole_pixel_rfactor(path: Path) -> float:
         above += np.abs(np.abs(far) - measured).sum()
         below += measured.sum()
     return above / below
+
+
+def test_the_benchmark_puts_its_methods_beside_ours(
+    python: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_real(RealOptions(None, python, tmp_path, seconds=3.0, frames=60, clock="cpu"), as_json=True)
+    rows = {row["engine"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert list(rows) == ["live", "offline", "LSQML", "rPIE"]
+    for name in ("LSQML", "rPIE"):
+        assert rows[name]["rfactor"] < 0.3
+        assert rows[name]["phase_correlation"] > 0.7
+        assert rows[name]["seconds"] >= 3.0
+        assert rows[name]["cpu_s"] >= rows[name]["seconds"]
+        assert rows[name]["frc_nm"] > 0

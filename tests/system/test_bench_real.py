@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import io
+import json
 import pickle
 import tarfile
 from pathlib import Path
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from daemon.cli.bench import real
 from daemon.cli.bench.real import RealOptions, run_real
 from daemon.cli.bench.real_scans import ARCHIVED, real_cases
+from daemon.errors import ConfigError
 from ptychopinn.errors import FileFormatError
 from ptychopinn.simulate import Recipe, simulate_scan
 
@@ -23,8 +26,8 @@ pytestmark = [pytest.mark.system]
 @pytest.fixture(scope="module")
 def spiral(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a small scan in the form of the spiral's file, measured positions off by half a pixel."""
-    scan = simulate_scan(Recipe(size_px=64, frames=49, counts=1e5, track="spiral", probe_error=0.0, seed=2))
-    corners = scan.positions_px - 32
+    scan = simulate_scan(Recipe(size_px=32, frames=49, counts=1e5, track="spiral", probe_error=0.0, seed=2))
+    corners = scan.positions_px - 16
     path = tmp_path_factory.mktemp("spiral") / "spiral.npz"
     np.savez(
         path,
@@ -36,18 +39,33 @@ def spiral(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_page_has_every_engine_and_scan(spiral: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run_real(RealOptions(spiral, None, tmp_path / "out", 1.0, 40), as_json=False)
-    page = (tmp_path / "out/real-scans.md").read_text()
-    assert "6 reconstructions" in capsys.readouterr().out
-    rows = [line.split(" | ") for line in page.splitlines() if line.startswith(("| star", "| spiral"))]
-    assert [row[1] for row in rows] == ["live", "offline"] * 3
-    assert [row[0].strip("| ") for row in rows[::2]] == [case.name for case in real_cases(spiral, 40)]
-    for stem in ("real-star", "real-spiral-corrected-positions", "real-spiral-measured-positions"):
-        with Image.open(tmp_path / "out" / f"{stem}.png") as strip:
-            assert np.ptp(np.asarray(strip)) > 50
-        assert (tmp_path / "out" / f"{stem}.svg").read_text().count("<polyline") == 2
-        assert f"({stem}.png)" in page
+def test_the_page_has_every_engine_and_finished_runs_are_kept(
+    spiral: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = RealOptions(spiral, None, tmp_path, seconds=1.0, scans=["spiral-measured-positions"])
+    run_real(options, as_json=True)
+    said = json.loads(capsys.readouterr().out)
+    page = Path(said["page"]).read_text()
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| spiral")]
+    assert [row[:2] for row in rows] == [["spiral, measured positions", name] for name in ("live", "offline")]
+    assert [row["engine"] for row in said["rows"]] == ["live", "offline"]
+    for row in said["rows"]:
+        assert row["rfactor"] < 0.5
+        assert row["phase_correlation"] > 0.5
+        assert row["position_error_px"] < 2
+        assert row["cpu_s"] > 0.1
+        assert row["curve"][-1] == [row["seconds"], row["phase_correlation"]]
+    with Image.open(tmp_path / "real-spiral-measured-positions.png") as strip:
+        assert np.ptp(np.asarray(strip)) > 50
+    assert (tmp_path / "real-spiral-measured-positions.svg").read_text().count("<polyline") == 2
+    monkeypatch.setattr(real, "_engines", lambda python: dict.fromkeys(("live", "offline")))  # none can run
+    run_real(options, as_json=True)
+    assert json.loads(capsys.readouterr().out) == said
+
+
+def test_an_unknown_scan_is_said(spiral: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no scan 'spiral-measured-positions'; there are star"):
+        run_real(RealOptions(None, None, tmp_path, scans=["spiral-measured-positions"]), as_json=True)
 
 
 def test_the_spiral_is_read_from_tikes_archive(spiral: Path, tmp_path: Path) -> None:

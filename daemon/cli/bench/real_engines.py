@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from daemon.background.external.side_process import SideProcess
+from daemon.cli.bench.real_runs import EngineRun
 from daemon.cli.bench.real_scans import RealCase
 from daemon.cli.processes import first_line, free_port, verb_process
 from daemon.client import Viewer
@@ -34,6 +39,7 @@ SCAN_SHARE = 0.5
 """Share of the time in which the frames of the live run arrive."""
 ASSUMED_PIXEL_M = 1e-8
 """Object pixel of the live run where the file states none; only lengths in m depend on it."""
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.monotonic, "cpu": time.process_time}
 SILENCE_S = 180.0
 """The live run fails after this time without an update."""
 LIVE_CONFIG = """\
@@ -48,37 +54,38 @@ output = {{directory = {folder}}}
 """
 
 
-@dataclass(slots=True, eq=False)
-class EngineRun:
-    """Pictures ``(time, picture)``, the last one last; positions and R-factor at the end; the live resolution, nm."""
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Time of a run, s, by the wall's clock or by CPU time; threads of its libraries."""
 
-    pictures: list[tuple[float, PlacedPicture]] = field(default_factory=list)
-    positions_px: NDArray[np.float64] | None = None
-    rfactor: float | None = None
-    frc_px: float | None = None
+    seconds: float
+    clock: Literal["wall", "cpu"]
+    threads: int
 
 
-def by_ptychi(case: RealCase, seconds: float, python: Path, method: str, threads: int) -> EngineRun:
+def by_ptychi(case: RealCase, budget: Budget, python: Path, method: str) -> EngineRun:
     """Run a method of pty-chi in its environment."""
-    side = SideProcess([str(python), str(SIDE)], "pty-chi", START_S + 20 * seconds)
+    side = SideProcess([str(python), str(SIDE)], "pty-chi", START_S + 20 * budget.seconds)
     arrays = {
         "amplitude": case.amplitude.numpy(),
         "positions_px": case.positions_px,
         "probe": case.probe.numpy(),
     }
-    found = side.run(arrays, method=method, seconds=seconds, threads=threads, correct_positions=case.finds_positions)
+    found = side.run(arrays, method=method, **asdict(budget), correct_positions=case.finds_positions)
     y, x = (float(value) for value in found["origin_px"])
     pictures = [
         (float(at), PlacedPicture(picture, known_pixels(picture), (y, x)))
         for at, picture in zip(found["seconds"], found["objects"], strict=True)
     ]
-    return EngineRun(pictures, found["positions_px"].astype(np.float64), float(found["rfactor"]))
+    positions_px = found["positions_px"].astype(np.float64)
+    return EngineRun(pictures, positions_px, float(found["rfactor"]), cpu_s=float(found["cpu_s"]))
 
 
-def offline(case: RealCase, seconds: float, threads: int) -> EngineRun:
+def offline(case: RealCase, budget: Budget) -> EngineRun:
     """Find positions if they are wrong, predict, refine: as ``predict --correct-positions --sweeps`` does."""
-    torch.set_num_threads(threads)
-    begun, positions_px = time.monotonic(), case.positions_px
+    torch.set_num_threads(budget.threads)
+    cpu_begun, now = time.process_time(), CLOCKS[budget.clock]
+    begun, positions_px = now(), case.positions_px
     if case.finds_positions:
         positions_px = find_positions(case.amplitude, positions_px, case.probe).positions_px
     bundle = find_bundle("shipped")
@@ -88,16 +95,16 @@ def offline(case: RealCase, seconds: float, threads: int) -> EngineRun:
     for index, (y, x) in enumerate(positions_px.tolist()):
         refiner.add(index, case.amplitude[index], (y, x))
     run = EngineRun(positions_px=positions_px)
-    _refine_for(refiner, run, begun, seconds)
-    run.rfactor = refiner.rfactor
+    _refine_for(refiner, run, lambda: now() - begun, budget.seconds)
+    run.rfactor, run.cpu_s = refiner.rfactor, time.process_time() - cpu_begun
     return run
 
 
-def _refine_for(refiner: Refiner, run: EngineRun, begun: float, seconds: float) -> None:
+def _refine_for(refiner: Refiner, run: EngineRun, spent: Callable[[], float], seconds: float) -> None:
     next_s = FIRST_S
     while True:
         has_worked = refiner.step() > 0
-        spent_s = time.monotonic() - begun
+        spent_s = spent()
         is_over = spent_s >= seconds or not has_worked
         if spent_s >= next_s or is_over:
             value, coverage = (plane.numpy() for plane in refiner.read())
@@ -107,8 +114,12 @@ def _refine_for(refiner: Refiner, run: EngineRun, begun: float, seconds: float) 
             return
 
 
-def live(case: RealCase, seconds: float) -> EngineRun:
-    """Stream the scan to a daemon; the frames arrive in half of the time, the rest is for the refined layer."""
+def live(case: RealCase, budget: Budget) -> EngineRun:
+    """Stream the scan to a daemon; the frames arrive in half of the time, the rest is for the refined layer.
+
+    The times of its pictures are those of the budget's clock; frames come, and the scan ends, by the wall's clock.
+    """
+    cpu_begun = _children_cpu_s()
     with tempfile.TemporaryDirectory(prefix="ptycholive-bench-") as name:
         folder, pixel_m = Path(name), case.pixel_size_m or ASSUMED_PIXEL_M
         _write_scan(folder, case, pixel_m)
@@ -118,18 +129,33 @@ def live(case: RealCase, seconds: float) -> EngineRun:
             side=case.probe.shape[-1],
             pixel=pixel_m,
             probe=json.dumps(str(folder / "probe.npz")),
-            finish=(1 - SCAN_SHARE) * seconds,
+            finish=(1 - SCAN_SHARE) * budget.seconds,
             folder=json.dumps(str(folder / "out")),
         )
         (folder / "live.toml").write_text(settings)
-        rate = len(case.amplitude) / (SCAN_SHARE * seconds)
+        rate = len(case.amplitude) / (SCAN_SHARE * budget.seconds)
         command = [str(folder / "scan.npz"), "--bind", frames, "--format", "native", "--scan-id", "scan"]
         with (
             verb_process("serve", "--config", str(folder / "live.toml"), "--json", log=folder / "daemon.log") as daemon,
             Viewer(json.loads(first_line(daemon, folder / "daemon.log"))["updates"], SILENCE_S) as viewer,
             verb_process("replay", *command, "--rate", f"{rate:g}", log=folder / "sender.log"),
         ):
-            return _watched(viewer, pixel_m)
+            now = time.monotonic if budget.clock == "wall" else partial(_cpu_s_of, daemon.pid)
+            run = _watched(viewer, pixel_m, now)
+    run.cpu_s = _children_cpu_s() - cpu_begun
+    return run
+
+
+def _children_cpu_s() -> float:
+    """Return the CPU time of all processes that were started and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _cpu_s_of(pid: int) -> float:
+    """Return the CPU time of a running process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _write_scan(folder: Path, case: RealCase, pixel_m: float) -> None:
@@ -140,11 +166,11 @@ def _write_scan(folder: Path, case: RealCase, pixel_m: float) -> None:
     np.savez(folder / "probe.npz", probe=probe, object_pixel_size_m=pixel_m)
 
 
-def _watched(viewer: Viewer, pixel_m: float) -> EngineRun:
+def _watched(viewer: Viewer, pixel_m: float, now: Callable[[], float]) -> EngineRun:
     """Return the pictures of the refined layer as they come, and the product's at the end."""
-    run, begun, next_s = EngineRun(), time.monotonic(), FIRST_S
+    run, begun, next_s = EngineRun(), now(), FIRST_S
     for event in viewer.follow_scan("scan"):
-        spent_s = time.monotonic() - begun
+        spent_s = now() - begun
         if event.topic == "scan" and event.header["state"] == "ended" and event.header["product"] is not None:
             _take_product(run, spent_s, Path(event.header["product"]), pixel_m)
         elif event.picture is not None and event.header["layer"] == "refined" and spent_s >= next_s:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from daemon.cli.bench.stages import processor
 from daemon.version import VERSION
 from ptychopinn.atomic import atomic_path, write_atomically
 from ptychopinn.diagnosis.comparison import PlacedPicture, registered
@@ -19,18 +19,30 @@ from ptychopinn.errors import GeometryError
 
 if TYPE_CHECKING:
     from daemon.cli.bench.real import RealResult, RealRow
+    from daemon.cli.bench.real_engines import Budget
 
-SHOWN_PX, GAP_PX = 160, 4
+SHOWN_PX, GAP_PX = 200, 6
 """Side of a picture on the page, and the gap between two."""
 WIDTH, HEIGHT, RIM = 560, 240, 36
 """Size of a chart and its rim for the labels."""
 COLOURS = ("#1565c0", "#00897b", "#e65100", "#8e24aa", "#616161")
-COLUMNS = ("scan", "engine", "R", "phase correlation", "FRC, nm", "FRC, px", "position error, px", "seconds")
+COLUMNS = (
+    "scan",
+    "engine",
+    "R",
+    "phase correlation",
+    "FRC, nm",
+    "FRC, px",
+    "position error, px",
+    "seconds",
+    "CPU seconds",
+)
+CLOCK_WORDS = {"wall": "s", "cpu": "s of CPU time"}
 INTRODUCTION = """\
 # Measured scans, beside pty-chi
 
-Made by `ptycholive bench real` (Ptycholive {version}). Each engine had {seconds:g} s for each scan, on {threads} cores of
-{machine}, one after the other.
+Made by `ptycholive bench real` (Ptycholive {version}). Each engine had {seconds:g} {clock} for each scan, with {threads} threads,
+one after the other, on {machine}.
 
 | engine | what it does |
 |---|---|
@@ -39,23 +51,26 @@ Made by `ptycholive bench real` (Ptycholive {version}). Each engine had {seconds
 | LSQML, rPIE | pty-chi's, with its position correction where positions are wrong |
 
 - *Phase correlation* is that with the reference: LSQML on the corrected positions after three times as long (without pty-chi:
-  this program), after registration and ramp removal. The reference favours LSQML a little.
+  this program), after registration and ramp removal, where frames cover the picture well. The reference favours LSQML a little.
 - *FRC* is the half-bit resolution of two halves of the frames, each reconstructed in half of the time; for *live* it is the
   daemon's own.
 - *Position error* is the mean distance to the corrected positions, their affine part removed.
+- *CPU seconds* are those of all threads; for *live* also those of starting the daemon and of sending.
 """
 
 
-def write_page(output: Path, results: Sequence[RealResult], seconds: float, threads: int) -> Path:
+def write_page(output: Path, results: Sequence[RealResult], budget: Budget) -> Path:
     """Write the page and its pictures into a folder; return the page."""
     output.mkdir(parents=True, exist_ok=True)
     page = output / "real-scans.md"
-    machine = f"{platform.machine()} ({os.cpu_count()} in the machine)"
-    head = INTRODUCTION.format(version=VERSION, seconds=seconds, threads=threads, machine=machine)
+    machine = f"{processor()} ({os.cpu_count()} cores)"
+    clock = CLOCK_WORDS[budget.clock]
+    head = INTRODUCTION.format(
+        version=VERSION, seconds=budget.seconds, clock=clock, threads=budget.threads, machine=machine
+    )
     parts = [head, *_table([row for result in results for row in result.rows])]
     for result in results:
-        name = result.rows[0].scan
-        stem = "real-" + "-".join(name.replace(",", "").split())
+        name, stem = result.scan.name, f"real-{result.scan.slug}"
         _save_pictures(output / f"{stem}.png", result)
         write_atomically(output / f"{stem}.svg", _chart(result.rows).encode())
         order = ", ".join(result.pictures)
@@ -81,6 +96,7 @@ def _table(rows: Sequence[RealRow]) -> list[str]:
             _number(row.frc_px, 2),
             _number(row.position_error_px, 2),
             _number(row.seconds, 1),
+            _number(row.cpu_s, 1),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
@@ -113,7 +129,9 @@ def _phase(picture: PlacedPicture, reference: PlacedPicture) -> NDArray[np.float
     except GeometryError:
         return np.full((16, 16), np.nan)
     level = np.exp(-1j * np.angle(both.picture[both.known].sum()))
-    return np.asarray(np.where(both.known, np.angle(both.picture * level), np.nan))
+    rows, columns = (np.flatnonzero(both.known.any(axis=axis)) for axis in (1, 0))
+    cut = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return np.asarray(np.where(both.known, np.angle(both.picture * level), np.nan)[cut])
 
 
 def _chart(rows: Sequence[RealRow]) -> str:

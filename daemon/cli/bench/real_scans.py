@@ -6,7 +6,7 @@ import bz2
 import io
 import pickle
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +44,27 @@ class RealCase:
         """Whether the engines have to find the positions."""
         return self.true_px is not self.positions_px
 
-    def first(self, frames: int | None) -> RealCase:
-        """Return the case with its first frames only."""
-        part = slice(frames)
-        told = self.positions_px[part]
-        true = self.true_px[part] if self.finds_positions else told
-        return RealCase(self.name, self.amplitude[part], told, true, self.probe, self.pixel_size_m)
+    @property
+    def sample(self) -> str:
+        """The first word of the name: cases of one sample have the same frames and true positions."""
+        return self.name.partition(",")[0]
+
+    @property
+    def slug(self) -> str:
+        """The name in file names."""
+        return "-".join(self.name.replace(",", "").split())
+
+    def rows(self, some: slice) -> RealCase:
+        """Return the case with some of its frames only."""
+        told = self.positions_px[some]
+        true = self.true_px[some] if self.finds_positions else told
+        return replace(self, amplitude=self.amplitude[some], positions_px=told, true_px=true)
 
 
 def real_cases(spiral: Path | None, frames: int | None) -> list[RealCase]:
     """Return the star and, with a file, the spiral with corrected and with measured positions."""
     cases = [_star(), *([] if spiral is None else _spirals(spiral))]
-    return [case.first(frames) for case in cases]
+    return [case.rows(slice(frames)) for case in cases]
 
 
 def _star() -> RealCase:

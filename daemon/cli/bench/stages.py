@@ -69,7 +69,7 @@ def run_bench(only: Sequence[str], as_json: bool) -> None:
             bar.set_postfix_str(name)
             found[name] = measure()
             bar.update()
-    machine = {"cores": os.cpu_count(), "processor": _processor(), "python": platform.python_version()}
+    machine = {"cores": os.cpu_count(), "processor": processor(), "python": platform.python_version()}
     versions = {"torch": torch.__version__, "numpy": np.__version__, "ptycholive": VERSION}
     if as_json:
         typer.echo(json.dumps({"machine": machine | versions, "measurements": found}))
@@ -81,7 +81,8 @@ def run_bench(only: Sequence[str], as_json: bool) -> None:
         typer.echo(f"{name}: {words}")
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of the processor."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 

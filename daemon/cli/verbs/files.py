@@ -38,6 +38,12 @@ def refine(
     ] = None,
     scan: ScanNumber = None,
     on: OnCluster = None,
+    no_resolution: Annotated[
+        bool, typer.Option("--no-resolution", help="Do not measure the resolution on two halves of the frames.")
+    ] = False,
+    no_diagnosis: Annotated[
+        bool, typer.Option("--no-diagnosis", help="Do not test whether patterns, positions and probe fit together.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Reconstruct object and probe of data files iteratively.
@@ -59,6 +65,8 @@ def refine(
         correct_positions=correct_positions,
         position_bound_px=position_bound,
         scan=scan,
+        measure_resolution=not no_resolution,
+        diagnose=not no_diagnosis,
     )
     if on is not None:
         from daemon.cli.cluster_verbs import refine_on
@@ -184,6 +192,12 @@ def predict(
     scan: Annotated[
         int | None, typer.Option(min=0, help="Number of the scan in files with several, from 0. Default: each.")
     ] = None,
+    no_resolution: Annotated[
+        bool, typer.Option("--no-resolution", help="Do not measure the resolution on two halves of the frames.")
+    ] = False,
+    no_diagnosis: Annotated[
+        bool, typer.Option("--no-diagnosis", help="Do not test whether patterns, positions and probe fit together.")
+    ] = False,
     config: WorkflowPath = None,
     settings: WorkflowSettings = None,
     on: OnCluster = None,
@@ -216,6 +230,8 @@ def predict(
         correct_positions=correct_positions,
         position_bound_px=position_bound,
         scan=scan,
+        measure_resolution=not no_resolution,
+        diagnose=not no_diagnosis,
         inference=workflow_of(config, None).update(settings or ()).inference_config if config or settings else None,
     )
     if on is not None:

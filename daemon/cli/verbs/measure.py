@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from daemon.cli.verbs.options import AsJson
 from daemon.errors import ConfigError
+
+Clock = Literal["wall", "cpu"]
 
 
 def bench(
@@ -31,6 +33,15 @@ def bench(
     output: Annotated[Path | None, typer.Option(help="For real: folder for the page. Default: real.")] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="For real: time of each engine, s. Default: 60.")] = None,
     frames: Annotated[int | None, typer.Option(min=40, help="For real: use only the first N frames.")] = None,
+    scan: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="For real: star, spiral-corrected-positions or spiral-measured-positions. Repeatable. Default: all."
+        ),
+    ] = None,
+    clock: Annotated[
+        Clock | None, typer.Option(help="For real: clock of --seconds; cpu on a busy machine. Default: wall.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="For resolution: plot file to write (png, svg, pdf).")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -46,10 +57,21 @@ def bench(
 
         if plot is not None:
             raise ConfigError("--plot works only with `bench resolution`; leave it out")
-        run_real(RealOptions(spiral, engine_python, output or Path("real"), seconds or 60.0, frames), as_json)
+        options = RealOptions(
+            spiral=spiral,
+            engine_python=engine_python,
+            output=output or Path("real"),
+            seconds=seconds or 60.0,
+            frames=frames,
+            scans=scan,
+            clock=clock or "wall",
+        )
+        run_real(options, as_json)
         return
-    if any(value is not None for value in (spiral, output, seconds, frames)):
-        raise ConfigError("--spiral, --output, --seconds and --frames work only with `bench real`; leave them out")
+    if any(value is not None for value in (spiral, output, seconds, frames, scan, clock)):
+        raise ConfigError(
+            "--spiral, --output, --seconds, --frames, --scan and --clock work only with `bench real`; leave them out"
+        )
     if engine_python is not None or plot is not None:
         raise ConfigError("--engine-python and --plot work only with `bench resolution`; leave them out")
     from daemon.cli.bench.stages import run_bench

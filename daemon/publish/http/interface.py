@@ -17,11 +17,12 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from daemon.messages import Alive, ModelEntry, ModelStatus, Paused, Readiness, ScanFields, Status, Stopping
 from daemon.publish.history import History
 from daemon.publish.http.answers import BUSY, NOT_KNOWN, NOT_NOW, PROBLEMS, Binary, Hdf5, Npy, Png
+from daemon.publish.http.comparisons import Comparer, comparison_router
 from daemon.publish.http.demo import demo_folder, demo_router
 from daemon.publish.http.docs import docs_page
 from daemon.publish.http.figures import about, figures_router
 from daemon.publish.http.frames import FrameSource, NoFrames, frames_router
-from daemon.publish.http.past import canvas_of, past_router, resolved
+from daemon.publish.http.past import AnyLayer, canvas_of, past_router, resolved
 from daemon.publish.http.probes import NoProbes, ProbeSource, probes_router
 from daemon.publish.http.server import HttpServer, open_server, tls_context
 from daemon.publish.http.updates import WebSocketViewers
@@ -135,7 +136,11 @@ def create_app(
     def scan_of(id: str) -> str:
         return _known_scan(source, hub, id)[0]
 
+    def any_picture_of(id: str, layer: AnyLayer) -> LayerCanvas:
+        return canvas_of(source, hub, resolved(source, hub, id), layer)
+
     app.include_router(figures_router(picture_of), prefix="/api/v1")
+    app.include_router(comparison_router(any_picture_of, Comparer()), prefix="/api/v1")
     app.include_router(frames_router(frames or NoFrames(), scan_of), prefix="/api/v1")
     app.include_router(demo_router(demo_folder()), prefix="/api/v1")
     app.include_router(probes_router(probes or NoProbes(), scan_of), prefix="/api/v1")

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from daemon.metrics import HttpRefusal
 
 OnRefused = Callable[[HttpRefusal], None]
-LARGE = (".npy", ".npz", ".png", ".svg", ".tif", "/picture", "/path", "/frames")
+LARGE = (".npy", ".npz", ".png", ".svg", ".tif", "/picture", "/path", "/frames", "/comparison")
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ import { shownScan } from "./shown.js";
 import { nextTheme, theme } from "./theme.js";
 import { isKiosk, onFullScreenLeft, setKiosk, toggleKiosk } from "./wall.js";
 import { decodeMessage } from "./wire.js";
-import { count, frames, level, warningOf } from "./words.js";
+import { agreement, count, frames, level, warningOf } from "./words.js";
 
 const STALE_SECONDS = 3;
 const KEY_PAN = 0.15;
@@ -211,6 +211,7 @@ function refresh() {
   showSave({ scanId: past.scanId, layer, range: stage.range, picture, isServed: chosen.moment === null }, isLive());
   byId("now").disabled = past.isLive;
   byId("past-note").textContent = past.note;
+  byId("agreement").textContent = agreement(past.figures);
   byId("canvas").setAttribute("aria-label", pictureWords(picture, layer));
   document.title = titleWords(warning);
 }
@@ -274,7 +275,7 @@ function choose(changes) {
   showPicture();
   refresh();
   drawn();
-  if (["scan", "moment", "other", "layer"].some((name) => name in changes)) past.update();
+  if (["scan", "moment", "other", "layer", "isDifference"].some((name) => name in changes)) past.update();
   if ("scan" in changes || "layer" in changes) {
     past.refreshMoments();
     inspector.changed();

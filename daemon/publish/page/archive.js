@@ -6,6 +6,8 @@ import { decodeMessage } from "./wire.js";
 
 const KEPT = 4;
 
+/** @typedef {{ scanId: string, layer: string, other: string, otherLayer: string }} Pair Two pictures: scan and layer of each. */
+
 export class Archive {
   constructor() {
     /** @type {Map<string, Picture>} */
@@ -17,11 +19,21 @@ export class Archive {
    * @param {string} layer
    * @param {number | null} at */
   async picture(scanId, layer, at = null) {
-    const key = JSON.stringify([scanId, layer, at]);
+    const query = at === null ? "" : `&at=${at}`;
+    return this.#get(`${base(scanId)}/picture?layer=${layer}${query}`);
+  }
+
+  /** The other picture of a pair, registered with the first; throws an Error with a sentence.
+   * @param {Pair} pair */
+  async registered(pair) {
+    return this.#get(pairAddress(pair, "/picture"));
+  }
+
+  /** @param {string} key Address of a message with a picture. */
+  async #get(key) {
     const known = this.pictures.get(key);
     if (known !== undefined) return known;
-    const query = at === null ? "" : `&at=${at}`;
-    const answer = await ask(`${base(scanId)}/picture?layer=${layer}${query}`);
+    const answer = await ask(key);
     const picture = new Picture();
     picture.apply(/** @type {Wire.SnapshotMessage} */ (decodeMessage(await answer.arrayBuffer())));
     this.pictures.set(key, picture);
@@ -33,6 +45,18 @@ export class Archive {
   clear() {
     this.pictures.clear();
   }
+}
+
+/** How far the other picture of a pair agrees with the first; throws an Error with a sentence.
+ * @param {Pair} pair
+ * @returns {Promise<Wire.ComparisonFields>} */
+export async function comparison(pair) {
+  return (await ask(pairAddress(pair, ""))).json();
+}
+
+/** @param {Pair} pair @param {string} part */
+function pairAddress({ scanId, layer, other, otherLayer }, part) {
+  return `${base(scanId)}/comparison${part}?layer=${layer}&other=${encodeURIComponent(other)}&other_layer=${otherLayer}`;
 }
 
 /** Headers of the moments of a layer, oldest first.

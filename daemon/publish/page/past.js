@@ -1,7 +1,7 @@
 // @ts-check
 // The choice of pictures for both halves of the stage: live, an earlier moment, a past scan, or an iterative result.
 
-import { Archive, moments, scanList } from "./archive.js";
+import { Archive, comparison, moments, scanList } from "./archive.js";
 import { byId } from "./elements.js";
 import { clock, plain } from "./words.js";
 
@@ -12,9 +12,9 @@ const MOMENTS_PAUSE_MS = 4000;
 const SCANS_IN_LIST = 50;
 
 export class Past {
-  /** `session` and `chosen` (scan, moment, other, layer) are read; `onChange` is called after another picture has arrived.
+  /** `session` and `chosen` (scan, moment, other, layer, isDifference) are read; `onChange` is called after another picture has arrived.
    * @param {import("./session.js").Session} session
-   * @param {{ scan: string | null, moment: number | null, other: string, layer: Layer }} chosen
+   * @param {{ scan: string | null, moment: number | null, other: string, layer: Layer, isDifference: boolean }} chosen
    * @param {() => void} onChange */
   constructor(session, chosen, onChange) {
     this.session = session;
@@ -25,6 +25,8 @@ export class Past {
     this.main = null;
     /** @type {Picture | null} */
     this.second = null;
+    /** @type {Wire.ComparisonFields | null} */
+    this.figures = null;
     /** @type {Wire.PictureFields[]} */
     this.moments = [];
     /** @type {Wire.ScanFields[]} */
@@ -55,7 +57,34 @@ export class Past {
     this.note = "";
     const [main, second] = await Promise.all([this.#main(), this.#second()]);
     if (turn !== this.turn) return;
-    [this.main, this.second] = [main, second];
+    [this.main, this.second, this.figures] = [main, second, null];
+    this.onChange();
+    await this.#compare(turn);
+  }
+
+  /** The two pictures whose difference is shown; null where there is no difference, or not of the newest picture.
+   * @returns {import("./archive.js").Pair | null} */
+  get pair() {
+    const { other, layer, isDifference, moment } = this.chosen;
+    if (other === "" || !isDifference || moment !== null || this.scanId === null) return null;
+    const opposite = layer === "refined" ? "network" : "refined";
+    const otherLayer = other === "layer" ? opposite : other === "iterative" ? "iterative" : layer;
+    return { scanId: this.scanId, layer, other: other.startsWith("scan:") ? other.slice("scan:".length) : this.scanId, otherLayer };
+  }
+
+  /** Ask for the figures of a difference, and for the other scan's picture as it was registered for them. */
+  async #compare(turn) {
+    const { pair } = this;
+    if (pair === null) return;
+    try {
+      const figures = await comparison(pair);
+      const second = this.chosen.other === "layer" ? this.second : await this.archive.registered(pair);
+      if (turn !== this.turn) return;
+      [this.figures, this.second] = [figures, second];
+    } catch (fault) {
+      if (turn !== this.turn) return;
+      this.note = fault.message;
+    }
     this.onChange();
   }
 

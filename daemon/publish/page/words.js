@@ -52,6 +52,27 @@ export function resolution(value) {
   return isNumber(value) ? length(value * 1e-9) : NONE;
 }
 
+/** How far two pictures agree, and what was taken off the other one first.
+ * @param {Wire.ComparisonFields | null} figures */
+export function agreement(figures) {
+  if (figures === null) return "";
+  const { phase_correlation: phase, ssim, difference, frc_px: px, frc_nm: nm, shift_px: shift, ramp_rad_px: ramp } = figures;
+  const frc = isNumber(nm) ? resolution(nm) : isNumber(px) ? `${px.toFixed(2)} px` : NONE;
+  const parts = [
+    `phase correlation ${fixed(phase, 3)}`,
+    `SSIM ${fixed(ssim, 3)}`,
+    `difference ${isNumber(difference) ? `${(100 * difference).toFixed(1)} %` : NONE}`,
+    `FRC ${frc}`,
+    `shift (${fixed(shift[0], 2)}, ${fixed(shift[1], 2)}) px and ramp (${level(ramp[0])}, ${level(ramp[1])}) rad/px removed`,
+  ];
+  return parts.join(" · ");
+}
+
+/** @param {number | null} value @param {number} digits */
+function fixed(value, digits) {
+  return isNumber(value) ? value.toFixed(digits) : NONE;
+}
+
 /** How long the resolution has not got better.
  * @param {Pick<Wire.FrcFields, "no_gain_s" | "is_settled" | "frc_nm">} frc */
 export function trend(frc) {

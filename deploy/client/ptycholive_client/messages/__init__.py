@@ -18,6 +18,7 @@ from ptycholive_client.messages.answers import (
     Stopping,
 )
 from ptycholive_client.messages.assessment import AssessmentFields, Grade, IncidentFields, MisfitFields, NoteFields
+from ptycholive_client.messages.comparison import ComparisonFields
 from ptycholive_client.messages.headers import (
     DeltaFields,
     DeltaHeader,
@@ -68,6 +69,7 @@ __all__ = [
     "Addresses",
     "Alive",
     "AssessmentFields",
+    "ComparisonFields",
     "DaemonState",
     "DeltaFields",
     "DeltaHeader",

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from ptychopinn.diagnosis import order_test
 from ptychopinn.diagnosis.figures import figures_of
+from ptychopinn.diagnosis.file_check import misfit_sentence
+from ptychopinn.diagnosis.fit_sentences import PATTERN_WORDS
 from ptychopinn.diagnosis.plausibility import Doubt, doubts
 from ptychopinn.errors import ReconstructionError
 from ptychopinn.refine import moving_probe
@@ -86,12 +89,26 @@ NOT_SEEN_BY_FIGURES = {
     "energy off by half",
     "positions transposed",
     "positions shuffled",
-    "half the pixels masked",
 }
-"""Set-ups in which so small a picture fits nearly as well: the diagnosis of a live scan tries orientation, scale and probe."""
+"""Set-ups in which so small a picture fits nearly as well: the diagnosis tries orientation, scale, order and probe. A moved
+probe only moves the picture."""
+SAID = {
+    "positions shuffled": order_test.SENTENCE,
+    "probe out of focus": order_test.SENTENCE,
+    "probe of one pixel": "fewer than 16 of 64 frames overlap within the light of the probe",
+    "patterns transposed": PATTERN_WORDS["transpose"],
+}
+"""What ``predict`` and ``refine`` say of some of them; those with other turns: ``test_fit_test``."""
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_the_verbs_say_what_figures_do_not_show(name: str):
+    scan = SETUPS[name](right())
+    assert SAID[name] in (misfit_sentence(scan.amplitude, scan.positions_px, scan.probe) or "")
 
 
 def test_the_right_set_up_is_not_doubted(monkeypatch: pytest.MonkeyPatch):
+    assert misfit_sentence(right().amplitude, right().positions_px, right().probe) is None
     monkeypatch.setattr(moving_probe, "PROBE_FRAMES", 10)
     assert not refined(right()).is_something
     assert not retrieved(right()).is_something

@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from ptychopinn.diagnosis.comparison import PlacedPicture, compare_pictures
+from ptychopinn.model import Lift
+from ptychopinn.mosaic.mosaic import Mosaic
 from ptychopinn.refine.refined_layer import Refiner
 from ptychopinn.simulate import Recipe, SimulatedScan, simulate_scan
 from ptychopinn.workflow import half_pictures
+from ptychopinn.workflow.file_resolution import half_correlation
 from ptychopinn.workflow.half_pictures import FEWEST_FRAMES, HalfPictures
+from ptychopinn.workflow.inference import reconstruct
 
 FRAMES = 81
 
@@ -58,6 +62,20 @@ def test_the_resolution_follows_the_counts_and_is_near_that_against_the_truth(sc
     against = compare_pictures(placed, PlacedPicture(truth, np.ones(truth.shape, dtype=bool))).frc_px
     assert against < found[3e3] * 1.2  # all frames are sharper than half of them
     assert found[3e3] < 3 * against
+
+
+def test_a_whole_scan_is_measured_as_a_live_one_is(scan: SimulatedScan) -> None:
+    positions_px = np.asarray(scan.positions_px, dtype=np.float64)
+
+    def lifted(amplitude: torch.Tensor, places: np.ndarray) -> Mosaic:
+        return reconstruct(Lift(scan.probe), scan.probe, amplitude, places).mosaic
+
+    live = halves_of(refiner_of(scan), 10).measure().known_resolution_px()
+    found = half_correlation(scan.amplitude, positions_px, scan.probe, lifted, 10).known_resolution_px()
+    assert found == pytest.approx(live, rel=0.1)
+    unknown = np.where(np.arange(FRAMES)[:, None] < FRAMES - FEWEST_FRAMES + 1, np.nan, positions_px)
+    assert half_correlation(scan.amplitude, unknown, scan.probe, lifted, 0) is None
+    assert half_correlation(torch.zeros_like(scan.amplitude), positions_px, scan.probe, lifted, 0) is None
 
 
 def test_each_frame_is_in_one_half_and_the_halves_share_nothing(scan: SimulatedScan) -> None:
