@@ -16,6 +16,35 @@ declare namespace Wire {
     notes: NoteFields[];
   }
 
+  interface ComparisonFields {
+    /** Id of the scan whose picture stays as it is. */
+    scan_id: string;
+    /** Layer of that picture. */
+    layer: string;
+    /** Id of the scan whose picture is laid on it. */
+    other_scan_id: string;
+    /** Layer of the other picture: refined, network or iterative. */
+    other_layer: string;
+    /** Pearson's correlation of the phases where frames cover both well. */
+    phase_correlation: number | null;
+    /** The same for the amplitudes. */
+    amplitude_correlation: number | null;
+    /** Structural similarity of the phases in the largest common square. */
+    ssim: number | null;
+    /** Root of sum |A - B|^2 / sum |B|^2. */
+    difference: number | null;
+    /** Half a period up to which both agree (half-bit), object pixels. */
+    frc_px: number | null;
+    /** The same in nm; null: the pixel size is unknown, too. */
+    frc_nm: number | null;
+    /** Shift [y, x] that was taken off the other picture, pixels. */
+    shift_px: number[];
+    /** Phase ramp [y, x] that was taken off it, rad per pixel. */
+    ramp_rad_px: number[];
+    /** Pixels compared. */
+    pixels: number;
+  }
+
   type DaemonState = "starting" | "ready" | "scanning" | "finishing" | "idle" | "stopping" | "degraded";
 
   interface DeltaHeader {

@@ -13,7 +13,6 @@ import torch
 from ptychopinn.diagnosis import order_test
 from ptychopinn.diagnosis.figures import figures_of
 from ptychopinn.diagnosis.file_check import misfit_sentence
-from ptychopinn.diagnosis.fit_sentences import PATTERN_WORDS
 from ptychopinn.diagnosis.plausibility import Doubt, doubts
 from ptychopinn.errors import ReconstructionError
 from ptychopinn.refine import moving_probe
@@ -94,9 +93,7 @@ NOT_SEEN_BY_FIGURES = {
 probe only moves the picture."""
 SAID = {
     "positions shuffled": order_test.SENTENCE,
-    "probe out of focus": order_test.SENTENCE,
     "probe of one pixel": "fewer than 16 of 64 frames overlap within the light of the probe",
-    "patterns transposed": PATTERN_WORDS["transpose"],
 }
 """What ``predict`` and ``refine`` say of some of them; those with other turns: ``test_fit_test``."""
 
