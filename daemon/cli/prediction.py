@@ -66,8 +66,8 @@ class PredictOptions:
     plot: str | None = None
     correct_positions: bool = False
     position_bound_px: float | None = None
-    measure_resolution: bool = True
-    diagnose: bool = True
+    measure_resolution: bool = False
+    diagnose: bool = False
     inference: InferenceConfig | None = None
     scan: int | None = None
 

@@ -51,8 +51,8 @@ class RefineOptions:
     correct_positions: bool = False
     position_bound_px: float | None = None
     scan: int | None = None
-    measure_resolution: bool = True
-    diagnose: bool = True
+    measure_resolution: bool = False
+    diagnose: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

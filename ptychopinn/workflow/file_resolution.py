@@ -25,7 +25,7 @@ from ptychopinn.workflow.half_pictures import (
 )
 
 PASSES = 10
-"""Passes over a half at most: later ones change the curve little (measured star: 1.31 px after 10, 1.31 after 30)."""
+"""Passes over a half at most: later ones change little (measured star: 2.01 px after 5, 1.92 after 10, 1.92 after 30)."""
 
 Stitch = Callable[[Tensor, NDArray[np.float64]], Mosaic]
 

@@ -21,6 +21,8 @@ from ptychi_side import PtychographyTask, api, canvas_of, misfit_of, options_of 
 
 METHODS = {"lsqml": api.LSQMLOptions, "rpie": api.RPIEOptions}
 CLOCKS = {"wall": time.monotonic, "cpu": time.process_time}
+BATCH = {"rpie": 1}
+"""Frames of an update, where not as for LSQML: rPIE goes frame by frame (with 64 at once it diverged on the measured star)."""
 FIRST_S, RATIO = 1.0, 1.6
 """Time of the first picture kept, and ratio of the times of two."""
 
@@ -33,6 +35,7 @@ def main(given, made):
     torch.set_num_threads(options["threads"])
     corner, shape = canvas_of(arrays)
     settings = options_of(arrays, {"epochs": 1}, corner, shape, METHODS[options["method"]]())
+    settings.reconstructor_options.batch_size = BATCH.get(options["method"], settings.reconstructor_options.batch_size)
     if options["correct_positions"]:
         settings.probe_position_options.optimizable = True
         settings.probe_position_options.optimizer = api.Optimizers.ADAM
