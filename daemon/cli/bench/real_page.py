@@ -37,6 +37,8 @@ COLUMNS = (
     "seconds",
     "CPU seconds",
 )
+DIVERGED_RFACTOR = 10.0
+"""R of a picture that has diverged: an empty object has 1 to 3."""
 CLOCK_WORDS = {"wall": "s", "cpu": "s of CPU time"}
 INTRODUCTION = """\
 # Measured scans, beside pty-chi
@@ -90,7 +92,7 @@ def _table(rows: Sequence[RealRow]) -> list[str]:
         cells = [
             row.scan,
             row.engine,
-            _number(row.rfactor, 3),
+            "diverged" if (row.rfactor or 0) > DIVERGED_RFACTOR else _number(row.rfactor, 3),
             _number(row.phase_correlation, 3),
             _number(row.frc_nm, 1),
             _number(row.frc_px, 2),
