@@ -229,7 +229,7 @@ def read_model(path: Path) -> Bundle:
     network = found.network.without_physics()
     return Bundle(
         name=path.stem,
-        architecture="cnn",
+        architecture="fno" if network.options.fourier_modes else "cnn",
         options=network.architecture,
         weights=network.state_dict(),
         configs=found.configs,

@@ -20,8 +20,11 @@ from ptychopinn.errors import FileFormatError, ReconstructionError
 from ptychopinn.model.cnn import TRAINER_PREFIX, Cnn, TrainableCnn
 from ptychopinn.model.cnn_options import BOTTOM_PX, FEATURES, CnnOptions, PhysicsOptions
 from ptychopinn.model.cnn_scaling import CountStatistics
+from ptychopinn.model.fourier import HALVED
 
 ENCODER = "autoencoder.encoder.blocks."
+STEM = "autoencoder.encoder.stem.weight"
+"""Weights that only a network of the type FNO has."""
 SHARED = "autoencoder.decoder_shared."
 SEPARATE = "autoencoder.decoder_amp."
 PHYSICS = "forward_model."
@@ -107,14 +110,15 @@ def load_cnn(path: Path, **known: Any) -> ImportedCnn:
     """
     content = _read(path)
     weights = _bare_names(_state(content), path)
-    if ENCODER + "0.conv1.weight" not in weights:
+    if STEM not in weights and ENCODER + "0.conv1.weight" not in weights:
         raise FileFormatError(
             f"{path}: not a checkpoint of PtychoPINN's CNN ({ENCODER}0.conv1.weight is missing); give another"
         )
     parameters = _map(content, "hyper_parameters")
     model, data = _map(parameters, "model_config"), _map(parameters, "data_config")
     try:
-        options = replace(options_of(weights), **{**_stated(model), **known})
+        form = fourier_options_of(weights, int(data["N"])) if STEM in weights else options_of(weights)
+        options = replace(form, **{**_stated(model), **known})
         network = TrainableCnn(options, _physics(weights, model, data))
         start = {
             k: v for k, v in network.state_dict().items() if k.startswith(PHYSICS)
@@ -202,6 +206,21 @@ def options_of(weights: Mapping[str, Tensor]) -> CnnOptions:
         idle_kernel_px=kernel,
         first_channels=None if first == members else first,
         border_features=None if border == members * (1 + is_shared) else border,
+    )
+
+
+def fourier_options_of(weights: Mapping[str, Tensor], size_px: int) -> CnnOptions:
+    """Return the form of a network of the type FNO (:mod:`ptychopinn.model.fourier`) with these weights."""
+    spectral = [
+        value for name, value in weights.items() if name.startswith(ENCODER) and name.endswith(".spectral.weight")
+    ]
+    width, channels = weights[STEM].shape[:2]
+    return CnnOptions(
+        size_px=size_px,
+        members=channels // HALVED**2,
+        fourier_modes=spectral[0].shape[1],
+        fourier_width=width,
+        fourier_blocks=len(spectral),
     )
 
 

@@ -56,6 +56,15 @@ def small_sections(folder: Path, **sections: dict[str, object]) -> dict[str, dic
     return {name: {**part, **sections.get(name, {})} for name, part in parts.items()}
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_checkpoint_of_lightning_is_read(tmp_path: Path) -> None:
+    sections = {"model": FNO, "training": {"framework": "Lightning", "epochs": 1, "batch_size": 8}}
+    model, _ = fit(ConfigManager.from_dict(small_sections(tmp_path, **sections)), SCAN)
+    found = PtychoModel.load(tmp_path / "last.ckpt")
+    assert (found.bundle.architecture, found.bundle.options) == ("fno", model.bundle.options)
+    assert same_weights(found, model)
+
+
 def test_groups_of_four_and_cartesian_parts() -> None:
     images = torch.rand(2, 4, 64, 64)
     for output in ("polar", "cartesian"):
