@@ -13,20 +13,13 @@ from torch import Tensor
 
 from ptychopinn.errors import GeometryError, ProbeMismatchError
 from ptychopinn.physics.scan_check import check_extent, check_light, free_memory_bytes
-from ptychopinn.positions.drift_guard import steadied
-from ptychopinn.positions.fitting import Estimate
+from ptychopinn.positions.proof import is_better
 from ptychopinn.positions.scan import Frames, believable, main_mode
-from ptychopinn.positions.stages import PASSES, Stages, noise_square
+from ptychopinn.positions.stages import PASSES, Stages
 
 __all__ = ["PASSES", "FoundPositions", "find_positions", "finding_positions"]
 
 LEAST_FRAMES = 16
-WORTH = 5.0
-"""By how much more than chance the fit must gain for each number found: 2 sum (|F(P O)| - a)^2 falls by 1 for each."""
-LEAST_FALL, FALL_PER_PX, FALL_PER_LINEAR_PX, MOST_FALL = 0.05, 0.1, 0.04, 0.35
-"""Share of the misfit beyond the photons' noise that must go, more for larger errors: with a wrong probe frames fit far from
-their true place a little better, too (22 % less for 12 px on the measured Siemens star with a guessed probe). The linear
-part needs less: neighbours hardly feel it (10 % for 1 px), and it moves only through a probe that is known."""
 BYTES_PER_PIXEL = 24
 """Memory of a pattern's pixel: amplitude, wave, and parts of either."""
 
@@ -70,26 +63,16 @@ def find_positions(
     amplitude : (n, N, N) float32
         sqrt(counts), zero frequency in the middle, -1 = no data.
     positions_px : (n, 2) float64
-        As they were told.
+        As they were told; ``bound_px`` is the greatest error that is looked for, None: as in how-to/positions.md. ``start_px``
+        is where frames were found before: the search begins there, is shorter, and ``told_rfactor`` is of these.
     probe : (modes, N, N) complex64
         May be a poor guess.
-    bound_px
-        Greatest error that is looked for; None: a quarter of a pattern's side for single frames, half that for many.
-    start_px : (n, 2) float64, optional
-        Where frames were found before: the search begins there, and is shorter. ``told_rfactor`` is of these positions then.
     is_last
         Whether no further frames will come; else a search from ``start_px`` leaves wild frames and parts of a pixel to the last.
-    on_pass
-        Called after each pass over the frames, PASSES times at most.
-    stop
-        Asked after each pass; True ends the search, and positions stay as told.
+    on_pass, stop
+        Called after each pass over the frames, PASSES times at most; True from ``stop`` leaves positions as told.
 
-    Raises
-    ------
-    GeometryError
-        If the patterns hold no photon, the positions span an area that no scan has, or memory does not suffice.
-    ProbeMismatchError
-        If probe and patterns differ in size.
+    Raises GeometryError if patterns, positions or memory do not suffice, ProbeMismatchError if the probe differs in size.
     """
     finding = finding_positions(amplitude, positions_px, probe, bound_px=bound_px, start_px=start_px, is_last=is_last)
     while True:
@@ -128,7 +111,7 @@ def finding_positions(
         seconds += time.monotonic() - begun
         yield
         begun = time.monotonic()
-    is_corrected = _is_better(frames, told, found) if start_px is None else found.square < told.square
+    is_corrected = is_better(frames, told, found) if start_px is None else found.square < told.square
     positions = positions_px.copy()
     if is_corrected:
         positions[rows] = found.positions_px
@@ -138,18 +121,6 @@ def finding_positions(
 
 def _as_told(positions_px: NDArray[np.float64], seconds: float) -> FoundPositions:
     return FoundPositions(positions_px.copy(), False, np.nan, np.nan, seconds)
-
-
-def _is_better(frames: Frames, told: Estimate, found: Estimate) -> bool:
-    """Return whether the fit gains more at found positions than chance and a wrong probe allow."""
-    fall = told.square - found.square
-    if not (found.rfactor < told.rfactor and 2 * fall / found.noise > WORTH * 2 * len(frames)):
-        return False
-    moved = found.positions_px - told.positions_px
-    single = steadied(told.positions_px, found.positions_px) - told.positions_px
-    error_px, linear_px = (float(np.hypot(*part.T).mean()) for part in (single, moved - single))
-    least = min(MOST_FALL, LEAST_FALL + FALL_PER_PX * error_px + FALL_PER_LINEAR_PX * linear_px)
-    return fall > least * (told.square - noise_square(frames.amplitude))
 
 
 def _checked(amplitude: Tensor, positions_px: NDArray[np.float64], probe: Tensor) -> tuple[Frames, NDArray[np.int64]]:

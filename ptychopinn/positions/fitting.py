@@ -16,6 +16,7 @@ from ptychopinn.physics.diffraction import intensity
 from ptychopinn.positions.canvas import SearchCanvas
 from ptychopinn.positions.scan import Frames, project
 
+RIM_PX = 1
 MOST_BATCH, LEAST_BATCH, BATCHES = 48, 4, 10
 REGULAR = 0.1
 """Share of the greatest weight that is added to the weights of a step."""
@@ -44,12 +45,23 @@ def ramps(frequency: Tensor, moves_px: NDArray[np.float64]) -> Tensor:
     return y[:, :, None] * x[:, None, :]
 
 
+def on_canvas(quick: Estimate, canvas: SearchCanvas) -> Tensor:
+    """Return a quick picture on another canvas ``(H, W)``, as far as it reaches."""
+    own = SearchCanvas(quick.positions_px, canvas.size_px, RIM_PX, canvas.device)
+    corner, picture = own.origin_px - canvas.origin_px, canvas.ones()
+    (top, left), (bottom, right) = np.maximum(corner, 0), np.minimum(corner + own.shape, canvas.shape)
+    picture[top:bottom, left:right] = quick.picture[
+        top - corner[0] : bottom - corner[0], left - corner[1] : right - corner[1]
+    ]
+    return picture
+
+
 class Fit:
     """Passes over all frames, in random batches, from an empty picture and the given probe."""
 
     def __init__(self, frames: Frames, positions_px: NDArray[np.float64]) -> None:
         self._frames = frames
-        self._canvas = SearchCanvas(positions_px, frames.size_px, 1, frames.amplitude.device)
+        self._canvas = SearchCanvas(positions_px, frames.size_px, RIM_PX, frames.amplitude.device)
         self.estimate = Estimate(self._canvas.ones(), frames.probe.clone(), positions_px.copy())
         self._random = np.random.default_rng(0)
         self._batch = min(MOST_BATCH, max(LEAST_BATCH, len(frames) // BATCHES))

@@ -3,39 +3,50 @@
 Three ways lead from the told positions to the last descent. A descent from a quick picture finds small errors, and scale,
 rotation, shear and drift of several pixels; a search from that picture finds errors of a few pixels; a search from an empty
 picture, which wrong positions have not spoilt, finds large ones. The positions that fit best, in as many passes from an
-empty picture, are taken.
+empty picture, are taken. Errors as large as the steps between frames spoil all three: where frames fit badly still, and the
+probe is known, patches that frames show alone are registered in pairs, and the descent and the search begin from there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ptychopinn.positions.alone import patches_alone
 from ptychopinn.positions.canvas import SearchCanvas
 from ptychopinn.positions.descent import Descent
-from ptychopinn.positions.fitting import Estimate, Fit
-from ptychopinn.positions.scan import TINY, Frames
+from ptychopinn.positions.fitting import Estimate, Fit, on_canvas
+from ptychopinn.positions.loops import joined
+from ptychopinn.positions.pairs import lit_side, registered
+from ptychopinn.positions.proof import REACH_SHARE
+from ptychopinn.positions.scan import Frames, noise_square
 from ptychopinn.positions.search import Search
 from ptychopinn.positions.wild import replace_wild
 
-REACH_SHARE, WILD_SHARE = 1 / 8, 9 / 32
-"""Reach of the search, and of the search for wild frames, over the side of a pattern."""
-LEAST_REACH_PX = 4
-AGAIN_STEPS, AGAIN_PASSES, AGAIN_FIT_PASSES = 3, 5, 4
+WILD_SHARE = 9 / 32
+"""Reach of the search for wild frames, over the side of a pattern."""
+LEAST_REACH_PX, LEAST_WILD_PX = 4, 32
+AGAIN_STEPS, AGAIN_PASSES, AGAIN_FIT_PASSES = 3, 6, 4
 """Steps of the search, passes of the last descent and of quick pictures where most frames were found before."""
 MOST_STEPS, STILL_PX = 12, 0.7
 TRIAL_PASSES, STEADY_PASSES, DESCENT_PASSES, PROOF_PASSES = 8, 3, 20, 6
 SPOILT = 2.5
 """Misfit of the quick picture, over that of the photons, from which the picture misleads a search: with 1e5
 photons a frame, about 3 px of scatter."""
-KNOWN_PROBE = 0.15
-"""By how much of itself a probe may change and still tell scale, rotation and shear. The guess for the measured spiral changes by
-0.31, and 0.05 is the most in simulated scans through the true probe."""
-PASSES = 2 * (MOST_STEPS + 1) + TRIAL_PASSES + DESCENT_PASSES + 5 * PROOF_PASSES
+UNSOLVED = 1.3
+"""Misfit of the quick picture at the positions found, over that of the photons, from which pairs of frames are tried."""
+MOST_JOINED = 1024
+"""Frames up to which pairs are tried: a table of all pairs is kept."""
+PAIR_PX, PAIR_SPREADS_PX = 32.0, ((12.0, 4.0), (6.0, 3.0))
+"""By how much two frames that overlap may seem to lie apart, pixels, and the usual error of that, one round after the other:
+scatter of 8 to 15 px, then of 3 px, once pairs have said where frames lie; and again from there where many are lost still."""
+FIRST_PASSES = 2 * (MOST_STEPS + 1) + TRIAL_PASSES + DESCENT_PASSES + 5 * PROOF_PASSES
+PAIR_PASSES = 2 + MOST_STEPS + 1 + TRIAL_PASSES + DESCENT_PASSES + 4 * PROOF_PASSES
+PASSES = FIRST_PASSES + len(PAIR_SPREADS_PX) * PAIR_PASSES
 
 Passes = Generator[None, None, Estimate]
 Outcome = Generator[None, None, tuple[Estimate, Estimate]]
@@ -47,22 +58,52 @@ class Stages:
     def __init__(self, frames: Frames, bound_px: float | None) -> None:
         n = frames.size_px
         self.frames = frames
+        self.bound_px = bound_px
         self.reach_px = max(LEAST_REACH_PX, round(n * REACH_SHARE if bound_px is None else min(bound_px, n / 4)))
-        self.wild_px = max(self.reach_px, round(n * WILD_SHARE)) if bound_px is None else self.reach_px
+        self.wild_px = max(LEAST_WILD_PX, round(n * WILD_SHARE)) if bound_px is None else self.reach_px
         self.canvas = SearchCanvas(frames.told_px, n, self.reach_px + self.wild_px, frames.amplitude.device)
 
     def run(self) -> Outcome:
         """Return the quick pictures at positions as told and as found."""
         told = yield from self._fitted(self.frames.told_px)
+        found = yield from self._best(told, self._ways(told))
+        start_px = self.frames.told_px
+        for spreads_px in PAIR_SPREADS_PX:
+            if not self._may_join(told, found):
+                break
+            again = yield from self._found_by_pairs(start_px, spreads_px)
+            if again.square >= found.square:
+                break
+            found, start_px = again, again.positions_px
+        return told, found
+
+    def _best(self, told: Estimate, ways: list[Passes]) -> Passes:
+        """Return the quick picture at the positions that fit best of all ways, after the last descent."""
         best, least = self._start(told), told.square
-        ways = self._ways(told)
         for way in ways:
             estimate = yield from way
             square = (yield from self._fitted(estimate.positions_px)).square if len(ways) > 1 else 0.0
             if square < least:
                 best, least = estimate, square
-        yield from self._descend(best, DESCENT_PASSES, moves_linear=self._knows(best.probe))
-        return told, (yield from self._fitted(best.positions_px))
+        yield from self._descend(best, DESCENT_PASSES, moves_linear=self.frames.knows(best.probe))
+        return (yield from self._fitted(best.positions_px))
+
+    def _may_join(self, told: Estimate, found: Estimate) -> bool:
+        """Return whether frames fit badly still, and pairs of them may tell more."""
+        is_few = len(self.frames) <= MOST_JOINED and self.bound_px is None
+        is_bad = found.square > UNSOLVED * noise_square(self.frames.amplitude)
+        return is_few and is_bad and self.frames.knows(told.probe)
+
+    def _found_by_pairs(self, places: NDArray[np.float64], spreads_px: tuple[float, ...]) -> Passes:
+        """Return the quick picture at positions found from those on which pairs of frames agree."""
+        frames = self.frames
+        patches, within_px = patches_alone(frames), lit_side(frames.probe) / 2 + PAIR_PX
+        for spread_px in spreads_px:
+            yield
+            places = joined(places, registered(patches, frames.probe, places, spread_px, within_px))[0]
+        around = Stages(replace(frames, told_px=places), self.bound_px)
+        told = yield from around._fitted(places)
+        return (yield from around._best(told, [around._near(told), around._searched(around._start(told))]))
 
     def run_again(self, start_px: NDArray[np.float64], *, is_last: bool) -> Outcome:
         """Look for frames that came since most were found; return the quick pictures there and as found.
@@ -72,11 +113,11 @@ class Stages:
         start = yield from self._fitted(start_px, AGAIN_FIT_PASSES)
         best = yield from self._searched(self._start(start), AGAIN_STEPS, has_wild=is_last)
         if is_last:
-            yield from self._descend(best, AGAIN_PASSES, moves_linear=self._knows(best.probe))
+            yield from self._descend(best, AGAIN_PASSES, moves_linear=self.frames.knows(best.probe))
         return start, (yield from self._fitted(best.positions_px, AGAIN_FIT_PASSES))
 
     def _ways(self, told: Estimate) -> list[Passes]:
-        is_known = self._knows(told.probe)
+        is_known = self.frames.knows(told.probe)
         ways = [self._near(told)] if is_known else []
         if told.square < SPOILT * noise_square(self.frames.amplitude):
             ways.append(self._searched(self._start(told)))
@@ -104,10 +145,7 @@ class Stages:
 
     def _start(self, told: Estimate) -> Estimate:
         """Return a quick picture on the canvas of the search, with the probe as it was given."""
-        (height, width), picture = told.picture.shape, self.canvas.ones()
-        y, x = (self.canvas.corners(told.positions_px).min(axis=0) - 1).tolist()
-        picture[y : y + height, x : x + width] = told.picture
-        return Estimate(picture, self._known_or(told.probe), told.positions_px.copy())
+        return Estimate(on_canvas(told, self.canvas), self._known_or(told.probe), told.positions_px.copy())
 
     def _searched(self, start: Estimate | None, most_steps: int = MOST_STEPS, *, has_wild: bool = True) -> Passes:
         search = Search(self.frames, self.canvas, start, self.reach_px)
@@ -123,18 +161,4 @@ class Stages:
 
     def _known_or(self, probe: Tensor) -> Tensor:
         """Return the given probe where this one differs little from it, else this one."""
-        return (self.frames.probe if self._knows(probe) else probe).clone()
-
-    def _knows(self, probe: Tensor) -> bool:
-        """Return whether a probe is still the given one, but for a factor."""
-        given = self.frames.probe
-        likeness = float((given.conj() * probe).sum().abs() / (given.norm() * probe.norm()).clamp_min(TINY))
-        return likeness**2 > 1 - KNOWN_PROBE**2
-
-
-def noise_square(amplitude: Tensor) -> float:
-    """Return the square misfit that photons leave: 1/4 a pixel, and the mean counts where they are fewer."""
-    valid = amplitude >= 0
-    frames = valid.sum(0)
-    counts = torch.where(valid, amplitude, 0.0).square().sum(0) / frames.clamp_min(1)
-    return float((counts.clamp_max(0.25) * frames).sum())
+        return (self.frames.probe if self.frames.knows(probe) else probe).clone()
