@@ -254,7 +254,7 @@ def test_the_run_book_knows_every_warning_and_only_sentences_that_there_are() ->
     for place, words in spoken().items():
         assert only_values.fullmatch(words) or any(one in words for one in fragments), f"{place}: {words}"
     code = ""
-    for part in ("daemon", "streams", "ptychopinn"):
+    for part in ("daemon", "streams", "ptychopinn", "deploy/client/ptycholive_client"):
         for path in (ROOT / part).rglob("*.py"):
             code += re.sub(r"\"\s*\n\s*f?\"", "", path.read_text())
     for one in fragments:
