@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from message_shapes import described
+from prometheus_client import CollectorRegistry
 from schema_words import default_of, values_of
 from typer.testing import CliRunner
 
@@ -19,15 +20,6 @@ from daemon.publish.hub import UpdateHub
 from streams.refusal_reasons import RefusalReason
 
 WIDTH = {"COLUMNS": "110", "TERMINAL_WIDTH": "110", "NO_COLOR": "1", "TERM": "dumb"}
-
-
-class _Named(Protocol):
-    """What a metric says of itself."""
-
-    _name: str
-    _type: str
-    _labelnames: tuple[str, ...]
-    _documentation: str
 
 
 def configuration_tables() -> str:
@@ -78,13 +70,14 @@ def _name(command: Any) -> str:
 
 def metrics_table() -> str:
     """Return a row for each metric."""
-    metrics = [cast(_Named, one) for one in vars(Metrics()).values() if hasattr(one, "describe")]
+    known = vars(Metrics()).values()
+    metrics = [one for one in known if hasattr(one, "collect") and not isinstance(one, CollectorRegistry)]
     lines = ["| metric | kind | labels | what |\n|---|---|---|---|"]
     for metric in metrics:
-        kind = metric._type  # noqa: SLF001
-        name = metric._name + {"counter": "_total", "info": "_info"}.get(kind, "")  # noqa: SLF001
-        labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001
-        lines.append(f"| `{name}` | {kind} | {labels} | {metric._documentation} |")  # noqa: SLF001
+        (family,) = metric.collect()
+        name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
+        labels = ", ".join(f"`{label}`" for label in getattr(metric, "_labelnames", ()))
+        lines.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
     return "\n".join([*lines, "", *_refusal_table(), ""])
 
 
