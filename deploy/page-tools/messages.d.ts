@@ -31,7 +31,7 @@ declare namespace Wire {
     amplitude_correlation: number | null;
     /** Structural similarity of the phases in the largest common square. */
     ssim: number | null;
-    /** Root of sum |A - B|^2 / sum |B|^2. */
+    /** Root of sum abs(A - B)^2 over sum abs(B)^2. */
     difference: number | null;
     /** Half a period up to which both agree (half-bit), object pixels. */
     frc_px: number | null;

@@ -65,7 +65,7 @@ class Comparison:
     ms_ssim_scales
         Scales of ``ms_ssim``: 5, fewer in small pictures.
     difference
-        Root of sum |A - B|^2 / sum |B|^2.
+        Root of sum abs(A - B)^2 over sum abs(B)^2.
     frc_px, frc_nm
         Half a period at which the Fourier ring correlation falls below the half-bit line.
     frc_criterion

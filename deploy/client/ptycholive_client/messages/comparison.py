@@ -21,7 +21,7 @@ class ComparisonFields(TypedDict):
     ssim: float | None
     """Structural similarity of the phases in the largest common square."""
     difference: float | None
-    """Root of sum |A - B|^2 / sum |B|^2."""
+    """Root of sum abs(A - B)^2 over sum abs(B)^2."""
     frc_px: float | None
     """Half a period up to which both agree (half-bit), object pixels."""
     frc_nm: float | None
