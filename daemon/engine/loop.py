@@ -239,7 +239,7 @@ class Engine:
 
     def _run_until_stopped(self) -> None:
         try:
-            self._warm_up()
+            _warm_up(self._model.active, self._options, self._stitcher)
         except Exception as fault:
             log.exception("the engine cannot start")
             self._faults.failure = str(fault)
@@ -291,15 +291,15 @@ class Engine:
             self._metrics.device_memory.set(memory_bytes(self._model.active.probe.device))
         self._scans.close_finished()
 
-    def _warm_up(self) -> None:
-        """Run every operation once on a blank scan, so that the first real frame finds all of it loaded."""
-        model = self._model.active
-        work, frames = ScanWork("", model, self._options, looks_again=False), blank_frames(model, self._options)
-        for group in work.group(frames):
-            work.lay(group, model.models.quick.predict(group)[:, 0])
-        self._stitcher.sharp_frame_s = sharp_frame_s(model, self._options)
-        work.keep(frames[:1], to_device(np.asarray(frames[0].amplitude)[None], model.probe.device), looks=1)
-        if work.refiner is not None:
-            work.refiner.step()
-        work.settle()
-        scan_result(work)
+
+def _warm_up(model: ActiveModel, options: EngineOptions, stitcher: Stitcher) -> None:
+    """Run every operation once on a blank scan, so that the first real frame finds all of it loaded."""
+    work, frames = ScanWork("", model, options, looks_again=False), blank_frames(model, options)
+    for group in work.group(frames):
+        work.lay(group, model.models.quick.predict(group)[:, 0])
+    stitcher.sharp_frame_s = sharp_frame_s(model, options)
+    work.keep(frames[:1], to_device(np.asarray(frames[0].amplitude)[None], model.probe.device), looks=1)
+    if work.refiner is not None:
+        work.refiner.step()
+    work.settle()
+    scan_result(work)

@@ -84,7 +84,7 @@ class ScanWork:
         self._here: dict[int, tuple[float, float]] = {}
         self.places = FramePlaces()
         self.is_readable = True
-        self._is_refining = self._is_examined = True
+        self._is_refining = self.is_examined = True
 
     @property
     def pixel_size_m(self) -> float | None:
@@ -235,14 +235,9 @@ class ScanWork:
         """Look at no frame again."""
         self.repaint = None
 
-    @property
-    def is_examined(self) -> bool:
-        """Whether it may be looked at by the examiner."""
-        return self._is_examined
-
     def stop_examining(self) -> None:
         """Have it examined no more."""
-        self._is_examined = False
+        self.is_examined = False
 
     def drop_picture(self) -> None:
         """Do without any picture: it cannot be read."""
@@ -299,12 +294,15 @@ class ScanWork:
     @property
     def coverage(self) -> float:
         """Share of the rectangle around the picture whose weight is above 5 % of the greatest."""
-        weight = self.mosaic.read()[1]
-        if not weight.numel():
-            return 0.0
-        covered = weight > COVERED * weight.max()
-        sides = [int(places[-1] - places[0]) + 1 for d in (0, 1) if len(places := covered.any(d).nonzero())]
-        return float(covered.sum()) / math.prod(sides) if sides else 0.0
+        return _covered_share(self.mosaic.read()[1])
+
+
+def _covered_share(weight: torch.Tensor) -> float:
+    if not weight.numel():
+        return 0.0
+    covered = weight > COVERED * weight.max()
+    sides = [int(places[-1] - places[0]) + 1 for d in (0, 1) if len(places := covered.any(d).nonzero())]
+    return float(covered.sum()) / math.prod(sides) if sides else 0.0
 
 
 def _repaint(work: ScanWork, model: ActiveModel, gridsize: int) -> SecondLooks:

@@ -235,12 +235,6 @@ class StatusReport:
         """Return the models that can be activated by name, the active one marked."""
         model = self._engine.active
         active = None if model.bundle is None else model.bundle.sha256
-        digests: dict[str, str | None] = {"none": None}
-        for name, path in bundle_files().items():
-            try:
-                digests[name] = read_bundle(path).sha256
-            except FileFormatError:
-                continue  # `model list` shows the reason
         return [
             {
                 "name": name,
@@ -248,7 +242,7 @@ class StatusReport:
                 "active": digest == active,
                 "generation": model.generation if digest == active else None,
             }
-            for name, digest in digests.items()
+            for name, digest in _digests().items()
         ]
 
     def use_model(self, name: str) -> ModelStatus:
@@ -336,3 +330,14 @@ class _Rates:
         self.received_hz = (received - old_received) / seconds
         self.stitched_hz = (stitched - old_stitched) / seconds
         self._last.append((now, received, stitched))
+
+
+def _digests() -> dict[str, str | None]:
+    """Return the SHA-256 of the weights of each model that can be read, by name."""
+    digests: dict[str, str | None] = {"none": None}
+    for name, path in bundle_files().items():
+        try:
+            digests[name] = read_bundle(path).sha256
+        except FileFormatError:
+            continue  # `model list` shows the reason
+    return digests

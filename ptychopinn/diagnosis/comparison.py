@@ -191,7 +191,9 @@ def registered(picture: PlacedPicture, reference: PlacedPicture) -> Registered:
     found = np.where(known, found, 0)
     factor = np.vdot(found[known], other[known]) / max(float(np.vdot(found[known], found[known]).real), 1e-30)
     y, x = np.maximum(moved, 0).tolist()
-    return Registered(found * factor, other, known, (y, x), _pair(moved - apart + fine), _pair(ramp))
+    return Registered(
+        found * factor, other, known, corner_px=(y, x), shift_px=_pair(moved - apart + fine), ramp_rad_px=_pair(ramp)
+    )
 
 
 def _whole_shift(picture: PlacedPicture, reference: PlacedPicture, moved: Whole) -> Whole:

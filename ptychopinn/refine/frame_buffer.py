@@ -87,7 +87,7 @@ class FrameBuffer:
         seed = next((self._frames[i] for i in reversed(self._new) if i in self._frames), None)
         self.admit_all()
         have_moved = self._move_to_pixels()
-        return self._believable(self._choose(seed)), have_moved
+        return self._believable(_block(list(self._frames.values()), seed)), have_moved
 
     def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float]) -> None:
         """Take a frame ``(N, N)`` float32, zero frequency in the middle, -1 = no data."""
@@ -132,7 +132,7 @@ class FrameBuffer:
         """Blend the start into the object under frames that are new; forget those that would grow the canvas too far."""
         frames = []
         new = {i: frame for i in indexes if (frame := self._frames.get(i)) is not None and not frame.is_admitted}
-        self._weigh(list(new.values()))
+        _weigh(list(new.values()))
         for index, frame in new.items():
             if not all(map(math.isfinite, (frame.total, *frame.position_px))):
                 self.left_out.add(index)
@@ -148,14 +148,6 @@ class FrameBuffer:
         is_dense = here.h * here.w <= len(frames) * self.size_px**2
         for some, box in [(frames, here)] if is_dense else [([f], Box(*f.corner, *self.weight.shape)) for f in frames]:
             self._blend(some, box)
-
-    def _weigh(self, frames: list[Kept]) -> None:
-        """Enter the sum of each frame's amplitudes."""
-        if not frames:
-            return
-        sums = torch.stack([frame.amplitude for frame in frames]).clamp_min(0.0).sum((1, 2)).tolist()
-        for frame, total in zip(frames, sums, strict=True):
-            frame.total = total
 
     def _place(self, frame: Kept) -> bool:
         """Find a frame's place on the canvas; False if that would grow too large."""
@@ -199,17 +191,6 @@ class FrameBuffer:
                 self.left_out.add(index)
                 self._forget(index)
         return [frame for frame in frames if id(frame) not in odd]
-
-    def _choose(self, seed: Kept | None) -> list[Kept]:
-        frames = list(self._frames.values())
-        if len(frames) <= BLOCK_FRAMES:
-            return frames
-        if seed is None or not seed.is_admitted:
-            seed = min(frames, key=lambda f: f.visits)
-        corners = np.array([f.corner for f in frames])
-        distance = np.square(corners - np.array(seed.corner)).sum(axis=1)
-        nearest = np.argpartition(distance, BLOCK_FRAMES)[:BLOCK_FRAMES]
-        return [frames[i] for i in nearest.tolist()]
 
     def _move_to_pixels(self) -> bool:
         """Lay frames that have moved on the pixels nearest to them; False if none had moved so far."""
@@ -275,7 +256,7 @@ class FrameBuffer:
 
     def patterns(self) -> list[tuple[int, Tensor]]:
         """Return index and amplitudes ``(N, N)``, zero frequency in the middle, of each frame."""
-        return [(i, torch.fft.fftshift(f.amplitude) if f.is_admitted else f.amplitude) for i, f in self._frames.items()]
+        return [(index, _centred(frame)) for index, frame in self._frames.items()]
 
     def places(self) -> dict[int, tuple[float, float]]:
         """Return the positions of the frames as they are now, pixels, by index."""
@@ -284,10 +265,7 @@ class FrameBuffer:
     def pattern(self, index: int) -> Tensor | None:
         """Return the amplitudes ``(N, N)`` of a frame, zero frequency in the middle; None if it is not kept."""
         frame = self._frames.get(index)
-        if frame is None:
-            return None
-        amplitude: Tensor = torch.fft.fftshift(frame.amplitude) if frame.is_admitted else frame.amplitude
-        return amplitude
+        return None if frame is None else _centred(frame)
 
     def offsets_px(self, indexes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
         """Return by how much the positions of frames are corrected ``(n, 2)``; 0 where they are not."""
@@ -299,6 +277,33 @@ class FrameBuffer:
             for index in indexes
         ]
         return np.array(found, dtype=np.float64).reshape(-1, 2)
+
+
+def _block(frames: list[Kept], seed: Kept | None) -> list[Kept]:
+    """Return the frames nearest to the seed, or to the one that was visited least; all of them where they are few."""
+    if len(frames) <= BLOCK_FRAMES:
+        return frames
+    if seed is None or not seed.is_admitted:
+        seed = min(frames, key=lambda f: f.visits)
+    corners = np.array([f.corner for f in frames])
+    distance = np.square(corners - np.array(seed.corner)).sum(axis=1)
+    nearest = np.argpartition(distance, BLOCK_FRAMES)[:BLOCK_FRAMES]
+    return [frames[i] for i in nearest.tolist()]
+
+
+def _weigh(frames: list[Kept]) -> None:
+    """Enter the sum of each frame's amplitudes."""
+    if not frames:
+        return
+    sums = torch.stack([frame.amplitude for frame in frames]).clamp_min(0.0).sum((1, 2)).tolist()
+    for frame, total in zip(frames, sums, strict=True):
+        frame.total = total
+
+
+def _centred(frame: Kept) -> Tensor:
+    """Return a frame's amplitudes ``(N, N)``, zero frequency in the middle."""
+    amplitude: Tensor = torch.fft.fftshift(frame.amplitude) if frame.is_admitted else frame.amplitude
+    return amplitude
 
 
 def _to_corner(frames: list[Kept]) -> None:

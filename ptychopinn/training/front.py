@@ -196,18 +196,14 @@ class Trainer:
             job = self._job(task, loaders, phase, identity=identity, watchers=watchers)
             with stopped_by((signal.SIGINT,) if self._should_stop is None else ()) as is_interrupted:
                 self.history = self._run(replace(job, should_stop=self._should_stop or is_interrupted))
-            self._load_best(job)
+            task.network.load_state_dict(_best_weights(job.folder, from_lightning=self._uses_lightning))
             found = self._found(task, model, phase, training.facts, begun)
             finish(found)
         return found
 
     def _train_on_stream(self, model: PtychoModel, stream: StreamDataset, phase: _Phase) -> PtychoModel:
         begun, config = time.monotonic(), self.configs.training_config
-        if config.epochs_fine_tune or config.test_data_file is not None or config.n_devices not in (1, "auto"):
-            raise ConfigurationError(
-                "a stream is trained once, by one process, without validation; leave out epochs_fine_tune, test_data_file "
-                "and n_devices"
-            )
+        _check_stream(config)
         device = choose_device(config.device)
         source = StreamSource(stream, self.configs, device)
         task = make_task(model, self.configs, source.start, is_new=phase.is_new)
@@ -282,15 +278,6 @@ class Trainer:
         sections = self.configs.to_dict()
         return list(run_lightning(job, self.configs.training_config, {"hyper_parameters": sections}))
 
-    def _load_best(self, job: Job[GroupBatch]) -> None:
-        """Load the weights of the best epoch into the network."""
-        if self._uses_lightning:
-            state = torch.load(job.folder / "best.ckpt", weights_only=True, map_location="cpu")["state_dict"]
-            state = {name.removeprefix("model."): value for name, value in state.items()}
-        else:
-            state = torch.load(job.folder / loop.BEST, weights_only=True, map_location="cpu")
-        job.task.network.load_state_dict(state)
-
     @contextmanager
     def _tracked(self, model: PtychoModel, phase: _Phase) -> Iterator[tuple[Watchers, Callable[[PtychoModel], None]]]:
         """Yield the watchers of a training, with its tracked run, and a function that receives the trained model."""
@@ -318,6 +305,24 @@ class Trainer:
 
     def _framework(self) -> str:
         return "Lightning" if self._uses_lightning else "plain"
+
+
+def _best_weights(folder: Path, *, from_lightning: bool) -> dict[str, torch.Tensor]:
+    """Return the weights of the best epoch."""
+    if not from_lightning:
+        weights: dict[str, torch.Tensor] = torch.load(folder / loop.BEST, weights_only=True, map_location="cpu")
+        return weights
+    state = torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")["state_dict"]
+    return {name.removeprefix("model."): value for name, value in state.items()}
+
+
+def _check_stream(config: TrainingConfig) -> None:
+    """Refuse settings that a training on a stream cannot follow."""
+    if config.epochs_fine_tune or config.test_data_file is not None or config.n_devices not in (1, "auto"):
+        raise ConfigurationError(
+            "a stream is trained once, by one process, without validation; leave out epochs_fine_tune, test_data_file "
+            "and n_devices"
+        )
 
 
 def training_identity(built: str, configs: ConfigManager, model: PtychoModel) -> str:

@@ -72,7 +72,7 @@ def _star() -> RealCase:
     positions_px, pixel_size_m = positions_of(scan, SCAN, None)
     amplitude = torch.from_numpy(to_amplitude(scan.counts, scan.mask, None))
     probe = torch.from_numpy(read_probe(PROBE).probe)
-    return RealCase("star", amplitude, positions_px, positions_px, probe, pixel_size_m)
+    return RealCase("star", amplitude, positions_px, positions_px, probe=probe, pixel_size_m=pixel_size_m)
 
 
 def _spirals(path: Path) -> list[RealCase]:
@@ -83,8 +83,8 @@ def _spirals(path: Path) -> list[RealCase]:
     probe = torch.from_numpy(modes.astype(np.complex64))
     probe *= float((vacuum_counts(amplitude) / probe.abs().square().sum()) ** 0.5)
     return [
-        RealCase("spiral, corrected positions", amplitude, true, true, probe, None),
-        RealCase("spiral, measured positions", amplitude, told, true, probe, None),
+        RealCase("spiral, corrected positions", amplitude, true, true, probe=probe, pixel_size_m=None),
+        RealCase("spiral, measured positions", amplitude, told, true, probe=probe, pixel_size_m=None),
     ]
 
 

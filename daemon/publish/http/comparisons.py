@@ -96,7 +96,8 @@ class Comparer:
             pixel_m = common_pixel_m(one.pixel_size_m, other.pixel_size_m)
             reference = _middle(_placed(one))
             both = registered(_placed(other), reference)
-            self._kept = key, Compared(one, other, layers, reference.origin_px, both, compare_registered(both, pixel_m))
+            figures = compare_registered(both, pixel_m)
+            self._kept = key, Compared(one, other, layers, reference.origin_px, both=both, figures=figures)
         return self._kept[1]
 
 
