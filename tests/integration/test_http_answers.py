@@ -49,12 +49,20 @@ JSON_ROUTES = {
     f"GET {SCAN}/path": 200,
     f"GET {SCAN}/frames": 200,
     f"GET {SCAN}/probe": 200,
+    f"GET {SCAN}/comparison": 200,
+    "GET /api/v1/demo": 200,
+    "POST /api/v1/demo/{name}": 404,
     f"GET {SCAN}/frames/nearest": 200,
     f"GET {SCAN}/frames/{{index}}": 200,
     "POST /api/v1/models/active": 202,
 }
 """With the status of the answer. The last one ends fine-tuning."""
-QUERIES = {f"GET {SCAN}/frames/nearest": {"y": 3, "x": 4}}
+LAYERS = {"layer": "refined", "other_layer": "network"}
+QUERIES = {
+    f"GET {SCAN}/frames/nearest": {"y": 3, "x": 4},
+    f"GET {SCAN}/comparison": LAYERS,
+    f"GET {SCAN}/comparison/picture": LAYERS,
+}
 BODIES = {"POST /api/v1/models/active": {"name": "none"}}
 
 
@@ -99,6 +107,7 @@ OTHER_ROUTES: dict[str, Callable[[bytes], bool]] = {
     f"GET {SCAN}/snapshot.npz": lambda body: np.load(io.BytesIO(body))["object"].dtype == np.complex64,
     f"GET {SCAN}/snapshot.npy": is_array,
     f"GET {SCAN}/picture": is_picture,
+    f"GET {SCAN}/comparison/picture": is_picture,
     f"GET {SCAN}/frames/{{index}}/patterns.npy": are_patterns,
     f"GET {SCAN}/probe.npy": is_array,
 }
@@ -161,7 +170,7 @@ def test_a_json_answer_is_as_described(client: httpx.Client, route: str) -> None
 @pytest.mark.parametrize("route", OTHER_ROUTES)
 def test_another_answer_is_of_its_kind(client: httpx.Client, route: str) -> None:
     method, path = address(route)
-    answer = client.request(method, path)
+    answer = client.request(method, path, params=QUERIES.get(route))
     assert answer.status_code == 200, answer.text
     assert OTHER_ROUTES[route](answer.content)
 

@@ -48,12 +48,12 @@ def detector(
             start = codec.encode_start(ScanStart("one", len(counts), geometry=geometry), counts.shape[1:], counts.dtype)
             messages = [start, *(codec.encode_frame("one", k, counts[k]) for k in range(len(counts)))]
             for message in filter(None, messages):  # array-1.0 has no start
-                try:
-                    sender.send(message, 0.2)
-                except EndpointError:
-                    return
-                if stop.wait(PAUSE_S):
-                    return
+                while not stop.wait(PAUSE_S):
+                    try:
+                        sender.send(message, 0.2)
+                        break
+                    except EndpointError:  # the socket of the other kind was the peer; the right one comes yet
+                        continue
 
         thread = threading.Thread(target=send)
         thread.start()

@@ -68,7 +68,8 @@ def watched(folder: Path) -> Iterator[tuple[Daemon, ScanFile, Viewer, str]]:
         pytest.skip("needs Debian's package prometheus")
     scan, settings = small_scan(folder)
     model = f'model.bundle="{write_spoilt_bundle(folder / "blank.zip")}"'
-    work = ("refine.enabled=true", "finetune.enabled=true", "finetune.device_share=1.0", "finetune.rate=0.003")
+    refine = ("refine.enabled=true", "refine.improve_s=300")  # a loaded host needs long for the resolution
+    work = (*refine, "finetune.enabled=true", "finetune.device_share=1.0", "finetune.rate=0.003")
     with (
         running_daemon(folder, *settings, model, *work) as daemon,
         Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer,

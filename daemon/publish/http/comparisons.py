@@ -14,7 +14,7 @@ from fastapi import APIRouter, HTTPException, Query, Response
 from fastapi.responses import JSONResponse
 
 from daemon.messages import ComparisonFields
-from daemon.publish.http.answers import BUSY, NOT_KNOWN, Binary
+from daemon.publish.http.answers import BUSY, NOT_KNOWN, Binary, problems
 from daemon.publish.http.past import AnyLayer
 from daemon.publish.snapshot import LayerCanvas
 from daemon.publish.wire import encode_ws, plain, snapshot_message
@@ -34,6 +34,7 @@ MOST_SIDE_PX = 1024
 """Of larger pictures only the middle is compared: about a second and 0.2 GB."""
 NICE = 10
 """Niceness of the thread that compares: frames come first."""
+NOT_ALIKE = problems({409: "Both pictures are the same, or have too little in common."})
 
 CanvasOf = Callable[[str, AnyLayer], LayerCanvas]
 OtherQuery = Annotated[str | None, Query(max_length=256, description="Id of the other scan. Default: the same scan.")]
@@ -103,17 +104,17 @@ class Comparer:
 
 def comparison_router(canvas_of: CanvasOf, comparer: Comparer) -> APIRouter:
     """Return the routes; ``canvas_of`` gives the picture of a scan's layer, or raises 404."""
-    router = APIRouter(tags=["pictures"], responses={**NOT_KNOWN, **BUSY})
+    router = APIRouter(tags=["pictures"], responses={**NOT_KNOWN, **NOT_ALIKE, **BUSY})
 
     def compared(id: str, layer: AnyLayer, other: str | None, other_layer: AnyLayer) -> Compared:
         first, second = canvas_of(id, layer), canvas_of(other or id, other_layer)
         layers = _layer_of(first, layer), _layer_of(second, other_layer)
         if first.scan_id == second.scan_id and layers[0] == layers[1]:
-            raise HTTPException(422, "both pictures are the same; choose another scan or another layer")
+            raise HTTPException(409, "both pictures are the same; choose another scan or another layer")
         try:
             return comparer.compare(first, second, layers)
         except GeometryError as fault:
-            raise HTTPException(422, str(fault)) from fault
+            raise HTTPException(409, str(fault)) from fault
 
     @router.get("/scans/{id}/comparison", summary="How far two pictures agree", response_model=ComparisonFields)
     def comparison(

@@ -17,6 +17,8 @@ from daemon.publish.snapshot import LayerCanvas
 
 MOST_VALUE = 1e30
 """Largest end of a range."""
+BOX_PATTERN = r"^-?\d+(\.\d+)?(,-?\d+(\.\d+)?){3}$"
+"""Four numbers, as the description of the API says it; the sentence of a refusal comes with the picture."""
 
 CanvasOf = Callable[[str, Literal["refined", "network"]], LayerCanvas]
 
@@ -56,6 +58,7 @@ class ViewChoice(BaseModel):
     box: str | None = Field(
         None,
         max_length=100,
+        json_schema_extra={"pattern": BOX_PATTERN},
         description="Draw a fixed part of the object's frame: top,left,bottom,right in micrometres. Replaces crop.",
     )
 

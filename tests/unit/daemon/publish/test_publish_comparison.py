@@ -83,7 +83,7 @@ def test_large_pictures_are_compared_in_their_middle(client: httpx.Client, monke
 def test_what_cannot_be_compared_is_said(client: httpx.Client, hub: UpdateHub, truth: np.ndarray) -> None:
     hub.publish_layer(even_update(truth, origin_px=(5000, 0), layer="refined", scan_id="far"))
     said = {other: client.get("/a/comparison", params={"other": other}) for other in ("far", "a", "none")}
-    assert {other: answer.status_code for other, answer in said.items()} == {"far": 422, "a": 422, "none": 404}
+    assert {other: answer.status_code for other, answer in said.items()} == {"far": 409, "a": 409, "none": 404}
     assert "no place in common" in said["far"].json()["detail"]
     assert said["a"].json()["detail"].startswith("both pictures are the same")
     even = client.get("/a/comparison", params={"other_layer": "network"}).json()

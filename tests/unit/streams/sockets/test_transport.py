@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import zmq
 
+from ptycholive_client import connection
 from streams.errors import EndpointError
-from streams.sockets import connection
 from streams.sockets.keys import AllowList
 from streams.sockets.transport import CurveKeys, Receiver, Sender
 from tests.support.stream_tools import WAIT_S, Listener
