@@ -77,6 +77,7 @@ class ScanResolution:
         self._halves = HalfPictures(update_probe=update_probe, is_subpixel=is_subpixel)
         self._owed_s = 0.0
         self._next_comparison = 0.0
+        self._known_bytes = 0
         self._compared_visits = -1.0
         self._best_px: float | None = None
         self._no_gain_s = self._noted_at = 0.0
@@ -88,8 +89,11 @@ class ScanResolution:
         share = SHARE if source.least_visits < LATER_VISITS else LATER_SHARE
         self._owed_s = min(self._owed_s + share * refined_s, MOST_OWED_S)
         begun = now = time.monotonic()
-        if now >= self._next_comparison:
+        if (
+            now >= self._next_comparison or source.kept_bytes > 2 * self._known_bytes
+        ):  # a short scan is over within a period
             self._halves.keep_up(source)
+            self._known_bytes = source.kept_bytes
             self._compare(now)
             now = time.monotonic()
             self._next_comparison = now + max(PERIOD_S, COST_RATIO * (now - begun))

@@ -9,6 +9,7 @@ import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +43,25 @@ def detector(
     codec, stop = CODECS[stream_format](), threading.Event()
     with Sender("tcp://127.0.0.1:0", socket) as sender:
 
+        def messages() -> Iterator[Any]:
+            for scan_id in map(str, count()):  # scan after scan: the first one may be over before anyone listens
+                yield codec.encode_start(
+                    ScanStart(scan_id, len(counts), geometry=geometry), counts.shape[1:], counts.dtype
+                )
+                yield from (codec.encode_frame(scan_id, k, counts[k]) for k in range(len(counts)))
+
         def send() -> None:
             while not stop.is_set() and not sender.wait_for_peer(0.1):
                 pass
-            start = codec.encode_start(ScanStart("one", len(counts), geometry=geometry), counts.shape[1:], counts.dtype)
-            messages = [start, *(codec.encode_frame("one", k, counts[k]) for k in range(len(counts)))]
-            for message in filter(None, messages):  # array-1.0 has no start
+            for message in filter(None, messages()):  # array-1.0 has no start
                 while not stop.wait(PAUSE_S):
                     try:
                         sender.send(message, 0.2)
                         break
                     except EndpointError:  # the socket of the other kind was the peer; the right one comes yet
                         continue
+                if stop.is_set():
+                    return
 
         thread = threading.Thread(target=send)
         thread.start()

@@ -250,7 +250,7 @@ def test_a_disk_full_at_the_end_is_made_good_once_there_is_room(scan: ScanFile, 
         assert follow(viewer)[0]["product"] is None
         said = status_when(viewer, lambda s: s["state"] == "degraded")
         assert "The product of star is not written: the disk of" in said["sentence"]
-        assert daemon.metrics.value("ptycholive_products_waiting") == 1
+        status_when(viewer, lambda s: daemon.metrics.value("ptycholive_products_waiting") == 1)
         has_room.set()
         ended, _ = follow(viewer)
         assert read_product(ended["product"]).indexes.size == 50

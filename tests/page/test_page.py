@@ -169,19 +169,16 @@ def test_reads_the_pixel_under_the_pointer(look: Callable[[], PageViewer], hub: 
     hub.publish_layer(even_update(pixels, origin_px=(100, 200)))
     viewer = look()
     viewer.until_frames("network", 1)
-    y, x = viewer.page.evaluate("""async () => {
-        const place = () => {
-            const box = ptycholive.stage.canvas.getBoundingClientRect();
-            const [top, left] = ptycholive.stage.camera.toScreen(110.5, 230.5);
-            return [box.top + top, box.left + left];
-        };
-        for (let before = null, now = place(); String(before) !== String(now); before = now, now = place()) {
-            await ptycholive.stage.settled();  // the page around the picture may still be laid out
-            await new Promise(requestAnimationFrame);
-        }
-        return place();
-    }""")
-    viewer.page.mouse.move(x, y)
+    place = """async () => {
+        await ptycholive.stage.settled();
+        await new Promise(requestAnimationFrame);
+        const box = ptycholive.stage.canvas.getBoundingClientRect();
+        const [top, left] = ptycholive.stage.camera.toScreen(110.5, 230.5);
+        return [box.top + top, box.left + left];
+    }"""
+    while "amplitude 0.500" not in viewer.text("#cursor"):  # the page around the picture may still be laid out
+        y, x = viewer.page.evaluate(place)
+        viewer.page.mouse.move(x, y)
     words = viewer.text("#cursor")
     assert "amplitude 0.500" in words
     assert "phase +0.250 rad" in words

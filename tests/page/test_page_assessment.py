@@ -152,7 +152,7 @@ def test_the_alarm_sounds_once_for_each_worse_grade(look: Callable[[], PageViewe
     for assessment in (messages.assessment(), check, check, MISFIT, messages.assessment(), check):
         hub.publish_status(messages.status(assessment=assessment))
         viewer.until(f"ptycholive.session.status?.assessment.grade === '{assessment['grade']}'")
-        viewer.page.evaluate("ptycholive.alarm.look('scan-1', ptycholive.session.status.assessment)")
+        viewer.page.evaluate("ptycholive.alarm.look(ptycholive.session.scanId, ptycholive.session.status.assessment)")
     assert viewer.page.evaluate("ptycholive.alarm.alarms") == 3
 
 

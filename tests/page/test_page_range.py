@@ -55,6 +55,8 @@ def test_a_standard_table_is_the_daemons_and_can_be_turned_round(viewer: PageVie
     page.fill("#range-low", "5")
     page.fill("#range-high", "6")
     page.keyboard.press("Enter")
+    viewer.until("ptycholive.stage.range.low === 5 && ptycholive.stage.range.high === 6")
+    page.evaluate("ptycholive.stage.settled()")
     drawn = viewer.colours((0, 0), (40, 40))[..., :3]
     assert (drawn == colour_table("viridis")[255]).all()  # all below the range
     viewer.until("document.querySelector('#save-png').href.includes('invert=1')")

@@ -55,7 +55,7 @@ class Clock:
 
 
 class Source:
-    least_visits = 0
+    least_visits = kept_bytes = 0
 
 
 @pytest.fixture
