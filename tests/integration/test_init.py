@@ -51,7 +51,9 @@ def detector(
                 yield from (codec.encode_frame(scan_id, k, counts[k]) for k in range(len(counts)))
 
         def send() -> None:
-            while not stop.is_set() and not sender.wait_for_peer(0.1):
+            while (
+                socket == "pub" and not stop.is_set() and not sender.wait_for_peer(0.1)
+            ):  # a pushed message waits by itself
                 pass
             for message in filter(None, messages()):  # array-1.0 has no start
                 while not stop.wait(PAUSE_S):
