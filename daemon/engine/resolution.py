@@ -89,9 +89,8 @@ class ScanResolution:
         share = SHARE if source.least_visits < LATER_VISITS else LATER_SHARE
         self._owed_s = min(self._owed_s + share * refined_s, MOST_OWED_S)
         begun = now = time.monotonic()
-        if (
-            now >= self._next_comparison or source.kept_bytes > 2 * self._known_bytes
-        ):  # a short scan is over within a period
+        has_doubled = source.kept_bytes > 2 * self._known_bytes  # a short scan is over within a period
+        if now >= self._next_comparison or has_doubled:
             self._halves.keep_up(source)
             self._known_bytes = source.kept_bytes
             self._compare(now)

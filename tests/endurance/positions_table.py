@@ -14,19 +14,8 @@ import torch
 
 from ptychopinn.positions.find import find_positions
 from ptychopinn.simulate import Recipe
-from tests.support.position_errors import apart_px, measured_scan, told_positions
+from tests.support.position_errors import SCAN, apart_px, measured_scan, told_positions
 
-SCAN = Recipe(
-    size_px=64,
-    frames=144,
-    counts=1e5,
-    phase_rad=1.5,
-    jitter_px=0.7,
-    overlap_ratio=0.7,
-    texture="noise",
-    track="snake",
-    seed=5,
-)
 SIZES_PX = (0.3, 1, 3, 5, 8, 15, 30)
 KINDS_OF_ERROR = ("scatter", "vibration", "backlash", "wild", "drift", "scale", "rotation", "shear")
 OTHER_SCANS = {

@@ -51,10 +51,9 @@ def detector(
                 yield from (codec.encode_frame(scan_id, k, counts[k]) for k in range(len(counts)))
 
         def send() -> None:
-            while (
-                socket == "pub" and not stop.is_set() and not sender.wait_for_peer(0.1)
-            ):  # a pushed message waits by itself
-                pass
+            if socket == "pub":  # a pushed message waits by itself
+                while not stop.is_set() and not sender.wait_for_peer(0.1):
+                    pass
             for message in filter(None, messages()):  # array-1.0 has no start
                 while not stop.wait(PAUSE_S):
                     try:
@@ -62,7 +61,7 @@ def detector(
                         break
                     except EndpointError:  # the socket of the other kind was the peer; the right one comes yet
                         continue
-                if stop.is_set():
+                else:  # told to stop
                     return
 
         thread = threading.Thread(target=send)

@@ -16,6 +16,18 @@ from ptychopinn.simulate import Recipe, SimulatedScan, simulate_scan
 Places = NDArray[np.float64]
 WILD_EVERY = 25
 """One frame in so many is wild."""
+SCAN = Recipe(
+    size_px=64,
+    frames=144,
+    counts=1e5,
+    phase_rad=1.5,
+    jitter_px=0.7,
+    overlap_ratio=0.7,
+    texture="noise",
+    track="snake",
+    seed=5,
+)
+"""The scan of the table in how-to/positions.md."""
 
 
 @cache

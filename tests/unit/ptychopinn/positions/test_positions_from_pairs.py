@@ -9,20 +9,7 @@ from ptychopinn.positions.alone import patches_alone
 from ptychopinn.positions.loops import joined
 from ptychopinn.positions.pairs import Pairs, near_pairs, registered
 from ptychopinn.positions.scan import Frames, main_mode
-from ptychopinn.simulate import Recipe
-from tests.support.position_errors import apart_px, measured_scan, told_positions
-
-SCAN = Recipe(
-    size_px=64,
-    frames=144,
-    counts=1e5,
-    phase_rad=1.5,
-    jitter_px=0.7,
-    overlap_ratio=0.7,
-    texture="noise",
-    track="snake",
-    seed=5,
-)
+from tests.support.position_errors import SCAN, apart_px, measured_scan, told_positions
 
 
 def test_neighbours_are_registered_from_their_patterns_alone_and_say_where_frames_lie():
