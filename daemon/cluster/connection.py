@@ -17,10 +17,24 @@ from pathlib import Path
 from types import ModuleType
 
 from daemon.cluster.address import ClusterAddress, Place
-from daemon.cluster.faults import broken_ray, check_version, connection_fault, missing_ray, token_fault, unreachable
+from daemon.cluster.faults import (
+    broken_ray,
+    check_version,
+    connection_fault,
+    has_no_server,
+    missing_ray,
+    one_line,
+    token_fault,
+    unreachable,
+)
+
+log = logging.getLogger(__name__)
 
 ANSWER_S = 10.0
 """Longest wait for the TCP connection to a client server, s."""
+ATTEMPTS = 4
+"""Attempts at a client server: in Ray 2.60 about one process in ten for a new client ends in its fork, after which Ray
+waits 30 s and gives up."""
 STORE_BYTES = 128 * 2**20
 """Object store of a local cluster, bytes: tasks take and return file names and figures, not frames."""
 TOKEN_BYTES = 32
@@ -70,7 +84,7 @@ def connected(address: ClusterAddress) -> Iterator[Cluster]:
     on_term = signal.getsignal(signal.SIGTERM)
     with _token_watch(), warnings.catch_warnings(action="ignore"):
         try:
-            _start(ray, address)
+            start_patiently(ray, address)
             signal.signal(signal.SIGTERM, on_term)  # Ray sets its own, with another exit code
             resources = ray.cluster_resources()
         except Exception as fault:  # Ray raises many types, some of them its own C++ errors
@@ -94,6 +108,19 @@ def _set_local() -> None:
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(TOKEN_BYTES)
     os.environ[LOOPBACK_VARIABLE] = "0"
+
+
+def start_patiently(ray: ModuleType, address: ClusterAddress) -> None:
+    """Connect; try again where the head node could not start its process for this client."""
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            return _start(ray, address)
+        except ConnectionError as fault:
+            if not left or not has_no_server(fault):
+                raise
+            log.warning("%s: the head node started no process for this client; trying again", address.text)
+            log.debug("%s", one_line(fault))
+            ray.shutdown()
 
 
 def _start(ray: ModuleType, address: ClusterAddress) -> None:

@@ -12,6 +12,8 @@ OLDEST_RAY = (2, 52)
 INSTALL = "install it with: pip install 'ptycholive[cluster]'"
 TOKEN_PLACES = "RAY_AUTH_TOKEN, in the file that RAY_AUTH_TOKEN_PATH names, or in ~/.ray/auth_token"
 _PYTHON = re.compile(r"Python:?\s+v?(\d+\.\d+(?:\.\d+)?)")
+_NO_SERVER = ("proxy failed to connect to backend", "starting ray client server failed")
+"""Parts of Ray's messages for a head node that cannot start its process for a client."""
 _FOUND = re.compile(r"Failed to connect to Ray cluster at (\S+)")
 _RAY = re.compile(r"Ray:?\s+v?(\d+\.\d+\.\d+)")
 
@@ -49,6 +51,11 @@ def connection_fault(fault: BaseException, address: str) -> ClusterError:
         return token_fault(address, is_missing="no authentication token was found" in lower)
     if "version" in lower and _PYTHON.search(words):
         return _other_versions(words, address)
+    if has_no_server(fault):
+        return ClusterError(
+            f"the Ray cluster {at(address)} answers and cannot start its process for this client; free memory on the "
+            "head node, and read ray_client_server.err in its /tmp/ray/session_latest/logs"
+        )
     if (
         isinstance(fault, ConnectionError | TimeoutError)
         or "could not connect" in lower
@@ -82,6 +89,11 @@ def unreachable(address: str, reason: str) -> ClusterError:
     return ClusterError(
         f"no Ray cluster answers at {address}{cause}; check host, port and firewall, and that 'ray start --head' runs there"
     )
+
+
+def has_no_server(fault: BaseException) -> bool:
+    """Return whether the head node answers and could not start the process that serves one client."""
+    return any(part in str(one).lower() for one in _chain(fault) for part in _NO_SERVER)
 
 
 def silent(address: str) -> ClusterError:

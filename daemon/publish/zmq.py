@@ -104,7 +104,7 @@ class ZmqPublisher:
         publisher.setsockopt(zmq.HEARTBEAT_TIMEOUT, 30_000)
         publisher.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         publisher.setsockopt(zmq.MAXMSGSIZE, MOST_REQUEST_BYTES)
-        self._monitor = publisher.get_monitor_socket(EVENTS | zmq.EVENT_ACCEPTED)
+        self._monitor = publisher.get_monitor_socket(EVENTS)
         try:
             set_curve(publisher, curve)
             publisher.bind(endpoint)

@@ -137,8 +137,9 @@ def head(runner: Runner) -> Iterator[Head]:
 def wait_for_port(port: int) -> None:
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
-        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
-            return
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)) as one:
+            if one.getsockname() != one.getpeername():  # a free port of this range can be connected to itself
+                return
         time.sleep(0.05)
     pytest.fail(f"nothing listens at port {port}")
 

@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 _RECONNECT_AFTER_S = 2.0
 """After a lost connection: libzmq itself reconnects within a second, unless it ended the connection for a fault."""
 EVENTS = (
-    zmq.EVENT_CONNECTED
+    zmq.EVENT_ACCEPTED
+    | zmq.EVENT_CONNECTED
     | zmq.EVENT_CONNECT_DELAYED
     | zmq.EVENT_CONNECT_RETRIED
     | zmq.EVENT_DISCONNECTED
@@ -44,13 +45,15 @@ class Peers:
         self.reconnect_at: float | None = None
         self._place = place
         self._curve = curve
-        self._failing = 0
+        self._open: set[int] = set()
         self._is_vague = True
         self._has_answered = False
         self._was_connected = False
 
     def note(self, event: int, value: int = 0) -> None:
-        """Take one event of the monitor and its value."""
+        """Take one event of the monitor and its value: the descriptor where a connection begins or ends."""
+        if event in (zmq.EVENT_ACCEPTED, zmq.EVENT_CONNECTED):
+            self._open.add(value)
         if event in _TRYING:
             self._try(event)
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
@@ -58,8 +61,8 @@ class Peers:
             self.fault = None
             self._is_vague = self._was_connected = True
         elif event == zmq.EVENT_DISCONNECTED:
-            self._disconnected()
-        else:
+            self._disconnected(value)
+        elif event != zmq.EVENT_ACCEPTED:
             self._failed(event, value)
 
     def _try(self, event: int) -> None:
@@ -74,7 +77,6 @@ class Peers:
             self._has_answered = False
 
     def _failed(self, event: int, value: int) -> None:
-        self._failing += 1
         self.handshake_failures += 1
         is_vague = event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
         if self._is_vague or not is_vague:
@@ -98,15 +100,17 @@ class Peers:
     def _say(self, words: str) -> None:
         self.fault = f"{self._place}: {words}"
 
-    def _disconnected(self) -> None:
+    def _disconnected(self, descriptor: int) -> None:
         # After a protocol fault, such as a message over the limit, libzmq does not reconnect by itself.
         self.reconnect_at = time.monotonic() + _RECONNECT_AFTER_S
-        if self._failing:
-            self._failing -= 1
+        # A handshake that succeeds names no descriptor, and one that a socket of the wrong type ends is not reported.
+        # So as many connections live as handshakes succeeded, and never more than are open.
+        self._open.discard(descriptor)
+        if self.connections <= len(self._open):
             return
         log.warning("%s: a connection was lost", self._place)
         self._say("the connection was lost; the sender stopped, or sent more than the limit allows")
-        self.connections = max(0, self.connections - 1)  # last, so that a reader who sees the loss sees its cause
+        self.connections = len(self._open)  # last, so that a reader who sees the loss sees its cause
 
 
 def has_input(socket: zmq.Socket[bytes]) -> bool:
@@ -123,7 +127,6 @@ def drain(
         event = recv_monitor_message(monitor)
         if event["event"] == zmq.EVENT_ACCEPTED:
             on_accepted(event["value"])
-        else:
-            peers.note(event["event"], event["value"])
+        peers.note(event["event"], event["value"])
         count += 1
     return count > 0

@@ -9,7 +9,7 @@ import pytest
 
 from daemon.cli.exit_codes import ExitCode, exit_code
 from daemon.cluster.address import Place, parse_address
-from daemon.cluster.connection import has_token, import_ray
+from daemon.cluster.connection import ATTEMPTS, has_token, import_ray, start_patiently
 from daemon.cluster.faults import check_version, connection_fault
 from daemon.errors import ClusterError, ConfigError
 
@@ -64,12 +64,19 @@ OTHER_PYTHON = RuntimeError(
 )
 OTHER_RAY = RuntimeError(str(OTHER_PYTHON).replace("2.60.0", "2.55.1", 1).replace("3.12.4", "3.11.7"))
 NO_TOKEN = RuntimeError("Token authentication is enabled but no authentication token was found")
+CLIENT = parse_address("ray://head:10001")
 WRONG_TOKEN = RuntimeError("Token authentication is enabled but the authentication token is invalid or incorrect.")
+
+NO_SERVER = ConnectionError(
+    "Initialization failure from server:\nTraceback (most recent call last):\n"
+    "RuntimeError: Proxy failed to Connect to backend! Check `ray_client_server.err` and `ray_client_server_23000.err`"
+)
 
 
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
+        (NO_SERVER, "the Ray cluster at ray://head:10001 answers and cannot start its process for this client"),
         (OTHER_PYTHON, "runs Python 3.12.4 where this machine has 3.11.7; use the same Python and Ray"),
         (OTHER_RAY, "runs Ray 2.55.1 where this machine has 2.60.0; use the same Python and Ray"),
         (NO_TOKEN, "no token for the Ray cluster at ray://head:10001: put the cluster's token in RAY_AUTH_TOKEN"),
@@ -115,3 +122,35 @@ def test_a_token_is_looked_for_where_ray_does(tmp_path: Path, monkeypatch: pytes
     monkeypatch.delenv("RAY_AUTH_TOKEN")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     assert has_token()
+
+
+class FailingRay:
+    """A module ``ray`` whose client server starts no process the first ``failures`` times."""
+
+    def __init__(self, failures: int, fault: Exception = NO_SERVER) -> None:
+        self.failures, self.fault = failures, fault
+        self.calls: list[str] = []
+
+    def init(self, **options: object) -> None:
+        self.calls.append("init")
+        if self.calls.count("init") <= self.failures:
+            raise self.fault
+
+    def shutdown(self) -> None:
+        self.calls.append("shutdown")
+
+
+def test_a_head_node_that_starts_no_process_is_asked_again() -> None:
+    ray = FailingRay(2)
+    start_patiently(ray, CLIENT)
+    assert ray.calls == ["init", "shutdown", "init", "shutdown", "init"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "attempts"), [(NO_SERVER, ATTEMPTS), (ConnectionError("ray client connection timeout"), 1)]
+)
+def test_the_attempts_end(fault: Exception, attempts: int) -> None:
+    ray = FailingRay(100, fault)
+    with pytest.raises(ConnectionError):
+        start_patiently(ray, CLIENT)
+    assert ray.calls.count("init") == attempts

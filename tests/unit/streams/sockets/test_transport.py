@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from ptycholive_client import connection
 from streams.errors import EndpointError
 from streams.sockets.keys import AllowList
+from streams.sockets.peers import EVENTS, Peers
 from streams.sockets.transport import CurveKeys, Receiver, Sender
 from tests.support.stream_tools import WAIT_S, Listener
 
@@ -368,3 +370,23 @@ def test_a_context_that_does_not_end_is_left_and_reported(
     (ending,) = [thread for thread in threading.enumerate() if thread.name == "zmq-end"]
     ending.join()
     assert context.closed
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["wrong one first", "wrong one last"])
+def test_a_socket_of_the_wrong_type_is_not_counted(is_first: bool) -> None:
+    kinds = (zmq.SUB, zmq.PULL) if is_first else (zmq.PULL, zmq.SUB)
+    with zmq.Context() as context, context.socket(zmq.PUSH) as bound:
+        monitor, peers, seen = bound.get_monitor_socket(EVENTS), Peers("detector stream"), []
+        address = f"tcp://127.0.0.1:{bound.bind_to_random_port('tcp://127.0.0.1')}"
+        with context.socket(kinds[0]) as first, context.socket(kinds[1]) as second:
+            for socket, last in ((first, is_first), (second, not is_first)):
+                socket.connect(address)
+                end = zmq.EVENT_DISCONNECTED if last else zmq.EVENT_HANDSHAKE_SUCCEEDED
+                while end not in seen:
+                    assert monitor.poll(1000 * WAIT_S), seen
+                    event = recv_monitor_message(monitor)
+                    seen.append(event["event"])
+                    peers.note(event["event"], event["value"])
+            assert (peers.connections, peers.fault) == (1, None)
+        bound.disable_monitor()
+        monitor.close()
