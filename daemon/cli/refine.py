@@ -148,33 +148,18 @@ def refinement_line(summary: dict[str, Any]) -> str:
 def _refine(data: Path, options: RefineOptions) -> _Refined:
     begun, started = time.monotonic(), now_text()
     scan = _first_frames(read_data(data, options.scan), options.frames)
-    probe = probe_of(scan, data, options.probe)
+    probe = torch.from_numpy(probe_of(scan, data, options.probe).probe)
     positions_px, pixel_size_m = positions_of(scan, data, options.pixel_size_m)
     amplitude = torch.from_numpy(to_amplitude(scan.counts, scan.mask, None))
     correction = corrected(
-        amplitude,
-        positions_px,
-        torch.from_numpy(probe.probe),
-        is_asked=options.correct_positions,
-        bound_px=options.position_bound_px,
+        amplitude, positions_px, probe, is_asked=options.correct_positions, bound_px=options.position_bound_px
     )
-    found = _retrieved(amplitude, correction.positions_px, probe.probe, options)
+    places = correction.positions_px
+    found = _retrieved(amplitude, places, probe, options)
     seconds = time.monotonic() - begun
-    given, places = torch.from_numpy(probe.probe), correction.positions_px
-    misfit = misfit_sentence(amplitude, places, given, is_guess=options.update_probe) if options.diagnose else None
-    verdict = verdict_on(
-        scan,
-        amplitude,
-        correction.positions_px,
-        found.probe.numpy(),
-        rfactor=found.rfactors[-1],
-        picture=found.object.numpy(),
-        weight=found.weight.numpy(),
-        misfit=misfit,
-        passes=options.sweeps,
-    )
+    misfit = misfit_sentence(amplitude, places, probe, is_guess=options.update_probe) if options.diagnose else None
     resolution = resolution_of(
-        lambda: _half_correlation(amplitude, correction.positions_px, found, options.sweeps),
+        lambda: _half_correlation(amplitude, places, found, options.sweeps),
         pixel_size_m,
         is_asked=options.measure_resolution,
     )
@@ -183,10 +168,32 @@ def _refine(data: Path, options: RefineOptions) -> _Refined:
         correction=correction,
         pixel_size_m=pixel_size_m,
         found=found,
-        verdict=verdict,
+        verdict=_verdict(scan, amplitude, places, found, misfit=misfit, passes=options.sweeps),
         resolution=resolution,
         started=started,
         seconds=seconds,
+    )
+
+
+def _verdict(
+    scan: ScanFile,
+    amplitude: torch.Tensor,
+    positions_px: NDArray[np.float64],
+    found: Retrieval,
+    *,
+    misfit: str | None,
+    passes: int,
+) -> PictureVerdict:
+    return verdict_on(
+        scan,
+        amplitude,
+        positions_px,
+        found.probe.numpy(),
+        rfactor=found.rfactors[-1],
+        picture=found.object.numpy(),
+        weight=found.weight.numpy(),
+        misfit=misfit,
+        passes=passes,
     )
 
 
@@ -206,10 +213,7 @@ def _half_correlation(
 
 
 def _retrieved(
-    amplitude: torch.Tensor,
-    positions_px: NDArray[np.float64],
-    probe: NDArray[np.complex64],
-    options: RefineOptions,
+    amplitude: torch.Tensor, positions_px: NDArray[np.float64], probe: torch.Tensor, options: RefineOptions
 ) -> Retrieval:
     with progress(options.sweeps, "refining", "sweeps") as bar:
 
@@ -220,7 +224,7 @@ def _retrieved(
         return retrieve(
             amplitude,
             positions_px,
-            torch.from_numpy(probe),
+            probe,
             sweeps=options.sweeps,
             full_sweeps=options.full_sweeps,
             decay=options.decay,

@@ -62,7 +62,7 @@ class Engine:
         self._options = options
         self._metrics = metrics
         self._faults = faults = EngineFaults(metrics)
-        self._publishing = Publishing(options, metrics, events, faults.count)
+        self._publishing = publishing = Publishing(options, metrics, events, faults.count)
         self._memory = ScanMemory(options.keep_patch_bytes, options.refine_buffer_bytes)
         self._queue = queue = Backlog(options.queue_bytes, store)
         self._stop_by = float("inf")
@@ -72,13 +72,11 @@ class Engine:
         self.warm = threading.Event()
         self.beat = time.monotonic()
         self._stitcher = stitcher = Stitcher(
-            options, metrics, events, faults=faults, publishing=self._publishing, queue=queue, store=store
+            options, metrics, events, faults=faults, publishing=publishing, queue=queue, store=store
         )
-        self._ending = ScanEnding(metrics, events, self._publishing, faults=faults, stitcher=stitcher)
-        self._spare_time = SpareTime(metrics, faults, queue)
-        self._improvement = Improvement(
-            options.refine_improve_s, events, self._publishing, faults=faults, spare_time=self._spare_time
-        )
+        self._ending = ScanEnding(metrics, events, publishing, faults=faults, stitcher=stitcher)
+        self._spare_time = spare = SpareTime(metrics, faults, queue)
+        self._improvement = Improvement(options.refine_improve_s, events, publishing, faults=faults, spare_time=spare)
         self._model = ModelInUse(model, options, metrics, faults=faults, stitcher=stitcher)
         self._scans = OpenScans(
             options,

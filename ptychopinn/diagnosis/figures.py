@@ -45,13 +45,11 @@ def figures_of(
     valid = some >= 0
     counts = torch.where(valid, some, 0.0).double().square()
     is_empty = counts.sum((1, 2)) == 0
-    known_px = positions_px[np.isfinite(positions_px).all(axis=1)]
-    extent_px = float(np.ptp(known_px, axis=0).max()) if len(known_px) else None
     return Figures(
         frames=len(positions_px),
         rfactor=rfactor,
         noise_rfactor=noise_rfactor(some) if len(some) else None,
-        extent_px=extent_px,
+        extent_px=_extent_px(positions_px),
         masked_share=float((~valid).double().mean()) if len(some) else None,
         empty_share=float(is_empty.double().mean()) if len(some) else None,
         counts_ratio=_counts_ratio(counts, valid, probe),
@@ -59,6 +57,12 @@ def figures_of(
         is_refined=is_refined,
         passes=passes,
     )
+
+
+def _extent_px(positions_px: NDArray[np.float64]) -> float | None:
+    """Return the longer side of the scan; None if no position is known."""
+    known_px = positions_px[np.isfinite(positions_px).all(axis=1)]
+    return float(np.ptp(known_px, axis=0).max()) if len(known_px) else None
 
 
 def noise_rfactor(amplitude: Tensor) -> float:
