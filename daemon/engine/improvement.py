@@ -16,6 +16,8 @@ from daemon.engine.spare_time import SpareTime, can_improve
 
 IMPROVED_PERIOD_S = 2.0
 """Time between two pictures of a closed scan: each is the whole canvas."""
+SCATTER = 0.01
+"""R of a converged picture differs by less than this share from pass to pass."""
 
 
 class Improvement:
@@ -31,6 +33,7 @@ class Improvement:
         self._spare_time = spare_time
         self._begun = self._ends = self._next_picture = 0.0
         self._rfactor: float | None = None
+        self._was_resolved = False
         self.work: ScanWork | None = None
 
     def begin(self, work: ScanWork) -> None:
@@ -39,6 +42,7 @@ class Improvement:
             return
         now = time.monotonic()
         self.work, self._rfactor = work, product_rfactor(work.scores.rfactors)
+        self._was_resolved = work.resolution.latest is not None
         self._begun, self._next_picture, self._ends = now, now + IMPROVED_PERIOD_S, now + self._for_s
 
     def stop(self) -> None:
@@ -68,10 +72,14 @@ class Improvement:
                 self._next_picture = now + IMPROVED_PERIOD_S
         elif work.settle_some():
             self.stop()
-            if _is_lower(product_rfactor(work.scores.rfactors), self._rfactor):
+            if self._is_better(work):
                 self._publishing.publish(work, is_complete=True)
                 self._events.on_improved(scan_result(work))
 
-
-def _is_lower(rfactor: float | None, than: float | None) -> bool:
-    return rfactor is not None and (than is None or rfactor < than)
+    def _is_better(self, work: ScanWork) -> bool:
+        """Whether R is lower, or as good and the resolution is known now."""
+        rfactor, before = product_rfactor(work.scores.rfactors), self._rfactor
+        if rfactor is None or before is None:
+            return rfactor is not None
+        is_resolved_now = work.resolution.latest is not None and not self._was_resolved
+        return rfactor < before * (1 + SCATTER if is_resolved_now else 1)

@@ -16,7 +16,8 @@ from ptychopinn.workflow.half_pictures import HalfPictures
 
 CRITERION: Literal["half-bit"] = "half-bit"
 SHARE, LATER_SHARE, LATER_VISITS = 0.15, 0.5, 10
-"""Time for the halves, of the refiner's own: the refined layer comes first until each frame has had ten visits."""
+"""Time for the halves, of the refiner's own: the refined layer comes first until each frame has had ten visits. It is the
+thread's processor time: on a busy host the halves would lose their share by each pause in one of their slices."""
 MOST_OWED_S = 0.02
 """Time that the halves may catch up at once: two slices, so that a waiting frame hardly notices."""
 PERIOD_S, COST_RATIO = 2.0, 50.0
@@ -78,6 +79,7 @@ class ScanResolution:
         self._owed_s = 0.0
         self._next_comparison = 0.0
         self._known_bytes = 0
+        self._was_ripening = False
         self._compared_visits = -1.0
         self._best_px: float | None = None
         self._no_gain_s = self._noted_at = 0.0
@@ -85,20 +87,27 @@ class ScanResolution:
         self.latest: Resolution | None = None
 
     def spend(self, source: Refiner, refined_s: float) -> None:
-        """Give the halves their share of the time that the refiner has just had."""
+        """Give the halves their share of the processor time that the refiner has just had."""
         share = SHARE if source.least_visits < LATER_VISITS else LATER_SHARE
         self._owed_s = min(self._owed_s + share * refined_s, MOST_OWED_S)
-        begun = now = time.monotonic()
+        now, used_s = time.monotonic(), time.thread_time()
         has_doubled = source.kept_bytes > 2 * self._known_bytes  # a short scan is over within a period
-        if now >= self._next_comparison or has_doubled:
+        is_first = self._was_ripening and not self._halves.is_ripening
+        if now >= self._next_comparison or has_doubled or is_first:
             self._halves.keep_up(source)
             self._known_bytes = source.kept_bytes
             self._compare(now)
-            now = time.monotonic()
-            self._next_comparison = now + max(PERIOD_S, COST_RATIO * (now - begun))
+            before_s, used_s = used_s, time.thread_time()
+            self._next_comparison = now + max(PERIOD_S, COST_RATIO * (used_s - before_s))
+        self._was_ripening = self._halves.is_ripening
         while self._owed_s > 0 and self._halves.step():
-            before, now = now, time.monotonic()
-            self._owed_s -= now - before
+            before_s, used_s = used_s, time.thread_time()
+            self._owed_s -= used_s - before_s
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether more time would give the first comparison of a scan that has none."""
+        return self.latest is None and self._halves.is_ripening
 
     def compare(self) -> None:
         """Compare the halves as they are, for the scan's result."""

@@ -60,12 +60,12 @@ class SpareTime:
             most = _second_looks(work.model.probe.device, has_ended=has_ended)
             look_again = partial(work.look_again, most, has_ended=has_ended)
             self._faults.attempt(work, "the second look", look_again, work.stop_looking)
-        now = time.monotonic()
+        now, used_s = time.monotonic(), time.thread_time()
         if work.refines:
             end = now + max(REFINE_SLICE_S, now - begun)
             self._faults.attempt(work, "the refinement", partial(self._refine, work, end), work.stop_refining)
         if work.refiner is not None and work.is_resolving and not is_owed and not len(self._queue):
-            resolve = partial(work.resolution.spend, work.refiner, time.monotonic() - now)
+            resolve = partial(work.resolution.spend, work.refiner, time.thread_time() - used_s)
             self._faults.attempt(work, "the resolution", resolve, work.stop_resolving)
         if work.search.are_wrong and work.search.is_pending and work.places.moved_share < MOSTLY_FOUND:
             self._rest_s = min(SEARCH_REST * (time.monotonic() - begun), LONGEST_REST_S)
@@ -97,7 +97,8 @@ def newest_with_work(works: Collection[ScanWork]) -> ScanWork | None:
 
 def can_improve(work: ScanWork) -> bool:
     """Whether a closed scan's picture can get better still."""
-    return work.has_spare_work and not work.to_restitch and not _is_worked_out(work, IMPROVED_VISITS)
+    is_awaited = work.is_resolving and work.resolution.is_awaited
+    return work.has_spare_work and not work.to_restitch and (is_awaited or not _is_worked_out(work, IMPROVED_VISITS))
 
 
 def is_refined(work: ScanWork) -> bool:

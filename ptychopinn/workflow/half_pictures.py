@@ -159,6 +159,13 @@ class HalfPictures:
         """Frames of both halves."""
         return 0 if self._halves is None else sum(half.frames for half in self._halves)
 
+    @property
+    def is_ripening(self) -> bool:
+        """Whether work is left before a first comparison; False where more work leads to none."""
+        if self._halves is None or any(half.refiner.has_given_up for half in self._halves):
+            return False
+        return bool(self._waiting) or (self.frames >= FEWEST_FRAMES and self.visits < LEAST_VISITS)
+
     def measure(self) -> RingCorrelation | None:
         """Return the ring correlation of the halves; None where it has no meaning yet."""
         if self._halves is None or self.visits < LEAST_VISITS or self.frames < FEWEST_FRAMES:

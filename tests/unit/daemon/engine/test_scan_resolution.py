@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from daemon.engine import resolution
-from daemon.engine.resolution import LATER_SHARE, LATER_VISITS, MOST_GAP_S, SETTLED_S, SHARE, Resolution, ScanResolution
+from daemon.engine.resolution import (
+    LATER_SHARE,
+    LATER_VISITS,
+    MOST_GAP_S,
+    PERIOD_S,
+    SETTLED_S,
+    SHARE,
+    Resolution,
+    ScanResolution,
+)
 from daemon.messages import FrcFields
 from ptychopinn.diagnosis.resolution import RingCorrelation
 from tests.support.messages import check
@@ -32,13 +41,14 @@ class Halves:
         self.clock, self.step_s = clock, step_s
         self.spent_s = self.visits = 0.0
         self.begun, self.frames = 1, 100
+        self.is_ripening = False
         self.found: RingCorrelation | None = None
 
     def keep_up(self, source: Any) -> None:
         del source
 
     def step(self) -> bool:
-        self.clock.now += self.step_s
+        self.clock.use(self.step_s)
         self.spent_s += self.step_s
         self.visits += 0.1
         return True
@@ -48,10 +58,19 @@ class Halves:
 
 
 class Clock:
-    now = 100.0
+    """The time, and the processor time of a thread that waits for others, ``pause`` times as long as it works."""
+
+    now, used_s, pause = 100.0, 0.0, 0.0
+
+    def use(self, seconds: float) -> None:
+        self.used_s += seconds
+        self.now += seconds * (1 + self.pause)
 
     def monotonic(self) -> float:
         return self.now
+
+    def thread_time(self) -> float:
+        return self.used_s
 
 
 class Source:
@@ -73,7 +92,7 @@ def run(scan: tuple[ScanResolution, Halves, Clock], seconds: float, source: Sour
     found, halves, clock = scan
     before = halves.spent_s
     for _ in range(round(seconds / 0.004)):
-        clock.now += 0.004
+        clock.use(0.004)
         found.spend(source, 0.004)
     return (halves.spent_s - before) / seconds
 
@@ -85,6 +104,23 @@ def test_the_halves_get_their_share_and_more_once_the_picture_is_refined(
     assert run(scan, 10, source) == pytest.approx(SHARE, rel=0.02)
     source.least_visits = LATER_VISITS
     assert run(scan, 10, source) == pytest.approx(LATER_SHARE, rel=0.02)
+
+
+def test_a_busy_host_takes_nothing_of_their_share(scan: tuple[ScanResolution, Halves, Clock]) -> None:
+    scan[2].pause = 50.0
+    assert run(scan, 10, Source()) == pytest.approx(SHARE, rel=0.02)
+
+
+def test_the_first_comparison_comes_as_soon_as_it_can(scan: tuple[ScanResolution, Halves, Clock]) -> None:
+    found, halves, _ = scan
+    halves.is_ripening = True
+    run(scan, PERIOD_S, Source())
+    assert found.is_awaited
+    halves.is_ripening, halves.found = False, curve(3.0)
+    found.spend(Source(), 0.004)
+    assert found.latest is not None
+    halves.is_ripening = True
+    assert not found.is_awaited
 
 
 def test_the_trend_counts_from_the_last_gain(scan: tuple[ScanResolution, Halves, Clock]) -> None:
