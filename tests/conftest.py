@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from itertools import chain, groupby, islice
 
@@ -23,6 +24,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     if workers > 1:
         items[:] = long_tests_first(items, workers)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen_objects() -> None:
+    """Exclude what is there from garbage collection, as a daemon's process does: a scan's end collects, in 0.5 s otherwise."""
+    gc.collect()
+    gc.freeze()
 
 
 def long_tests_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:

@@ -24,7 +24,6 @@ def collector() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
-    gc.unfreeze()
 
 
 def test_tidying_drops_what_only_a_cycle_holds():
