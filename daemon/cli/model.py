@@ -24,6 +24,7 @@ from ptychopinn.model.bundle import (
     write_bundle,
 )
 from ptychopinn.model.ptycho_model import PtychoModel
+from ptychopinn.model.scale_contract import object_scale
 
 
 def list_models(as_json: bool) -> None:
@@ -105,5 +106,6 @@ def _about(bundle: Bundle, name: str, path: Path) -> dict[str, Any]:
         "sha256": bundle.sha256,
         "configs": dict(bundle.configs),
         "scaling": dict(bundle.scaling),
+        "object_scale": object_scale(bundle.has_own_scale, bundle.configs),
         "provenance": dict(bundle.provenance),
     }

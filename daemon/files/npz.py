@@ -28,6 +28,7 @@ from daemon.files.scan import ScanFile
 from daemon.files.scan_parts import probe_modes
 from daemon.files.several_scans import of_scan, refuse_other_scans
 from daemon.files.shapes import Frames, frames_in_line, vectors
+from ptychopinn.contract.amplitude_scale import brightest, probe_with_patterns, scale_between, stated_photons
 from ptychopinn.contract.no_data import photons
 from ptychopinn.contract.training_export import Dialect, TrainingScan, write_training_file
 from ptychopinn.contract.training_rules import domain_of, object_in, pattern_key, quantum_of_roots
@@ -54,10 +55,11 @@ def read_npz(archive: NpzFile, path: Path, domain: str = "", scan_number: int | 
     )
 
 
-def photons_from_amplitude(amplitude: NDArray[Any]) -> tuple[NDArray[np.float32], str]:
+def photons_from_amplitude(amplitude: NDArray[Any], mean: float | None = None) -> tuple[NDArray[np.float32], str]:
     """Return counts float32 from normalised amplitude, and a note on the scale; NaN where there are no data.
 
     If the smallest value above zero is one photon, the squares of all small values over its square are whole numbers.
+    Otherwise a frame has ``mean`` photons on average; None: :data:`ASSUMED_PHOTONS`.
     """
     intensity = np.square(amplitude, dtype=np.float64)
     has_data = np.isfinite(intensity) & (amplitude >= 0)
@@ -68,8 +70,9 @@ def photons_from_amplitude(amplitude: NDArray[Any]) -> tuple[NDArray[np.float32]
     if quantum is not None:
         counts = np.rint(intensity / quantum)
         return counts.astype(np.float32), "the patterns are amplitudes; their squares are whole multiples of one photon"
-    counts = intensity * (ASSUMED_PHOTONS * len(intensity) / np.nansum(intensity))
-    said = f"the patterns are normalised amplitudes; squared, then scaled to an assumed {ASSUMED_PHOTONS:g} photons per frame"
+    counts = intensity * ((mean or ASSUMED_PHOTONS) * len(intensity) / np.nansum(intensity))
+    scale = f"the {mean:g} that the file states" if mean else f"an assumed {ASSUMED_PHOTONS:g}"
+    said = f"the patterns are normalised amplitudes; squared, then scaled to {scale} photons per frame"
     return counts.astype(np.float32), said
 
 
@@ -88,7 +91,7 @@ def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str], domain: str) 
         values = np.moveaxis(values, -1, 0)
         notes.append("the axis of frames was last and was moved to the front")
     frames = frames_in_line(path, values)
-    counts = _photons(archive, path, frames, notes, domain)
+    counts, scale = _photons(archive, path, frames, notes, domain)
     bad = archive["bad_pixels"].astype(bool) if "bad_pixels" in keys else None
     if bad is not None:
         counts, bad = with_frame_mask(counts, bad)
@@ -100,7 +103,7 @@ def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str], domain: str) 
         indexes=_indexes(archive, keys, len(counts)),
         positions_m=positions_m,
         positions_px=positions_px,
-        probe=probe_modes(path, archive["probeGuess"]) if "probeGuess" in keys else None,
+        probe=_probe(archive, path, frames.counts, scale) if "probeGuess" in keys else None,
         mask=bad,
         object=None if picture is None else picture.astype(np.complex64),
         object_origin_px=origin,
@@ -115,12 +118,20 @@ def _are_last(shape: tuple[int, ...], positions: int) -> bool:
     return len(shape) == 3 and shape[0] == shape[1] != shape[2] == positions != shape[0]
 
 
-def _photons(archive: NpzFile, path: Path, frames: Frames, notes: list[str], domain: str) -> NDArray[Any]:
-    """Return photons, from counts or amplitudes."""
+def _probe(archive: NpzFile, path: Path, patterns: NDArray[Any], scale: float) -> NDArray[np.complex64]:
+    """Return the probe, in photons if its patterns were brought to them and share its units."""
+    modes = probe_modes(path, archive["probeGuess"])
+    if scale == 1:
+        return modes
+    return probe_with_patterns(modes, brightest(patterns), scale)
+
+
+def _photons(archive: NpzFile, path: Path, frames: Frames, notes: list[str], domain: str) -> tuple[NDArray[Any], float]:
+    """Return photons, from counts or amplitudes, and the scale of the amplitudes, 1 unless it had to be found."""
     counts, keys = frames.counts, set(archive.files)
     key = pattern_key(keys)
     if key == "diffraction" and "photon_scale" in keys:
-        return _stated_photons(archive, counts, keys)
+        return _stated_photons(archive, counts, keys), 1.0
     stated = domain or (text_of(archive["measurement_domain"]) if "measurement_domain" in keys else "")
     probe = archive["probeGuess"] if "probeGuess" in keys else None
     try:
@@ -129,10 +140,11 @@ def _photons(archive: NpzFile, path: Path, frames: Frames, notes: list[str], dom
         raise FileFormatError(f"{path}: {fault}") from fault
     if found.said:
         frames.doubts.append((doubt if found.is_doubtful else note)("patterns", found.said))
-    if found.domain == "amplitudes":
-        counts, scale = photons_from_amplitude(counts)
-        notes.append(scale)
-    return counts
+    if found.domain != "amplitudes":
+        return counts, 1.0
+    photons_found, said = photons_from_amplitude(counts, stated_photons(archive))
+    notes.append(said)
+    return photons_found, scale_between(counts, photons_found)
 
 
 _OPTICS = ("photon_energy_eV", "detector_distance_m", "detector_pixel_size_m", "object_pixel_size_m")

@@ -19,5 +19,15 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "ptychopinn": {},
+    "ptychopinn-ci": {
+        "data_config": {"scale_contract_version": "ci_intensity_v2", "measurement_domain": "count_intensity"},
+        "model_config": {
+            "physics_forward_mode": "rectangular_scaled",
+            "cnn_output_mode": "real_imag",
+            "loss_function": "Poisson",
+            "rect_s1s2_init": "data",
+        },
+    },
 }
-"""``neighbourhoods``: a frame and its five neighbours must agree on the object; ``ptychopinn``: PtychoPINN's own defaults."""
+"""``neighbourhoods``: a frame and its five neighbours must agree on the object; ``ptychopinn``: PtychoPINN's own defaults;
+``ptychopinn-ci``: its profile of absolute scale (the count regime)."""

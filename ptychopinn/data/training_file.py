@@ -1,7 +1,8 @@
 """Training files: NPZ in the dialects of PtychoPINN, read as an :class:`Experiment`.
 
 ``diff3d`` contains photons or amplitudes, ``diffraction`` normalised amplitudes; ``measurement_domain`` or the values say
-which (:mod:`ptychopinn.contract.training_rules`); amplitudes are scaled to ``nphotons`` photons per frame. Further keys:
+which (:mod:`ptychopinn.contract.training_rules`); amplitudes are scaled to ``nphotons`` photons per frame, and the probe
+with them if it has their units (:mod:`ptychopinn.contract.amplitude_scale`). Further keys:
 ``xcoords``, ``ycoords`` in pixels, ``probeGuess``; optionally ``xcoords_start``, ``ycoords_start``, ``objectGuess`` (all ones:
 unknown), ``scan_index``, ``bad_pixels``, and ``label`` (or ``Y``), the complex truth ``(n, N, N)`` under each frame.
 """
@@ -18,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.config.sections import DataConfig
+from ptychopinn.contract.amplitude_scale import brightest, probe_with_patterns, stated_photons
 from ptychopinn.contract.no_data import in_any_frame, lit_frames, squares
 from ptychopinn.contract.training_rules import UnknownDomainError, domain_of, object_in, pattern_key, scans_in
 from ptychopinn.data.experiment import Experiment
@@ -28,6 +31,8 @@ from ptychopinn.errors import FileFormatError
 
 CHUNK_FRAMES = 16
 """Number of frames that are converted together: 1 MiB of 128 px, which caches hold."""
+DEFAULT_PHOTONS = DataConfig().nphotons
+"""Mean photons of a frame, unless configured."""
 log = logging.getLogger(__name__)
 
 
@@ -49,13 +54,15 @@ def training_files(paths: Iterable[Path | str]) -> list[Path]:
     return found
 
 
-def read_training_file(path: Path | str, nphotons: float = 1e5, *, scratch: Path | None = None) -> Experiment:
+def read_training_file(
+    path: Path | str, nphotons: float = DEFAULT_PHOTONS, *, scratch: Path | None = None
+) -> Experiment:
     """Return the scan of a training file.
 
     Parameters
     ----------
     nphotons
-        Mean photons of a frame for amplitudes without a scale.
+        Mean photons of a frame for amplitudes without a scale; the default gives way to those that the file states.
     scratch
         Folder on a disk for the frames, which are then read and converted in parts; None: in memory.
 
@@ -89,7 +96,12 @@ def _experiment(archive: Mapping[str, Any], path: Path, nphotons: float, scratch
     if patterns.ndim != 3 or patterns.dtype.kind not in "uif" or not patterns.size:
         raise FileFormatError(f"{path}: patterns are {patterns.dtype} {patterns.shape}; write real (n, N, N)")
     frames = len(patterns)
-    amplitude = _amplitude(archive, path, patterns, nphotons, scratch)
+    if nphotons == DEFAULT_PHOTONS:
+        nphotons = stated_photons(archive) or nphotons
+    amplitude, scale = _amplitude(archive, path, patterns, nphotons, scratch)
+    probe = _modes(np.asarray(archive["probeGuess"]))
+    if scale != 1:
+        probe = probe_with_patterns(probe, brightest(amplitude) / scale**2, scale)
     kept = _usable(amplitude, positions, path)
     has_start = "xcoords_start" in archive and "ycoords_start" in archive
     index = scans_in(archive["scan_index"], frames) if "scan_index" in archive else None
@@ -98,7 +110,7 @@ def _experiment(archive: Mapping[str, Any], path: Path, nphotons: float, scratch
         name=path.name,
         amplitude=_compacted(amplitude, kept),
         positions_px=positions[kept],
-        probe=_modes(np.asarray(archive["probeGuess"])),
+        probe=probe,
         start_px=_points(archive, path, "xcoords_start", "ycoords_start")[kept] if has_start else None,
         object=None if picture is None else np.array(picture, dtype=np.complex64, order="C"),
         scan_index=None if index is None else index[kept],
@@ -132,8 +144,11 @@ def _labels(
 
 def _amplitude(
     archive: Mapping[str, Any], path: Path, patterns: NDArray[Any], nphotons: float, scratch: Path | None
-) -> NDArray[np.float32]:
-    """Return sqrt(photons); -1 = no data, by :mod:`ptychopinn.detector.invalid_pixels` or by the file."""
+) -> tuple[NDArray[np.float32], float]:
+    """Return sqrt(photons), -1 = no data, and the scale that was found for them; 1: they had one.
+
+    Pixels without data are those of :mod:`ptychopinn.detector.invalid_pixels`, or of the file.
+    """
     are_counts = _are_counts(archive, path, patterns)
     mask = None
     if "bad_pixels" in archive:
@@ -148,14 +163,14 @@ def _amplitude(
     amplitude = empty(patterns.shape, np.float32, scratch)
     if are_counts:
         _fill_roots(amplitude, patterns, found, bad)
-        return amplitude
+        return amplitude, 1.0
     no_data = None
     if "no_data" in archive:
         no_data = np.broadcast_to(unpacked(archive, "no_data", scratch), patterns.shape)
     scale = float(archive["photon_scale"]) if "photon_scale" in archive else None
     _fill_amplitudes(amplitude, patterns, bad, no_data)
-    _scale_to_photons(amplitude, nphotons, scale)
-    return amplitude
+    found_scale = _scale_to_photons(amplitude, nphotons, scale)
+    return amplitude, found_scale if scale is None else 1.0
 
 
 def _chunks(frames: int) -> Iterator[slice]:
@@ -182,8 +197,8 @@ def _fill_amplitudes(
         amplitude[part] = values
 
 
-def _scale_to_photons(amplitude: NDArray[np.float32], nphotons: float, scale: float | None) -> None:
-    """Multiply amplitudes by a scale; None: to ``nphotons`` photons per frame."""
+def _scale_to_photons(amplitude: NDArray[np.float32], nphotons: float, scale: float | None) -> float:
+    """Multiply amplitudes by a scale, and return it; None: the one to ``nphotons`` photons per frame."""
     if scale is None:
         parts = (np.maximum(amplitude[part], 0).ravel() for part in _chunks(len(amplitude)))
         energy = sum(float(np.vdot(flat, flat)) for flat in parts) / max(1, len(amplitude))
@@ -191,6 +206,7 @@ def _scale_to_photons(amplitude: NDArray[np.float32], nphotons: float, scale: fl
     for part in _chunks(len(amplitude)):
         values = amplitude[part]
         np.multiply(values, np.float32(scale), out=values, where=values > 0)
+    return scale
 
 
 def _usable(amplitude: NDArray[np.float32], positions: NDArray[np.float64], path: Path) -> NDArray[np.int64]:

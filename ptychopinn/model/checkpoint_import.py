@@ -21,6 +21,7 @@ from ptychopinn.model.cnn import TRAINER_PREFIX, Cnn, TrainableCnn
 from ptychopinn.model.cnn_options import BOTTOM_PX, FEATURES, CnnOptions, PhysicsOptions
 from ptychopinn.model.cnn_scaling import CountStatistics
 from ptychopinn.model.fourier import HALVED
+from ptychopinn.model.scale_contract import contract_fault
 
 ENCODER = "autoencoder.encoder.blocks."
 STEM = "autoencoder.encoder.stem.weight"
@@ -116,6 +117,10 @@ def load_cnn(path: Path, **known: Any) -> ImportedCnn:
         )
     parameters = _map(content, "hyper_parameters")
     model, data = _map(parameters, "model_config"), _map(parameters, "data_config")
+    statistics = _statistics(content)
+    contradiction = contract_fault(model, data, has_statistics=statistics is not None)
+    if contradiction:
+        raise FileFormatError(f"{path}: {contradiction}")
     try:
         form = fourier_options_of(weights, int(data["N"])) if STEM in weights else options_of(weights)
         options = replace(form, **{**_stated(model), **known})
@@ -129,7 +134,6 @@ def load_cnn(path: Path, **known: Any) -> ImportedCnn:
         raise FileFormatError(
             f"{path}: has a network of an unknown form ({cause}); export it with a supported version of PtychoPINN"
         ) from fault
-    statistics = _statistics(content)
     if statistics is not None and options.sees_counts:
         network.input_scale_factor = statistics.rms_input_scale
     network.eval()

@@ -45,7 +45,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Settings by name: neighbourhoods (default of --model cnn and fno, unless settings contradict it), ptychopinn."
+            help="Settings by name: neighbourhoods (default of --model cnn and fno, unless settings contradict it), "
+            "ptychopinn, ptychopinn-ci (its absolute scale)."
         ),
     ] = None,
     config: WorkflowPath = None,
