@@ -34,7 +34,7 @@ def run_finetune(bundle: str, data: Sequence[Path], output: Path, options: Train
         raise ConfigError('"none" is the lift without a network, which cannot be trained; give a bundle')
     model = PtychoModel.load(path)
     paths = scan_paths(data or stated_data(options))
-    configs = configured(options, _base(model), first_side_px(paths, options))
+    configs = configured(options, _base(model), first_side_px(paths, options, output))
     run_training(
         paths,
         output,

@@ -18,7 +18,7 @@ from daemon.cli.file_resolution import FileResolution, resolution_of
 from daemon.cli.position_correction import PositionCorrection, corrected
 from daemon.cli.prediction_outcome import Outcome, finish, write_outcome, write_plot
 from daemon.cli.progress import progress
-from daemon.cli.scan_input import positions_of, probe_of, read_data
+from daemon.cli.scan_input import ScanReader, positions_of, probe_of, read_data
 from daemon.cli.truth import as_figures, beside_truth
 from daemon.cli.verdict import PictureVerdict, finite, verdict_on
 from daemon.errors import ConfigError
@@ -141,6 +141,7 @@ class Predictor:
         self._model = None if path is None else PtychoModel.load(path)
         if options.probe is not None:
             read_probe(options.probe)
+        self._reader = ScanReader()
         self._batches: dict[tuple[int, ...], int] = {}
 
     def predict(self, path: Path, target: Path, number: int | None = None) -> dict[str, Any]:
@@ -180,7 +181,8 @@ class Predictor:
 
     def _read(self, path: Path, number: int | None) -> _Input:
         """Read a scan, with its probe in photons."""
-        scan = read_data(path, number)
+        is_single = self._options.scan_number is not None
+        scan = read_data(path, number) if is_single else self._reader.read(path, number)
         positions_px, pixel_size_m = positions_of(scan, path, self._options.pixel_size_m)
         amplitude = to_amplitude(scan.counts, scan.mask, None)
         probe, factor, doubts = _in_photons(self._probe(scan, path, pixel_size_m), amplitude, path)

@@ -9,8 +9,10 @@ import typer
 from numpy.typing import NDArray
 
 from daemon.files import ProbeFile, ScanFile, Severity, read_probe, read_scan
+from daemon.files.completion import completed
 from daemon.files.product import UNKNOWN_PIXEL_SIZE_M
-from daemon.files.several_scans import refuse_other_scans
+from daemon.files.scan_file import read_content
+from daemon.files.several_scans import FileContent, refuse_other_scans
 from daemon.journal.reading import is_journal, read_journal
 from ptychopinn.errors import FileFormatError, ProbeMismatchError
 
@@ -21,6 +23,25 @@ def read_data(path: Path, scan_number: int | None = None) -> ScanFile:
         return read_scan(path, scan_number=scan_number)
     refuse_other_scans(path, scan_number)
     return read_journal(path)
+
+
+class ScanReader:
+    """Reads scans one after another; the file of several scans is read once, and kept until its last one."""
+
+    def __init__(self) -> None:
+        self._content: FileContent | None = None
+
+    def read(self, path: Path, number: int | None) -> ScanFile:
+        """Return the scan in a file or in a journal, by its number if there are several."""
+        if number is None or is_journal(path):
+            return read_data(path, number)
+        if self._content is None or self._content.path != path:
+            self._content = None  # before the next file comes into memory
+            self._content = read_content(path)
+        content = self._content
+        if number + 1 >= content.scans:
+            self._content = None
+        return completed(content.scan(number), path)
 
 
 def print_doubts(scan: ScanFile, path: Path) -> None:

@@ -37,7 +37,7 @@ def run_train(
     if preset is not None and (preset not in PRESETS or model == "lift"):
         raise ConfigError(f"--preset {preset} is not known for this model; the cnn has {', '.join(PRESETS)}")
     paths = scan_paths(data or stated_data(options))
-    configs = _configs(model, preset, options, first_side_px(paths, options))
+    configs = _configs(model, preset, options, first_side_px(paths, options, output))
     run_training(paths, output, options, configs, lambda t, p: t.fit(p, is_resumed=options.is_resumed), as_json=as_json)
 
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 import tomllib
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from daemon.cli.scan_input import positions_of, print_doubts, probe_of, read_dat
 from daemon.cli.workflow_config import RUN, workflow_of
 from daemon.errors import ConfigError
 from daemon.files import ScanFile, SeveralScansError, read_probe
+from daemon.files.access import refusing
+from daemon.files.beginning import read_beginning
 from daemon.journal.reading import is_journal
 from ptychopinn.config.manager import SECTIONS, ConfigManager
 from ptychopinn.config.sections import DataConfig
@@ -88,7 +91,8 @@ def reader(
 ) -> Callable[[Path], Experiment]:
     """Return a function that reads a data file for training and prints doubts about it, unless ``is_silent``.
 
-    The frames of training files are kept in ``scratch`` on disk, if it is given.
+    Training files are read in parts: doubts are those about their beginning, and the frames are kept in ``scratch`` on
+    disk, if it is given.
     """
     probe = None if options.probe is None else read_probe(options.probe).probe
 
@@ -97,15 +101,15 @@ def reader(
             return as_experiment(path)
 
     def as_experiment(path: Path) -> Experiment:
+        is_own = _is_training_file(path)
         try:
-            scan = read_data(path)
+            scan = read_beginning(path) if is_own else read_data(path)
         except SeveralScansError:
             return own_form(path)
         if not is_silent:
             print_doubts(scan, path)
         _refuse_nonsense(scan)
-        if _is_training_file(path):
-            del scan
+        if is_own:
             return own_form(path)
         positions, _ = positions_of(scan, path, options.pixel_size_m)
         return Experiment(
@@ -130,10 +134,10 @@ def _refuse_nonsense(scan: ScanFile) -> None:
 
 
 def _is_training_file(path: Path) -> bool:
-    """Whether a readable file is a training file of PtychoPINN."""
-    if path.suffix != ".npz":
+    """Whether a file is a training file of PtychoPINN; an unreadable one is none."""
+    if path.suffix != ".npz" or not zipfile.is_zipfile(path):
         return False
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+    with refusing(path), path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
         return any(key in archive for key in TRAINING_KEYS)
 
 
@@ -263,9 +267,9 @@ def _print_summary(
     typer.echo(f"{output}: {summary['epochs']} epochs of {summary['groups']} groups in {seconds:.0f} s; {losses}")
 
 
-def first_side_px(paths: Sequence[Path], options: TrainingOptions) -> int:
-    """Return the side of the patterns in the first readable file."""
-    read = reader(options, DataConfig().nphotons, is_silent=True)
+def first_side_px(paths: Sequence[Path], options: TrainingOptions, output: Path) -> int:
+    """Return the side of the patterns in the first readable file; large frames are kept beside ``output`` meanwhile."""
+    read = reader(options, DataConfig().nphotons, is_silent=True, scratch=output.parent)
     faults: list[ReconstructionError] = []
     for path in paths:
         try:

@@ -13,11 +13,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from daemon.files.access import positive, text_of
@@ -26,29 +26,29 @@ from daemon.files.live_group import origin_pair
 from daemon.files.no_data import with_frame_mask
 from daemon.files.scan import ScanFile
 from daemon.files.scan_parts import probe_modes
-from daemon.files.several_scans import of_scan, refuse_other_scans
+from daemon.files.several_scans import FileContent
 from daemon.files.shapes import Frames, frames_in_line, vectors
 from ptychopinn.contract.amplitude_scale import brightest, probe_with_patterns, scale_between, stated_photons
 from ptychopinn.contract.no_data import photons
 from ptychopinn.contract.training_export import Dialect, TrainingScan, write_training_file
-from ptychopinn.contract.training_rules import domain_of, object_in, pattern_key, quantum_of_roots
+from ptychopinn.contract.training_rules import domain_of, object_in, pattern_key, quantum_of_roots, scans_in
 from ptychopinn.errors import FileFormatError, GeometryError
 
+Arrays = Mapping[str, NDArray[Any]]
+"""An archive, or the beginning of one."""
 ASSUMED_PHOTONS = 1e5
 """Mean photons per frame assumed for normalised patterns without a known scale."""
 
 
-def read_npz(archive: NpzFile, path: Path, domain: str = "", scan_number: int | None = None) -> ScanFile:
-    """Return the scan of an open archive, as stated there; ``domain`` replaces its ``measurement_domain``.
-
-    ``scan_number`` selects one of several scans, from 0 in the order of ``scan_index``.
-    """
-    keys = set(archive.files)
+def read_npz(archive: Arrays, path: Path, domain: str = "") -> FileContent:
+    """Return the scans of an open archive, as stated there; ``domain`` replaces its ``measurement_domain``."""
+    keys = set(archive)
     if "diff3d" in keys or "diffraction" in keys:
-        return of_scan(_read_ptychopinn(archive, path, keys, domain), archive, path, scan_number)
+        scan = _read_ptychopinn(archive, path, keys, domain)
+        index = scans_in(archive["scan_index"], len(scan.counts)) if "scan_index" in keys else None
+        return FileContent(scan, index, path)
     if {"data", "scan"} <= keys:
-        refuse_other_scans(path, scan_number)
-        return _read_tike(archive, path, keys)
+        return FileContent(_read_tike(archive, path, keys), None, path)
     raise FileFormatError(
         f"{path}: has {', '.join(sorted(keys)) or 'nothing'}; a scan has diff3d or diffraction with xcoords and "
         "ycoords, or data with scan"
@@ -76,7 +76,7 @@ def photons_from_amplitude(amplitude: NDArray[Any], mean: float | None = None) -
     return counts.astype(np.float32), said
 
 
-def _read_ptychopinn(archive: NpzFile, path: Path, keys: set[str], domain: str) -> ScanFile:
+def _read_ptychopinn(archive: Arrays, path: Path, keys: set[str], domain: str) -> ScanFile:
     key = pattern_key(keys)
     values = archive[key]
     if values.ndim < 2 or values.dtype.kind not in "uif":
@@ -118,7 +118,7 @@ def _are_last(shape: tuple[int, ...], positions: int) -> bool:
     return len(shape) == 3 and shape[0] == shape[1] != shape[2] == positions != shape[0]
 
 
-def _probe(archive: NpzFile, path: Path, patterns: NDArray[Any], scale: float) -> NDArray[np.complex64]:
+def _probe(archive: Arrays, path: Path, patterns: NDArray[Any], scale: float) -> NDArray[np.complex64]:
     """Return the probe, in photons if its patterns were brought to them and share its units."""
     modes = probe_modes(path, archive["probeGuess"])
     if scale == 1:
@@ -126,9 +126,9 @@ def _probe(archive: NpzFile, path: Path, patterns: NDArray[Any], scale: float) -
     return probe_with_patterns(modes, brightest(patterns), scale)
 
 
-def _photons(archive: NpzFile, path: Path, frames: Frames, notes: list[str], domain: str) -> tuple[NDArray[Any], float]:
+def _photons(archive: Arrays, path: Path, frames: Frames, notes: list[str], domain: str) -> tuple[NDArray[Any], float]:
     """Return photons, from counts or amplitudes, and the scale of the amplitudes, 1 unless it had to be found."""
-    counts, keys = frames.counts, set(archive.files)
+    counts, keys = frames.counts, set(archive)
     key = pattern_key(keys)
     if key == "diffraction" and "photon_scale" in keys:
         return _stated_photons(archive, counts, keys), 1.0
@@ -150,14 +150,14 @@ def _photons(archive: NpzFile, path: Path, frames: Frames, notes: list[str], dom
 _OPTICS = ("photon_energy_eV", "detector_distance_m", "detector_pixel_size_m", "object_pixel_size_m")
 
 
-def _stated_photons(archive: NpzFile, amplitude: NDArray[Any], keys: set[str]) -> NDArray[Any]:
+def _stated_photons(archive: Arrays, amplitude: NDArray[Any], keys: set[str]) -> NDArray[Any]:
     """Return photons in the number type they had before their square roots were taken."""
     dtype = np.dtype(str(archive["photons_dtype"])) if "photons_dtype" in keys else np.dtype(np.float32)
     no_data = archive["no_data"].astype(bool) if "no_data" in keys else None
     return photons(amplitude, float(archive["photon_scale"]), dtype, no_data)
 
 
-def _indexes(archive: NpzFile, keys: set[str], frames: int) -> NDArray[np.int64]:
+def _indexes(archive: Arrays, keys: set[str], frames: int) -> NDArray[np.int64]:
     return archive["frame_index"].astype(np.int64) if "frame_index" in keys else np.arange(frames, dtype=np.int64)
 
 
@@ -194,7 +194,7 @@ def write_npz(path: Path, scan: ScanFile, dialect: Dialect) -> None:
 _REMEDIES = {"probe": "give one with --probe", "positions in pixels": "give the object pixel with --pixel-size"}
 
 
-def _pixel_positions(archive: NpzFile, path: Path, keys: set[str]) -> NDArray[np.float64] | None:
+def _pixel_positions(archive: Arrays, path: Path, keys: set[str]) -> NDArray[np.float64] | None:
     if not {"xcoords", "ycoords"} <= keys:
         return None
     x, y = (np.asarray(archive[key], dtype=np.float64).ravel() for key in ("xcoords", "ycoords"))
@@ -203,7 +203,7 @@ def _pixel_positions(archive: NpzFile, path: Path, keys: set[str]) -> NDArray[np
     return np.stack([y, x], axis=1)
 
 
-def _read_tike(archive: NpzFile, path: Path, keys: set[str]) -> ScanFile:
+def _read_tike(archive: Arrays, path: Path, keys: set[str]) -> ScanFile:
     counts, corners = archive["data"], archive["scan"]
     frames = frames_in_line(path, counts)
     corners = vectors(path, corners, "scan")[:, :2]

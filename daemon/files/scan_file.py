@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import h5py
-from numpy.lib.npyio import NpzFile
 
 from daemon.files.access import open_arrays
 from daemon.files.completion import completed
@@ -23,7 +22,7 @@ from daemon.files.product import is_product
 from daemon.files.ptyd import is_ptyd, read_ptyd
 from daemon.files.ptyr import is_ptyr
 from daemon.files.scan import ScanFile
-from daemon.files.several_scans import refuse_other_scans
+from daemon.files.several_scans import FileContent
 from ptychopinn.errors import FileFormatError
 
 
@@ -42,16 +41,16 @@ def read_scan(path: Path | str, domain: str = "", scan_number: int | None = None
     FileFormatError
         If the format is not supported, the file is damaged, or data that a scan needs are missing.
     """
+    return completed(read_content(path, domain).scan(scan_number), Path(path))
+
+
+def read_content(path: Path | str, domain: str = "") -> FileContent:
+    """Return all scans in a file, read once and not yet completed: each is ``completed(content.scan(number), path)``."""
     path = Path(path)
     with open_arrays(path) as opened:
-        if not isinstance(opened, NpzFile):
-            refuse_other_scans(path, scan_number)
-        scan = (
-            _with_links(_read_hdf5(opened, path), opened)
-            if isinstance(opened, h5py.File)
-            else read_npz(opened, path, domain, scan_number)
-        )
-    return completed(scan, path)
+        if isinstance(opened, h5py.File):
+            return FileContent(_with_links(_read_hdf5(opened, path), opened), None, path)
+        return read_npz(opened, path, domain)
 
 
 def _with_links(scan: ScanFile, file: h5py.File) -> ScanFile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,24 +30,39 @@ def scans_of(path: Path | str) -> int:
     return 1
 
 
-def of_scan(scan: ScanFile, archive: NpzFile, path: Path, number: int | None) -> ScanFile:
-    """Return the frames of the scan ``number``, from 0; if several scans are in the file, it must be given."""
-    index = scans_in(archive["scan_index"], len(scan.counts)) if "scan_index" in archive.files else None
-    if index is None:
-        refuse_other_scans(path, number)
-        return scan
-    names = np.unique(index)
-    if number is None:
-        raise SeveralScansError(
-            f"{path}: holds {len(names)} scans (scan_index) and one is needed; give --scan to predict, refine or convert "
-            "(convert writes it into a file of its own)"
-        )
-    refuse_other_scans(path, number, len(names))
-    chosen = np.flatnonzero(index == names[number])
+@dataclass(frozen=True, slots=True, eq=False)
+class FileContent:
+    """All scans of a file, read once; ``index`` is the scan of each frame, None for a single scan."""
+
+    whole: ScanFile
+    index: NDArray[np.int64] | None
+    path: Path
+
+    @property
+    def scans(self) -> int:
+        """Number of scans."""
+        return 1 if self.index is None else len(np.unique(self.index))
+
+    def scan(self, number: int | None) -> ScanFile:
+        """Return the frames of the scan ``number``, from 0; if several scans are in the file, it must be given."""
+        if self.index is None:
+            refuse_other_scans(self.path, number)
+            return self.whole
+        names = np.unique(self.index)
+        if number is None:
+            raise SeveralScansError(
+                f"{self.path}: holds {len(names)} scans (scan_index) and one is needed; give --scan to predict, refine or "
+                "convert (convert writes it into a file of its own)"
+            )
+        refuse_other_scans(self.path, number, len(names))
+        return _part(self.whole, np.flatnonzero(self.index == names[number]), f"{self.whole.name}-scan{number}")
+
+
+def _part(scan: ScanFile, chosen: NDArray[np.intp], name: str) -> ScanFile:
     metres, pixels = (_chosen(points, chosen, len(scan.counts)) for points in (scan.positions_m, scan.positions_px))
     return replace(
         scan,
-        name=f"{scan.name}-scan{number}",
+        name=name,
         counts=scan.counts[chosen],
         indexes=scan.indexes[chosen],
         positions_m=metres,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from ptychopinn.physics.probe_units import UNIT_RATIO
+from ptychopinn.physics.unit_ratio import UNIT_RATIO
 
 METADATA = "_metadata"
 ROUNDING = 1e-5

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 from ptychopinn.physics.diffraction import vacuum_counts
-
-UNIT_RATIO = 10.0
-"""Ratio of the probe's energy to the photons of the brightest frame, or its inverse, from which the probe is in other units."""
+from ptychopinn.physics.unit_ratio import UNIT_RATIO
 
 
 def photon_factor(probe: Tensor, amplitude: Tensor) -> float:

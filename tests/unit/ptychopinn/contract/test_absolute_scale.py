@@ -58,7 +58,7 @@ def test_stated_photons_scale_patterns_and_probe_together(tmp_path: Path) -> Non
     np.testing.assert_allclose(scan.counts, counts, rtol=1e-4)
     np.testing.assert_allclose(trained.amplitude**2, counts, rtol=1e-4)
     for found in (scan.probe, trained.probe):
-        np.testing.assert_allclose(found[0], probe, rtol=1e-4)  # type: ignore[index]
+        np.testing.assert_allclose(found[0], probe, rtol=1e-4)  # type: ignore[index, arg-type]
     assert any("that the file states" in note for note in scan.notes)
     asked = read_training_file(path, nphotons=2e4)
     assert float((asked.amplitude**2).sum()) / FRAMES == pytest.approx(2e4, rel=1e-4)
@@ -70,9 +70,9 @@ def test_photons_that_the_values_show_scale_the_probe_and_other_units_stay(tmp_p
     counts = np.random.default_rng(1).poisson(intensity)
     scan = read_scan(write(tmp_path / "q.npz", counts, probe / SCALE))
     np.testing.assert_array_equal(scan.counts, counts)
-    np.testing.assert_allclose(scan.probe[0], probe, rtol=1e-5)  # type: ignore[index]
+    np.testing.assert_allclose(scan.probe[0], probe, rtol=1e-5)  # type: ignore[index, arg-type]
     other = read_scan(write(tmp_path / "o.npz", counts, probe * 30))
-    np.testing.assert_array_equal(other.probe[0], probe * 30)  # type: ignore[index]
+    np.testing.assert_array_equal(other.probe[0], probe * 30)  # type: ignore[index, arg-type]
 
 
 class Trap:
