@@ -176,7 +176,7 @@ def test_training_says_what_is_doubtful_about_its_own_files_once(
 ) -> None:
     path = tmp_path / "kev.npz"
     npz(photon_energy_eV=8.8)(path)
-    first_side_px([path], TRAINING)
+    first_side_px([path], TRAINING, tmp_path / "m.zip")
     reader(TRAINING, 1e5)(path)
     assert capsys.readouterr().err == f"{path}: the photon energy is 8.8 eV; if that is in keV, write 8.8e3\n"
 
