@@ -82,9 +82,14 @@ class Refine(Section):
         description="Memory for patterns of the refined layers of all open scans, bytes; the oldest are dropped first.",
     )
     update_probe: bool = Field(True, description="Refine the probe too.")
-    modes: Annotated[int, Field(ge=1, le=16)] | None = Field(
+    modes: Annotated[int, Field(ge=1, le=16)] | Literal["auto"] | None = Field(
         None,
-        description="Number of modes of the refined probe; new ones are found from the frames. Default: as in the probe file.",
+        description="Number of modes of the refined probe; new ones are found from the frames. auto: as in the probe file, and "
+        "up to 6 where more lower the misfit of frames held out. Default: as in the probe file.",
+    )
+    beam_drift: Literal["off", "auto"] = Field(
+        "off",
+        description="auto: let the refined probe change slowly during the scan, where that lowers the misfit of frames held out.",
     )
     frame_light: bool = Field(
         False, description="Find a factor for the beam's intensity in each frame; otherwise it is taken as constant."
@@ -109,6 +114,15 @@ class Refine(Section):
     )
     engine_python: Path | None = Field(None, description="Python executable of the environment with pty-chi.")
     engine_epochs: Count = Field(100, description="Number of epochs of pty-chi.")
+
+    @model_validator(mode="after")
+    def _follows_either_drift_or_positions(self) -> Refine:
+        if self.beam_drift != "off" and self.position_bound_px > 0:
+            raise ValueError(
+                'beam_drift = "auto" requires position_bound_px = 0: both explain the same change; '
+                "correct_positions may stay on"
+            )
+        return self
 
     @model_validator(mode="after")
     def _has_a_python_for_the_engine(self) -> Refine:

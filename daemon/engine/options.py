@@ -30,6 +30,8 @@ class EngineOptions:
     refine_bound_px: float = 0.0
     refine_frame_light: bool = False
     refine_modes: int | None = None
+    refine_finds_modes: bool = False
+    refine_follows_drift: bool = False
     moves_frames: bool = False
     publish_period_s: float = 0.1
     checkpoint_s: float = 10.0

@@ -352,6 +352,8 @@ def _refiner(probe: torch.Tensor, start: Start, options: EngineOptions) -> Refin
         options.refine_buffer_bytes,
         update_probe=options.refine_probe,
         finds_light=options.refine_frame_light,
+        finds_modes=options.refine_finds_modes,
+        follows_drift=options.refine_follows_drift,
         is_subpixel=options.refine_subpixel,
         position_bound_px=options.refine_bound_px,
     )

@@ -65,8 +65,8 @@ class ScanScores:
                 self.certainty = self._refiner.certainty()
                 self._next_certainty = now + CERTAINTY_PERIOD_S
         if len(self._sample):
-            frames, _ = self._sample.chosen(self._sample.some_places(ESTIMATE_FRAMES))
-            misfit, total = self._rfactor_sums(self._mosaic, frames)
+            frames, indexes = self._sample.chosen(self._sample.some_places(ESTIMATE_FRAMES))
+            misfit, total = self._rfactor_sums(self._mosaic, frames, indexes)
             fresh = misfit / total if total > 0 else math.nan
             if math.isfinite(fresh):
                 before = self.rfactors.get("network", fresh)
@@ -120,7 +120,7 @@ class ScanScores:
             sources["refined"] = self._refiner
         for layer, source in sources.items():
             placed = self._corrected(frames, indexes) if layer == "refined" else frames
-            before, parts = self._sums.get(layer, (0.0, 0.0)), self._rfactor_sums(source, placed)
+            before, parts = self._sums.get(layer, (0.0, 0.0)), self._rfactor_sums(source, placed, indexes)
             self._sums[layer] = before[0] + parts[0], before[1] + parts[1]
 
     def _figures(self, positions_px: NDArray[np.float64]) -> Figures:
@@ -144,6 +144,8 @@ class ScanScores:
         moves = refiner.offsets_px(indexes).tolist()
         return [(a, (y + dy, x + dx)) for (a, (y, x)), (dy, dx) in zip(frames, moves, strict=True)]
 
-    def _rfactor_sums(self, source: Mosaic | Refiner, frames: Sequence[PlacedPattern]) -> tuple[float, float]:
+    def _rfactor_sums(
+        self, source: Mosaic | Refiner, frames: Sequence[PlacedPattern], indexes: Sequence[int]
+    ) -> tuple[float, float]:
         probe = source.probe if isinstance(source, Refiner) else self._probe
-        return rfactor_sums(probe, source, [a for a, _ in frames], [where for _, where in frames])
+        return rfactor_sums(probe, source, [a for a, _ in frames], [where for _, where in frames], indexes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +13,7 @@ from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.placement import Corners, Windows
 from ptychopinn.physics.diffraction import differences
 from ptychopinn.refine.position_offsets import Offset, OffsetPulls
-from ptychopinn.refine.subpixel_shifts import ProbeDescent, Shift
+from ptychopinn.refine.subpixel_shifts import Shift
 
 
 @dataclass(slots=True, eq=False)
@@ -22,11 +21,13 @@ class Kept:
     """A frame in the buffer. Once admitted, ``amplitude`` has its zero frequency at the corner.
 
     ``corner`` is where its patch lies now, the probe moved by ``shift`` on it; ``start_corner`` where the start was laid.
-    ``light`` is a factor on the amplitudes that are computed for it.
+    ``light`` is a factor on the amplitudes that are computed for it; ``path`` are the places of the probe during the exposure,
+    relative to ``shift``, where the stage moves.
     """
 
     amplitude: Tensor
     position_px: tuple[float, float]
+    index: int = 0
     corner: tuple[int, int] = (0, 0)
     start_corner: tuple[int, int] = (0, 0)
     shift: Shift = (0, 0)
@@ -37,6 +38,7 @@ class Kept:
     least_misfit: float = math.inf
     total: float = 0.0
     light: float = 1.0
+    path: tuple[Shift, ...] = ()
 
 
 DIVERGED = 2.0
@@ -63,8 +65,6 @@ class Block:
         self.slow: Tensor | None = None
         self.gain: tuple[Tensor, Tensor] | None = None
         self.unseen: list[Kept] = []
-        self.probe_descent: ProbeDescent | None = None
-        self.probe_curvature: Tensor | None = None
         self.shift = torch.zeros(2, 2, device=known.device)
         self.pulls = OffsetPulls()
         self.unread: list[Tensor] = []
@@ -87,7 +87,6 @@ class Block:
     def next_pass(self) -> None:
         """Empty the sums for the next pass."""
         torch._foreach_zero_([self.descent, self.curvature, self.shift])
-        self.probe_descent = self.probe_curvature = None
         self.passes, self.place = self.passes + 1, 0
 
     def window(self, corner: tuple[int, int]) -> tuple[slice, slice]:
@@ -106,13 +105,6 @@ class Block:
         """Return where frames lie on the block, ``(B, 2)``."""
         places = np.array([frame.corner for frame in frames], dtype=np.int64).reshape(-1, 2)
         return places - np.array(self.corner, dtype=np.int64)
-
-    def add_probe_descent(self, shifts: Sequence[Shift], parts: Tensor, lit: Tensor) -> None:
-        """Take what frames say about the probe: parts ``(B, modes, N, N)``, patches' intensities ``(B, N, N)``."""
-        self.probe_descent = self.probe_descent or ProbeDescent()
-        self.probe_descent.add(shifts, parts)
-        curvature = lit.sum(0)
-        self.probe_curvature = curvature if self.probe_curvature is None else self.probe_curvature + curvature
 
     def add_shift(self, magnitude: Tensor, amplitude: Tensor) -> None:
         """Take by how much computed patterns ``(B, N, N)`` lie beside the measured ones."""

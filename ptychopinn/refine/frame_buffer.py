@@ -17,7 +17,7 @@ from ptychopinn.mosaic.canvas import Box, Canvas
 from ptychopinn.mosaic.placement import scatter_add
 from ptychopinn.physics.scan_check import MOST_BRIGHT
 from ptychopinn.refine.frame_blocks import Kept
-from ptychopinn.refine.subpixel_shifts import split
+from ptychopinn.refine.subpixel_shifts import Shift, split
 
 ADMITTED_FRAMES = 64
 """Frames admitted at once: few rectangles of the canvas, little memory."""
@@ -91,7 +91,7 @@ class FrameBuffer:
 
     def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float]) -> None:
         """Take a frame ``(N, N)`` float32, zero frequency in the middle, -1 = no data."""
-        self._frames[index] = Kept(amplitude, position_px)
+        self._frames[index] = Kept(amplitude, position_px, index)
         self._visits[0] += 1
         self._new.append(index)
         if len(self._frames) > self._most_frames:
@@ -240,6 +240,11 @@ class FrameBuffer:
         """Return the factor found for a frame's light; 1 where it is not kept."""
         frame = self._frames.get(index)
         return 1.0 if frame is None else frame.light
+
+    def path(self, index: int) -> tuple[Shift, ...]:
+        """Return the places of the probe during a frame's exposure, relative to its middle; empty where the stage stands."""
+        frame = self._frames.get(index)
+        return () if frame is None else frame.path
 
     def settled(self, most: int, least_visits: int) -> list[tuple[int, Tensor]]:
         """Return some of the frames visited often enough, with the object ``(N, N)`` at their place."""

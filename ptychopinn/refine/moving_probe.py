@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from ptychopinn.device import is_batched
 from ptychopinn.physics.diffraction import intensity
 from ptychopinn.refine.frame_blocks import Block, Kept
+from ptychopinn.refine.probe_fields import FieldDescent, ProbeFields
 from ptychopinn.refine.probe_gauge import Gauge
-from ptychopinn.refine.subpixel_shifts import ShiftedProbes
+from ptychopinn.refine.scan_time import ScanTime
 
 PROBE_FRAMES, PROBE_PASSES, PROBE_STEP = 100, 3, 0.5
 """The probe follows in blocks of at least this many frames, after this many passes, by this share of the whole step."""
-FLOOR = 0.01
-"""Least curvature, of the greatest: keeps steps short where hardly any light falls."""
 SETTLED = 0.003
 """Change of a pass, of the probe, below which it is settled. A right probe is so two or three passes after it began to move."""
 LEAST_ENERGY = 1e-12
@@ -26,8 +27,8 @@ class MovingProbe:
 
     Attributes
     ----------
-    shifted, ahead
-        Copies between the pixels of the probe as it is now, and of the one that the next pass works with: momentum leads it on.
+    known, ahead
+        The fields of the probe as it is now, and of the one that the next pass works with: momentum leads it on.
     last_change
         Change of the last pass, of the probe; a tensor without dimensions, that a GPU is not waited for.
     peak, weight
@@ -35,16 +36,30 @@ class MovingProbe:
     """
 
     def __init__(self, probe: Tensor, *, may_follow: bool) -> None:
-        self.shifted = ShiftedProbes(probe)
-        lit = self.shifted.intensity_at((0, 0))
+        self._first = probe
+        self.use(probe)
+        lit = self.known.shifted.intensity_at((0, 0))
         self.peak = float(lit.max())
         self.weight = lit / self.peak
-        self.ahead = self.shifted
-        self._first = probe
         self._may_follow = may_follow
-        self._gauge = Gauge(probe)
-        self._energy = intensity(probe).sum()
-        self.last_change = torch.zeros((), device=probe.device)
+
+    def use(self, fields: Tensor, modes: int | None = None, time: ScanTime | None = None) -> None:
+        """Go on with other fields ``(fields * modes, N, N)``, from rest."""
+        self.known = self.ahead = ProbeFields(fields, modes or len(fields), time)
+        self._gauge = Gauge(self.now)
+        self._energy = intensity(self.now).sum()
+        self._descent = FieldDescent()
+        self.last_change = torch.zeros((), device=fields.device)
+
+    def fork(self, fields: Tensor | None = None, modes: int | None = None, time: ScanTime | None = None) -> MovingProbe:
+        """Return another probe of these fields, or of the same; both move apart from each other."""
+        known = self.known
+        other = MovingProbe(known.mean, may_follow=True)
+        if fields is None:
+            other.use(known.fields, known.modes, known.time)
+        else:
+            other.use(fields, modes, time)
+        return other
 
     @property
     def size_px(self) -> int:
@@ -57,33 +72,39 @@ class MovingProbe:
 
     @property
     def now(self) -> Tensor:
-        """The probe as it is now."""
-        return self.shifted.probe
+        """The probe as it is now, in the mean of the scan."""
+        return self.known.mean
 
-    def move(self, block: Block, lead: Tensor) -> None:
+    def learn(self, frames: Sequence[Kept], parts: Tensor, lit: Tensor) -> None:
+        """Take what frames say about the probe: parts ``(B, modes, N, N)``, patches' intensities ``(B, N, N)``."""
+        self._descent.add(self.ahead, frames, parts, lit)
+
+    def move(self, lead: Tensor) -> None:
         """Move by what the frames of a pass have said, if that is finite; ``lead`` is the momentum's share."""
-        if block.probe_descent is None or block.probe_curvature is None:
+        step = self._descent.step
+        if step is None:
             return
-        curvature = block.probe_curvature
-        change = -PROBE_STEP * block.probe_descent.total() / (curvature + FLOOR * curvature.max())
-        change = self._gauge.without_free(torch.where(is_finite(change), change, 0.0))
-        self.last_change = (intensity(change).sum() / intensity(self.now).sum()).sqrt()
-        known = self.ahead.probe + change
-        known *= (self._energy / intensity(known).sum().clamp_min(LEAST_ENERGY)).sqrt()
-        ahead = known + lead * (known - self.now)
-        self.shifted, self.ahead = ShiftedProbes(known), ShiftedProbes(ahead)
+        self._descent = FieldDescent()
+        modes, time, now = self.ahead.modes, self.ahead.time, self.known.fields
+        change = -PROBE_STEP * step
+        change = torch.where(is_finite(change), change, 0.0)
+        free = self._gauge.without_free(change[:modes])
+        change = free if time is None else torch.cat([free, change[modes:]])
+        self.last_change = (intensity(change).sum() / intensity(now).sum()).sqrt()
+        known = self.ahead.fields + change
+        known *= (self._energy / intensity(known[:modes]).sum().clamp_min(LEAST_ENERGY)).sqrt()
+        ahead = known + lead * (known - now)
+        self.known, self.ahead = ProbeFields(known, modes, time), ProbeFields(ahead, modes, time)
 
     def take_back(self) -> None:
         """Return to the first probe, and stay there."""
-        self.shifted = self.ahead = ShiftedProbes(self._first)
+        self.use(self._first)
         self._may_follow = False
-        self.last_change.zero_()
 
     def far(self, frames: list[Kept], patches: Tensor) -> tuple[Tensor, Tensor]:
         """Return frames' far fields ``(..., B, modes, N, N)`` with patches ``(..., B, N, N)``, and patterns ``(B, N, N)``."""
-        probes = self.shifted.stack([frame.shift for frame in frames])
         amplitude = torch.stack([frame.amplitude for frame in frames])
-        return torch.fft.fft2(patches.unsqueeze(-3) * probes, norm="ortho"), amplitude
+        return torch.fft.fft2(patches.unsqueeze(-3) * self.known.of(frames).probe, norm="ortho"), amplitude
 
 
 def is_finite(field: Tensor) -> Tensor:

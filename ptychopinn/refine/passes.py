@@ -17,11 +17,13 @@ from ptychopinn.physics.diffraction import intensity
 from ptychopinn.refine.frame_blocks import Block, Kept, add_bend
 from ptychopinn.refine.frame_buffer import FrameBuffer, around, moved
 from ptychopinn.refine.frame_light import FrameLight
-from ptychopinn.refine.moving_probe import FLOOR, SETTLED, MovingProbe, excess_of, magnitude_of, over_modes
+from ptychopinn.refine.moving_probe import SETTLED, MovingProbe, excess_of, magnitude_of, over_modes
 from ptychopinn.refine.phase_bowl import without_bowl
 from ptychopinn.refine.phase_ramp import ramp_factor
 from ptychopinn.refine.position_offsets import LEAST_VISITS, OffsetPulls
 from ptychopinn.refine.prior import prior_strength, smoothness
+from ptychopinn.refine.probe_fields import FLOOR
+from ptychopinn.refine.probe_growth import ProbeGrowth
 from ptychopinn.refine.slow_phase import SAMPLE_AT_ONCE_PX, SAMPLE_FRAMES, SlowPhase
 from ptychopinn.refine.subpixel_shifts import STEPS, shift_from
 
@@ -62,12 +64,14 @@ class Passes:
         bound_px: float,
         *,
         light: FrameLight | None = None,
+        growth: ProbeGrowth | None = None,
     ) -> None:
         self._buffer = buffer
         self._canvas = buffer.canvas
         self._probe = probe
         self._bound_px = bound_px
         self._light = light
+        self.growth = growth
         self._momentum = 1.0
         self._nothing = torch.zeros((), device=probe.weight.device)
         self._one = torch.ones((), dtype=torch.complex64, device=probe.weight.device)
@@ -117,25 +121,24 @@ class Passes:
         windows = block.windows(frames)
         patches = windows.gather(block.ahead)
         amplitude = torch.stack([frame.amplitude for frame in frames])
-        shifts = [frame.shift for frame in frames]
-        probes = self._probe.ahead.stack(shifts)
-        far = torch.fft.fft2(patches[:, None] * probes, norm="ortho")
+        probes = self._probe.ahead.of(frames)
+        far = torch.fft.fft2(patches[:, None] * probes.probe, norm="ortho")
         magnitude = magnitude_of(far)
         if self._light is not None:
             amplitude = self._light.even(frames, amplitude)
             self._light.add(frames, magnitude, amplitude)
         excess = excess_of(magnitude, amplitude)
         back = torch.fft.ifft2(far * (excess / magnitude.clamp_min(1e-6))[:, None], norm="ortho")
-        windows.scatter_add(block.descent, over_modes(back * self._probe.ahead.back_stack(shifts)))
-        windows.scatter_add(block.curvature, self._probe.ahead.intensity_stack(shifts))
+        windows.scatter_add(block.descent, over_modes(back * probes.back))
+        windows.scatter_add(block.curvature, probes.intensity)
         learns_probe = self._probe.follows(block)
         felt = [i for i, frame in enumerate(frames) if self._bound_px > 0 and frame.visits >= LEAST_VISITS]
         if learns_probe or felt:
             parts, lit = back * patches.conj()[:, None], intensity(patches)
             if learns_probe:
-                block.add_probe_descent(shifts, parts, lit)
+                self._probe.learn(frames, parts, lit)
             for i in felt:
-                block.pulls.add(frames[i].offset, self._probe.ahead, shifts[i], parts[i], lit[i])
+                block.pulls.add(frames[i].offset, self._probe.ahead.shifted, frames[i].shift, parts[i], lit[i])
             if felt:
                 block.pulls.note(excess[felt], amplitude[felt])
         if len(block.frames) == len(self._buffer):
@@ -179,12 +182,14 @@ class Passes:
         self._canvas.touch(*here)
         if len(block.frames) == len(self._buffer):
             self._turn(block, found.shift)
-        self._probe.move(block, lead)
+        self._probe.move(lead)
         if self._light is not None:
             self._light.end_pass()
         if self._bound_px > 0:
             self._displace(block, float(lead))
         block.next_pass()
+        if self.growth is not None:
+            self.growth.end_pass(block)
         return True
 
     def _prior_descend(self, block: Block) -> None:

@@ -30,10 +30,11 @@ def orthogonal_modes(probe: Tensor) -> Tensor:
     return found
 
 
-def with_mode_count(probe: Tensor, count: int) -> Tensor:
+def with_mode_count(probe: Tensor, count: int, share: float = NEW_SHARE) -> Tensor:
     """Return the probe with this many orthogonal modes and the same energy.
 
-    Modes too many are the weakest. New ones are the brightest mode times x, y, and their powers, made orthogonal.
+    Modes too many are the weakest. New ones are the brightest mode times x, y, and their powers, made orthogonal; each gets
+    ``share`` of the energy.
     """
     if count == probe.shape[0]:
         return probe
@@ -43,7 +44,7 @@ def with_mode_count(probe: Tensor, count: int) -> Tensor:
         if len(modes) == count:
             break
         new = _without(_tilted(modes[0], probe, waves), modes)
-        modes.append(new * (NEW_SHARE * energy / new.abs().square().sum().clamp_min(LEAST_SHARE)).sqrt())
+        modes.append(new * (share * energy / new.abs().square().sum().clamp_min(LEAST_SHARE)).sqrt())
     found = torch.stack(modes)
     return found * (energy / found.abs().square().sum()).sqrt()
 

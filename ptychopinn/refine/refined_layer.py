@@ -40,6 +40,7 @@ from ptychopinn.refine.frame_buffer import FrameBuffer, Start
 from ptychopinn.refine.frame_light import FrameLight
 from ptychopinn.refine.moving_probe import MovingProbe, magnitude_of
 from ptychopinn.refine.passes import Passes, evenly
+from ptychopinn.refine.probe_growth import ProbeGrowth
 from ptychopinn.refine.probe_modes import orthogonal_modes
 from ptychopinn.refine.subpixel_shifts import split
 
@@ -70,6 +71,8 @@ class Refiner:
         Whether ``probe`` follows the frames.
     finds_light
         Whether a factor is found for the beam's intensity in each frame.
+    finds_modes, follows_drift
+        Whether a probe that follows may get more modes, and may change during the scan, where frames held out fit better.
     is_subpixel
         Whether frames lie between the pixels; else positions are rounded.
     position_bound_px
@@ -85,6 +88,8 @@ class Refiner:
         *,
         update_probe: bool = False,
         finds_light: bool = False,
+        finds_modes: bool = False,
+        follows_drift: bool = False,
         is_subpixel: bool = False,
         position_bound_px: float = 0.0,
     ) -> None:
@@ -104,11 +109,13 @@ class Refiner:
             is_subpixel=self._is_subpixel,
             bound_px=position_bound_px,
         )
+        grows = update_probe and (finds_modes or follows_drift)
         self._passes = Passes(
             self._buffer,
             self._probe,
             position_bound_px,
             light=FrameLight() if finds_light else None,
+            growth=ProbeGrowth(self._probe, modes=finds_modes, drift=follows_drift) if grows else None,
         )
         self._block: Block | None = None
         self.block_passes = BLOCK_PASSES
@@ -128,6 +135,11 @@ class Refiner:
     def probe(self) -> Tensor:
         """The probe as it is now, its modes orthogonal and ordered."""
         return orthogonal_modes(self._probe.now)
+
+    @property
+    def trials(self) -> list[tuple[str, float, float]]:
+        """Trials of a richer probe: kind, mean gain of the frames held out of their squared misfit, and its standard error."""
+        return [] if self._passes.growth is None else self._passes.growth.gains
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -212,7 +224,10 @@ class Refiner:
             block = self._block = self._passes.begin(block)
             if block is None:
                 return 0
-        count = self._passes.step(block, MOST_AT_ONCE if is_batched(block.known.device) else CHUNK_FRAMES)
+        most = MOST_AT_ONCE if is_batched(block.known.device) else CHUNK_FRAMES
+        if block.place == 0 and self._passes.growth is not None and (count := self._passes.growth.step(block, most)):
+            return count
+        count = self._passes.step(block, most)
         if block.place == len(block.frames):
             self._end_pass(block)
         self.updates += count
@@ -272,9 +287,15 @@ class Refiner:
         """Whether positions may be corrected."""
         return self._bound_px > 0
 
-    def probes_at(self, positions_px: Sequence[tuple[float, float]] | NDArray[np.float64]) -> Tensor:
-        """Return the probe at positions ``(B, modes, N, N)``; ``(1, modes, N, N)`` where all are the same."""
-        return self._probe.shifted.stack([split(p)[1] if self._is_subpixel else (0, 0) for p in positions_px])
+    def probes_at(
+        self, positions_px: Sequence[tuple[float, float]] | NDArray[np.float64], indexes: Sequence[int] = ()
+    ) -> Tensor:
+        """Return the probe at positions ``(B, modes, N, N)``, of the frames with these numbers if they are given.
+
+        ``(1, modes, N, N)`` where all are the same.
+        """
+        shifts = [split((float(y), float(x)))[1] if self._is_subpixel else (0, 0) for y, x in positions_px]
+        return self._probe.known.at(shifts, [self._buffer.path(index) for index in indexes], indexes)
 
     def cut(self, position_px: tuple[float, float]) -> Tensor:
         """Return the patch ``(N, N)`` complex64 at a position, rounded to whole pixels; it must lie on the canvas."""

@@ -217,15 +217,19 @@ def rfactor_sums(
     picture: Mosaic | Refiner,
     amplitude: Tensor | Sequence[Tensor],
     positions_px: NDArray[np.float64] | Sequence[tuple[float, float]],
+    indexes: Sequence[int] = (),
 ) -> tuple[float, float]:
-    """Return numerator and denominator of :func:`rfactor`; those of parts of the frames can be added."""
+    """Return numerator and denominator of :func:`rfactor`; those of parts of the frames can be added.
+
+    ``indexes`` are the frames' numbers, for a refined layer whose probe differs from frame to frame.
+    """
     misfit = total = 0.0
     at_once = frames_at_once(probe[0])
     for begin in range(0, len(amplitude), at_once):
         part = slice(begin, begin + at_once)
         places = positions_px[part]
         patches = torch.stack([picture.cut(position) for position in places])
-        probes = picture.probes_at(places) if isinstance(picture, Refiner) else probe
+        probes = picture.probes_at(places, indexes[part]) if isinstance(picture, Refiner) else probe
         above, below = rfactor_parts(probes, patches, torch.stack(tuple(amplitude[part])))
         misfit, total = misfit + above, total + below
     return misfit, total
