@@ -37,7 +37,7 @@ def _every_other(true: np.ndarray, apart_px: float) -> np.ndarray:
     return true + np.array([apart_px, 0.0]) * (np.arange(len(true)) % 2)[:, None]
 
 
-@pytest.mark.parametrize(("off_px", "is_taken"), [(0.0, True), (6.0, False)])
+@pytest.mark.parametrize(("off_px", "is_taken"), [(0.0, True), (1.0, False), (6.0, False)])
 def test_positions_that_fit_better_are_taken_only_if_frames_stay_there(off_px: float, is_taken: bool) -> None:
     frames, found, true = _quick_picture(off_px)
     told = replace(found, positions_px=_every_other(true, 6.0), square=10 * found.square, rfactor=2 * found.rfactor)
