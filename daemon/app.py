@@ -16,8 +16,11 @@ from daemon.background.learning import Generations
 from daemon.background.positions.finder import FinderOptions, PositionFinder
 from daemon.background.positions.record import note_positions
 from daemon.closing import ScanCloser
+from daemon.cluster.engine import ClusterEngine
+from daemon.cluster.live import Connect, cluster_config, connect_workers
 from daemon.config import Config
 from daemon.engine.backlog import BEHIND_S, Store
+from daemon.engine.face import EngineFace
 from daemon.engine.loop import Engine
 from daemon.engine.models import Models
 from daemon.engine.ports import EngineEvents
@@ -56,7 +59,8 @@ class Daemon:
     """All parts of the daemon. Building it checks the whole configuration and binds every port.
 
     The other arguments are for tests: ``wrap_models`` is called with each pair of models before its use, ``clock`` gives
-    the monotonic time of scans, s, ``disk`` writes the results, and ``device`` replaces the configured one.
+    the monotonic time of scans, s, ``disk`` writes the results, ``device`` replaces the configured one, and ``connect`` gives
+    the workers of a cluster.
 
     Raises
     ------
@@ -72,9 +76,11 @@ class Daemon:
         clock: Callable[[], float] = time.monotonic,
         disk: ResultDisk = ResultDisk(),
         device: torch.device | None = None,
+        connect: Connect = connect_workers,
     ) -> None:
         configure_malloc()
-        self._config = config
+        self._config = config = cluster_config(config)
+        self._connect = connect
         self._setup = setup = Setup(config, wrap_models, device)
         self._locks = FolderLocks(*setup.own_folders)
         try:
@@ -133,11 +139,28 @@ class Daemon:
             return int(self._engine.active.probe.shape[-1])
 
         store = None if journal is None else Store(journal.has, partial(counts_of, scans, journal, side_px))
-        self._engine = Engine(setup.first_model, setup.engine_options(scans.optics_of), self.metrics, events, store)
+        self._engine = self._make_engine(events, store)
         intake = self._intake
         self._receivers = setup.make_receivers(
             intake.on_frame_message, intake.on_position_message, intake.on_metadata_message, intake.on_refused
         )
+
+    def _make_engine(self, events: EngineEvents, store: Store | None) -> EngineFace:
+        """Return the engine of this process, or that of a cluster."""
+        config, setup = self._config, self._setup
+        options = setup.engine_options(self.scans.optics_of)
+        self._cluster: ClusterEngine | None = None
+        if not config.cluster.is_on or store is None:
+            return Engine(setup.first_model, options, self.metrics, events, store)
+        self._cluster = ClusterEngine(
+            setup.first_model,
+            options,
+            self.metrics,
+            events,
+            store=store,
+            connect=partial(self._connect, config, options),
+        )
+        return self._cluster
 
     def _make_closer(self, disk: ResultDisk) -> ScanCloser:
         """Return the closer of scans; make the writer of products."""
@@ -209,6 +232,9 @@ class Daemon:
         )
         self.publisher, self.http = self._outlets.publisher, self._outlets.http
         self._view.diagnosis = self._examiner.status
+        if self._cluster is not None:
+            self._view.workers, self._view.health.cluster = self._cluster.worker_status, self._cluster.troubles
+            self.metrics.exposed = self._cluster.exposed
 
     def start(self) -> None:
         """Start every thread; returns when the daemon is ready for frames. Unfinished scans are played again meanwhile."""
@@ -299,7 +325,7 @@ class Daemon:
         self._systemd.notify(f"STATUS={status['sentence']}", *["WATCHDOG=1"] * self._view.health.is_alive)
 
 
-def _make_finder(config: Config, engine: Engine) -> PositionFinder:
+def _make_finder(config: Config, engine: EngineFace) -> PositionFinder:
     """Return the search for true positions."""
     first = max(config.diagnosis.frames, config.optics.retrieve_frames * config.optics.is_retrieved)
     options = FinderOptions(config.refine.correct_positions == "on", first)

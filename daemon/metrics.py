@@ -178,6 +178,14 @@ class Metrics:
             "disk_free_bytes", "Free space for the daemon on the disk that holds a folder of it.", "folder"
         )
         self.products_waiting = gauge("products_waiting", "Products of ended scans that could not be written yet.")
+        self.worker_up = gauge("worker_up", "1 while a worker of the cluster takes frames.", "worker")
+        self.worker_restarts = gauge("worker_restarts", "How often a worker was lost and started again.", "worker")
+        self.worker_frames_stitched = gauge("worker_frames_stitched", "Frames that a worker has stitched.", "worker")
+        self.worker_frames_waiting = gauge("worker_frames_waiting", "Frames that wait for a worker.", "worker")
+        self.worker_tiles_age = gauge(
+            "worker_tiles_age_seconds", "Time since a worker's part of a picture changed, s.", "worker"
+        )
+        self.exposed: Callable[[], CollectorRegistry] = lambda: registry
         self.build = Info("ptycholive_build", "Version, torch, device.", registry=registry)
         self._make_known_labels()
 
@@ -278,7 +286,7 @@ class Metrics:
 
     def text(self) -> tuple[bytes, str]:
         """Return the exposition and its content type."""
-        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+        return generate_latest(self.exposed()), CONTENT_TYPE_LATEST
 
 
 def _disk_bytes(folder: Path, what: str) -> Callable[[], float]:

@@ -36,7 +36,7 @@ ATTEMPTS = 4
 """Attempts at a client server: in Ray 2.60 about one process in ten for a new client ends in its fork, after which Ray
 waits 30 s and gives up."""
 STORE_BYTES = 128 * 2**20
-"""Object store of a local cluster, bytes: tasks take and return file names and figures, not frames."""
+"""Object store of a local cluster for a batch, bytes: tasks take and return file names and figures, not frames."""
 TOKEN_BYTES = 32
 """Length of the token of a local cluster, bytes: as long as those that Ray makes."""
 LOOPBACK_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -53,6 +53,14 @@ class Cluster:
     address: str
     cpus: float
     gpus: float
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSize:
+    """Size of a local cluster: its object store, and CPUs that it has at least, since a worker may share one."""
+
+    store_bytes: int = STORE_BYTES
+    least_cpus: int = 0
 
 
 def import_ray() -> ModuleType:
@@ -72,7 +80,7 @@ def import_ray() -> ModuleType:
 
 
 @contextmanager
-def connected(address: ClusterAddress) -> Iterator[Cluster]:
+def connected(address: ClusterAddress, local: LocalSize = LocalSize()) -> Iterator[Cluster]:
     """Yield the cluster; a local one ends with the block. Raises :class:`ClusterError`."""
     if address.place is Place.LOCAL:
         _set_local()
@@ -84,7 +92,7 @@ def connected(address: ClusterAddress) -> Iterator[Cluster]:
     on_term = signal.getsignal(signal.SIGTERM)
     with _token_watch(), warnings.catch_warnings(action="ignore"):
         try:
-            start_patiently(ray, address)
+            start_patiently(ray, address, local)
             signal.signal(signal.SIGTERM, on_term)  # Ray sets its own, with another exit code
             resources = ray.cluster_resources()
         except Exception as fault:  # Ray raises many types, some of them its own C++ errors
@@ -110,11 +118,11 @@ def _set_local() -> None:
     os.environ[LOOPBACK_VARIABLE] = "0"
 
 
-def start_patiently(ray: ModuleType, address: ClusterAddress) -> None:
+def start_patiently(ray: ModuleType, address: ClusterAddress, local: LocalSize = LocalSize()) -> None:
     """Connect; try again where the head node could not start its process for this client."""
     for left in reversed(range(ATTEMPTS)):
         try:
-            return _start(ray, address)
+            return _start(ray, address, local)
         except ConnectionError as fault:
             if not left or not has_no_server(fault):
                 raise
@@ -123,15 +131,15 @@ def start_patiently(ray: ModuleType, address: ClusterAddress) -> None:
             ray.shutdown()
 
 
-def _start(ray: ModuleType, address: ClusterAddress) -> None:
+def _start(ray: ModuleType, address: ClusterAddress, local: LocalSize) -> None:
     """Connect, or start a local cluster with one CPU for each core and no dashboard."""
     if address.place is not Place.LOCAL:
         ray.init(address=address.text, log_to_driver=False, logging_level="error")
         return
     ray.init(
         address="local",
-        num_cpus=len(os.sched_getaffinity(0)),
-        object_store_memory=STORE_BYTES,
+        num_cpus=max(local.least_cpus, len(os.sched_getaffinity(0))),
+        object_store_memory=local.store_bytes,
         include_dashboard=False,
         log_to_driver=False,
         logging_level="error",

@@ -83,7 +83,7 @@ def unreachable(address: str, reason: str) -> ClusterError:
     if address == "auto":
         return ClusterError(
             "no Ray cluster was found on this machine; start one with 'ray start --head', join one with "
-            "'ray start --address HOST:6379', or use --on local"
+            "'ray start --address HOST:6379', or use the address local"
         )
     cause = f" ({reason})" if reason else ""
     return ClusterError(

@@ -1,6 +1,7 @@
 """The configuration: one typed tree of sections, read from a TOML file."""
 
 from daemon.config.base import Encrypted, Section, is_loopback
+from daemon.config.cluster import ClusterOptions
 from daemon.config.input import Detector, Frames, Metadata, Orientation, Positions
 from daemon.config.loading import load_config
 from daemon.config.optics import PROBE_SOURCES, KbMirrors, Optics, Pinhole, ZonePlate
@@ -10,6 +11,7 @@ from daemon.config.sections import Config
 
 __all__ = [
     "PROBE_SOURCES",
+    "ClusterOptions",
     "Config",
     "Detector",
     "Diagnosis",

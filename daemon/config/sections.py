@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pydantic import model_validator
+
 from daemon.config.base import Section
+from daemon.config.cluster import ClusterOptions
 from daemon.config.input import Detector, Frames, Metadata, Positions
 from daemon.config.optics import Optics
 from daemon.config.output import Http, Limits, Log, Notify, Output, Publish
@@ -28,6 +31,18 @@ class Config(Section):
     notify: Notify = Notify()
     output: Output = Output()
     limits: Limits = Limits()
+    cluster: ClusterOptions = ClusterOptions()
+
+    @model_validator(mode="after")
+    def _fits_a_cluster(self) -> Config:
+        if self.cluster.is_on and self.output.journal == "off":
+            raise ValueError(
+                "[cluster] workers requires a journal, from which the frames of a lost worker are read again; "
+                'remove journal = "off" from [output]'
+            )
+        if self.cluster.is_on and self.model.gridsize > 1:
+            raise ValueError("[cluster] workers requires [model] gridsize = 1: a group may lie in two regions")
+        return self
 
     @property
     def finds_positions(self) -> bool:

@@ -17,6 +17,7 @@ from daemon.engine.outgoing import Sender
 from daemon.engine.ports import EngineEvents, FrameLearner
 from daemon.engine.scan import ScanWork
 from daemon.engine.scan_output import outgoing_update, scan_result
+from daemon.engine.sums import SumsPort, sums_update
 from daemon.metrics import Metrics
 from daemon.publish.snapshot import LayerName
 from ptychopinn.device import to_host
@@ -75,7 +76,10 @@ class Publishing:
             return
         with self._metrics.stage_seconds.labels("publish").time():
             waiting_ns, work.waiting_ns = work.waiting_ns, []
-            self._emit(work, "network", is_complete, partial(self._note_latency, waiting_ns))
+            if self._events.sums is not None:
+                self._hand_sums(work, self._events.sums, is_complete=is_complete)
+            else:
+                self._emit(work, "network", is_complete, partial(self._note_latency, waiting_ns))
             if work.refiner is not None and (is_complete or time.monotonic() >= work.next_refined):
                 if not is_complete:
                     work.refiner.admit_all()
@@ -93,6 +97,10 @@ class Publishing:
     def flush(self) -> None:
         """Wait until all updates have been handed on."""
         self._sender.flush()
+
+    def _hand_sums(self, work: ScanWork, port: SumsPort, *, is_complete: bool) -> None:
+        if (is_complete or port.wants()) and (update := sums_update(work, is_complete=is_complete)) is not None:
+            port.take(update)
 
     def _show_scores(self, work: ScanWork) -> None:
         if time.monotonic() >= self._next_coverage:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from daemon.engine.examination import Examination
 from daemon.engine.position_search import PlacedFrame, PositionSearch
 from daemon.engine.result import ScanResult
+from daemon.engine.sums import SumsPort
 from daemon.publish.snapshot import LayerUpdate
 from streams.refusal_reasons import RefusalReason
 
@@ -27,6 +28,7 @@ class EngineEvents:
     ``is_newest(scan_id)`` says whether the figures of a scan are those that the metrics show.
     ``on_positions(scan_id, error_px, sentence)`` comes where frames were laid at positions found from them; None: at those told.
     ``on_left`` comes at the end for a scan that is not done: frames of it wait on the disk for the next start.
+    ``sums`` takes the sums of the network layer in place of its pictures, where a reader merges several engines.
     """
 
     on_update: Callable[[LayerUpdate], None]
@@ -39,6 +41,7 @@ class EngineEvents:
     on_improved: Callable[[ScanResult], None] = lambda _result: None
     is_newest: Callable[[str], bool] = lambda _scan_id: True
     on_positions: Callable[[str, float | None, str], None] = lambda _scan_id, _error_px, _sentence: None
+    sums: SumsPort | None = None
 
 
 class FrameLearner(Protocol):

@@ -294,10 +294,11 @@ class ScanWork:
     @property
     def coverage(self) -> float:
         """Share of the rectangle around the picture whose weight is above 5 % of the greatest."""
-        return _covered_share(self.mosaic.read()[1])
+        return covered_share(self.mosaic.read()[1])
 
 
-def _covered_share(weight: torch.Tensor) -> float:
+def covered_share(weight: torch.Tensor) -> float:
+    """Return the share of the rectangle around covered pixels that they cover."""
     if not weight.numel():
         return 0.0
     covered = weight > COVERED * weight.max()

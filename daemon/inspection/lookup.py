@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.config import Config
-from daemon.engine.loop import Engine
+from daemon.engine.face import EngineFace
 from daemon.inspection.frames import FrameLookup, FrameSources
 from daemon.inspection.probes import ProbeLookup
 from daemon.inspection.scans import ScanReader
@@ -24,7 +24,7 @@ from ptychopinn.device import to_host
 ProductPath = Callable[[str], Path | None]
 
 
-def make_scan_reader(engine: Engine, product_path: ProductPath, hub: UpdateHub) -> ScanReader:
+def make_scan_reader(engine: EngineFace, product_path: ProductPath, hub: UpdateHub) -> ScanReader:
     """Return the reader of frames and probes."""
 
     def given_probe() -> NDArray[np.complex64]:
@@ -34,7 +34,7 @@ def make_scan_reader(engine: Engine, product_path: ProductPath, hub: UpdateHub) 
 
 
 def make_frame_lookup(
-    config: Config, reader: ScanReader, scans: ScanRegistry, engine: Engine, journal: Journal | None
+    config: Config, reader: ScanReader, scans: ScanRegistry, engine: EngineFace, journal: Journal | None
 ) -> FrameLookup:
     """Return the lookup of single frames."""
     finished = None if journal is None else FinishedFrames(journal.folder)
@@ -60,7 +60,7 @@ def make_frame_lookup(
     )
 
 
-def make_probe_lookup(reader: ScanReader, scans: ScanRegistry, engine: Engine) -> ProbeLookup:
+def make_probe_lookup(reader: ScanReader, scans: ScanRegistry, engine: EngineFace) -> ProbeLookup:
     """Return the lookup of probes."""
 
     def energy(scan_id: str) -> float | None:
@@ -69,6 +69,6 @@ def make_probe_lookup(reader: ScanReader, scans: ScanRegistry, engine: Engine) -
     return ProbeLookup(reader, energy, partial(_pixel_size_m, scans, engine))
 
 
-def _pixel_size_m(scans: ScanRegistry, engine: Engine, scan_id: str) -> float | None:
+def _pixel_size_m(scans: ScanRegistry, engine: EngineFace, scan_id: str) -> float | None:
     scan = scans.get(scan_id)
     return engine.pixel_size_m(scan_id) if scan is None or scan.is_running else scan.record.pixel_size_m

@@ -67,7 +67,11 @@ class ModelLoader:
 
     def with_probe(self, model: ActiveModel, probe: NDArray[np.complex64]) -> ActiveModel:
         """Return a model for another probe ``(modes, N, N)``."""
-        return self._model_of(model.bundle, Path(self._config.model.bundle), self.on_device(probe))
+        return self.of_bundle(model.bundle, probe)
+
+    def of_bundle(self, bundle: Bundle | None, probe: NDArray[np.complex64]) -> ActiveModel:
+        """Return the model of a bundle that has been read, None for the lift alone, for a probe ``(modes, N, N)``."""
+        return self._model_of(bundle, Path(self._config.model.bundle), self.on_device(probe))
 
     def on_device(self, probe: NDArray[np.complex64]) -> torch.Tensor:
         """Return a probe on the device."""

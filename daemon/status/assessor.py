@@ -10,7 +10,7 @@ from dataclasses import replace
 from daemon.assessment import Issue, LiveFacts, Reason, ScanFacts
 from daemon.assessment.assess import assessment_of, issues_of
 from daemon.assessment.reasons import SPOILT
-from daemon.engine.loop import Engine
+from daemon.engine.face import EngineFace
 from daemon.intake.registry import ScanRegistry
 from daemon.messages import AssessmentFields, Grade, Phase, Status, StreamStatus
 from daemon.results.records import now_text
@@ -43,7 +43,7 @@ class Assessor:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: EngineFace,
         scans: ScanRegistry,
         *,
         are_positions_late: bool,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from daemon.engine.loop import Engine
+from daemon.engine.face import EngineFace
 from daemon.intake.thread import Intake
 from daemon.journal import Journal
 from daemon.results.records import RecordFiles
@@ -32,7 +32,7 @@ class Health:
     def __init__(
         self,
         *,
-        engine: Engine,
+        engine: EngineFace,
         intake: Intake,
         writer: ProductWriter,
         records: RecordFiles,
@@ -47,6 +47,8 @@ class Health:
         self._journal = journal
         self._receivers = receivers
         self._has_started = has_started
+        self.cluster: Callable[[], list[str]] = list
+        """Returns the faults of a cluster's workers."""
 
     def dead(self) -> list[str]:
         """Return the names of threads that have ended."""
@@ -74,6 +76,7 @@ class Health:
             found.append(few)
         if self._journal is not None and self._journal.trouble is not None:
             found.append(self._journal.trouble)
+        found += self.cluster()
         found += [failure for failure in (self._writer.failure, self._records.failure) if failure is not None]
         return found
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from daemon.background.learning import Generations
 from daemon.engine.backlog import BEHIND_S
-from daemon.engine.loop import Engine
+from daemon.engine.face import EngineFace
 from daemon.intake.registry import ScanRegistry
 from daemon.intake.thread import Intake
 from daemon.journal import Journal
@@ -32,6 +32,7 @@ from daemon.messages import (
     SinkStatus,
     Status,
     StreamStatus,
+    WorkerStatus,
 )
 from daemon.metrics import Metrics
 from daemon.results.records import ScanRecord, is_inside
@@ -68,7 +69,7 @@ class StatusReport:
         metrics: Metrics,
         scans: ScanRegistry,
         intake: Intake,
-        engine: Engine,
+        engine: EngineFace,
         generations: Generations,
         receivers: Sequence[MessageReceiver],
         journal: Journal | None,
@@ -89,6 +90,7 @@ class StatusReport:
         self.health: Health
         self.viewers: Callable[[], int] = lambda: 0
         self.sinks: Callable[[], list[SinkStatus]] = list
+        self.workers: Callable[[], list[WorkerStatus]] = list
         self.diagnosis: Callable[[], DiagnosisStatus]
         self.viewer_handshake_failures: Callable[[], int] = lambda: 0
 
@@ -164,6 +166,7 @@ class StatusReport:
             "refine_updates": self._metrics.value("ptycholive_refine_updates_total"),
             "subscribers": self.viewers(),
             "sinks": self.sinks(),
+            "workers": self.workers(),
             "failure": self._engine.failure or self._intake.refusals.last,
             "version": VERSION,
             "sentence": "",

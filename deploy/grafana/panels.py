@@ -313,6 +313,21 @@ ENGINEER = (
         steps=((None, "green"), (2, "yellow")),
         decimals=1,
     ),
+    *(
+        Panel(title, about, ((f"{metric(name)} or vector(0)", "worker {{worker}}"),), "stat", unit, 6, 5)
+        for title, about, name, unit in (
+            (
+                "Workers of the cluster",
+                "1 while a worker takes frames; a single 0 without a cluster.",
+                "_worker_up",
+                "none",
+            ),
+            ("Workers lost", "How often each was started again.", "_worker_restarts", "none"),
+            ("Frames by worker", "Stitched since the start.", "_worker_frames_stitched", "none"),
+            ("Frames that wait for a worker", "In memory and in the journal.", "_worker_frames_waiting", "none"),
+            ("Age of a worker's tiles", "It grows while its region is not scanned.", "_worker_tiles_age_seconds", "s"),
+        )
+    ),
 )
 
 LEARNING = (

@@ -548,6 +548,8 @@ declare namespace Wire {
     subscribers: number;
     /** The sinks. */
     sinks: SinkStatus[];
+    /** The workers of the cluster; empty without one. */
+    workers: WorkerStatus[];
     /** The last internal error, or the last refused message while it is recent. */
     failure: string | null;
     /** Version of the daemon. */
@@ -600,6 +602,29 @@ declare namespace Wire {
     pending: number;
     /** Frames stitched into the picture. */
     stitched: number;
+  }
+
+  interface WorkerStatus {
+    /** Number of the worker, from 0. */
+    worker: number;
+    /** starting, running or restarting. */
+    state: string;
+    /** Machine; null before its first start. */
+    host: string | null;
+    /** Device of its engine. */
+    device: string | null;
+    /** Frames that it has stitched. */
+    frames_stitched: number;
+    /** Frames that wait for it. */
+    frames_waiting: number;
+    /** Frames that it works on. */
+    frames_in_flight: number;
+    /** Time since its part of a picture changed, s; null: it has not yet. */
+    tiles_age_s: number | null;
+    /** How often it was lost and started again. */
+    restarts: number;
+    /** What is wrong with it. */
+    trouble: string | null;
   }
 
   type ScanHeader = ScanStartedHeader | ScanEndedHeader;

@@ -29,6 +29,13 @@ VALUE_STEP = 2.0**-24
 """Rounding step of all addends; sums of such numbers are exact in float64 (module docstring)."""
 
 
+SUM_PLANES: dict[str, tuple[tuple[int, ...], torch.dtype, float]] = {
+    "values": ((2,), torch.float64, 0.0),
+    "weights": ((1,), torch.float64, 0.0),
+}
+"""The planes of both sums: shape of a pixel, type, and the value without patches."""
+
+
 class PatchRefusal(StrEnum):
     """Why a patch is not added to the mosaic."""
 
@@ -63,9 +70,7 @@ class Mosaic:
         self.device = weight.device
         self._weight = torch.round(weight / weight.max() / VALUE_STEP).float()
         self._layer = (BatchLayer if is_batched(self.device) else PatchLayer)(self._weight)
-        self._canvas = Canvas(
-            {"values": ((2,), torch.float64, 0.0), "weights": ((1,), torch.float64, 0.0)}, max_side_px, self.device
-        )
+        self._canvas = Canvas(SUM_PLANES, max_side_px, self.device)
         self._kept: OrderedDict[int, _LaidPatch] = OrderedDict()
         self._patch_bytes = self.size_px**2 * 8
         self._keep_patches = keep_bytes // self._patch_bytes
@@ -224,19 +229,17 @@ class Mosaic:
     def read(self, box: Box | None = None) -> tuple[Tensor, Tensor]:
         """Return object ``(h, w)`` complex64 (0 without patches) and weight ``(h, w)`` float32 of a rectangle."""
         window = (box or Box(0, 0, *self.shape)).window
-        return self._means(self._canvas.planes["values"][window], self._canvas.planes["weights"][window])
+        return means(self._canvas.planes["values"][window], self._canvas.planes["weights"][window])
+
+    def read_sums(self, box: Box) -> tuple[Tensor, Tensor]:
+        """Return both sums of a rectangle, ``(h, w, 2)`` and ``(h, w, 1)`` float64 in whole numbers; views of the canvas."""
+        return self._canvas.planes["values"][box.window], self._canvas.planes["weights"][box.window]
 
     def read_boxes(self, boxes: Sequence[Box]) -> list[tuple[Tensor, Tensor]]:
         """Return object and weight of rectangles: ``(h, w)`` of each, on a GPU ``(P,)`` of all, one after another."""
         if not is_batched(self.device):
             return [self.read(box) for box in boxes]
-        return [self._means(*(gather_boxes(self._canvas.planes[name], boxes) for name in ("values", "weights")))]
-
-    @staticmethod
-    def _means(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Return object and weight from the two sums."""
-        mean = values / weights.clamp_min(1.0)
-        return torch.view_as_complex(mean.float()), weights[..., 0].float() * VALUE_STEP
+        return [means(*(gather_boxes(self._canvas.planes[name], boxes) for name in ("values", "weights")))]
 
     def cut(self, position_px: Sequence[float]) -> Tensor:
         """Return the patch ``(N, N)`` complex64 at a position, rounded to whole pixels; it must be on the canvas."""
@@ -256,7 +259,7 @@ class Mosaic:
         boxes = [self._canvas.place(Box.around(position, self.size_px)) for position in positions_px]
         corners = np.array([(box.y, box.x) for box in boxes], dtype=np.int64)
         planes = self._canvas.planes
-        value, total = self._means(*(gather(planes[name], corners, self.size_px) for name in ("values", "weights")))
+        value, total = means(*(gather(planes[name], corners, self.size_px) for name in ("values", "weights")))
         return torch.where(total > 0, value, 1.0), (total - weight).clamp_min_(0.0)
 
     @property
@@ -268,3 +271,9 @@ class Mosaic:
     def patch_weight(self) -> float:
         """Sum of the weights of one patch."""
         return float(self._weight.double().sum()) * VALUE_STEP
+
+
+def means(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Return object and weight from the two sums."""
+    mean = values / weights.clamp_min(1.0)
+    return torch.view_as_complex(mean.float()), weights[..., 0].float() * VALUE_STEP

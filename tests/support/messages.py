@@ -138,6 +138,7 @@ def status(**changes: Any) -> Status:
         "refine_updates": 12345.0,
         "subscribers": 2,
         "sinks": [],
+        "workers": [],
         "failure": None,
         "version": "0.1.0",
         "sentence": "All is well.",

@@ -14,7 +14,7 @@ from daemon.background.diagnosis.advice import advice
 from daemon.background.diagnosis.examiner import Examiner, ExaminerEvents, ExaminerOptions
 from daemon.background.learning.generations import Generations
 from daemon.config import Config
-from daemon.engine.loop import Engine
+from daemon.engine.face import EngineFace
 from daemon.intake.registry import ScanRegistry
 from ptychopinn.atomic import atomic_path
 from ptychopinn.diagnosis.correction import Correction
@@ -34,7 +34,7 @@ class Diagnoses:
         self,
         config: Config,
         scans: ScanRegistry,
-        engine: Engine,
+        engine: EngineFace,
         generations: Generations,
         count_misfit: Callable[[], None],
     ) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from daemon.background.learning.child import ChildOptions
 from daemon.background.learning.learner import Learner, Scores
 from daemon.config import Config
-from daemon.engine.loop import Engine
+from daemon.engine.face import EngineFace
 from daemon.engine.models import ActiveModel
 from daemon.messages import LearningState, LearningStatus, ModelStatus, Paused
 from daemon.metrics import Metrics
@@ -45,7 +45,7 @@ class Generations:
     A call for another model returns when the engine uses it, and changes nothing if that fails.
     """
 
-    def __init__(self, setup: Setup, config: Config, metrics: Metrics, engine: Engine) -> None:
+    def __init__(self, setup: Setup, config: Config, metrics: Metrics, engine: EngineFace) -> None:
         self._setup = setup
         self._engine = engine
         self._folder = config.output.directory / "models"

@@ -6,6 +6,7 @@ import { showLearning } from "./learn.js";
 import { showResolution } from "./resolution.js";
 import { drawHistory } from "./sparkline.js";
 import * as words from "./words.js";
+import { showWorkers } from "./workers.js";
 
 const SILENT_S = 5;
 
@@ -32,6 +33,7 @@ export function showStatus(session, isLive, shown) {
   say("latency", words.seconds(isLive ? status.latency_s : null));
   showRfactors(session, shown);
   showStreams(status.streams ?? [], isLive, words.areFramesDue(session.status));
+  showWorkers(status.workers ?? [], isLive);
   say("model", modelWords(status.model));
   say("device", words.plain(status.device));
   say("refine-updates", words.count(status.refine_updates));

@@ -62,6 +62,7 @@ from ptycholive_client.messages.status import (
     SinkStatus,
     Status,
     StreamStatus,
+    WorkerStatus,
 )
 from ptycholive_client.messages.webhook import GradedFields, WebhookEvent, WebhookMessage
 
@@ -81,9 +82,9 @@ __all__ = [
     "EngineResult",
     "EngineState",
     "Fields",
-    "FrcFields",
     "FrameFields",
     "FrameMap",
+    "FrcFields",
     "Grade",
     "GradedFields",
     "Header",
@@ -124,4 +125,5 @@ __all__ = [
     "VerdictFields",
     "WebhookEvent",
     "WebhookMessage",
+    "WorkerStatus",
 ]

@@ -156,6 +156,31 @@ class DiagnosisStatus(TypedDict):
     """Duration of the last diagnosis, s."""
 
 
+class WorkerStatus(TypedDict):
+    """One worker of a cluster."""
+
+    worker: int
+    """Number of the worker, from 0."""
+    state: str
+    """starting, running or restarting."""
+    host: str | None
+    """Machine; null before its first start."""
+    device: str | None
+    """Device of its engine."""
+    frames_stitched: int
+    """Frames that it has stitched."""
+    frames_waiting: int
+    """Frames that wait for it."""
+    frames_in_flight: int
+    """Frames that it works on."""
+    tiles_age_s: float | None
+    """Time since its part of a picture changed, s; null: it has not yet."""
+    restarts: int
+    """How often it was lost and started again."""
+    trouble: str | None
+    """What is wrong with it."""
+
+
 class Status(TypedDict):
     """State of the daemon and of the newest scan."""
 
@@ -243,6 +268,8 @@ class Status(TypedDict):
     """Connected viewers, over ZeroMQ and in browsers."""
     sinks: list[SinkStatus]
     """The sinks."""
+    workers: list[WorkerStatus]
+    """The workers of the cluster; empty without one."""
     failure: str | None
     """The last internal error, or the last refused message while it is recent."""
     version: str

@@ -1,0 +1,173 @@
+"""What the workers answer: the account of frames, tiles, ended parts, and the loss of a worker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from daemon.cluster.faults import one_line
+from daemon.cluster.link import Asked, Call, WorkerLink, WorkerState
+from daemon.cluster.output import MergedOutput
+from daemon.cluster.plan import BatchDone, Changes, PartResult
+from daemon.cluster.scan import ClusterScan
+from daemon.engine.ports import EngineEvents
+from daemon.metrics import Metrics
+from streams.refusal_reasons import RefusalReason
+
+ENDED = "its process has ended, or its machine cannot be reached"
+MOST_FAULTS = 3
+"""Errors in a row without a batch that was done, after which the frames in flight are refused: they are the cause."""
+MOST_LOSSES = 12
+"""The same for processes that ended: other causes are likelier, such as a machine that is short of memory."""
+
+log = logging.getLogger(__name__)
+
+
+class Answers:
+    """Used by the cluster's thread alone; ``failure`` is read by others too."""
+
+    def __init__(
+        self,
+        ray: Any,
+        metrics: Metrics,
+        events: EngineEvents,
+        output: MergedOutput,
+        scans: Mapping[str, ClusterScan],
+    ) -> None:
+        self._ray = ray
+        self._metrics = metrics
+        self._events = events
+        self._output = output
+        self._scans = scans
+        self.failure: str | None = None
+        self.beginning_fault: str | None = None
+        """The reason why a worker could not begin the first time."""
+
+    def count(self, words: str) -> None:
+        """Count a fault and keep its words."""
+        self.failure = words
+        self._metrics.stage_failures.labels("engine").inc()
+
+    def take(self, links: Sequence[WorkerLink]) -> None:
+        """Take the answers that are there."""
+        owners = {reference: link for link in links for reference in link.asked}
+        if not owners:
+            return
+        ready, _ = self._ray.wait(list(owners), num_returns=len(owners), timeout=0.0)
+        for reference in ready:
+            link = owners[reference]
+            if (asked := link.asked.get(reference)) is not None:
+                self._take_one(link, reference, asked)
+
+    def _take_one(self, link: WorkerLink, reference: Any, asked: Asked) -> None:
+        try:
+            answer = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as fault:
+            cause = fault if fault.cause is None else fault.cause
+            if asked.call is Call.BEGIN and link.facts is None:
+                self.beginning_fault = str(cause) or one_line(cause)
+            self.lose(link, str(cause) or one_line(cause), most=MOST_FAULTS)
+            return
+        except (self._ray.exceptions.RayError, ConnectionError) as fault:
+            log.debug("worker %d: %s", link.number, one_line(fault))
+            self.lose(link, ENDED, most=MOST_LOSSES)
+            return
+        del link.asked[reference]
+        if asked.call is Call.BEGIN:
+            link.note_begun(answer)
+            log.info("worker %d runs on %s, device %s", link.number, answer.host, answer.device)
+        elif asked.call is Call.TAKE:
+            self._take_batch(link, asked, answer)
+        elif asked.call is Call.CHANGES:
+            self._take_changes(link, asked, answer)
+        else:
+            self._take_result(link, asked.scan_id, answer)
+
+    def _take_batch(self, link: WorkerLink, asked: Asked, done: BatchDone) -> None:
+        link.losses_in_row = 0
+        scan = self._scans.get(asked.scan_id)
+        if scan is None:
+            return
+        stitched = set(done.stitched)
+        points = [point for point in asked.points if point.index in stitched]
+        if new := scan.mark_stitched(points):
+            link.frames_stitched += len(new)
+            fresh = set(new)
+            link.stitched_ns.setdefault(scan.scan_id, []).extend(p.received_ns for p in points if p.index in fresh)
+            self._events.on_stitched(scan.scan_id, new)
+        scan.note_answered(link.number, len(points))
+        for index, reason in done.refused.items():
+            self.refuse(scan, link.number, index, reason)
+        scan.show_redone(link.number)
+
+    def refuse(self, scan: ClusterScan, worker: int, index: int, reason: RefusalReason) -> None:
+        """Close the account of a frame that a worker could not stitch; one that was stitched before is missed now."""
+        scan.note_answered(worker, 1)
+        if scan.is_stitched(index):
+            self.count(f"scan {scan.scan_id}: frame {index} could not be stitched again by worker {worker} ({reason})")
+        else:
+            self._events.on_refused(scan.scan_id, index, reason)
+        scan.show_redone(worker)
+
+    def _take_changes(self, link: WorkerLink, asked: Asked, changes: Changes) -> None:
+        for update in changes.sums:
+            if (scan := self._scans.get(update.scan_id)) is not None:
+                scan.take_sums(link.number, update)
+        link.sequence = changes.sequence
+        link.note_told(bool(changes.sums))
+        if changes.metrics:
+            link.metrics = changes.metrics
+        if changes.failure is not None and changes.failure != link.failure:
+            self.failure = f"worker {link.number}: {changes.failure}"
+        link.failure = changes.failure
+        self._output.note_shown(asked.shows_ns)
+
+    def _take_result(self, link: WorkerLink, scan_id: str, result: PartResult) -> None:
+        if (scan := self._scans.get(scan_id)) is not None:
+            scan.parts[link.number].result = result
+
+    def finish(self, links: Sequence[WorkerLink]) -> None:
+        """Tell workers that a scan has ended, once they have done its frames; note those that have told its last tiles."""
+        for scan in self._scans.values():
+            for link in links if scan.is_ended else ():
+                part = scan.parts[link.number]
+                is_without = not len(part.sent) and not len(
+                    link.backlog
+                )  # a lost worker without frames holds nobody up
+                if part.is_done or not (part.is_all_sent or is_without) or link.has_frames_of(scan.scan_id):
+                    continue
+                if not len(part.sent):
+                    part.is_done = True
+                elif not part.is_asked:
+                    part.is_asked = True
+                    link.ask_to_finish(scan.scan_id)
+                elif part.result is not None and link.sequence >= part.result.sequence:
+                    scan.show_redone(link.number, is_last=True)
+                    part.is_done = True
+
+    def lose(self, link: WorkerLink, reason: str, *, most: int = MOST_LOSSES, is_planned: bool = False) -> None:
+        """Take back the frames of a worker whose engine is gone, and have them done again from the journal."""
+        had_begun = link.state is WorkerState.RUNNING
+        lost = link.note_lost(reason, is_planned=is_planned)
+        if not is_planned and had_begun:
+            log.warning("worker %d is lost (%s); its frames are read from the journal once more", link.number, reason)
+            self.count(f"worker {link.number} was lost and is started again: {reason}")
+        refused: set[tuple[str, int]] = set()
+        in_flight = [asked for asked in lost if asked.call is Call.TAKE]
+        if in_flight and not is_planned:
+            link.losses_in_row += 1
+            if link.losses_in_row >= most:
+                refused = {(asked.scan_id, point.index) for asked in in_flight for point in asked.points}
+                link.losses_in_row = 0
+        for scan in self._scans.values():
+            part = scan.parts[link.number]
+            if part.is_done:
+                continue
+            frames = scan.begin_again(link.number)
+            for scan_id, index in refused:
+                if scan_id == scan.scan_id:
+                    self.refuse(scan, link.number, index, RefusalReason.ENGINE_ERROR)
+            link.backlog.put(point for point in frames if (scan.scan_id, point.index) not in refused)
+            if scan.is_ended:
+                link.backlog.finish(scan.scan_id)

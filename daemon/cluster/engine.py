@@ -1,0 +1,369 @@
+"""The engine of a daemon whose scans several workers reconstruct: one thread that gives out frames and merges what comes back.
+
+It has the face of :class:`daemon.engine.loop.Engine`. Frames that wait for a worker are in its backlog, beyond the bound of
+memory in the journal. A worker that is lost delays its own region only: its frames are read from the journal once more.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.cluster.answers import Answers
+from daemon.cluster.link import WorkerLink, WorkerState, alike
+from daemon.cluster.metrics import WithWorkers
+from daemon.cluster.output import MergedOutput
+from daemon.cluster.plan import ModelPlan
+from daemon.cluster.scan import ClusterScan
+from daemon.engine.backlog import Backlog, EndOfScan, LostPoint, Store
+from daemon.engine.held_scan import HeldScan
+from daemon.engine.models import ActiveModel
+from daemon.engine.options import EngineOptions
+from daemon.engine.ports import EngineEvents, ExaminerPort, FrameLearner, PositionFinderPort
+from daemon.errors import DaemonError
+from daemon.messages import FrcFields, WorkerStatus
+from daemon.metrics import Metrics
+from ptychopinn.detector.geometry import to_amplitude
+from ptychopinn.device import to_host
+from ptychopinn.diagnosis.correction import Correction
+from ptychopinn.errors import ReconstructionError
+from streams.frame import ScanPoint
+from streams.refusal_reasons import RefusalReason
+
+BUSY_WAIT_S, IDLE_WAIT_S = 0.01, 0.1
+"""Longest wait for an answer while a scan is open, and otherwise, s: frames that came meanwhile wait as long."""
+
+log = logging.getLogger(__name__)
+
+
+class ClusterEngine:
+    """Engines on a Ray cluster behind the face of one.
+
+    Parameters
+    ----------
+    connect
+        Returns the module ``ray`` and the actors of the workers; the stack gets what undoes it.
+    store
+        The journal, from which frames are read again.
+    """
+
+    def __init__(
+        self,
+        model: ActiveModel,
+        options: EngineOptions,
+        metrics: Metrics,
+        events: EngineEvents,
+        *,
+        store: Store,
+        connect: Callable[[ExitStack], tuple[Any, Sequence[Any]]],
+    ) -> None:
+        self._options = options
+        self._metrics = metrics
+        self._events = events
+        self._store = store
+        self._model = model
+        self._scans: dict[str, ClusterScan] = {}
+        self._scans_lock = threading.Lock()
+        self._stack = ExitStack()
+        self._ray, actors = connect(self._stack)
+        share = options.queue_bytes // max(1, len(actors))
+        self.links = [WorkerLink(number, actor, Backlog(share, store)) for number, actor in enumerate(actors)]
+        self._output = MergedOutput(options, metrics, events, lambda: self._model)
+        self._answers = Answers(self._ray, metrics, events, self._output, self._scans)
+        self._swap: tuple[ActiveModel, threading.Event] | None = None
+        self._last: ScanPoint | None = None
+        self._stop = threading.Event()
+        self._stop_by = float("inf")
+        self._has_ended = threading.Event()
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self.warm = threading.Event()
+        self.beat = time.monotonic()
+        self.correction = Correction()
+        self.examiner: ExaminerPort | None = None
+        self.learner: FrameLearner | None = None
+
+    @property
+    def active(self) -> ActiveModel:
+        """The model in use."""
+        return self._model
+
+    def find_positions_with(self, finder: PositionFinderPort) -> None:
+        """Refuse: positions are not looked for on a cluster."""
+        raise NotImplementedError("positions are not looked for on a cluster")
+
+    def begin_with(self, model: ActiveModel) -> None:
+        """Take another model before :meth:`start`."""
+        self._model = replace(model, generation=self._model.generation + 1)
+        self._metrics.model_generation.set(self._model.generation)
+
+    def use(self, model: ActiveModel, change: Correction = Correction()) -> ActiveModel:
+        """Take another model: every worker begins again with it, and does the frames of open scans again.
+
+        Raises
+        ------
+        ReconstructionError
+            If the engine has ended, or patterns or positions were to be corrected.
+        """
+        if change != Correction():
+            raise ReconstructionError("patterns and positions are not corrected on a cluster")
+        done = threading.Event()
+        self._swap = model, done
+        self._wake.set()
+        while not done.wait(IDLE_WAIT_S) and not self._has_ended.is_set():
+            pass
+        if not done.is_set():
+            raise ReconstructionError(f"the model {model.name} is not used: the daemon stops")
+        return self._model
+
+    def pixel_size_m(self, scan_id: str) -> float | None:
+        """Return the object pixel of a scan."""
+        return self._options.pixel_size_m(scan_id)
+
+    @property
+    def failure(self) -> str | None:
+        """The last fault, in words; None if there was none."""
+        return self._answers.failure
+
+    @property
+    def last_pattern(self) -> tuple[str, int, NDArray[np.float32]] | None:
+        """Scan, index and amplitudes ``(N, N)`` of the frame given out last."""
+        last = self._last
+        return None if last is None else (last.scan_id, last.index, to_amplitude(last.counts[None])[0])
+
+    @property
+    def latency_s(self) -> float | None:
+        """From receipt to publication, the median of the frames published last, s."""
+        return self._output.latency_s
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the thread; ``warm`` is set once every worker has begun."""
+        self._thread.start()
+
+    def wait_until_warm(self) -> None:
+        """Return when every worker has begun. Raises :class:`DaemonError` if one cannot."""
+        while not self.warm.wait(IDLE_WAIT_S):
+            if (fault := self._answers.beginning_fault) is not None or not self.is_alive:
+                raise DaemonError(f"a worker cannot start: {fault or self.failure}")
+
+    @property
+    def backlog(self) -> tuple[int, int]:
+        """Frames that wait for a worker, and how many of them have to be read back from the disk."""
+        return sum(len(link.backlog) for link in self.links), sum(link.backlog.on_disk for link in self.links)
+
+    @property
+    def backlog_age_s(self) -> float:
+        """How long the oldest frame that waits for a worker has waited, s."""
+        return max(link.backlog.age_s for link in self.links)
+
+    @property
+    def is_finishing(self) -> bool:
+        """Whether a scan that has ended has its last seconds."""
+        return any(scan.is_ended for scan in self._scans.copy().values())
+
+    def submit(self, points: Iterable[ScanPoint]) -> None:
+        """Give out points to the backlogs of the workers."""
+        for scan_id, group in groupby(points, lambda point: point.scan_id):
+            some = list(group)
+            scan = self._scan(scan_id)
+            if scan is None:
+                for point in some:
+                    self._events.on_refused(scan_id, point.index, RefusalReason.OBJECT_PIXEL_UNKNOWN)
+                continue
+            shares, refused = scan.given_out(some)
+            for index, reason in refused.items():
+                self._events.on_refused(scan_id, index, reason)
+            for owner, share in shares.items():
+                self.links[owner].backlog.put(share)
+        self._wake.set()
+
+    def finish(self, scan_id: str) -> None:
+        """Say that a scan has all the frames it will get."""
+        scan = self._scan(scan_id)
+        if scan is None:
+            scan = self._scans[scan_id] = self._new_scan(scan_id, 1.0)  # it has no frames: those were refused
+        scan.is_ended = True
+        for link in self.links:
+            link.backlog.finish(scan_id)
+        self._wake.set()
+
+    def frc(self, scan_id: str) -> FrcFields | None:
+        """Return None: the refined layer is off."""
+        del scan_id
+        return None
+
+    def path_px(self, scan_id: str, after: int, most: int, *, told: bool = False) -> list[tuple[float, float]] | None:
+        """Return positions of stitched frames from number `after` on; None once the scan is closed."""
+        scan = self._scans.get(scan_id)
+        return None if scan is None else scan.places.path_px(after, most, told=told)
+
+    def held(self, scan_id: str) -> HeldScan | None:
+        """Return copies of what is known about the frames of a scan; None once it is closed."""
+        scan = self._scans.get(scan_id)
+        if scan is None:
+            return None
+        indexes, told_px = scan.places.copied()
+        probe = np.asarray(to_host(self._model.probe), dtype=np.complex64)
+
+        def pattern(index: int) -> NDArray[np.float32] | None:
+            counts = self._store.read(scan_id, index)
+            return None if counts is None else to_amplitude(counts[None])[0]
+
+        return HeldScan(indexes, told_px, probe, probe, offsets_px=None, rfactors=dict, pattern=pattern)
+
+    def stop(self, within_s: float = float("inf")) -> None:
+        """Finish what is queued, publish, and end the thread; what is not done in time is left to the next start."""
+        self._stop_by = time.monotonic() + within_s
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._has_ended.set()
+        self._stack.close()
+
+    def _scan(self, scan_id: str) -> ClusterScan | None:
+        """Return the scan, which its first frame opens; None while its object pixel is not known."""
+        with self._scans_lock:
+            if scan_id not in self._scans:
+                pixel_size_m = self._options.pixel_size_m(scan_id)
+                if pixel_size_m is None:
+                    return None
+                self._scans[scan_id] = self._new_scan(scan_id, pixel_size_m)
+            return self._scans[scan_id]
+
+    def _new_scan(self, scan_id: str, pixel_size_m: float) -> ClusterScan:
+        return ClusterScan(scan_id, len(self.links), int(self._model.probe.shape[-1]), self._options, pixel_size_m)
+
+    def _run(self) -> None:
+        try:
+            while not (self._stop.is_set() and (self._is_done or time.monotonic() > self._stop_by)):
+                try:
+                    self._turn()
+                except Exception as fault:
+                    log.exception("the engine goes on after a fault")
+                    self._answers.count(f"the engine goes on after a fault: {fault}")
+                    time.sleep(IDLE_WAIT_S)
+            for scan in list(self._scans.values()):
+                self._output.leave(scan, self._waiting(scan))
+        finally:
+            self._has_ended.set()
+
+    @property
+    def _is_done(self) -> bool:
+        """Whether nothing waits, and no scan that has ended is open."""
+        is_empty = not any(len(link.backlog) or link.in_flight for link in self.links)
+        return is_empty and not self._scans
+
+    def _waiting(self, scan: ClusterScan) -> int:
+        """Return the number of frames of a scan that are not done."""
+        flying = sum(len(one.points) for link in self.links for one in link.in_flight if one.scan_id == scan.scan_id)
+        return flying + sum(link.backlog.forget(scan.scan_id) for link in self.links)
+
+    def _turn(self) -> None:
+        self.beat = time.monotonic()
+        self._take_swap()
+        for link in self.links:
+            if link.is_due_to_begin:
+                link.begin(ModelPlan.of(self._model))
+            self._give_out(link)
+            link.ask_changes()
+        self._wait()
+        self._answers.take(self.links)
+        if not self.warm.is_set() and all(link.state is WorkerState.RUNNING for link in self.links):
+            self.warm.set()
+        if self._stop.is_set():
+            self._end_open()
+        self._answers.finish(self.links)
+        self._output.publish_due(self._scans)
+        for scan in [scan for scan in self._scans.values() if scan.is_ended and all(p.is_done for p in scan.parts)]:
+            self._output.close(scan)
+            with self._scans_lock:
+                del self._scans[scan.scan_id]
+        self._measure()
+
+    def _end_open(self) -> None:
+        """End scans that are open while the daemon stops, once all their frames are given out."""
+        for scan in self._scans.values():
+            if not scan.is_ended:
+                self.finish(scan.scan_id)
+
+    def _give_out(self, link: WorkerLink) -> None:
+        """Send what waits for a worker, as far as it may get more."""
+        items = link.batch(at_once=self._stop.is_set())
+        points = [item for item in items if isinstance(item, ScanPoint)]
+        for same in alike(points):
+            scan = self._scans.get(same[0].scan_id)
+            if scan is not None:
+                scan.parts[link.number].sent.add(same)
+                link.send(same, scan.pixel_size_m)
+                self._last = same[-1]
+        for item in items:
+            scan = None if isinstance(item, ScanPoint) else self._scans.get(item.scan_id)
+            if scan is not None and isinstance(item, EndOfScan):
+                scan.parts[link.number].is_all_sent = True
+            elif scan is not None and isinstance(item, LostPoint):
+                self._answers.refuse(scan, link.number, item.index, item.reason)
+
+    def _wait(self) -> None:
+        """Wait for an answer or for frames, not long."""
+        references = [reference for link in self.links for reference in link.asked]
+        is_busy = bool(self._scans)
+        if references:
+            self._ray.wait(references, num_returns=1, timeout=BUSY_WAIT_S if is_busy else 0.0)
+        if not is_busy:
+            self._wake.wait(IDLE_WAIT_S)
+        self._wake.clear()
+
+    def _take_swap(self) -> None:
+        """Take the model that is asked for; the workers begin again with it."""
+        if self._swap is None:
+            return
+        (model, done), self._swap = self._swap, None
+        self.begin_with(model)
+        for link in self.links:
+            self._answers.lose(link, "another model", is_planned=True)
+        done.set()
+
+    def worker_status(self) -> list[WorkerStatus]:
+        """Return the status of each worker."""
+        return [link.status() for link in self.links]
+
+    def troubles(self) -> list[str]:
+        """Return one sentence, without its full stop, about each worker that was lost and has not begun again."""
+        lost = [link for link in self.links if link.state is WorkerState.RESTARTING]
+        return [
+            f"worker {link.number} of the cluster was lost ({link.failure}); Ray starts it again, and its frames wait"
+            for link in lost
+        ]
+
+    def exposed(self) -> WithWorkers:
+        """Return the metrics with those of the workers' engines."""
+        for one in self.worker_status():
+            number, age_s = str(one["worker"]), one["tiles_age_s"]
+            self._metrics.worker_up.labels(number).set(one["state"] == WorkerState.RUNNING)
+            self._metrics.worker_restarts.labels(number).set(one["restarts"])
+            self._metrics.worker_frames_stitched.labels(number).set(one["frames_stitched"])
+            self._metrics.worker_frames_waiting.labels(number).set(one["frames_waiting"] + one["frames_in_flight"])
+            if age_s is not None:
+                self._metrics.worker_tiles_age.labels(number).set(age_s)
+        return WithWorkers(self._metrics.registry, [(link.number, link.metrics) for link in self.links])
+
+    def _measure(self) -> None:
+        waiting, on_disk = self.backlog
+        self._metrics.queue_depth.labels("engine").set(waiting)
+        self._metrics.queue_bytes.labels("engine").set(sum(link.backlog.bytes for link in self.links))
+        self._metrics.backlog_frames.set(on_disk)

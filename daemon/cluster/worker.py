@@ -1,0 +1,207 @@
+"""A worker: an engine in a process of its own, which Ray places on a device and starts again if it ends.
+
+The reader begins it with a model and an epoch. A worker that Ray has started again has not begun, says so to every call, and the
+reader begins it anew: its frames are then read from the journal once more.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from daemon.cluster.metrics import engine_samples
+from daemon.cluster.plan import (
+    BatchDone,
+    Changes,
+    FrameBatch,
+    MetricSamples,
+    ModelPlan,
+    PartResult,
+    WorkerFacts,
+    WorkerPlan,
+)
+from daemon.engine.loop import Engine
+from daemon.engine.ports import EngineEvents
+from daemon.engine.result import ScanResult
+from daemon.engine.sums import SumsUpdate
+from daemon.errors import DaemonError
+from daemon.metrics import Metrics
+from daemon.setup.models import ModelLoader, device_of
+from streams.refusal_reasons import RefusalReason
+
+CHANGES_WAIT_S = 1.0
+"""Longest wait of a call for changes, s: the answer also tells the reader that the worker is alive."""
+METRICS_S = 1.0
+"""Time between two reports of metrics, s: Prometheus asks less often."""
+
+
+class NotBegunError(DaemonError):
+    """The worker has been started again, or has begun another epoch since."""
+
+
+class EngineWorker:
+    """Lives in the worker's process. Every method may be called while another one waits."""
+
+    def __init__(self, plan: WorkerPlan) -> None:
+        self._plan = plan
+        self._run: EngineRun | None = None
+
+    def begin(self, model: ModelPlan, epoch: int) -> WorkerFacts:
+        """Begin an epoch: with a new engine, which knows no scan."""
+        before, self._run = self._run, None
+        if before is not None:
+            before.leave()
+        run = EngineRun(self._plan, model, epoch)
+        run.engine.start()
+        run.engine.wait_until_warm()
+        self._run = run
+        return WorkerFacts(socket.gethostname(), os.getpid(), str(run.device))
+
+    def take(self, batch: FrameBatch) -> BatchDone:
+        """Stitch a batch; return when the account of each of its frames is closed."""
+        return self._begun(batch.epoch).take(batch)
+
+    def changes(self, epoch: int) -> Changes:
+        """Return the tiles that changed; waits for one a while."""
+        return self._begun(epoch).changes()
+
+    def finish(self, epoch: int, scan_id: str) -> PartResult:
+        """Finish a scan that gets no more frames."""
+        return self._begun(epoch).finish(scan_id)
+
+    def _begun(self, epoch: int) -> EngineRun:
+        run = self._run
+        if run is None or run.epoch != epoch:
+            raise NotBegunError(f"worker {self._plan.number} has been started again")
+        return run
+
+
+class SumsBox:
+    """Tiles on their way to the reader, who asks for them; until then changed tiles wait on the device."""
+
+    def __init__(self, changed: threading.Condition) -> None:
+        self._changed = changed
+        self._waiting: list[SumsUpdate] = []
+        self._is_wanted = False
+        self._taken = 0
+
+    @property
+    def sequence(self) -> int:
+        """The number of updates so far."""
+        return self._taken
+
+    def wants(self) -> bool:
+        """Whether the reader waits for tiles."""
+        return self._is_wanted
+
+    def take(self, update: SumsUpdate) -> None:
+        """Keep tiles until the reader asks."""
+        with self._changed:
+            self._waiting.append(update)
+            self._taken += 1
+            self._changed.notify_all()
+
+    def collect(self, wait: Callable[[float], None]) -> tuple[int, list[SumsUpdate]]:
+        """Return the number of updates so far and those that were not told yet; wait for one a while."""
+        end = time.monotonic() + CHANGES_WAIT_S
+        with self._changed:
+            self._is_wanted = True
+            while not self._waiting and (left := end - time.monotonic()) > 0:
+                wait(left)
+            told, self._waiting, self._is_wanted = self._waiting, [], False
+            return self._taken, told
+
+
+class EngineRun:
+    """One engine of a worker, from its beginning with a model until the next beginning."""
+
+    def __init__(self, plan: WorkerPlan, model: ModelPlan, epoch: int) -> None:
+        self.epoch = epoch
+        self.device = device_of(plan.config)
+        self._metrics = Metrics()
+        self._next_metrics = 0.0
+        self._pixel_sizes_m: dict[str, float] = {}
+        self._changed = threading.Condition()
+        self._sums = SumsBox(self._changed)
+        self._closed: dict[tuple[str, int], RefusalReason | None] = {}
+        self._results: dict[str, ScanResult] = {}
+        if plan.config.model.threads:
+            torch.set_num_threads(plan.config.model.threads)
+        loader = ModelLoader(plan.config, self.device, lambda models: models)
+        made = replace(loader.of_bundle(model.bundle, model.probe), generation=model.generation)
+        options = replace(plan.options, pixel_size_m=self._pixel_sizes_m.get)
+        self.engine = Engine(made, options, self._metrics, self._events())
+
+    def _events(self) -> EngineEvents:
+        return EngineEvents(
+            on_update=lambda _update: None,
+            on_stitched=lambda scan_id, indexes: self._close(scan_id, indexes, None),
+            on_refused=lambda scan_id, index, reason: self._close(scan_id, [index], reason),
+            on_finished=self._on_finished,
+            on_checkpoint=lambda _result: None,
+            frames_received=lambda _scan_id: 0,
+            sums=self._sums,
+        )
+
+    def take(self, batch: FrameBatch) -> BatchDone:
+        """Stitch a batch; return when the account of each of its frames is closed."""
+        keys = [(batch.scan_id, index) for index in batch.indexes.tolist()]
+        with self._changed:
+            self._pixel_sizes_m[batch.scan_id] = batch.pixel_size_m
+        self.engine.submit(batch.points(time.monotonic_ns()))
+        with self._changed:
+            while not all(key in self._closed for key in keys):
+                self._wait()
+            closed = {key[1]: self._closed.pop(key) for key in keys}
+        refused = {index: reason for index, reason in closed.items() if reason is not None}
+        return BatchDone([index for index in closed if index not in refused], refused)
+
+    def changes(self) -> Changes:
+        """Return the tiles that changed; waits for one a while."""
+        sequence, told = self._sums.collect(self._wait)
+        return Changes(self.epoch, sequence, told, self._samples(), self.engine.failure)
+
+    def finish(self, scan_id: str) -> PartResult:
+        """Finish a scan that gets no more frames; its last tiles are told as changes."""
+        self.engine.finish(scan_id)
+        with self._changed:
+            while scan_id not in self._results:
+                self._wait()
+            self._pixel_sizes_m.pop(scan_id, None)
+            return PartResult(self.epoch, self._sums.sequence, self._results.pop(scan_id))
+
+    def leave(self) -> None:
+        """End the engine, whatever it does."""
+        self.engine.stop(0.0)
+        with self._changed:
+            self._changed.notify_all()
+
+    def _wait(self, most_s: float = CHANGES_WAIT_S) -> None:
+        self._changed.wait(most_s)
+        if not self.engine.is_alive:
+            raise DaemonError(f"the engine has ended: {self.engine.failure}")
+
+    def _close(self, scan_id: str, indexes: Sequence[int], reason: RefusalReason | None) -> None:
+        with self._changed:
+            self._closed.update(((scan_id, index), reason) for index in indexes)
+            self._changed.notify_all()
+
+    def _on_finished(self, result: ScanResult) -> None:
+        nothing = np.zeros((0, 0), np.complex64), np.zeros((0, 0), np.float32)
+        with self._changed:
+            self._results[result.scan_id] = replace(result, network=nothing[0], network_weight=nothing[1])
+            self._changed.notify_all()
+
+    def _samples(self) -> Sequence[MetricSamples]:
+        """Return the metrics of the engine when it is time; none otherwise."""
+        if time.monotonic() < self._next_metrics:
+            return ()
+        self._next_metrics = time.monotonic() + METRICS_S
+        return engine_samples(self._metrics.registry)
