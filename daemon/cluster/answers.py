@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from daemon.cluster.faults import one_line
-from daemon.cluster.link import Asked, Call, WorkerLink, WorkerState
+from daemon.cluster.link import MOST_FRAMES, Asked, Call, WorkerLink, WorkerState
 from daemon.cluster.output import MergedOutput
 from daemon.cluster.plan import BatchDone, Changes, PartResult
 from daemon.cluster.scan import ClusterScan
+from daemon.engine.backlog import LostPoint
 from daemon.engine.ports import EngineEvents
 from daemon.metrics import Metrics
+from streams.frame import ScanPoint
 from streams.refusal_reasons import RefusalReason
 
 ENDED = "its process has ended, or its machine cannot be reached"
@@ -128,23 +130,53 @@ class Answers:
             scan.parts[link.number].result = result
 
     def finish(self, links: Sequence[WorkerLink]) -> None:
-        """Tell workers that a scan has ended, once they have done its frames; note those that have told its last tiles."""
+        """Tell workers that a scan has ended, once all its frames are done; note those that have told its last tiles."""
         for scan in self._scans.values():
-            for link in links if scan.is_ended else ():
-                part = scan.parts[link.number]
-                is_without = not len(part.sent) and not len(
-                    link.backlog
-                )  # a lost worker without frames holds nobody up
-                if part.is_done or not (part.is_all_sent or is_without) or link.has_frames_of(scan.scan_id):
-                    continue
-                if not len(part.sent):
-                    part.is_done = True
-                elif not part.is_asked:
-                    part.is_asked = True
-                    link.ask_to_finish(scan.scan_id)
-                elif part.result is not None and link.sequence >= part.result.sequence:
-                    scan.show_redone(link.number, is_last=True)
-                    part.is_done = True
+            if scan.is_ended and all(_has_done_all(scan, link) for link in links):
+                for link in links:
+                    self._finish_part(scan, link)
+
+    def _finish_part(self, scan: ClusterScan, link: WorkerLink) -> None:
+        part = scan.parts[link.number]
+        if part.is_done:
+            return
+        if not len(part.sent):
+            part.is_done = True
+        elif not part.is_asked:
+            part.is_asked = True
+            link.ask_to_finish(scan.scan_id)
+        elif part.result is not None and link.sequence >= part.result.sequence:
+            scan.show_redone(link.number, is_last=True)
+            part.is_done = True
+
+    def give_away(self, link: WorkerLink, links: Sequence[WorkerLink]) -> None:
+        """Give the frames of a worker that does not come back to the others."""
+        for scan in self._scans.values():
+            if not scan.parts[link.number].is_done:
+                scan.retire(link.number)
+        for item in link.backlog.take(MOST_FRAMES, 0.0):
+            scan_or_none = self._scans.get(item.scan_id)
+            if scan_or_none is None:
+                continue
+            if isinstance(item, ScanPoint):
+                self._give(scan_or_none, item, links)
+            elif isinstance(item, LostPoint):
+                self.refuse(scan_or_none, link.number, item.index, item.reason)
+            else:
+                scan_or_none.parts[link.number].is_all_sent = True
+
+    def _give(self, scan: ClusterScan, point: ScanPoint, links: Sequence[WorkerLink]) -> None:
+        """Give a frame to another worker; one that has ended the scan already begins it again."""
+        shares, _ = scan.given_out([point])
+        for owner in shares:
+            part, other = scan.parts[owner], links[owner]
+            if part.is_asked:
+                part.is_done = False
+                self.lose(other, "a scan goes on", is_planned=True)
+            part.is_all_sent = False
+            other.backlog.put([point])
+            if scan.is_ended:
+                other.backlog.finish(scan.scan_id)
 
     def lose(self, link: WorkerLink, reason: str, *, most: int = MOST_LOSSES, is_planned: bool = False) -> None:
         """Take back the frames of a worker whose engine is gone, and have them done again from the journal."""
@@ -171,3 +203,10 @@ class Answers:
             link.backlog.put(point for point in frames if (scan.scan_id, point.index) not in refused)
             if scan.is_ended:
                 link.backlog.finish(scan.scan_id)
+
+
+def _has_done_all(scan: ClusterScan, link: WorkerLink) -> bool:
+    """Whether a worker has done all frames of an ended scan; a lost one that had none holds nobody up."""
+    part = scan.parts[link.number]
+    is_without = not len(part.sent) and not len(link.backlog)
+    return part.is_done or ((part.is_all_sent or is_without) and not link.has_frames_of(scan.scan_id))

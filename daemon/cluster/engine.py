@@ -279,6 +279,8 @@ class ClusterEngine:
         for link in self.links:
             if link.is_due_to_begin:
                 link.begin(ModelPlan.of(self._model))
+            if link.is_away and any(other.state is WorkerState.RUNNING for other in self.links):
+                self._answers.give_away(link, self.links)
             self._give_out(link)
             link.ask_changes()
         self._wait()

@@ -22,6 +22,9 @@ GATHER_S = 0.05
 AGAIN_S = 0.5
 """Time until a worker that was lost is asked again, s: Ray needs some seconds to start its process."""
 
+AWAY_S = 60.0
+"""Time after which the frames of a lost worker go to others, s: a process that is started again is there within about 10 s."""
+
 
 class WorkerState(StrEnum):
     """Whether a worker takes frames."""
@@ -71,6 +74,7 @@ class WorkerLink:
         self.metrics: Sequence[MetricSamples] = ()
         self.stitched_ns: dict[str, list[int]] = {}
         self._begin_at = 0.0
+        self._lost_at: float | None = None
 
     @property
     def in_flight(self) -> list[Asked]:
@@ -92,6 +96,11 @@ class WorkerLink:
         """Whether to ask the worker to begin now."""
         return self.state is not WorkerState.RUNNING and not self.asked and time.monotonic() >= self._begin_at
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the worker has been lost for so long that others do its frames."""
+        return self._lost_at is not None and time.monotonic() - self._lost_at > AWAY_S
+
     def begin(self, model: ModelPlan) -> None:
         """Ask the worker to begin another epoch."""
         self.epoch += 1
@@ -100,7 +109,7 @@ class WorkerLink:
 
     def note_begun(self, facts: WorkerFacts) -> None:
         """Note where the worker has begun."""
-        self.facts, self.state, self.failure = facts, WorkerState.RUNNING, None
+        self.facts, self.state, self.failure, self._lost_at = facts, WorkerState.RUNNING, None, None
 
     def note_lost(self, reason: str, *, is_planned: bool = False) -> list[Asked]:
         """Note that the worker's engine is gone; return what it was asked and will not answer."""
@@ -109,6 +118,7 @@ class WorkerLink:
         self.stitched_ns.clear()
         if self.state is WorkerState.RUNNING and not is_planned:
             self.restarts += 1
+            self._lost_at = time.monotonic()
         if not is_planned:
             self.failure = reason
             self._begin_at = time.monotonic() + AGAIN_S

@@ -27,12 +27,23 @@ class Regions:
     def __init__(self, workers: int, patch_px: int) -> None:
         self.side_px = max(1, patch_px // 2 // TILE_PX) * TILE_PX
         self.frames = [0] * workers
+        self._retired: set[int] = set()
         self._owners: dict[Square, int] = {}
 
     def owners(self, positions_px: NDArray[np.float64]) -> list[int]:
         """Return the worker of each frame at positions ``(n, 2)``."""
         squares = np.floor(positions_px / self.side_px).astype(np.int64).tolist()
         return [self._owner((y, x)) for y, x in squares]
+
+    def retire(self, worker: int) -> None:
+        """Give a worker no more frames, unless none is left."""
+        if len(self._retired | {worker}) < len(self.frames):
+            self._retired.add(worker)
+            self._owners = {square: owner for square, owner in self._owners.items() if owner != worker}
+
+    @property
+    def _workers(self) -> list[int]:
+        return [number for number in range(len(self.frames)) if number not in self._retired]
 
     @property
     def squares(self) -> dict[Square, int]:
@@ -43,15 +54,19 @@ class Regions:
         owner = self._owners.get(square)
         if owner is None:
             owner = self._owners[square] = self._new_owner(square)
-        elif self.frames[owner] > (least := min(self.frames)) + CUT_FRAMES:
-            owner = self._owners[square] = self.frames.index(least)
+        elif self.frames[owner] > self.frames[idlest := self._idlest()] + CUT_FRAMES:
+            owner = self._owners[square] = idlest
         self.frames[owner] += 1
         return owner
 
     def _new_owner(self, square: Square) -> int:
         y, x = square
-        least = min(self.frames)
+        least = self.frames[self._idlest()]
         around = [(y + dy, x + dx) for dy in (0, -1, 1) for dx in (0, -1, 1)]
         beside = {owner for place in around if (owner := self._owners.get(place)) is not None}
         light = [owner for owner in beside if self.frames[owner] <= least + SLACK_FRAMES]
-        return min(light or range(len(self.frames)), key=lambda owner: (self.frames[owner], owner))
+        return min(light, key=lambda owner: (self.frames[owner], owner)) if light else self._idlest()
+
+    def _idlest(self) -> int:
+        """Return the worker with the fewest frames."""
+        return min(self._workers, key=lambda owner: (self.frames[owner], owner))

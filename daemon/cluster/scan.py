@@ -147,6 +147,16 @@ class ClusterScan:
             part.is_asked, part.result = False, None
         return frames
 
+    def retire(self, worker: int) -> None:
+        """Do without a worker: its frames come to others, so its tiles are taken away."""
+        part = self.parts[worker]
+        with self.lock:
+            self.regions.retire(worker)
+            for is_redone in (False, True):
+                self.mosaic.forget((worker, is_redone))
+            part.to_redo = part.stitched = 0
+            part.rfactors = {}
+
     def note_answered(self, worker: int, count: int) -> None:
         """Count frames of this epoch that are done."""
         self.parts[worker].answered += count

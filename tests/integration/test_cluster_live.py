@@ -131,6 +131,25 @@ def test_killed_workers_lose_nothing_and_lay_nothing_twice(tmp_path: Path, scene
     assert restarts > 0
 
 
+def test_frames_of_a_worker_that_does_not_come_back_go_to_others(
+    tmp_path: Path, scene: Any, alone: Reconstructed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.cluster.link.AWAY_S", 0.2)
+    ray = InProcessActors()
+    with cluster_daemon(tmp_path, scene, 3, ray) as daemon:
+
+        def lose(frames: int) -> None:
+            if frames == 80:
+                ray.actors[1].begins_no_more()
+                ray.actors[1].kill()
+
+        found = reconstruct(daemon, scene[0], [80], lose)
+        states = [one["state"] for one in daemon.view.status()["workers"]]
+        assert "worker 1 of the cluster was lost" in daemon.view.status()["degraded"][0]
+    assert_same(alone, found)
+    assert states == ["running", "restarting", "running"]
+
+
 def test_another_model_begins_every_worker_again(tmp_path: Path, scene: Any, alone: Reconstructed) -> None:
     with cluster_daemon(tmp_path, scene, 2, InProcessActors()) as daemon:
         found = reconstruct(daemon, scene[0], [80], lambda frames: frames == 80 and daemon.view.use_model("none"))

@@ -27,6 +27,7 @@ class Actor:
         self._lock = threading.Lock()
         self._flying: set[Future[Any]] = set()
         self.kills = 0
+        self._is_gone = False
         self.object = kind(*arguments)
 
     def __getattr__(self, name: str) -> Any:
@@ -34,6 +35,9 @@ class Actor:
 
     def _call(self, name: str, arguments: tuple[Any, ...]) -> Future[Any]:
         future: Future[Any] = Future()
+        if self._is_gone:
+            future.set_exception(ActorDiedError("gone"))
+            return future
         with self._lock:
             self._flying.add(future)
             method = getattr(self.object, name)
@@ -53,6 +57,10 @@ class Actor:
             future.set_result(result)
         else:
             future.set_exception(fault)
+
+    def begins_no_more(self) -> None:
+        """Let every call from now on fail, as if no machine had room for it."""
+        self._is_gone = True
 
     def kill(self) -> None:
         """Lose the object with all that it holds, as kill -9 does; make another."""
