@@ -71,8 +71,12 @@ def photons_from_amplitude(amplitude: NDArray[Any], mean: float | None = None) -
         counts = np.rint(intensity / quantum)
         return counts.astype(np.float32), "the patterns are amplitudes; their squares are whole multiples of one photon"
     counts = intensity * ((mean or ASSUMED_PHOTONS) * len(intensity) / np.nansum(intensity))
-    scale = f"the {mean:g} that the file states" if mean else f"an assumed {ASSUMED_PHOTONS:g}"
-    said = f"the patterns are normalised amplitudes; squared, then scaled to {scale} photons per frame"
+    stated = (
+        f"{mean:g} photons per frame, as the file states"
+        if mean
+        else f"an assumed {ASSUMED_PHOTONS:g} photons per frame"
+    )
+    said = f"the patterns are normalised amplitudes; squared, then scaled to {stated}"
     return counts.astype(np.float32), said
 
 

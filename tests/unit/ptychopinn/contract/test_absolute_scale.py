@@ -23,7 +23,7 @@ from ptychopinn.data import read_training_file
 from ptychopinn.errors import FileFormatError
 from ptychopinn.model.cnn import CnnOptions, TrainableCnn
 from ptychopinn.model.cnn_options import PhysicsOptions
-from ptychopinn.model.scale_contract import object_scale
+from ptychopinn.model.scale_contract import contract_fault, object_scale
 
 N, FRAMES = 32, 16
 SCALE = 57.0
@@ -59,7 +59,7 @@ def test_stated_photons_scale_patterns_and_probe_together(tmp_path: Path) -> Non
     np.testing.assert_allclose(trained.amplitude**2, counts, rtol=1e-4)
     for found in (scan.probe, trained.probe):
         np.testing.assert_allclose(found[0], probe, rtol=1e-4)  # type: ignore[index, arg-type]
-    assert any("that the file states" in note for note in scan.notes)
+    assert any("as the file states" in note for note in scan.notes)
     asked = read_training_file(path, nphotons=2e4)
     assert float((asked.amplitude**2).sum()) / FRAMES == pytest.approx(2e4, rel=1e-4)
     np.testing.assert_allclose(asked.probe[0] / probe, np.sqrt(2e4 * FRAMES / counts.sum()), rtol=1e-4)
@@ -127,6 +127,25 @@ def test_checkpoints_of_other_units_are_refused_by_name(
     assert ("rms_input_scale" in bundle.scaling) == (mode == "rectangular_scaled")
     said = object_scale(bundle.has_own_scale, bundle.configs)
     assert ("trained on counts" in said) == (mode == "rectangular_scaled")
+
+
+def test_the_pairs_of_the_count_regime_are_ptychopinns() -> None:
+    """A missing field is its default, so two of the three are the pair; ``resolve_scale_contract`` of 712c23f3 alike."""
+    versions, domains = (
+        (None, "ci_intensity_v2", "legacy_v1", "x"),
+        (None, "count_intensity", "normalized_amplitude", "x"),
+    )
+    taken = {
+        (version, domain)
+        for version in versions
+        for domain in domains
+        if not contract_fault(
+            {"physics_forward_mode": "rectangular_scaled"},
+            {"scale_contract_version": version, "measurement_domain": domain},
+            has_statistics=True,
+        )
+    }
+    assert taken == {(version, domain) for version in versions[:2] for domain in domains[:2]}
 
 
 def test_the_profile_of_absolute_scale_by_name() -> None:
