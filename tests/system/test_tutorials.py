@@ -1,24 +1,28 @@
 """The tutorials' commands, run as they stand, in order, against real parts.
 
 Blocks ``sh`` run; ``sh exit=N`` must leave with N; ``sh background`` run until the end; ``toml NAME`` is written to NAME. Changed
-are only ports, which are free ones here, and sizes that would take long.
+are only ports, which are free ones here, and sizes that would take long. A block of verbs alone runs in this process: an
+interpreter takes seconds to start.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from glob import glob
 from pathlib import Path
 
 import h5py
 import pytest
 
 from tests.support.daemon_tools import DATA, PROBE, SCAN, write_short_scan
+from tests.support.verbs import run_verb
 
 pytestmark = pytest.mark.system
 ROOT = Path(__file__).parents[2]
@@ -35,7 +39,11 @@ SHORTER = {
 }
 FRAMES = 100
 """Frames of the scan in files; ``demo`` sends all 516."""
-LESS_WORK = {"PTYCHOLIVE_FINETUNE__ENABLED": "false", "PTYCHOLIVE_REFINE__IMPROVE_S": "0"}
+LESS_WORK = {
+    "PTYCHOLIVE_DIAGNOSIS__ENABLED": "false",
+    "PTYCHOLIVE_FINETUNE__ENABLED": "false",
+    "PTYCHOLIVE_REFINE__IMPROVE_S": "0",
+}
 FENCE = re.compile(r"^```(sh|toml)(?: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -57,9 +65,23 @@ def blocks(page: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def run(folder: Path, text: str, expected: int) -> str:
+    lines = text.splitlines()
+    if all(line.startswith("ptycholive ") for line in lines):
+        return "".join(called(folder, line, expected) for line in lines)
     command = ["bash", "-euo", "pipefail", "-c", text]
     done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=900)
     assert done.returncode == expected, f"{text}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def called(folder: Path, line: str, expected: int) -> str:
+    """Run one verb as a shell would, in this process."""
+    words = [sorted(glob(word, root_dir=folder)) or [word] for word in shlex.split(line)[1:]]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(folder).items():
+            patch.setenv(name, value)
+        done = run_verb(*(word for some in words for word in some), cwd=folder)
+    assert done.returncode == expected, f"{line}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
