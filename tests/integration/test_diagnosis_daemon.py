@@ -113,19 +113,22 @@ def test_it_can_be_switched_off(scan: ScanFile, tmp_path: Path) -> None:
     assert status["diagnosis"]["state"] == "off"
 
 
-def test_a_probe_made_from_optics_is_retrieved_while_the_scan_runs(tmp_path: Path) -> None:
-    """From a zone plate whose focus is not where it is said to be."""
-
+@pytest.mark.parametrize("is_file", [False, True], ids=["made from optics", "of a file"])
+def test_a_rough_probe_is_retrieved_while_the_scan_runs(is_file: bool, tmp_path: Path) -> None:
+    """From a zone plate whose focus is not where it is said to be. The real scan: tests/endurance/test_cold_start.py."""
     pixel_size_m = object_pixel_size_m(8800.0, 1.92, 105e-6, 64)
     plate = {"outermost_zone_width_m": 100e-9, "diameter_m": 180e-6, "central_stop_m": 60e-6}
-    true = torch.from_numpy(zone_plate_probe(ProbeGrid(64, pixel_size_m, 8800.0), **plate, defocus_m=7e-4))
+    grid = ProbeGrid(64, pixel_size_m, 8800.0)
+    true, told = (torch.from_numpy(zone_plate_probe(grid, **plate, defocus_m=z)) for z in (7e-4, 9e-4))
     made = simulate_scan(
         Recipe(size_px=64, frames=100, counts=1e6, overlap_ratio=0.75, phase_rad=-0.6, seed=4), probe=true
     )
     counts = np.rint(made.amplitude.numpy().clip(0) ** 2).astype(np.uint16)
     scan = ScanFile(name="made", counts=counts, indexes=np.arange(100), positions_m=made.positions_px * pixel_size_m)
     config = tmp_path / "optics.toml"
-    config.write_text(_OPTICS.format(directory=json.dumps(str(tmp_path / "out"))))
+    np.savez(tmp_path / "guess.npz", probe=told, object_pixel_size_m=pixel_size_m)
+    rough = _GUESS.format(file=json.dumps(str(tmp_path / "guess.npz"))) if is_file else _ZONE_PLATE
+    config.write_text(_OPTICS.format(rough=rough, directory=json.dumps(str(tmp_path / "out"))))
     daemon = Daemon(load_config(config))
     daemon.start()
     try:
@@ -144,6 +147,17 @@ def test_a_probe_made_from_optics_is_retrieved_while_the_scan_runs(tmp_path: Pat
     assert kept["probe"].shape == (1, 64, 64)
 
 
+_ZONE_PLATE = """
+[optics.zone_plate]
+outermost_zone_width_m = 100e-9
+diameter_m = 180e-6
+central_stop_m = 60e-6
+defocus_m = 9e-4
+"""
+_GUESS = """
+probe_file = {file}
+retrieve_probe = true
+"""
 _OPTICS = """
 [frames]
 endpoint = "@tcp://127.0.0.1:0"
@@ -154,11 +168,7 @@ size_px = 64
 photon_energy_eV = 8800.0
 detector_distance_m = 1.92
 detector_pixel_size_m = 105e-6
-[optics.zone_plate]
-outermost_zone_width_m = 100e-9
-diameter_m = 180e-6
-central_stop_m = 60e-6
-defocus_m = 9e-4
+{rough}
 [model]
 bundle = "none"
 [refine]

@@ -1,6 +1,6 @@
 """The whole OpenAPI description of a real daemon, asked for with valid and with invalid requests: no 5xx, no surprise.
 
-``PTYCHOLIVE_FUZZ_REQUESTS`` sets how many requests each operation gets (default 24).
+``PTYCHOLIVE_FUZZ_REQUESTS`` sets how many requests each operation gets (default 12).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ with warnings.catch_warnings():
 from daemon.app import Daemon
 from daemon.client import Viewer
 
-REQUESTS = int(os.environ.get("PTYCHOLIVE_FUZZ_REQUESTS", "24"))
+REQUESTS = int(os.environ.get("PTYCHOLIVE_FUZZ_REQUESTS", "12"))
 TOKEN = "fuzz-token"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(900)]

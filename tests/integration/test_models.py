@@ -38,6 +38,7 @@ from tests.support.daemon_tools import (
     write_short_scan,
     write_untrained_bundle,
 )
+from tests.support.verbs import PICTURE_ALONE
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_predict_over_files_of_which_one_is_damaged(models: Path, tmp_path: Path
     (tmp_path / "damaged.cxi").write_bytes(first.read_bytes()[:200_000])
     files = [first, tmp_path / "damaged.cxi", tmp_path / "second.cxi"]
     options = ("--probe", PROBE, "--bundle", models, "--looks", 2, "--json", "--output", tmp_path / "products")
-    done = run("predict", *files, *options)
+    done = run("predict", *files, *options, *PICTURE_ALONE)
     assert done.exit_code == 3
     assert "damaged.cxi: is cut short" in done.stderr
     summaries = json.loads(done.stdout)
@@ -73,7 +74,8 @@ def test_predict_over_files_of_which_one_is_damaged(models: Path, tmp_path: Path
 
 def test_sweeps_after_the_prediction_lower_the_rfactor(tmp_path: Path):
     output, scan = tmp_path / "x.h5", write_short_scan(tmp_path / "x.cxi", 64)
-    done = run("predict", scan, "--probe", PROBE, "--bundle", "none", "--looks", 1, "--sweeps", 6, "--output", output)
+    options = ("--probe", PROBE, "--bundle", "none", "--looks", 1, "--sweeps", 6, *PICTURE_ALONE)
+    done = run("predict", scan, *options, "--output", output)
     assert done.exit_code == 0
     product = read_product(output)
     amplitude = to_amplitude(real_scan().counts[:64], None, None)
@@ -217,6 +219,6 @@ def test_a_checkpoint_of_ptychopinn_is_imported_served_and_used(models: Path, tm
     small = Cnn(CnnOptions(size_px=64, width_factor=1))
     torch.save(small.state_dict(), tmp_path / "small.ckpt")
     assert run("model", "import", tmp_path / "small.ckpt").exit_code == 0
-    done = run("predict", SCAN, "--probe", PROBE, "--bundle", "small", "--output", tmp_path / "x.h5")
+    done = run("predict", SCAN, "--probe", PROBE, "--bundle", "small", "--output", tmp_path / "x.h5", *PICTURE_ALONE)
     assert done.exit_code == 3
     assert "takes patterns of 64 px but the probe is 128 px" in done.stderr

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from daemon.cli.main import app
 from daemon.files import read_probe, read_product
 from tests.support.training_scenes import experiment
+from tests.support.verbs import PICTURE_ALONE
 
 
 def run(*arguments: object) -> str:
@@ -44,17 +45,29 @@ def assert_in_pixels(path: Path, scan: Path) -> None:
 
 
 def test_predict_refine_and_convert_need_no_pixel_size(scan: Path, tmp_path: Path) -> None:
-    (predicted,) = json.loads(run("predict", scan, "--bundle", "none", "--output", tmp_path / "p.h5", "--json"))
+    (predicted,) = json.loads(
+        run("predict", scan, "--bundle", "none", "--output", tmp_path / "p.h5", "--json", *PICTURE_ALONE)
+    )
     assert predicted["pixel_size_m"] is None
     refined = run(
-        "refine", scan, "--output", tmp_path / "r.h5", "--sweeps", "2", "--probe-output", tmp_path / "q.npz", "--json"
+        "refine",
+        scan,
+        "--output",
+        tmp_path / "r.h5",
+        "--sweeps",
+        "2",
+        "--probe-output",
+        tmp_path / "q.npz",
+        "--json",
+        *PICTURE_ALONE,
     )
     assert json.loads(refined)["pixel_size_m"] is None
     assert read_probe(tmp_path / "q.npz").pixel_size_m is None
     run("convert", scan, tmp_path / "c.h5")
     for name in ("p.h5", "r.h5", "c.h5"):
         assert_in_pixels(tmp_path / name, scan)
-    stated = run("predict", scan, "--bundle", "none", "--pixel-size", "2e-8", "--output", tmp_path / "m.h5", "--json")
+    options = ("--bundle", "none", "--pixel-size", "2e-8", "--json", *PICTURE_ALONE)
+    stated = run("predict", scan, *options, "--output", tmp_path / "m.h5")
     assert json.loads(stated)[0]["pixel_size_m"] == 2e-8
     with h5py.File(tmp_path / "m.h5") as file:
         assert file["live"].attrs["is_pixel_size_known"]

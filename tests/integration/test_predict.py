@@ -16,6 +16,7 @@ from ptychopinn.errors import FileFormatError
 from ptychopinn.model.bundle import Bundle, write_bundle
 from ptychopinn.model.cnn import Cnn, CnnOptions
 from tests.support.daemon_tools import PROBE, SCAN, real_scan, write_short_scan, write_untrained_bundle
+from tests.support.verbs import PICTURE_ALONE
 
 
 def run(*arguments: object):
@@ -30,7 +31,9 @@ def short_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def plain(*files: Path, output: Path, probe: Path = PROBE, bundle: object = "none", **options: object):
     more = [part for key, value in options.items() for part in (f"--{key}", value)]
-    return run("predict", *files, "--probe", probe, "--bundle", bundle, "--json", "--output", output, *more)
+    return run(
+        "predict", *files, "--probe", probe, "--bundle", bundle, "--json", "--output", output, *PICTURE_ALONE, *more
+    )
 
 
 def test_files_of_one_name_do_not_overwrite_each_other(short_scan: Path, tmp_path: Path):

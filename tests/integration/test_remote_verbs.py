@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,13 +10,16 @@ import trustme
 
 from daemon.client import Viewer
 from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send_unfinished, wait_for_frames
+from tests.support.verbs import run_verb
 
 
 def ptycholive(*arguments: str, **environment: str) -> tuple[int, str, str]:
     """Return exit code, stdout and stderr; a proxy that is not there must not be asked."""
-    known = {**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", **environment}
-    command = [sys.executable, "-m", "daemon.cli", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=known)
+    known = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", **environment}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in known.items():
+            patch.setenv(name, value)
+        done = run_verb(*arguments, cwd=Path.cwd())
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout, done.stderr
 

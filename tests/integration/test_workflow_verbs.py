@@ -14,6 +14,7 @@ from daemon.cli.main import app
 from ptychopinn.api import PtychoModel
 from ptychopinn.config.mlflow_client import mlflow_client
 from ptychopinn.workflow.export import covered, load_picture, truth_beside
+from tests.support.verbs import PICTURE_ALONE
 
 CONFIG = """
 [data]
@@ -96,7 +97,8 @@ def test_the_named_file_is_trained_on_and_a_scan_is_predicted(
     assert trained["scans"] == 1
     used = PtychoModel.load(place / "cnn.zip").bundle.configs["training"]
     assert (used["overlap_frames"], used["batch_size"]) == (6, 8)  # of the preset, of the configuration
-    (predicted,) = said("predict", scans[1], "--bundle", place / "cnn.zip", "--output", place / "seen.npz")
+    options = ("--bundle", place / "cnn.zip", *PICTURE_ALONE)
+    (predicted,) = said("predict", scans[1], *options, "--output", place / "seen.npz")
     assert predicted["rfactor"] < 0.5  # in photon units, whatever scale the network has
     picture = load_picture(place / "seen.npz")
     with np.load(place / "seen.npz") as archive:
@@ -105,7 +107,7 @@ def test_the_named_file_is_trained_on_and_a_scan_is_predicted(
     known = covered(picture, truth_beside(picture, truth))
     assert known.sum() > 1000
     assert abs(picture.object[known]).mean() == pytest.approx(abs(truth).mean(), rel=0.2)
-    assert run("predict", scans[1], "--bundle", place / "cnn.zip", "--output", place / "seen.h5").exit_code == 0
+    assert run("predict", scans[1], *options, "--output", place / "seen.h5").exit_code == 0
     assert said("validate", place / "seen.h5")
 
 

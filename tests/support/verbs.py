@@ -15,6 +15,8 @@ from unittest.mock import patch
 
 from daemon.cli.main import main
 
+PICTURE_ALONE = ("--no-diagnosis", "--no-resolution")
+"""Options of ``predict`` and ``refine`` for tests of something else: both measurements take longer than the picture."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 

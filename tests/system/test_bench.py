@@ -45,7 +45,7 @@ CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], set[str]]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_small_case_runs_to_its_end(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "SCAN", write_short_scan(tmp_path / "short.cxi", 64))
+    monkeypatch.setattr(live, "SCAN", write_short_scan(tmp_path / "short.cxi", 32))
     measure, numbers = CASES[name]
     found = measure(tmp_path)
     assert numbers <= set(found)

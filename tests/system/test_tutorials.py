@@ -31,6 +31,7 @@ TUTORIALS = ROOT / "deploy" / "docs" / "tutorials"
 PORTS = ("31001", "31002", "5556", "8080")
 SHORTER = {
     "--sweeps 40": "--sweeps 4",
+    "--looks 1": "--looks 1 --no-diagnosis --no-resolution",
     "--count 20": "--count 2",
     "--frames 100": "--frames 16",
     "training.epochs=3": "training.epochs=1",

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.main import app
+from tests.support.verbs import PICTURE_ALONE
 
 pytestmark = pytest.mark.system
 PAGE = Path(__file__).parents[2] / "deploy" / "docs" / "tutorials" / "whole-workflow.md"
@@ -78,6 +79,7 @@ def called(command: str) -> None:
     """Run a command in this process: starting one takes longer than most commands."""
     program, *words = shlex.split(command)
     assert program == "ptycholive"
+    words += PICTURE_ALONE if words[0] == "predict" else ()
     words = [name for word in words for name in (sorted(glob(word)) or [word])]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, (command, done.output, done.exception)

@@ -27,8 +27,8 @@ ODD = st.recursive(
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_damaged_messages(target: Target) -> None:
-    chain = fuzz(target, 2000, seed=1)
-    check(chain, 2000)
+    chain = fuzz(target, 1000, seed=1)
+    check(chain, 1000)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
