@@ -28,6 +28,7 @@ from streams.errors import EndpointError
 from streams.frame import ScanStart, StreamGeometry
 from streams.sockets.transport import Sender
 from tests.support.daemon_tools import PROBE, real_scan
+from tests.support.sending_thread import sending
 
 OPTICS = ["--energy", "8.8", "--distance", "1.92 m", "--pixel", "75", "--probe", str(PROBE)]
 NO_HEADER = StreamGeometry()
@@ -40,38 +41,15 @@ def detector(
     counts: NDArray[Any], stream_format: str, socket: str = "push", geometry: StreamGeometry = NO_HEADER
 ) -> Iterator[str]:
     """Yield the address of a detector that sends frames until it is told to stop."""
-    codec, stop = CODECS[stream_format](), threading.Event()
-    with Sender("tcp://127.0.0.1:0", socket) as sender:
+    codec = CODECS[stream_format]()
 
-        def messages() -> Iterator[Any]:
-            for scan_id in map(str, count()):  # scan after scan: the first one may be over before anyone listens
-                yield codec.encode_start(
-                    ScanStart(scan_id, len(counts), geometry=geometry), counts.shape[1:], counts.dtype
-                )
-                yield from (codec.encode_frame(scan_id, k, counts[k]) for k in range(len(counts)))
+    def messages() -> Iterator[list[bytes]]:
+        for scan_id in map(str, count()):  # scan after scan: the first one may be over before anyone listens
+            yield codec.encode_start(ScanStart(scan_id, len(counts), geometry=geometry), counts.shape[1:], counts.dtype)
+            yield from (codec.encode_frame(scan_id, k, counts[k]) for k in range(len(counts)))
 
-        def send() -> None:
-            if socket == "pub":  # a pushed message waits by itself
-                while not stop.is_set() and not sender.wait_for_peer(0.1):
-                    pass
-            for message in filter(None, messages()):  # array-1.0 has no start
-                while not stop.wait(PAUSE_S):
-                    try:
-                        sender.send(message, 0.2)
-                        break
-                    except EndpointError:  # the socket of the other kind was the peer; the right one comes yet
-                        continue
-                else:  # told to stop
-                    return
-
-        thread = threading.Thread(target=send)
-        thread.start()
-        try:
-            yield sender.bound_endpoint
-        finally:
-            stop.set()
-            thread.join()
-            sender.close(0)
+    with sending(filter(None, messages()), socket, PAUSE_S) as endpoint:  # array-1.0 has no start
+        yield endpoint
 
 
 def init(*words: str | Path, answers: str | None = None) -> Any:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -15,13 +12,13 @@ import pytest
 from daemon.client import Viewer
 from daemon.files import ScanFile
 from streams.codecs import CODECS
-from streams.errors import EndpointError
 from streams.frame import PositionM, ScanStart
 from streams.replay.recording import Recording, RecordingWriter
 from streams.replay.sender import replay
 from streams.sockets.keys import make_keys
 from streams.sockets.transport import Receiver, Sender
 from tests.support.daemon_tools import PATIENCE_S, SCAN, follow, real_scan, running_daemon, write_config
+from tests.support.sending_thread import sending
 from tests.support.verbs import run_verb
 
 pytestmark = pytest.mark.system
@@ -43,30 +40,14 @@ def scan() -> ScanFile:
     return real_scan()
 
 
-@contextmanager
-def sending(scan: ScanFile, stream_format: str) -> Iterator[str]:
-    """Yield the endpoint of a sender that goes on and on with a scan's frames, whoever takes them."""
+def frames_of(scan: ScanFile, stream_format: str) -> list[list[bytes]]:
+    """Return the messages of a scan: its start and 200 frames."""
     codec = CODECS[stream_format]()
     start = ScanStart("star", None, {"incident_energy": 8800.0})
     messages = [codec.encode_start(start, scan.counts.shape[1:], scan.counts.dtype)]
-    messages += [codec.encode_frame("star", k, scan.counts[k], PositionM(*scan.positions_m[k])) for k in range(200)]
-    sender, stop = Sender(LOCAL), threading.Event()
-
-    def pump() -> None:
-        for message in messages:
-            while not stop.is_set():
-                with suppress(EndpointError):
-                    sender.send(message, 0.2)
-                    break
-
-    thread = threading.Thread(target=pump)
-    thread.start()
-    try:
-        yield sender.bound_endpoint
-    finally:
-        stop.set()
-        thread.join()
-        sender.close(0)
+    return messages + [
+        codec.encode_frame("star", k, scan.counts[k], PositionM(*scan.positions_m[k])) for k in range(200)
+    ]
 
 
 def checked(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, object]]:
@@ -77,7 +58,7 @@ def checked(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, objec
 
 
 def test_check_says_what_it_sees(place: Path, scan: ScanFile):
-    with sending(scan, "dectris-v2") as endpoint:
+    with sending(frames_of(scan, "dectris-v2")) as endpoint:
         wanted = (f'frames.endpoint="{endpoint}"', 'frames.format="dectris-v2"')
         done = run("check", "--config", "test.toml", "--wait", "30", "--json", cwd=place, settings=wanted)
     found = checked(done)
@@ -97,7 +78,7 @@ def test_check_says_what_it_sees(place: Path, scan: ScanFile):
 
 def test_check_names_what_is_wrong(place: Path, scan: ScanFile):
     make_keys(place, "own")
-    with sending(scan, "dectris-v2") as endpoint:
+    with sending(frames_of(scan, "dectris-v2")) as endpoint:
         wanted = (
             f'frames.endpoint="{endpoint}"',
             'publish.curve_public_file="own.key"',
@@ -130,7 +111,7 @@ def test_check_and_record_leave_the_stream_to_a_daemon_that_runs(tmp_path: Path,
 
 def test_a_full_disk_is_one_sentence_and_loses_nothing_that_was_written(place: Path, scan: ScanFile):
     verb = f"exec {sys.executable} -m daemon.cli record --config test.toml --output full.stream"
-    with sending(scan, "native") as endpoint:
+    with sending(frames_of(scan, "native")) as endpoint:
         command = ["bash", "-c", f"ulimit -f 64; {verb} --set 'frames.endpoint=\"{endpoint}\"'"]
         done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 1
