@@ -94,6 +94,11 @@ class Refine(Section):
     frame_light: bool = Field(
         False, description="Find a factor for the beam's intensity in each frame; otherwise it is taken as constant."
     )
+    exposure_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0,
+        description="For fly scans: share of the time from frame to frame that is exposed while the stage moves; the blur is "
+        "then computed. 0: the stage stands.",
+    )
     subpixel: bool = Field(False, description="Use subpixel positions; otherwise positions are rounded to pixels.")
     position_bound_px: Annotated[float, Field(ge=0, le=16)] = Field(
         0.0, description="Largest position correction, px; 0 disables it, other values imply subpixel."
@@ -116,12 +121,13 @@ class Refine(Section):
     engine_epochs: Count = Field(100, description="Number of epochs of pty-chi.")
 
     @model_validator(mode="after")
-    def _follows_either_drift_or_positions(self) -> Refine:
-        if self.beam_drift != "off" and self.position_bound_px > 0:
-            raise ValueError(
-                'beam_drift = "auto" requires position_bound_px = 0: both explain the same change; '
-                "correct_positions may stay on"
-            )
+    def _corrects_positions_with_one_probe(self) -> Refine:
+        for key, is_set in (("beam_drift", self.beam_drift != "off"), ("exposure_share", self.exposure_share > 0)):
+            if is_set and self.position_bound_px > 0:
+                raise ValueError(
+                    f"{key} and position_bound_px > 0 cannot be used together: the small corrections assume one probe "
+                    "for all frames; set one of them to its default (correct_positions may stay on)"
+                )
         return self
 
     @model_validator(mode="after")

@@ -29,6 +29,7 @@ class EngineOptions:
     refine_subpixel: bool = False
     refine_bound_px: float = 0.0
     refine_frame_light: bool = False
+    refine_exposure_share: float = 0.0
     refine_modes: int | None = None
     refine_finds_modes: bool = False
     refine_follows_drift: bool = False

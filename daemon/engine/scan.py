@@ -353,6 +353,7 @@ def _refiner(probe: torch.Tensor, start: Start, options: EngineOptions) -> Refin
         options.refine_buffer_bytes,
         update_probe=options.refine_probe,
         finds_light=options.refine_frame_light,
+        exposure_share=options.refine_exposure_share,
         finds_modes=options.refine_finds_modes,
         follows_drift=options.refine_follows_drift,
         is_subpixel=options.refine_subpixel,

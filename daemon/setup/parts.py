@@ -197,6 +197,7 @@ class Setup:
             refine_subpixel=config.refine.subpixel,
             refine_bound_px=config.refine.position_bound_px,
             refine_frame_light=config.refine.frame_light,
+            refine_exposure_share=config.refine.exposure_share,
             refine_modes=None if config.refine.modes == "auto" else config.refine.modes,
             refine_finds_modes=config.refine.modes == "auto",
             refine_follows_drift=config.refine.beam_drift == "auto",

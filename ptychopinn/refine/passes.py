@@ -14,6 +14,7 @@ from ptychopinn.errors import ReconstructionError
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.placement import covered, scatter_add
 from ptychopinn.physics.diffraction import intensity
+from ptychopinn.refine.fly_path import lay_paths
 from ptychopinn.refine.frame_blocks import Block, Kept, add_bend
 from ptychopinn.refine.frame_buffer import FrameBuffer, around, moved
 from ptychopinn.refine.frame_light import FrameLight
@@ -54,7 +55,8 @@ class _Read(NamedTuple):
 class Passes:
     """The passes over one object, with one momentum.
 
-    ``bound_px`` is how far a position may be corrected, 0 = not at all; ``light`` finds the light of each frame.
+    ``bound_px`` is how far a position may be corrected, 0 = not at all; ``light`` finds the light of each frame. The stage
+    moves during ``exposure_share`` of the time from frame to frame.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Passes:
         *,
         light: FrameLight | None = None,
         growth: ProbeGrowth | None = None,
+        exposure_share: float = 0.0,
     ) -> None:
         self._buffer = buffer
         self._canvas = buffer.canvas
@@ -72,6 +75,7 @@ class Passes:
         self._bound_px = bound_px
         self._light = light
         self.growth = growth
+        self._exposure_share = exposure_share
         self._momentum = 1.0
         self._nothing = torch.zeros((), device=probe.weight.device)
         self._one = torch.ones((), dtype=torch.complex64, device=probe.weight.device)
@@ -83,6 +87,8 @@ class Passes:
         frames, is_displaced = self._buffer.next_block()
         if not frames:
             return None
+        if self._exposure_share > 0:
+            lay_paths(frames, self._exposure_share)
         probe = self._probe
         region = around([corner for f in frames for corner in (f.corner, f.start_corner)], probe.size_px)
         here, start = self._canvas.place(region), self._buffer.start(region)

@@ -61,9 +61,8 @@ class ProbeFields:
             return self.shifted.stack(shifts)[:, : self.modes]
         if self.time is None and not any(paths):
             return self.shifted.stack(shifts)
-        parts = [
-            self._in_time(self.shifted.stack(moves), indexes) for moves in zip(*_places(shifts, paths), strict=True)
-        ]
+        stacks = [self.shifted.stack(moves) for moves in zip(*_places(shifts, paths), strict=True)]
+        parts = [self._in_time(stack, indexes).expand(len(shifts), -1, -1, -1) for stack in stacks]
         found: Tensor = torch.cat(parts, dim=1) / len(parts) ** 0.5
         return found
 

@@ -73,6 +73,8 @@ class Refiner:
         Whether a factor is found for the beam's intensity in each frame.
     finds_modes, follows_drift
         Whether a probe that follows may get more modes, and may change during the scan, where frames held out fit better.
+    exposure_share
+        Share of the time from frame to frame that is exposed while the stage moves; 0 = it stands.
     is_subpixel
         Whether frames lie between the pixels; else positions are rounded.
     position_bound_px
@@ -90,6 +92,7 @@ class Refiner:
         finds_light: bool = False,
         finds_modes: bool = False,
         follows_drift: bool = False,
+        exposure_share: float = 0.0,
         is_subpixel: bool = False,
         position_bound_px: float = 0.0,
     ) -> None:
@@ -116,6 +119,7 @@ class Refiner:
             position_bound_px,
             light=FrameLight() if finds_light else None,
             growth=ProbeGrowth(self._probe, modes=finds_modes, drift=follows_drift) if grows else None,
+            exposure_share=exposure_share,
         )
         self._block: Block | None = None
         self.block_passes = BLOCK_PASSES
