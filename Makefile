@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
+unexport PYTHONDONTWRITEBYTECODE  # each of the tests' processes would compile all modules again, in 0.5 s
 
 .PHONY: demo test checks test-interop test-endurance soak numerics unit lint types imports page-lint page-test bench docs schema site clean
 
