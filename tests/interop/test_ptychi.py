@@ -19,20 +19,20 @@ from daemon.config import load_config
 from daemon.errors import ConfigError
 from daemon.files import read_product
 from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send, write_config
-from tests.support.environments import make_environment
+from tests.support.environments import lay_ours_below, make_environment
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(1500)]
 ENVIRONMENT = Path(__file__).parents[2] / ".venv-ptychi"
-TORCH, PTYCHI = "torch==2.13.0", "ptychi==2.2.0"
+PTYCHI = "ptychi==2.2.0"
 NEEDED = ("h5py", "numpy>=2.1", "matplotlib", "pandas", "pydantic<3", "scikit-image", "scikit-learn", "scipy", "tqdm")
-"""What pty-chi imports, but for torchvision: there is none for a CPU torch everywhere, and the engine needs none."""
+"""Imports of pty-chi beside torch, which is ours, and torchvision: its engine needs none, and not every CPU torch has one."""
 FRAMES = 120
 
 
 @pytest.fixture(scope="module")
 def python() -> Path:
     """Return the environment's Python; it is made anew when the lists above have changed."""
-    return make_environment(ENVIRONMENT, PTYCHI, [(TORCH,), NEEDED, ("--no-deps", PTYCHI)], 900)
+    return make_environment(ENVIRONMENT, PTYCHI, [NEEDED, ("--no-deps", PTYCHI)], 900, prepare=lay_ours_below)
 
 
 def engine_of(daemon: Daemon, viewer: Viewer) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.environments import make_environment
+from tests.support.environments import QUICKLY, make_environment
 
 pytestmark = pytest.mark.timeout(1200)  # the first use makes the environment
 ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ def run(*command: object, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_an_installed_wheel_runs_the_demo(tmp_path: Path) -> None:
     wheel = build_wheel(tmp_path)
     python = make_environment(PLACE, "torch", [(TORCH,)], 600)
-    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    pip = [python, "-m", "pip", "install", *QUICKLY]
     run(python, "-m", "pip", "uninstall", "-q", "-y", "ptycholive", folder=tmp_path)
     installed = run(*pip, "-c", ROOT / "constraints.txt", wheel, folder=tmp_path)
     assert installed.returncode == 0, installed.stderr

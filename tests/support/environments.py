@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+QUICKLY = ("-q", "--disable-pip-version-check", "--no-compile")
+"""Options of pip: modules are compiled as they are imported; most of torch's thousands are not."""
+
 
 def make_environment(
     place: Path,
@@ -58,7 +61,7 @@ def _made(
     subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
     (place / ".gitignore").write_text("*\n")
     prepare(python)
-    pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *options]
+    pip = [str(python), "-m", "pip", "install", *QUICKLY, *options]
     for packages in installs:
         done = subprocess.run([*pip, *packages], capture_output=True, text=True, timeout=timeout_s)
         if done.returncode != 0:
