@@ -30,27 +30,22 @@ from daemon.intake.replay import counts_of
 from daemon.intake.scan import Scan
 from daemon.intake.thread import Intake
 from daemon.journal import Keeper, ScanNames
-from daemon.messages import Addresses, Phase
+from daemon.messages import Addresses
 from daemon.metrics import Metrics
 from daemon.outlets import Outlets
 from daemon.publish.hub import UpdateHub
 from daemon.results.disk import ResultDisk
 from daemon.results.records import RecordFiles
 from daemon.results.writer import ProductWriter
-from daemon.service.allocator import configure_malloc, release_memory
-from daemon.service.descriptors import reserve
+from daemon.service.allocator import configure_malloc
 from daemon.service.systemd import Systemd
 from daemon.setup import Setup
 from daemon.status.health import Health
 from daemon.status.report import StatusReport
+from daemon.status_thread import StatusThread
 from daemon.takeover import FolderLocks
 from daemon.version import VERSION
 from streams.frame import ScanStart
-
-TICK_S = 0.5
-"""Between two status messages: a person sees the daemon live."""
-TIDY_FIRST, TIDY_EVERY = 2, 20
-"""Ticks: memory goes back soon after the last scan, and again, since that scan is improved and slow viewers go later."""
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +82,6 @@ class Daemon:
             torch.set_num_threads(setup.threads)
             self._stopping = threading.Event()
             self._has_started = threading.Event()
-            self._idle_ticks = 0
             self._systemd = Systemd()
             self.metrics = Metrics()
             self.hub = UpdateHub()
@@ -214,7 +208,9 @@ class Daemon:
             has_started=self._has_started.is_set,
         )
         self._open_outlets()
-        self._ticker = threading.Thread(target=self._tick_until_stopped, name="status", daemon=True)
+        self._status_thread = StatusThread(
+            self._view, self._outlets, self.hub, metrics=self.metrics, systemd=self._systemd, stopping=self._stopping
+        )
         metrics = self.metrics
         metrics.watch_disk("output", self._config.output.directory)
         metrics.products_waiting.set_function(lambda: self.writer.waiting)
@@ -258,7 +254,7 @@ class Daemon:
             self._positions.start()
         if self._finished is not None:
             self._finished.start()
-        self._ticker.start()
+        self._status_thread.start()
         self._systemd.notify("READY=1")
         log.info("ready: page %s, updates %s", self.http.url, self.publisher.bound_endpoint)
 
@@ -279,8 +275,7 @@ class Daemon:
             self._finished.stop()
         if self._journal is not None:
             self._journal.stop()
-        if self._ticker.is_alive():
-            self._ticker.join()
+        self._status_thread.join()
         self._outlets.finish()
         self.hub.publish_status(self._view.status())
         self._outlets.close()
@@ -303,26 +298,6 @@ class Daemon:
         """Return where everything is, with real ports."""
         streams = {receiver.name: receiver.bound_endpoint for receiver in self._receivers}
         return {"http": self.http.url, "updates": self.publisher.bound_endpoint, "streams": streams}
-
-    def _tick_until_stopped(self) -> None:
-        while not self._stopping.wait(TICK_S):
-            try:
-                self._tick()
-            except Exception:  # the watchdog is not fed then, which is right if it does not pass
-                log.exception("the status could not be told")
-                self.metrics.stage_failures.labels("status").inc()
-
-    def _tick(self) -> None:
-        reserve.look()
-        status = self._view.tick()
-        self._outlets.history.look()
-        self.hub.publish_status(status)
-        self.metrics.set_state(status["phase"], bool(status["degraded"]))
-        self.metrics.set_grade(status["assessment"]["grade"])
-        self._idle_ticks = self._idle_ticks + 1 if status["phase"] == Phase.IDLE else 0
-        if self._idle_ticks % TIDY_EVERY == TIDY_FIRST:
-            release_memory()
-        self._systemd.notify(f"STATUS={status['sentence']}", *["WATCHDOG=1"] * self._view.health.is_alive)
 
 
 def _make_finder(config: Config, engine: EngineFace) -> PositionFinder:

@@ -43,14 +43,7 @@ class FrameBuffer:
     """
 
     def __init__(
-        self,
-        canvas: Canvas,
-        weight: Tensor,
-        start: Start,
-        *,
-        buffer_bytes: int,
-        is_subpixel: bool,
-        bound_px: float,
+        self, canvas: Canvas, weight: Tensor, start: Start, *, buffer_bytes: int, is_subpixel: bool, bound_px: float
     ) -> None:
         self.canvas = canvas
         self.weight = weight

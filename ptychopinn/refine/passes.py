@@ -162,8 +162,7 @@ class Passes:
         Values are read once; whether the descent turns against the way it went, which is known later, with the next pass.
         """
         self._prior_descend(block)
-        curvature = block.curvature + block.stiffness
-        step = block.descent / curvature
+        step = block.descent / (curvature := block.curvature + block.stiffness)
         product = None
         if self._bound_px == 0:
             self._look(block, len(block.unseen))
