@@ -20,7 +20,7 @@ from ptychopinn.positions.search import MOVE, Search
 
 WORTH = 5.0
 """By how much more than chance the fit must gain for each number found: 2 sum (|F(P O)| - a)^2 falls by 1 for each."""
-LEAST_FALL, FALL_PER_PX, FALL_PER_LINEAR_PX, MOST_FALL, MOST_FALL_KNOWN = 0.05, 0.1, 0.04, 0.35, 0.84
+LEAST_FALL, FALL_PER_PX, FALL_PER_LINEAR_PX, MOST_FALL, MOST_FALL_KNOWN = 0.05, 0.1, 0.04, 0.35, 0.86
 """Share of the misfit beyond the photons' noise that must go, more for larger errors: with a wrong probe frames fit far from
 their true place a little better, too (22 % less for 12 px on the measured Siemens star with a guessed probe). The linear
 part needs less: neighbours hardly feel it (10 % for 1 px), and it moves only through a probe that is known."""
