@@ -118,4 +118,5 @@ def test_the_benchmark_puts_its_methods_beside_ours(
         assert rows[name]["phase_correlation"] > 0.7
         assert rows[name]["seconds"] >= 3.0
         assert rows[name]["cpu_s"] >= rows[name]["seconds"]
-        assert rows[name]["frc_nm"] is None or rows[name]["frc_nm"] > 0  # halves of 30 frames need longer on a slow host
+        frc_nm = rows[name]["frc_nm"]
+        assert frc_nm is None or frc_nm > 0  # halves of 30 frames need longer on a slow host
