@@ -207,7 +207,14 @@ def test_the_image_copies_what_there_is_and_all_that_the_package_needs() -> None
         name for line in re.findall(r"^COPY (?!--from)(.*) \S+$", text, flags=re.MULTILINE) for name in line.split()
     }
     assert all((ROOT / name).exists() for name in copied)
-    assert {"ptychopinn", "streams", "daemon", "pyproject.toml", "constraints.txt"} <= copied
+    assert {
+        "ptychopinn",
+        "streams",
+        "daemon",
+        "deploy/client/ptycholive_client",
+        "pyproject.toml",
+        "constraints.txt",
+    } <= copied
     ignored = (DEPLOY / "container/Containerfile.dockerignore").read_text().splitlines()
     assert {line[1:] for line in ignored if line.startswith("!")} == copied
     assert re.search(r"^USER \d+$", text, flags=re.MULTILINE)
