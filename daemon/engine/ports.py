@@ -24,7 +24,7 @@ class EngineEvents:
 
     ``on_stitched(scan_id, indexes)`` and ``on_refused(scan_id, index, reason)`` close the account of frames;
     ``on_finished`` comes once for each scan passed to :meth:`Engine.finish`, ``on_checkpoint`` while a scan runs.
-    ``on_improved`` comes after it at most once, where spare time made a closed scan's picture better.
+    ``on_improved`` comes after it at most once, where spare time made a closed scan's picture better or found its resolution.
     ``is_newest(scan_id)`` says whether the figures of a scan are those that the metrics show.
     ``on_positions(scan_id, error_px, sentence)`` comes where frames were laid at positions found from them; None: at those told.
     ``on_left`` comes at the end for a scan that is not done: frames of it wait on the disk for the next start.
