@@ -1,6 +1,8 @@
 // @ts-check
 // The state of the page in its address (after the #), saved preferences, and the R-factors of this tab over a reload.
 
+import { boxText } from "./box.js";
+
 const VIEWS = ["phase", "amplitude", "coverage", "complex", "weight", "generation"];
 const LAYERS = ["refined", "network"];
 const PREFERRED = ["view", "layer", "colours", "isInverted", "isFlat", "hasPath"];
@@ -11,7 +13,7 @@ const NAME = /^[\w]{1,24}$/;
 /** @typedef {{
  *   view: string, layer: string, half: number | null, colours: string | null, limits: [number, number] | null, isInverted: boolean,
  *   isDifference: boolean, isFlat: boolean, hasPath: boolean, scan: string | null, other: string, at: [number, number, number] | null,
- *   tool: string | null, frame: number | null, isKiosk: boolean,
+ *   box: import("./box.js").BoxUm | null, tool: string | null, frame: number | null, isKiosk: boolean,
  * }} State */
 
 /** The state as text; only what differs from a fresh page.
@@ -27,6 +29,7 @@ export function encoded(state) {
   add("range", state.limits === null ? null : state.limits.map((value) => Number(value.toPrecision(6))).join(","), null);
   add("colours", state.colours, null);
   add("at", state.at === null ? null : state.at.map((value) => Number(value.toFixed(3))).join(","), null);
+  add("box", state.box === null ? null : boxText(state.box), null);
   add("tool", state.tool, null);
   add("frame", state.frame, null);
   for (const [name, isOn] of Object.entries({ invert: state.isInverted, difference: state.isDifference, flat: state.isFlat, path: state.hasPath, kiosk: state.isKiosk })) add(name, isOn ? 1 : null, null);
@@ -52,6 +55,7 @@ export function decoded(text) {
   take("range", "limits", (value) => numbers(value, 2, ([low, high]) => high > low));
   take("colours", "colours", (value) => (NAME.test(value) ? value : undefined));
   take("at", "at", (value) => numbers(value, 3, ([, , scale]) => scale > 0));
+  take("box", "box", (value) => numbers(value, 4, ([top, left, bottom, right]) => top < bottom && left < right));
   take("tool", "tool", (value) => (NAME.test(value) ? value : undefined));
   take("frame", "frame", (value) => numbers(value, 1, ([index]) => index >= 0)?.[0]);
   for (const [name, as] of [["invert", "isInverted"], ["difference", "isDifference"], ["flat", "isFlat"], ["path", "hasPath"], ["kiosk", "isKiosk"]]) take(name, as, (value) => value === "1");
@@ -99,7 +103,7 @@ export function preferences() {
 
 /** @param {State} state */
 export function savePreferences(state) {
-  const fresh = { view: "phase", layer: "refined", half: null, colours: null, limits: null, isInverted: false, isDifference: false, isFlat: false, hasPath: false, scan: null, other: "", at: null, tool: null, frame: null, isKiosk: false };
+  const fresh = { view: "phase", layer: "refined", half: null, colours: null, limits: null, isInverted: false, isDifference: false, isFlat: false, hasPath: false, scan: null, other: "", at: null, box: null, tool: null, frame: null, isKiosk: false };
   const kept = Object.fromEntries(PREFERRED.map((name) => [name, /** @type {any} */ (state)[name]]));
   store(() => window.localStorage, PREFERENCES, encoded(/** @type {State} */ ({ ...fresh, ...kept })));
 }

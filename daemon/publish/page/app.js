@@ -4,6 +4,7 @@
 import { Alarm } from "./alarm.js";
 import { showAssessment } from "./assessment.js";
 import { decoded, encoded, preferences, savedTrend, savePreferences, saveTrend } from "./address.js";
+import { boxToKeep, showBox } from "./box.js";
 import { Stage } from "./canvas.js";
 import { loadMaps, mapNames } from "./colour-maps.js";
 import { Connection } from "./connection.js";
@@ -39,6 +40,7 @@ const ADDRESS_PAUSE_MS = 500;
  *   view: string, layer: import("./session.js").Layer, half: number | null, colours: string | null,
  *   limits: [number, number] | null, isInverted: boolean, isDifference: boolean,
  *   isFlat: boolean, isHeld: boolean, hasPath: boolean, scan: string | null, moment: number | null, other: string,
+ *   box: import("./box.js").BoxUm | null,
  * }} */
 const chosen = {
   view: "phase",
@@ -54,6 +56,7 @@ const chosen = {
   scan: null,
   moment: null,
   other: "",
+  box: null,
 };
 const session = new Session(() => newScan());
 const alarm = new Alarm();
@@ -137,6 +140,7 @@ function showPicture() {
   const look = { view, half: view === "phase" ? half : null, colours, limits, isInverted, isFlat, isHeld };
   const { picture } = mainPicture();
   stage.show(picture, look);
+  stage.keep(chosen.box);
   byId("stage-second").hidden = chosen.other === "";
   byId("difference").disabled = chosen.other === "";
   showBeside();
@@ -160,6 +164,7 @@ function drawn() {
   }
   showScale(stage);
   showBar(stage.range);
+  showBox(stage, chosen.box);
   showCursors();
   drawPath();
   inspector.drawn();
@@ -208,7 +213,7 @@ function refresh() {
   keepAddress();
   showTags(layer);
   showBanner(warning);
-  showSave({ scanId: past.scanId, layer, range: stage.range, picture, isServed: chosen.moment === null }, isLive());
+  showSave({ scanId: past.scanId, layer, range: stage.range, picture, isServed: chosen.moment === null, box: chosen.box }, isLive());
   byId("now").disabled = past.isLive;
   byId("past-note").textContent = past.note;
   byId("agreement").textContent = agreement(past.figures);
@@ -328,6 +333,11 @@ function toggle(name) {
   choose({ [name]: !chosen[name] });
 }
 
+/** Keep the box of the view, or let the view follow the picture again. */
+function keepBox() {
+  choose({ box: chosen.box === null ? boxToKeep(stage) : null });
+}
+
 function zoom(factor) {
   stage.move((camera) => camera.zoomBy(factor, undefined, undefined, true));
 }
@@ -341,7 +351,7 @@ function pointAt(at) {
   showCursors();
 }
 
-bindKeys({ choose, chosen, toggle, zoom, pan, stage, past, inspector, chooseMoment, backToLive });
+bindKeys({ choose, chosen, toggle, zoom, pan, stage, past, inspector, chooseMoment, backToLive, keepBox });
 new Gestures(stage, pointAt, (at) => inspector.click(at), inspector);
 new Gestures({ canvas: second.canvas, move: (act) => stage.move(act) }, pointAt);
 byId("views").addEventListener("change", (event) => choose({ view: event.target.value }));
@@ -359,6 +369,7 @@ byId("now").addEventListener("click", backToLive);
 byId("zoom-in").addEventListener("click", () => zoom(1.5));
 byId("zoom-out").addEventListener("click", () => zoom(1 / 1.5));
 byId("fit").addEventListener("click", () => stage.move((camera) => camera.fit()));
+byId("box").addEventListener("click", keepBox);
 byId("save-png").addEventListener("click", savePng);
 byId("save-product").addEventListener("click", () => saveProduct(past.scanId));
 byId("learn-pause").addEventListener("click", pauseOrResume);

@@ -1,6 +1,7 @@
 // @ts-check
 // Draws a picture: each tile has a canvas in native pixels; only its changed parts are coloured and drawn again.
 
+import { boxPixels } from "./box.js";
 import { Camera } from "./camera.js";
 import { intersection, TILE, union } from "./picture.js";
 import { extentOf, isNear, measure, paint, rangeOf } from "./ranges.js";
@@ -32,6 +33,8 @@ export class Stage {
     this.measured = null;
     /** @type {ReturnType<typeof rangeOf> | null} */
     this.shared = null;
+    /** @type {import("./box.js").BoxUm | null} */
+    this.box = null;
     this.measuredChange = -1;
     this.measureAgainAt = 0;
     this.styleNumber = 0;
@@ -65,6 +68,18 @@ export class Stage {
     this.shared = range;
     this.measuredChange = -1;
     this.request();
+  }
+
+  /** Keep the view on a fixed box from now on; with null, on the growing picture.
+   * @param {import("./box.js").BoxUm | null} box */
+  keep(box) {
+    if (box === this.box) return;
+    this.box = box;
+    this.measuredChange = -1;
+    this.move((camera) => {
+      camera.content = null;
+      camera.follows ||= box !== null;
+    });
   }
 
   /** Take the view of another stage. */
@@ -148,14 +163,14 @@ export class Stage {
     }
     this.measuredChange = picture.changes;
     picture.takeNews(Infinity);
-    this.camera.setContent(extentOf(view, this.measured).box);
+    this.camera.setContent(boxPixels(this.box, picture.header) ?? extentOf(view, this.measured).box);
     this.measureAgainAt = now + Math.max(MEASURE_MS, (performance.now() - startedAt) / MEASURE_SHARE);
   }
 
   /** Keep what is new in view before it is drawn: the next measurement may be far. */
   #follow() {
     const { picture, camera, measured } = this;
-    if (picture?.news == null || measured === null || !camera.follows) return;
+    if (picture?.news == null || measured === null || !camera.follows || boxPixels(this.box, picture.header) !== null) return;
     const { least } = extentOf(this.look.view, measured);
     const news = picture.takeNews(least);
     if (news !== null && camera.content !== null) camera.setContent(union(camera.content, news));

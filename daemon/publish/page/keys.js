@@ -7,13 +7,14 @@ const VIEWS = ["phase", "amplitude", "coverage", "complex", "weight", "generatio
 
 /** Listen for keys; `page` holds the parts that they change. */
 export function bindKeys(page) {
-  const { choose, chosen, toggle, zoom, pan, stage, past, inspector, chooseMoment, backToLive } = page;
+  const { choose, chosen, toggle, zoom, pan, stage, past, inspector, chooseMoment, backToLive, keepBox } = page;
   const moment = () => chosen.moment ?? past.moments.length;
   const keys = {
     ...inspector.keys,
     l: () => choose({ layer: chosen.layer === "refined" ? "network" : "refined" }),
     c: () => choose({ other: chosen.other === "" ? "layer" : "" }),
     f: () => stage.move((camera) => camera.fit()),
+    b: keepBox,
     h: () => toggle("isHeld"),
     r: () => toggle("isFlat"),
     p: () => toggle("hasPath"),

@@ -2,6 +2,7 @@
 // Files of the picture, through the REST routes; views that those do not offer are drawn here.
 
 import { base } from "./archive.js";
+import { boxPixels, boxText } from "./box.js";
 import { byId } from "./elements.js";
 import { intersection, strideOf } from "./picture.js";
 import { paint } from "./ranges.js";
@@ -9,18 +10,20 @@ import { paint } from "./ranges.js";
 const SERVED = ["phase", "amplitude", "coverage"];
 const FILES = { svg: "svg", tiff: "tif", npz: "npz" };
 /** @typedef {import("./picture.js").Picture} Picture */
-/** @type {{ picture: Picture, range: any } | null} */
+/** @typedef {import("./box.js").BoxUm} BoxUm */
+/** @type {{ picture: Picture, range: any, box: BoxUm | null } | null} */
 let own = null;
 
-/** Set the links to the picture shown; `isServed` is false for an earlier moment.
- * @param {{ scanId: string | null, layer: string | null, range: any, picture: Picture | null, isServed: boolean }} shown
+/** Set the links to the picture shown; `isServed` is false for an earlier moment, `box` replaces the crop.
+ * @param {{ scanId: string | null, layer: string | null, range: any, picture: Picture | null, isServed: boolean, box: BoxUm | null }} shown
  * @param {boolean} isLive */
-export function showSave({ scanId, layer, range, picture, isServed }, isLive) {
+export function showSave({ scanId, layer, range, picture, isServed, box }, isLive) {
   const isReady = isLive && scanId !== null && layer !== null && range !== null;
   const name = scanId === null ? "" : scanId.replaceAll(/[^\w.-]+/g, "_");
   const isDrawn = isServed && range?.ramp === null && SERVED.includes(range?.view);
-  own = isReady && !isDrawn && picture !== null ? { picture, range } : null;
-  const query = range === null ? "" : figureQuery(range, layer ?? "");
+  own = isReady && !isDrawn && picture !== null ? { picture, range, box } : null;
+  const fixed = boxPixels(box, picture?.header) === null ? null : box;
+  const query = range === null ? "" : figureQuery(range, layer ?? "", fixed);
   const address = (/** @type {string} */ kind) => `${base(scanId ?? "")}/snapshot.${kind}?${query}`;
   offer("save-png", isReady, () => (isDrawn ? `${address("png")}&crop=1&bar=1` : "#"), () => `${name}_${layer}_${range.view}.png`);
   for (const [id, kind] of Object.entries(FILES)) {
@@ -31,11 +34,13 @@ export function showSave({ scanId, layer, range, picture, isServed }, isLive) {
 }
 
 /** How the daemon draws a range of colours; inverted tables end with _r.
- * @param {{ view: string, low: number, high: number, colours: string }} range @param {string} layer */
-export function figureQuery({ view, low, high, colours }, layer) {
+ * @param {{ view: string, low: number, high: number, colours: string }} range @param {string} layer
+ * @param {BoxUm | null} box */
+export function figureQuery({ view, low, high, colours }, layer, box = null) {
   const isInverted = colours.endsWith("_r");
   const table = isInverted ? colours.slice(0, -2) : colours;
-  return new URLSearchParams({ view, layer, low: String(low), high: String(high), colours: table, ...(isInverted ? { invert: "1" } : {}) }).toString();
+  const more = { ...(isInverted ? { invert: "1" } : {}), ...(box === null ? {} : { box: boxText(box) }) };
+  return new URLSearchParams({ view, layer, low: String(low), high: String(high), colours: table, ...more }).toString();
 }
 
 /** Save a view that the daemon does not draw. */
@@ -51,12 +56,12 @@ export async function savePng(event) {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
-/** @param {{ picture: Picture, range: any }} shown */
-function drawnHere({ picture, range }) {
+/** @param {{ picture: Picture, range: any, box: BoxUm | null }} shown */
+function drawnHere({ picture, range, box: fixed }) {
   const header = /** @type {Wire.PictureHeader} */ (picture.header);
   const { shape, origin_px: origin } = header;
   const stride = strideOf(header);
-  const whole = { y: origin[0], x: origin[1], h: shape[0] * stride, w: shape[1] * stride };
+  const whole = boxPixels(fixed, header) ?? { y: origin[0], x: origin[1], h: shape[0] * stride, w: shape[1] * stride };
   const canvas = new OffscreenCanvas(whole.w, whole.h);
   const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
   for (const tile of picture.tiles.values()) {

@@ -8,7 +8,7 @@ import { histogram, percentileRange, sortedValues } from "../../../daemon/publis
 import { rangeOf } from "../../../daemon/publish/page/ranges.js";
 import { figureQuery } from "../../../daemon/publish/page/save.js";
 
-const FRESH = { view: "phase", layer: "refined", half: null, colours: null, limits: null, isInverted: false, isFlat: false, hasPath: false, scan: null, other: "", at: null, tool: null, frame: null, isKiosk: false };
+const FRESH = { view: "phase", layer: "refined", half: null, colours: null, limits: null, isInverted: false, isFlat: false, hasPath: false, scan: null, other: "", at: null, box: null, tool: null, frame: null, isKiosk: false };
 
 test("a fresh page has an empty address", () => {
   assert.equal(encoded(FRESH), "");
@@ -18,13 +18,13 @@ test("a fresh page has an empty address", () => {
 test("every state comes back from its address", () => {
   const changes = {
     view: "amplitude", layer: "network", half: 0.5, colours: "viridis", limits: [-0.25, 1.5], isInverted: true, isFlat: true, hasPath: true,
-    scan: "a scan/ü&=#", other: "scan:x y", at: [-10.5, 20.25, 1.5], tool: "range", frame: 17, isKiosk: true,
+    scan: "a scan/ü&=#", other: "scan:x y", at: [-10.5, 20.25, 1.5], box: [-1.25, 0, 0.0000002, 3], tool: "range", frame: 17, isKiosk: true,
   };
   assert.deepEqual(decoded(`#${encoded({ ...FRESH, ...changes })}`), changes);
 });
 
 test("what an address says wrongly is left out", () => {
-  for (const text of ["view=owl", "range=2,1", "range=1", "range=,2", "at=1,2", "at=1,2,0", "span=-1", "span=9", "frame=-1", "frame=x", "colours=<b>", "with=owl"]) {
+  for (const text of ["view=owl", "range=2,1", "range=1", "range=,2", "at=1,2", "box=1,2,3", "box=1,0,1,2", "box=0,2,1,2", "box=0,0,x,1", "at=1,2,0", "span=-1", "span=9", "frame=-1", "frame=x", "colours=<b>", "with=owl"]) {
     assert.deepEqual(decoded(text), {}, text);
   }
 });
@@ -56,5 +56,7 @@ test("histogram and percentiles of the values of a view", () => {
 });
 
 test("the daemon is asked for the figure that is on the screen", () => {
+  const boxed = figureQuery({ view: "phase", low: 0, high: 1, colours: "grey" }, "network", [-1e-7, 0, 1.5, 20]);
+  assert.equal(new URLSearchParams(boxed).get("box"), "-0.0000001,0,1.5,20");
   assert.equal(figureQuery({ view: "phase", low: -0.5, high: 0.5, colours: "viridis_r" }, "refined"), "view=phase&layer=refined&low=-0.5&high=0.5&colours=viridis&invert=1");
 });
