@@ -16,12 +16,12 @@ from daemon.background.learning import Generations
 from daemon.background.positions.finder import FinderOptions, PositionFinder
 from daemon.background.positions.record import note_positions
 from daemon.closing import ScanCloser
-from daemon.cluster.engine import ClusterEngine
+from daemon.cluster.engine import ClusterEngine, make_engine
+from daemon.cluster.group import WorkerGroup
 from daemon.cluster.live import Connect, cluster_config, connect_workers
 from daemon.config import Config
 from daemon.engine.backlog import BEHIND_S, Store
 from daemon.engine.face import EngineFace
-from daemon.engine.loop import Engine
 from daemon.engine.models import Models
 from daemon.engine.ports import EngineEvents
 from daemon.inspection.lookup import make_frame_lookup, make_probe_lookup, make_scan_reader
@@ -106,7 +106,7 @@ class Daemon:
 
     def _make_chain(self, disk: ResultDisk) -> None:
         """Make the way of a frame: receivers, intake, engine."""
-        setup, scans, journal = self._setup, self.scans, self._journal
+        setup, scans = self._setup, self.scans
         self._intake = Intake(
             setup.make_codec(),
             setup.make_preprocess(),
@@ -129,32 +129,28 @@ class Daemon:
             on_positions=partial(note_positions, scans),
         )
 
-        def side_px() -> int:
-            return int(self._engine.active.probe.shape[-1])
-
-        store = None if journal is None else Store(journal.has, partial(counts_of, scans, journal, side_px))
-        self._engine = self._make_engine(events, store)
+        self._engine = make_engine(
+            setup.first_model,
+            setup.engine_options(scans.optics_of),
+            self.metrics,
+            events,
+            store=self._make_store(),
+            workers=self._config.cluster.workers,
+            connect=partial(self._connect, self._config),
+        )
         intake = self._intake
         self._receivers = setup.make_receivers(
             intake.on_frame_message, intake.on_position_message, intake.on_metadata_message, intake.on_refused
         )
 
-    def _make_engine(self, events: EngineEvents, store: Store | None) -> EngineFace:
-        """Return the engine of this process, or that of a cluster."""
-        config, setup = self._config, self._setup
-        options = setup.engine_options(self.scans.optics_of)
-        self._cluster: ClusterEngine | None = None
-        if not config.cluster.is_on or store is None:
-            return Engine(setup.first_model, options, self.metrics, events, store)
-        self._cluster = ClusterEngine(
-            setup.first_model,
-            options,
-            self.metrics,
-            events,
-            store=store,
-            connect=partial(self._connect, config, options),
-        )
-        return self._cluster
+    def _make_store(self) -> Store | None:
+        """Return where frames can be read back from: the journal, if there is one."""
+
+        def side_px() -> int:
+            return int(self._engine.active.probe.shape[-1])
+
+        journal = self._journal
+        return None if journal is None else Store(journal.has, partial(counts_of, self.scans, journal, side_px))
 
     def _make_closer(self, disk: ResultDisk) -> ScanCloser:
         """Return the closer of scans; make the writer of products."""
@@ -228,9 +224,8 @@ class Daemon:
         )
         self.publisher, self.http = self._outlets.publisher, self._outlets.http
         self._view.diagnosis = self._examiner.status
-        if self._cluster is not None:
-            self._view.workers, self._view.health.cluster = self._cluster.worker_status, self._cluster.troubles
-            self.metrics.exposed = self._cluster.exposed
+        if isinstance(self._engine, ClusterEngine):
+            _show_workers(self._engine.workers, self._view, self.metrics)
 
     def start(self) -> None:
         """Start every thread; returns when the daemon is ready for frames. Unfinished scans are played again meanwhile."""
@@ -307,6 +302,11 @@ def _make_finder(config: Config, engine: EngineFace) -> PositionFinder:
     finder = PositionFinder(options, lambda: engine.backlog_age_s > BEHIND_S, lambda: engine.is_finishing)
     engine.find_positions_with(finder)
     return finder
+
+
+def _show_workers(workers: WorkerGroup, view: StatusReport, metrics: Metrics) -> None:
+    """Show the workers in the status, and their engines in the metrics."""
+    view.workers, view.health.cluster, metrics.exposed = workers.status, workers.troubles, workers.exposed
 
 
 def _tell_started(hub: UpdateHub, metrics: Metrics, scan: Scan, start: ScanStart) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ from daemon.engine.ports import EngineEvents
 from daemon.metrics import Metrics
 from streams.frame import ScanPoint
 from streams.refusal_reasons import RefusalReason
+
+BUSY_WAIT_S, IDLE_WAIT_S = 0.01, 0.1
+"""Longest wait for an answer while a scan is open, and otherwise, s: frames that came meanwhile wait as long."""
 
 ENDED = "its process has ended, or its machine cannot be reached"
 MOST_FAULTS = 3
@@ -50,6 +54,15 @@ class Answers:
         """Count a fault and keep its words."""
         self.failure = words
         self._metrics.stage_failures.labels("engine").inc()
+
+    def wait(self, links: Sequence[WorkerLink], wake: threading.Event, *, is_busy: bool) -> None:
+        """Wait for an answer or for frames, not long."""
+        references = [reference for link in links for reference in link.asked]
+        if references:
+            self._ray.wait(references, num_returns=1, timeout=BUSY_WAIT_S if is_busy else 0.0)
+        if not is_busy:
+            wake.wait(IDLE_WAIT_S)
+        wake.clear()
 
     def take(self, links: Sequence[WorkerLink]) -> None:
         """Take the answers that are there."""

@@ -12,25 +12,28 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.cluster.answers import Answers
-from daemon.cluster.link import WorkerLink, WorkerState, alike
-from daemon.cluster.metrics import WithWorkers
+from daemon.cluster.answers import IDLE_WAIT_S, Answers
+from daemon.cluster.group import WorkerGroup
+from daemon.cluster.link import WorkerState
 from daemon.cluster.output import MergedOutput
 from daemon.cluster.plan import ModelPlan
 from daemon.cluster.scan import ClusterScan
-from daemon.engine.backlog import Backlog, EndOfScan, LostPoint, Store
+from daemon.engine.backlog import Store
+from daemon.engine.face import EngineFace
 from daemon.engine.held_scan import HeldScan
+from daemon.engine.loop import Engine
 from daemon.engine.models import ActiveModel
 from daemon.engine.options import EngineOptions
 from daemon.engine.ports import EngineEvents, ExaminerPort, FrameLearner, PositionFinderPort
 from daemon.errors import DaemonError
-from daemon.messages import FrcFields, WorkerStatus
+from daemon.messages import FrcFields
 from daemon.metrics import Metrics
 from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.device import to_host
@@ -38,9 +41,6 @@ from ptychopinn.diagnosis.correction import Correction
 from ptychopinn.errors import ReconstructionError
 from streams.frame import ScanPoint
 from streams.refusal_reasons import RefusalReason
-
-BUSY_WAIT_S, IDLE_WAIT_S = 0.01, 0.1
-"""Longest wait for an answer while a scan is open, and otherwise, s: frames that came meanwhile wait as long."""
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +75,10 @@ class ClusterEngine:
         self._scans_lock = threading.Lock()
         self._stack = ExitStack()
         self._ray, actors = connect(self._stack)
-        share = options.queue_bytes // max(1, len(actors))
-        self.links = [WorkerLink(number, actor, Backlog(share, store)) for number, actor in enumerate(actors)]
+        self.workers = WorkerGroup(actors, options.queue_bytes, store, metrics)
         self._output = MergedOutput(options, metrics, events, lambda: self._model)
         self._answers = Answers(self._ray, metrics, events, self._output, self._scans)
         self._swap: tuple[ActiveModel, threading.Event] | None = None
-        self._last: ScanPoint | None = None
         self._stop = threading.Event()
         self._stop_by = float("inf")
         self._has_ended = threading.Event()
@@ -137,7 +135,7 @@ class ClusterEngine:
     @property
     def last_pattern(self) -> tuple[str, int, NDArray[np.float32]] | None:
         """Scan, index and amplitudes ``(N, N)`` of the frame given out last."""
-        last = self._last
+        last = self.workers.last
         return None if last is None else (last.scan_id, last.index, to_amplitude(last.counts[None])[0])
 
     @property
@@ -163,12 +161,12 @@ class ClusterEngine:
     @property
     def backlog(self) -> tuple[int, int]:
         """Frames that wait for a worker, and how many of them have to be read back from the disk."""
-        return sum(len(link.backlog) for link in self.links), sum(link.backlog.on_disk for link in self.links)
+        return self.workers.waiting
 
     @property
     def backlog_age_s(self) -> float:
         """How long the oldest frame that waits for a worker has waited, s."""
-        return max(link.backlog.age_s for link in self.links)
+        return self.workers.age_s
 
     @property
     def is_finishing(self) -> bool:
@@ -188,7 +186,7 @@ class ClusterEngine:
             for index, reason in refused.items():
                 self._events.on_refused(scan_id, index, reason)
             for owner, share in shares.items():
-                self.links[owner].backlog.put(share)
+                self.workers.links[owner].backlog.put(share)
         self._wake.set()
 
     def finish(self, scan_id: str) -> None:
@@ -197,7 +195,7 @@ class ClusterEngine:
         if scan is None:
             scan = self._scans[scan_id] = self._new_scan(scan_id, 1.0)  # it has no frames: those were refused
         scan.is_ended = True
-        for link in self.links:
+        for link in self.workers:
             link.backlog.finish(scan_id)
         self._wake.set()
 
@@ -216,14 +214,7 @@ class ClusterEngine:
         scan = self._scans.get(scan_id)
         if scan is None:
             return None
-        indexes, told_px = scan.places.copied()
-        probe = np.asarray(to_host(self._model.probe), dtype=np.complex64)
-
-        def pattern(index: int) -> NDArray[np.float32] | None:
-            counts = self._store.read(scan_id, index)
-            return None if counts is None else to_amplitude(counts[None])[0]
-
-        return HeldScan(indexes, told_px, probe, probe, offsets_px=None, rfactors=dict, pattern=pattern)
+        return scan.held(np.asarray(to_host(self._model.probe), dtype=np.complex64), self._store)
 
     def stop(self, within_s: float = float("inf")) -> None:
         """Finish what is queued, publish, and end the thread; what is not done in time is left to the next start."""
@@ -246,11 +237,15 @@ class ClusterEngine:
             return self._scans[scan_id]
 
     def _new_scan(self, scan_id: str, pixel_size_m: float) -> ClusterScan:
-        return ClusterScan(scan_id, len(self.links), int(self._model.probe.shape[-1]), self._options, pixel_size_m)
+        return ClusterScan(
+            scan_id, len(self.workers.links), int(self._model.probe.shape[-1]), self._options, pixel_size_m
+        )
 
     def _run(self) -> None:
         try:
-            while not (self._stop.is_set() and (self._is_done or time.monotonic() > self._stop_by)):
+            while not (
+                self._stop.is_set() and ((self.workers.is_idle and not self._scans) or time.monotonic() > self._stop_by)
+            ):
                 try:
                     self._turn()
                 except Exception as fault:
@@ -258,77 +253,34 @@ class ClusterEngine:
                     self._answers.count(f"the engine goes on after a fault: {fault}")
                     time.sleep(IDLE_WAIT_S)
             for scan in list(self._scans.values()):
-                self._output.leave(scan, self._waiting(scan))
+                self._output.leave(scan, self.workers.forget(scan.scan_id))
         finally:
             self._has_ended.set()
-
-    @property
-    def _is_done(self) -> bool:
-        """Whether nothing waits, and no scan that has ended is open."""
-        is_empty = not any(len(link.backlog) or link.in_flight for link in self.links)
-        return is_empty and not self._scans
-
-    def _waiting(self, scan: ClusterScan) -> int:
-        """Return the number of frames of a scan that are not done."""
-        flying = sum(len(one.points) for link in self.links for one in link.in_flight if one.scan_id == scan.scan_id)
-        return flying + sum(link.backlog.forget(scan.scan_id) for link in self.links)
 
     def _turn(self) -> None:
         self.beat = time.monotonic()
         self._take_swap()
-        for link in self.links:
+        for link in self.workers:
             if link.is_due_to_begin:
                 link.begin(ModelPlan.of(self._model))
-            if link.is_away and any(other.state is WorkerState.RUNNING for other in self.links):
-                self._answers.give_away(link, self.links)
-            self._give_out(link)
+            if link.is_away and any(other.state is WorkerState.RUNNING for other in self.workers):
+                self._answers.give_away(link, self.workers.links)
+            self.workers.give_out(link, self._scans, self._answers, at_once=self._stop.is_set())
             link.ask_changes()
-        self._wait()
-        self._answers.take(self.links)
-        if not self.warm.is_set() and all(link.state is WorkerState.RUNNING for link in self.links):
+        self._answers.wait(self.workers.links, self._wake, is_busy=bool(self._scans))
+        self._answers.take(self.workers.links)
+        if not self.warm.is_set() and self.workers.are_running:
             self.warm.set()
         if self._stop.is_set():
-            self._end_open()
-        self._answers.finish(self.links)
+            for scan in [scan for scan in self._scans.values() if not scan.is_ended]:
+                self.finish(scan.scan_id)  # the daemon stops
+        self._answers.finish(self.workers.links)
         self._output.publish_due(self._scans)
         for scan in [scan for scan in self._scans.values() if scan.is_ended and all(p.is_done for p in scan.parts)]:
             self._output.close(scan)
             with self._scans_lock:
                 del self._scans[scan.scan_id]
-        self._measure()
-
-    def _end_open(self) -> None:
-        """End scans that are open while the daemon stops, once all their frames are given out."""
-        for scan in self._scans.values():
-            if not scan.is_ended:
-                self.finish(scan.scan_id)
-
-    def _give_out(self, link: WorkerLink) -> None:
-        """Send what waits for a worker, as far as it may get more."""
-        items = link.batch(at_once=self._stop.is_set())
-        points = [item for item in items if isinstance(item, ScanPoint)]
-        for same in alike(points):
-            scan = self._scans.get(same[0].scan_id)
-            if scan is not None:
-                scan.parts[link.number].sent.add(same)
-                link.send(same, scan.pixel_size_m)
-                self._last = same[-1]
-        for item in items:
-            scan = None if isinstance(item, ScanPoint) else self._scans.get(item.scan_id)
-            if scan is not None and isinstance(item, EndOfScan):
-                scan.parts[link.number].is_all_sent = True
-            elif scan is not None and isinstance(item, LostPoint):
-                self._answers.refuse(scan, link.number, item.index, item.reason)
-
-    def _wait(self) -> None:
-        """Wait for an answer or for frames, not long."""
-        references = [reference for link in self.links for reference in link.asked]
-        is_busy = bool(self._scans)
-        if references:
-            self._ray.wait(references, num_returns=1, timeout=BUSY_WAIT_S if is_busy else 0.0)
-        if not is_busy:
-            self._wake.wait(IDLE_WAIT_S)
-        self._wake.clear()
+        self.workers.measure()
 
     def _take_swap(self) -> None:
         """Take the model that is asked for; the workers begin again with it."""
@@ -336,36 +288,22 @@ class ClusterEngine:
             return
         (model, done), self._swap = self._swap, None
         self.begin_with(model)
-        for link in self.links:
+        for link in self.workers:
             self._answers.lose(link, "another model", is_planned=True)
         done.set()
 
-    def worker_status(self) -> list[WorkerStatus]:
-        """Return the status of each worker."""
-        return [link.status() for link in self.links]
 
-    def troubles(self) -> list[str]:
-        """Return one sentence, without its full stop, about each worker that was lost and has not begun again."""
-        lost = [link for link in self.links if link.state is WorkerState.RESTARTING]
-        return [
-            f"worker {link.number} of the cluster was lost ({link.failure}); Ray starts it again, and its frames wait"
-            for link in lost
-        ]
-
-    def exposed(self) -> WithWorkers:
-        """Return the metrics with those of the workers' engines."""
-        for one in self.worker_status():
-            number, age_s = str(one["worker"]), one["tiles_age_s"]
-            self._metrics.worker_up.labels(number).set(one["state"] == WorkerState.RUNNING)
-            self._metrics.worker_restarts.labels(number).set(one["restarts"])
-            self._metrics.worker_frames_stitched.labels(number).set(one["frames_stitched"])
-            self._metrics.worker_frames_waiting.labels(number).set(one["frames_waiting"] + one["frames_in_flight"])
-            if age_s is not None:
-                self._metrics.worker_tiles_age.labels(number).set(age_s)
-        return WithWorkers(self._metrics.registry, [(link.number, link.metrics) for link in self.links])
-
-    def _measure(self) -> None:
-        waiting, on_disk = self.backlog
-        self._metrics.queue_depth.labels("engine").set(waiting)
-        self._metrics.queue_bytes.labels("engine").set(sum(link.backlog.bytes for link in self.links))
-        self._metrics.backlog_frames.set(on_disk)
+def make_engine(
+    model: ActiveModel,
+    options: EngineOptions,
+    metrics: Metrics,
+    events: EngineEvents,
+    *,
+    store: Store | None,
+    workers: int,
+    connect: Callable[[EngineOptions, ExitStack], tuple[Any, Sequence[Any]]],
+) -> EngineFace:
+    """Return an engine in this process, or with ``workers`` that of a cluster, which needs a journal."""
+    if not workers or store is None:
+        return Engine(model, options, metrics, events, store)
+    return ClusterEngine(model, options, metrics, events, store=store, connect=partial(connect, options))

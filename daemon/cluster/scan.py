@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 
 from daemon.cluster.plan import PartResult
 from daemon.cluster.regions import Regions
+from daemon.engine.backlog import Store
 from daemon.engine.frame_places import FramePlaces
+from daemon.engine.held_scan import HeldScan
 from daemon.engine.models import ModelIdentity
 from daemon.engine.options import EngineOptions
 from daemon.engine.result import ScanResult
 from daemon.engine.scan import covered_share
 from daemon.engine.sums import SumsUpdate
 from daemon.publish.snapshot import LayerUpdate, Region
+from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.device import to_host
 from ptychopinn.diagnosis.plausibility import Finding
 from ptychopinn.mosaic.merged import MergedMosaic
@@ -225,6 +228,16 @@ class ClusterScan:
             rfactors=self.rfactors,
             doubts=self._doubts(),
         )
+
+    def held(self, probe: NDArray[np.complex64], store: Store) -> HeldScan:
+        """Return copies of what is known about the frames; their patterns are read from the journal."""
+        indexes, told_px = self.places.copied()
+
+        def pattern(index: int) -> NDArray[np.float32] | None:
+            counts = store.read(self.scan_id, index)
+            return None if counts is None else to_amplitude(counts[None])[0]
+
+        return HeldScan(indexes, told_px, probe, probe, offsets_px=None, rfactors=dict, pattern=pattern)
 
     def coverage(self) -> float:
         """Return the covered share of the rectangle around the picture."""

@@ -30,7 +30,7 @@ def kill(daemon: Daemon, number: int, seen: set[int]) -> None:
     """Kill the process of a worker, once it has begun again after the kill before."""
     waited = threading.Event()
     for _ in range(int(PATIENCE_S / 0.05)):
-        link = daemon._engine.links[number]
+        link = daemon._engine.workers.links[number]
         if link.state == "running" and link.facts is not None and link.facts.pid not in seen:
             break
         waited.wait(0.05)

@@ -1,0 +1,101 @@
+"""All workers of a daemon: what waits for them, their status, their metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from daemon.cluster.answers import Answers
+from daemon.cluster.link import WorkerLink, WorkerState, alike
+from daemon.cluster.metrics import WithWorkers
+from daemon.cluster.scan import ClusterScan
+from daemon.engine.backlog import Backlog, EndOfScan, LostPoint, Store
+from daemon.messages import WorkerStatus
+from daemon.metrics import Metrics
+from streams.frame import ScanPoint
+
+
+class WorkerGroup:
+    """The ends of the workers; ``last`` is the frame sent last. Status and metrics are safe from any thread."""
+
+    def __init__(self, actors: Sequence[Any], queue_bytes: int, store: Store, metrics: Metrics) -> None:
+        share = queue_bytes // max(1, len(actors))
+        self.links = [WorkerLink(number, actor, Backlog(share, store)) for number, actor in enumerate(actors)]
+        self._metrics = metrics
+        self.last: ScanPoint | None = None
+
+    def __iter__(self) -> Iterator[WorkerLink]:
+        return iter(self.links)
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Frames that wait for a worker, and how many of them have to be read back from the disk."""
+        return sum(len(link.backlog) for link in self.links), sum(link.backlog.on_disk for link in self.links)
+
+    @property
+    def age_s(self) -> float:
+        """How long the oldest of them has waited, s."""
+        return max(link.backlog.age_s for link in self.links)
+
+    @property
+    def are_running(self) -> bool:
+        """Whether all workers take frames."""
+        return all(link.state is WorkerState.RUNNING for link in self.links)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is in flight."""
+        return not any(len(link.backlog) or link.in_flight for link in self.links)
+
+    def forget(self, scan_id: str) -> int:
+        """Drop what waits of a scan; return the number of its frames that are not done."""
+        flying = sum(len(one.points) for link in self.links for one in link.in_flight if one.scan_id == scan_id)
+        return flying + sum(link.backlog.forget(scan_id) for link in self.links)
+
+    def give_out(self, link: WorkerLink, scans: Mapping[str, ClusterScan], answers: Answers, *, at_once: bool) -> None:
+        """Send what waits for a worker, as far as it may get more."""
+        items = link.batch(at_once=at_once)
+        points = [item for item in items if isinstance(item, ScanPoint)]
+        for same in alike(points):
+            scan = scans.get(same[0].scan_id)
+            if scan is not None:
+                scan.parts[link.number].sent.add(same)
+                link.send(same, scan.pixel_size_m)
+                self.last = same[-1]
+        for item in items:
+            scan = None if isinstance(item, ScanPoint) else scans.get(item.scan_id)
+            if scan is not None and isinstance(item, EndOfScan):
+                scan.parts[link.number].is_all_sent = True
+            elif scan is not None and isinstance(item, LostPoint):
+                answers.refuse(scan, link.number, item.index, item.reason)
+
+    def status(self) -> list[WorkerStatus]:
+        """Return the status of each worker."""
+        return [link.status() for link in self.links]
+
+    def troubles(self) -> list[str]:
+        """Return one sentence, without its full stop, about each worker that was lost and has not begun again."""
+        lost = [link for link in self.links if link.state is WorkerState.RESTARTING]
+        return [
+            f"worker {link.number} of the cluster was lost ({link.failure}); Ray starts it again, and its frames wait"
+            for link in lost
+        ]
+
+    def exposed(self) -> WithWorkers:
+        """Return the metrics with those of the workers' engines."""
+        for one in self.status():
+            number, age_s = str(one["worker"]), one["tiles_age_s"]
+            self._metrics.worker_up.labels(number).set(one["state"] == WorkerState.RUNNING)
+            self._metrics.worker_restarts.labels(number).set(one["restarts"])
+            self._metrics.worker_frames_stitched.labels(number).set(one["frames_stitched"])
+            self._metrics.worker_frames_waiting.labels(number).set(one["frames_waiting"] + one["frames_in_flight"])
+            if age_s is not None:
+                self._metrics.worker_tiles_age.labels(number).set(age_s)
+        return WithWorkers(self._metrics.registry, [(link.number, link.metrics) for link in self.links])
+
+    def measure(self) -> None:
+        """Set the metrics of the queue."""
+        waiting, on_disk = self.waiting
+        self._metrics.queue_depth.labels("engine").set(waiting)
+        self._metrics.queue_bytes.labels("engine").set(sum(link.backlog.bytes for link in self.links))
+        self._metrics.backlog_frames.set(on_disk)
