@@ -6,6 +6,7 @@ their units. Its simulated files state the mean photons of a frame in ``_metadat
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 from collections.abc import Mapping
@@ -21,6 +22,11 @@ from ptychopinn.physics.unit_ratio import UNIT_RATIO
 METADATA = "_metadata"
 ROUNDING = 1e-5
 """Relative difference from 1 up to which a scale is rounding: a float32 root is good to 6e-8, its square to 1.2e-7."""
+_NO_METADATA = (
+    *(ValueError, KeyError, TypeError, IndexError, EOFError, AttributeError),
+    *(MemoryError, OverflowError, pickle.UnpicklingError),
+)
+"""Errors of json and pickle for a text or a pickle of another kind, or a damaged one."""
 LARGEST_TEXT = 1 << 20
 """Greatest size of the metadata that is read, 1 MiB; PtychoPINN's have 1 KiB."""
 
@@ -32,7 +38,7 @@ def stated_photons(archive: Mapping[str, Any]) -> float | None:
     """
     if METADATA not in archive or not isinstance(archive, NpzFile) or archive.zip is None:
         return None
-    with suppress(ValueError, KeyError, TypeError, IndexError, EOFError, AttributeError, pickle.UnpicklingError):
+    with suppress(*_NO_METADATA):
         with archive.zip.open(f"{METADATA}.npy") as stream:
             found = json.loads(_text(stream))["physics_parameters"]["nphotons"]
         if isinstance(found, int | float) and 0 < found < float("inf"):
@@ -91,5 +97,5 @@ def _text(stream: IO[bytes]) -> str:
     _, _, dtype = read(stream)
     if not dtype.hasobject:
         return str(np.frombuffer(stream.read(LARGEST_TEXT), dtype)[0])
-    found = _InertUnpickler(stream).load()
+    found = _InertUnpickler(io.BytesIO(stream.read(LARGEST_TEXT))).load()
     return str(found.state[-1][0])
