@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from daemon.attach.page_wizard import PageWizard
 from daemon.config import Config
 from daemon.inspection.frames import FrameLookup
 from daemon.inspection.probes import ProbeLookup
@@ -54,6 +55,7 @@ class Outlets:
                 history=self.history,
                 frames=frames,
                 probes=probes,
+                attacher=PageWizard(lambda: config.output.directory, config.frames),
             )
             self.http = open_server(
                 app,

@@ -11,8 +11,8 @@ from functools import partial
 
 import typer
 
+from daemon.attach.listening import CheckResult, FirstMessages, describe_frames, describe_positions, listen
 from daemon.cli.exit_codes import ExitCode, exit_code
-from daemon.cli.listening import CheckResult, FirstMessages, describe_frames, describe_positions, listen
 from daemon.cli.running import daemon_status, daemon_url
 from daemon.config import Config
 from daemon.errors import DaemonError

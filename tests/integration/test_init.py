@@ -7,49 +7,25 @@ import pty
 import sys
 import threading
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from typer.testing import CliRunner
 
+from daemon.attach.quantities import quantities, quantity
 from daemon.cli.main import app
-from daemon.cli.quantities import quantities, quantity
 from daemon.config import load_config
 from daemon.errors import DaemonError
 from ptychopinn.detector.geometry import orient
-from streams.codecs import CODECS
 from streams.errors import EndpointError
-from streams.frame import ScanStart, StreamGeometry
+from streams.frame import StreamGeometry
 from streams.sockets.transport import Sender
 from tests.support.daemon_tools import PROBE, real_scan
-from tests.support.sending_thread import sending
+from tests.support.detectors import detector
 
 OPTICS = ["--energy", "8.8", "--distance", "1.92 m", "--pixel", "75", "--probe", str(PROBE)]
-NO_HEADER = StreamGeometry()
-PAUSE_S = 0.005
-"""Between two frames, s: a detector's pace, not a time that a result depends on."""
-
-
-@contextmanager
-def detector(
-    counts: NDArray[Any], stream_format: str, socket: str = "push", geometry: StreamGeometry = NO_HEADER
-) -> Iterator[str]:
-    """Yield the address of a detector that sends frames until it is told to stop."""
-    codec = CODECS[stream_format]()
-
-    def messages() -> Iterator[list[bytes]]:
-        for scan_id in map(str, count()):  # scan after scan: the first one may be over before anyone listens
-            yield codec.encode_start(ScanStart(scan_id, len(counts), geometry=geometry), counts.shape[1:], counts.dtype)
-            yield from (codec.encode_frame(scan_id, k, counts[k]) for k in range(len(counts)))
-
-    with sending(filter(None, messages()), socket, PAUSE_S) as endpoint:  # array-1.0 has no start
-        yield endpoint
 
 
 def init(*words: str | Path, answers: str | None = None) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from daemon.app import Daemon
-from daemon.cli.listening import describe_frames, listen
+from daemon.attach.listening import describe_frames, listen
 from daemon.client import Viewer
 from daemon.config import load_config
 from daemon.intake.receivers import make_frames_receiver

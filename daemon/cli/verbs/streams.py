@@ -51,35 +51,46 @@ def init(
     step: Annotated[str | None, typer.Option(help="Raster and spiral: steps in y and x, um: 0.5 or 0.5,0.4.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; what is missing is an error.")] = False,
+    page: Annotated[bool, typer.Option("--page", help="Ask in a browser instead; it saves in this folder.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of that page; 0 selects a free port.")] = 8080,
     as_json: AsJson = False,
 ) -> None:
     """Write a configuration: listen to a stream, show what comes, ask for the rest.
 
     Shows the pattern, finds format, socket, beam centre and orientation, and takes lengths and energies in any unit.
     """
+    if page:
+        from daemon.cli.init_page import run_init_page
+
+        run_init_page(port)
+        return
+    from daemon.attach.wizard import Answers
     from daemon.cli.init import InitOptions, run_init
 
+    answers = Answers(
+        energy=energy,
+        distance=distance,
+        pixel=pixel,
+        probe=probe,
+        zone_plate=zone_plate,
+        pinhole=pinhole,
+        size=size,
+        orientation=orientation,
+        center=center,
+        positions=positions,
+        positions_endpoint=positions_endpoint,
+        positions_file=positions_file,
+        channels=channels,
+        shape=shape,
+        step=step,
+    )
     run_init(
         InitOptions(
             endpoint=endpoint,
             socket=socket,
             format=stream_format,
             wait_s=wait,
-            energy=energy,
-            distance=distance,
-            pixel=pixel,
-            probe=probe,
-            zone_plate=zone_plate,
-            pinhole=pinhole,
-            size=size,
-            orientation=orientation,
-            center=center,
-            positions=positions,
-            positions_endpoint=positions_endpoint,
-            positions_file=positions_file,
-            channels=channels,
-            shape=shape,
-            step=step,
+            answers=answers,
             output=output,
             replaces=force,
             asks=not yes,

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Protocol
 import numpy as np
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as AnyHTTPException
@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from daemon.messages import Alive, ModelEntry, ModelStatus, Paused, Readiness, ScanFields, Status, Stopping
 from daemon.publish.history import History
 from daemon.publish.http.answers import BUSY, NOT_KNOWN, NOT_NOW, PROBLEMS, Binary, Hdf5, Npy, Png
+from daemon.publish.http.attach import Attacher, NoAttacher, attach_router
 from daemon.publish.http.comparisons import Comparer, comparison_router
 from daemon.publish.http.demo import demo_folder, demo_router
 from daemon.publish.http.docs import docs_page
@@ -33,7 +34,7 @@ from daemon.publish.wire import plain
 from daemon.version import VERSION
 from ptychopinn.errors import ReconstructionError
 
-__all__ = ["DaemonView", "HttpServer", "create_app", "open_server", "tls_context"]
+__all__ = ["DaemonView", "HttpServer", "create_app", "create_wizard_app", "open_server", "tls_context"]
 
 Layer = Literal["refined", "network"]
 LayerQuery = Annotated[
@@ -107,6 +108,7 @@ def create_app(
     history: History | None = None,
     frames: FrameSource | None = None,
     probes: ProbeSource | None = None,
+    attacher: Attacher | None = None,
 ) -> FastAPI:
     """Return the application; ``app.state.viewers.count`` is the number of WebSocket viewers, at most ``max_viewers``."""
     app = FastAPI(
@@ -121,9 +123,7 @@ def create_app(
     )
     viewers = WebSocketViewers(hub, max_viewers, viewer_bytes_per_s)
     app.state.viewers = viewers
-    app.add_exception_handler(RequestValidationError, _say_what_is_invalid)
-    app.add_exception_handler(AnyHTTPException, _say_what_is_wrong)
-    app.add_exception_handler(Exception, _say_what_is_wrong)
+    _answer_faults(app)
     app.include_router(_pages(app))
     app.include_router(_health(source))
     app.include_router(_scans(source, hub), prefix="/api/v1")
@@ -143,6 +143,7 @@ def create_app(
     app.include_router(comparison_router(any_picture_of, Comparer()), prefix="/api/v1")
     app.include_router(frames_router(frames or NoFrames(), scan_of), prefix="/api/v1")
     app.include_router(demo_router(demo_folder()), prefix="/api/v1")
+    app.include_router(attach_router(attacher or NoAttacher()), prefix="/api/v1")
     app.include_router(probes_router(probes or NoProbes(), scan_of), prefix="/api/v1")
 
     @app.websocket("/api/v1/updates")
@@ -150,6 +151,22 @@ def create_app(
         await viewers.serve(websocket)
 
     return app
+
+
+def create_wizard_app(attacher: Attacher) -> FastAPI:
+    """Return the application of ``init --page``: the wizard alone."""
+    app = FastAPI(title="PtychoLive", version=VERSION, openapi_url=None, docs_url=None, redoc_url=None)
+    _answer_faults(app)
+    app.add_route("/", lambda _: RedirectResponse("/page/setup.html"))
+    app.include_router(_pages(app))
+    app.include_router(attach_router(attacher), prefix="/api/v1")
+    return app
+
+
+def _answer_faults(app: FastAPI) -> None:
+    app.add_exception_handler(RequestValidationError, _say_what_is_invalid)
+    app.add_exception_handler(AnyHTTPException, _say_what_is_wrong)
+    app.add_exception_handler(Exception, _say_what_is_wrong)
 
 
 def _pages(app: FastAPI) -> APIRouter:

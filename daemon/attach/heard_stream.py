@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.cli.listening import FirstMessages, FrameForm, form_of, looks_like, parsed
+from daemon.attach.listening import FirstMessages, FrameForm, form_of, looks_like, parsed
 from daemon.config import Config
 from daemon.errors import DaemonError
 from daemon.intake.receivers import make_frames_receiver

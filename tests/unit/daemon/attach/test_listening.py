@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from daemon.cli.listening import CheckResult, FirstMessages, describe_frames, describe_positions
+from daemon.attach.listening import CheckResult, FirstMessages, describe_frames, describe_positions
 from daemon.config import Config
 from streams.codecs import CODECS
 from streams.frame import ScanStart

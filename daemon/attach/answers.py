@@ -1,4 +1,4 @@
-"""The answers of ``init`` and the configuration that is made of them."""
+"""The answers of a person and the configuration that is made of them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-import typer
-
-from daemon.cli.quantities import quantities, quantity
+from daemon.attach.quantities import quantities, quantity
 from daemon.config.input import PositionKind
 from daemon.errors import ConfigError
 
 Value = TypeVar("Value")
+Tree = dict[str, dict[str, Any]]
+"""A configuration by section and key."""
 ProbeKind = Literal["file", "zone-plate", "pinhole"]
 PROBE_KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
 POSITION_KINDS: tuple[PositionKind, ...] = get_args(PositionKind)
@@ -24,9 +24,21 @@ MOST_TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Takes a value from an option, else asks for it, else takes the default. ``asks`` is off with ``--yes``."""
+    """Takes a value that was given, else asks for it, else takes the default.
 
-    asks: bool
+    Attributes
+    ----------
+    ask
+        Asks a question, with a default, and returns the answer, or raises ``EOFError``; None: nobody can be asked.
+    say
+        Takes sentences about the stream and the answers.
+    has_options
+        Whether a value that was given is named by its option of the command line, else by its question.
+    """
+
+    ask: Callable[[str, str | None], str] | None
+    say: Callable[[str], None]
+    has_options: bool = True
 
     def take(
         self,
@@ -44,29 +56,32 @@ class Asker:
         ConfigError
             If an option is wrong, or a value is missing and nobody can be asked.
         """
+        name = option if self.has_options else question
         if given is not None:
-            return _checked(read, given, option)
-        if not self.asks:
-            if default is None:
+            return _checked(read, given, name)
+        if self.ask is None:
+            if default is None and self.has_options:
                 raise ConfigError(f"{option} is missing ({question}); give it, or leave out --yes to be asked")
-            return _checked(read, default, option)
+            if default is None:
+                raise ConfigError(f"{question}: the answer is missing")
+            return _checked(read, default, name)
         for _ in range(MOST_TRIES):
             try:
-                answer = str(typer.prompt(question, default=default, err=True))
-            except typer.Abort as end:
+                answer = self.ask(question, default)
+            except EOFError as end:
                 raise ConfigError(f"the answer to {question!r} is missing; give {option}") from end
             try:
                 return read(answer)
             except ValueError as fault:
-                typer.echo(f"  {fault}", err=True)
+                self.say(f"  {fault}")
         raise ConfigError(f"{MOST_TRIES} answers to {question!r} were wrong; give {option}")
 
 
-def _checked(read: Callable[[str], Value], text: str, option: str) -> Value:
+def _checked(read: Callable[[str], Value], text: str, name: str) -> Value:
     try:
         return read(text)
     except ValueError as fault:
-        raise ConfigError(f"{option}: {fault}") from fault
+        raise ConfigError(f"{name}: {fault}") from fault
 
 
 def read_positive(unit: str) -> Callable[[str], float]:
