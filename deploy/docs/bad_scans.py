@@ -40,7 +40,13 @@ HALF = 258
 """Frame at which something happens in mid-scan."""
 PATIENCE_S = 60.0
 SCAN = real_scan()
-COMMON = ("diagnosis.enabled=true", "refine.enabled=true", 'model.bundle="shipped"', "frames.scan_timeout_s=30", "publish.period_s=0.1")
+COMMON = (
+    "diagnosis.enabled=true",
+    "refine.enabled=true",
+    'model.bundle="shipped"',
+    "frames.scan_timeout_s=30",
+    "publish.period_s=0.1",
+)
 NO_SENDER = ('positions.source="native"', 'positions.endpoint="@tcp://127.0.0.1:0"')
 
 Change = Callable[[int, NDArray[Any], PositionM], Iterator[tuple[int, NDArray[Any], PositionM | None]]]

@@ -52,6 +52,9 @@ JSON_ROUTES = {
     f"GET {SCAN}/comparison": 200,
     "GET /api/v1/demo": 200,
     "POST /api/v1/demo/{name}": 404,
+    "GET /api/v1/attach": 200,
+    "POST /api/v1/attach/stream": 422,
+    "POST /api/v1/attach/configuration": 409,
     f"GET {SCAN}/frames/nearest": 200,
     f"GET {SCAN}/frames/{{index}}": 200,
     "POST /api/v1/models/active": 202,
@@ -63,7 +66,11 @@ QUERIES = {
     f"GET {SCAN}/comparison": LAYERS,
     f"GET {SCAN}/comparison/picture": LAYERS,
 }
-BODIES = {"POST /api/v1/models/active": {"name": "none"}}
+BODIES: dict[str, dict[str, str]] = {
+    "POST /api/v1/models/active": {"name": "none"},
+    "POST /api/v1/attach/stream": {"endpoint": "no address"},
+    "POST /api/v1/attach/configuration": {},
+}
 
 
 def is_png(body: bytes) -> bool:

@@ -43,7 +43,7 @@ def test_a_stream_becomes_a_configuration_by_keyboard(browser: Any, tmp_path: Pa
         page.fill("[name=step]", "0.5, 400 nm")
         page.keyboard.press("Enter")
         page.wait_for_function(
-            "document.querySelector('#answers-note').textContent.includes('\\'nine\\' is not a number')"
+            "() => document.querySelector('#answers-note').textContent.includes('\\'nine\\' is not a number')"
         )
         page.fill("[name=energy]", "8800 eV")
         page.keyboard.press("Enter")
