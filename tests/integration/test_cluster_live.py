@@ -107,21 +107,21 @@ def test_workers_give_the_picture_of_one_engine(tmp_path: Path, scene: Any, alon
 def test_killed_workers_lose_nothing_and_lay_nothing_twice(tmp_path: Path, scene: Any, alone: Reconstructed) -> None:
     ray = InProcessActors()
     with cluster_daemon(tmp_path, scene, 2, ray) as daemon:
-        hub_has = threading.Event()
-        wanted = [0]
+        shown, changed = [0], threading.Condition()
 
         def look(event: Any) -> None:
-            if event.update is not None and event.update.frames_stitched >= wanted[0]:
-                hub_has.set()
+            if event.update is not None:
+                with changed:
+                    shown.append(event.update.frames_stitched)
+                    changed.notify_all()
 
         daemon.hub.subscribe(look)
 
         def kill(frames: int) -> None:
             """Kill a worker: with frames on the picture, or with frames on their way to it."""
             if frames % 20 == 0 and frames < FRAMES:
-                hub_has.clear()
-                wanted[0] = frames // 2
-                assert hub_has.wait(PATIENCE_S)
+                with changed:
+                    assert changed.wait_for(lambda: max(shown) >= frames // 2, PATIENCE_S)
             ray.actors[frames // 10 % 2].kill()
 
         found = reconstruct(daemon, scene[0], list(range(10, 101, 10)), kill)
@@ -145,7 +145,7 @@ def test_frames_of_a_worker_that_does_not_come_back_go_to_others(
 
         found = reconstruct(daemon, scene[0], [80], lose)
         states = [one["state"] for one in daemon.view.status()["workers"]]
-        assert "worker 1 of the cluster was lost" in daemon.view.status()["degraded"][0]
+        assert any("worker 1 of the cluster was lost" in words for words in daemon.view.status()["degraded"])
     assert_same(alone, found)
     assert states == ["running", "restarting", "running"]
 
