@@ -294,10 +294,7 @@ class Refiner:
     def probes_at(
         self, positions_px: Sequence[tuple[float, float]] | NDArray[np.float64], indexes: Sequence[int] = ()
     ) -> Tensor:
-        """Return the probe at positions ``(B, modes, N, N)``, of the frames with these numbers if they are given.
-
-        ``(1, modes, N, N)`` where all are the same.
-        """
+        """Return the probe ``(B or 1, modes, N, N)`` at positions, of the frames with these numbers if they are given."""
         shifts = [split((float(y), float(x)))[1] if self._is_subpixel else (0, 0) for y, x in positions_px]
         return self._probe.known.at(shifts, [self._buffer.path(index) for index in indexes], indexes)
 
