@@ -131,7 +131,7 @@ class Daemon:
 
         self._engine = make_engine(
             setup.first_model,
-            setup.engine_options(scans.optics_of),
+            setup.engine_options(scans.optics_of, scans.join.light),
             self.metrics,
             events,
             store=self._make_store(),

@@ -122,13 +122,15 @@ class Frame:
 class Position:
     """The position of one frame; ``scan_id`` ``None`` means the scan that is open when it arrives.
 
-    ``time_s`` is its time, seconds since the source began, if the source gives it.
+    ``time_s`` is its time, seconds since the source began, and ``light`` the beam monitor's mean over the frame, if the source
+    gives them.
     """
 
     scan_id: str | None
     index: int
     position_m: PositionM
     time_s: float | None = None
+    light: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

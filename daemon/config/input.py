@@ -113,6 +113,10 @@ class Positions(Encrypted):
         None,
         description="For panda and pandablocks: channel with the time of each sample, s; it is compared with the frame times.",
     )
+    monitor_channel: str | None = Field(
+        None,
+        description='For bluesky: data key of the beam monitor (I0) in the events, for [refine] frame_light = "monitor".',
+    )
     samples_per_frame: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         1, description="Number of samples per frame; they are averaged."
     )

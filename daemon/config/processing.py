@@ -91,8 +91,10 @@ class Refine(Section):
         "off",
         description="auto: let the refined probe change slowly during the scan, where that lowers the misfit of frames held out.",
     )
-    frame_light: bool = Field(
-        False, description="Find a factor for the beam's intensity in each frame; otherwise it is taken as constant."
+    frame_light: bool | Literal["monitor"] = Field(
+        False,
+        description="Factor for the beam's intensity in each frame: true: found from the frames; monitor: measured, by "
+        "[positions] monitor_channel; false: constant.",
     )
     exposure_share: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0,

@@ -44,6 +44,19 @@ class Config(Section):
             raise ValueError("[cluster] workers requires [model] gridsize = 1: a group may lie in two regions")
         return self
 
+    @model_validator(mode="after")
+    def _has_the_monitor(self) -> Config:
+        if self.refine.frame_light != "monitor":
+            return self
+        if self.positions.source != "bluesky" or self.positions.monitor_channel is None:
+            raise ValueError(
+                '[refine] frame_light = "monitor" requires [positions] source = "bluesky" and monitor_channel, the data key '
+                "of the beam monitor"
+            )
+        if self.cluster.is_on:
+            raise ValueError('[refine] frame_light = "monitor" cannot be used with [cluster] workers; use true')
+        return self
+
     @property
     def finds_positions(self) -> bool:
         """Whether true positions are looked for: always, or where a test of the first frames says that they are wrong."""

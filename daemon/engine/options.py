@@ -11,7 +11,7 @@ class EngineOptions:
     """Settings of the engine; sizes in pixels, times in seconds.
 
     ``pixel_size_m`` returns the object pixel of a scan, which the header of its stream may give. None means that it is
-    not known; the scan's frames are then refused.
+    not known; the scan's frames are then refused. ``light_of`` returns the beam monitor's value of a frame.
     """
 
     pixel_size_m: Callable[[str], float | None]
@@ -29,6 +29,7 @@ class EngineOptions:
     refine_subpixel: bool = False
     refine_bound_px: float = 0.0
     refine_frame_light: bool = False
+    light_of: Callable[[str, int], float | None] | None = None
     refine_exposure_share: float = 0.0
     refine_modes: int | None = None
     refine_finds_modes: bool = False

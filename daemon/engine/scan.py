@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from daemon.engine.examination import Examination
 from daemon.engine.frame_places import FramePlaces, Place
 from daemon.engine.models import ActiveModel
+from daemon.engine.monitor_lights import MonitorLights
 from daemon.engine.options import EngineOptions
 from daemon.engine.position_search import PositionSearch
 from daemon.engine.refined_starts import RefinedStarts
@@ -81,6 +82,7 @@ class ScanWork:
         self.finish_by: float | None = None
         self.next_refined = 0.0
         self.unseen: set[LayerName] = set()
+        self._lights = MonitorLights(scan_id, options.light_of)
         self._here: dict[int, tuple[float, float]] = {}
         self.places = FramePlaces()
         self.is_readable = True
@@ -124,7 +126,7 @@ class ScanWork:
             if self.repaint is not None:
                 self.repaint.add(frame.index, pattern, frame.position_px, looks)
             if self.refiner is not None:
-                self.refiner.add(frame.index, pattern, frame.position_px)
+                self.refiner.add(frame.index, pattern, frame.position_px, self._lights.get(frame.index))
 
     def use(self, model: ActiveModel) -> None:
         """Go on with another model for the same probe: every frame is looked at again."""
@@ -164,7 +166,7 @@ class ScanWork:
         _reserve(self.scan_id, self._options, self.refiner)
         used = self.places.used
         for index, amplitude in old.patterns():
-            self.refiner.add(index, amplitude, used[index])
+            self.refiner.add(index, amplitude, used[index], self._lights.get(index))
         self.scores.use_refined(self.refiner)
         self.unseen.add("refined")
 
@@ -353,6 +355,7 @@ def _refiner(probe: torch.Tensor, start: Start, options: EngineOptions) -> Refin
         options.refine_buffer_bytes,
         update_probe=options.refine_probe,
         finds_light=options.refine_frame_light,
+        has_monitor=options.light_of is not None,
         exposure_share=options.refine_exposure_share,
         finds_modes=options.refine_finds_modes,
         follows_drift=options.refine_follows_drift,

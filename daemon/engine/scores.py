@@ -137,7 +137,7 @@ class ScanScores:
         refiner = self._refiner
         if refiner is None:
             return frames
-        if refiner.finds_light:
+        if refiner.has_light:
             frames = [(a / refiner.light(i), where) for (a, where), i in zip(frames, indexes, strict=True)]
         if not refiner.corrects:
             return frames

@@ -129,6 +129,7 @@ def _source_options(positions: Positions) -> SourceOptions | None:
         samples_per_frame=positions.samples_per_frame,
         first_sample=positions.first_sample,
         time_channel=positions.time_channel or (DEFAULT_TIME_CHANNEL if is_panda else None),
+        monitor_channel=positions.monitor_channel,
         event_stream=positions.event_stream,
         max_motion_m=positions.max_motion_m,
     )

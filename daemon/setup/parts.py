@@ -178,8 +178,10 @@ class Setup:
             )
         )
 
-    def engine_options(self, optics_of: OpticsOf) -> EngineOptions:
-        """Return the options of the engine."""
+    def engine_options(
+        self, optics_of: OpticsOf, light_of: Callable[[str, int], float | None] | None = None
+    ) -> EngineOptions:
+        """Return the options of the engine; ``light_of`` returns the beam monitor's value of a frame."""
         config = self._config
         return EngineOptions(
             pixel_size_m=lambda scan_id: optics_of(scan_id).object_pixel_size_m,
@@ -196,7 +198,8 @@ class Setup:
             refine_improve_s=config.refine.improve_s,
             refine_subpixel=config.refine.subpixel,
             refine_bound_px=config.refine.position_bound_px,
-            refine_frame_light=config.refine.frame_light,
+            refine_frame_light=config.refine.frame_light is True,
+            light_of=light_of if config.refine.frame_light == "monitor" else None,
             refine_exposure_share=config.refine.exposure_share,
             refine_modes=None if config.refine.modes == "auto" else config.refine.modes,
             refine_finds_modes=config.refine.modes == "auto",

@@ -21,8 +21,8 @@ class Kept:
     """A frame in the buffer. Once admitted, ``amplitude`` has its zero frequency at the corner.
 
     ``corner`` is where its patch lies now, the probe moved by ``shift`` on it; ``start_corner`` where the start was laid.
-    ``light`` is a factor on the amplitudes that are computed for it; ``path`` are the places of the probe during the exposure,
-    relative to ``shift``, where the stage moves.
+    ``light`` is a factor on the amplitudes that are computed for it, ``monitor`` the beam's light as it was measured. ``path``
+    are the places of the probe during the exposure, relative to ``shift``, where the stage moves.
     """
 
     amplitude: Tensor
@@ -38,17 +38,23 @@ class Kept:
     least_misfit: float = math.inf
     total: float = 0.0
     light: float = 1.0
+    monitor: float | None = None
     path: tuple[Shift, ...] = ()
 
 
 DIVERGED = 2.0
 """A pass has diverged when the misfit of its frames is this many times the least that they had. Convergence wavers by 1.2."""
+USUAL_SHARE = 0.7
+"""Share of the frames that have been visited so often, where a block's visits are told: new ones come while others are known."""
 RISEN = 1.05
 """A pass has gone too far when the misfit has risen by this factor since the last; convergence of slow phase wavers by less."""
 
 
 class Block:
-    """Frames that are worked on together, and the sums of the pass over them. Places are relative to ``corner``."""
+    """Frames that are worked on together, and the sums of the pass over them. Places are relative to ``corner``.
+
+    ``visits`` is how often most of the frames had been visited before the pass; ``passes`` counts those of this block.
+    """
 
     def __init__(self, frames: list[Kept], corner: tuple[int, int], known: Tensor, size_px: int) -> None:
         self.frames = frames
@@ -71,6 +77,7 @@ class Block:
         self.misfit = math.inf
         self.place = 0
         self.passes = 0
+        self.visits = _usual_visits(frames)
 
     @property
     def has_diverged(self) -> bool:
@@ -88,6 +95,7 @@ class Block:
         """Empty the sums for the next pass."""
         torch._foreach_zero_([self.descent, self.curvature, self.shift])
         self.passes, self.place = self.passes + 1, 0
+        self.visits = _usual_visits(self.frames)
 
     def window(self, corner: tuple[int, int]) -> tuple[slice, slice]:
         """Return where a frame with this corner lies."""
@@ -127,6 +135,12 @@ class Block:
         if last.slow is not None:
             self.slow = torch.zeros_like(self.prior_weight)
             self.slow[new] = last.slow[old]
+
+
+def _usual_visits(frames: list[Kept]) -> int:
+    """Return how often most of the frames have been visited."""
+    visits = sorted(frame.visits for frame in frames)
+    return visits[int((1 - USUAL_SHARE) * len(visits))] if visits else 0
 
 
 def add_bend(descent: Tensor, picture: Tensor) -> None:

@@ -17,7 +17,7 @@ from ptychopinn.mosaic.canvas import Box, Canvas
 from ptychopinn.mosaic.placement import scatter_add
 from ptychopinn.physics.scan_check import MOST_BRIGHT
 from ptychopinn.refine.frame_blocks import Kept
-from ptychopinn.refine.subpixel_shifts import Shift, split
+from ptychopinn.refine.subpixel_shifts import split
 
 ADMITTED_FRAMES = 64
 """Frames admitted at once: few rectangles of the canvas, little memory."""
@@ -82,9 +82,11 @@ class FrameBuffer:
         have_moved = self._move_to_pixels()
         return self._believable(_block(list(self._frames.values()), seed)), have_moved
 
-    def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float]) -> None:
+    def add(
+        self, index: int, amplitude: Tensor, position_px: tuple[float, float], monitor: float | None = None
+    ) -> None:
         """Take a frame ``(N, N)`` float32, zero frequency in the middle, -1 = no data."""
-        self._frames[index] = Kept(amplitude, position_px, index)
+        self._frames[index] = Kept(amplitude, position_px, index, monitor=monitor)
         self._visits[0] += 1
         self._new.append(index)
         if len(self._frames) > self._most_frames:
@@ -229,15 +231,9 @@ class FrameBuffer:
         frame = self._frames.get(index)
         return None if frame is None else frame.visits
 
-    def light(self, index: int) -> float:
-        """Return the factor found for a frame's light; 1 where it is not kept."""
-        frame = self._frames.get(index)
-        return 1.0 if frame is None else frame.light
-
-    def path(self, index: int) -> tuple[Shift, ...]:
-        """Return the places of the probe during a frame's exposure, relative to its middle; empty where the stage stands."""
-        frame = self._frames.get(index)
-        return () if frame is None else frame.path
+    def kept(self, index: int) -> Kept | None:
+        """Return a frame; None where it is not kept."""
+        return self._frames.get(index)
 
     def settled(self, most: int, least_visits: int) -> list[tuple[int, Tensor]]:
         """Return some of the frames visited often enough, with the object ``(N, N)`` at their place."""

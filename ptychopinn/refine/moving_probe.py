@@ -15,7 +15,7 @@ from ptychopinn.refine.probe_gauge import Gauge
 from ptychopinn.refine.scan_time import ScanTime
 
 PROBE_FRAMES, PROBE_PASSES, PROBE_STEP = 100, 3, 0.5
-"""The probe follows in blocks of at least this many frames, after this many passes, by this share of the whole step."""
+"""The probe follows in blocks of at least this many frames, after this many visits of most, by this share of the whole step."""
 SETTLED = 0.003
 """Change of a pass, of the probe, below which it is settled. A right probe is so two or three passes after it began to move."""
 LEAST_ENERGY = 1e-12
@@ -68,7 +68,7 @@ class MovingProbe:
 
     def follows(self, block: Block) -> bool:
         """Whether the passes over a block move the probe."""
-        return self._may_follow and len(block.frames) >= PROBE_FRAMES and block.passes >= PROBE_PASSES
+        return self._may_follow and len(block.frames) >= PROBE_FRAMES and block.visits >= PROBE_PASSES
 
     @property
     def now(self) -> Tensor:

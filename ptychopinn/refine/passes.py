@@ -87,6 +87,8 @@ class Passes:
         frames, is_displaced = self._buffer.next_block()
         if not frames:
             return None
+        if self._light is not None:
+            self._light.begin(frames)
         if self._exposure_share > 0:
             lay_paths(frames, self._exposure_share)
         probe = self._probe

@@ -63,16 +63,12 @@ class Refiner:
         Its energy is the expected counts of a frame without sample.
     start
         Gives the network's mosaic ``(h, w)`` on a rectangle of the object's own frame; without it the start is the empty object.
-    max_side_px
-        Frames that would grow the canvas beyond this are not taken.
-    buffer_bytes
-        Bound on the patterns kept.
-    update_probe
-        Whether ``probe`` follows the frames.
-    finds_light
-        Whether a factor is found for the beam's intensity in each frame.
-    finds_modes, follows_drift
-        Whether a probe that follows may get more modes, and may change during the scan, where frames held out fit better.
+    max_side_px, buffer_bytes
+        Frames that would grow the canvas beyond this are not taken; bound on the patterns kept.
+    update_probe, finds_modes, follows_drift
+        Whether the probe follows; whether it may get more modes, or change during the scan, where frames held out fit better.
+    finds_light, has_monitor
+        Whether a factor for the beam's intensity in each frame is found, or measured.
     exposure_share
         Share of the time from frame to frame that is exposed while the stage moves; 0 = it stands.
     is_subpixel
@@ -90,6 +86,7 @@ class Refiner:
         *,
         update_probe: bool = False,
         finds_light: bool = False,
+        has_monitor: bool = False,
         finds_modes: bool = False,
         follows_drift: bool = False,
         exposure_share: float = 0.0,
@@ -100,7 +97,7 @@ class Refiner:
         self._probe = MovingProbe(probe, may_follow=update_probe)
         self._bound_px = position_bound_px
         self._is_subpixel = is_subpixel or position_bound_px > 0
-        self.finds_light = finds_light
+        self.has_light = finds_light or has_monitor
         self._canvas = Canvas(
             {"object": ((), torch.complex64, 1.0), "coverage": ((), torch.float32, 0.0)}, max_side_px, probe.device
         )
@@ -117,7 +114,7 @@ class Refiner:
             self._buffer,
             self._probe,
             position_bound_px,
-            light=FrameLight() if finds_light else None,
+            light=FrameLight(is_measured=has_monitor) if self.has_light else None,
             growth=ProbeGrowth(self._probe, modes=finds_modes, drift=follows_drift) if grows else None,
             exposure_share=exposure_share,
         )
@@ -179,9 +176,11 @@ class Refiner:
         """Return the visits of a frame; None where it is not in the buffer."""
         return self._buffer.visits(index)
 
-    def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float]) -> None:
-        """Take a frame ``(N, N)`` float32, zero frequency in the middle, -1 = no data."""
-        self._buffer.add(index, amplitude, position_px)
+    def add(
+        self, index: int, amplitude: Tensor, position_px: tuple[float, float], monitor: float | None = None
+    ) -> None:
+        """Take a frame ``(N, N)`` float32, zero frequency in the middle, -1 = no data, and the beam monitor's value."""
+        self._buffer.add(index, amplitude, position_px, monitor)
 
     def give_back(self, size_bytes: int) -> None:
         """Free this much memory of the oldest frames; the newest one is always kept."""
@@ -193,7 +192,8 @@ class Refiner:
 
     def light(self, index: int) -> float:
         """Return the factor on a frame's amplitudes that was found for the beam's intensity; 1 where there is none."""
-        return self._buffer.light(index)
+        frame = self._buffer.kept(index)
+        return 1.0 if frame is None else frame.light
 
     def settled(self, most: int, least_visits: int) -> list[tuple[int, Tensor]]:
         """Return some of the frames visited often enough, with the object ``(N, N)`` at their place."""
@@ -229,7 +229,11 @@ class Refiner:
             if block is None:
                 return 0
         most = MOST_AT_ONCE if is_batched(block.known.device) else CHUNK_FRAMES
-        if block.place == 0 and self._passes.growth is not None and (count := self._passes.growth.step(block, most)):
+        if (
+            block.place == 0 < block.passes
+            and self._passes.growth is not None
+            and (count := self._passes.growth.step(block, most))
+        ):
             return count
         count = self._passes.step(block, most)
         if block.place == len(block.frames):
@@ -296,7 +300,8 @@ class Refiner:
     ) -> Tensor:
         """Return the probe ``(B or 1, modes, N, N)`` at positions, of the frames with these numbers if they are given."""
         shifts = [split((float(y), float(x)))[1] if self._is_subpixel else (0, 0) for y, x in positions_px]
-        return self._probe.known.at(shifts, [self._buffer.path(index) for index in indexes], indexes)
+        paths = [frame.path if (frame := self._buffer.kept(i)) else () for i in indexes]
+        return self._probe.known.at(shifts, paths, indexes)
 
     def cut(self, position_px: tuple[float, float]) -> Tensor:
         """Return the patch ``(N, N)`` complex64 at a position, rounded to whole pixels; it must lie on the canvas."""

@@ -69,7 +69,7 @@ class EarlyPositions:
         if len(self._tables) > _MAX_NAMES:
             self._drop(self._tables.popitem(last=False)[1])
         known.latest = now
-        if known.table.put(position.index, position.position_m):
+        if known.table.put(position.index, position.position_m, position.light):
             known.count += 1
         else:
             self._ignored += 1

@@ -79,10 +79,14 @@ class IndexSet:
 
 
 class PositionTable:
-    """Positions by index, 16 bytes each. Impossible positions are kept as infinite, and ``MOVING`` as it is."""
+    """Positions by index, 16 bytes each. Impossible positions are kept as infinite, and ``MOVING`` as it is.
+
+    Where the source measures the beam's light too, it is kept beside them.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._pages: dict[int, array[float]] = {}
+        self._lights: dict[int, float] = {}
         self.bound(max_bytes)
 
     def bound(self, max_bytes: int) -> None:
@@ -92,11 +96,12 @@ class PositionTable:
 
     def clear(self) -> None:
         """Drop all positions."""
-        self._pages = {}
+        self._pages, self._lights = {}, {}
 
     def exchange(self, other: PositionTable) -> None:
         """Exchange positions and bound with another table."""
         self._pages, other._pages = other._pages, self._pages
+        self._lights, other._lights = other._lights, self._lights
         bytes_of_other = other.max_bytes
         other.bound(self.max_bytes)
         self.bound(bytes_of_other)
@@ -118,13 +123,19 @@ class PositionTable:
         known = [place for place in range(_PAGE) if not math.isnan(page[2 * place])]
         return (number << _PAGE_BITS) + known[-1] + 1 if known else 0
 
-    def put(self, index: int, position: PositionM) -> bool:
+    def light(self, index: int) -> float | None:
+        """Return the beam's light of an index; ``None`` if it is unknown. Safe from any thread."""
+        return self._lights.get(index)
+
+    def put(self, index: int, position: PositionM, light: float | None = None) -> bool:
         """Enter a position; the latest is kept, but a bad one never replaces a good one. False if there is no room."""
         page = self._pages.get(index >> _PAGE_BITS)
         if page is None:
             if len(self._pages) >= self._max_pages:
                 return False
             page = self._pages[index >> _PAGE_BITS] = _EMPTY_PAGE[:]
+        if light is not None:
+            self._lights[index] = light
         place = 2 * (index & (_PAGE - 1))
         if not position.is_place:
             if math.isfinite(page[place]):
@@ -148,3 +159,4 @@ class PositionTable:
             for place in range(_PAGE):
                 if not math.isnan(page[2 * place]):
                     self.put((number << _PAGE_BITS) + place, PositionM(page[2 * place], page[2 * place + 1]))
+        self._lights |= other._lights

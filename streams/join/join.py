@@ -185,6 +185,11 @@ class Join:
                     points += self._pairing.pair_waiting(scan, position.index)
         return points
 
+    def light(self, scan_id: str, index: int) -> float | None:
+        """Return the beam monitor's value of a frame; ``None`` if it is unknown. Safe from any thread."""
+        scan = self._scans.live.get(scan_id)
+        return None if scan is None else scan.positions.table.light(index)
+
     def announce(self, news: PositionNews) -> None:
         """Take a message of the control system about its runs, apart from positions."""
         if not news.is_silent:

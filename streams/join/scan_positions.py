@@ -98,7 +98,7 @@ class ScanPositions:
         known, new = self.table.get(position.index), position.position_m
         if known is not None and known != new and known.is_place and new.is_place:
             self._conflicts += 1
-        if self.table.put(position.index, new):
+        if self.table.put(position.index, new, position.light):
             return True
         self._beyond_limit += 1
         return False

@@ -34,7 +34,7 @@ from streams.position_sources.bluesky_documents import (
 )
 from streams.position_sources.bluesky_files import read_resource
 from streams.position_sources.bluesky_runs import BlueskyRun, Bounded, EventStream, HeldEvents, listed
-from streams.position_sources.samples import Sampler, SourceOptions
+from streams.position_sources.samples import Sampler, SourceOptions, monitor_sampler
 
 __all__ = ["BlueskyReader"]
 
@@ -240,9 +240,12 @@ class BlueskyReader:
             raise PositionError(f"Bluesky event: {' and '.join(options.channels)} have different lengths")
         first = first_number(document.get("seq_num"), len(y), is_page)
         size = run.size_of_event(math.prod(y.shape[1:]))
-        before = run.sampler.repeated
-        positions = run.sampler.add((first - 1) * size, np.array((y.reshape(-1), x.reshape(-1))).T, None)
+        before, begin = run.sampler.repeated, (first - 1) * size
+        positions = run.sampler.add(begin, np.array((y.reshape(-1), x.reshape(-1))).T, None)
         fault = _repeated_sentence(first) if run.sampler.repeated > before else None
+        if options.monitor_channel is not None and not fault:
+            lights, fault = _lights(data, options.monitor_channel, y.size, is_page=is_page)
+            positions = run.with_light(positions, begin, lights)
         return self._position_news(run, positions=positions, fault=fault)
 
     def _datum(self, document: dict[str, object], stream: EventStream, options: SourceOptions) -> PositionNews:
@@ -270,7 +273,8 @@ class BlueskyReader:
         name = uid if isinstance(uid, str) else ""
         run = self._runs.get(name)
         if run is None or (run.has_stopped and not name):
-            run = self._runs[name] = BlueskyRun(name, Sampler(self._options or SourceOptions(("", ""))))
+            options = self._options or SourceOptions(("", ""))
+            run = self._runs[name] = BlueskyRun(name, Sampler(options), monitor_sampler(options))
         return run
 
     def _position_news(self, run: BlueskyRun, /, **what: Any) -> PositionNews:
@@ -309,6 +313,19 @@ def _repeated_sentence(event: int) -> str:
         f"event {event} of the Bluesky run arrived again, as after a pause; its first positions are kept. If the "
         "detector repeated that point too, the later frames are one point behind"
     )
+
+
+def _lights(
+    data: dict[str, object], name: str, samples: int, *, is_page: bool
+) -> tuple[NDArray[np.float64], str | None]:
+    """Return the beam monitor's values ``(samples, 2)`` in an event, twice each, or none and what is wrong with them."""
+    none = np.empty((0, 2))
+    if name not in data:
+        return none, f"the Bluesky event has no monitor {name}; its keys are {listed(list(map(str, data)))}"
+    values = column(data[name], is_page, name).reshape(-1)
+    if not len(values) or samples % len(values):
+        return none, f"the monitor {name} of a Bluesky event has {len(values)} values for {samples} samples"
+    return np.repeat(values, samples // len(values))[:, None].repeat(2, axis=1), None
 
 
 def _joined(news: list[PositionNews]) -> PositionNews:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from streams.errors import PositionError
-from streams.frame import FileDataset
+from streams.frame import FileDataset, Position
 from streams.position_sources.bluesky_files import FileColumns
 from streams.position_sources.samples import Sampler
 from streams.untrusted import shown
@@ -78,6 +81,7 @@ class BlueskyRun:
 
     uid: str
     sampler: Sampler
+    monitor: Sampler
     about: dict[str, object] | None = None
     is_told: bool = False
     has_positions: bool = False
@@ -101,6 +105,11 @@ class BlueskyRun:
             self.resources[uid] = resource
             self.has_more_to_keep = True
 
+    def with_light(self, positions: list[Position], first: int, lights: NDArray[np.float64]) -> list[Position]:
+        """Return positions with the beam monitor's values ``(n, 2)``, of samples from number ``first`` on."""
+        found = {p.index: p.position_m.y for p in self.monitor.add(first, lights, None)}
+        return [replace(p, light=found[p.index]) if found.get(p.index, 0) > 0 else p for p in positions]
+
     def to_keep(self) -> dict[str, object] | None:
         """Return the facts needed to continue after a restart, as plain data; ``None`` if nothing is new."""
         if not self.has_more_to_keep:
@@ -119,6 +128,7 @@ class BlueskyRun:
             self.resources[str(uid)] = FileDataset(str(key), str(path), str(name))
         self.is_told = self.has_positions = True
         self.sampler.resume(frames)
+        self.monitor.resume(frames)
 
     def size_of_event(self, size: int) -> int:
         """Return the samples of one event, which must stay the same within a run."""

@@ -7,7 +7,7 @@ samples it contained.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from streams.errors import PositionError
 from streams.frame import MOVING, Position, PositionM
 from streams.untrusted import MAX_INDEX, shown
 
-__all__ = ["UNITS_M", "Sampler", "SourceOptions"]
+__all__ = ["UNITS_M", "Sampler", "SourceOptions", "monitor_sampler"]
 
 UNITS_M = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "pm": 1e-12}
 _MAX_GAPS = 1024
@@ -37,6 +37,8 @@ class SourceOptions:
         Metres per unit of (y, x), with signs.
     time_channel
         Name of the channel with the time of each sample, seconds since the run began, if there is one.
+    monitor_channel
+        Name of the data key with the beam monitor, for Bluesky events, if there is one.
     event_stream
         Name of the event stream that contains the positions, for a source with several.
     max_motion_m
@@ -48,6 +50,7 @@ class SourceOptions:
     samples_per_frame: int = 1
     first_sample: int = 0
     time_channel: str | None = None
+    monitor_channel: str | None = None
     event_stream: str = "primary"
     max_motion_m: float | None = None
 
@@ -61,6 +64,11 @@ class _Partial:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     time_s: float | None
+
+
+def monitor_sampler(options: SourceOptions) -> Sampler:
+    """Return a sampler of the beam monitor, whose positions have its mean over a frame as y and as x."""
+    return Sampler(replace(options, factors_m=(1.0, 1.0), max_motion_m=None))
 
 
 class Sampler:

@@ -48,6 +48,10 @@ def path(tmp_path: Path) -> Path:
         ("positions.channels=['a']", "[positions] channels has too few values"),
         ("frames.endpoint='http://x:1'", "[frames] endpoint: 'http://x:1' is not a valid endpoint. Example: tcp://"),
         ("frames.format='jpeg'", "[frames] format: 'jpeg' is not a known format; choose one of native, "),
+        (
+            "refine.frame_light='monitor'",
+            'configuration: [refine] frame_light = "monitor" requires [positions] source = "bluesky"',
+        ),
         ("http.host='0.0.0.0'", "[http]: host 0.0.0.0 is reachable from other machines, which requires a token"),
     ],
 )
