@@ -229,11 +229,10 @@ class Refiner:
             if block is None:
                 return 0
         most = MOST_AT_ONCE if is_batched(block.known.device) else CHUNK_FRAMES
-        if (
-            block.place == 0 < block.passes
-            and self._passes.growth is not None
-            and (count := self._passes.growth.step(block, most))
-        ):
+        growth = (
+            self._passes.growth if block.place == 0 < block.passes else None
+        )  # passes first: new frames begin a block
+        if growth is not None and (count := growth.step(block, most)):
             return count
         count = self._passes.step(block, most)
         if block.place == len(block.frames):

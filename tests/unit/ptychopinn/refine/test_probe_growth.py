@@ -67,6 +67,17 @@ def test_a_beam_of_one_mode_that_is_steady_is_refined_as_without_trials() -> Non
     torch.testing.assert_close(tried.probe, plain.probe, rtol=0, atol=0)
 
 
+def test_the_probe_follows_while_frames_come() -> None:
+    scan = simulate_scan(recipe())
+    refiner = Refiner(scan.probe, update_probe=True)
+    for index, (y, x) in enumerate(scan.positions_px.tolist()):
+        refiner.add(index, scan.amplitude[index], (y, x))
+        for _ in range(index // 8 + 1):  # a pass, after which the next frame begins another block
+            refiner.step()
+    assert refiner.visits(0) == 64
+    assert not torch.equal(refiner.probe, scan.probe)
+
+
 def test_a_second_mode_is_found() -> None:
     scan = partially_coherent()
     one, found = refined(scan, scan.amplitude, 30), refined(scan, scan.amplitude, 30, modes=True)
