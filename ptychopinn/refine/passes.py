@@ -112,7 +112,10 @@ class Passes:
         return block
 
     def step(self, block: Block, most: int) -> int:
-        """Work on the next few frames of a pass; return how many."""
+        """Work on the next few frames of a pass, or of a trial of the probe between two of them; return how many."""
+        growth = self.growth if block.place == 0 < block.passes else None  # a pass first: new frames begin a block
+        if growth is not None and (count := growth.step(block, most)):
+            return count
         frames = block.frames[block.place : block.place + most]
         if self._bound_px == 0:  # else slow phase would take on what positions are wrong by
             if block.place == 0 and self.slow.is_due(len(block.frames)):

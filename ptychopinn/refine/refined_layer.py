@@ -229,11 +229,6 @@ class Refiner:
             if block is None:
                 return 0
         most = MOST_AT_ONCE if is_batched(block.known.device) else CHUNK_FRAMES
-        growth = (
-            self._passes.growth if block.place == 0 < block.passes else None
-        )  # passes first: new frames begin a block
-        if growth is not None and (count := growth.step(block, most)):
-            return count
         count = self._passes.step(block, most)
         if block.place == len(block.frames):
             self._end_pass(block)

