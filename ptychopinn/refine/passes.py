@@ -192,6 +192,11 @@ class Passes:
         self._canvas.touch(*here)
         if len(block.frames) == len(self._buffer):
             self._turn(block, found.shift)
+        self._move_rest(block, lead)
+        return True
+
+    def _move_rest(self, block: Block, lead: Tensor) -> None:
+        """Move probe, light and positions, and go on to the next pass."""
         self._probe.move(lead)
         if self._light is not None:
             self._light.end_pass()
@@ -200,7 +205,6 @@ class Passes:
         block.next_pass()
         if self.growth is not None:
             self.growth.end_pass(block)
-        return True
 
     def _prior_descend(self, block: Block) -> None:
         """Add the descent of both priors to the pass."""

@@ -239,8 +239,7 @@ class BlueskyReader:
         if y.shape != x.shape:
             raise PositionError(f"Bluesky event: {' and '.join(options.channels)} have different lengths")
         first = first_number(document.get("seq_num"), len(y), is_page)
-        size = run.size_of_event(math.prod(y.shape[1:]))
-        before, begin = run.sampler.repeated, (first - 1) * size
+        before, begin = run.sampler.repeated, (first - 1) * run.size_of_event(math.prod(y.shape[1:]))
         positions = run.sampler.add(begin, np.array((y.reshape(-1), x.reshape(-1))).T, None)
         fault = _repeated_sentence(first) if run.sampler.repeated > before else None
         if options.monitor_channel is not None and not fault:
