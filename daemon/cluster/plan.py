@@ -57,12 +57,12 @@ class FrameBatch:
     def of(cls, points: Sequence[ScanPoint], epoch: int, pixel_size_m: float) -> FrameBatch:
         """Return points of one scan as a batch."""
         return cls(
-            points[0].scan_id,
-            epoch,
-            pixel_size_m,
-            np.array([point.index for point in points], dtype=np.int64),
-            np.stack([point.counts for point in points]),
-            np.array([point.position_m for point in points], dtype=np.float64),
+            scan_id=points[0].scan_id,
+            epoch=epoch,
+            pixel_size_m=pixel_size_m,
+            indexes=np.array([point.index for point in points], dtype=np.int64),
+            counts=np.stack([point.counts for point in points]),
+            positions_m=np.array([point.position_m for point in points], dtype=np.float64),
         )
 
     def points(self, received_ns: int) -> list[ScanPoint]:

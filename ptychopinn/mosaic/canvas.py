@@ -6,6 +6,7 @@ by an extra quarter of its side, so that the cost per frame is bounded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -65,6 +66,13 @@ class Canvas:
     def _new(self, name: str, shape: tuple[int, int]) -> Tensor:
         tail, dtype, fill = self._kinds[name]
         return torch.full((*shape, *tail), fill, dtype=dtype, device=self._device)
+
+    def reserve(self, first_px: tuple[float, float], last_px: tuple[float, float], size_px: int) -> bool:
+        """Grow the canvas for patches at positions from the first to the last corner; False if it would be too large."""
+        half = size_px // 2
+        top, left = (math.floor(side) - half for side in first_px)
+        bottom, right = (math.floor(side) + half + 1 for side in last_px)
+        return self.ensure(top, left, bottom, right)
 
     def ensure(self, top: int, left: int, bottom: int, right: int) -> bool:
         """Grow to cover rows ``top:bottom``, columns ``left:right`` of the object's frame; False if that is too large."""

@@ -6,7 +6,6 @@ replaces the one before of the same part; therefore telling it twice changes not
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
@@ -74,10 +73,7 @@ class MergedMosaic:
 
     def reserve(self, first_px: tuple[float, float], last_px: tuple[float, float]) -> bool:
         """Grow the canvas for patches at positions from the first to the last corner; False if it would be too large."""
-        half = self._size_px // 2
-        top, left = (math.floor(side) - half for side in first_px)
-        bottom, right = (math.floor(side) + half + 1 for side in last_px)
-        return self._canvas.ensure(top, left, bottom, right)
+        return self._canvas.reserve(first_px, last_px, self._size_px)
 
     def reach(self, positions_px: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Grow the canvas for patches at positions ``(n, 2)``; return which of them it holds: not those too far away."""

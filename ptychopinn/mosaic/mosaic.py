@@ -88,10 +88,7 @@ class Mosaic:
 
     def reserve(self, first_px: tuple[float, float], last_px: tuple[float, float]) -> bool:
         """Grow the canvas for patches at positions from the first to the last corner; False if it would be too large."""
-        half = self.size_px // 2
-        top, left = (math.floor(side) - half for side in first_px)
-        bottom, right = (math.floor(side) + half + 1 for side in last_px)
-        return self._canvas.ensure(top, left, bottom, right)
+        return self._canvas.reserve(first_px, last_px, self.size_px)
 
     def add(self, keys: Sequence[int], patches: Tensor, positions_px: NDArray[np.float64]) -> dict[int, PatchRefusal]:
         """Stitch patches; a patch whose key is kept replaces the old one exactly.
