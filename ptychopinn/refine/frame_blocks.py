@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptychopinn.device import is_batched
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.placement import Corners, Windows
 from ptychopinn.physics.diffraction import differences
+from ptychopinn.refine.no_data import mask_
 from ptychopinn.refine.position_offsets import Offset, OffsetPulls
 from ptychopinn.refine.subpixel_shifts import Shift
 
@@ -78,6 +80,9 @@ class Block:
         self.place = 0
         self.passes = 0
         self.visits = _usual_visits(frames)
+        self._windows: tuple[list[Kept], Windows] | None = None
+        self._patterns: tuple[list[Kept], Tensor] | None = None
+        self._beside: tuple[Tensor, Tensor] | None = None
 
     @property
     def has_diverged(self) -> bool:
@@ -107,16 +112,43 @@ class Block:
 
     def windows(self, frames: list[Kept]) -> Windows:
         """Return where frames lie on the block, for its planes."""
-        return Windows(self.corners(frames), self.size_px, self.known.shape[1], self.known.device)
+        if self._windows is None or self._windows[0] != frames:  # often all frames of a block, pass after pass
+            width, device = self.known.shape[1], self.known.device
+            self._windows = frames, Windows(self.corners(frames), self.size_px, width, device)
+        return self._windows[1]
+
+    def patterns(self, frames: list[Kept]) -> Tensor:
+        """Return the amplitudes ``(B, N, N)`` of some of the frames, zero frequency at the corner; nobody may change them."""
+        if self._patterns is None or self._patterns[0] != frames:
+            self._patterns = frames, torch.stack([frame.amplitude for frame in frames])
+        return self._patterns[1]
+
+    def add_bend(self) -> None:
+        """Add the descent of half the sum over |differences of neighbouring pixels|^2, times the smoothness, to the pass."""
+        if not is_batched(self.known.device):
+            add_bend(self.descent, self.ahead * self.smoothness)
+            return
+        if self._beside is None:
+            self._beside = _five_points(self.known.shape[0], self.known.shape[1], self.smoothness)
+        pixels, weights = self._beside
+        self.descent.view(-1).addmv_(self.ahead.flatten()[pixels], weights)
 
     def corners(self, frames: list[Kept]) -> Corners:
         """Return where frames lie on the block, ``(B, 2)``."""
         places = np.array([frame.corner for frame in frames], dtype=np.int64).reshape(-1, 2)
         return places - np.array(self.corner, dtype=np.int64)
 
-    def add_shift(self, magnitude: Tensor, amplitude: Tensor) -> None:
-        """Take by how much computed patterns ``(B, N, N)`` lie beside the measured ones."""
-        self.shift += _shift_sums(magnitude, amplitude)
+    def add_shift(self, magnitude: Tensor, amplitude: Tensor, mask: Tensor) -> None:
+        """Take by how much computed patterns ``(B, N, N)`` lie beside the measured ones, but where those have no data.
+
+        The sums are pull and stiffness ``(2, 2)``, each (y, x), of the common shift, in least squares, times 4.
+        """
+        excess = torch.addcmul(magnitude.square(), amplitude, amplitude, value=-1)
+        excess.div_(magnitude.clamp_min(0.5))  # unbiased at few counts too
+        felt = mask_(differences(magnitude), mask).flatten(1)
+        length = torch.linalg.vector_norm(felt, dim=1)
+        self.shift[0].addmv_(felt, excess.flatten())
+        self.shift[1].addcmul_(length, length)
 
     def follow(self, last: Block) -> None:
         """Take the lead that the last block had over the object, and its step of slow phase, where both lie."""
@@ -152,6 +184,22 @@ def add_bend(descent: Tensor, picture: Tensor) -> None:
     descent[:, :-1].sub_(right)
 
 
+def _five_points(height: int, width: int, strength: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each pixel and its four neighbours as flat indexes ``(height width, 5)``, and their weights ``(5,)`` complex.
+
+    A neighbour beyond the rim is the pixel itself, which bends nothing.
+    """
+    y = torch.arange(height, device=strength.device)[:, None].expand(-1, width)
+    x = torch.arange(width, device=strength.device).expand(height, -1)
+    places = [
+        (y + dy).clamp(0, height - 1) * width + (x + dx).clamp(0, width - 1)
+        for dy, dx in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
+    ]
+    weights = torch.full((5,), -1.0, device=strength.device)
+    weights[0] = 4.0
+    return torch.stack(places, dim=-1).flatten(0, 1), (weights * strength).to(torch.complex64)
+
+
 def steepness(picture: Tensor, coverage: Tensor) -> Tensor:
     """Return the mean over both axes' |differences of neighbouring pixels|^2, added, where coverage ``(H, W)`` lies."""
     total = torch.zeros((), device=coverage.device)
@@ -162,11 +210,3 @@ def steepness(picture: Tensor, coverage: Tensor) -> Tensor:
         square = picture.diff(dim=axis).abs().square()
         total += (square * lit).sum() / lit.sum().clamp_min(1e-12)
     return total
-
-
-def _shift_sums(magnitude: Tensor, amplitude: Tensor) -> Tensor:
-    """Return pull and stiffness ``(2, 2)``, each (y, x), of the patterns' common shift, in least squares, times 4."""
-    excess = torch.addcmul(magnitude.square(), amplitude, amplitude, value=-1)
-    excess.div_(magnitude.clamp_min(0.5))  # unbiased at few counts too
-    felt = differences(magnitude).mul_((amplitude >= 0).float()).flatten(1)
-    return torch.stack([felt @ excess.flatten(), torch.linalg.vector_norm(felt, dim=1).square()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -29,8 +30,8 @@ class MovingProbe:
     ----------
     known, ahead
         The fields of the probe as it is now, and of the one that the next pass works with: momentum leads it on.
-    last_change
-        Change of the last pass, of the probe; a tensor without dimensions, that a GPU is not waited for.
+    last_step
+        Length of the last pass' step; a tensor without dimensions, that a GPU is not waited for. See :meth:`change_of`.
     peak, weight
         Greatest intensity of the first probe, photons a pixel, and its intensity ``(N, N)`` as a share of that.
     """
@@ -47,9 +48,11 @@ class MovingProbe:
         """Go on with other fields ``(fields * modes, N, N)``, from rest."""
         self.known = self.ahead = ProbeFields(fields, modes or len(fields), time)
         self._gauge = Gauge(self.now)
-        self._energy = intensity(self.now).sum()
+        self._root_energy = torch.linalg.vector_norm(self.now)
+        self._step_unit = PROBE_STEP / max(float(self._root_energy), math.sqrt(LEAST_ENERGY))
+        self._nothing = torch.zeros((), dtype=fields.dtype, device=fields.device)
         self._descent = FieldDescent()
-        self.last_change = torch.zeros((), device=fields.device)
+        self.last_step = torch.zeros((), device=fields.device)
 
     def fork(self, fields: Tensor | None = None, modes: int | None = None, time: ScanTime | None = None) -> MovingProbe:
         """Return another probe of these fields, or of the same; both move apart from each other."""
@@ -75,9 +78,9 @@ class MovingProbe:
         """The probe as it is now, in the mean of the scan."""
         return self.known.mean
 
-    def learn(self, frames: Sequence[Kept], parts: Tensor, lit: Tensor) -> None:
-        """Take what frames say about the probe: parts ``(B, modes, N, N)``, patches' intensities ``(B, N, N)``."""
-        self._descent.add(self.ahead, frames, parts, lit)
+    def learn(self, frames: Sequence[Kept], parts: Tensor, patches: Tensor) -> None:
+        """Take what frames say about the probe: parts ``(B, modes, N, N)``, patches ``(B, N, N)``."""
+        self._descent.add(self.ahead, frames, parts, patches)
 
     def move(self, lead: Tensor) -> None:
         """Move by what the frames of a pass have said, if that is finite; ``lead`` is the momentum's share."""
@@ -86,15 +89,18 @@ class MovingProbe:
             return
         self._descent = FieldDescent()
         modes, time, now = self.ahead.modes, self.ahead.time, self.known.fields
-        change = -PROBE_STEP * step
-        change = torch.where(is_finite(change), change, 0.0)
-        free = self._gauge.without_free(change[:modes])
-        change = free if time is None else torch.cat([free, change[modes:]])
-        self.last_change = (intensity(change).sum() / intensity(now).sum()).sqrt()
-        known = self.ahead.fields + change
-        known *= (self._energy / intensity(known[:modes]).sum().clamp_min(LEAST_ENERGY)).sqrt()
-        ahead = known + lead * (known - now)
+        free = self._gauge.without_free(step[:modes])
+        step = free if time is None else torch.cat([free, step[modes:]])
+        length = torch.linalg.vector_norm(step)
+        self.last_step = length
+        known = torch.sub(self.ahead.fields, torch.where(length < math.inf, step, self._nothing), alpha=PROBE_STEP)
+        known *= self._root_energy / torch.linalg.vector_norm(known[:modes]).clamp_min(math.sqrt(LEAST_ENERGY))
+        ahead = torch.addcmul(known, known - now, lead)
         self.known, self.ahead = ProbeFields(known, modes, time), ProbeFields(ahead, modes, time)
+
+    def change_of(self, step: float) -> float:
+        """Return what a step of this length changes, of the probe."""
+        return step * self._step_unit
 
     def take_back(self) -> None:
         """Return to the first probe, and stay there."""
@@ -107,22 +113,20 @@ class MovingProbe:
         return torch.fft.fft2(patches.unsqueeze(-3) * self.known.of(frames).probe, norm="ortho"), amplitude
 
 
-def is_finite(field: Tensor) -> Tensor:
-    """Return whether all values of a field are finite, as a tensor without dimensions."""
-    return torch.isfinite(torch.view_as_real(field).sum())
-
-
-def excess_of(magnitude: Tensor, amplitude: Tensor) -> Tensor:
-    """Return computed minus measured amplitudes, 0 where there is no data."""
-    excess = magnitude - amplitude
-    if is_batched(excess.device):
-        return excess.masked_fill_(amplitude < 0, 0.0)
-    return excess.mul_(amplitude.sign().clamp_max_(0.0).add_(1.0))  # masks take a CPU as long as a transform
-
-
 def magnitude_of(far: Tensor) -> Tensor:
     """Return the amplitudes ``(B, N, N)`` of far fields ``(B, modes, N, N)``."""
-    return over_modes(intensity(far)).sqrt()
+    if is_batched(far.device):
+        found: Tensor = torch.linalg.vector_norm(far, dim=1)
+        return found
+    return over_modes(intensity(far)).sqrt()  # a modulus takes a CPU as long as a transform
+
+
+def toward(far: Tensor, excess: Tensor, magnitude: Tensor) -> Tensor:
+    """Return far fields ``(B, modes, N, N)`` with the excess ``(B, N, N)`` in place of their amplitudes."""
+    if far.shape[1] == 1 and is_batched(far.device):
+        found: Tensor = torch.sgn(far) * excess[:, None]
+        return found
+    return far * (excess / magnitude.clamp_min(1e-6))[:, None]
 
 
 def over_modes(parts: Tensor) -> Tensor:

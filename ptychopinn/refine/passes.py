@@ -15,10 +15,11 @@ from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.placement import covered, scatter_add
 from ptychopinn.physics.diffraction import intensity
 from ptychopinn.refine.fly_path import lay_paths
-from ptychopinn.refine.frame_blocks import Block, Kept, add_bend
+from ptychopinn.refine.frame_blocks import Block, Kept
 from ptychopinn.refine.frame_buffer import FrameBuffer, around, moved
 from ptychopinn.refine.frame_light import FrameLight
-from ptychopinn.refine.moving_probe import SETTLED, MovingProbe, excess_of, magnitude_of, over_modes
+from ptychopinn.refine.moving_probe import SETTLED, MovingProbe, magnitude_of, over_modes, toward
+from ptychopinn.refine.no_data import mask_, mask_of
 from ptychopinn.refine.phase_bowl import without_bowl
 from ptychopinn.refine.phase_ramp import ramp_factor
 from ptychopinn.refine.position_offsets import LEAST_VISITS, OffsetPulls
@@ -41,11 +42,10 @@ RESTARTED = (1 + 5**0.5) / 2
 
 
 class _Read(NamedTuple):
-    """What a pass has found: the sum of its step, the product of slow phase's last two steps, that of the last step and
-    the last change, the last change of the probe, the shift of the patterns.
+    """What a pass has found: the product of slow phase's last two steps (not finite where the step is not), that of the last
+    step and the last change, the last change of the probe, the shift of the patterns.
     """
 
-    step: float
     slow: float
     against: float
     probe_change: float
@@ -131,30 +131,32 @@ class Passes:
         """Add the descent of some frames to the pass."""
         windows = block.windows(frames)
         patches = windows.gather(block.ahead)
-        amplitude = torch.stack([frame.amplitude for frame in frames])
+        amplitude = block.patterns(frames)
         probes = self._probe.ahead.of(frames)
         far = torch.fft.fft2(patches[:, None] * probes.probe, norm="ortho")
         magnitude = magnitude_of(far)
         if self._light is not None:
             amplitude = self._light.even(frames, amplitude)
             self._light.add(frames, magnitude, amplitude)
-        excess = excess_of(magnitude, amplitude)
-        back = torch.fft.ifft2(far * (excess / magnitude.clamp_min(1e-6))[:, None], norm="ortho")
+        mask = mask_of(amplitude)
+        excess = mask_(magnitude - amplitude, mask)
+        back = torch.fft.ifft2(toward(far, excess, magnitude), norm="ortho")
         windows.scatter_add(block.descent, over_modes(back * probes.back))
         windows.scatter_add(block.curvature, probes.intensity)
         learns_probe = self._probe.follows(block)
         felt = [i for i, frame in enumerate(frames) if self._bound_px > 0 and frame.visits >= LEAST_VISITS]
         if learns_probe or felt:
-            parts, lit = back * patches.conj()[:, None], intensity(patches)
+            parts = back * patches.conj()[:, None]
             if learns_probe:
-                self._probe.learn(frames, parts, lit)
+                self._probe.learn(frames, parts, patches)
             for i in felt:
-                block.pulls.add(frames[i].offset, self._probe.ahead.shifted, frames[i].shift, parts[i], lit[i])
+                lit = intensity(patches[i])
+                block.pulls.add(frames[i].offset, self._probe.ahead.shifted, frames[i].shift, parts[i], lit)
             if felt:
                 block.pulls.note(excess[felt], amplitude[felt])
         if len(block.frames) == len(self._buffer):
-            block.add_shift(magnitude, amplitude)
-        block.unread.append(excess.abs().sum((1, 2)))
+            block.add_shift(magnitude, amplitude, mask)
+        block.unread.append(torch.linalg.vector_norm(excess, ord=1, dim=(1, 2)))
 
     def _note(self, block: Block, misfits: list[float]) -> None:
         """Enter the misfits of the frames that were visited last."""
@@ -176,7 +178,7 @@ class Passes:
         found = self._read(block, step, product)
         if block.has_diverged:
             return False
-        if not math.isfinite(found.step + found.slow):
+        if not math.isfinite(found.slow):
             raise ReconstructionError(
                 "a pass of the refinement gave values that are not finite; the picture is left as it was"
             )
@@ -209,18 +211,19 @@ class Passes:
     def _prior_descend(self, block: Block) -> None:
         """Add the descent of both priors to the pass."""
         block.descent.addcmul_(block.ahead - block.prior, block.prior_weight)
-        add_bend(block.descent, block.ahead * block.smoothness)
+        block.add_bend()
 
     def _read(self, block: Block, step: Tensor, product: Tensor | None) -> _Read:
         """Read what a pass has found, and enter the misfits that have not been read."""
-        product = self._nothing if product is None else product
-        numbers = [torch.view_as_real(step).sum(), product, self._against, self._probe.last_change]
+        if product is None:
+            product = self._nothing * torch.view_as_real(step).sum()
+        numbers = [product, self._against, self._probe.last_step]
         values = torch.cat([*block.unread, *(n.view(1) for n in numbers), block.shift.flatten()]).tolist()
         visited = len(values) - len(numbers) - block.shift.numel()
         if visited:
             self._note(block, values[:visited])
-        total, slow, against, change, *shift = values[visited:]
-        return _Read(total, slow, against, change, [s / 4 for s in shift])
+        slow, against, change, *shift = values[visited:]
+        return _Read(slow, against, self._probe.change_of(change), [s / 4 for s in shift])
 
     def _move_object(self, block: Block, step: Tensor, *, is_settled: bool) -> tuple[Tensor, Tensor]:
         """Move the block's object; return the change, and the share of it by which momentum leads."""
@@ -290,7 +293,8 @@ class Passes:
         windows = block.windows(frames)
         patches = windows.gather(block.known)
         far, amplitude = self._probe.far(frames, torch.stack((patches, patches * windows.gather(factor))))
-        excess = excess_of(magnitude_of(far.flatten(0, 1)).view(2, *amplitude.shape), amplitude)
+        magnitude = magnitude_of(far.flatten(0, 1)).view(2, *amplitude.shape)
+        excess = mask_(magnitude - amplitude, mask_of(amplitude))
         squares = excess.square().sum((1, 2, 3))
         return squares[1] < squares[0]
 

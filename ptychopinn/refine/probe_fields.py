@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ptychopinn.device import is_batched
 from ptychopinn.physics.diffraction import intensity
 from ptychopinn.refine.frame_blocks import Kept
 from ptychopinn.refine.scan_time import ScanTime
@@ -91,14 +92,17 @@ class FieldDescent:
         self._descent = ProbeDescent()
         self._curvature: Tensor | None = None
 
-    def add(self, fields: ProbeFields, frames: Sequence[Kept], parts: Tensor, lit: Tensor) -> None:
-        """Take frames: parts ``(B, modes of all places, N, N)``, and their patches' intensities ``(B, N, N)``."""
+    def add(self, fields: ProbeFields, frames: Sequence[Kept], parts: Tensor, patches: Tensor) -> None:
+        """Take frames: parts ``(B, modes of all places, N, N)``, and their patches ``(B, N, N)``."""
         places = list(zip(*_places([f.shift for f in frames], [f.path for f in frames]), strict=True))
         if fields.time is not None:
             weights = torch.from_numpy(fields.time.weights([f.index for f in frames])).to(parts.device)
-            lit = torch.einsum("bk,bij->kij", weights.square(), lit).repeat_interleave(fields.modes, dim=0)
+            lit = torch.einsum("bk,bij->kij", weights.square(), intensity(patches))
+            lit = lit.repeat_interleave(fields.modes, dim=0)
+        elif is_batched(patches.device):
+            lit = torch.linalg.vector_norm(patches, dim=0).square()
         else:
-            lit = lit.sum(0)
+            lit = intensity(patches).sum(0)
         for place, part in zip(places, torch.split(parts, fields.modes, dim=1), strict=True):
             if fields.time is not None:
                 part = (weights[:, :, None, None, None] * part[:, None]).flatten(1, 2)
@@ -110,4 +114,4 @@ class FieldDescent:
         """The whole step of the fields ``(fields * modes, N, N)``, without sign; None without frames."""
         if self._curvature is None:
             return None
-        return self._descent.total() / (self._curvature + FLOOR * self._curvature.max())
+        return self._descent.total() / torch.add(self._curvature, self._curvature.max(), alpha=FLOOR)

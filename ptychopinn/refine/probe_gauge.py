@@ -21,5 +21,5 @@ class Gauge:
     def without_free(self, change: Tensor) -> Tensor:
         """Return a change of the probe ``(modes, N, N)`` without what is free."""
         flat = torch.view_as_real(change).flatten()
-        kept = flat - self._free @ (self._free.T @ flat)
+        kept = torch.addmv(flat, self._free, self._free.T @ flat, alpha=-1)
         return torch.view_as_complex(kept.view(*change.shape, 2))

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ptychopinn.refine.frame_blocks import Block, Kept
-from ptychopinn.refine.moving_probe import MovingProbe, excess_of, magnitude_of
+from ptychopinn.refine.moving_probe import MovingProbe, magnitude_of, toward
+from ptychopinn.refine.no_data import mask_, mask_of
 
 TRIAL_PASSES = 16
 """Passes of a trial; a new mode takes about ten to find its shape."""
@@ -90,8 +91,8 @@ def _visit(probe: MovingProbe, frames: list[Kept], patches: Tensor, amplitude: T
     fields = probe.ahead if learns else probe.known
     far = torch.fft.fft2(patches[:, None] * fields.of(frames).probe, norm="ortho")
     magnitude = magnitude_of(far)
-    excess = excess_of(magnitude, amplitude)
+    excess = mask_(magnitude - amplitude, mask_of(amplitude))
     if learns:
-        back = torch.fft.ifft2(far * (excess / magnitude.clamp_min(1e-6))[:, None], norm="ortho")
-        probe.learn(frames, back * patches.conj()[:, None], patches.abs().square())
+        back = torch.fft.ifft2(toward(far, excess, magnitude), norm="ortho")
+        probe.learn(frames, back * patches.conj()[:, None], patches)
     return excess.square().sum((1, 2))

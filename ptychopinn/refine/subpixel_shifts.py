@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -22,18 +22,21 @@ Shift = tuple[int, int]
 """A move (y, x) in eighths of a pixel."""
 
 
-@dataclass(slots=True, eq=False)
 class _Moved:
-    """A moved probe ``(modes, N, N)``, its conjugate, its intensity ``(N, N)``, and its slopes if they were asked for."""
+    """A moved probe ``(modes, N, N)``, its conjugate, its intensity ``(N, N)``, its slopes: each made when it is asked for."""
 
-    probe: Tensor
-    back: Tensor
-    intensity: Tensor
-    slopes: tuple[Tensor, Tensor] | None = None
+    def __init__(self, probe: Tensor) -> None:
+        self.probe = probe
+        self.slopes: tuple[Tensor, Tensor] | None = None
 
+    @cached_property
+    def back(self) -> Tensor:
+        return self.probe.conj().resolve_conj()
 
-def _moved(probe: Tensor) -> _Moved:
-    return _Moved(probe, probe.conj().resolve_conj(), intensity(probe).sum(0))
+    @cached_property
+    def intensity(self) -> Tensor:
+        lit = intensity(self.probe)
+        return lit[0] if len(lit) == 1 else lit.sum(0)
 
 
 class ShiftedProbes:
@@ -42,7 +45,7 @@ class ShiftedProbes:
     def __init__(self, probe: Tensor) -> None:
         self.probe = probe
         self._spectrum: Tensor | None = None
-        self._unmoved = _moved(probe)
+        self._unmoved = _Moved(probe)
         self._moved: OrderedDict[Shift, _Moved] = OrderedDict()
         self._most = _most(probe, 6)  # probe, conjugate, two slopes, and as much again at most for their squares
 
@@ -89,7 +92,7 @@ class ShiftedProbes:
             if self._spectrum is None:
                 self._spectrum = torch.fft.fft2(self.probe)
             probe = torch.fft.ifft2(self._spectrum * _ramp(self.probe, shift))
-            self._moved[shift] = _moved(probe)
+            self._moved[shift] = _Moved(probe)
             if len(self._moved) > self._most:
                 self._moved.popitem(last=False)
         return self._moved[shift]
@@ -105,19 +108,19 @@ class ProbeDescent:
     def add(self, shifts: Sequence[Shift], descents: Tensor) -> None:
         """Take the descents ``(B, modes, N, N)`` of some frames, each for its moved probe."""
         if len(set(shifts)) == 1:
-            self._add(shifts[0], descents.sum(0))
+            self._add(shifts[0], descents.sum(0), is_own=True)
             return
         for shift, descent in zip(shifts, descents, strict=True):
             self._add(shift, descent)
 
-    def _add(self, shift: Shift, descent: Tensor) -> None:
+    def _add(self, shift: Shift, descent: Tensor, *, is_own: bool = False) -> None:
         if shift in self._sums:
             self._sums[shift] += descent
             return
         if len(self._sums) >= _most(descent, 1):
             self._spectrum = self._gathered()
             self._sums.clear()
-        self._sums[shift] = descent.clone()
+        self._sums[shift] = descent if is_own else descent.clone()  # a view would keep all frames
 
     def _gathered(self) -> Tensor:
         total = self._spectrum

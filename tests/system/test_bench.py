@@ -16,6 +16,7 @@ from daemon.cli.bench.overhead import measure_overhead
 from daemon.cli.bench.receive import Case, measure_case
 from daemon.cli.bench.scaling import Scaling, measure_scaling
 from daemon.cli.bench.viewers import measure_viewers
+from ptychopinn.device import MOST_AT_ONCE
 from tests.support.daemon_tools import write_short_scan
 
 pytestmark = pytest.mark.timeout(300)
@@ -54,10 +55,22 @@ def test_a_small_case_runs_to_its_end(name: str, tmp_path: Path, monkeypatch: py
 
 def test_a_batch_takes_few_launches_and_one_wait() -> None:
     """The code that a GPU runs, counted here. A stage that goes frame by frame has a launch a frame, or more."""
-    found = measure_launches(size_px=32, frames=64)
-    assert set(found) == {"group", "predict_lift", "predict_network", "mosaic", "refine", "second_look"}
+    frames = 100  # enough for the probe to follow
+    found = measure_launches(size_px=32, frames=frames)
+    assert set(found) == {
+        "group",
+        "predict_lift",
+        "predict_network",
+        "mosaic",
+        "refine",
+        "refine_moving_probe",
+        "second_look",
+    }
     for stage in ("predict_lift", "mosaic"):
         assert found[stage]["launches_per_frame"] < 0.8, stage
-        assert found[stage]["waits_per_frame"] <= 1 / 64, stage
-    assert found["second_look"]["waits_per_frame"] <= 1 / 64
+        assert found[stage]["waits_per_frame"] <= 1 / frames, stage
+    for stage in ("refine", "refine_moving_probe"):  # a pass has the same number, however many frames a batch holds
+        assert found[stage]["launches_per_frame"] * frames <= 0.3 * MOST_AT_ONCE, stage
+        assert found[stage]["waits_per_frame"] == 1 / frames, stage
+    assert found["second_look"]["waits_per_frame"] <= 1 / frames
     assert found["second_look"]["launches_per_frame"] < found["predict_network"]["launches_per_frame"] + 3

@@ -25,6 +25,7 @@ from ptychopinn.mosaic.mosaic import Mosaic
 from ptychopinn.mosaic.placement import gather
 from ptychopinn.mosaic.second_look import SecondLooks
 from ptychopinn.physics.diffraction import propagate
+from ptychopinn.refine.moving_probe import PROBE_PASSES
 from ptychopinn.refine.refined_layer import Refiner
 from ptychopinn.tensor_dict import TensorDict
 
@@ -130,6 +131,7 @@ class StageScan:
             "predict_lift": lambda: lift.predict(group),
             "mosaic": self._mosaic_stage(),
             "refine": self._refine_stage(),
+            "refine_moving_probe": self._refine_stage(update_probe=True),
         }
         path = find_bundle("shipped")
         if path is not None:
@@ -156,14 +158,15 @@ class StageScan:
         mosaic, patches = self._mosaic(), torch.ones_like(self._amplitude, dtype=torch.complex64)
         return lambda: mosaic.add(range(len(patches)), patches, self._positions)
 
-    def _refine_stage(self) -> Callable[[], object]:
-        """One pass over all frames, and the move of the object at its end.
+    def _refine_stage(self, *, update_probe: bool = False) -> Callable[[], object]:
+        """One pass over all frames, and the move of the object and, if it follows, of the probe at its end.
 
-        The object is nearly right, as it is for most of a scan: no ramp is left to be taken off.
+        It is a later pass, as most are: the ramp is taken off, and the probe follows (where there are ``PROBE_FRAMES``).
         """
-        refiner = Refiner(self._probe, lambda box: self._start[box.window])
+        refiner = Refiner(self._probe, lambda box: self._start[box.window], update_probe=update_probe)
         for frame, amplitude in zip(self._frames, self._amplitude.unbind(0), strict=True):
             refiner.add(frame.index, amplitude, frame.position_px)
+        _visit(refiner, (PROBE_PASSES + 1) * len(self._frames))
         return lambda: _visit(refiner, len(self._frames))
 
     def _second_look_stage(self, model: Model) -> Callable[[], object]:
