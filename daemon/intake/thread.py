@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -153,8 +153,10 @@ class Intake:
             self._incoming.put(fault, HEADER_BYTES)
             return
         for item in without_ballast(items, sum(map(len, parts))):
-            if not isinstance(item, Position):
-                self._incoming.put(item, HEADER_BYTES + (item.nbytes if isinstance(item, EncodedFrame) else 0))
+            if isinstance(item, EncodedFrame):
+                self._incoming.put(item, HEADER_BYTES + len(item.payload))
+            elif not isinstance(item, Position):
+                self._incoming.put(item, HEADER_BYTES)
             elif self._options.positions.are_in_frames:
                 self._incoming.put([item], HEADER_BYTES)
 
@@ -314,10 +316,9 @@ class Intake:
             )
 
 
-def without_ballast(items: Sequence[Entry | EncodedFrame | Position], message_bytes: int) -> Iterator[Any]:
-    """Yield what a message says; where most of its bytes are not needed, frames keep a copy of theirs alone."""
-    items = list(items)
+def without_ballast(items: Sequence[Entry | EncodedFrame | Position], message_bytes: int) -> Sequence[Any]:
+    """Return what a message says; where most of its bytes are not needed, frames keep a copy of theirs alone."""
     needed = sum(item.nbytes for item in items if isinstance(item, EncodedFrame))
-    is_heavy = message_bytes - needed > max(needed, BALLAST_BYTES)
-    for item in items:
-        yield replace(item, payload=bytes(item.payload)) if is_heavy and isinstance(item, EncodedFrame) else item
+    if message_bytes - needed <= max(needed, BALLAST_BYTES):
+        return items
+    return [replace(i, payload=bytes(i.payload)) if isinstance(i, EncodedFrame) else i for i in items]

@@ -35,6 +35,7 @@ from streams.codecs.base import (
 )
 from streams.codecs.cbor import SELF_DESCRIBED, CborError, Tagged, loads
 from streams.codecs.dectris_v2_arrays import DATE_TAG, TAG_OF, array_parts, tagged, typed_parts, unpacked
+from streams.codecs.dectris_v2_form import ImageForms, seconds
 from streams.codecs.fields import bad_pixels, flat_factors, make_geometry, size_2d
 from streams.errors import CodecError
 from streams.frame import PositionM, ScanEnd, ScanStart, StreamGeometry
@@ -66,11 +67,15 @@ class DectrisV2Codec:
         self._forms = SeriesForms()
         self._scan_of_series: OrderedDict[int, str] = OrderedDict()
         self._announced_channel: str | None = None
+        self._image_forms = ImageForms()
 
     def parse(self, parts: Sequence[Part], received_ns: int) -> list[StreamItem]:
         """Read one message; unknown kinds are ignored. Raises :class:`CodecError` with scan and index if known."""
         if len(parts) != 1:
             raise CodecError(RefusalReason.MALFORMED, f"a DECTRIS V2 message has one part, not {len(parts)}")
+        known = self._image_forms.read(parts[0], received_ns)
+        if known is not None:
+            return [known]
         try:
             message = loads(parts[0])
         except CborError as error:
@@ -84,7 +89,10 @@ class DectrisV2Codec:
             return []
         scan_id = self._scan_id(message)
         if kind == "image":
-            return [self._image(message, scan_id, received_ns)]
+            image = self._image(message, scan_id, received_ns)
+            self._image_forms.learn(parts[0], image)
+            return [image]
+        self._image_forms.forget()
         return [self._start(message, scan_id) if kind == "start" else ScanEnd(scan_id)]
 
     def encode_start(self, start: ScanStart, shape: Shape, dtype: DTypeLike) -> list[bytes]:
@@ -260,9 +268,8 @@ def _metadata_of(known: StreamGeometry) -> dict[str, object]:
 def _exposed_s(message: dict[Any, Any]) -> float | None:
     """Return the start of an exposure, seconds on the detector's clock, from numerator and denominator."""
     time = message.get("start_time")
-    if isinstance(time, list) and len(time) == 2 and all(map(is_count, time)) and time[1]:
-        numerator, denominator = (float(min(number, 2**63)) for number in time)
-        return numerator / denominator
+    if isinstance(time, list) and len(time) == 2 and all(map(is_count, time)):
+        return seconds(*time)
     return None
 
 

@@ -152,11 +152,14 @@ class Receiver(MessageReceiver):
         """Receive the waiting messages, up to a burst; return their number."""
         for number in range(_BURST):
             try:
-                frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
+                frame = self._socket.recv(zmq.DONTWAIT, copy=False)
             except zmq.Again:
                 return number
             received_ns = time.monotonic_ns()
-            parts = [frame.buffer for frame in frames]
+            parts = [frame.buffer]
+            while frame.more:  # the parts of a message arrive together
+                frame = self._socket.recv(copy=False)
+                parts.append(frame.buffer)
             self._deliver(parts, sum(map(len, parts)), received_ns)
             if self._stopping.is_set():
                 return number
