@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ptychopinn.device import is_batched
 from ptychopinn.physics.diffraction import intensity
 from ptychopinn.refine.frame_blocks import Block
 
@@ -61,16 +62,16 @@ class SlowPhase:
         unit = (far / magnitude.clamp_min(DARK_AMPLITUDE)).conj() * (amplitude >= 0)[:, None]
         whole = 4 * magnitude.square().sum((1, 2, 3)).clamp_min(1e-12)
         found = torch.zeros(len(far), 2 * reach + 1, 2 * reach + 1, device=far.device)
+        at_once = 2 * reach + 1 if is_batched(far.device) else 1
         for y in range(reach + 1):
-            for x in range(-reach, reach + 1):
-                if (y, x) <= (0, 0):
-                    continue
-                one, other = (
-                    (unit * wide[..., reach - b : reach - b + n, reach - a : reach - a + n]).sum(1)
-                    for b, a in ((y, x), (-y, -x))
-                )
-                share = torch.view_as_real(one - other.conj()).square().sum((1, 2, 3)) / whole / (y * y + x * x)
-                found[:, reach + y, reach + x] = found[:, reach - y, reach - x] = share
+            columns = range(-reach if y else 1, reach + 1)
+            for begin in columns[::at_once]:
+                xs = range(begin, min(begin + at_once, reach + 1))
+                share = _shares(unit, wide, reach, y, xs)
+                found[:, reach + y, reach + xs[0] : reach + xs[-1] + 1] = share
+                found[:, reach - y, reach - xs[-1] : reach - xs[0] + 1] = share.flip(1)
+        waves = torch.arange(-reach, reach + 1, device=far.device).square()
+        found /= whole[:, None, None] * (waves[:, None] + waves).clamp_min(1)
         found[:, reach, reach] = (found[:, reach + 1, reach] + found[:, reach, reach + 1]) / 2
         self._seen.append(found)
 
@@ -108,6 +109,29 @@ class SlowPhase:
             self.trust = self.trust * SHRINK if product < 0 else min(1.0, self.trust * GROW)
         if is_wanted:
             step.addcmul_(direction, more, value=1j * self.trust)
+
+
+def _shares(unit: Tensor, wide: Tensor, reach: int, y: int, xs: range) -> Tensor:
+    """Return sum |u*(k) Y(k - q) - u(k) Y*(k + q)|^2 ``(B, len(xs))`` for waves q = (y, x), x in a range.
+
+    ``unit (B, modes, N, N)`` is u*; ``wide`` is Y with ``reach`` more pixels on each side.
+    """
+    n = unit.shape[-1]
+    one, other = (
+        (unit.unsqueeze(2) * _moved_along(wide, reach - sign * y, reach - sign * xs[0], n, -sign, len(xs))).sum(1)
+        for sign in (1, -1)
+    )
+    return torch.view_as_real(one - other.conj()).square().sum((-3, -2, -1))
+
+
+def _moved_along(wide: Tensor, top: int, left: int, n: int, step: int, count: int) -> Tensor:
+    """Return squares ``(B, modes, count, n, n)`` of fields: the first at a corner, each a pixel further along x; step 1 or -1."""
+    rows = wide[..., top : top + n, :]
+    if count == 1:
+        return rows[..., None, :, left : left + n]
+    first = left if step > 0 else left - count + 1
+    views = rows.unfold(-1, n, 1).narrow(-2, first, count).movedim(-2, 2)
+    return views if step > 0 else views.flip(2)
 
 
 def _gain(block: Block, stiffness: Tensor) -> Tensor:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ptychopinn.device import is_batched, to_device
 from ptychopinn.physics.diffraction import intensity, shift_ramp, slopes
 
 STEPS = 8
@@ -39,6 +42,33 @@ class _Moved:
         return lit[0] if len(lit) == 1 else lit.sum(0)
 
 
+class _Moves:
+    """The different moves of some frames; ``which (B,)`` is the number of each frame's move among them."""
+
+    def __init__(self, shifts: Sequence[Shift], field: Tensor) -> None:
+        self._size_px, self._device = field.shape[-1], field.device
+        self.shifts = tuple(shifts)
+        self.different = sorted(set(shifts))
+        numbers = {shift: number for number, shift in enumerate(self.different)}
+        self.which = to_device(np.array([numbers[shift] for shift in shifts], dtype=np.int64), field.device)
+
+    @cached_property
+    def ramps(self) -> Tensor:
+        """The factors ``(moves, 1, N, N)`` on a spectrum that move it; see :func:`shift_ramp`."""
+        turns = np.array(self.different, dtype=np.float32).T[:, :, None] / STEPS * np.fft.fftfreq(self._size_px)
+        y, x = to_device(np.exp(-2j * np.pi * turns).astype(np.complex64), self._device)
+        both: Tensor = y[:, None, :, None] * x[:, None, None, :]
+        return both
+
+
+class _MovedAtOnce(NamedTuple):
+    """Probes ``(moves, modes, N, N)`` at the different moves of some frames, and their intensities ``(moves, N, N)``."""
+
+    moves: _Moves
+    probes: Tensor
+    intensities: Tensor
+
+
 class ShiftedProbes:
     """The moved copies of a probe ``(modes, N, N)``, each made when it is first asked for."""
 
@@ -48,6 +78,7 @@ class ShiftedProbes:
         self._unmoved = _Moved(probe)
         self._moved: OrderedDict[Shift, _Moved] = OrderedDict()
         self._most = _most(probe, 6)  # probe, conjugate, two slopes, and as much again at most for their squares
+        self._at_once: _MovedAtOnce | None = None
 
     def probe_at(self, shift: Shift) -> Tensor:
         """Return the probe moved."""
@@ -61,6 +92,8 @@ class ShiftedProbes:
         """Return the probes of some frames ``(B, modes, N, N)``; ``(1, modes, N, N)`` where all are the same."""
         if len(set(shifts)) == 1:
             return self.probe_at(shifts[0])[None]
+        if (moved := self._all_at(shifts)) is not None:
+            return moved.probes[moved.moves.which]
         return torch.stack([self.probe_at(shift) for shift in shifts])
 
     def back_stack(self, shifts: Sequence[Shift]) -> Tensor:
@@ -73,6 +106,8 @@ class ShiftedProbes:
         """Return the moved probes' intensities ``(B, N, N)`` of some frames."""
         if len(set(shifts)) == 1:
             return self.intensity_at(shifts[0]).expand(len(shifts), -1, -1)
+        if (moved := self._all_at(shifts)) is not None:
+            return moved.intensities[moved.moves.which]
         return torch.stack([self.intensity_at(shift) for shift in shifts])
 
     def slopes_at(self, shift: Shift) -> tuple[Tensor, Tensor]:
@@ -82,6 +117,22 @@ class ShiftedProbes:
             both = torch.stack(slopes(moved.probe))
             moved.slopes = torch.view_as_real(both).flatten(1), both.abs().square().sum(1).flatten(1)
         return moved.slopes
+
+    def _all_at(self, shifts: Sequence[Shift]) -> _MovedAtOnce | None:
+        """Return the probes at all moves of some frames, kept where they are few; None on a CPU, which makes one after another."""
+        if not is_batched(self.probe.device):
+            return None
+        if self._at_once is not None and self._at_once.moves.shifts == tuple(shifts):
+            return self._at_once
+        found = self._moved_at_once(_Moves(shifts, self.probe))
+        self._at_once = found if len(found.probes) <= self._most else None
+        return found
+
+    def _moved_at_once(self, moves: _Moves) -> _MovedAtOnce:
+        if self._spectrum is None:
+            self._spectrum = torch.fft.fft2(self.probe)
+        probes = torch.fft.ifft2(self._spectrum * moves.ramps)
+        return _MovedAtOnce(moves, probes, torch.linalg.vector_norm(probes, dim=1).square())
 
     def _at(self, shift: Shift) -> _Moved:
         if shift == (0, 0):
@@ -110,8 +161,17 @@ class ProbeDescent:
         if len(set(shifts)) == 1:
             self._add(shifts[0], descents.sum(0), is_own=True)
             return
+        if is_batched(descents.device):
+            self._add_at_once(_Moves(shifts, descents), descents)
+            return
         for shift, descent in zip(shifts, descents, strict=True):
             self._add(shift, descent)
+
+    def _add_at_once(self, moves: _Moves, descents: Tensor) -> None:
+        """Take descents in few launches: the sum over the frames of each move, all moved back."""
+        sums = descents.new_zeros((len(moves.different), *descents.shape[1:])).index_add_(0, moves.which, descents)
+        part = torch.fft.fft2(sums).mul_(moves.ramps.conj()).sum(0)
+        self._spectrum = part if self._spectrum is None else self._spectrum.add_(part)
 
     def _add(self, shift: Shift, descent: Tensor, *, is_own: bool = False) -> None:
         if shift in self._sums:

@@ -90,6 +90,13 @@ def measure_launches(size_px: int = 128, frames: int = MOST_AT_ONCE) -> dict[str
         return {name: _count(stage, frames) for name, stage in scan.stages().items()}
 
 
+def count_launches(work: Callable[[], object]) -> int:
+    """Return the number of launches of some work."""
+    with _Launches() as launches:
+        work()
+    return int(launches.launches)
+
+
 def _count(stage: Callable[[], object], frames: int) -> Counts:
     stage()  # what is made once for a scan is made now
     with _Reads() as reads, _Launches() as launches:
@@ -132,6 +139,7 @@ class StageScan:
             "mosaic": self._mosaic_stage(),
             "refine": self._refine_stage(),
             "refine_moving_probe": self._refine_stage(update_probe=True),
+            "refine_subpixel": self._refine_stage(update_probe=True, is_subpixel=True),
         }
         path = find_bundle("shipped")
         if path is not None:
@@ -158,14 +166,19 @@ class StageScan:
         mosaic, patches = self._mosaic(), torch.ones_like(self._amplitude, dtype=torch.complex64)
         return lambda: mosaic.add(range(len(patches)), patches, self._positions)
 
-    def _refine_stage(self, *, update_probe: bool = False) -> Callable[[], object]:
+    def _refine_stage(self, *, update_probe: bool = False, is_subpixel: bool = False) -> Callable[[], object]:
         """One pass over all frames, and the move of the object and, if it follows, of the probe at its end.
 
         It is a later pass, as most are: the ramp is taken off, and the probe follows (where there are ``PROBE_FRAMES``).
         """
-        refiner = Refiner(self._probe, lambda box: self._start[box.window], update_probe=update_probe)
+        refiner = Refiner(
+            self._probe, lambda box: self._start[box.window], update_probe=update_probe, is_subpixel=is_subpixel
+        )
         for frame, amplitude in zip(self._frames, self._amplitude.unbind(0), strict=True):
-            refiner.add(frame.index, amplitude, frame.position_px)
+            y, x = frame.position_px
+            refiner.add(
+                frame.index, amplitude, (y + is_subpixel * frame.index % 3 / 8, x + is_subpixel * frame.index % 5 / 8)
+            )
         _visit(refiner, (PROBE_PASSES + 1) * len(self._frames))
         return lambda: _visit(refiner, len(self._frames))
 
