@@ -119,7 +119,7 @@ class ShiftedProbes:
         return moved.slopes
 
     def _all_at(self, shifts: Sequence[Shift]) -> _MovedAtOnce | None:
-        """Return the probes at all moves of some frames, kept where they are few; None on a CPU, which makes one after another."""
+        """Return the probes at all moves of some frames, kept where they are few; None on a CPU (one by one)."""
         if not is_batched(self.probe.device):
             return None
         if self._at_once is not None and self._at_once.moves.shifts == tuple(shifts):

@@ -46,7 +46,7 @@ def _slow_phase() -> list[Tensor]:
     return slow._seen
 
 
-@pytest.mark.parametrize(("work", "most_launches"), [(_moved_probes, 20), (_descent, 25), (_slow_phase, 80)])
+@pytest.mark.parametrize(("work", "most_launches"), [(_moved_probes, 20), (_descent, 25), (_slow_phase, 90)])
 def test_frames_at_once_give_the_numbers_of_one_after_another(
     work: Callable[[], list[Tensor]], most_launches: int
 ) -> None:
