@@ -2,6 +2,8 @@
 
 Each item is identified by ``(scan_id, index)``. Positions are ``(y, x)`` in metres. Patterns are photon counts in the
 orientation of the detector, with the zero frequency in the middle; orientation and crop are applied later.
+
+Nobody changes an item. Frames and scan points are not frozen because that doubles the time in which one is made.
 """
 
 from __future__ import annotations
@@ -100,7 +102,7 @@ class ScanEnd:
     scan_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Frame:
     """One decoded diffraction frame: ``counts`` ``(rows, columns)`` of an unsigned or float dtype, photons.
 
@@ -217,7 +219,7 @@ class PositionNews:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ScanPoint:
     """A frame and its position, joined: ``counts`` as in :class:`Frame`."""
 

@@ -92,16 +92,20 @@ class Backlog:
         """Add points; those without pixels are in the store."""
         with self._changed:
             for point in points:
-                scan = self._scans.setdefault(point.scan_id, _Waiting())
-                if not point.counts.size:
+                scan = self._scans.get(point.scan_id)
+                if scan is None:
+                    scan = self._scans[point.scan_id] = _Waiting()
+                size_bytes = point.counts.nbytes
+                if not size_bytes:
                     scan.stored.push(point)
                     continue
                 if self._store is None:
-                    while self.bytes and self.bytes + point.counts.nbytes > self._limit_bytes and not self._is_closed:
+                    while self.bytes and self.bytes + size_bytes > self._limit_bytes and not self._is_closed:
                         self._changed.wait()
                 scan.fresh.append(point)
-                self.bytes += point.counts.nbytes
-                self._spill()
+                self.bytes += size_bytes
+                if self.bytes > self._limit_bytes:
+                    self._spill()
             self._changed.notify_all()
 
     def finish(self, scan_id: str) -> None:
@@ -124,12 +128,12 @@ class Backlog:
             is_late = self._is_late()
             for scan_id in self._in_order(is_late):
                 due += self._scans[scan_id].pop(scan_id, most - len(due), is_late)
-            self.bytes -= sum(point.counts.nbytes for point in due)
+            self.bytes -= sum([point.counts.nbytes for point in due])
             finished = [name for name, scan in self._scans.items() if not len(scan) and scan.is_ended]
             for scan_id in finished:
                 del self._scans[scan_id]
             self._changed.notify_all()
-        taken += (self._read(point) for point in due)  # without the lock: a disk may take its time
+        taken += [p if p.counts.size else self._read(p) for p in due]  # without the lock: a disk may take its time
         taken += map(EndOfScan, finished)
         return taken
 
@@ -177,8 +181,7 @@ class Backlog:
                 self._lost.append(LostPoint(point.scan_id, point.index, RefusalReason.OVERLOAD))
 
     def _read(self, point: ScanPoint) -> ScanPoint | LostPoint:
-        if point.counts.size:
-            return point
+        """Return a point with its pixels from the store."""
         counts = None if self._store is None else self._store.read(point.scan_id, point.index)
         if counts is None:
             return LostPoint(point.scan_id, point.index, RefusalReason.JOURNAL_UNREADABLE)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import groupby
+from typing import cast
 
 from daemon.engine.backlog import BEHIND_S, Backlog, EndOfScan, LostPoint
 from daemon.engine.closing import ScanEnding
@@ -84,8 +85,7 @@ class OpenScans:
     def take(self, items: list[ScanPoint | EndOfScan | LostPoint]) -> None:
         """Work on items in their order, points of one scan together."""
         self._improvement.stop()  # its product is there; frames are more urgent
-        for (scan_id, kind), run in groupby(items, lambda item: (item.scan_id, type(item))):
-            some = list(run)
+        for scan_id, kind, some in _runs(items):
             if kind is EndOfScan:
                 self._faults.attempt_for(scan_id, "the beginning of its end", partial(self._end, scan_id))
             elif kind is LostPoint:
@@ -93,7 +93,7 @@ class OpenScans:
                     if isinstance(item, LostPoint):
                         self._stitcher.refuse(scan_id, item.index, item.reason)
             else:
-                self._take_points(scan_id, [item for item in some if isinstance(item, ScanPoint)])
+                self._take_points(scan_id, cast(list[ScanPoint], some))
 
     def close_finished(self) -> None:
         """Close the scans that have ended and are refined; let each go on with its last computations until then."""
@@ -168,3 +168,17 @@ class OpenScans:
             for point in points:
                 if point.index not in done:
                     self._stitcher.refuse(scan_id, point.index, RefusalReason.ENGINE_ERROR)
+
+
+_Item = ScanPoint | EndOfScan | LostPoint
+
+
+def _runs(items: Sequence[_Item]) -> Iterator[tuple[str, type, Sequence[_Item]]]:
+    """Yield scan, kind and items of each run of items of one kind of one scan."""
+    begin = 0
+    while begin < len(items):
+        scan_id, kind, stop = items[begin].scan_id, type(items[begin]), begin + 1
+        while stop < len(items) and items[stop].scan_id == scan_id and type(items[stop]) is kind:
+            stop += 1
+        yield scan_id, kind, items[begin:stop]
+        begin = stop

@@ -83,8 +83,7 @@ class Stitcher:
         refused = self._close_refused(work, done)
         kept = self._keep(work, frames, groups[0]["images"][:, 0], refused, looks=int(model is sharp))
         if kept:
-            received_ns = {point.index: point.received_ns for point in points}
-            work.waiting_ns.extend(received_ns[frame.index] for frame in kept)
+            work.waiting_ns += [point.received_ns for point in points if not refused or point.index not in refused]
             stitched = [frame.index for frame in kept]
             done.update(stitched)
             self.last_pattern = (work.scan_id, kept[-1].index, kept[-1].amplitude)
@@ -193,7 +192,8 @@ def _frames(
     points: list[ScanPoint], pixel_size_m: float, correction: Correction
 ) -> tuple[list[GroupFrame], NDArray[np.float32]]:
     """Return points as groups take them, and their amplitudes ``(B, N, N)``; ``pixel_size_m`` is corrected already."""
-    amplitude = correction.patterns(to_amplitude(np.stack([point.counts for point in points])))
+    counts = np.concatenate([point.counts for point in points])
+    amplitude = correction.patterns(to_amplitude(counts.reshape(len(points), -1, counts.shape[-1])))
     where = correction.turned_positions(
         np.array([point.position_m for point in points], dtype=np.float64) / pixel_size_m
     )

@@ -19,7 +19,7 @@ from streams.refusal_reasons import RefusalReason
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PackedFrame:
     """A frame with its pattern, and how the journal stores that."""
 
@@ -75,7 +75,7 @@ class Admission:
         self._metrics = metrics
         self._on_points = on_points
         self.refusals = Refusals(metrics)
-        self.received = 0
+        self.received = self._counted = 0
         self._last: Scan | None = None
 
     def guard(self, work: Callable[..., None], *arguments: object) -> None:
@@ -107,6 +107,8 @@ class Admission:
 
     def flush(self) -> None:
         """Have the records that have gathered on the disk. Called without the lock, since a disk may take its time."""
+        self._metrics.frames_received.inc(self.received - self._counted)
+        self._counted = self.received
         if self._keeper is None:
             return
         with self._scans.lock:
@@ -118,7 +120,6 @@ class Admission:
     def count(self, wire_id: str) -> Scan:
         """Count a frame message of the scan that the sender calls ``wire_id``; return that scan."""
         self.received += 1
-        self._metrics.frames_received.inc()
         scan = self._last
         if scan is None or scan.wire_id != wire_id:  # between two starts, under one lock, a name means one scan
             scan = self._last = self._scans.heard(wire_id)
@@ -163,10 +164,10 @@ class Admission:
 
     def _enter(self, entry: Entry, points: list[ScanPoint]) -> None:
         """Enter one message into the join; add the frames that now have a position to ``points``."""
-        if isinstance(entry, Frame):
-            self._enter_frame(entry, points)
-        elif isinstance(entry, PackedFrame):
+        if isinstance(entry, PackedFrame):
             self._enter_frame(entry.frame, points)
+        elif isinstance(entry, Frame):
+            self._enter_frame(entry, points)
         elif isinstance(entry, list):
             points += self._join.add_positions(map(self._positions.in_metres, entry))
         elif isinstance(entry, PositionNews):

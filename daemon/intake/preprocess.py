@@ -37,7 +37,7 @@ SPOT_FRAMES = 64
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class RawFrame:
     """A packed frame and what makes its pattern."""
 

@@ -50,7 +50,7 @@ class Kind(IntEnum):
 _KINDS = {int(kind): kind for kind in Kind}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
     """One record; ``index`` is -1 and ``position_m`` None where they mean nothing.
 

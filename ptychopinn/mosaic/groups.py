@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class NeighbourIndex:
         return np.take_along_axis(keys, order, 1), np.take_along_axis(distances, order, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GroupFrame:
     """A frame: its index, ``amplitude (N, N)`` float32 (-1 = no data), ``position_px`` (y, x)."""
 
@@ -156,12 +157,13 @@ class GroupBuilder:
 
     def _group(self, groups: list[list[GroupFrame]], images: NDArray[np.float32] | None = None) -> TensorDict:
         batch, members = len(groups), len(groups[0])
+        frames = list(chain.from_iterable(groups))
         if images is None:
-            images = np.stack([f.amplitude for g in groups for f in g])
+            images = np.stack([f.amplitude for f in frames])
         images = images.reshape(batch, members, *images.shape[1:])
-        where = np.array([[f.position_px for f in g] for g in groups], dtype=np.float32)[:, :, None]
+        where = np.array([f.position_px for f in frames], dtype=np.float32).reshape(batch, members, 1, 2)
         centre = where.mean(axis=1, keepdims=True, dtype=np.float32)
-        indices = np.array([[f.index for f in g] for g in groups], dtype=np.int64)
+        indices = np.array([f.index for f in frames], dtype=np.int64).reshape(batch, members)
         valid = np.maximum(images, 0).ravel()
         energy = float(valid @ valid) / (batch * members)
         total = float(valid.sum()) / (batch * members)

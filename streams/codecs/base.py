@@ -79,7 +79,7 @@ class CodecOptions:
 DEFAULT_OPTIONS = CodecOptions()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EncodedFrame:
     """One received frame: header read and checked, pixels still packed in ``payload``.
 
