@@ -105,6 +105,11 @@ class Limits(Section):
     queue_bytes: Count = Field(
         256 << 20, description="Size of the queue before the decoders and of the queue before the engine, bytes each."
     )
+    canvas_bytes: Annotated[int, Field(ge=1 << 20)] = Field(
+        4 << 30,
+        description="Memory for each layer of an open scan, bytes. Parts of a larger mosaic that no frame has touched lately lie "
+        "in a file in the folder for results.",
+    )
     pending_bytes: Count = Field(1 << 30, description="Memory for frames that wait for positions, bytes.")
     pending_s: Positive = Field(600.0, description="Longest time that a frame waits for its position, s.")
     open_scans: Count = Field(4, description="Largest number of open scans; beyond it the oldest is closed.")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+
+from ptychopinn.mosaic.memory_bound import MemoryBound
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,8 @@ class EngineOptions:
     max_side_px: int = 16384
     keep_patch_bytes: int = 256 << 20
     box_m: tuple[float, float, float, float] | None = None
+    canvas_bytes: int = 4 << 30
+    canvas_folder: Path | None = None
     refine: bool = True
     refine_probe: bool = True
     refine_buffer_bytes: int = 512 << 20
@@ -38,3 +43,8 @@ class EngineOptions:
     publish_period_s: float = 0.1
     checkpoint_s: float = 10.0
     queue_bytes: int = 256 << 20
+
+    @property
+    def canvas_bound(self) -> MemoryBound:
+        """Bound on the memory of a layer's canvas."""
+        return MemoryBound(self.canvas_bytes, self.canvas_folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,15 @@ from daemon.engine.resolution import Resolution
 from ptychopinn.device import to_host
 from ptychopinn.diagnosis.plausibility import Finding
 from ptychopinn.mosaic.canvas import Box
+from ptychopinn.mosaic.memory_bound import mapped_zeros
 from ptychopinn.mosaic.mosaic import Mosaic
 from ptychopinn.refine.certainty import Certainty
 from ptychopinn.refine.refined_layer import Refiner
+
+LARGE_PX = 1 << 27
+"""Pixels of a layer above which a result lies in a file: 1.5 GiB, of 11,600 x 11,600 pixels."""
+BAND_PX = 1 << 23
+"""Pixels of a band that is read at once: 0.3 GiB of sums and pictures."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,8 +64,26 @@ def product_rfactor(rfactors: Mapping[str, float]) -> float | None:
     return rfactors.get("refined", rfactors.get("network"))
 
 
-def host_layer(source: Mosaic | Refiner, box: Box | None = None) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
-    """Return pixels and weights of a layer, or of a part, on the host; pixels that are not finite become 0."""
+def host_layer(
+    source: Mosaic | Refiner, folder: Path | None = None
+) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
+    """Return pixels and weights of a layer on the host; pixels that are not finite become 0.
+
+    Those of a large picture lie in a file in ``folder``, mapped, and are made band by band.
+    """
+    height, width = source.shape
+    if height * width <= LARGE_PX:
+        return _host_part(source, None)
+    pixels = mapped_zeros((height, width), np.complex64, folder)
+    weights = mapped_zeros((height, width), np.float32, folder)
+    rows = max(1, BAND_PX // width)
+    for begin in range(0, height, rows):
+        part = slice(begin, begin + rows)
+        pixels[part], weights[part] = _host_part(source, Box(begin, 0, min(rows, height - begin), width))
+    return pixels, weights
+
+
+def _host_part(source: Mosaic | Refiner, box: Box | None) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
     value, weight = source.read(box)
     pixels, weights = np.asarray(to_host(value), dtype=np.complex64), np.asarray(to_host(weight), dtype=np.float32)
     return finite(pixels), weights

@@ -7,6 +7,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ class ScanWork:
         is_replaced = options.gridsize > 1 or looks_again
         kept_bytes = options.keep_patch_bytes if is_replaced or options.moves_frames else 0
         weight = model.probe.abs().square().sum(0)
-        self.mosaic = Mosaic(weight, options.max_side_px, kept_bytes, copies=is_replaced)
+        self.mosaic = Mosaic(weight, options.max_side_px, kept_bytes, copies=is_replaced, bound=options.canvas_bound)
         self.groups = GroupBuilder(options.gridsize, model.probe.shape[-1] / 2, model.probe.device)
         self.refiner = _refiner(model.probe, self.mosaic.picture, options) if options.refine else None
         self.repaint = _repaint(self, model, options.gridsize) if looks_again else None
@@ -260,6 +261,11 @@ class ScanWork:
         """Return the amplitudes ``(N, N)`` of a frame of the sample, None where it is not in it; safe from any thread."""
         return self._sample.pattern(index)
 
+    @property
+    def canvas_folder(self) -> Path | None:
+        """Where files of large layers lie."""
+        return self._options.canvas_folder
+
     def restart(self, old: ScanWork, correct: Callable[[FrameToRestitch], FrameToRestitch]) -> None:
         """Take over the frames of a scan with another probe; all are stitched again, and viewers get a new picture."""
         kept = dict(zip(old._sample.indexes, old._sample.frames, strict=True))
@@ -295,7 +301,12 @@ class ScanWork:
 
     @property
     def coverage(self) -> float:
-        """Share of the rectangle around the picture whose weight is above 5 % of the greatest."""
+        """Share of the rectangle around the picture whose weight is above 5 % of the greatest.
+
+        Of a mosaic that is larger than its memory: the share of the tiles under frames.
+        """
+        if self.mosaic.is_split:
+            return self.mosaic.laid_share
         return covered_share(self.mosaic.read()[1])
 
 
@@ -361,4 +372,5 @@ def _refiner(probe: torch.Tensor, start: Start, options: EngineOptions) -> Refin
         follows_drift=options.refine_follows_drift,
         is_subpixel=options.refine_subpixel,
         position_bound_px=options.refine_bound_px,
+        bound=options.canvas_bound,
     )

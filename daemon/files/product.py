@@ -93,7 +93,9 @@ def write_product(path: Path | str, product: Product) -> None:
         probe = file.create_dataset("probe", data=product.probe.astype(np.complex64)[None])
         pixels = {"pixel_height_m": product.pixel_size_m, "pixel_width_m": product.pixel_size_m}
         probe.attrs.update(pixels)
-        picture = file.create_dataset("object", data=product.object.astype(np.complex64)[None], chunks=_chunks(product))
+        picture = file.create_dataset(
+            "object", data=product.object.astype(np.complex64, copy=False)[None], chunks=_chunks(product)
+        )
         picture.attrs.update(pixels)
         center = object_center_m(product.object_origin_px, product.object.shape, product.pixel_size_m)
         picture.attrs.update({"center_y_m": center[0], "center_x_m": center[1]})

@@ -191,6 +191,8 @@ class Setup:
             max_side_px=config.mosaic.max_side_px,
             keep_patch_bytes=config.mosaic.keep_patch_bytes,
             box_m=config.mosaic.box_m,
+            canvas_bytes=config.limits.canvas_bytes,
+            canvas_folder=config.output.directory,
             refine=config.refine.enabled,
             refine_buffer_bytes=config.refine.buffer_bytes,
             refine_probe=config.refine.update_probe,

@@ -7,13 +7,15 @@ by an extra quarter of its side, so that the cost per frame is bounded.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from ptychopinn.mosaic.memory_bound import MemoryBound, mapped_zeros
 
 TILE_PX = 32
 """Side of a tile, px: canvases grow, and viewers are updated, in whole tiles."""
@@ -50,11 +52,20 @@ class Box(NamedTuple):
 
 
 class Canvas:
-    """Tensors ``planes[name]`` ``(H, W, ...)`` on one device with common size, origin and changed tiles."""
+    """Tensors ``planes[name]`` ``(H, W, ...)`` on one device with common size, origin and changed tiles.
+
+    Beyond ``bound``, planes in a CPU's memory lie in a mapped file.
+    """
 
     def __init__(
-        self, planes: dict[str, tuple[tuple[int, ...], torch.dtype, float]], max_side_px: int, device: torch.device
+        self,
+        planes: Mapping[str, tuple[tuple[int, ...], torch.dtype, float]],
+        max_side_px: int,
+        device: torch.device,
+        bound: MemoryBound | None = None,
     ) -> None:
+        self._bound = bound if device.type == "cpu" else None
+        self._pixel_bytes = sum(math.prod(tail) * dtype.itemsize for tail, dtype, _ in planes.values())
         self._kinds = planes
         self._max_side_px = max_side_px
         self._device = device
@@ -65,6 +76,9 @@ class Canvas:
 
     def _new(self, name: str, shape: tuple[int, int]) -> Tensor:
         tail, dtype, fill = self._kinds[name]
+        if self._bound is not None and self._pixel_bytes * math.prod(shape) > self._bound.most_bytes:
+            kind = torch.empty((), dtype=dtype).numpy().dtype.type
+            return torch.from_numpy(mapped_zeros((*shape, *tail), kind, self._bound.folder)).fill_(fill)
         return torch.full((*shape, *tail), fill, dtype=dtype, device=self._device)
 
     def reserve(self, first_px: tuple[float, float], last_px: tuple[float, float], size_px: int) -> bool:

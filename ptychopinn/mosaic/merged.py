@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.mosaic.canvas import Box, Canvas
-from ptychopinn.mosaic.mosaic import SUM_PLANES, means
+from ptychopinn.mosaic.mosaic import means
+from ptychopinn.mosaic.sum_canvas import SUM_PLANES
 
 HOST = torch.device("cpu")
 UNBOUNDED_PX = 2**31

@@ -22,18 +22,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.device import is_batched
-from ptychopinn.mosaic.canvas import Box, Canvas
-from ptychopinn.mosaic.placement import BatchLayer, PatchLayer, Places, gather, gather_boxes
+from ptychopinn.mosaic.canvas import Box
+from ptychopinn.mosaic.memory_bound import MemoryBound
+from ptychopinn.mosaic.placement import BatchLayer, PatchLayer, Places
+from ptychopinn.mosaic.sum_canvas import SumCanvas
 
 VALUE_STEP = 2.0**-24
 """Rounding step of all addends; sums of such numbers are exact in float64 (module docstring)."""
-
-
-SUM_PLANES: dict[str, tuple[tuple[int, ...], torch.dtype, float]] = {
-    "values": ((2,), torch.float64, 0.0),
-    "weights": ((1,), torch.float64, 0.0),
-}
-"""The planes of both sums: shape of a pixel, type, and the value without patches."""
 
 
 class PatchRefusal(StrEnum):
@@ -63,14 +58,24 @@ class Mosaic:
         Memory for stitched patches, so that they can be replaced; the oldest are released first. 0: none are kept.
     copies
         Whether kept patches are copied; else each holds on to the batch that it came in, which nobody may change.
+    bound
+        Bound on the memory of the sums on the device; None: they may take what they need.
     """
 
-    def __init__(self, weight: Tensor, max_side_px: int = 32768, keep_bytes: int = 0, *, copies: bool = True) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        max_side_px: int = 32768,
+        keep_bytes: int = 0,
+        *,
+        copies: bool = True,
+        bound: MemoryBound | None = None,
+    ) -> None:
         self.size_px = weight.shape[-1]
         self.device = weight.device
         self._weight = torch.round(weight / weight.max() / VALUE_STEP).float()
         self._layer = (BatchLayer if is_batched(self.device) else PatchLayer)(self._weight)
-        self._canvas = Canvas(SUM_PLANES, max_side_px, self.device)
+        self._canvas = SumCanvas(self.size_px, max_side_px, self.device, bound)
         self._kept: OrderedDict[int, _LaidPatch] = OrderedDict()
         self._patch_bytes = self.size_px**2 * 8
         self._keep_patches = keep_bytes // self._patch_bytes
@@ -203,8 +208,7 @@ class Mosaic:
         """Lay B patches ``(N, N, 2)`` that the canvas holds."""
         whole = np.floor(positions)
         corners = whole.astype(np.int64) - self.size_px // 2 - np.array(self.origin_px)
-        self._layer.lay(self._canvas.planes, values, Places(corners, positions - whole), sign)
-        self._canvas.touch_all(corners, self.size_px + 1)
+        self._canvas.lay(self._layer, values, Places(corners, positions - whole), sign)
 
     def merge(self, other: Mosaic) -> bool:
         """Add another mosaic of the same probe; False if the union is too large."""
@@ -213,10 +217,9 @@ class Mosaic:
         top, left = other.origin_px
         if not self._canvas.ensure(top, left, top + other.shape[0], left + other.shape[1]):
             return False
-        box = Box(top - self.origin_px[0], left - self.origin_px[1], *other.shape)
-        for name, plane in self._canvas.planes.items():
-            plane[box.window] += other._canvas.planes[name].to(self.device)
-        self._canvas.touch(*box)
+        for box, sums in other._canvas.parts():
+            self._canvas.add(box, sums)
+        self._canvas.touch(top - self.origin_px[0], left - self.origin_px[1], *other.shape)
         return True
 
     def take_dirty(self) -> list[Box]:
@@ -225,18 +228,17 @@ class Mosaic:
 
     def read(self, box: Box | None = None) -> tuple[Tensor, Tensor]:
         """Return object ``(h, w)`` complex64 (0 without patches) and weight ``(h, w)`` float32 of a rectangle."""
-        window = (box or Box(0, 0, *self.shape)).window
-        return means(self._canvas.planes["values"][window], self._canvas.planes["weights"][window])
+        return means(*self._canvas.sums(box or Box(0, 0, *self.shape)))
 
     def read_sums(self, box: Box) -> tuple[Tensor, Tensor]:
-        """Return both sums of a rectangle, ``(h, w, 2)`` and ``(h, w, 1)`` float64 in whole numbers; views of the canvas."""
-        return self._canvas.planes["values"][box.window], self._canvas.planes["weights"][box.window]
+        """Return both sums of a rectangle, ``(h, w, 2)`` and ``(h, w, 1)`` float64 in whole numbers; not to be changed."""
+        return self._canvas.sums(box)
 
     def read_boxes(self, boxes: Sequence[Box]) -> list[tuple[Tensor, Tensor]]:
         """Return object and weight of rectangles: ``(h, w)`` of each, on a GPU ``(P,)`` of all, one after another."""
         if not is_batched(self.device):
             return [self.read(box) for box in boxes]
-        return [means(*(gather_boxes(self._canvas.planes[name], boxes) for name in ("values", "weights")))]
+        return [means(*self._canvas.gather_boxes(boxes))]
 
     def cut(self, position_px: Sequence[float]) -> Tensor:
         """Return the patch ``(N, N)`` complex64 at a position, rounded to whole pixels; it must be on the canvas."""
@@ -255,14 +257,23 @@ class Mosaic:
         """
         boxes = [self._canvas.place(Box.around(position, self.size_px)) for position in positions_px]
         corners = np.array([(box.y, box.x) for box in boxes], dtype=np.int64)
-        planes = self._canvas.planes
-        value, total = means(*(gather(planes[name], corners, self.size_px) for name in ("values", "weights")))
+        value, total = means(*self._canvas.gather(corners, self.size_px))
         return torch.where(total > 0, value, 1.0), (total - weight).clamp_min_(0.0)
 
     @property
     def total_weight(self) -> float:
         """Sum of all weights on the canvas; one patch adds ``patch_weight``."""
-        return float(self._canvas.planes["weights"].sum()) * VALUE_STEP
+        return sum(float(sums["weights"].sum()) for _, sums in self._canvas.parts()) * VALUE_STEP
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the sums lie in sectors, since they are larger than the bound; a whole picture is large then."""
+        return self._canvas.is_split
+
+    @property
+    def laid_share(self) -> float:
+        """Share of the tiles under patches, in the rectangle around them."""
+        return self._canvas.laid_share
 
     @property
     def patch_weight(self) -> float:

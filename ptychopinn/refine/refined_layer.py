@@ -33,6 +33,7 @@ from torch import Tensor
 
 from ptychopinn.device import MOST_AT_ONCE, is_batched
 from ptychopinn.mosaic.canvas import Box, Canvas
+from ptychopinn.mosaic.memory_bound import MemoryBound
 from ptychopinn.mosaic.placement import gather_boxes
 from ptychopinn.refine.certainty import Certainty, certainty
 from ptychopinn.refine.frame_blocks import Block
@@ -73,6 +74,8 @@ class Refiner:
         Share of the time from frame to frame that is exposed while the stage moves; 0 = it stands.
     is_subpixel
         Whether frames lie between the pixels; else positions are rounded.
+    bound
+        Bound on the memory of the object on a CPU; beyond it the object lies in a file.
     position_bound_px
         How far a position may be corrected along y and x; 0 = not at all, else frames lie between the pixels.
     """
@@ -92,15 +95,15 @@ class Refiner:
         exposure_share: float = 0.0,
         is_subpixel: bool = False,
         position_bound_px: float = 0.0,
+        bound: MemoryBound | None = None,
     ) -> None:
         self.size_px = probe.shape[-1]
         self._probe = MovingProbe(probe, may_follow=update_probe)
         self._bound_px = position_bound_px
         self._is_subpixel = is_subpixel or position_bound_px > 0
         self.has_light = finds_light or has_monitor
-        self._canvas = Canvas(
-            {"object": ((), torch.complex64, 1.0), "coverage": ((), torch.float32, 0.0)}, max_side_px, probe.device
-        )
+        planes = {"object": ((), torch.complex64, 1.0), "coverage": ((), torch.float32, 0.0)}
+        self._canvas = Canvas(planes, max_side_px, probe.device, bound)
         self._buffer = FrameBuffer(
             self._canvas,
             self._probe.weight,
