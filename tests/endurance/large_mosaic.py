@@ -49,9 +49,8 @@ def main() -> None:
             places = np.stack(np.divmod(numbers, row), axis=1) * step_px
             mosaic.add(numbers.tolist(), patches[: len(numbers)], places)
         mosaic.take_dirty()
-        cpu, wall = (
-            (now - then) / len(part) * 1e6 for now, then in zip((time.process_time(), time.perf_counter()), (cpu, wall))
-        )
+        cpu = (time.process_time() - cpu) / len(part) * 1e6
+        wall = (time.perf_counter() - wall) / len(part) * 1e6
         resident = process.memory_info().rss / 2**20
         print(f"{part[-1] + 1:9,d}   {mosaic.shape!s:16}  {resident:9,.0f}  {cpu:12.1f}  {wall:12.1f}", flush=True)
     begun = time.perf_counter()
