@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,18 +63,16 @@ def product_rfactor(rfactors: Mapping[str, float]) -> float | None:
     return rfactors.get("refined", rfactors.get("network"))
 
 
-def host_layer(
-    source: Mosaic | Refiner, folder: Path | None = None
-) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
+def host_layer(source: Mosaic | Refiner) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
     """Return pixels and weights of a layer on the host; pixels that are not finite become 0.
 
-    Those of a large picture lie in a file in ``folder``, mapped, and are made band by band.
+    Those of a large picture lie in a file, mapped, and are made band by band.
     """
     height, width = source.shape
     if height * width <= LARGE_PX:
         return _host_part(source, None)
-    pixels = mapped_zeros((height, width), np.complex64, folder)
-    weights = mapped_zeros((height, width), np.float32, folder)
+    pixels = mapped_zeros((height, width), np.complex64, source.folder)
+    weights = mapped_zeros((height, width), np.float32, source.folder)
     rows = max(1, BAND_PX // width)
     for begin in range(0, height, rows):
         part = slice(begin, begin + rows)

@@ -7,7 +7,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -261,11 +260,6 @@ class ScanWork:
         """Return the amplitudes ``(N, N)`` of a frame of the sample, None where it is not in it; safe from any thread."""
         return self._sample.pattern(index)
 
-    @property
-    def canvas_folder(self) -> Path | None:
-        """Where files of large layers lie."""
-        return self._options.canvas_folder
-
     def restart(self, old: ScanWork, correct: Callable[[FrameToRestitch], FrameToRestitch]) -> None:
         """Take over the frames of a scan with another probe; all are stitched again, and viewers get a new picture."""
         kept = dict(zip(old._sample.indexes, old._sample.frames, strict=True))
@@ -301,13 +295,8 @@ class ScanWork:
 
     @property
     def coverage(self) -> float:
-        """Share of the rectangle around the picture whose weight is above 5 % of the greatest.
-
-        Of a mosaic that is larger than its memory: the share of the tiles under frames.
-        """
-        if self.mosaic.is_split:
-            return self.mosaic.laid_share
-        return covered_share(self.mosaic.read()[1])
+        """Share of the rectangle around the picture that is covered; of a mosaic larger than its memory, of the tiles there."""
+        return self.mosaic.laid_share if self.mosaic.is_split else covered_share(self.mosaic.read()[1])
 
 
 def covered_share(weight: torch.Tensor) -> float:

@@ -47,9 +47,9 @@ def outgoing_update(
 def scan_result(work: ScanWork) -> ScanResult:
     """Return both layers as they are."""
     nothing = np.zeros((0, 0), np.complex64), np.zeros((0, 0), np.float32)
-    network, weight = host_layer(work.mosaic, work.canvas_folder) if work.is_readable else nothing
+    network, weight = host_layer(work.mosaic) if work.is_readable else nothing
     refiner = work.refiner
-    refined, refined_weight = (None, None) if refiner is None else host_layer(refiner, work.canvas_folder)
+    refined, refined_weight = (None, None) if refiner is None else host_layer(refiner)
     indexes = work.places.indexes
     order = np.argsort(indexes)
     probe = work.model.probe if refiner is None else refiner.probe

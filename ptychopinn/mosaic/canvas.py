@@ -64,6 +64,7 @@ class Canvas:
         device: torch.device,
         bound: MemoryBound | None = None,
     ) -> None:
+        self.folder = None if bound is None else bound.folder
         self._bound = bound if device.type == "cpu" else None
         self._pixel_bytes = sum(math.prod(tail) * dtype.itemsize for tail, dtype, _ in planes.values())
         self._kinds = planes

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -269,6 +270,11 @@ class Mosaic:
     def is_split(self) -> bool:
         """Whether the sums lie in sectors, since they are larger than the bound; a whole picture is large then."""
         return self._canvas.is_split
+
+    @property
+    def folder(self) -> Path | None:
+        """Where files of large pictures lie."""
+        return self._canvas.folder
 
     @property
     def laid_share(self) -> float:

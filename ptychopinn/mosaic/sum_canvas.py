@@ -25,7 +25,7 @@ class SumCanvas(Canvas):
     """Both sums for patches of ``size_px``; within ``bound``, if there is one."""
 
     def __init__(self, size_px: int, max_side_px: int, device: torch.device, bound: MemoryBound | None) -> None:
-        super().__init__(SUM_PLANES, max_side_px, device)
+        super().__init__(SUM_PLANES, max_side_px, device, bound)
         self._rim_px = size_px + 1
         self._sum_bound = bound
         self._sectors: Sectors | None = None

@@ -104,6 +104,7 @@ class Refiner:
         self.has_light = finds_light or has_monitor
         planes = {"object": ((), torch.complex64, 1.0), "coverage": ((), torch.float32, 0.0)}
         self._canvas = Canvas(planes, max_side_px, probe.device, bound)
+        self.folder = self._canvas.folder
         self._buffer = FrameBuffer(
             self._canvas,
             self._probe.weight,

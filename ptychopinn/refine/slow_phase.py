@@ -118,14 +118,16 @@ def _shares(unit: Tensor, wide: Tensor, reach: int, y: int, xs: range) -> Tensor
     """
     n = unit.shape[-1]
     one, other = (
-        (unit.unsqueeze(2) * _moved_along(wide, reach - sign * y, reach - sign * xs[0], n, -sign, len(xs))).sum(1)
+        (unit.unsqueeze(2) * _moved_along(wide, corner, n, step=-sign, count=len(xs))).sum(1)
         for sign in (1, -1)
+        for corner in [(reach - sign * y, reach - sign * xs[0])]
     )
     return torch.view_as_real(one - other.conj()).square().sum((-3, -2, -1))
 
 
-def _moved_along(wide: Tensor, top: int, left: int, n: int, step: int, count: int) -> Tensor:
+def _moved_along(wide: Tensor, corner: tuple[int, int], n: int, *, step: int, count: int) -> Tensor:
     """Return squares ``(B, modes, count, n, n)`` of fields: the first at a corner, each a pixel further along x; step 1 or -1."""
+    top, left = corner
     rows = wide[..., top : top + n, :]
     if count == 1:
         return rows[..., None, :, left : left + n]
