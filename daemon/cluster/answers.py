@@ -12,7 +12,7 @@ from daemon.cluster.link import MOST_FRAMES, Asked, Call, WorkerLink, WorkerStat
 from daemon.cluster.output import MergedOutput
 from daemon.cluster.plan import BatchDone, Changes, PartResult
 from daemon.cluster.scan import ClusterScan
-from daemon.engine.backlog import LostPoint
+from daemon.engine.backlog import EndOfScan, LostPoint
 from daemon.engine.ports import EngineEvents
 from daemon.metrics import Metrics
 from streams.frame import ScanPoint
@@ -102,7 +102,7 @@ class Answers:
     def _take_batch(self, link: WorkerLink, asked: Asked, done: BatchDone) -> None:
         link.losses_in_row = 0
         scan = self._scans.get(asked.scan_id)
-        if scan is None:
+        if scan is None or asked.is_halo:
             return
         stitched = set(done.stitched)
         points = [point for point in asked.points if point.index in stitched]
@@ -129,8 +129,11 @@ class Answers:
         for update in changes.sums:
             if (scan := self._scans.get(update.scan_id)) is not None:
                 scan.take_sums(link.number, update)
+        for news in changes.refined:
+            if (scan := self._scans.get(news.scan_id)) is not None:
+                scan.take_refined(link.number, news)
         link.sequence = changes.sequence
-        link.note_told(bool(changes.sums))
+        link.note_told(bool(changes.sums or changes.refined))
         if changes.metrics:
             link.metrics = changes.metrics
         if changes.failure is not None and changes.failure != link.failure:
@@ -153,7 +156,7 @@ class Answers:
         part = scan.parts[link.number]
         if part.is_done:
             return
-        if not len(part.sent):
+        if part.is_empty:
             part.is_done = True
         elif not part.is_asked:
             part.is_asked = True
@@ -177,19 +180,23 @@ class Answers:
                 self.refuse(scan_or_none, link.number, item.index, item.reason)
             else:
                 scan_or_none.parts[link.number].is_all_sent = True
+        for item in link.halo.take(MOST_FRAMES, 0.0):
+            if isinstance(item, EndOfScan) and (scan_or_none := self._scans.get(item.scan_id)) is not None:
+                scan_or_none.parts[link.number].is_halo_sent = True
 
     def _give(self, scan: ClusterScan, point: ScanPoint, links: Sequence[WorkerLink]) -> None:
         """Give a frame to another worker; one that has ended the scan already begins it again."""
-        shares, _ = scan.given_out([point])
-        for owner in shares:
+        shares = scan.given_out([point])
+        for owner in {**shares.frames, **shares.halos}:
             part, other = scan.parts[owner], links[owner]
             if part.is_asked:
                 part.is_done = False
                 self.lose(other, "a scan goes on", is_planned=True)
-            part.is_all_sent = False
-            other.backlog.put([point])
+            part.is_all_sent = part.is_halo_sent = False
+            other.backlog.put(shares.frames.get(owner, ()))
+            other.halo.put(shares.halos.get(owner, ()))
             if scan.is_ended:
-                other.backlog.finish(scan.scan_id)
+                other.finish(scan.scan_id)
 
     def lose(self, link: WorkerLink, reason: str, *, most: int = MOST_LOSSES, is_planned: bool = False) -> None:
         """Take back the frames of a worker whose engine is gone, and have them done again from the journal."""
@@ -203,23 +210,25 @@ class Answers:
         if in_flight and not is_planned:
             link.losses_in_row += 1
             if link.losses_in_row >= most:
-                refused = {(asked.scan_id, point.index) for asked in in_flight for point in asked.points}
+                refused = {(asked.scan_id, p.index) for asked in in_flight for p in asked.points if not asked.is_halo}
                 link.losses_in_row = 0
         for scan in self._scans.values():
             part = scan.parts[link.number]
             if part.is_done:
                 continue
-            frames = scan.begin_again(link.number)
+            frames, halo = scan.begin_again(link.number)
             for scan_id, index in refused:
                 if scan_id == scan.scan_id:
                     self.refuse(scan, link.number, index, RefusalReason.ENGINE_ERROR)
             link.backlog.put(point for point in frames if (scan.scan_id, point.index) not in refused)
+            link.halo.put(halo)
             if scan.is_ended:
-                link.backlog.finish(scan.scan_id)
+                link.finish(scan.scan_id)
 
 
 def _has_done_all(scan: ClusterScan, link: WorkerLink) -> bool:
     """Whether a worker has done all frames of an ended scan; a lost one that had none holds nobody up."""
     part = scan.parts[link.number]
-    is_without = not len(part.sent) and not len(link.backlog)
-    return part.is_done or ((part.is_all_sent or is_without) and not link.has_frames_of(scan.scan_id))
+    is_without = part.is_empty and not len(link.backlog) and not len(link.halo)
+    are_sent = part.is_all_sent and part.is_halo_sent
+    return part.is_done or ((are_sent or is_without) and not link.has_frames_of(scan.scan_id))

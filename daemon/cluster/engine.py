@@ -182,11 +182,14 @@ class ClusterEngine:
                 for point in some:
                     self._events.on_refused(scan_id, point.index, RefusalReason.OBJECT_PIXEL_UNKNOWN)
                 continue
-            shares, refused = scan.given_out(some)
-            for index, reason in refused.items():
+            links = self.workers.links
+            shares = scan.given_out(some, [link.waiting for link in links])
+            for index, reason in shares.refused.items():
                 self._events.on_refused(scan_id, index, reason)
-            for owner, share in shares.items():
-                self.workers.links[owner].backlog.put(share)
+            for owner, share in shares.frames.items():
+                links[owner].backlog.put(share)
+            for helped, halo in shares.halos.items():
+                links[helped].halo.put(halo)
         self._wake.set()
 
     def finish(self, scan_id: str) -> None:
@@ -196,13 +199,13 @@ class ClusterEngine:
             scan = self._scans[scan_id] = self._new_scan(scan_id, 1.0)  # it has no frames: those were refused
         scan.is_ended = True
         for link in self.workers:
-            link.backlog.finish(scan_id)
+            link.finish(scan_id)
         self._wake.set()
 
     def frc(self, scan_id: str) -> FrcFields | None:
-        """Return None: the refined layer is off."""
-        del scan_id
-        return None
+        """Return how sharp the refined layer of the worker with the most frames is; None where that is not known."""
+        scan = self._scans.get(scan_id)
+        return None if scan is None else scan.largest.frc
 
     def path_px(self, scan_id: str, after: int, most: int, *, told: bool = False) -> list[tuple[float, float]] | None:
         """Return positions of stitched frames from number `after` on; None once the scan is closed."""
@@ -214,7 +217,11 @@ class ClusterEngine:
         scan = self._scans.get(scan_id)
         if scan is None:
             return None
-        return scan.held(np.asarray(to_host(self._model.probe), dtype=np.complex64), self._store)
+        return scan.held(self._probe, self._store)
+
+    @property
+    def _probe(self) -> NDArray[np.complex64]:
+        return np.asarray(to_host(self._model.probe), dtype=np.complex64)
 
     def stop(self, within_s: float = float("inf")) -> None:
         """Finish what is queued, publish, and end the thread; what is not done in time is left to the next start."""
@@ -237,9 +244,7 @@ class ClusterEngine:
             return self._scans[scan_id]
 
     def _new_scan(self, scan_id: str, pixel_size_m: float) -> ClusterScan:
-        return ClusterScan(
-            scan_id, len(self.workers.links), int(self._model.probe.shape[-1]), self._options, pixel_size_m
-        )
+        return ClusterScan(scan_id, len(self.workers.links), self._probe, self._options, pixel_size_m)
 
     def _run(self) -> None:
         try:
@@ -266,7 +271,7 @@ class ClusterEngine:
             if link.is_away and any(other.state is WorkerState.RUNNING for other in self.workers):
                 self._answers.give_away(link, self.workers.links)
             self.workers.give_out(link, self._scans, self._answers, at_once=self._stop.is_set())
-            link.ask_changes()
+            self.workers.ask_changes(link, self._scans)
         self._answers.wait(self.workers.links, self._wake, is_busy=bool(self._scans))
         self._answers.take(self.workers.links)
         if not self.warm.is_set() and self.workers.are_running:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from daemon.cluster.answers import Answers
-from daemon.cluster.link import WorkerLink, WorkerState, alike
+from daemon.cluster.link import BATCH_FRAMES, WorkerLink, WorkerState, alike
 from daemon.cluster.metrics import WithWorkers
 from daemon.cluster.scan import ClusterScan
 from daemon.engine.backlog import Backlog, EndOfScan, LostPoint, Store
@@ -19,8 +19,11 @@ class WorkerGroup:
     """The ends of the workers; ``last`` is the frame sent last. Status and metrics are safe from any thread."""
 
     def __init__(self, actors: Sequence[Any], queue_bytes: int, store: Store, metrics: Metrics) -> None:
-        share = queue_bytes // max(1, len(actors))
-        self.links = [WorkerLink(number, actor, Backlog(share, store)) for number, actor in enumerate(actors)]
+        share = queue_bytes // max(1, 2 * len(actors))
+        self.links = [
+            WorkerLink(number, actor, Backlog(share, store), Backlog(share, store))
+            for number, actor in enumerate(actors)
+        ]
         self._metrics = metrics
         self.last: ScanPoint | None = None
 
@@ -45,29 +48,54 @@ class WorkerGroup:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is in flight."""
-        return not any(len(link.backlog) or link.in_flight for link in self.links)
+        return not any(len(link.backlog) or len(link.halo) or link.in_flight for link in self.links)
 
     def forget(self, scan_id: str) -> int:
         """Drop what waits of a scan; return the number of its frames that are not done."""
-        flying = sum(len(one.points) for link in self.links for one in link.in_flight if one.scan_id == scan_id)
+        flying = sum(
+            len(one.points)
+            for link in self.links
+            for one in link.in_flight
+            if one.scan_id == scan_id and not one.is_halo
+        )
+        for link in self.links:
+            link.halo.forget(scan_id)
         return flying + sum(link.backlog.forget(scan_id) for link in self.links)
 
     def give_out(self, link: WorkerLink, scans: Mapping[str, ClusterScan], answers: Answers, *, at_once: bool) -> None:
-        """Send what waits for a worker, as far as it may get more."""
-        items = link.batch(at_once=at_once)
-        points = [item for item in items if isinstance(item, ScanPoint)]
-        for same in alike(points):
-            scan = scans.get(same[0].scan_id)
-            if scan is not None:
-                scan.parts[link.number].sent.add(same)
-                link.send(same, scan.pixel_size_m)
-                self.last = same[-1]
+        """Send what waits for a worker, as far as it may get more: the frames of its region before those of its halo."""
+        items = link.batch(link.backlog, at_once=at_once)
+        self._send(link, items, scans, is_halo=False)
         for item in items:
             scan = None if isinstance(item, ScanPoint) else scans.get(item.scan_id)
             if scan is not None and isinstance(item, EndOfScan):
                 scan.parts[link.number].is_all_sent = True
             elif scan is not None and isinstance(item, LostPoint):
                 answers.refuse(scan, link.number, item.index, item.reason)
+        if len(link.backlog) >= BATCH_FRAMES:
+            return
+        items = link.batch(link.halo, at_once=at_once)
+        self._send(link, items, scans, is_halo=True)
+        for item in items:
+            if isinstance(item, EndOfScan) and (scan := scans.get(item.scan_id)) is not None:
+                scan.parts[link.number].is_halo_sent = True
+
+    def _send(self, link: WorkerLink, items: Sequence[Any], scans: Mapping[str, ClusterScan], *, is_halo: bool) -> None:
+        points = [item for item in items if isinstance(item, ScanPoint)]
+        for same in alike(points):
+            scan = scans.get(same[0].scan_id)
+            if scan is not None:
+                part = scan.parts[link.number]
+                (part.halo if is_halo else part.sent).add(same)
+                link.send(same, scan.pixel_size_m, is_halo=is_halo)
+                self.last = self.last if is_halo else same[-1]
+
+    def ask_changes(self, link: WorkerLink, scans: Mapping[str, ClusterScan]) -> None:
+        """Ask a worker for changed tiles, unless an answer is awaited; tell it by how much its probes are to change."""
+        if link.state is not WorkerState.RUNNING or link.awaits_changes:
+            return
+        changes = {scan.scan_id: scan.refined.probe.change(link.number) for scan in scans.values()}
+        link.ask_changes({scan_id: change for scan_id, change in changes.items() if change is not None})
 
     def status(self) -> list[WorkerStatus]:
         """Return the status of each worker."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from daemon.cluster.plan import FrameBatch, MetricSamples, ModelPlan, WorkerFacts
 from daemon.engine.backlog import Backlog
@@ -50,6 +53,8 @@ class Asked:
     call: Call
     scan_id: str = ""
     points: Sequence[ScanPoint] = ()
+    is_halo: bool = False
+    """Whether the frames help the refined layer alone."""
     shows_ns: dict[str, list[int]] = field(default_factory=dict)
     """Receiving times of stitched frames that the answer of ``changes`` shows, by scan."""
 
@@ -57,9 +62,11 @@ class Asked:
 class WorkerLink:
     """Used by the reader's cluster thread; the status reads it."""
 
-    def __init__(self, number: int, actor: Any, backlog: Backlog) -> None:
+    def __init__(self, number: int, actor: Any, backlog: Backlog, halo: Backlog) -> None:
         self.number = number
         self.backlog = backlog
+        self.halo = halo
+        """Frames of others that wait for the worker's refined layer."""
         self._actor = actor
         self.epoch = 0
         self.state = WorkerState.STARTING
@@ -85,6 +92,11 @@ class WorkerLink:
     def frames_in_flight(self) -> int:
         """Their frames."""
         return sum(len(asked.points) for asked in self.in_flight)
+
+    @property
+    def waiting(self) -> int:
+        """Frames that are to be stitched, waiting and in flight."""
+        return len(self.backlog) + sum(len(asked.points) for asked in self.in_flight if not asked.is_halo)
 
     @property
     def tiles_age_s(self) -> float | None:
@@ -127,25 +139,33 @@ class WorkerLink:
             self.state = WorkerState.STARTING
         return asked
 
-    def batch(self, *, at_once: bool) -> Sequence[Any]:
-        """Return what waits for the worker, if it may get more and there is a batch of it."""
+    def batch(self, waits: Backlog, *, at_once: bool) -> Sequence[Any]:
+        """Return what waits for the worker in one of its two backlogs, if it may get more and there is a batch of it."""
         if self.state is not WorkerState.RUNNING or len(self.in_flight) >= CREDITS:
             return ()
-        waiting = len(self.backlog)
-        if not at_once and 0 < waiting < BATCH_FRAMES and self.backlog.age_s < GATHER_S:
+        if not at_once and 0 < len(waits) < BATCH_FRAMES and waits.age_s < GATHER_S:
             return ()
-        return self.backlog.take(MOST_FRAMES, 0.0)
+        return waits.take(MOST_FRAMES, 0.0)
 
-    def send(self, points: Sequence[ScanPoint], pixel_size_m: float) -> None:
+    def finish(self, scan_id: str) -> None:
+        """Note that a scan gets no more frames."""
+        self.backlog.finish(scan_id)
+        self.halo.finish(scan_id)
+
+    def send(self, points: Sequence[ScanPoint], pixel_size_m: float, *, is_halo: bool) -> None:
         """Send frames of one scan and of one shape."""
-        batch = FrameBatch.of(points, self.epoch, pixel_size_m)
-        self._ask(self._actor.take.remote(batch), Asked(Call.TAKE, points[0].scan_id, points))
+        batch = FrameBatch.of(points, self.epoch, pixel_size_m, is_halo=is_halo)
+        self._ask(self._actor.take.remote(batch), Asked(Call.TAKE, points[0].scan_id, points, is_halo))
 
-    def ask_changes(self) -> None:
-        """Ask for changed tiles, unless an answer is awaited."""
-        if self.state is WorkerState.RUNNING and all(one.call is not Call.CHANGES for one in self.asked.values()):
-            shows_ns, self.stitched_ns = self.stitched_ns, {}
-            self._ask(self._actor.changes.remote(self.epoch), Asked(Call.CHANGES, shows_ns=shows_ns))
+    @property
+    def awaits_changes(self) -> bool:
+        """Whether the worker has been asked for changed tiles."""
+        return any(one.call is Call.CHANGES for one in self.asked.values())
+
+    def ask_changes(self, probes: Mapping[str, NDArray[np.complex64]]) -> None:
+        """Ask for changed tiles; ``probes`` are changes of the probes of scans."""
+        shows_ns, self.stitched_ns = self.stitched_ns, {}
+        self._ask(self._actor.changes.remote(self.epoch, probes), Asked(Call.CHANGES, shows_ns=shows_ns))
 
     def ask_to_finish(self, scan_id: str) -> None:
         """Say that a scan has ended."""

@@ -35,15 +35,23 @@ def cluster_config(config: Config) -> Config:
     """Return the configuration for a cluster: without the parts that need all frames of a scan on one device."""
     if not config.cluster.is_on:
         return config
+    refine = config.refine
+    limits: dict[str, object] = {
+        "correct_positions": "off",
+        "position_bound_px": 0.0,
+        "exposure_share": 0.0,
+        "beam_drift": "off",
+        "modes": None if refine.modes == "auto" else refine.modes,
+    }
+    names = [f"[refine] {key}" for key, value in limits.items() if refine.enabled and getattr(refine, key) != value]
     off = {
-        "refine": config.refine.model_copy(update={"enabled": False, "correct_positions": "off"}),
         "finetune": config.finetune.model_copy(update={"enabled": False}),
         "diagnosis": config.diagnosis.model_copy(update={"enabled": False}),
     }
-    names = [name for name in off if getattr(config, name).enabled]
+    names += [f"[{name}]" for name in off if getattr(config, name).enabled]
     if names:
         log.warning("[cluster] workers = %d: off for all scans: %s", config.cluster.workers, ", ".join(names))
-    return config.model_copy(update=off)
+    return config.model_copy(update={"refine": refine.model_copy(update=limits), **off})
 
 
 def connect_workers(config: Config, options: EngineOptions, stack: ExitStack) -> tuple[Any, Sequence[Any]]:
@@ -87,7 +95,7 @@ def start_actors(ray: Any, config: Config, options: EngineOptions, gpus: float, 
     )
     workers = config.cluster.workers
     plain = worker_config(config, threads_each(workers) if is_local else config.model.threads)
-    plain_options = replace(options, pixel_size_m=unknown, refine=False, refine_improve_s=0.0, box_m=None)
+    plain_options = replace(options, pixel_size_m=unknown, refine_improve_s=0.0, box_m=None)
     return [make.remote(WorkerPlan(number, plain, plain_options)) for number in range(workers)]
 
 

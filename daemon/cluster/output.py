@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from daemon.cluster.scan import ClusterScan
+from daemon.engine.cadence import REFINED_PERIOD_S
 from daemon.engine.models import ActiveModel
 from daemon.engine.options import EngineOptions
 from daemon.engine.ports import EngineEvents
 from daemon.engine.result import ScanResult
 from daemon.metrics import Metrics
+from daemon.publish.snapshot import LayerUpdate
 from ptychopinn.device import to_host
 
 PUBLISH_SHARE, CHECKPOINT_SHARE = 0.5, 0.02
@@ -32,6 +34,7 @@ class MergedOutput:
         self._metrics = metrics
         self._events = events
         self._active = active
+        self._next_refined = 0.0
         self._next = self._next_checkpoint = time.monotonic()
         self._shown_ns: dict[str, list[int]] = {}
         self.latency_s: float | None = None
@@ -48,6 +51,8 @@ class MergedOutput:
             return
         for scan in scans.values():
             self._publish(scan, is_complete=False)
+        if begun >= self._next_refined:
+            self._next_refined = time.monotonic() + REFINED_PERIOD_S
         now = time.monotonic()
         self._next = max(begun + self._options.publish_period_s, now + (now - begun) / PUBLISH_SHARE)
         if now < self._next_checkpoint:
@@ -71,13 +76,20 @@ class MergedOutput:
         model = self._active()
         return scan.result(np.asarray(to_host(model.probe), dtype=np.complex64), model.identity)
 
+    def _emit(self, update: LayerUpdate | None) -> None:
+        if update is not None:
+            self._events.on_update(update)
+            self._metrics.snapshots_published.inc()
+
     def _publish(self, scan: ClusterScan, *, is_complete: bool) -> None:
         with self._metrics.stage_seconds.labels("publish").time():
             received = self._events.frames_received(scan.scan_id)
             update = scan.update(frames_received=received, time_ns=time.time_ns(), is_complete=is_complete)
-            if update is not None:
-                self._events.on_update(update)
-                self._metrics.snapshots_published.inc()
+            self._emit(update)
+            if is_complete or time.monotonic() >= self._next_refined:
+                self._emit(
+                    scan.refined_update(frames_received=received, time_ns=time.time_ns(), is_complete=is_complete)
+                )
         if received_ns := self._shown_ns.pop(scan.scan_id, []):
             waited_s = (time.monotonic_ns() - np.array(received_ns, dtype=np.int64)) / 1e9
             self._metrics.frame_latency.observe(waited_s)

@@ -13,8 +13,10 @@ from daemon.engine.models import ActiveModel
 from daemon.engine.options import EngineOptions
 from daemon.engine.result import ScanResult
 from daemon.engine.sums import SumsUpdate
+from daemon.messages import FrcFields
 from ptychopinn.device import to_host
 from ptychopinn.model.bundle import Bundle
+from ptychopinn.refine.merged import RefinedTile
 from streams.frame import PositionM, ScanPoint
 from streams.refusal_reasons import RefusalReason
 
@@ -44,7 +46,10 @@ class ModelPlan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameBatch:
-    """Frames of one scan in one object: ``counts`` ``(n, N, N)``, and ``positions_m`` ``(n, 2)`` [y, x]."""
+    """Frames of one scan in one object: ``counts`` ``(n, N, N)``, and ``positions_m`` ``(n, 2)`` [y, x].
+
+    Those of the halo belong to another worker; they help the refined layer alone, and have no account here.
+    """
 
     scan_id: str
     epoch: int
@@ -52,9 +57,10 @@ class FrameBatch:
     indexes: NDArray[np.int64]
     counts: NDArray[np.generic]
     positions_m: NDArray[np.float64]
+    is_halo: bool = False
 
     @classmethod
-    def of(cls, points: Sequence[ScanPoint], epoch: int, pixel_size_m: float) -> FrameBatch:
+    def of(cls, points: Sequence[ScanPoint], epoch: int, pixel_size_m: float, *, is_halo: bool) -> FrameBatch:
         """Return points of one scan as a batch."""
         return cls(
             scan_id=points[0].scan_id,
@@ -63,6 +69,7 @@ class FrameBatch:
             indexes=np.array([point.index for point in points], dtype=np.int64),
             counts=np.stack([point.counts for point in points]),
             positions_m=np.array([point.position_m for point in points], dtype=np.float64),
+            is_halo=is_halo,
         )
 
     def points(self, received_ns: int) -> list[ScanPoint]:
@@ -90,6 +97,31 @@ class MetricSamples:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ProbeReport:
+    """A worker's probe ``fields`` ``(fields * modes, N, N)`` with ``modes``.
+
+    It has moved ``steps`` times by the worker's own frames, of which there are ``frames``, and has taken ``taken`` changes.
+    """
+
+    fields: NDArray[np.complex64]
+    modes: int
+    steps: int
+    taken: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RefinedPart:
+    """Tiles that changed in a worker's refined layer, with R over its frames, its probe, and how sharp it is."""
+
+    scan_id: str
+    tiles: Sequence[RefinedTile]
+    rfactor: float | None
+    probe: ProbeReport | None
+    frc: FrcFields | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Changes:
     """What changed at a worker since it was asked last: tiles, samples of its metrics, and its last fault in words.
 
@@ -99,6 +131,7 @@ class Changes:
     epoch: int
     sequence: int
     sums: Sequence[SumsUpdate]
+    refined: Sequence[RefinedPart] = ()
     metrics: Sequence[MetricSamples] = ()
     failure: str | None = None
 

@@ -3,82 +3,55 @@
 from __future__ import annotations
 
 import threading
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from daemon.cluster.plan import PartResult
+from daemon.cluster.halo import Halos, width_of
+from daemon.cluster.parts import Part
+from daemon.cluster.plan import RefinedPart
+from daemon.cluster.refined import RefinedScan, mean_certainty
 from daemon.cluster.regions import Regions
 from daemon.engine.backlog import Store
 from daemon.engine.frame_places import FramePlaces
 from daemon.engine.held_scan import HeldScan
 from daemon.engine.models import ModelIdentity
 from daemon.engine.options import EngineOptions
+from daemon.engine.resolution import Resolution
 from daemon.engine.result import ScanResult
 from daemon.engine.scan import covered_share
 from daemon.engine.sums import SumsUpdate
-from daemon.publish.snapshot import LayerUpdate, Region
+from daemon.publish.snapshot import LayerName, LayerUpdate, Region
 from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.device import to_host
 from ptychopinn.diagnosis.plausibility import Finding
-from ptychopinn.mosaic.merged import MergedMosaic
+from ptychopinn.mosaic.canvas import Box
+from ptychopinn.mosaic.merged import MergedMosaic, MergedParts
 from ptychopinn.mosaic.mosaic import PatchRefusal
-from streams.frame import PositionM, ScanPoint
+from streams.frame import ScanPoint
 from streams.refusal_reasons import RefusalReason
 
-NO_PIXELS = np.empty((0, 0), dtype=np.uint8)
-"""Counts of a frame that is read back from the journal."""
 
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Frames by worker: those that it stitches, those that help its refined layer; and the others, by index."""
 
-class SentFrames:
-    """Frames that a worker has got in its present epoch, without their pixels: 32 bytes each."""
-
-    def __init__(self) -> None:
-        self._indexes, self._received_ns = array("q"), array("q")
-        self._positions_m = array("d")
-
-    def __len__(self) -> int:
-        return len(self._indexes)
-
-    def add(self, points: Sequence[ScanPoint]) -> None:
-        """Take frames that are sent."""
-        for point in points:
-            self._indexes.append(point.index)
-            self._received_ns.append(point.received_ns)
-            self._positions_m.extend(point.position_m)
-
-    def points(self, scan_id: str) -> Iterator[ScanPoint]:
-        """Yield the frames, to be read from the journal once more."""
-        ys, xs = self._positions_m[::2], self._positions_m[1::2]
-        for index, y, x, received_ns in zip(self._indexes, ys, xs, self._received_ns, strict=True):
-            yield ScanPoint(scan_id, index, NO_PIXELS, PositionM(y, x), received_ns)
-
-
-class Part:
-    """A worker's part of a scan."""
-
-    def __init__(self) -> None:
-        self.sent = SentFrames()
-        self.answered = 0
-        """Frames of ``sent`` whose account is closed by this epoch of the worker."""
-        self.to_redo = 0
-        """Frames of the epoch before; its tiles are shown until as many are done again."""
-        self.is_all_sent = False
-        self.is_asked = False
-        """Whether the worker was told that the scan has ended."""
-        self.result: PartResult | None = None
-        self.rfactors: dict[str, float] = {}
-        self.stitched = 0
-        self.is_done = False
+    frames: dict[int, list[ScanPoint]]
+    halos: dict[int, list[ScanPoint]]
+    refused: dict[int, RefusalReason]
 
 
 class ClusterScan:
     """One scan; ``lock`` guards it, since the intake gives out its frames and HTTP looks at it."""
 
-    def __init__(self, scan_id: str, workers: int, patch_px: int, options: EngineOptions, pixel_size_m: float) -> None:
+    def __init__(
+        self, scan_id: str, workers: int, probe: NDArray[np.complex64], options: EngineOptions, pixel_size_m: float
+    ) -> None:
         self.scan_id = scan_id
+        patch_px = probe.shape[-1]
         self.pixel_size_m = pixel_size_m
         self.lock = threading.RLock()
         self.regions = Regions(workers, patch_px)
@@ -86,6 +59,8 @@ class ClusterScan:
         if options.box_m is not None:
             top, left, bottom, right = (side / pixel_size_m for side in options.box_m)
             self.mosaic.reserve((top, left), (bottom, right))
+        has_halos = options.refine and workers > 1
+        self._halos = Halos(scan_id, self.regions.side_px, width_of(probe)) if has_halos else None
         self.parts = [Part() for _ in range(workers)]
         self.places = FramePlaces()
         self.is_ended = False
@@ -93,24 +68,33 @@ class ClusterScan:
         self._stitched: set[int] = set()
         self._shown = [(number, False) for number in range(workers)]
         """The parts that viewers see; those of the key (worker, True) are being done again."""
+        self.refined = RefinedScan(self.mosaic, self.parts, self._shown, options.max_side_px)
 
-    def given_out(self, points: Sequence[ScanPoint]) -> tuple[dict[int, list[ScanPoint]], dict[int, RefusalReason]]:
-        """Return the frames of each worker, and those that cannot be laid: without a position, or too far from the others."""
+    def given_out(self, points: Sequence[ScanPoint], waiting: Sequence[int] = ()) -> Shares:
+        """Return the frames of each worker and of its halo, and those that cannot be laid.
+
+        They have no position, or lie too far from the others. ``waiting`` are the frames that wait for each worker.
+        """
         shares: dict[int, list[ScanPoint]] = {}
+        halos: dict[int, list[ScanPoint]] = {}
         refused: dict[int, RefusalReason] = {}
         with self.lock:
             positions_px = self.positions_px(points)
             is_finite: NDArray[np.bool_] = np.asarray(np.isfinite(positions_px).all(axis=1))
             reached = is_finite.copy()
             reached[is_finite] = self.mosaic.reach(positions_px[is_finite])
-            owners = iter(self.regions.owners(positions_px[reached]))
+            there = [point for point, is_reached in zip(points, reached.tolist(), strict=True) if is_reached]
+            owners = self.regions.owners(positions_px[reached], waiting)
+            for point, owner in zip(there, owners, strict=True):
+                shares.setdefault(owner, []).append(point)
+            if self._halos is not None:
+                squares = self.regions.squares_of(positions_px[reached])
+                halos = self._halos.frames_for(there, positions_px[reached], owners, squares)
             for point, is_reached, is_known in zip(points, reached.tolist(), is_finite.tolist(), strict=True):
-                if is_reached:
-                    shares.setdefault(next(owners), []).append(point)
-                else:
+                if not is_reached:
                     why = PatchRefusal.OUTSIDE_MOSAIC if is_known else PatchRefusal.BAD_POSITION
                     refused[point.index] = RefusalReason.of(why)
-        return shares, refused
+        return Shares(shares, halos, refused)
 
     def positions_px(self, points: Sequence[ScanPoint]) -> NDArray[np.float64]:
         """Return positions ``(n, 2)``, object pixels."""
@@ -132,31 +116,39 @@ class ClusterScan:
     def take_sums(self, worker: int, update: SumsUpdate) -> None:
         """Take tiles of a worker; while it does frames again, those of its epoch before stay on the picture."""
         part = self.parts[worker]
-        part.rfactors, part.stitched = dict(update.rfactors), update.stitched
+        part.rfactors |= update.rfactors
+        part.stitched = update.stitched
         with self.lock:
             if self.model is None or update.model.generation >= self.model.generation:
                 self.model = update.model
             self.mosaic.replace((worker, bool(part.to_redo)), update.tiles)
 
-    def begin_again(self, worker: int) -> list[ScanPoint]:
-        """Take back the frames of a worker whose engine is lost; return them."""
+    def begin_again(self, worker: int) -> tuple[list[ScanPoint], list[ScanPoint]]:
+        """Take back the frames of a worker whose engine is lost; return them, and those of its halo."""
         part = self.parts[worker]
         with self.lock:
-            frames = list(part.sent.points(self.scan_id))
+            frames, halo = list(part.sent.points(self.scan_id)), list(part.halo.points(self.scan_id))
             if part.to_redo:
-                self.mosaic.forget((worker, True))
-            part.to_redo = max(part.to_redo, part.answered)
-            part.sent, part.answered, part.is_all_sent = SentFrames(), 0, False
-            part.is_asked, part.result = False, None
-        return frames
+                self._forget((worker, True))
+            part.begin_again()
+            self.refined.probe.forget(worker)
+        return frames, halo
+
+    def _forget(self, part: tuple[int, bool]) -> None:
+        """Take a part away from both pictures."""
+        self.mosaic.forget(part)
+        self.refined.picture.forget(part)
 
     def retire(self, worker: int) -> None:
         """Do without a worker: its frames come to others, so its tiles are taken away."""
         part = self.parts[worker]
         with self.lock:
             self.regions.retire(worker)
+            if self._halos is not None:
+                self._halos.forget(worker)
             for is_redone in (False, True):
-                self.mosaic.forget((worker, is_redone))
+                self._forget((worker, is_redone))
+            self.refined.probe.forget(worker)
             part.to_redo = part.stitched = 0
             part.rfactors = {}
 
@@ -170,14 +162,41 @@ class ClusterScan:
         if part.to_redo and (is_last or part.answered >= part.to_redo):
             with self.lock:
                 part.to_redo = 0
-                self.mosaic.rename((worker, True), (worker, False))
+                for picture in (self.mosaic, self.refined.picture):
+                    picture.rename((worker, True), (worker, False))
 
     @property
     def rfactors(self) -> dict[str, float]:
-        """R of the network layer: the mean over the workers' samples, weighted by their frames."""
-        known = [(part.rfactors["network"], part.stitched) for part in self.parts if "network" in part.rfactors]
-        frames = sum(count for _, count in known)
-        return {"network": sum(rfactor * count for rfactor, count in known) / frames} if frames else {}
+        """R of each layer: the mean over the workers' samples, weighted by their frames."""
+        found: dict[str, float] = {}
+        for layer in ("network", "refined"):
+            known = [(part.rfactors[layer], part.stitched) for part in self.parts if layer in part.rfactors]
+            frames = sum(count for _, count in known)
+            if frames:
+                found[layer] = sum(rfactor * count for rfactor, count in known) / frames
+        return found
+
+    def take_refined(self, worker: int, news: RefinedPart) -> None:
+        """Take what changed in a worker's refined layer."""
+        with self.lock:
+            self.refined.take(worker, news)
+
+    def refined_update(self, *, frames_received: int, time_ns: int, is_complete: bool) -> LayerUpdate | None:
+        """Return what changed in the refined layer since the last call; None without one, and if nothing did."""
+        with self.lock:
+            if not self.refined.is_there:
+                return None
+            boxes = self.refined.changed(is_last=is_complete)
+            if not boxes and not is_complete:
+                return None
+            return self.layer_update(
+                "refined",
+                self.refined.picture,
+                boxes,
+                received=frames_received,
+                time_ns=time_ns,
+                is_complete=is_complete,
+            )
 
     def update(self, *, frames_received: int, time_ns: int, is_complete: bool) -> LayerUpdate | None:
         """Return what changed in the merged picture since the last call; None if nothing did and more is to come."""
@@ -186,46 +205,70 @@ class ClusterScan:
             if not boxes and not is_complete:
                 return None
             layers = [(box, *self.mosaic.read(box, self._shown)) for box in boxes]
-            shape, origin_px = self.mosaic.shape, self.mosaic.origin_px
+            return self.layer_update(
+                "network", self.mosaic, layers, received=frames_received, time_ns=time_ns, is_complete=is_complete
+            )
+
+    def layer_update(
+        self,
+        layer: LayerName,
+        picture: MergedParts,
+        boxes: Sequence[tuple[Box, Tensor, Tensor]],
+        *,
+        received: int,
+        time_ns: int,
+        is_complete: bool,
+    ) -> LayerUpdate:
+        """Return an update of a layer with some rectangles of its picture."""
         regions = tuple(
             Region(*box, object=np.asarray(to_host(value)), weight=np.asarray(to_host(weight)))
-            for box, value, weight in layers
+            for box, value, weight in boxes
         )
         return LayerUpdate(
             scan_id=self.scan_id,
-            layer="network",
-            shape=shape,
-            origin_px=origin_px,
+            layer=layer,
+            shape=picture.shape,
+            origin_px=picture.origin_px,
             pixel_size_m=self.pixel_size_m,
             frames_stitched=len(self.places),
-            frames_received=frames_received,
+            frames_received=received,
             model_generation=0 if self.model is None else self.model.generation,
-            rfactor=self.rfactors.get("network"),
+            rfactor=self.rfactors.get(layer),
             complete=is_complete,
             regions=regions,
             time_ns=time_ns,
         )
 
     def result(self, probe: NDArray[np.complex64], model: ModelIdentity) -> ScanResult:
-        """Return the merged picture as it is."""
+        """Return the merged pictures as they are."""
         with self.lock:
             network, weight = map(to_host, self.mosaic.read(None, self._shown))
+            refined = self.refined.read()
             indexes, told_px = self.places.copied()
             origin_px = self.mosaic.origin_px
+            rfactors = self.rfactors
+        if refined is None:
+            rfactors.pop("refined", None)
+        elif (found := self.refined.probe.probe) is not None:
+            probe = found
+        results = [part.result.result for part in self.parts if part.result is not None]
         order = np.argsort(indexes)
         return ScanResult(
             scan_id=self.scan_id,
             network=np.asarray(network, dtype=np.complex64),
             network_weight=np.asarray(weight, dtype=np.float32),
             network_origin_px=origin_px,
-            refined=None,
-            refined_weight=None,
-            refined_origin_px=None,
+            refined=None if refined is None else refined[0],
+            refined_weight=None if refined is None else refined[1],
+            refined_origin_px=None if refined is None else self.refined.picture.origin_px,
             probe=probe,
             model=model if self.model is None else self.model,
             indexes=indexes[order],
             positions_px=told_px[order],
-            rfactors=self.rfactors,
+            rfactors=rfactors,
+            certainty=None if refined is None else mean_certainty(results),
+            resolution=None if refined is None else self._largest_resolution(),
+            left_out=tuple(sorted({index for result in results for index in result.left_out})),
             doubts=self._doubts(),
         )
 
@@ -237,14 +280,26 @@ class ClusterScan:
             counts = store.read(self.scan_id, index)
             return None if counts is None else to_amplitude(counts[None])[0]
 
-        return HeldScan(indexes, told_px, probe, probe, offsets_px=None, rfactors=dict, pattern=pattern)
+        found = self.refined.probe.probe
+        newest = probe if found is None else found
+        return HeldScan(indexes, told_px, newest, probe, offsets_px=None, rfactors=dict, pattern=pattern)
 
     def coverage(self) -> float:
         """Return the covered share of the rectangle around the picture."""
         with self.lock:
             return covered_share(self.mosaic.read(None, self._shown)[1])
 
+    @property
+    def largest(self) -> Part:
+        """The part with the most frames."""
+        return max(self.parts, key=lambda part: part.stitched)
+
+    def _largest_resolution(self) -> Resolution | None:
+        """Return how sharp the refined layer of the part with the most frames is."""
+        result = self.largest.result
+        return None if result is None else result.result.resolution
+
     def _doubts(self) -> tuple[Finding, ...]:
         """Return the doubts of the part with the most frames: a part of a few frames doubts for that alone."""
-        largest = max(self.parts, key=lambda part: part.stitched)
-        return () if largest.result is None else largest.result.result.doubts
+        result = self.largest.result
+        return () if result is None else result.result.doubts

@@ -10,13 +10,15 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from daemon.cluster.metrics import engine_samples
+from daemon.cluster.outbox import CHANGES_WAIT_S, Outbox
 from daemon.cluster.plan import (
     BatchDone,
     Changes,
@@ -30,14 +32,12 @@ from daemon.cluster.plan import (
 from daemon.engine.loop import Engine
 from daemon.engine.ports import EngineEvents
 from daemon.engine.result import ScanResult
-from daemon.engine.sums import SumsUpdate
 from daemon.errors import DaemonError
 from daemon.metrics import Metrics
 from daemon.setup.models import ModelLoader, device_of
+from ptychopinn.device import to_device
 from streams.refusal_reasons import RefusalReason
 
-CHANGES_WAIT_S = 1.0
-"""Longest wait of a call for changes, s: the answer also tells the reader that the worker is alive."""
 METRICS_S = 1.0
 """Time between two reports of metrics, s: Prometheus asks less often."""
 
@@ -68,9 +68,9 @@ class EngineWorker:
         """Stitch a batch; return when the account of each of its frames is closed."""
         return self._begun(batch.epoch).take(batch)
 
-    def changes(self, epoch: int) -> Changes:
-        """Return the tiles that changed; waits for one a while."""
-        return self._begun(epoch).changes()
+    def changes(self, epoch: int, probes: Mapping[str, NDArray[np.complex64]]) -> Changes:
+        """Return the tiles that changed; waits for one a while. ``probes`` are changes of the scans' refined probes."""
+        return self._begun(epoch).changes(probes)
 
     def finish(self, epoch: int, scan_id: str) -> PartResult:
         """Finish a scan that gets no more frames."""
@@ -83,42 +83,6 @@ class EngineWorker:
         return run
 
 
-class SumsBox:
-    """Tiles on their way to the reader, who asks for them; until then changed tiles wait on the device."""
-
-    def __init__(self, changed: threading.Condition) -> None:
-        self._changed = changed
-        self._waiting: list[SumsUpdate] = []
-        self._is_wanted = False
-        self._taken = 0
-
-    @property
-    def sequence(self) -> int:
-        """The number of updates so far."""
-        return self._taken
-
-    def wants(self) -> bool:
-        """Whether the reader waits for tiles."""
-        return self._is_wanted
-
-    def take(self, update: SumsUpdate) -> None:
-        """Keep tiles until the reader asks."""
-        with self._changed:
-            self._waiting.append(update)
-            self._taken += 1
-            self._changed.notify_all()
-
-    def collect(self, wait: Callable[[float], None]) -> tuple[int, list[SumsUpdate]]:
-        """Return the number of updates so far and those that were not told yet; wait for one a while."""
-        end = time.monotonic() + CHANGES_WAIT_S
-        with self._changed:
-            self._is_wanted = True
-            while not self._waiting and (left := end - time.monotonic()) > 0:
-                wait(left)
-            told, self._waiting, self._is_wanted = self._waiting, [], False
-            return self._taken, told
-
-
 class EngineRun:
     """One engine of a worker, from its beginning with a model until the next beginning."""
 
@@ -129,31 +93,35 @@ class EngineRun:
         self._next_metrics = 0.0
         self._pixel_sizes_m: dict[str, float] = {}
         self._changed = threading.Condition()
-        self._sums = SumsBox(self._changed)
+        self._halo: set[tuple[str, int]] = set()
+        self._outbox = Outbox(self._changed, lambda name: self.engine.refiner(name), lambda name: self.engine.frc(name))
         self._closed: dict[tuple[str, int], RefusalReason | None] = {}
         self._results: dict[str, ScanResult] = {}
         if plan.config.model.threads:
             torch.set_num_threads(plan.config.model.threads)
         loader = ModelLoader(plan.config, self.device, lambda models: models)
         made = replace(loader.of_bundle(model.bundle, model.probe), generation=model.generation)
-        options = replace(plan.options, pixel_size_m=self._pixel_sizes_m.get)
+        options = replace(
+            plan.options, pixel_size_m=self._pixel_sizes_m.get, is_halo=lambda *frame: frame in self._halo
+        )
         self.engine = Engine(made, options, self._metrics, self._events())
 
     def _events(self) -> EngineEvents:
         return EngineEvents(
-            on_update=lambda _update: None,
+            on_update=self._outbox.take_refined,
             on_stitched=lambda scan_id, indexes: self._close(scan_id, indexes, None),
             on_refused=lambda scan_id, index, reason: self._close(scan_id, [index], reason),
             on_finished=self._on_finished,
             on_checkpoint=lambda _result: None,
             frames_received=lambda _scan_id: 0,
-            sums=self._sums,
+            sums=self._outbox,
         )
 
     def take(self, batch: FrameBatch) -> BatchDone:
         """Stitch a batch; return when the account of each of its frames is closed."""
         keys = [(batch.scan_id, index) for index in batch.indexes.tolist()]
         with self._changed:
+            (self._halo.update if batch.is_halo else self._halo.difference_update)(keys)
             self._pixel_sizes_m[batch.scan_id] = batch.pixel_size_m
         self.engine.submit(batch.points(time.monotonic_ns()))
         with self._changed:
@@ -163,10 +131,13 @@ class EngineRun:
         refused = {index: reason for index, reason in closed.items() if reason is not None}
         return BatchDone([index for index in closed if index not in refused], refused)
 
-    def changes(self) -> Changes:
-        """Return the tiles that changed; waits for one a while."""
-        sequence, told = self._sums.collect(self._wait)
-        return Changes(self.epoch, sequence, told, self._samples(), self.engine.failure)
+    def changes(self, probes: Mapping[str, NDArray[np.complex64]]) -> Changes:
+        """Return the tiles that changed; waits for one a while. ``probes`` are changes of the scans' refined probes."""
+        for scan_id, change in probes.items():
+            if (refiner := self.engine.refiner(scan_id)) is not None:
+                refiner.moving_probe.offer(to_device(np.array(change), self.device))
+        told = self._outbox.collect(self._wait)
+        return Changes(self.epoch, told.sequence, told.sums, told.refined, self._samples(), self.engine.failure)
 
     def finish(self, scan_id: str) -> PartResult:
         """Finish a scan that gets no more frames; its last tiles are told as changes."""
@@ -175,7 +146,9 @@ class EngineRun:
             while scan_id not in self._results:
                 self._wait()
             self._pixel_sizes_m.pop(scan_id, None)
-            return PartResult(self.epoch, self._sums.sequence, self._results.pop(scan_id))
+            self._halo = {key for key in self._halo if key[0] != scan_id}
+            self._outbox.end(scan_id)
+            return PartResult(self.epoch, self._outbox.sequence, self._results.pop(scan_id))
 
     def leave(self) -> None:
         """End the engine, whatever it does."""
@@ -194,9 +167,16 @@ class EngineRun:
             self._changed.notify_all()
 
     def _on_finished(self, result: ScanResult) -> None:
-        nothing = np.zeros((0, 0), np.complex64), np.zeros((0, 0), np.float32)
+        nothing, no_weight = np.zeros((0, 0), np.complex64), np.zeros((0, 0), np.float32)
+        has_refined = result.refined is not None
         with self._changed:
-            self._results[result.scan_id] = replace(result, network=nothing[0], network_weight=nothing[1])
+            self._results[result.scan_id] = replace(
+                result,
+                network=nothing,
+                network_weight=no_weight,
+                refined=nothing if has_refined else None,
+                refined_weight=no_weight if has_refined else None,
+            )
             self._changed.notify_all()
 
     def _samples(self) -> Sequence[MetricSamples]:

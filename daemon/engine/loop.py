@@ -40,6 +40,7 @@ from daemon.metrics import Metrics
 from ptychopinn.device import memory_bytes, to_device
 from ptychopinn.diagnosis.correction import Correction
 from ptychopinn.errors import ReconstructionError
+from ptychopinn.refine.refined_layer import Refiner
 from streams.frame import ScanPoint
 
 SWAP_POLL_S = 0.5
@@ -213,6 +214,11 @@ class Engine:
         """Return positions, used or ``told``, of stitched frames from number `after` on; None once the scan is closed."""
         work = self._scans.works.get(scan_id)
         return None if work is None else work.places.path_px(after, most, told=told)
+
+    def refiner(self, scan_id: str) -> Refiner | None:
+        """Return the refined layer of an open scan, whose moving probe is safe from any thread."""
+        work = self._scans.works.get(scan_id)
+        return None if work is None else work.refiner
 
     def held(self, scan_id: str) -> HeldScan | None:
         """Return copies of what is known about the frames of a scan; None once it is closed."""

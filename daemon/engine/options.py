@@ -14,7 +14,8 @@ class EngineOptions:
     """Settings of the engine; sizes in pixels, times in seconds.
 
     ``pixel_size_m`` returns the object pixel of a scan, which the header of its stream may give. None means that it is
-    not known; the scan's frames are then refused. ``light_of`` returns the beam monitor's value of a frame.
+    not known; the scan's frames are then refused. ``light_of`` returns the beam monitor's value of a frame. ``is_halo`` tells
+    whether a frame belongs to another engine and helps the refined layer alone; None: there is no other engine.
     """
 
     pixel_size_m: Callable[[str], float | None]
@@ -43,6 +44,7 @@ class EngineOptions:
     publish_period_s: float = 0.1
     checkpoint_s: float = 10.0
     queue_bytes: int = 256 << 20
+    is_halo: Callable[[str, int], bool] | None = None
 
     @property
     def canvas_bound(self) -> MemoryBound:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from daemon.engine.examination import Examination
 from daemon.engine.frame_places import FramePlaces, Place
+from daemon.engine.halo import Halo
 from daemon.engine.models import ActiveModel
 from daemon.engine.monitor_lights import MonitorLights
 from daemon.engine.options import EngineOptions
@@ -65,7 +66,10 @@ class ScanWork:
         weight = model.probe.abs().square().sum(0)
         self.mosaic = Mosaic(weight, options.max_side_px, kept_bytes, copies=is_replaced, bound=options.canvas_bound)
         self.groups = GroupBuilder(options.gridsize, model.probe.shape[-1] / 2, model.probe.device)
-        self.refiner = _refiner(model.probe, self.mosaic.picture, options) if options.refine else None
+        needs_halo = options.refine and options.is_halo is not None
+        self.halo = Halo(weight, options.max_side_px, self.mosaic) if needs_halo else None
+        start = self.mosaic.picture if self.halo is None else self.halo.picture
+        self.refiner = _refiner(model.probe, start, options) if options.refine else None
         self.repaint = _repaint(self, model, options.gridsize) if looks_again else None
         _reserve(scan_id, options, self.mosaic, self.refiner)
         self.resolution = ScanResolution(
@@ -125,8 +129,20 @@ class ScanWork:
         for frame, pattern in zip(frames, amplitude.unbind(0), strict=True):
             if self.repaint is not None:
                 self.repaint.add(frame.index, pattern, frame.position_px, looks)
-            if self.refiner is not None:
+            if self.refiner is not None and (self.halo is None or self.halo.is_new(self.refiner, frame.index)):
                 self.refiner.add(frame.index, pattern, frame.position_px, self._lights.get(frame.index))
+
+    def take_halo(self, frames: Sequence[GroupFrame], images: NDArray[np.float32]) -> None:
+        """Take frames of the halo, with their amplitudes ``(B, N, N)``, into the refined layer."""
+        if self.halo is None or self.refiner is None:
+            return
+        for group in self.group(frames, images):
+            self.halo.lay(
+                [frame.index for frame in frames],
+                self.model.models.quick.predict(group)[:, 0],
+                [frame.position_px for frame in frames],
+            )
+            self.halo.give(self.refiner, [(frame.index, frame.position_px) for frame in frames], group["images"][:, 0])
 
     def use(self, model: ActiveModel) -> None:
         """Go on with another model for the same probe: every frame is looked at again."""

@@ -72,6 +72,9 @@ class Stitcher:
         self, work: ScanWork, points: list[ScanPoint], pixel_size_m: float, correction: Correction, *, done: set[int]
     ) -> None:
         """Predict and stitch points of one scan; ``done`` gets the indexes whose account is closed."""
+        if (is_halo := self._options.is_halo) is not None and any(is_halo(p.scan_id, p.index) for p in points):
+            self._take_halo(work, points, pixel_size_m, correction, done=done)
+            return
         with self._metrics.stage_seconds.labels("group").time():
             frames, images = _frames(points, pixel_size_m, correction)
             groups = work.group(frames, images)
@@ -88,6 +91,20 @@ class Stitcher:
             done.update(stitched)
             self.last_pattern = (work.scan_id, kept[-1].index, kept[-1].amplitude)
             self._events.on_stitched(work.scan_id, stitched)
+
+    def _take_halo(
+        self, work: ScanWork, points: list[ScanPoint], pixel_size_m: float, correction: Correction, *, done: set[int]
+    ) -> None:
+        """Take frames of the halo, which count as stitched elsewhere, and those of the region among them."""
+        is_halo = self._options.is_halo or (lambda _scan_id, _index: False)
+        halo = [point for point in points if is_halo(point.scan_id, point.index)]
+        own = [point for point in points if not is_halo(point.scan_id, point.index)]
+        if halo:
+            work.take_halo(*_frames(halo, pixel_size_m, correction))
+            done.update(point.index for point in halo)
+            self._events.on_stitched(work.scan_id, [point.index for point in halo])
+        if own:
+            self.stitch(work, own, pixel_size_m, correction, done=done)
 
     def restitch(self, work: ScanWork, correction: Correction) -> None:
         """Stitch the newest of the frames that wait for it again; they are in the account already."""

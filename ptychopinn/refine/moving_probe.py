@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 
 import torch
@@ -32,12 +33,16 @@ class MovingProbe:
         The fields of the probe as it is now, and of the one that the next pass works with: momentum leads it on.
     last_step
         Length of the last pass' step; a tensor without dimensions, that a GPU is not waited for. See :meth:`change_of`.
+    steps, taken
+        How often it has moved by its own frames, and how many changes of :meth:`offer` it has taken.
     peak, weight
         Greatest intensity of the first probe, photons a pixel, and its intensity ``(N, N)`` as a share of that.
     """
 
     def __init__(self, probe: Tensor, *, may_follow: bool) -> None:
         self._first = probe
+        self._offered: deque[Tensor] = deque()
+        self.steps = self.taken = 0
         self.use(probe)
         lit = self.known.shifted.intensity_at((0, 0))
         self.peak = float(lit.max())
@@ -82,11 +87,26 @@ class MovingProbe:
         """Take what frames say about the probe: parts ``(B, modes, N, N)``, patches ``(B, N, N)``."""
         self._descent.add(self.ahead, frames, parts, patches)
 
+    def offer(self, change: Tensor) -> None:
+        """Have a change of the fields, found from the frames of others too, taken after the next pass; from any thread."""
+        self._offered.append(change)
+
     def move(self, lead: Tensor) -> None:
         """Move by what the frames of a pass have said, if that is finite; ``lead`` is the momentum's share."""
+        self._follow_frames(lead)
+        while self._offered:
+            change = self._offered.popleft()
+            self.taken += 1
+            if change.shape == self.known.fields.shape:
+                modes, time = self.known.modes, self.known.time
+                known, ahead = self.known.fields + change, self.ahead.fields + change
+                self.known, self.ahead = ProbeFields(known, modes, time), ProbeFields(ahead, modes, time)
+
+    def _follow_frames(self, lead: Tensor) -> None:
         step = self._descent.step
         if step is None:
             return
+        self.steps += 1
         self._descent = FieldDescent()
         modes, time, now = self.ahead.modes, self.ahead.time, self.known.fields
         free = self._gauge.without_free(step[:modes])

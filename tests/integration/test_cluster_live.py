@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -29,14 +31,16 @@ from tests.support.in_process_actors import InProcessActors
 from tests.support.small_scans import small_scan
 
 FRAMES = 160
+REFINED = ("refine.enabled=true", "refine.finish_s=60", "refine.improve_s=0", 'refine.correct_positions="off"')
 CODEC = CODECS["native"]()
 
 
 @dataclass(frozen=True)
 class Reconstructed:
     picture: LayerCanvas
+    refined: LayerCanvas | None
     verdict: dict[str, Any]
-    rfactor: float
+    rfactors: dict[str, float]
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +73,12 @@ def reconstruct(
     with Viewer(daemon.addresses()["updates"]) as viewer:
         send_parts(daemon, scan, cuts or [], after)
         ended, pictures = follow(viewer)
-    return Reconstructed(pictures["network"], ended["verdict"], ended["rfactors"]["network"])
+    return Reconstructed(pictures["network"], pictures.get("refined"), ended["verdict"], ended["rfactors"])
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, scene: Any) -> Reconstructed:
-    with cluster_daemon(tmp_path_factory.mktemp("alone"), scene, 0, InProcessActors()) as daemon:
+    with cluster_daemon(tmp_path_factory.mktemp("alone"), scene, 0, InProcessActors(), *REFINED) as daemon:
         return reconstruct(daemon, scene[0])
 
 
@@ -87,6 +91,29 @@ def assert_same(one: Reconstructed, two: Reconstructed) -> None:
     np.testing.assert_array_equal(*on_common_ground(one.picture, two.picture))
     assert adds_up(two.verdict)
     assert two.verdict["stitched"] == FRAMES
+
+
+def assert_alike(one: Reconstructed, two: Reconstructed) -> None:
+    """The refined layers agree: the same light on each pixel, and R."""
+    assert one.refined is not None
+    assert two.refined is not None
+    apart = abs(one.rfactors["refined"] - two.rfactors["refined"])
+    assert apart < 0.005, "each worker has R of its own frames"
+    covered = [float((layer.weight > 0.3 * layer.weight.max()).sum()) for layer in (one.refined, two.refined)]
+    np.testing.assert_allclose(covered[1], covered[0], rtol=0.1)
+    assert np.isfinite(two.refined.object).all()
+
+
+def test_workers_give_a_refined_layer_and_its_product(tmp_path: Path, scene: Any, alone: Reconstructed) -> None:
+    with cluster_daemon(tmp_path, scene, 2, InProcessActors(), *REFINED) as daemon:
+        found = reconstruct(daemon, scene[0])
+    assert_same(alone, found)
+    assert_alike(alone, found)
+    with h5py.File(tmp_path / "out" / "one" / "product.h5") as product:
+        probe = product["probe"][()]
+        assert np.isfinite(product["object"][()]).all()
+    given = np.load(json.loads(scene[1][0].partition("=")[2]))["probe"]
+    assert not np.allclose(probe, given, rtol=0.0, atol=1e-4 * np.abs(given).max()), "the workers' common probe"
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -106,7 +133,7 @@ def test_workers_give_the_picture_of_one_engine(tmp_path: Path, scene: Any, alon
 
 def test_killed_workers_lose_nothing_and_lay_nothing_twice(tmp_path: Path, scene: Any, alone: Reconstructed) -> None:
     ray = InProcessActors()
-    with cluster_daemon(tmp_path, scene, 2, ray) as daemon:
+    with cluster_daemon(tmp_path, scene, 2, ray, *REFINED) as daemon:
         shown, changed = [0], threading.Condition()
 
         def look(event: Any) -> None:
@@ -127,6 +154,7 @@ def test_killed_workers_lose_nothing_and_lay_nothing_twice(tmp_path: Path, scene
         found = reconstruct(daemon, scene[0], list(range(10, 101, 10)), kill)
         restarts = sum(one["restarts"] for one in daemon.view.status()["workers"])
     assert_same(alone, found)
+    assert_alike(alone, found)
     assert sum(actor.kills for actor in ray.actors[:2]) >= 10
     assert restarts > 0
 
