@@ -95,7 +95,7 @@ def start_actors(ray: Any, config: Config, options: EngineOptions, gpus: float, 
     )
     workers = config.cluster.workers
     plain = worker_config(config, threads_each(workers) if is_local else config.model.threads)
-    plain_options = replace(options, pixel_size_m=unknown, refine_improve_s=0.0, box_m=None)
+    plain_options = replace(options, pixel_size_m=unknown, refine_improve_s=0.0, box_m=None, canvas_folder=None)
     return [make.remote(WorkerPlan(number, plain, plain_options)) for number in range(workers)]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
+from daemon.engine.options import EngineOptions
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.merged import picture_of
 from ptychopinn.mosaic.mosaic import Mosaic
@@ -16,9 +17,9 @@ from ptychopinn.refine.refined_layer import Refiner
 class Halo:
     """The halo of one scan. Its frames have a mosaic of their own, so that the sums of the region stay those of its frames."""
 
-    def __init__(self, weight: Tensor, max_side_px: int, region: Mosaic) -> None:
+    def __init__(self, weight: Tensor, options: EngineOptions, region: Mosaic) -> None:
         self._region = region
-        self._mosaic = Mosaic(weight, max_side_px)
+        self._mosaic = Mosaic(weight, options.max_side_px, bound=options.canvas_bound)
         self._indexes: set[int] = set()
 
     def picture(self, box: Box) -> Tensor:

@@ -67,7 +67,7 @@ class ScanWork:
         self.mosaic = Mosaic(weight, options.max_side_px, kept_bytes, copies=is_replaced, bound=options.canvas_bound)
         self.groups = GroupBuilder(options.gridsize, model.probe.shape[-1] / 2, model.probe.device)
         needs_halo = options.refine and options.is_halo is not None
-        self.halo = Halo(weight, options.max_side_px, self.mosaic) if needs_halo else None
+        self.halo = Halo(weight, options, self.mosaic) if needs_halo else None
         start = self.mosaic.picture if self.halo is None else self.halo.picture
         self.refiner = _refiner(model.probe, start, options) if options.refine else None
         self.repaint = _repaint(self, model, options.gridsize) if looks_again else None
