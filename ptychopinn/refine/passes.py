@@ -183,7 +183,7 @@ class Passes:
                 "a pass of the refinement gave values that are not finite; the picture is left as it was"
             )
         is_settled = found.probe_change < SETTLED  # else slow phase would take on what the probe is wrong by
-        self.slow.lengthen(step, found.slow, is_wanted=is_settled)
+        self.slow.lengthen(step, found.slow, is_settled=is_settled)
         if found.against > 0:
             self._momentum = RESTARTED
         if block.has_risen:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ptychopinn.refine import slow_phase
+from ptychopinn.refine.refined_layer import Refiner
 from ptychopinn.refine.slow_phase import REACH, SlowPhase
 from ptychopinn.simulate import Recipe, SimulatedScan, simulate_scan
 from tests.support.refine_tools import correlation, refined
@@ -80,3 +81,17 @@ def test_steps_that_turn_back_are_halved_so_strong_phase_fits_as_well(monkeypatc
     assert plain.rfactor is not None
     assert longer.rfactor < 1.02 * plain.rfactor
     assert correlation(longer, scan) > correlation(plain, scan) - 0.005
+
+
+def test_a_picture_that_grew_with_its_scan_is_as_right_as_one_of_all_frames_at_once():
+    scan = simulate_scan(
+        Recipe(size_px=48, frames=100, counts=1e5, phase_rad=0.8, texture="maze", probe_kind="aberrated", seed=1)
+    )
+    grown = Refiner(scan.probe)
+    for i, (y, x) in enumerate(scan.positions_px.tolist()):
+        grown.add(i, scan.amplitude[i], (y, x))
+        while grown.updates < 10 * (i + 1) and grown.step():
+            pass
+    while grown.least_visits < 15:
+        grown.step()
+    assert 1 - correlation(grown, scan) < 1.5 * (1 - correlation(refined(scan, 15), scan))
