@@ -35,7 +35,7 @@ DARK_AMPLITUDE = 0.3
 DOUBT = 20.0
 SHRINK, GROW = 0.5, 1.1
 REST_PASSES, AFRESH = 3, 0.3
-"""After so many passes over more frames than ever, the trust is at least this: while frames come, steps turn back because of them,
+"""After so many passes over more frames than ever, trust is at least this: while frames come, steps turn back because of them,
 not because they are long. A scan of 196 frames had a trust of 2e-7 with its last frame, which takes 150 passes to grow again."""
 UNSETTLED = 0.5
 """Share of the length while the probe still moves, since slow phase takes on a part of what the probe is wrong by."""
