@@ -30,6 +30,7 @@ from daemon.optics.scan_optics import ScanOptics, scan_optics
 from daemon.publish.http.server import tls_context
 from daemon.setup.inputs import known_positions, make_folder, read_flatfield, read_mask, read_token
 from daemon.setup.models import ModelLoader, device_of, first_probe
+from daemon.setup.planned_box import BoxM, planned_box, positions_box
 from daemon.sinks import open_sinks
 from ptychopinn.physics.diffraction import propagate
 from streams.codecs import CODECS, Codec
@@ -70,6 +71,7 @@ class Setup:
         self._mask = read_mask(config.detector)
         self._flatfield = read_flatfield(config.detector)
         self._positions_m = known_positions(config.positions)
+        self._positions_box_m = positions_box(self._positions_m, config.mosaic.box_m)
         self.http_token = read_token(config.http.token_file)
         self.http_tls = tls_context(config.http.certificate_file, config.http.key_file)
         self.sinks = open_sinks(config.output.sinks)
@@ -81,6 +83,10 @@ class Setup:
         detector = self._config.detector
         side_px = detector.size_px * detector.binning
         return scan_optics(self._config.optics, side_px, self._probe_pixel_size_m, geometry)
+
+    def planned_box_m(self, pixel_size_m: float | None) -> BoxM | None:
+        """Return the part of the object that a scan with this object pixel will cover; None if that is not known before it."""
+        return planned_box(self._positions_box_m, pixel_size_m and pixel_size_m * self._config.detector.size_px)
 
     def is_output_writable(self) -> bool:
         """Whether products can be written."""

@@ -85,8 +85,7 @@ class StatusReport:
         self._is_stopping = is_stopping
         self._journal = journal
         self._rates = _Rates()
-        are_positions_late = setup.are_positions_late
-        self._assessor = Assessor(engine, scans, are_positions_late=are_positions_late)
+        self._assessor = Assessor(engine, scans, are_positions_late=setup.are_positions_late)
         self.health: Health
         self.viewers: Callable[[], int] = lambda: 0
         self.sinks: Callable[[], list[SinkStatus]] = list
@@ -121,6 +120,7 @@ class StatusReport:
         model = self._engine.active
         findings = self._scans.recent_findings()
         (waiting, on_disk), age_s = self._engine.backlog, self._engine.backlog_age_s
+        pixel_size_m = None if record is None else self._engine.pixel_size_m(record.id)
         frc = None if record is None else self._engine.frc(record.id) or record.frc
         is_degraded = troubles and phase not in (Phase.STARTING, Phase.STOPPING)
         status: Status = {
@@ -153,6 +153,7 @@ class StatusReport:
             "rfactor": {"network": self._rfactor("network"), "refined": self._rfactor("refined")},
             "expected_correlation": self._metrics.value("ptycholive_expected_correlation", layer="refined"),
             "position_error_px": None if record is None else record.position_error_px,
+            "planned_box_m": self._setup.planned_box_m(pixel_size_m),
             "frc_nm": None if frc is None else frc["frc_nm"],
             "frc": frc,
             "verdict": verdict,

@@ -523,6 +523,8 @@ declare namespace Wire {
     expected_correlation: number | null;
     /** Mean distance between told and found positions of the newest scan, px; null: its picture uses the told ones. */
     position_error_px: number | null;
+    /** Part of the object that the newest scan will cover, [top, left, bottom, right], m; null: positions come with it. */
+    planned_box_m: number[] | null;
     /** Resolution of the newest scan by Fourier ring correlation of two halves of its frames, nm; null: unknown. */
     frc_nm: number | null;
     /** The curve that it is read from, and how long it has not got better. */

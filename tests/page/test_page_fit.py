@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from daemon.publish.hub import UpdateHub
-from tests.support.page_tools import PageViewer, even_update, wavy
+from tests.support.messages import ended
+from tests.support.page_tools import FULL_STATUS, PageViewer, even_update, wavy
 
 pytestmark = pytest.mark.browser
 WATCH = """() => {
@@ -28,6 +29,9 @@ WATCH = """() => {
 }"""
 
 
+GOAL = "ptycholive.stage.settled().then(() => ({ ...ptycholive.stage.camera.goal }))"
+
+
 @pytest.mark.parametrize("view", ["phase", "coverage"])
 def test_a_growing_picture_is_never_cut_off(look: Callable[[], PageViewer], hub: UpdateHub, view: str) -> None:
     viewer = look()
@@ -41,6 +45,22 @@ def test_a_growing_picture_is_never_cut_off(look: Callable[[], PageViewer], hub:
     viewer.page.evaluate("ptycholive.stage.settled()")
     assert viewer.page.evaluate("seen") > 15
     assert viewer.page.evaluate("cut") <= 1  # device pixels
+
+
+def test_a_scan_whose_extent_is_known_does_not_move(look: Callable[[], PageViewer], hub: UpdateHub) -> None:
+    planned_m = (-1e-6, -2e-6, 1e-6, 2e-6)  # 200 x 400 pixels of 10 nm
+    hub.publish_status({**FULL_STATUS, "planned_box_m": planned_m})
+    viewer = look()
+    seen = []
+    for number in range(1, 4):
+        shape, origin = (38 * number, 76 * number), (-19 * number, -38 * number)
+        hub.publish_layer(even_update(wavy(shape), origin_px=origin, stitched=number))
+        viewer.until_frames("network", number)
+        seen.append(viewer.page.evaluate(GOAL))
+    assert seen == [seen[0]] * 3
+    assert seen[0]["y"] == seen[0]["x"] == 0
+    hub.publish_scan(ended())  # early: what is there is fitted then
+    viewer.until(f"ptycholive.stage.camera.goal.scale > {1.5 * seen[0]['scale']}")
 
 
 def test_what_is_seen_everywhere_fits_in_views_that_do_not_fade_it(

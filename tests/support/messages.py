@@ -124,6 +124,7 @@ def status(**changes: Any) -> Status:
         "latency_s": 0.146,
         "rfactor": {"network": 0.1668, "refined": 0.151},
         "expected_correlation": 0.9649,
+        "planned_box_m": None,
         "frc_nm": 53.4,
         "frc": frc(),
         "position_error_px": None,

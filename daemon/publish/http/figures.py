@@ -12,14 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from daemon.publish.colour_maps import MapName
 from daemon.publish.figure import Figure, FigureOptions, make_figure, npz_bytes, png_bytes, svg_bytes, tiff_bytes
 from daemon.publish.http.answers import BUSY, NOT_KNOWN, Binary, Png
+from daemon.publish.http.box import BOX_MAX_LENGTH, BOX_PATTERN, BOX_WORDS, box_um
 from daemon.publish.png import View, draw_layer
 from daemon.publish.snapshot import LayerCanvas
 
 MOST_VALUE = 1e30
 """Largest end of a range."""
-BOX_PATTERN = r"^-?\d+(\.\d+)?(,-?\d+(\.\d+)?){3}$"
-"""Four numbers, as the description of the API says it; the sentence of a refusal comes with the picture."""
-
 CanvasOf = Callable[[str, Literal["refined", "network"]], LayerCanvas]
 
 
@@ -57,9 +55,9 @@ class ViewChoice(BaseModel):
     invert: bool = Field(False, description="Turn the colour table round.")
     box: str | None = Field(
         None,
-        max_length=100,
+        max_length=BOX_MAX_LENGTH,
         json_schema_extra={"pattern": BOX_PATTERN},
-        description="Draw a fixed part of the object's frame: top,left,bottom,right in micrometres. Replaces crop.",
+        description=f"{BOX_WORDS} Replaces crop.",
     )
 
 
@@ -138,16 +136,17 @@ def _figure(canvas: LayerCanvas, choice: PngChoice | FileChoice) -> Figure:
         has_bars=choice.bar,
         side_px=choice.side if isinstance(choice, PngChoice) else None,
     )
-    return make_figure(canvas if choice.box is None else _boxed(canvas, choice.box), options)
+    return make_figure(boxed(canvas, choice.box), options)
 
 
-def _boxed(canvas: LayerCanvas, text: str) -> LayerCanvas:
+def boxed(canvas: LayerCanvas, text: str | None) -> LayerCanvas:
+    """Return the part of a picture in the box of a query, or all of it; 422 where the box is not valid."""
+    if text is None:
+        return canvas
     try:
-        top, left, bottom, right = (float(part) for part in text.split(","))
-        return canvas.boxed((top, left, bottom, right))
+        return canvas.boxed(box_um(text))
     except ValueError as fault:
-        words = str(fault) if "box" in str(fault) else f"box {text!r} is not top,left,bottom,right in micrometres"
-        raise HTTPException(422, words) from fault
+        raise HTTPException(422, str(fault)) from fault
 
 
 def _place(figure: Figure) -> dict[str, str]:

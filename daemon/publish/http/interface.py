@@ -16,15 +16,17 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 
 from daemon.messages import Alive, ModelEntry, ModelStatus, Paused, Readiness, ScanFields, Status, Stopping
 from daemon.publish.history import History
-from daemon.publish.http.answers import BUSY, NOT_KNOWN, NOT_NOW, PROBLEMS, Binary, Hdf5, Npy, Png
+from daemon.publish.http.answers import BUSY, NOT_KNOWN, NOT_NOW, PROBLEMS, Binary, Npy, Png
 from daemon.publish.http.attach import Attacher, NoAttacher, attach_router
+from daemon.publish.http.box import BoxQuery
 from daemon.publish.http.comparisons import Comparer, comparison_router
 from daemon.publish.http.demo import demo_folder, demo_router
 from daemon.publish.http.docs import docs_page
-from daemon.publish.http.figures import about, figures_router
+from daemon.publish.http.figures import about, boxed, figures_router
 from daemon.publish.http.frames import FrameSource, NoFrames, frames_router
 from daemon.publish.http.past import AnyLayer, canvas_of, past_router, resolved
 from daemon.publish.http.probes import NoProbes, ProbeSource, probes_router
+from daemon.publish.http.products import products_router
 from daemon.publish.http.server import HttpServer, open_server, tls_context
 from daemon.publish.http.updates import WebSocketViewers
 from daemon.publish.hub import UpdateHub
@@ -140,6 +142,7 @@ def create_app(
         return canvas_of(source, hub, resolved(source, hub, id), layer)
 
     app.include_router(figures_router(picture_of), prefix="/api/v1")
+    app.include_router(products_router(lambda scan_id: source.product_path(scan_id), scan_of), prefix="/api/v1")
     app.include_router(comparison_router(any_picture_of, Comparer()), prefix="/api/v1")
     app.include_router(frames_router(frames or NoFrames(), scan_of), prefix="/api/v1")
     app.include_router(demo_router(demo_folder()), prefix="/api/v1")
@@ -299,17 +302,6 @@ def _scans(source: DaemonView, hub: UpdateHub) -> APIRouter:
         answer: Stopping = {"id": scan_id, "stopping": True}
         return JSONResponse(answer, status_code=202)
 
-    @router.get("/scans/{id}/product.h5", summary="The product file", response_class=Hdf5, responses=NOT_KNOWN)
-    def product(id: str) -> Response:
-        """404 until it is written."""
-        scan_id, _ = _known_scan(source, hub, id)
-        path = source.product_path(scan_id)
-        if path is None or not path.is_file():
-            raise HTTPException(
-                404, f"the product of scan {scan_id} is not written yet; try again when the scan has ended"
-            )
-        return Hdf5(path, filename=f"{scan_id}.h5")
-
     return router
 
 
@@ -317,8 +309,8 @@ def _pictures(source: DaemonView, hub: UpdateHub) -> APIRouter:
     router = APIRouter(tags=["pictures"], responses={**NOT_KNOWN, **BUSY})
 
     @router.get("/scans/{id}/snapshot.npy", summary="The picture as complex64 NPY", response_class=Binary)
-    def snapshot_npy(id: str, layer: LayerQuery = "refined") -> Response:
-        canvas = canvas_of(source, hub, resolved(source, hub, id), layer)
+    def snapshot_npy(id: str, layer: LayerQuery = "refined", box: BoxQuery = None) -> Response:
+        canvas = boxed(canvas_of(source, hub, resolved(source, hub, id), layer), box)
         return Npy(canvas.object, about(canvas))
 
     @router.get("/scans/{id}/pattern.png", summary="The newest diffraction pattern", response_class=Png)

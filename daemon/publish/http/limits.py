@@ -70,7 +70,7 @@ class RequestLimits:
             self._on_refused(HttpRefusal.HEADERS)
             most, most_bytes = self._limits.max_headers, self._limits.max_header_bytes
             await refuse(send, 431, f"too many headers: the limits are {most} headers and {most_bytes} bytes in all")
-        elif scope["path"].endswith(LARGE):
+        elif scope["path"].endswith(LARGE) or (scope["path"].endswith(".h5") and b"box=" in scope["query_string"]):
             await self._in_turn(scope, receive, send)
         else:
             await self._with_bounded_body(scope, receive, send)

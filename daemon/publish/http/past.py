@@ -71,7 +71,7 @@ def past_router(source: PastView, hub: UpdateHub, history: History) -> APIRouter
         scan_id = resolved(source, hub, id)
         places = source.path_px(scan_id, after, MOST_POSITIONS, told=told)
         if places is None:
-            product = _product(source.product_path(scan_id))
+            product = product_of(source.product_path(scan_id))
             places = [] if product is None else _path_of(product, told=told)[after : after + MOST_POSITIONS]
         answer: ScanPath = {"scan_id": scan_id, "after": after, "positions_px": places}
         return JSONResponse(answer)
@@ -116,7 +116,7 @@ def _iterative(source: PastView, scan_id: str) -> LayerCanvas | None:
 
 
 def _from_product(path: Path | None, scan_id: str, layer: LayerName) -> LayerCanvas | None:
-    product = _product(path)
+    product = product_of(path)
     if product is None:
         return None
     live = product.live
@@ -158,7 +158,8 @@ def _path_of(product: Product, *, told: bool) -> list[tuple[float, float]]:
     return [(float(y), float(x)) for y, x in places]
 
 
-def _product(path: Path | None) -> Product | None:
+def product_of(path: Path | None) -> Product | None:
+    """Return the product in a file; None where there is none, 404 where it cannot be read."""
     if path is None or not path.is_file():
         return None
     try:

@@ -105,6 +105,7 @@ function newScan() {
   pattern.clear();
   past.moments = past.isLive ? [] : past.moments;
   past.showSlider();
+  past.refreshMoments();
   byId("save-note").textContent = "";
 }
 
@@ -141,6 +142,7 @@ function showPicture() {
   const { picture } = mainPicture();
   stage.show(picture, look);
   stage.keep(chosen.box);
+  stage.plan(past.isLive ? session.plannedBoxM : null);
   byId("stage-second").hidden = chosen.other === "";
   byId("difference").disabled = chosen.other === "";
   showBeside();
@@ -342,8 +344,9 @@ function zoom(factor) {
   stage.move((camera) => camera.zoomBy(factor, undefined, undefined, true));
 }
 
-function pan(rows, columns) {
-  stage.move((camera) => camera.panBy(rows * KEY_PAN * camera.height, columns * KEY_PAN * camera.width));
+/** Pan by a part of the view, or by one pixel of the picture, so that the cross reads each. */
+function pan(rows, columns, isFine) {
+  stage.move((camera) => camera.panBy(rows * (isFine ? camera.goal.scale : KEY_PAN * camera.height), columns * (isFine ? camera.goal.scale : KEY_PAN * camera.width)));
 }
 
 function pointAt(at) {

@@ -35,6 +35,8 @@ export class Stage {
     this.shared = null;
     /** @type {import("./box.js").BoxUm | null} */
     this.box = null;
+    /** @type {readonly number[] | null} The part that the running scan will cover, m. */
+    this.planned = null;
     this.measuredChange = -1;
     this.measureAgainAt = 0;
     this.styleNumber = 0;
@@ -80,6 +82,15 @@ export class Stage {
       camera.content = null;
       camera.follows ||= box !== null;
     });
+  }
+
+  /** Fit what the running scan will cover, known before it; with null, what is covered.
+   * @param {readonly number[] | null} planned [top, left, bottom, right], m */
+  plan(planned) {
+    if (String(planned) === String(this.planned)) return;
+    this.planned = planned;
+    this.measuredChange = -1;
+    this.request();
   }
 
   /** Take the view of another stage. */
@@ -163,8 +174,15 @@ export class Stage {
     }
     this.measuredChange = picture.changes;
     picture.takeNews(Infinity);
-    this.camera.setContent(boxPixels(this.box, picture.header) ?? extentOf(view, this.measured).box);
+    this.camera.setContent(boxPixels(this.box, picture.header) ?? this.#whole(extentOf(view, this.measured).box));
     this.measureAgainAt = now + Math.max(MEASURE_MS, (performance.now() - startedAt) / MEASURE_SHARE);
+  }
+
+  /** What is covered, and what the scan will cover.
+   * @param {import("./picture.js").Box | null} covered */
+  #whole(covered) {
+    const planned = this.planned === null ? null : boxPixels(/** @type {any} */ (this.planned.map((side) => 1e6 * side)), this.picture?.header);
+    return planned === null || covered === null ? covered : union(covered, planned);
   }
 
   /** Keep what is new in view before it is drawn: the next measurement may be far. */

@@ -10,6 +10,8 @@ import * as words from "./words.js";
 const SIDE = 384;
 const MARGIN = 14;
 const AGE_MS = 5000;
+/** @type {Record<string, number[]>} */
+const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 /** Range of the colours: most R-factors lie between.
  * @param {(number | null)[]} rfactors @returns {[number, number]} */
@@ -30,6 +32,19 @@ export function fitted(places, side, margin) {
   return { scale, y, x };
 }
 
+/** Which frame the arrow keys reach from one place: the nearest in a direction, those to its side twice as far; -1 where there is none.
+ * @param {number[][]} places @param {number[]} from @param {number[]} way [rows, columns], one of them ±1, the other 0 */
+export function neighbour(places, [fromY, fromX], [down, right]) {
+  let [best, least] = [-1, Infinity];
+  places.forEach(([y, x], i) => {
+    const ahead = down * (y - fromY) + right * (x - fromX);
+    const aside = Math.abs(right * (y - fromY)) + Math.abs(down * (x - fromX));
+    if (ahead <= 0 || ahead + 2 * aside >= least) return;
+    [best, least] = [i, ahead + 2 * aside];
+  });
+  return best;
+}
+
 export class FrameMapView {
   /** `onPick` gets the index of a clicked frame.
    * @param {(index: number) => void} onPick */
@@ -40,12 +55,20 @@ export class FrameMapView {
     this.frame = null;
     this.askedAt = -Infinity;
     this.key = "";
-    this.canvas = make("canvas", { width: SIDE, height: SIDE, id: "frame-map", role: "img", "aria-label": "R-factor by frame" });
+    this.canvas = make("canvas", { width: SIDE, height: SIDE, id: "frame-map", tabIndex: 0, role: "img", "aria-label": "R-factor by frame. Arrow keys go to the neighbours." });
     this.caption = make("figcaption", {}, "R by frame");
     this.element = make("figure", {}, this.caption, this.canvas);
     this.canvas.addEventListener("click", (/** @type {MouseEvent} */ event) => {
       const index = this.#nearest(event);
       if (index !== null) onPick(index);
+    });
+    this.canvas.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+      const way = ARROWS[event.key];
+      const from = this.frame?.position_px;
+      if (way === undefined || !from || this.map === null) return;
+      event.preventDefault();
+      const at = neighbour(this.map.positions_px, from, way);
+      if (at >= 0) onPick(this.map.indexes[at]);
     });
   }
 

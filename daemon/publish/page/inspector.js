@@ -83,9 +83,14 @@ export class Inspector {
     this.measure.set(/** @type {[[number, number], [number, number]]} */ (ends));
   }
 
-  /** Enter on the picture: the frame under the cross. */
-  clickMiddle() {
+  /** Enter on the picture: an end of the line or region at the cross, or the frame under it. */
+  enter() {
     this.#cross(true);
+    if (this.measure.draws) {
+      const { y, x } = this.stage.camera.now;
+      this.measure.addEnd([y, x]);
+      return;
+    }
     if (this.panel.shown !== "frame") this.panel.show("frame");
     this.#clickMiddle();
   }

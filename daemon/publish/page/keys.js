@@ -33,18 +33,22 @@ export function bindKeys(page) {
   };
   VIEWS.forEach((view, i) => (keys[i + 1] = () => choose({ view })));
   const canvasKeys = {
-    Enter: () => inspector.clickMiddle(),
-    ArrowUp: () => pan(1, 0),
-    ArrowDown: () => pan(-1, 0),
-    ArrowLeft: () => pan(0, 1),
-    ArrowRight: () => pan(0, -1),
+    Enter: () => inspector.enter(),
+    ArrowUp: (/** @type {boolean} */ isFine) => pan(1, 0, isFine),
+    ArrowDown: (/** @type {boolean} */ isFine) => pan(-1, 0, isFine),
+    ArrowLeft: (/** @type {boolean} */ isFine) => pan(0, 1, isFine),
+    ArrowRight: (/** @type {boolean} */ isFine) => pan(0, -1, isFine),
   };
+  document.addEventListener("focusin", ({ target }) => {
+    const part = /** @type {Element} */ (target);
+    if (part.closest(".toolbar") !== null && part.matches(":focus-visible")) part.scrollIntoView({ block: "nearest", inline: "nearest" }); // browsers leave a part of it outside
+  });
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || document.querySelector("dialog[open]") !== null) return;
     const act = keys[event.key] ?? keys[event.key.toLowerCase()] ?? (event.target === stage.canvas ? canvasKeys[event.key] : undefined);
     if (act === undefined) return;
     event.preventDefault();
-    act();
+    act(event.shiftKey);
   });
 }
 

@@ -24,6 +24,8 @@ export class MeasureTool {
     this.isShown = false;
     /** @type {[[number, number], [number, number]] | null} Both ends [y, x] in the object's own frame. */
     this.ends = null;
+    /** @type {[number, number] | null} The first end, until the keyboard gives the second. */
+    this.begun = null;
     this.computedAt = 0;
     this.computed = "";
     const kind = (/** @type {Kind} */ name, /** @type {string} */ text) => button(text, `Drag over the picture to draw a ${name}`, () => this.choose(name), { id: `measure-${name}` });
@@ -59,13 +61,14 @@ export class MeasureTool {
   choose(kind) {
     this.kind = kind;
     for (const [name, made] of Object.entries(this.buttons)) made.setAttribute("aria-pressed", String(name === kind));
-    this.note.textContent = `Drag over the picture to draw a ${kind}, or type its ends (x, y).`;
+    this.note.textContent = `Drag over the picture to draw a ${kind}, type its ends (x, y), or press Enter at both (arrow keys move the cross).`;
     this.set(this.ends);
   }
 
   /** @param {[[number, number], [number, number]] | null} ends */
   set(ends) {
     this.ends = ends;
+    this.begun = null;
     const size = this.#size();
     this.unit.textContent = size === 1 ? "px" : "µm";
     const flat = ends === null ? [] : [ends[0][1], ends[0][0], ends[1][1], ends[1][0]];
@@ -74,6 +77,14 @@ export class MeasureTool {
     });
     this.#mark();
     this.update(true);
+  }
+
+  /** Take an end from the keyboard's cross: the first one begins a new line or region, the second one completes it.
+   * @param {[number, number]} place */
+  addEnd(place) {
+    const isSecond = this.begun !== null;
+    this.set([this.begun ?? place, place]);
+    this.begun = isSecond ? null : place;
   }
 
   /** Micrometres of a pixel; 1 where the pixel size is unknown. */

@@ -165,8 +165,8 @@ export class Past {
     const slider = byId("moment");
     const count = this.moments.length;
     slider.disabled = count === 0;
-    slider.max = String(count);
-    slider.value = String(this.chosen.moment ?? count);
+    slider.max = String(Math.max(1, count)); // the knob of an empty one stands at its end too
+    slider.value = String(this.chosen.moment ?? slider.max);
     const header = this.chosen.moment === null ? null : this.moments[this.chosen.moment];
     const text = header ? `${plain(header.frames_stitched)} frames, ${clock(new Date(header.time_ns / 1e6))}` : this.isLive ? "now" : "last";
     byId("moment-text").textContent = text;

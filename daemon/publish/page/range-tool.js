@@ -7,6 +7,7 @@ import { BINS, histogram, percentileRange, sortedValues } from "./histogram.js";
 
 const WIDTH = 512;
 const HEIGHT = 150;
+const KEY_STEPS = 100; // of the axis, for one press of an arrow key
 const SPARE = 0.15; // of the values' extent on both sides, so that limits can be dragged beyond them
 
 /** @typedef {{ limits: [number, number] | null, colours: string | null, isInverted: boolean }} Choice */
@@ -21,7 +22,10 @@ export class RangeTool {
     this.axis = [0, 1];
     /** @type {0 | 1 | null} */
     this.dragged = null;
-    this.canvas = make("canvas", { className: "histogram", width: WIDTH, height: HEIGHT, id: "histogram", role: "img", "aria-label": "Histogram of the picture" });
+    /** @type {number[]} The limits as they are chosen or were found. */
+    this.limits = [];
+    this.canvas = make("canvas", { className: "histogram", width: WIDTH, height: HEIGHT, id: "histogram", tabIndex: 0, role: "img", title: "Drag a limit; arrow keys move the upper one, with Shift the lower one", "aria-label": "Histogram of the picture. Arrow keys move the upper limit, with Shift the lower one." });
+    this.canvas.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#step(event));
     this.canvas.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => this.#grab(event));
     this.canvas.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => this.#drag(event));
     for (const kind of ["pointerup", "pointercancel"]) this.canvas.addEventListener(kind, () => (this.dragged = null));
@@ -57,6 +61,7 @@ export class RangeTool {
     this.note.textContent = isFree ? "" : `The range of the view ${look.view} is not chosen.`;
     if (range === null || measured === null) return;
     const ends = isFree && chosen.limits !== null ? chosen.limits : [range.low, range.high]; // chosen, perhaps not yet drawn
+    this.limits = [...ends];
     ends.forEach((value, i) => {
       if (document.activeElement !== this.ends[i]) this.ends[i].value = String(Number(value.toPrecision(4)));
     });
@@ -113,6 +118,16 @@ export class RangeTool {
     if (this.dragged === null || range === null) return;
     const ends = [range.low, range.high];
     ends[this.dragged] = this.#valueAt(event);
+    if (ends[1] > ends[0]) this.#set(ends[0], ends[1]);
+  }
+
+  /** @param {KeyboardEvent} event */
+  #step(event) {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (step === undefined || this.limits.length === 0 || this.ends[0].disabled) return;
+    event.preventDefault();
+    const ends = [...this.limits];
+    ends[event.shiftKey ? 0 : 1] += (step * (this.axis[1] - this.axis[0])) / KEY_STEPS;
     if (ends[1] > ends[0]) this.#set(ends[0], ends[1]);
   }
 

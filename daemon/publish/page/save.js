@@ -13,6 +13,8 @@ const FILES = { svg: "svg", tiff: "tif", npz: "npz" };
 /** @typedef {import("./box.js").BoxUm} BoxUm */
 /** @type {{ picture: Picture, range: any, box: BoxUm | null } | null} */
 let own = null;
+/** The fixed box as the routes take it; empty without one. */
+let boxQuery = "";
 
 /** Set the links to the picture shown; `isServed` is false for an earlier moment, `box` replaces the crop.
  * @param {{ scanId: string | null, layer: string | null, range: any, picture: Picture | null, isServed: boolean, box: BoxUm | null }} shown
@@ -29,7 +31,8 @@ export function showSave({ scanId, layer, range, picture, isServed, box }, isLiv
   for (const [id, kind] of Object.entries(FILES)) {
     offer(`save-${id}`, isReady && isDrawn, () => address(kind), () => `${name}_${layer}_${range.view}.${kind}`);
   }
-  offer("save-npy", isReady && isServed, () => `${base(scanId ?? "")}/snapshot.npy?layer=${layer}`, () => `${name}_${layer}.npy`);
+  boxQuery = fixed === null ? "" : `box=${boxText(fixed)}`;
+  offer("save-npy", isReady && isServed, () => `${base(scanId ?? "")}/snapshot.npy?layer=${layer}${boxQuery && `&${boxQuery}`}`, () => `${name}_${layer}.npy`);
   byId("save-product").disabled = !(isLive && scanId !== null);
 }
 
@@ -87,7 +90,7 @@ function offer(id, isReady, address, name) {
 
 /** Download the product, or show why there is none. */
 export async function saveProduct(scanId) {
-  const address = `${base(scanId)}/product.h5`;
+  const address = `${base(scanId)}/product.h5${boxQuery && `?${boxQuery}`}`;
   const stop = new AbortController();
   const note = byId("save-note");
   try {

@@ -71,6 +71,12 @@ export class Session {
     return (phase === "scanning" || phase === "finishing") && this.scanState !== "ended";
   }
 
+  /** The part of the object that the current scan will cover, [top, left, bottom, right], m; null after it, and where it is not known.
+   * @returns {readonly number[] | null} */
+  get plannedBoxM() {
+    return this.isRunning && this.status?.scan_id === this.scanId ? (this.status?.planned_box_m ?? null) : null;
+  }
+
   /** @param {string} scanId */
   #begin(scanId) {
     this.reset(scanId);

@@ -152,14 +152,7 @@ class Picture:
         ValueError
             If the box has no area or is too large, or the pixel size is not known.
         """
-        if self.pixel_size_m is None:
-            raise ValueError("the pixel size of this picture is not known, so a box in micrometres has no place in it")
-        top, left, bottom, right = (side / (1e6 * self.pixel_size_m) for side in box_um)
-        height, width = bottom - top, right - left
-        if not (height >= 1 and width >= 1 and height * width <= MOST_BOX_PX):
-            most = f"{MOST_BOX_PX // 10**6} million"
-            raise ValueError(f"the box {list(box_um)} is not [top, left, bottom, right] of 1 to {most} pixels")
-        origin, shape = (round(top), round(left)), (round(height), round(width))
+        origin, shape = box_in_pixels(box_um, self.pixel_size_m)
         pixels = regrow(self.object, self.origin_px, shape, origin).astype(np.complex64, copy=False)
         weight = regrow(self.weight, self.origin_px, shape, origin).astype(np.float32, copy=False)
         return replace(self, origin_px=origin, object=pixels, weight=weight, generations=None)
@@ -169,6 +162,26 @@ class Picture:
         from ptycholive_client.html import picture_html
 
         return picture_html(self)
+
+
+def box_in_pixels(
+    box_um: tuple[float, float, float, float], pixel_size_m: float | None
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the corner [y, x] of a box (top, left, bottom, right), micrometres, and its shape, in whole pixels of the object.
+
+    Raises
+    ------
+    ValueError
+        If the box has no area or is too large, or the pixel size is not known.
+    """
+    if pixel_size_m is None:
+        raise ValueError("the pixel size of this picture is not known, so a box in micrometres has no place in it")
+    top, left, bottom, right = (side / (1e6 * pixel_size_m) for side in box_um)
+    height, width = bottom - top, right - left
+    if not (height >= 1 and width >= 1 and height * width <= MOST_BOX_PX):
+        most = f"{MOST_BOX_PX // 10**6} million"
+        raise ValueError(f"the box {list(box_um)} is not [top, left, bottom, right] of 1 to {most} pixels")
+    return (round(top), round(left)), (round(height), round(width))
 
 
 def clear_weight(weight: NDArray[np.float32]) -> float:

@@ -2,8 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { areaOf, isFound, mapFit } from "../../../daemon/publish/page/gallery.js";
+import { isFound } from "../../../daemon/publish/page/gallery.js";
 import { longestStep } from "../../../daemon/publish/page/path.js";
+import { areaOf, mapFit } from "../../../daemon/publish/page/session-map.js";
 
 const SCAN = { id: "star-7", state: "complete", assessment: { grade: "good", reason: "", action: null }, started: "2026-11-30T19:00:00+00:00", notes: ["the beam was lost"] };
 

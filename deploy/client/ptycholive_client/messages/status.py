@@ -242,6 +242,8 @@ class Status(TypedDict):
     """Median phase correlation with the truth of simulated scans with the same noise and misfit."""
     position_error_px: float | None
     """Mean distance between told and found positions of the newest scan, px; null: its picture uses the told ones."""
+    planned_box_m: Sequence[float] | None
+    """Part of the object that the newest scan will cover, [top, left, bottom, right], m; null: positions come with it."""
     frc_nm: float | None
     """Resolution of the newest scan by Fourier ring correlation of two halves of its frames, nm; null: unknown."""
     frc: FrcFields | None

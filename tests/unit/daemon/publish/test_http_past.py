@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
+from daemon.files.product import read_product
 from daemon.publish import history as history_module
 from daemon.publish.history import MOST_LOOKS, SIDE_PX, History
 from daemon.publish.http.interface import HttpServer, create_app
@@ -124,6 +125,26 @@ def test_pictures_of_a_past_scan_come_from_its_product(
     assert client.get("old/picture?layer=iterative").status_code == 404
     source.product.write_bytes(b"broken")
     assert client.get("old/picture").status_code == 404
+
+
+def test_a_product_is_cut_to_a_box(client: httpx.Client, source: PastDaemon, tmp_path: Path) -> None:
+    source.product = tmp_path / "product.h5"
+    picture = write_old_product(source.product)  # 30 x 20 pixels of 10 nm at 4, 5
+    answer = client.get("old/product.h5?box=0.06,0.04,0.16,0.2")
+    assert answer.headers["content-type"] == "application/x-hdf5"
+    (tmp_path / "cut.h5").write_bytes(answer.content)
+    whole, part = read_product(source.product), read_product(tmp_path / "cut.h5")
+    assert (part.object.shape, part.object_origin_px) == ((10, 16), (6, 4))
+    np.testing.assert_array_equal(part.object[:, 1:], picture[2:12, :15])
+    assert not part.object[:, 0].any()
+    assert part.live is not None
+    assert part.live.network is not None
+    np.testing.assert_array_equal(part.live.network, 2 * part.object)
+    np.testing.assert_array_equal(part.positions_m, whole.positions_m)
+    for wrong in ("0,0,0,0", "1,2"):
+        assert client.get(f"old/product.h5?box={wrong}").status_code == 422
+    source.product.write_bytes(b"broken")
+    assert client.get("old/product.h5?box=0,0,1,1").status_code == 404
 
 
 def test_product_that_points_to_another_file_shows_nothing_of_it(

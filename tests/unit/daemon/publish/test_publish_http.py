@@ -115,9 +115,18 @@ def test_a_figure_says_where_it_lies(client: httpx.Client, hub: UpdateHub) -> No
     boxed = client.get("/api/v1/scans/latest/snapshot.png?box=-10,-20,-9.5,-19")  # where nothing is covered
     um = 1e6 * float(boxed.headers["X-Pixel-Size-M"])
     assert boxed.headers["X-Size-Px"] == f"{round(0.5 / um)},{round(1 / um)}"
-    for wrong in ("1,2,3", "a,b,c,d", "0,0,0,0", "0,0,1e9,1e9"):
-        refused = client.get(f"/api/v1/scans/latest/snapshot.png?box={wrong}")
-        assert (refused.status_code, "box" in refused.json()["detail"]) == (422, True)
+    for wrong in ("1,2,3", "a,b,c,d", "0,0,0,0", "0,0,1e9,1e9", "0,0,nan,1"):
+        for file in ("png", "npy"):
+            refused = client.get(f"/api/v1/scans/latest/snapshot.{file}?box={wrong}")
+            assert (refused.status_code, "box" in refused.json()["detail"]) == (422, True)
+    (y, x), size = canvas.origin_px, canvas.pixel_size_m
+    assert size is not None
+    box = ",".join(f"{1e6 * size * side:.7f}" for side in (y + 3, x - 2, y + 13, x + 28))
+    array = client.get(f"/api/v1/scans/latest/snapshot.npy?box={box}")
+    assert array.headers["x-origin-px"] == f"{y + 3},{x - 2}"
+    values = np.load(io.BytesIO(array.content))
+    np.testing.assert_array_equal(values[:, 2:], canvas.object[3:13, :28])
+    assert not values[:, :2].any()
     assert max(Image.open(io.BytesIO(answer.content)).size) <= 16
 
 
