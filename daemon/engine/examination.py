@@ -13,6 +13,8 @@ class Examination:
     next_frames: int | None = None
     """Frames after which the scan is examined next; None before it was first asked for."""
     is_pending: bool = False
+    is_running: bool = False
+    """Whether its diagnosis computes now, so that the engine leaves it a part of its spare time."""
     held_since: float | None = None
     """When the last examination was asked for, monotonic, s."""
     count: int = 0

@@ -63,6 +63,9 @@ class EngineFace(Protocol):
     def is_finishing(self) -> bool:
         """Whether a scan that has ended has its last seconds."""
 
+    def wait_for_rest(self, most_s: float) -> None:
+        """Return when background work does not hold frames up."""
+
     def find_positions_with(self, finder: PositionFinderPort) -> None:
         """Have true positions looked for."""
 

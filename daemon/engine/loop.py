@@ -16,7 +16,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.engine.backlog import Backlog, Store
+from daemon.engine.backlog import Backlog, EndOfScan, LostPoint, Store
 from daemon.engine.cadence import Publishing
 from daemon.engine.closing import ScanEnding
 from daemon.engine.faults import EngineFaults
@@ -71,6 +71,7 @@ class Engine:
         self._has_ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.warm = threading.Event()
+        self._resting = threading.Event()
         self.beat = time.monotonic()
         self._stitcher = stitcher = Stitcher(
             options, metrics, events, faults=faults, publishing=publishing, queue=queue, store=store
@@ -196,6 +197,11 @@ class Engine:
         """Whether a scan that has ended has its last seconds."""
         return self._scans.is_finishing
 
+    def wait_for_rest(self, most_s: float) -> None:
+        """Return when the engine rests or no scan gets frames, at the latest after a time, s. Not for the engine's thread."""
+        if self._scans.is_scanning:
+            self._resting.wait(most_s)
+
     def submit(self, points: Iterable[ScanPoint]) -> None:
         """Queue points; waits only where there is no journal to read them back from."""
         self._queue.put(points)
@@ -268,6 +274,15 @@ class Engine:
                 self.beat = time.monotonic()
         self._publishing.flush()
 
+    def _take(self, wait_s: float) -> list[ScanPoint | EndOfScan | LostPoint]:
+        """Return what waits; rest until something comes, at most for a time."""
+        if wait_s > 0 and not len(self._queue):
+            self._resting.set()
+        try:
+            return self._queue.take(self._stitcher.batch_frames, wait_s)
+        finally:
+            self._resting.clear()
+
     def _turn(self) -> None:
         """Take what is there, or use the spare time; publish when it is time."""
         self.beat = time.monotonic()
@@ -276,7 +291,7 @@ class Engine:
         wait_s = min(self._options.batch_timeout_s, self._publishing.wait_s)
         spare = newest_with_work(works.values())
         is_busy = spare is not None or self._scans.is_settling or self._improvement.work is not None
-        items = self._queue.take(self._stitcher.batch_frames, self._spare_time.rest_s() if is_busy else wait_s)
+        items = self._take(self._spare_time.rest_s() if is_busy else wait_s)
         self._metrics.queue_depth.labels("engine").set(len(self._queue))
         self._metrics.queue_bytes.labels("engine").set(self._queue.bytes)
         self._metrics.backlog_frames.set(self._queue.on_disk)

@@ -78,6 +78,11 @@ class OpenScans:
         return any(work.is_settling for work in self.works.values())
 
     @property
+    def is_scanning(self) -> bool:
+        """Whether a scan is open that may get more frames; safe from any thread."""
+        return any(work.finish_by is None for work in self.works.copy().values())
+
+    @property
     def is_finishing(self) -> bool:
         """Whether a scan that has ended has its last seconds; safe from any thread."""
         return any(work.finish_by is not None for work in self.works.copy().values())

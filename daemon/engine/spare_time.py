@@ -29,6 +29,9 @@ BATCHED_REPAINT_FRAMES = 64
 SEARCH_REST, LONGEST_REST_S = 2.0, 0.2
 """Rest after a slice, in its own time, while wrong positions are searched for: the search needs the processor more than a picture
 that is laid wrong. A rest ends where frames come."""
+DIAGNOSIS_REST, LONGEST_DIAGNOSIS_REST_S = 2.0, 0.05
+"""The same while a scan that runs is diagnosed: in two thirds of the spare time the diagnosis takes a few seconds, and a wrong
+set-up is worth more than passes over a picture that does not show the sample."""
 MOSTLY_FOUND = 0.8
 """Share of frames at found positions from which the picture is worth its time, so that there is no rest."""
 LEAST_VISITS, ENOUGH_VISITS, IMPROVED_VISITS = 2, 16, 40
@@ -45,7 +48,7 @@ class SpareTime:
         self._rest_s = 0.0
 
     def rest_s(self) -> float:
-        """Return the time to leave to the search for positions now, after the last slice."""
+        """Return the time to leave to the diagnosis or the search for positions now, after the last slice."""
         rest_s, self._rest_s = self._rest_s, 0.0
         return rest_s
 
@@ -69,6 +72,8 @@ class SpareTime:
             self._faults.attempt(work, "the resolution", resolve, work.stop_resolving)
         if work.search.are_wrong and work.search.is_pending and work.places.moved_share < MOSTLY_FOUND:
             self._rest_s = min(SEARCH_REST * (time.monotonic() - begun), LONGEST_REST_S)
+        elif work.examination.is_running and not has_ended:
+            self._rest_s = min(DIAGNOSIS_REST * (time.monotonic() - begun), LONGEST_DIAGNOSIS_REST_S)
 
     def _refine(self, work: ScanWork, end: float) -> None:
         while work.refiner and time.monotonic() < end and not len(self._queue) and (count := work.refiner.step()):

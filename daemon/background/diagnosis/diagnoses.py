@@ -54,6 +54,7 @@ class Diagnoses:
         events = ExaminerEvents(
             probe=lambda: engine.active.probe,
             is_busy=self._is_busy,
+            wait_for_rest=engine.wait_for_rest,
             on_said=self._say,
             on_diagnosis=self._note,
             on_probe=self._take,

@@ -8,7 +8,6 @@ after ``frames`` frames and, if it finds nothing, again after LATER times as man
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import sys
 import threading
@@ -41,7 +40,6 @@ LATER = 8  # the second diagnosis uses this many times the frames of the first
 MOST_JOBS = 2  # waiting jobs; each holds frames, and on a busy machine scans arrive faster than they are diagnosed
 RETRIEVE_S = 600.0  # longest retrieval of a probe, s; the usual one takes 20 to 60 s
 HOLD_S = 120.0  # longest time that an ended scan waits for a diagnosis, s
-NICE = 10  # priority of the thread; it may hold the interpreter, so the lowest would hold the engine up
 
 log = logging.getLogger(__name__)
 
@@ -63,13 +61,14 @@ class ExaminerOptions:
 class ExaminerEvents:
     """Callbacks of the examiner, called in its thread.
 
-    ``probe()`` returns the current probe, ``is_busy()`` whether frames wait; ``on_said(scan_id, sentence)`` and
-    ``on_diagnosis(scan_id, diagnosis)`` report results; ``on_probe(scan_id, probe, change, is_new)`` requests another probe
-    and a further correction; ``is_new`` is true for a retrieved probe.
+    ``probe()`` returns the current probe, ``is_busy()`` whether frames wait; ``wait_for_rest(most_s)`` returns when the engine
+    rests. ``on_said(scan_id, sentence)`` and ``on_diagnosis(scan_id, diagnosis)`` report results; ``on_probe(scan_id, probe,
+    change, is_new)`` requests another probe and a further correction; ``is_new`` is true for a retrieved probe.
     """
 
     probe: Callable[[], torch.Tensor]
     is_busy: Callable[[], bool]
+    wait_for_rest: Callable[[float], None]
     on_said: Callable[[str, str], None]
     on_diagnosis: Callable[[str, Diagnosis], None]
     on_probe: Callable[[str, NDArray[np.complex64], Correction, bool], None]
@@ -150,7 +149,6 @@ class Examiner:
 
     def _run(self) -> None:
         torch.set_num_threads(1)
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while self._examine_next():
             pass  # a finished job is released before the wait for the next one
 
@@ -226,12 +224,14 @@ class Examiner:
     ) -> None:
         self._state.doing = DiagnosisState.LOOKING
         give_way = self._giving_way(scan)
+        scan.is_running = True
         try:
             found = diagnose(amplitude, positions_px, probe, give_way, is_own_probe=is_own_probe)
         except BudgetSpentError as fault:
             log.info("scan %s: %s; nothing is said about it", scan.scan_id, fault)
             return
         finally:
+            scan.is_running = False
             give_way.count()
         if found is None or found.sentence is None:
             return
@@ -250,7 +250,7 @@ class Examiner:
             self._retrieve(scan_id, amplitude, correction.positions(positions_px), torch.from_numpy(corrected))
 
     def _giving_way(self, scan: Examination | None) -> GivingWay:
-        return GivingWay(scan, self._events.is_busy, self._stopping)
+        return GivingWay(scan, self._events.is_busy, self._events.wait_for_rest, self._stopping)
 
     def _say(self, scan_id: str, sentence: str) -> None:
         self._state.finding = sentence

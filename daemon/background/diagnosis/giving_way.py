@@ -1,4 +1,8 @@
-"""The diagnosis gives way to the engine: it works in slices, never while frames wait, within a budget of processor time."""
+"""The diagnosis gives way to the engine: it works in slices, never while frames wait, within a budget of processor time.
+
+Its thread has the usual priority, since no thread may raise its own again at the end of a scan. So it does not compete with the
+engine: while a scan gets frames it works where the engine rests, and the engine rests for it in its spare time.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,8 @@ WORTH_CPU_S = 0.5
 REST_S = 0.02
 """Interval at which it looks whether frames still wait, s."""
 BUSY_S, BUSY_SHARE, MOST_PAUSE_S = 1.0, 0.2, 0.5
-"""For BUSY_S after frames waited it works BUSY_SHARE of the time; a pause lasts MOST_PAUSE_S at most."""
+"""For BUSY_S after frames waited, and beside an engine that never rests, it works BUSY_SHARE of the time; a pause lasts
+MOST_PAUSE_S at most."""
 
 
 class BudgetSpentError(DaemonError):
@@ -25,7 +30,7 @@ class BudgetSpentError(DaemonError):
 
 
 class GivingWay:
-    """Called between slices of a diagnosis, in its thread: waits while frames wait, then for a share of the time.
+    """Called between slices of a diagnosis, in its thread: waits while frames wait, then for a rest of the engine.
 
     Parameters
     ----------
@@ -33,11 +38,20 @@ class GivingWay:
         Its ``spent_s`` is counted here; None: without a budget.
     is_busy
         Whether frames wait for the engine.
+    wait_for_rest
+        Returns when the engine rests or no scan gets frames, at the latest after the time given, s.
     """
 
-    def __init__(self, scan: Examination | None, is_busy: Callable[[], bool], stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        scan: Examination | None,
+        is_busy: Callable[[], bool],
+        wait_for_rest: Callable[[float], None],
+        stopping: threading.Event,
+    ) -> None:
         self._scan = scan
         self._is_busy = is_busy
+        self._wait_for_rest = wait_for_rest
         self._stopping = stopping
         self._most_s = MOST_CPU_S if scan is not None and scan.spent_s > 0 else FIRST_CPU_S
         self._busy_until = 0.0
@@ -49,13 +63,15 @@ class GivingWay:
         self.count()
         if self._scan is not None and self._scan.spent_s > self._most_s:
             raise BudgetSpentError(f"the diagnosis has used its {self._most_s:g} s of processor time")
-        worked_s = time.monotonic() - self._back_at
+        pause_s = min(MOST_PAUSE_S, (time.monotonic() - self._back_at) * (1 / BUSY_SHARE - 1))
         while self._is_busy():
             self._busy_until = time.monotonic() + BUSY_S
             if self._stopping.wait(REST_S):
                 break
         if time.monotonic() < self._busy_until:
-            self._stopping.wait(min(MOST_PAUSE_S, worked_s * (1 / BUSY_SHARE - 1)))
+            self._stopping.wait(pause_s)
+        else:
+            self._wait_for_rest(pause_s)
         if self._stopping.is_set():
             raise DaemonError("the daemon is stopping")
         self._back_at, self._cpu_s = time.monotonic(), time.thread_time()

@@ -30,7 +30,7 @@ def nothing(*_args: object) -> None:
 
 def test_scans_that_come_faster_than_they_are_looked_at_do_not_pile_up() -> None:
     options = ExaminerOptions(is_enabled=True, is_fixed=False, is_guess=False, frames=50, retrieve_frames=100)
-    events = ExaminerEvents(lambda: torch.ones(1, 16, 16), lambda: True, nothing, nothing, nothing)
+    events = ExaminerEvents(lambda: torch.ones(1, 16, 16), lambda: True, nothing, nothing, nothing, nothing)
     examiner = Examiner(options, events)  # its thread is not there: it is busy for ever
     examined = 0
     for number in range(40):
@@ -43,7 +43,7 @@ def test_scans_that_come_faster_than_they_are_looked_at_do_not_pile_up() -> None
 
 def test_frames_that_were_looked_at_are_let_go_while_none_wait() -> None:
     options = ExaminerOptions(is_enabled=False)  # it looks at nothing, but takes the frames
-    events = ExaminerEvents(lambda: torch.ones(1, 16, 16), lambda: False, nothing, nothing, nothing)
+    events = ExaminerEvents(lambda: torch.ones(1, 16, 16), lambda: False, nothing, nothing, nothing, nothing)
     examiner, is_free = Examiner(options, events), threading.Event()
     frame = torch.ones(16, 16)
     weakref.finalize(frame, is_free.set)
@@ -58,7 +58,7 @@ class _Clock:
     """Time that goes on by what is waited, and processor time by what work is said to take."""
 
     def __init__(self, busy_waits: int = 0) -> None:
-        self.now, self.cpu, self.waits = 100.0, 7.0, list[float]()
+        self.now, self.cpu, self.waits, self.rests = 100.0, 7.0, list[float](), list[float]()
         self.busy_waits = busy_waits
 
     def monotonic(self) -> float:
@@ -85,7 +85,7 @@ class _Clock:
 
 def giving_way(clock: _Clock, scan: Examination | None, monkeypatch: pytest.MonkeyPatch) -> GivingWay:
     monkeypatch.setattr("daemon.background.diagnosis.giving_way.time", clock)
-    return GivingWay(scan, clock.is_busy, clock)  # type: ignore[arg-type]
+    return GivingWay(scan, clock.is_busy, clock.rests.append, clock)  # type: ignore[arg-type]
 
 
 def test_the_diagnosis_waits_as_long_as_frames_wait_and_then_works_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch):
@@ -96,9 +96,13 @@ def test_the_diagnosis_waits_as_long_as_frames_wait_and_then_works_a_share_of_th
     clock.work(0.05)
     give_way()
     assert clock.waits[5001:] == [pytest.approx(0.05 * (1 / BUSY_SHARE - 1))]
+    assert not clock.rests
     clock.now += BUSY_S
     give_way()
+    clock.work(0.05)
+    give_way()
     assert len(clock.waits) == 5002
+    assert clock.rests[-1] == pytest.approx(0.05 * (1 / BUSY_SHARE - 1))  # it waits for a rest, but not for ever
 
 
 def test_the_diagnosis_of_a_scan_ends_when_its_processor_time_is_spent(monkeypatch: pytest.MonkeyPatch):
@@ -135,7 +139,7 @@ def test_the_first_test_is_done_on_a_slow_processor_too(monkeypatch: pytest.Monk
 
 def test_no_other_test_is_begun_without_budget():
     options = ExaminerOptions(is_enabled=True, frames=50)
-    events = ExaminerEvents(lambda: torch.ones(1, 16, 16), lambda: False, nothing, nothing, nothing)
+    events = ExaminerEvents(lambda: torch.ones(1, 16, 16), lambda: False, nothing, nothing, nothing, nothing)
     examiner, scan = Examiner(options, events), Examination("scan")
     assert examiner.wants(scan, 64, has_ended=False)
     scan.spent_s = MOST_CPU_S

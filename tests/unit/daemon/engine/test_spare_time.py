@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from daemon.engine.examination import Examination
 from daemon.engine.refined_starts import LOOK_VISITS
 from daemon.engine.spare_time import LEAST_VISITS, SpareTime
 from ptychopinn.refine.refined_layer import BLOCK_PASSES
@@ -23,6 +24,7 @@ class Work:
         self.model = SimpleNamespace(probe=torch.zeros(1))
         self.search = SimpleNamespace(are_wrong=False, is_pending=False)
         self.places = SimpleNamespace(moved_share=0.5)
+        self.examination = Examination("scan")
         self.resolution = SimpleNamespace(spend=lambda *_: self.given.append("halves"))
         self.stop_looking = self.stop_refining = self.stop_resolving = None
 
@@ -60,6 +62,18 @@ def test_the_engine_rests_after_a_slice_while_wrong_positions_are_searched_for()
     work.places.moved_share = 0.9
     spare.work_on(work)
     assert spare.rest_s() == 0
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_the_engine_rests_after_a_slice_for_the_diagnosis_of_a_scan_that_runs(has_ended):
+    work = Work(visits=LEAST_VISITS, has_ended=has_ended)
+    faults = SimpleNamespace(attempt=lambda work, what, act, give_up: act())
+    spare = SpareTime(metrics=None, faults=faults, queue=[])
+    spare.work_on(work)
+    assert spare.rest_s() == 0
+    work.examination.is_running = True
+    spare.work_on(work)
+    assert (spare.rest_s() > 0) is not has_ended
 
 
 def test_the_last_looks_wait_for_the_refined_layer_half_of_the_time():
