@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from daemon.assessment.facts import ScanFacts
+from daemon.assessment.fit_limits import limit_of
 from daemon.assessment.graded_notes import issues_of_notes
 from daemon.assessment.issues import SEE_LOG, Issue, of_sentence
 from daemon.assessment.losses import losses
@@ -70,7 +71,9 @@ def _well(facts: ScanFacts | None, *, is_starting: bool) -> Issue:
     if facts is None:
         return Issue(Reason.READY)
     counts = {name: 0 if facts.verdict is None else facts.verdict[name] for name in ("received", "stitched")}
-    return Issue(Reason.COMPLETE if facts.state == ScanState.COMPLETE else Reason.RUNNING, counts)
+    limit, action = limit_of(facts.fit_check)
+    values = {**counts, "limit": limit and f"; {limit}", "action": action}
+    return Issue(Reason.COMPLETE if facts.state == ScanState.COMPLETE else Reason.RUNNING, values)
 
 
 def _misfit(facts: ScanFacts) -> Iterator[Issue]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from daemon.messages import DoubtFields, IncidentFields, MisfitFields, ScanState, VerdictFields
+from daemon.messages import DoubtFields, FitCheck, IncidentFields, MisfitFields, ScanState, VerdictFields
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ class ScanFacts:
     doubts: Sequence[DoubtFields] = ()
     incidents: Sequence[IncidentFields] = ()
     misfit: MisfitFields | None = None
+    fit_check: FitCheck | None = None
     live: LiveFacts | None = None
 
     @property

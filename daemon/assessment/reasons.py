@@ -129,8 +129,8 @@ class Reason(StrEnum):
     NOTE = "note", Grade.GOOD, "{sentence}", "{action}"
 
     # Nothing is wrong.
-    COMPLETE = "complete", Grade.GOOD, "all {stitched} frames are in the picture", NOTHING
-    RUNNING = "running", Grade.GOOD, "no fault found in {received} frames", NOTHING
+    COMPLETE = "complete", Grade.GOOD, "all {stitched} frames are in the picture{limit}", "{action}"
+    RUNNING = "running", Grade.GOOD, "no fault found in {received} frames{limit}", "{action}"
     READY = "ready", Grade.GOOD, "the daemon is ready; no scan has started yet", NOTHING
     STARTING = "starting", Grade.GOOD, "the daemon is starting", "wait"
 

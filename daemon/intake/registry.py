@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from daemon.intake.preprocess import Prepared
 from daemon.intake.scan import Scan
 from daemon.journal import NOTED_OPTICS, Keeper, StoredStart
-from daemon.messages import ScanFields, ScanState, verdict_fields
+from daemon.messages import FitCheck, ScanFields, ScanState, verdict_fields
 from daemon.optics.scan_optics import ScanOptics
 from daemon.results.records import KEPT_RECORDS, RecordFiles, ScanRecord, as_public, now_text
 from streams.frame import NO_GEOMETRY, ScanStart, StreamGeometry
@@ -36,12 +36,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RegistryOptions:
-    """``optics_of`` gives the optics of a scan with this header; ``positions_m`` ``(n, 2)`` are those of a file or raster."""
+    """``optics_of`` gives the optics of a scan with this header; ``positions_m`` ``(n, 2)`` are those of a file or raster.
+
+    ``fit_check`` is what is known of a new scan's fit.
+    """
 
     scan_timeout_s: float
     optics_of: Callable[[StreamGeometry], ScanOptics]
     positions_m: NDArray[np.float64] | None = None
     clock: Callable[[], float] = time.monotonic
+    fit_check: FitCheck = FitCheck.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,7 @@ class ScanRegistry:
 
     def _enter(self, stored: StoredStart, wire_id: str) -> Scan:
         """Enter a new scan. From here on a fault cannot keep it open: silence ends it."""
-        record = ScanRecord(stored.scan_id, started=stored.started)
+        record = ScanRecord(stored.scan_id, started=stored.started, fit_check=self._options.fit_check)
         scan = Scan(self.records, record, wire_id, is_open=True, last_message_s=self._options.clock())
         self._scans[scan.id] = self.newest = scan
         self._open.append(scan)

@@ -17,6 +17,7 @@ from daemon.messages import (
     AssessmentFields,
     DoubtFields,
     EngineResult,
+    FitCheck,
     FrcFields,
     IncidentFields,
     MisfitFields,
@@ -69,6 +70,7 @@ class ScanRecord:
     doubts: tuple[DoubtFields, ...] = ()
     incidents: tuple[IncidentFields, ...] = ()
     misfit: MisfitFields | None = None
+    fit_check: FitCheck | None = None
     assessment: AssessmentFields | None = None
 
     @property
@@ -78,7 +80,9 @@ class ScanRecord:
 
     def facts(self, verdict: VerdictFields | None) -> ScanFacts:
         """Return the facts for an assessment, with an account as it stands."""
-        return ScanFacts(self.state, verdict, self.notes, self.doubts, self.incidents, misfit=self.misfit)
+        return ScanFacts(
+            self.state, verdict, self.notes, self.doubts, self.incidents, misfit=self.misfit, fit_check=self.fit_check
+        )
 
     def assessed(self) -> ScanRecord:
         """Return the record with the assessment that its other fields give."""

@@ -26,6 +26,7 @@ from daemon.intake.receivers import (
 from daemon.intake.registry import RegistryOptions
 from daemon.intake.thread import IntakeOptions
 from daemon.journal import Journal, Keeper, ScanNames
+from daemon.messages import FitCheck
 from daemon.optics.scan_optics import ScanOptics, scan_optics
 from daemon.publish.http.server import tls_context
 from daemon.setup.inputs import known_positions, make_folder, read_flatfield, read_mask, read_token
@@ -164,7 +165,10 @@ class Setup:
 
     def registry_options(self, clock: Callable[[], float]) -> RegistryOptions:
         """Return the options of the registry of scans."""
-        return RegistryOptions(self._config.frames.scan_timeout_s, self.optics_of, self._positions_m, clock)
+        fit_check = FitCheck.PENDING if self._config.diagnosis.enabled else FitCheck.OFF
+        return RegistryOptions(
+            self._config.frames.scan_timeout_s, self.optics_of, self._positions_m, clock, fit_check=fit_check
+        )
 
     def make_preprocess(self) -> Preprocess:
         """Return the preprocessing of frames."""

@@ -129,6 +129,8 @@ declare namespace Wire {
 
   type EngineState = "waiting" | "running" | "done" | "failed";
 
+  type FitCheck = "pending" | "fits" | "misfit" | "weak_sample" | "too_few_frames" | "unfinished" | "off";
+
   interface FrameFields {
     /** Id of the scan. */
     scan_id: string;
@@ -385,6 +387,8 @@ declare namespace Wire {
     incidents: IncidentFields[];
     /** Misfit of patterns, positions and probe that the diagnosis found; null: none. */
     misfit: MisfitFields | null;
+    /** Whether the diagnosis has checked the fit of patterns, positions and probe; null: unknown, of an older record. */
+    fit_check: FitCheck | null;
     /** How good the scan is. */
     assessment: AssessmentFields | null;
   }

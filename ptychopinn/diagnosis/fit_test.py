@@ -36,9 +36,7 @@ from ptychopinn.physics.diffraction import expected_counts, propagate
 from ptychopinn.refine.refined_layer import Refiner
 from ptychopinn.refine.retrieve import retrieve
 
-FRAMES = 50
-LEAST_FRAMES = 16
-NEAR = 1.2
+FRAMES, LEAST_FRAMES, NEAR = 50, 16, 1.2
 LEAST_SIDE_PX, MOST_SIDE_PX, KEPT_COUNTS = 64, 128, 0.9
 PASSES, PROBE_SWEEPS, TURN_SWEEPS = 8, 8, 12
 EARLY_PASSES, HOPELESS = 3, 1.15
@@ -57,7 +55,8 @@ class Diagnosis:
     """What was found; ``sentence`` is None where all fits.
 
     ``rfactor`` is that of the data as they are and ``corrected_rfactor`` with ``correction``; where the probe is poor
-    and nothing else was found, the latter is that of a probe retrieved from the same frames.
+    and nothing else was found, the latter is that of a probe retrieved from the same frames. ``is_telling`` is false where the
+    sample does not show above the photon noise, so that a misfit would not show either.
     """
 
     sentence: str | None
@@ -67,6 +66,7 @@ class Diagnosis:
     is_probe_poor: bool
     frames: int
     seconds: float
+    is_telling: bool = True
 
 
 def diagnose(
@@ -258,6 +258,7 @@ class _Search:
             is_probe_poor=is_poor,
             frames=len(self._amplitude),
             seconds=0.0,
+            is_telling=order_test.sample_shows(torch.from_numpy(self._amplitude)),
         )
 
     def _centred(self, correction: Correction) -> Correction:

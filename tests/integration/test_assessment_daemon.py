@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from daemon.assessment.fit_limits import limit_of
 from daemon.client import Viewer
 from daemon.files import ScanFile
+from daemon.messages import FitCheck
 from tests.support.daemon_tools import PATIENCE_S, follow, real_scan, running_daemon, send, send_unfinished
 from tests.support.webhook_receiver import receiving
 
@@ -57,7 +59,10 @@ def test_a_good_scan_is_good_from_its_first_to_its_last_status(scan: ScanFile, t
         assert 'ptycholive_assessment{grade="good"} 1.0' in get(daemon, "/metrics")
         record = json.loads((tmp_path / "out" / "star" / "scan.json").read_text())
     assert [(post["event"], post["grade"], post["scan_id"]) for post in posts] == [("ended", "good", "star")]
-    assert status["assessment"]["reason"] == record["assessment"]["reason"] == "All 120 frames are in the picture"
+    limit, action = limit_of(FitCheck.OFF)
+    assert status["assessment"]["reason"] == f"All 120 frames are in the picture; {limit}"
+    assert status["assessment"]["action"].lower() == action.lower()
+    assert record["assessment"] == header["assessment"]
     assert "not connected" not in status["sentence"]
     assert "lost" not in status["sentence"]
 
@@ -96,7 +101,8 @@ def test_a_wrong_orientation_withholds_the_expected_correlation(scan: ScanFile, 
         assert not status["assessment"]["is_rfactor_meaningful"]
         assert status["expected_correlation"] is None
         found = until(viewer, lambda status: status["phase"] == "idle")["assessment"]
-    assert (found["grade"], found["code"]) == ("bad", "misfit")
+        record = get(daemon, "/api/v1/scans/star")
+    assert (found["grade"], found["code"], record["fit_check"]) == ("bad", "misfit", "misfit")
 
 
 def without_positions(scan: ScanFile) -> ScanFile:

@@ -172,6 +172,7 @@ def scan(scan_id: str = "scan-1", **changes: Any) -> ScanFields:
         "doubts": [],
         "incidents": [],
         "misfit": None,
+        "fit_check": None,
         "assessment": None,
     }
     return {**whole, **changes}

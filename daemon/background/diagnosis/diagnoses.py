@@ -16,6 +16,7 @@ from daemon.background.learning.generations import Generations
 from daemon.config import Config
 from daemon.engine.face import EngineFace
 from daemon.intake.registry import ScanRegistry
+from daemon.messages import FitCheck
 from ptychopinn.atomic import atomic_path
 from ptychopinn.diagnosis.correction import Correction
 from ptychopinn.diagnosis.fit_test import Diagnosis
@@ -23,6 +24,9 @@ from ptychopinn.diagnosis.fit_test import Diagnosis
 PROBE_NAME = "probe.npz"
 WAITED_S = 0.25
 """Frames that wait for longer than this, s, need the processor more than a diagnosis does; batches wait for less."""
+
+TELLING = frozenset((FitCheck.FITS, FitCheck.MISFIT))
+"""Checks that have told whether a scan fits."""
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +61,7 @@ class Diagnoses:
             wait_for_rest=engine.wait_for_rest,
             on_said=self._say,
             on_diagnosis=self._note,
+            on_checked=self._enter,
             on_probe=self._take,
         )
         self.examiner = Examiner(options, events)
@@ -87,6 +92,12 @@ class Diagnoses:
             misfit = found.sentence or ""
             scan.change(misfit={"sentence": misfit, "action": "; ".join(words), "is_corrected": is_corrected})
         self._say(scan_id, "; ".join([found.sentence or "", *words]))
+
+    def _enter(self, scan_id: str, check: FitCheck) -> None:
+        """Enter how a check ended; a later one that tells nothing does not undo an earlier one that told something."""
+        scan = self._scans.get(scan_id)
+        if scan is not None and (check in TELLING or scan.record.fit_check not in TELLING):
+            scan.change(fit_check=check)
 
     def _take(self, scan_id: str, probe: NDArray[np.complex64], change: Correction, is_new: bool) -> None:
         self._generations.use_probe(probe, change)

@@ -24,7 +24,7 @@ from daemon.background.diagnosis.giving_way import BudgetSpentError, GivingWay, 
 from daemon.background.external.side_process import SideProcess
 from daemon.engine.examination import Examination
 from daemon.errors import DaemonError
-from daemon.messages import DiagnosisState, DiagnosisStatus
+from daemon.messages import DiagnosisState, DiagnosisStatus, FitCheck
 from ptychopinn.diagnosis.correction import Correction, turn_matrix
 from ptychopinn.diagnosis.fit_test import (
     LEAST_FRAMES,
@@ -62,8 +62,9 @@ class ExaminerEvents:
     """Callbacks of the examiner, called in its thread.
 
     ``probe()`` returns the current probe, ``is_busy()`` whether frames wait; ``wait_for_rest(most_s)`` returns when the engine
-    rests. ``on_said(scan_id, sentence)`` and ``on_diagnosis(scan_id, diagnosis)`` report results; ``on_probe(scan_id, probe,
-    change, is_new)`` requests another probe and a further correction; ``is_new`` is true for a retrieved probe.
+    rests. ``on_said(scan_id, sentence)``, ``on_diagnosis(scan_id, diagnosis)`` and ``on_checked(scan_id, check)`` report results;
+    ``on_probe(scan_id, probe, change, is_new)`` requests another probe and a further correction; ``is_new`` is true for a
+    retrieved probe.
     """
 
     probe: Callable[[], torch.Tensor]
@@ -71,6 +72,7 @@ class ExaminerEvents:
     wait_for_rest: Callable[[float], None]
     on_said: Callable[[str, str], None]
     on_diagnosis: Callable[[str, Diagnosis], None]
+    on_checked: Callable[[str, FitCheck], None]
     on_probe: Callable[[str, NDArray[np.complex64], Correction, bool], None]
 
 
@@ -124,7 +126,10 @@ class Examiner:
         is_on = self._options.is_enabled or self._needs_probe
         if not is_on or self._stopping.is_set() or self._jobs.qsize() >= MOST_JOBS:
             return False
-        is_last_chance = has_ended and scan.count == 0 and frames >= LEAST_FRAMES
+        is_last_chance = has_ended and scan.count == 0
+        if is_last_chance and frames < LEAST_FRAMES:
+            self._events.on_checked(scan.scan_id, FitCheck.TOO_FEW_FRAMES)
+            return False
         return not scan.is_pending and has_budget(scan) and (frames >= self._next_frames(scan) or is_last_chance)
 
     def examine(self, scan: Examination, frames: Frames) -> None:
@@ -161,19 +166,20 @@ class Examiner:
         if changes != self._changes:
             scan.is_pending, scan.next_frames, scan.count = False, len(frames), 0
             return True
-        scan_id = scan.scan_id
+        scan_id, check = scan.scan_id, FitCheck.UNFINISHED
         try:
-            self._look(scan, frames)
+            check = self._look(scan, frames)
         except Exception as fault:  # the scan continues without a diagnosis
             if not self._stopping.is_set():
                 log.warning("scan %s was not examined: %s", scan_id, fault, exc_info=not isinstance(fault, DaemonError))
                 self._events.on_said(scan_id, DiagnosisNote.NOT_EXAMINED.sentence.format(fault=fault))
         self._state.doing, self._state.last_s = DiagnosisState.WAITING, time.monotonic() - begun
         self._state.looks += 1
+        self._events.on_checked(scan_id, check)
         scan.is_pending = False
         return True
 
-    def _look(self, scan: Examination, frames: Frames) -> None:
+    def _look(self, scan: Examination, frames: Frames) -> FitCheck:
         amplitude = torch.stack([pattern for pattern, _ in frames]).cpu()
         positions_px = np.array([place for _, place in frames], dtype=np.float64)
         lit = lit_frames(amplitude)  # frames of a closed shutter carry no information
@@ -182,10 +188,11 @@ class Examiner:
         if self._needs_probe:
             retrieved = self._retrieve(scan.scan_id, amplitude, positions_px, probe)
             if retrieved is None:
-                return
+                return FitCheck.UNFINISHED
             probe, is_own = retrieved, True
-        if self._options.is_enabled:
-            self._diagnose(scan, amplitude, positions_px, probe, is_own_probe=is_own)
+        if not self._options.is_enabled:
+            return FitCheck.OFF
+        return self._diagnose(scan, amplitude, positions_px, probe, is_own_probe=is_own)
 
     def _retrieve(
         self, scan_id: str, amplitude: torch.Tensor, positions_px: NDArray[np.float64], guess: torch.Tensor
@@ -221,7 +228,7 @@ class Examiner:
         probe: torch.Tensor,
         *,
         is_own_probe: bool,
-    ) -> None:
+    ) -> FitCheck:
         self._state.doing = DiagnosisState.LOOKING
         give_way = self._giving_way(scan)
         scan.is_running = True
@@ -229,12 +236,26 @@ class Examiner:
             found = diagnose(amplitude, positions_px, probe, give_way, is_own_probe=is_own_probe)
         except BudgetSpentError as fault:
             log.info("scan %s: %s; nothing is said about it", scan.scan_id, fault)
-            return
+            return FitCheck.UNFINISHED
         finally:
             scan.is_running = False
             give_way.count()
-        if found is None or found.sentence is None:
-            return
+        if found is None:
+            return FitCheck.TOO_FEW_FRAMES
+        if found.sentence is None:
+            return FitCheck.FITS if found.is_telling else FitCheck.WEAK_SAMPLE
+        self._report(scan, found, amplitude, positions_px, probe)
+        return FitCheck.MISFIT
+
+    def _report(
+        self,
+        scan: Examination,
+        found: Diagnosis,
+        amplitude: torch.Tensor,
+        positions_px: NDArray[np.float64],
+        probe: torch.Tensor,
+    ) -> None:
+        """Report a misfit, and correct it if that is wanted."""
         scan_id, scan.next_frames = scan.scan_id, sys.maxsize
         self._state.finding = found.sentence
         self._events.on_diagnosis(scan_id, found)

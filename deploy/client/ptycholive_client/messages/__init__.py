@@ -17,7 +17,14 @@ from ptycholive_client.messages.answers import (
     ScanPath,
     Stopping,
 )
-from ptycholive_client.messages.assessment import AssessmentFields, Grade, IncidentFields, MisfitFields, NoteFields
+from ptycholive_client.messages.assessment import (
+    AssessmentFields,
+    FitCheck,
+    Grade,
+    IncidentFields,
+    MisfitFields,
+    NoteFields,
+)
 from ptycholive_client.messages.comparison import ComparisonFields
 from ptycholive_client.messages.headers import (
     DeltaFields,
@@ -82,6 +89,7 @@ __all__ = [
     "EngineResult",
     "EngineState",
     "Fields",
+    "FitCheck",
     "FrameFields",
     "FrameMap",
     "FrcFields",

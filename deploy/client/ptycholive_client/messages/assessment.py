@@ -13,6 +13,18 @@ class Grade(StrEnum):
     BAD = "bad"
 
 
+class FitCheck(StrEnum):
+    """Whether the diagnosis has checked that patterns, positions and probe of a scan fit together."""
+
+    PENDING = "pending"
+    FITS = "fits"
+    MISFIT = "misfit"
+    WEAK_SAMPLE = "weak_sample"
+    TOO_FEW_FRAMES = "too_few_frames"
+    UNFINISHED = "unfinished"
+    OFF = "off"
+
+
 class NoteFields(TypedDict):
     """One note about a scan or the daemon."""
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Literal, NotRequired
 
-from ptycholive_client.messages.assessment import AssessmentFields, IncidentFields, MisfitFields
+from ptycholive_client.messages.assessment import AssessmentFields, FitCheck, IncidentFields, MisfitFields
 from ptycholive_client.messages.typed import TypedDict
 
 
@@ -148,6 +148,8 @@ class ScanFields(TypedDict):
     """What happened in mid-scan and has spoilt a part of the scan."""
     misfit: MisfitFields | None
     """Misfit of patterns, positions and probe that the diagnosis found; null: none."""
+    fit_check: FitCheck | None
+    """Whether the diagnosis has checked the fit of patterns, positions and probe; null: unknown, of an older record."""
     assessment: AssessmentFields | None
     """How good the scan is."""
 

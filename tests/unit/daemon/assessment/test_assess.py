@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from daemon.assessment import LiveFacts, Reason, ScanFacts, assess
 from daemon.assessment.diagnosis_notes import DiagnosisNote
 from daemon.assessment.graded_notes import REASONS, warning_of
 from daemon.assessment.issues import split_action
-from daemon.messages import Grade, ScanState
+from daemon.messages import FitCheck, Grade, ScanState
 from streams.join.scan_warnings import ScanWarning
 from tests.support import messages
 
@@ -54,6 +55,16 @@ def test_a_good_scan_is_good(facts: ScanFacts | None, reason: Reason) -> None:
     found = assess(facts)
     assert (found["grade"], found["code"]) == (Grade.GOOD, reason)
     assert found["is_rfactor_meaningful"]
+
+
+@pytest.mark.parametrize("check", [*FitCheck, None])
+def test_a_good_grade_says_what_was_not_checked(check: FitCheck | None) -> None:
+    is_checked = check in (None, FitCheck.FITS, FitCheck.MISFIT)  # a misfit has a reason of its own
+    for facts in (ScanFacts(ScanState.COMPLETE, GOOD, fit_check=check), replace(running(), fit_check=check)):
+        found = assess(facts)
+        assert found["grade"] == Grade.GOOD
+        assert ("checked" in found["reason"]) is not is_checked
+    assert (found["action"] == "Set [diagnosis] enabled = true") is (check == FitCheck.OFF)
 
 
 @pytest.mark.parametrize(

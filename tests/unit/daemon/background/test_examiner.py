@@ -20,6 +20,8 @@ from daemon.background.diagnosis.giving_way import (
     has_budget,
 )
 from daemon.engine.examination import Examination
+from daemon.messages import FitCheck
+from ptychopinn.diagnosis.fit_test import LEAST_FRAMES
 
 FRAMES = [(torch.ones(16, 16), (0.0, float(i))) for i in range(64)]
 
@@ -30,7 +32,7 @@ def nothing(*_args: object) -> None:
 
 def test_scans_that_come_faster_than_they_are_looked_at_do_not_pile_up() -> None:
     options = ExaminerOptions(is_enabled=True, is_fixed=False, is_guess=False, frames=50, retrieve_frames=100)
-    events = ExaminerEvents(lambda: torch.ones(1, 16, 16), lambda: True, nothing, nothing, nothing, nothing)
+    events = ExaminerEvents(lambda: torch.ones(1, 16, 16), lambda: True, nothing, nothing, nothing, nothing, nothing)
     examiner = Examiner(options, events)  # its thread is not there: it is busy for ever
     examined = 0
     for number in range(40):
@@ -43,7 +45,7 @@ def test_scans_that_come_faster_than_they_are_looked_at_do_not_pile_up() -> None
 
 def test_frames_that_were_looked_at_are_let_go_while_none_wait() -> None:
     options = ExaminerOptions(is_enabled=False)  # it looks at nothing, but takes the frames
-    events = ExaminerEvents(lambda: torch.ones(1, 16, 16), lambda: False, nothing, nothing, nothing, nothing)
+    events = ExaminerEvents(lambda: torch.ones(1, 16, 16), lambda: False, nothing, nothing, nothing, nothing, nothing)
     examiner, is_free = Examiner(options, events), threading.Event()
     frame = torch.ones(16, 16)
     weakref.finalize(frame, is_free.set)
@@ -137,9 +139,21 @@ def test_the_first_test_is_done_on_a_slow_processor_too(monkeypatch: pytest.Monk
         first()
 
 
+def test_a_scan_that_ends_with_too_few_frames_is_entered_as_not_checked():
+    checks = list[tuple[str, FitCheck]]()
+    events = ExaminerEvents(
+        lambda: torch.ones(1, 16, 16), lambda: False, *[nothing] * 3, lambda *check: checks.append(check), nothing
+    )
+    examiner = Examiner(ExaminerOptions(), events)
+    assert not examiner.wants(Examination("long"), LEAST_FRAMES, has_ended=False)
+    assert examiner.wants(Examination("long"), LEAST_FRAMES, has_ended=True)
+    assert not examiner.wants(Examination("short"), LEAST_FRAMES - 1, has_ended=True)
+    assert checks == [("short", FitCheck.TOO_FEW_FRAMES)]
+
+
 def test_no_other_test_is_begun_without_budget():
     options = ExaminerOptions(is_enabled=True, frames=50)
-    events = ExaminerEvents(lambda: torch.ones(1, 16, 16), lambda: False, nothing, nothing, nothing, nothing)
+    events = ExaminerEvents(lambda: torch.ones(1, 16, 16), lambda: False, nothing, nothing, nothing, nothing, nothing)
     examiner, scan = Examiner(options, events), Examination("scan")
     assert examiner.wants(scan, 64, has_ended=False)
     scan.spent_s = MOST_CPU_S
