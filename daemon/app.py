@@ -13,6 +13,8 @@ import torch
 from daemon.background.diagnosis.diagnoses import Diagnoses
 from daemon.background.external.finished import FinishedScans
 from daemon.background.learning import Generations
+from daemon.background.learning.learning_actor import ActorProcess
+from daemon.background.learning.learning_process import ChildProcess
 from daemon.background.positions.finder import FinderOptions, PositionFinder
 from daemon.background.positions.record import note_positions
 from daemon.closing import ScanCloser
@@ -175,7 +177,9 @@ class Daemon:
     def _make_background(self) -> None:
         """Make the background work: learning, diagnosis."""
         setup, config = self._setup, self._config
-        self._generations = Generations(setup, config, self.metrics, self._engine)
+        engine = self._engine
+        begin = partial(ActorProcess, engine.ray) if isinstance(engine, ClusterEngine) else ChildProcess
+        self._generations = Generations(setup, config, self.metrics, engine, begin_process=begin)
         count_misfit = self.metrics.misfits.inc
         self._examiner = Diagnoses(config, self.scans, self._engine, self._generations, count_misfit).examiner
         self._engine.examiner = self._examiner

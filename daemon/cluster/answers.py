@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from daemon.cluster.faults import one_line
+from daemon.cluster.learner_feed import LearnerFeed
 from daemon.cluster.link import MOST_FRAMES, Asked, Call, WorkerLink, WorkerState
 from daemon.cluster.output import MergedOutput
 from daemon.cluster.plan import BatchDone, Changes, PartResult
 from daemon.cluster.scan import ClusterScan
 from daemon.engine.backlog import EndOfScan, LostPoint
 from daemon.engine.ports import EngineEvents
+from daemon.errors import DaemonError
 from daemon.metrics import Metrics
 from streams.frame import ScanPoint
 from streams.refusal_reasons import RefusalReason
@@ -46,7 +48,11 @@ class Answers:
         self._events = events
         self._output = output
         self._scans = scans
+        self.feed: LearnerFeed | None = None
+        """Takes a sample of stitched frames to the fine-tuning."""
         self.failure: str | None = None
+        self.use_fault: str | None = None
+        """The reason why a worker could not use another model; it goes on with the one before."""
         self.beginning_fault: str | None = None
         """The reason why a worker could not begin the first time."""
 
@@ -80,6 +86,10 @@ class Answers:
             answer = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as fault:
             cause = fault if fault.cause is None else fault.cause
+            if asked.call is Call.USE and not isinstance(cause, DaemonError):
+                del link.asked[reference]
+                self.use_fault = str(cause) or one_line(cause)
+                return
             if asked.call is Call.BEGIN and link.facts is None:
                 self.beginning_fault = str(cause) or one_line(cause)
             self.lose(link, str(cause) or one_line(cause), most=MOST_FAULTS)
@@ -91,7 +101,10 @@ class Answers:
         del link.asked[reference]
         if asked.call is Call.BEGIN:
             link.note_begun(answer)
+            link.generation = asked.generation
             log.info("worker %d runs on %s, device %s", link.number, answer.host, answer.device)
+        elif asked.call is Call.USE:
+            link.generation = asked.generation
         elif asked.call is Call.TAKE:
             self._take_batch(link, asked, answer)
         elif asked.call is Call.CHANGES:
@@ -111,6 +124,8 @@ class Answers:
             fresh = set(new)
             link.stitched_ns.setdefault(scan.scan_id, []).extend(p.received_ns for p in points if p.index in fresh)
             self._events.on_stitched(scan.scan_id, new)
+            if self.feed is not None:
+                self.feed.offer(scan, [point for point in points if point.index in fresh])
         scan.note_answered(link.number, len(points))
         for index, reason in done.refused.items():
             self.refuse(scan, link.number, index, reason)

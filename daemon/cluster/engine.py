@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -20,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.cluster.answers import IDLE_WAIT_S, Answers
+from daemon.cluster.common_model import CommonModel, wait_until_warm
 from daemon.cluster.group import WorkerGroup
+from daemon.cluster.learner_feed import LearnerFeed
 from daemon.cluster.link import WorkerState
 from daemon.cluster.output import MergedOutput
 from daemon.cluster.plan import ModelPlan
@@ -32,7 +33,6 @@ from daemon.engine.loop import Engine
 from daemon.engine.models import ActiveModel
 from daemon.engine.options import EngineOptions
 from daemon.engine.ports import EngineEvents, ExaminerPort, FrameLearner, PositionFinderPort
-from daemon.errors import DaemonError
 from daemon.messages import FrcFields
 from daemon.metrics import Metrics
 from ptychopinn.detector.geometry import to_amplitude
@@ -70,15 +70,14 @@ class ClusterEngine:
         self._metrics = metrics
         self._events = events
         self._store = store
-        self._model = model
         self._scans: dict[str, ClusterScan] = {}
         self._scans_lock = threading.Lock()
         self._stack = ExitStack()
-        self._ray, actors = connect(self._stack)
+        self.ray, actors = connect(self._stack)
         self.workers = WorkerGroup(actors, options.queue_bytes, store, metrics)
-        self._output = MergedOutput(options, metrics, events, lambda: self._model)
-        self._answers = Answers(self._ray, metrics, events, self._output, self._scans)
-        self._swap: tuple[ActiveModel, threading.Event] | None = None
+        self._output = MergedOutput(options, metrics, events, lambda: self._model.active)
+        self._answers = Answers(self.ray, metrics, events, self._output, self._scans)
+        self._model = CommonModel(model, metrics, self.workers, self._answers)
         self._stop = threading.Event()
         self._stop_by = float("inf")
         self._has_ended = threading.Event()
@@ -88,12 +87,21 @@ class ClusterEngine:
         self.beat = time.monotonic()
         self.correction = Correction()
         self.examiner: ExaminerPort | None = None
-        self.learner: FrameLearner | None = None
 
     @property
     def active(self) -> ActiveModel:
         """The model in use."""
-        return self._model
+        return self._model.active
+
+    @property
+    def learner(self) -> FrameLearner | None:
+        """The fine-tuning that a sample of the frames goes to."""
+        feed = self._answers.feed
+        return None if feed is None else feed.learner
+
+    @learner.setter
+    def learner(self, learner: FrameLearner | None) -> None:
+        self._answers.feed = None if learner is None else LearnerFeed(learner)
 
     def find_positions_with(self, finder: PositionFinderPort) -> None:
         """Refuse: positions are not looked for on a cluster."""
@@ -101,27 +109,24 @@ class ClusterEngine:
 
     def begin_with(self, model: ActiveModel) -> None:
         """Take another model before :meth:`start`."""
-        self._model = replace(model, generation=self._model.generation + 1)
-        self._metrics.model_generation.set(self._model.generation)
+        self._model.begin_with(model)
 
     def use(self, model: ActiveModel, change: Correction = Correction()) -> ActiveModel:
-        """Take another model: every worker begins again with it, and does the frames of open scans again.
+        """Take another model: all workers do so between two batches, and this returns when all have.
+
+        With another probe every worker begins again, and does the frames of open scans again.
 
         Raises
         ------
         ReconstructionError
-            If the engine has ended, or patterns or positions were to be corrected.
+            If a worker cannot use the model, the engine has ended, or patterns or positions were to be corrected.
         """
         if change != Correction():
             raise ReconstructionError("patterns and positions are not corrected on a cluster")
-        done = threading.Event()
-        self._swap = model, done
-        self._wake.set()
-        while not done.wait(IDLE_WAIT_S) and not self._has_ended.is_set():
-            pass
-        if not done.is_set():
-            raise ReconstructionError(f"the model {model.name} is not used: the daemon stops")
-        return self._model
+        swap = self._model.ask(model, self._wake.set, self._has_ended.is_set)
+        if swap.active is None:
+            raise ReconstructionError(f"the model {model.name} is not used: {swap.fault or 'the daemon stops'}")
+        return swap.active
 
     def pixel_size_m(self, scan_id: str) -> float | None:
         """Return the object pixel of a scan."""
@@ -154,9 +159,7 @@ class ClusterEngine:
 
     def wait_until_warm(self) -> None:
         """Return when every worker has begun. Raises :class:`DaemonError` if one cannot."""
-        while not self.warm.wait(IDLE_WAIT_S):
-            if (fault := self._answers.beginning_fault) is not None or not self.is_alive:
-                raise DaemonError(f"a worker cannot start: {fault or self.failure}")
+        wait_until_warm(self.warm, self._answers, self._thread.is_alive)
 
     @property
     def backlog(self) -> tuple[int, int]:
@@ -224,7 +227,7 @@ class ClusterEngine:
 
     @property
     def _probe(self) -> NDArray[np.complex64]:
-        return np.asarray(to_host(self._model.probe), dtype=np.complex64)
+        return np.asarray(to_host(self._model.active.probe), dtype=np.complex64)
 
     def stop(self, within_s: float = float("inf")) -> None:
         """Finish what is queued, publish, and end the thread; what is not done in time is left to the next start."""
@@ -267,16 +270,18 @@ class ClusterEngine:
 
     def _turn(self) -> None:
         self.beat = time.monotonic()
-        self._take_swap()
         for link in self.workers:
             if link.is_due_to_begin:
-                link.begin(ModelPlan.of(self._model))
+                link.begin(ModelPlan.of(self._model.active))
             if link.is_away and any(other.state is WorkerState.RUNNING for other in self.workers):
                 self._answers.give_away(link, self.workers.links)
             self.workers.give_out(link, self._scans, self._answers, at_once=self._stop.is_set())
             self.workers.ask_changes(link, self._scans)
         self._answers.wait(self.workers.links, self._wake, is_busy=bool(self._scans))
         self._answers.take(self.workers.links)
+        self._model.turn()
+        if self._answers.feed is not None:
+            self._answers.feed.label(self._scans)
         if not self.warm.is_set() and self.workers.are_running:
             self.warm.set()
         if self._stop.is_set():
@@ -289,16 +294,6 @@ class ClusterEngine:
             with self._scans_lock:
                 del self._scans[scan.scan_id]
         self.workers.measure()
-
-    def _take_swap(self) -> None:
-        """Take the model that is asked for; the workers begin again with it."""
-        if self._swap is None:
-            return
-        (model, done), self._swap = self._swap, None
-        self.begin_with(model)
-        for link in self.workers:
-            self._answers.lose(link, "another model", is_planned=True)
-        done.set()
 
 
 def make_engine(

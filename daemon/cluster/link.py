@@ -42,6 +42,7 @@ class Call(StrEnum):
 
     BEGIN = "begin"
     TAKE = "take"
+    USE = "use"
     CHANGES = "changes"
     FINISH = "finish"
 
@@ -55,6 +56,8 @@ class Asked:
     points: Sequence[ScanPoint] = ()
     is_halo: bool = False
     """Whether the frames help the refined layer alone."""
+    generation: int | None = None
+    """Of the model that the worker is to use."""
     shows_ns: dict[str, list[int]] = field(default_factory=dict)
     """Receiving times of stitched frames that the answer of ``changes`` shows, by scan."""
 
@@ -77,6 +80,8 @@ class WorkerLink:
         self.losses_in_row = 0
         self.frames_stitched = 0
         self.failure: str | None = None
+        self.generation: int | None = None
+        """The generation of the worker's model."""
         self.told_s: float | None = None
         self.metrics: Sequence[MetricSamples] = ()
         self.stitched_ns: dict[str, list[int]] = {}
@@ -117,7 +122,13 @@ class WorkerLink:
         """Ask the worker to begin another epoch."""
         self.epoch += 1
         self.sequence = 0
-        self._ask(self._actor.begin.remote(model, self.epoch), Asked(Call.BEGIN))
+        self._ask(self._actor.begin.remote(model, self.epoch), Asked(Call.BEGIN, generation=model.generation))
+
+    def use(self, model: ModelPlan) -> None:
+        """Have the worker go on with another model for the same probe, unless it uses it already, or does so soon."""
+        is_asked = any(one.generation == model.generation for one in self.asked.values())
+        if self.state is WorkerState.RUNNING and self.generation != model.generation and not is_asked:
+            self._ask(self._actor.use.remote(self.epoch, model), Asked(Call.USE, generation=model.generation))
 
     def note_begun(self, facts: WorkerFacts) -> None:
         """Note where the worker has begun."""

@@ -45,7 +45,6 @@ def cluster_config(config: Config) -> Config:
     }
     names = [f"[refine] {key}" for key, value in limits.items() if refine.enabled and getattr(refine, key) != value]
     off = {
-        "finetune": config.finetune.model_copy(update={"enabled": False}),
         "diagnosis": config.diagnosis.model_copy(update={"enabled": False}),
     }
     names += [f"[{name}]" for name in off if getattr(config, name).enabled]

@@ -117,7 +117,12 @@ class Outbox:
         ]
         refiner = self._refiner_of(scan_id)
         return RefinedPart(
-            scan_id, tiles, scan.rfactor, None if refiner is None else probe_report(refiner), self._frc_of(scan_id)
+            scan_id=scan_id,
+            tiles=tiles,
+            rfactor=scan.rfactor,
+            visits=0 if refiner is None else refiner.least_visits,
+            probe=None if refiner is None else probe_report(refiner),
+            frc=self._frc_of(scan_id),
         )
 
     def _note(self) -> None:

@@ -55,6 +55,8 @@ class Part:
         """Whether the worker was told that the scan has ended."""
         self.result: PartResult | None = None
         self.rfactors: dict[str, float] = {}
+        self.visits = 0
+        """Visits of the least visited frame of its refined layer."""
         self.frc: FrcFields | None = None
         self.stitched = 0
         self.is_done = False

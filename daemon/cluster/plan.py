@@ -112,11 +112,15 @@ class ProbeReport:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RefinedPart:
-    """Tiles that changed in a worker's refined layer, with R over its frames, its probe, and how sharp it is."""
+    """Tiles that changed in a worker's refined layer, with R over its frames, its probe, and how sharp it is.
+
+    Each of its frames has been visited ``visits`` times at least.
+    """
 
     scan_id: str
     tiles: Sequence[RefinedTile]
     rfactor: float | None
+    visits: int
     probe: ProbeReport | None
     frc: FrcFields | None
 

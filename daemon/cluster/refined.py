@@ -45,7 +45,7 @@ class RefinedScan:
         self.picture.replace((worker, bool(part.to_redo)), news.tiles)
         if news.rfactor is not None:
             part.rfactors["refined"] = news.rfactor
-        part.frc = news.frc
+        part.frc, part.visits = news.frc, news.visits
         if news.probe is not None:
             self.probe.note(worker, news.probe)
 
@@ -60,6 +60,15 @@ class RefinedScan:
             return None
         value, coverage = map(to_host, self._read(None))
         return finite(np.asarray(value, dtype=np.complex64)), np.asarray(coverage, dtype=np.float32)
+
+    def patch(self, position_px: tuple[float, float], size_px: int) -> NDArray[np.complex64] | None:
+        """Return the object ``(N, N)`` at a position; None where it is not covered."""
+        if not self.is_there:
+            return None
+        y, x = self.picture.origin_px
+        box = Box.around(position_px, size_px)
+        value, coverage = self._read(Box(box.y - y, box.x - x, box.h, box.w))
+        return None if not bool(coverage.any()) else finite(np.asarray(to_host(value), dtype=np.complex64))
 
     def _read(self, box: Box | None) -> tuple[Tensor, Tensor]:
         return self.picture.read(self._mosaic.weight, self._shown, box)

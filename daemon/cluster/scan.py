@@ -51,7 +51,7 @@ class ClusterScan:
         self, scan_id: str, workers: int, probe: NDArray[np.complex64], options: EngineOptions, pixel_size_m: float
     ) -> None:
         self.scan_id = scan_id
-        patch_px = probe.shape[-1]
+        self._patch_px = patch_px = int(probe.shape[-1])
         self.pixel_size_m = pixel_size_m
         self.lock = threading.RLock()
         self.regions = Regions(workers, patch_px)
@@ -180,6 +180,16 @@ class ClusterScan:
         """Take what changed in a worker's refined layer."""
         with self.lock:
             self.refined.take(worker, news)
+
+    @property
+    def refined_visits(self) -> int:
+        """Visits of the least visited frame of the refined layer."""
+        return min((part.visits for part in self.parts if part.stitched), default=0)
+
+    def refined_patch(self, position_px: tuple[float, float]) -> NDArray[np.complex64] | None:
+        """Return the refined object ``(N, N)`` at a position; None where there is none."""
+        with self.lock:
+            return self.refined.patch(position_px, self._patch_px)
 
     def refined_update(self, *, frames_received: int, time_ns: int, is_complete: bool) -> LayerUpdate | None:
         """Return what changed in the refined layer since the last call; None without one, and if nothing did."""

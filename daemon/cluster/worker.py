@@ -64,6 +64,10 @@ class EngineWorker:
         self._run = run
         return WorkerFacts(socket.gethostname(), os.getpid(), str(run.device))
 
+    def use(self, epoch: int, model: ModelPlan) -> None:
+        """Go on with another model for the same probe."""
+        self._begun(epoch).use(model)
+
     def take(self, batch: FrameBatch) -> BatchDone:
         """Stitch a batch; return when the account of each of its frames is closed."""
         return self._begun(batch.epoch).take(batch)
@@ -75,6 +79,11 @@ class EngineWorker:
     def finish(self, epoch: int, scan_id: str) -> PartResult:
         """Finish a scan that gets no more frames."""
         return self._begun(epoch).finish(scan_id)
+
+    def leave(self) -> None:
+        """End the engine, if there is one."""
+        if self._run is not None:
+            self._run.leave()
 
     def _begun(self, epoch: int) -> EngineRun:
         run = self._run
@@ -99,8 +108,8 @@ class EngineRun:
         self._results: dict[str, ScanResult] = {}
         if plan.config.model.threads:
             torch.set_num_threads(plan.config.model.threads)
-        loader = ModelLoader(plan.config, self.device, lambda models: models)
-        made = replace(loader.of_bundle(model.bundle, model.probe), generation=model.generation)
+        self._loader = ModelLoader(plan.config, self.device, lambda models: models)
+        made = replace(self._loader.of_bundle(model.bundle, model.probe), generation=model.generation)
         options = replace(
             plan.options, pixel_size_m=self._pixel_sizes_m.get, is_halo=lambda *frame: frame in self._halo
         )
@@ -116,6 +125,11 @@ class EngineRun:
             frames_received=lambda _scan_id: 0,
             sums=self._outbox,
         )
+
+    def use(self, model: ModelPlan) -> None:
+        """Go on with another model for the same probe, between two batches."""
+        made = self._loader.of_bundle(model.bundle, model.probe)
+        self.engine.use(replace(made, probe=self.engine.active.probe, generation=model.generation))
 
     def take(self, batch: FrameBatch) -> BatchDone:
         """Stitch a batch; return when the account of each of its frames is closed."""

@@ -79,7 +79,8 @@ class ModelInUse:
             swap.done.set()
 
     def _swap(self, swap: Swap, works: dict[str, ScanWork], improving: ScanWork | None) -> None:
-        model, correction = replace(swap.model, generation=self.active.generation + 1), self.correction
+        generation = max(swap.model.generation, self.active.generation + 1)
+        model, correction = replace(swap.model, generation=generation), self.correction
         frame_s = sharp_frame_s(model, self._options)
         has_other_probe = model.probe is not self.active.probe
         if has_other_probe:

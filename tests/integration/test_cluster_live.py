@@ -19,16 +19,19 @@ from daemon.app import Daemon
 from daemon.client import Viewer
 from daemon.cluster.connection import Cluster
 from daemon.cluster.live import check_room
+from daemon.cluster.plan import ModelPlan
+from daemon.cluster.worker import EngineRun
 from daemon.config import load_config
 from daemon.errors import ClusterError, ConfigError, DaemonError
 from daemon.files import ScanFile
 from daemon.publish.snapshot import LayerCanvas
+from ptychopinn.errors import ReconstructionError
 from streams.codecs import CODECS
 from streams.frame import PositionM, ScanStart
 from streams.sockets.transport import Sender
 from tests.support.daemon_tools import PATIENCE_S, adds_up, follow, on_common_ground, running_daemon, write_config
 from tests.support.in_process_actors import InProcessActors
-from tests.support.small_scans import small_scan
+from tests.support.small_scans import small_scan, write_spoilt_bundle
 
 FRAMES = 160
 REFINED = ("refine.enabled=true", "refine.finish_s=60", "refine.improve_s=0", 'refine.correct_positions="off"')
@@ -178,11 +181,75 @@ def test_frames_of_a_worker_that_does_not_come_back_go_to_others(
     assert states == ["running", "restarting", "running"]
 
 
-def test_another_model_begins_every_worker_again(tmp_path: Path, scene: Any, alone: Reconstructed) -> None:
-    with cluster_daemon(tmp_path, scene, 2, InProcessActors()) as daemon:
+def test_another_model_is_swapped_in_between_two_batches(tmp_path: Path, scene: Any, alone: Reconstructed) -> None:
+    ray = InProcessActors()
+    with cluster_daemon(tmp_path, scene, 2, ray) as daemon:
         found = reconstruct(daemon, scene[0], [80], lambda frames: frames == 80 and daemon.view.use_model("none"))
+        epochs = [link.epoch for link in daemon._engine.workers]
+        generations = [actor.object._run.engine.active.generation for actor in ray.actors[:2]]
     assert_same(alone, found)
     assert found.picture.model_generation == 1
+    assert epochs == generations == [1, 1]
+
+
+def test_another_probe_begins_every_worker_again(tmp_path: Path, scene: Any, alone: Reconstructed) -> None:
+    with cluster_daemon(tmp_path, scene, 2, InProcessActors()) as daemon:
+
+        def swap(frames: int) -> None:
+            if frames == 80:
+                active = daemon._engine.active
+                daemon._engine.use(replace(active, probe=active.probe.clone()))
+
+        found = reconstruct(daemon, scene[0], [80], swap)
+        epochs = [link.epoch for link in daemon._engine.workers]
+    assert_same(alone, found)
+    assert epochs == [2, 2]
+
+
+def test_a_model_that_a_worker_cannot_use_leaves_the_one_before(
+    tmp_path: Path, scene: Any, alone: Reconstructed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = EngineRun.use
+
+    def fail(run: EngineRun, model: ModelPlan) -> None:
+        if model.generation == 1:
+            raise ReconstructionError("no memory for it")
+        used(run, model)
+
+    monkeypatch.setattr(EngineRun, "use", fail)
+
+    def swap(frames: int) -> None:
+        if frames == 80:
+            with pytest.raises(ReconstructionError, match="is not used: no memory for it"):
+                daemon.view.use_model("none")
+
+    with cluster_daemon(tmp_path, scene, 2, InProcessActors()) as daemon:
+        found = reconstruct(daemon, scene[0], [80], swap)
+        states = [link.state for link in daemon._engine.workers]
+    assert_same(alone, found)
+    assert states == ["running", "running"]
+
+
+@pytest.mark.timeout(300)
+def test_fine_tuning_in_an_actor_gives_all_workers_a_better_model(tmp_path: Path, scene: Any) -> None:
+    bundle = write_spoilt_bundle(tmp_path / "blank.zip")
+    learning = ("finetune.enabled=true", "finetune.rate=0.003", "finetune.device_share=1.0", "refine.enabled=true")
+    ray = InProcessActors()
+    with cluster_daemon(tmp_path, scene, 2, ray, f'model.bundle="{bundle}"', *learning) as daemon:
+        with Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:
+            send_parts(daemon, scene[0], [], lambda _frames: None)
+            status = next(
+                event.header
+                for event in viewer.events()
+                if event.topic == "status" and event.header["finetune"].get("generations", 0) >= 1
+            )
+        daemon.view.set_finetune_paused(True)
+        active = daemon._engine.active
+        generations = [link.generation for link in daemon._engine.workers]
+    scores = status["finetune"]["heldout_rfactor"]
+    assert scores["candidate"] < scores["active"]
+    assert active.name.startswith("blank+finetuned")
+    assert generations == [active.generation] * 2
 
 
 def test_a_frame_that_fails_is_refused_alone(tmp_path: Path, scene: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, wait
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
@@ -22,8 +22,9 @@ class ActorDiedError(RayError):
 class Actor:
     """A stand-in for an actor: ``kill`` makes every call in flight fail, and the next call meets a new object."""
 
-    def __init__(self, kind: type, arguments: tuple[Any, ...]) -> None:
+    def __init__(self, kind: type, arguments: tuple[Any, ...], *, is_ordered: bool) -> None:
         self._kind, self._arguments = kind, arguments
+        self._pool = ThreadPoolExecutor(1) if is_ordered else None
         self._lock = threading.Lock()
         self._flying: set[Future[Any]] = set()
         self.kills = 0
@@ -41,7 +42,10 @@ class Actor:
         with self._lock:
             self._flying.add(future)
             method = getattr(self.object, name)
-        threading.Thread(target=self._run, args=(future, method, arguments), daemon=True).start()
+        if self._pool is not None:
+            self._pool.submit(self._run, future, method, arguments)
+        else:
+            threading.Thread(target=self._run, args=(future, method, arguments), daemon=True).start()
         return future
 
     def _run(self, future: Future[Any], method: Any, arguments: tuple[Any, ...]) -> None:
@@ -70,8 +74,7 @@ class Actor:
             self.kills += 1
         for future in flying:
             future.set_exception(ActorDiedError("killed"))
-        if old._run is not None:
-            old._run.leave()
+        old.leave()
 
 
 class InProcessActors:
@@ -87,11 +90,17 @@ class InProcessActors:
 
     def remote(self, **options: Any) -> Any:
         self.options = options
-        return lambda kind: SimpleNamespace(remote=lambda *arguments: self._make(kind, arguments))
+        is_ordered = options.get("max_concurrency") == 1
+        return lambda kind: SimpleNamespace(
+            remote=lambda *arguments: self._make(kind, arguments, is_ordered=is_ordered)
+        )
 
-    def _make(self, kind: type, arguments: tuple[Any, ...]) -> Actor:
-        self.actors.append(Actor(kind, arguments))
+    def _make(self, kind: type, arguments: tuple[Any, ...], *, is_ordered: bool) -> Actor:
+        self.actors.append(Actor(kind, arguments, is_ordered=is_ordered))
         return self.actors[-1]
+
+    def available_resources(self) -> dict[str, float]:
+        return {}
 
     def wait(
         self, references: list[Future[Any]], *, num_returns: int, timeout: float

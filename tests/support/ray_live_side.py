@@ -23,6 +23,10 @@ from tests.support.daemon_tools import PATIENCE_S, follow, running_daemon
 from tests.support.small_scans import small_scan
 
 FRAMES = 160
+REFINED = ("refine.enabled=true", "refine.finish_s=60", "refine.improve_s=0", 'refine.correct_positions="off"')
+"""Refined until each frame has had its visits, however slow the host is."""
+FAINT = 0.3
+"""Share of the greatest coverage that counts as covered."""
 CODEC = CODECS["native"]()
 
 
@@ -41,11 +45,14 @@ def kill(daemon: Daemon, number: int, seen: set[int]) -> None:
 
 
 def run(folder: Path, workers: int, kills: int) -> dict[str, Any]:
-    """Return the account, R and a digest of the picture."""
+    """Return the account, both R, a digest of the network layer, and the covered pixels of the refined one."""
     scan, settings = small_scan(folder, FRAMES)
     cluster = ('cluster.address="local"', f"cluster.workers={workers}") if workers else ()
     seen: set[int] = set()
-    with running_daemon(folder, *settings, *cluster) as daemon, Viewer(daemon.addresses()["updates"]) as viewer:
+    with (
+        running_daemon(folder, *settings, *REFINED, *cluster) as daemon,
+        Viewer(daemon.addresses()["updates"]) as viewer,
+    ):
         with Sender(">" + daemon.addresses()["streams"]["frames"]) as sender:
             sender.send(CODEC.encode_start(ScanStart("one", FRAMES), scan.counts.shape[1:], scan.counts.dtype))
             for i in range(FRAMES):
@@ -55,11 +62,12 @@ def run(folder: Path, workers: int, kills: int) -> dict[str, Any]:
             sender.send(CODEC.encode_end("one"))
         ended, pictures = follow(viewer)
         status = daemon.view.status()
-    picture = pictures["network"]
+    picture, refined = pictures["network"], pictures["refined"]
     digest = hashlib.sha256(picture.object.tobytes() + picture.weight.tobytes()).hexdigest()
     return {
         "verdict": ended["verdict"],
-        "rfactor": ended["rfactors"]["network"],
+        "rfactors": ended["rfactors"],
+        "refined_px": int((refined.weight > FAINT * refined.weight.max()).sum()),
         "digest": digest,
         "origin_px": picture.origin_px,
         "killed": len(seen),

@@ -1,6 +1,6 @@
 """CPU time of the daemon's process for a frame, with its engine inside and with two workers on a local Ray cluster.
 
-By hand, with Ray's Python (.venv-ray): ``python -m tests.support.ray_overhead FOLDER WORKERS FRAMES``.
+By hand, with Ray's Python (.venv-ray): ``python -m tests.support.ray_overhead FOLDER WORKERS FRAMES [refined]``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def engine_s() -> float:
     return (int(fields[11]) + int(fields[12])) * TICK_S
 
 
-def measure(folder: Path, workers: int, frames: int) -> dict[str, float]:
+def measure(folder: Path, workers: int, frames: int, *, is_refined: bool) -> dict[str, float]:
     """Return us of CPU for a frame: of the process, and of its engine's thread."""
     scan = real_scan()
     repeated = np.arange(frames) % len(scan.counts)
@@ -39,7 +39,8 @@ def measure(folder: Path, workers: int, frames: int) -> dict[str, float]:
         indexes=np.arange(frames),
     )
     cluster = ('cluster.address="local"', f"cluster.workers={workers}") if workers else ("model.threads=1",)
-    with running_daemon(folder, *cluster, "finetune.enabled=false", "publish.period_s=0.1") as daemon:
+    refined = ("refine.enabled=true", 'refine.correct_positions="off"', "refine.improve_s=0") if is_refined else ()
+    with running_daemon(folder, *cluster, *refined, "finetune.enabled=false", "publish.period_s=0.1") as daemon:
         with Viewer(daemon.addresses()["updates"]) as viewer:
             send(daemon, long, 500, scan_id="warm")
             follow(viewer)
@@ -57,4 +58,4 @@ def measure(folder: Path, workers: int, frames: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))
+    print(json.dumps(measure(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), is_refined="refined" in sys.argv)))

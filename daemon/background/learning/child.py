@@ -50,6 +50,11 @@ class ChildOptions:
 def run(pipe: Connection) -> None:
     """Take the :class:`ChildOptions` from the pipe, then work until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    work(pipe)
+
+
+def work(pipe: Connection) -> None:
+    """Do so in any thread."""
     torch.set_num_threads(1)
     try:
         options: ChildOptions = pipe.recv()
@@ -58,6 +63,8 @@ def run(pipe: Connection) -> None:
         _Work(pipe, options).run()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
+    finally:
+        pipe.close()
 
 
 class _Inbox:

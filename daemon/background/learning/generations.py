@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from daemon.background.learning.child import ChildOptions
 from daemon.background.learning.learner import Learner, Scores
+from daemon.background.learning.learning_process import ChildProcess, LearningProcess
 from daemon.config import Config
 from daemon.engine.face import EngineFace
 from daemon.engine.models import ActiveModel
@@ -45,7 +46,16 @@ class Generations:
     A call for another model returns when the engine uses it, and changes nothing if that fails.
     """
 
-    def __init__(self, setup: Setup, config: Config, metrics: Metrics, engine: EngineFace) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        config: Config,
+        metrics: Metrics,
+        engine: EngineFace,
+        *,
+        begin_process: Callable[[], LearningProcess] = ChildProcess,
+    ) -> None:
+        self._begin_process = begin_process
         self._setup = setup
         self._engine = engine
         self._folder = config.output.directory / "models"
@@ -147,7 +157,8 @@ class Generations:
     def _new_learner(self, bundle: Bundle) -> Learner:
         self._lessons += 1
         self._taught = bundle
-        return Learner(self._options(self._config, bundle), self._metrics, partial(self._take, self._lessons))
+        on_promoted = partial(self._take, self._lessons)
+        return Learner(self._options(self._config, bundle), self._metrics, on_promoted, self._begin_process)
 
     def status(self) -> LearningStatus:
         """Return the status of fine-tuning."""

@@ -7,28 +7,23 @@ bounded queue. If the learner lags, it drops the oldest queued frames; this does
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.background.external.parent import run_child
-from daemon.background.learning import child
 from daemon.background.learning.child import LEAST_FRAMES, ChildOptions
+from daemon.background.learning.learning_process import STOP_S, ChildProcess, LearningProcess
 from daemon.messages import LearningState, LearningStatus
 from daemon.metrics import Metrics
 
 QUEUED_FRAMES = 256  # frames that wait for the process
 MOST_STARTS = 5  # starts of the process before fine-tuning stays off
 TICK_S = 0.1  # time between two exchanges with the process, s
-STOP_S = 2.0  # time for the process to end by itself, s
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +67,13 @@ class LearnerState:
 class Learner:
     """Fine-tunes one network for one probe. ``on_promoted(weights, scores)`` is called from its thread."""
 
-    def __init__(self, options: ChildOptions, metrics: Metrics, on_promoted: OnPromoted) -> None:
+    def __init__(
+        self,
+        options: ChildOptions,
+        metrics: Metrics,
+        on_promoted: OnPromoted,
+        begin_process: Callable[[], LearningProcess] = ChildProcess,
+    ) -> None:
         self._options = options
         self._metrics = metrics
         self._on_promoted = on_promoted
@@ -84,8 +85,8 @@ class Learner:
         self._weights: Weights = options.weights
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="learner", daemon=True)
-        self._process: Any = None
-        self._pipe: Connection | None = None
+        self._begin_process = begin_process
+        self._process: LearningProcess | None = None
         self._starts = 0
         self._counted_steps = 0
         self.is_paused = False
@@ -102,7 +103,7 @@ class Learner:
         while self._thread.is_alive():
             self._thread.join(STOP_S)
             process = self._process
-            if self._thread.is_alive() and process is not None and process.is_alive():
+            if self._thread.is_alive() and process is not None:
                 process.kill()  # the thread waits for it
         self._end_process()
 
@@ -148,21 +149,21 @@ class Learner:
     def _tick(self) -> None:
         if not self._starts:
             self.state.state = self._state()
-        if self._pipe is None:
+        if self._process is None:
             if len(self._frames) < LEAST_FRAMES or self._starts >= MOST_STARTS:
                 return
-            self._begin_process()
-        pipe = self._pipe
-        if pipe is None:
+            self._begin()
+        process = self._process
+        if process is None:
             return
         while self._orders:
-            pipe.send(self._orders.popleft())
+            process.send(self._orders.popleft())
         for kind, queue in (("frames", self._frames), ("labels", self._labels)):
             some = [queue.popleft() for _ in range(min(16, len(queue)))]
             if some:
-                pipe.send((kind, some))
-        while pipe.poll():
-            self._take(*pipe.recv())
+                process.send((kind, some))
+        while process.poll():
+            self._take(*process.recv())
         self.state.state = self._state()
 
     def _state(self) -> str:
@@ -172,32 +173,19 @@ class Learner:
             return LearningState.RESTING
         return LearningState.LEARNING if self.state.steps else LearningState.WAITING
 
-    def _begin_process(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
-            target=run_child, args=(os.getpid(), child.__name__, theirs), name="finetune", daemon=True
-        )
-        self._process.start()
-        theirs.close()
+    def _begin(self) -> None:
+        self._process = self._begin_process()
         self._starts += 1
-        self._pipe.send(
-            self._options
-        )  # as an argument it would block this thread until the process has loaded its libraries
+        self._process.send(self._options)  # sent later than the start, so as not to wait until libraries are loaded
         self._counted_steps = 0
         self._orders.appendleft(("use", dict(self._weights)))
         self._orders.append(self._pace())
-        log.info("fine-tuning starts in process %d", self._process.pid)
+        log.info("fine-tuning starts in %s", self._process.name)
 
     def _end_process(self) -> None:
-        if self._pipe is not None:
-            self._pipe.close()
-        if self._process is not None:
-            self._process.join(STOP_S)
-            if self._process.is_alive():
-                self._process.kill()
-                self._process.join()
-        self._pipe = self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.end()
 
     def _fail(self, fault: Exception) -> None:
         self._end_process()
