@@ -19,6 +19,7 @@ from torch import Tensor
 from ptychopinn.positions.alone import patches_alone
 from ptychopinn.positions.canvas import SearchCanvas
 from ptychopinn.positions.descent import Descent
+from ptychopinn.positions.expected_misfits import PROOF_PASSES
 from ptychopinn.positions.fitting import Estimate, Fit, on_canvas
 from ptychopinn.positions.loops import joined
 from ptychopinn.positions.pairs import lit_side, registered
@@ -33,7 +34,7 @@ LEAST_REACH_PX, LEAST_WILD_PX = 4, 32
 AGAIN_STEPS, AGAIN_PASSES, AGAIN_FIT_PASSES = 3, 6, 4
 """Steps of the search, passes of the last descent and of quick pictures where most frames were found before."""
 MOST_STEPS, STILL_PX = 12, 0.7
-TRIAL_PASSES, STEADY_PASSES, DESCENT_PASSES, PROOF_PASSES = 8, 3, 20, 6
+TRIAL_PASSES, STEADY_PASSES, DESCENT_PASSES = 8, 3, 20
 SPOILT = 2.5
 """Misfit of the quick picture, over that of the photons, from which the picture misleads a search: with 1e5
 photons a frame, about 3 px of scatter."""

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from ptychopinn.positions.canvas import SearchCanvas
+from ptychopinn.positions.expected_misfits import PROOF_PASSES
 from ptychopinn.positions.fitting import RIM_PX, Estimate, Fit, on_canvas
-from ptychopinn.positions.proof import is_better
+from ptychopinn.positions.proof import fits_evenly, is_better
 from ptychopinn.positions.scan import Frames, main_mode
 from ptychopinn.simulate import Recipe
 from tests.support.position_errors import measured_scan
@@ -31,6 +32,16 @@ def _quick_picture(off_px: float) -> tuple[Frames, Estimate, np.ndarray]:
     for _ in range(4):
         fit.run()
     return frames, fit.estimate, true
+
+
+@pytest.mark.parametrize(("off_px", "is_even"), [(0.0, True), (10.0, False)])
+def test_frames_at_the_edges_of_a_block_that_lies_wrong_fit_worse_than_others(off_px: float, is_even: bool) -> None:
+    frames, _, true = _quick_picture(0.0)
+    places = true + np.where(np.arange(len(true)) < 20, off_px, 0.0)[:, None]
+    fit = Fit(frames, places)
+    for _ in range(PROOF_PASSES):
+        fit.run()
+    assert fits_evenly(frames, fit.estimate) == is_even
 
 
 def _every_other(true: np.ndarray, apart_px: float) -> np.ndarray:
