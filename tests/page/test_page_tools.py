@@ -15,7 +15,7 @@ from tests.support.page_tools import PageViewer, even_update, wavy
 
 pytestmark = pytest.mark.browser
 SIZES = {"phone": (390, 844), "tablet": (820, 1180), "1080p": (1920, 1080), "4k": (3840, 2160)}
-CONTROLS = """() => [...(document.querySelector("dialog[open]") ?? document)
+CONTROLS = """(root) => [...document.querySelector(root)
         .querySelectorAll("button, a[href], select, input, canvas[tabindex], [tabindex='0']")]
     .filter((part) => part.checkVisibility({visibilityProperty: true}) && !part.disabled && part.tabIndex >= 0
         && part.closest("dialog:not([open])") === null && !(part.type === "radio" && !part.checked))
@@ -68,13 +68,15 @@ def viewer(sized: PageViewer, request: pytest.FixtureRequest) -> PageViewer:
 
 def test_tab_reaches_every_control_and_shows_where_it_is(viewer: PageViewer) -> None:
     page = viewer.page
+    _expect_all_reached(page, "body")
     for tool in ("frame", "probe", "range", "measure"):
         page.evaluate("(tool) => ptycholive.inspector.panel.show(tool)", tool)
-        _expect_all_reached(page)
+        page.focus("#tab-" + tool)
+        _expect_all_reached(page, ".panel")
     page.keyboard.press("i")
     for key in ("g", "n", "?"):
         page.keyboard.press(key)
-        _expect_all_reached(page)
+        _expect_all_reached(page, "dialog[open]")
         page.keyboard.press("Escape")
         assert page.locator("dialog[open]").count() == 0
 
@@ -125,7 +127,15 @@ def test_every_tool_works_by_keyboard_alone(viewer: PageViewer) -> None:
         assert page.locator("#tool-measure dd").first.text_content() == size
     page.keyboard.press("i")
     page.keyboard.press("g")
-    _tab_to(page, "gallery-map-tab")
+    _tab_to(page, "gallery-list")
+    page.keyboard.press("Enter")
+    viewer.until("document.querySelectorAll('.scan-card').length === 1")
+    _tab_to(page, "gallery-search")
+    for text, count in (("owl", 0), ("scan", 1)):
+        page.keyboard.press("Control+a")
+        page.keyboard.type(text)
+        assert page.locator(".scan-card").count() == count
+    _tab_to(page, "gallery-map-tab", back=True)
     page.keyboard.press("Enter")
     viewer.until("ptycholive.gallery.map.placed.length === 1")
     _tab_to(page, "session-map")
@@ -162,6 +172,10 @@ def test_every_tool_works_by_mouse(viewer: PageViewer) -> None:
     box = page.locator("#session-map").bounding_box()
     page.click("#session-map", position={"x": box["width"] / 2, "y": box["height"] / 2})
     viewer.until("ptycholive.chosen.scan === 'scan-1'")
+    page.keyboard.press("g")
+    page.click("#gallery-list")
+    page.locator(".scan-card").press("Enter")
+    assert page.locator("#gallery").is_hidden()
     page.click("#now")
     page.click("#notes-open")
     page.click("#notes-close")
@@ -171,16 +185,15 @@ def test_every_tool_works_by_mouse(viewer: PageViewer) -> None:
     page.click("#difference")
 
 
-def _expect_all_reached(page: Any) -> None:
-    wanted, found = set(page.evaluate(CONTROLS)), {}
-    page.evaluate("document.activeElement.blur()")
-    for _ in range(3 * len(wanted)):
-        page.keyboard.press("Tab")
+def _expect_all_reached(page: Any, root: str) -> None:
+    wanted, found = set(page.evaluate(CONTROLS, root)), {}
+    for _ in range(3 * len(wanted) + 99):
         name, is_seen = page.evaluate(FOCUSED)
         found.setdefault(name, is_seen)
+        page.keyboard.press("Tab")
         if wanted <= set(found):
             break
-    wanted &= set(page.evaluate(CONTROLS))  # links to save are there while the daemon talks
+    wanted &= set(page.evaluate(CONTROLS, root))  # links to save are there while the daemon talks
     assert wanted - set(found) == set(), "not reached with Tab"
     assert [name for name in wanted if not found[name]] == [], "the focus is not seen, or under something else"
 
