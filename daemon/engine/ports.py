@@ -15,6 +15,7 @@ from daemon.engine.position_search import PlacedFrame, PositionSearch
 from daemon.engine.result import ScanResult
 from daemon.engine.sums import SumsPort
 from daemon.publish.snapshot import LayerUpdate
+from ptychopinn.frame_store import StoredPattern
 from streams.refusal_reasons import RefusalReason
 
 
@@ -60,8 +61,8 @@ class ExaminerPort(Protocol):
     def wants(self, scan: Examination, frames: int, *, has_ended: bool) -> bool:
         """Whether to diagnose a scan that has this number of frames."""
 
-    def examine(self, scan: Examination, frames: list[tuple[torch.Tensor, tuple[float, float]]]) -> None:
-        """Take patterns ``(N, N)`` and positions (pixels)."""
+    def examine(self, scan: Examination, frames: Sequence[tuple[StoredPattern, tuple[float, float]]]) -> None:
+        """Take stored patterns and positions (pixels)."""
 
     def holds(self, scan: Examination) -> bool:
         """Whether a scan that has ended should wait for the diagnosis."""

@@ -21,9 +21,10 @@ from daemon.engine.options import EngineOptions
 from daemon.engine.position_search import PositionSearch
 from daemon.engine.refined_starts import RefinedStarts
 from daemon.engine.resolution import ScanResolution
-from daemon.engine.sample import FrameSample, PlacedPattern
+from daemon.engine.sample import FrameSample
 from daemon.engine.scores import ScanScores
 from daemon.publish.snapshot import LayerName
+from ptychopinn.frame_store import FrameStore, StoredPattern
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.groups import GroupBuilder, GroupFrame
 from ptychopinn.mosaic.mosaic import Mosaic
@@ -76,7 +77,8 @@ class ScanWork:
             update_probe=options.refine_probe, is_subpixel=options.refine_subpixel or options.refine_bound_px > 0
         )
         self.is_resolving = True
-        self._sample = FrameSample()
+        self._store = FrameStore()
+        self._sample = FrameSample(self._store)
         self.scores = ScanScores(self._sample, model.probe, self.mosaic, self.refiner)
         self.refused: dict[int, RefusalReason] = {}
         self.to_restitch: deque[FrameToRestitch] = deque()
@@ -117,16 +119,19 @@ class ScanWork:
         if group["images"].shape[1] == 1:  # a larger group takes the place of a patch that is there
             self.refused |= {key: RefusalReason.of(why) for key, why in refused.items()}
 
-    def keep(self, frames: Sequence[GroupFrame], amplitude: torch.Tensor, looks: int) -> None:
+    def keep(
+        self, frames: Sequence[GroupFrame], amplitude: torch.Tensor, looks: int, *, are_counts: bool = False
+    ) -> None:
         """Take stitched frames that had ``looks`` looks, with their amplitudes ``(B, N, N)`` on the device.
 
-        They go into the sample, to the second looks and to the refiner.
+        They are stored once, for the sample, the second looks and the refiner; ``are_counts`` as in :class:`FrameStore`.
         """
-        self._sample.add([(frame.index, frame.position_px) for frame in frames], amplitude)
+        is_for_some = self.repaint is None and self.refiner is None
+        patterns = None if is_for_some else self._store.put(amplitude, are_counts=are_counts)
+        placed = [(frame.index, frame.position_px) for frame in frames]
+        self._sample.add(placed, amplitude, patterns, are_counts=are_counts)
         self.places.add([frame.index for frame in frames], [frame.position_px for frame in frames])
-        if self.repaint is None and self.refiner is None:
-            return
-        for frame, pattern in zip(frames, amplitude.unbind(0), strict=True):
+        for frame, pattern in zip(frames, patterns or (), strict=patterns is not None):
             if self.repaint is not None:
                 self.repaint.add(frame.index, pattern, frame.position_px, looks)
             if self.refiner is not None and (self.halo is None or self.halo.is_new(self.refiner, frame.index)):
@@ -181,8 +186,8 @@ class ScanWork:
         self.refiner = _refiner(old.probe if goes_on else self.model.probe, start, self._options)
         _reserve(self.scan_id, self._options, self.refiner)
         used = self.places.used
-        for index, amplitude in old.patterns():
-            self.refiner.add(index, amplitude, used[index], self._lights.get(index))
+        for index, pattern in old.stored():
+            self.refiner.add(index, pattern, used[index], self._lights.get(index))
         self.scores.use_refined(self.refiner)
         self.unseen.add("refined")
 
@@ -268,9 +273,9 @@ class ScanWork:
         self.scores.drop_refined()
 
     @property
-    def sample(self) -> list[PlacedPattern]:
-        """The fair sample as it is now: patterns ``(N, N)`` and positions, all frames while they are few."""
-        return list(self._sample.frames)
+    def sample(self) -> list[tuple[StoredPattern, Place]]:
+        """The fair sample as it is now: stored patterns and positions, all frames while they are few."""
+        return self._sample.stored
 
     def pattern(self, index: int) -> NDArray[np.float32] | None:
         """Return the amplitudes ``(N, N)`` of a frame of the sample, None where it is not in it; safe from any thread."""
@@ -278,7 +283,8 @@ class ScanWork:
 
     def restart(self, old: ScanWork, correct: Callable[[FrameToRestitch], FrameToRestitch]) -> None:
         """Take over the frames of a scan with another probe; all are stitched again, and viewers get a new picture."""
-        kept = dict(zip(old._sample.indexes, old._sample.frames, strict=True))
+        frames, indexes = old._sample.chosen(range(len(old._sample)))
+        kept = dict(zip(indexes, frames, strict=True))
         for index, place in old.places:
             self.to_restitch.append(correct(FrameToRestitch(index, place, kept[index][0] if index in kept else None)))
         self.to_restitch.extend(map(correct, old.to_restitch))

@@ -18,8 +18,9 @@ from daemon.engine.ports import EngineEvents
 from daemon.engine.scan import FrameToRestitch, ScanWork
 from daemon.metrics import Metrics
 from ptychopinn.detector.geometry import to_amplitude
-from ptychopinn.device import release_memory, to_host
+from ptychopinn.device import is_batched, release_memory, to_host
 from ptychopinn.diagnosis.correction import Correction
+from ptychopinn.frame_store import are_small_counts
 from ptychopinn.model import Model
 from ptychopinn.mosaic.groups import GroupFrame
 from ptychopinn.tensor_dict import TensorDict
@@ -84,7 +85,9 @@ class Stitcher:
         for group in groups:
             self._lay(work, model, group)
         refused = self._close_refused(work, done)
-        kept = self._keep(work, frames, groups[0]["images"][:, 0], refused, looks=int(model is sharp))
+        amplitude, looks = groups[0]["images"][:, 0], int(model is sharp)
+        are_counts = is_batched(amplitude.device) and are_small_counts((p.counts.dtype for p in points), images)
+        kept = self._keep(work, frames, amplitude, refused, looks=looks, are_counts=are_counts)
         if kept:
             work.waiting_ns += [point.received_ns for point in points if not refused or point.index not in refused]
             stitched = [frame.index for frame in kept]
@@ -183,13 +186,14 @@ class Stitcher:
         refused: Mapping[int, RefusalReason],
         *,
         looks: int,
+        are_counts: bool = False,
     ) -> list[GroupFrame]:
         """Have the scan keep those frames, with their amplitudes ``(B, N, N)``, that were not refused; return them."""
         if refused:
             rows = [row for row, frame in enumerate(frames) if frame.index not in refused]
             frames, amplitude = [frames[row] for row in rows], amplitude[rows]
         if frames:
-            work.keep(frames, amplitude, looks)
+            work.keep(frames, amplitude, looks, are_counts=are_counts)
         learner = self._publishing.learner
         if learner is not None:
             for frame in frames:

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ptychopinn.frame_store import StoredPattern, at_middle
 from ptychopinn.mosaic.mosaic import Mosaic
 from ptychopinn.tensor_dict import TensorDict
 
@@ -49,7 +49,7 @@ class BetterStarts(Protocol):
 
 @dataclass(slots=True)
 class _LaidFrame:
-    amplitude: Tensor
+    pattern: StoredPattern | Tensor
     position_px: tuple[float, float]
     looks: int
     neighbours: int
@@ -94,13 +94,13 @@ class SecondLooks:
         self._outdated: dict[int, None] = {}
         self.repainted = 0
 
-    def add(self, index: int, amplitude: Tensor, position_px: tuple[float, float], looks: int) -> None:
+    def add(self, index: int, pattern: StoredPattern | Tensor, position_px: tuple[float, float], looks: int) -> None:
         """Add a frame that was just stitched; the model has looked at it ``looks`` times (0: the quick model did).
 
-        ``amplitude (N, N)`` has its zero frequency in the middle, -1 = no data.
+        ``pattern`` is a stored one, or amplitudes ``(N, N)``, zero frequency in the middle, -1 = no data.
         """
         self._crowd[self._cell(position_px)] += 1
-        self._frames[index] = _LaidFrame(amplitude, position_px, looks, self._neighbours(position_px))
+        self._frames[index] = _LaidFrame(pattern, position_px, looks, self._neighbours(position_px))
         if looks == 0:
             self.mark_quick([index])
         self.drop_released()
@@ -215,7 +215,7 @@ class SecondLooks:
         starts, supports = self._mosaic.surroundings(places, self._weight)
         if self._better is not None:
             self._better.lay(starts, indexes, places)
-        images = torch.stack([frame.amplitude for frame in frames])[:, None]
+        images = at_middle([frame.pattern for frame in frames])[:, None]
         group = TensorDict({"images": images}, batch_size=[len(frames)])
         patches = self._predict(group, starts[:, None], supports[:, None])[:, 0]
         self._mosaic.add(indexes, patches, places)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ptychopinn.device import is_batched
+from ptychopinn.frame_store import StoredPattern, at_corner
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.placement import Corners, Windows
 from ptychopinn.physics.diffraction import differences
@@ -20,14 +21,14 @@ from ptychopinn.refine.subpixel_shifts import Shift
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """A frame in the buffer. Once admitted, ``amplitude`` has its zero frequency at the corner.
+    """A frame in the buffer. Once admitted, ``pattern`` is a stored one; before, it may be amplitudes ``(N, N)``.
 
     ``corner`` is where its patch lies now, the probe moved by ``shift`` on it; ``start_corner`` where the start was laid.
     ``light`` is a factor on the amplitudes that are computed for it, ``monitor`` the beam's light as it was measured. ``path``
     are the places of the probe during the exposure, relative to ``shift``, where the stage moves.
     """
 
-    amplitude: Tensor
+    pattern: StoredPattern | Tensor
     position_px: tuple[float, float]
     index: int = 0
     corner: tuple[int, int] = (0, 0)
@@ -42,6 +43,11 @@ class Kept:
     light: float = 1.0
     monitor: float | None = None
     path: tuple[Shift, ...] = ()
+
+
+def patterns_of(frames: list[Kept]) -> Tensor:
+    """Return the amplitudes ``(B, N, N)`` of admitted frames, zero frequency at the corner."""
+    return at_corner([frame.pattern for frame in frames if isinstance(frame.pattern, StoredPattern)])
 
 
 DIVERGED = 2.0
@@ -120,7 +126,7 @@ class Block:
     def patterns(self, frames: list[Kept]) -> Tensor:
         """Return the amplitudes ``(B, N, N)`` of some of the frames, zero frequency at the corner; nobody may change them."""
         if self._patterns is None or self._patterns[0] != frames:
-            self._patterns = frames, torch.stack([frame.amplitude for frame in frames])
+            self._patterns = frames, patterns_of(frames)
         return self._patterns[1]
 
     def add_bend(self) -> None:

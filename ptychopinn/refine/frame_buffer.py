@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.device import is_batched
+from ptychopinn.frame_store import FrameStore, StoredPattern, at_middle
 from ptychopinn.mosaic.canvas import Box, Canvas
 from ptychopinn.mosaic.placement import scatter_add
 from ptychopinn.physics.scan_check import MOST_BRIGHT
@@ -59,6 +59,7 @@ class FrameBuffer:
         self._gone, self._gone_px = array("q"), array("f")
         self._misfit = self._total = 0.0
         self._random = np.random.default_rng(0)
+        self._store = FrameStore()
         self.is_displaced = False
         self.left_out: set[int] = set()
 
@@ -83,10 +84,14 @@ class FrameBuffer:
         return self._believable(_block(list(self._frames.values()), seed)), have_moved
 
     def add(
-        self, index: int, amplitude: Tensor, position_px: tuple[float, float], monitor: float | None = None
+        self,
+        index: int,
+        pattern: StoredPattern | Tensor,
+        position_px: tuple[float, float],
+        monitor: float | None = None,
     ) -> None:
-        """Take a frame ``(N, N)`` float32, zero frequency in the middle, -1 = no data."""
-        self._frames[index] = Kept(amplitude, position_px, index, monitor=monitor)
+        """Take a frame: a stored pattern, or ``(N, N)`` float32, zero frequency in the middle, -1 = no data."""
+        self._frames[index] = Kept(pattern, position_px, index, monitor=monitor)
         self._visits[0] += 1
         self._new.append(index)
         if len(self._frames) > self._most_frames:
@@ -127,7 +132,7 @@ class FrameBuffer:
         """Blend the start into the object under frames that are new; forget those that would grow the canvas too far."""
         frames = []
         new = {i: frame for i in indexes if (frame := self._frames.get(i)) is not None and not frame.is_admitted}
-        _weigh(list(new.values()))
+        self._keep_patterns(list(new.values()))
         for index, frame in new.items():
             if not all(map(math.isfinite, (frame.total, *frame.position_px))):
                 self.left_out.add(index)
@@ -138,11 +143,21 @@ class FrameBuffer:
                 self._forget(index)
         if not frames:
             return
-        _to_corner(frames)
         here = around([frame.corner for frame in frames], self.size_px)
         is_dense = here.h * here.w <= len(frames) * self.size_px**2
         for some, box in [(frames, here)] if is_dense else [([f], Box(*f.corner, *self.weight.shape)) for f in frames]:
             self._blend(some, box)
+
+    def _keep_patterns(self, frames: list[Kept]) -> None:
+        """Store the patterns of new frames, those that are not, and enter the sum of each frame's amplitudes."""
+        own = [(frame, frame.pattern) for frame in frames if isinstance(frame.pattern, Tensor)]
+        if own:
+            stored = self._store.put(torch.stack([pattern for _, pattern in own]))
+            for (frame, _), pattern in zip(own, stored, strict=True):
+                frame.pattern = pattern
+        sums = [frame.pattern.sums for frame in frames if isinstance(frame.pattern, StoredPattern)]
+        for frame, total in zip(frames, torch.stack(sums).tolist() if sums else [], strict=True):
+            frame.total = total
 
     def _place(self, frame: Kept) -> bool:
         """Find a frame's place on the canvas; False if that would grow too large."""
@@ -252,14 +267,18 @@ class FrameBuffer:
         """Return index and amplitudes ``(N, N)``, zero frequency in the middle, of each frame."""
         return [(index, _centred(frame)) for index, frame in self._frames.items()]
 
+    def stored(self) -> list[tuple[int, StoredPattern | Tensor]]:
+        """Return index and pattern of each frame as it is kept, for another buffer."""
+        return [(index, frame.pattern) for index, frame in self._frames.items()]
+
     def places(self) -> dict[int, tuple[float, float]]:
         """Return the positions of the frames as they are now, pixels, by index."""
         return {index: moved(frame.position_px, frame.offset.known_px) for index, frame in self._frames.items()}
 
-    def pattern(self, index: int) -> Tensor | None:
-        """Return the amplitudes ``(N, N)`` of a frame, zero frequency in the middle; None if it is not kept."""
+    def pattern(self, index: int) -> StoredPattern | Tensor | None:
+        """Return the pattern of a frame as it is kept; None if it is not kept."""
         frame = self._frames.get(index)
-        return None if frame is None else _centred(frame)
+        return None if frame is None else frame.pattern
 
     def offsets_px(self, indexes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
         """Return by how much the positions of frames are corrected ``(n, 2)``; 0 where they are not."""
@@ -285,30 +304,9 @@ def _block(frames: list[Kept], seed: Kept | None) -> list[Kept]:
     return [frames[i] for i in nearest.tolist()]
 
 
-def _weigh(frames: list[Kept]) -> None:
-    """Enter the sum of each frame's amplitudes."""
-    if not frames:
-        return
-    sums = torch.stack([frame.amplitude for frame in frames]).clamp_min(0.0).sum((1, 2)).tolist()
-    for frame, total in zip(frames, sums, strict=True):
-        frame.total = total
-
-
 def _centred(frame: Kept) -> Tensor:
     """Return a frame's amplitudes ``(N, N)``, zero frequency in the middle."""
-    amplitude: Tensor = torch.fft.fftshift(frame.amplitude) if frame.is_admitted else frame.amplitude
-    return amplitude
-
-
-def _to_corner(frames: list[Kept]) -> None:
-    """Move the zero frequency of frames' patterns to the corner."""
-    patterns = [frame.amplitude for frame in frames]
-    if is_batched(patterns[0].device):
-        shifted = torch.fft.ifftshift(torch.stack(patterns), dim=(-2, -1)).unbind(0)
-    else:
-        shifted = tuple(map(torch.fft.ifftshift, patterns))
-    for frame, pattern in zip(frames, shifted, strict=True):
-        frame.amplitude = pattern
+    return at_middle([frame.pattern])[0]
 
 
 def around(corners: Sequence[tuple[int, int]], size_px: int) -> Box:

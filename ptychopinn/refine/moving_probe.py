@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ptychopinn.device import is_batched
 from ptychopinn.physics.diffraction import intensity
-from ptychopinn.refine.frame_blocks import Block, Kept
+from ptychopinn.refine.frame_blocks import Block, Kept, patterns_of
 from ptychopinn.refine.probe_fields import FieldDescent, ProbeFields
 from ptychopinn.refine.probe_gauge import Gauge
 from ptychopinn.refine.scan_time import ScanTime
@@ -129,7 +129,7 @@ class MovingProbe:
 
     def far(self, frames: list[Kept], patches: Tensor) -> tuple[Tensor, Tensor]:
         """Return frames' far fields ``(..., B, modes, N, N)`` with patches ``(..., B, N, N)``, and patterns ``(B, N, N)``."""
-        amplitude = torch.stack([frame.amplitude for frame in frames])
+        amplitude = patterns_of(frames)
         return torch.fft.fft2(patches.unsqueeze(-3) * self.known.of(frames).probe, norm="ortho"), amplitude
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ptychopinn.refine.frame_blocks import Block, Kept
+from ptychopinn.refine.frame_blocks import Block, Kept, patterns_of
 from ptychopinn.refine.moving_probe import MovingProbe, magnitude_of, toward
 from ptychopinn.refine.no_data import mask_, mask_of
 
@@ -68,7 +68,7 @@ class ProbeTrial:
         frames = source[self._place : self._place + most]
         patches = self.block.cut(self._picture, frames)
         light = torch.tensor([frame.light for frame in frames], device=patches.device)
-        amplitude = torch.stack([frame.amplitude for frame in frames]) / light[:, None, None]
+        amplitude = patterns_of(frames) / light[:, None, None]
         misfits = [_visit(probe, frames, patches, amplitude, learns=is_learning) for probe in (self.plain, self.rich)]
         self._place += len(frames)
         if not is_learning:

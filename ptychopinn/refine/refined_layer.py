@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.device import MOST_AT_ONCE, is_batched
+from ptychopinn.frame_store import StoredPattern
 from ptychopinn.mosaic.canvas import Box, Canvas
 from ptychopinn.mosaic.memory_bound import MemoryBound
 from ptychopinn.mosaic.placement import gather_boxes
@@ -183,10 +184,17 @@ class Refiner:
         return self._buffer.visits(index)
 
     def add(
-        self, index: int, amplitude: Tensor, position_px: tuple[float, float], monitor: float | None = None
+        self,
+        index: int,
+        pattern: StoredPattern | Tensor,
+        position_px: tuple[float, float],
+        monitor: float | None = None,
     ) -> None:
-        """Take a frame ``(N, N)`` float32, zero frequency in the middle, -1 = no data, and the beam monitor's value."""
-        self._buffer.add(index, amplitude, position_px, monitor)
+        """Take a frame and the beam monitor's value.
+
+        ``pattern`` is a stored one, or amplitudes ``(N, N)`` float32, zero frequency in the middle, -1 = no data.
+        """
+        self._buffer.add(index, pattern, position_px, monitor)
 
     def give_back(self, size_bytes: int) -> None:
         """Free this much memory of the oldest frames; the newest one is always kept."""
@@ -209,12 +217,16 @@ class Refiner:
         """Return index and amplitudes ``(N, N)``, zero frequency in the middle, of the frames in the buffer."""
         return self._buffer.patterns()
 
+    def stored(self) -> list[tuple[int, StoredPattern | Tensor]]:
+        """Return index and pattern of the frames in the buffer as they are kept, for another refiner."""
+        return self._buffer.stored()
+
     def places(self) -> dict[int, tuple[float, float]]:
         """Return the positions of the kept frames as they are now, pixels, by index."""
         return self._buffer.places()
 
-    def pattern(self, index: int) -> Tensor | None:
-        """Return the amplitudes ``(N, N)`` of a kept frame, zero frequency in the middle, else None."""
+    def pattern(self, index: int) -> StoredPattern | Tensor | None:
+        """Return the pattern of a frame as it is kept, else None."""
         return self._buffer.pattern(index)
 
     def offsets_px(self, indexes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:

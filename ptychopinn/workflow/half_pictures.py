@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.device import to_host
 from ptychopinn.diagnosis.resolution import RingCorrelation, ring_correlation
 from ptychopinn.errors import GeometryError
+from ptychopinn.frame_store import StoredPattern, at_middle
 from ptychopinn.model.lift import Lift
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.mosaic import Mosaic
@@ -54,9 +54,9 @@ class _Half:
         self.refiner = Refiner(probe, self._mosaic.picture, update_probe=update_probe, is_subpixel=is_subpixel)
         self.frames = 0
 
-    def take(self, indexes: Sequence[int], patterns: Tensor, places: Sequence[Place]) -> None:
-        """Take frames ``(B, N, N)``, zero frequency in the middle, -1 = no data."""
-        patches = self._lift.predict(single_group(patterns[:, None]))[:, 0]
+    def take(self, indexes: Sequence[int], patterns: Sequence[StoredPattern | Tensor], places: Sequence[Place]) -> None:
+        """Take frames as the scan's refiner keeps them."""
+        patches = self._lift.predict(single_group(at_middle(patterns)[:, None]))[:, 0]
         self._mosaic.add(indexes, patches, np.array(places, dtype=np.float64))
         for index, pattern, place in zip(indexes, patterns, places, strict=True):
             self.refiner.add(index, pattern, place)
@@ -147,7 +147,7 @@ class HalfPictures:
             mine = [index for index, which in some if which == number]
             found = {index: pattern for index in mine if (pattern := source.pattern(index)) is not None}
             if found:
-                half.take(list(found), torch.stack(list(found.values())), [self._places[index] for index in found])
+                half.take(list(found), list(found.values()), [self._places[index] for index in found])
 
     @property
     def visits(self) -> float:

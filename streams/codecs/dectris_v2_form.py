@@ -1,4 +1,4 @@
-"""What stays the same in the image messages of a DECTRIS V2 series, so that the next one is read by what differs.
+"""The form of the image messages of a DECTRIS V2 series: by it the next one is read from the bytes that differ.
 
 Of some 25 values in an image message three to ten change: the image's number, times, a position, and the pixels. Where all
 other bytes of a message equal those of one that was read whole, it says the same but for these. Reading it so takes a fifth of

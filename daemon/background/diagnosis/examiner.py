@@ -12,7 +12,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,7 @@ from ptychopinn.diagnosis.fit_test import (
     relative_turn,
     scaled_to_counts,
 )
+from ptychopinn.frame_store import StoredPattern, at_middle
 
 LATER = 8  # the second diagnosis uses this many times the frames of the first
 MOST_JOBS = 2  # waiting jobs; each holds frames, and on a busy machine scans arrive faster than they are diagnosed
@@ -43,7 +44,7 @@ HOLD_S = 120.0  # longest time that an ended scan waits for a diagnosis, s
 
 log = logging.getLogger(__name__)
 
-Frames = list[tuple[torch.Tensor, tuple[float, float]]]
+Frames = Sequence[tuple[StoredPattern | torch.Tensor, tuple[float, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,7 @@ class Examiner:
         return True
 
     def _look(self, scan: Examination, frames: Frames) -> FitCheck:
-        amplitude = torch.stack([pattern for pattern, _ in frames]).cpu()
+        amplitude = at_middle([pattern for pattern, _ in frames]).cpu()
         positions_px = np.array([place for _, place in frames], dtype=np.float64)
         lit = lit_frames(amplitude)  # frames of a closed shutter carry no information
         amplitude, positions_px = amplitude[lit.tolist()], positions_px[lit]

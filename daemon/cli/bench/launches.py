@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from daemon.engine.sample import FrameSample
 from ptychopinn.device import MOST_AT_ONCE, batched
+from ptychopinn.frame_store import FrameStore
 from ptychopinn.model import Lift
 from ptychopinn.model.base import Model
 from ptychopinn.model.bundle import find_bundle, load_model
@@ -152,9 +153,11 @@ class StageScan:
         return GroupBuilder(1, self._probe.shape[-1] / 2, self._probe.device).add(self._frames)
 
     def _take(self) -> None:
-        """Group and upload the frames of a batch, and take them into the sample."""
+        """Group and upload the frames of a batch, store them, and take some into the sample."""
         (group,) = self._group()
-        FrameSample().add([(frame.index, frame.position_px) for frame in self._frames], group["images"][:, 0])
+        amplitude, store = group["images"][:, 0], FrameStore()
+        placed = [(frame.index, frame.position_px) for frame in self._frames]
+        FrameSample(store).add(placed, amplitude, store.put(amplitude))
 
     def _mosaic(self, keep_bytes: int = 0) -> Mosaic:
         mosaic = Mosaic(self._probe.abs().square().sum(0), keep_bytes=keep_bytes)

@@ -63,7 +63,7 @@ def test_a_frame_that_cannot_be_true_is_left_out_alone(scan, value):
     good, spoilt = (Refiner(scan.probe) for _ in range(2))
     feed(good, scan, [i for i in range(49) if i != bad])
     feed(spoilt, scan, range(49))
-    spoilt._buffer._frames[bad].amplitude = scan.amplitude[bad] * value
+    spoilt._buffer._frames[bad].pattern = scan.amplitude[bad] * value
     for refiner in (good, spoilt):
         sweep(refiner, 10)
     assert (good.left_out, spoilt.left_out) == (set(), {bad})
