@@ -190,10 +190,12 @@ class StageScan:
         weight = self._probe.abs().square().sum(0)
         mosaic = self._mosaic(keep_bytes=len(self._frames) * 8 * weight.numel())
 
+        patterns = FrameStore().put(self._amplitude)
+
         def look() -> None:
             looks = SecondLooks(model.predict, mosaic, weight / weight.max())
-            for frame, amplitude in zip(self._frames, self._amplitude.unbind(0), strict=True):
-                looks.add(frame.index, amplitude, frame.position_px, 1)
+            for frame, pattern in zip(self._frames, patterns, strict=True):
+                looks.add(frame.index, pattern, frame.position_px, 1)
             looks.step(len(self._frames), has_ended=True)
 
         return look

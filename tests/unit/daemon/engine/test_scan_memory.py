@@ -71,3 +71,19 @@ def test_what_is_given_back_is_of_the_oldest_frames_and_the_picture_stays() -> N
     assert work.repaint.step(FRAMES, has_ended=True) <= 4
     work.settle()
     assert np.isfinite(work.scores.rfactors["refined"])
+
+
+def test_a_pattern_is_in_memory_once_and_stays_while_the_sample_has_it() -> None:
+    work = work_of("a")
+    feed(work, range(FRAMES))
+    assert work.refiner is not None
+    assert work.repaint is not None
+    sampled = [pattern for pattern, _ in work.sample]
+    assert [pattern for _, pattern in work.refiner.stored()] == sampled
+    assert [work.repaint._frames[i].pattern for i in range(FRAMES)] == sampled
+    ScanMemory(PATCH, PATTERN).trim([work])
+    assert len(work.refiner.stored()) == 1
+    for index in range(FRAMES):
+        np.testing.assert_array_equal(work.pattern(index), MADE.amplitude[index])
+    work.settle()
+    assert np.isfinite(work.scores.rfactors["refined"])
