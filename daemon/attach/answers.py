@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 from daemon.attach.quantities import quantities, quantity
 from daemon.config.input import PositionKind
 from daemon.errors import ConfigError
 
 Value = TypeVar("Value")
-Tree = dict[str, dict[str, Any]]
+TomlValue = bool | int | float | str | Path | Sequence["TomlValue"] | Mapping[str, "TomlValue"] | None
+Tree = dict[str, dict[str, TomlValue]]
 """A configuration by section and key."""
 ProbeKind = Literal["file", "zone-plate", "pinhole"]
 PROBE_KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
@@ -165,7 +166,7 @@ def read_pinhole(text: str) -> dict[str, float]:
     return dict(zip(("diameter_m", "distance_m"), quantities(text, ("um", "mm"), 1), strict=True))
 
 
-def toml_text(tree: dict[str, dict[str, Any]], head: Sequence[str]) -> str:
+def toml_text(tree: Tree, head: Sequence[str]) -> str:
     """Return a configuration as TOML, with comment lines at its head. A value ``None`` is left out."""
     parts = [f"# {line}" for line in head]
     for section, keys in tree.items():
@@ -174,7 +175,7 @@ def toml_text(tree: dict[str, dict[str, Any]], head: Sequence[str]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _toml_value(value: Any) -> str:
+def _toml_value(value: TomlValue) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):

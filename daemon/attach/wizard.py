@@ -6,7 +6,6 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,6 +13,7 @@ from daemon.attach.answers import (
     POSITION_KINDS,
     PROBE_KINDS,
     Asker,
+    TomlValue,
     Tree,
     read_centre,
     read_choice,
@@ -106,9 +106,9 @@ def read_endpoint(text: str) -> str:
     return text.strip()
 
 
-def _optics(answers: Answers, asker: Asker, header: StreamGeometry) -> dict[str, Any]:
+def _optics(answers: Answers, asker: Asker, header: StreamGeometry) -> dict[str, TomlValue]:
     pixel_m = None if header.detector_pixel_size_m is None else header.detector_pixel_size_m[0]
-    tree: dict[str, Any] = {
+    tree: dict[str, TomlValue] = {
         "photon_energy_eV": asker.take(
             answers.energy, "--energy", "Photon energy, keV", read_positive("keV"), default=_kev(header)
         ),
@@ -132,7 +132,7 @@ def _optics(answers: Answers, asker: Asker, header: StreamGeometry) -> dict[str,
     return tree | _probe(answers, asker, kind)
 
 
-def _probe(answers: Answers, asker: Asker, kind: str) -> dict[str, Any]:
+def _probe(answers: Answers, asker: Asker, kind: str) -> dict[str, TomlValue]:
     if kind == "zone-plate":
         question = "Zone plate: outermost zone width nm, diameter µm[, central stop µm[, defocus µm]]"
         return {"zone_plate": asker.take(answers.zone_plate, "--zone-plate", question, read_zone_plate)}
@@ -151,19 +151,19 @@ def _in(value: float | None, unit: float) -> str | None:
     return None if value is None else f"{value / unit:.9g}"
 
 
-def _side(answers: Answers, asker: Asker, heard: HeardStream, optics: dict[str, Any]) -> int:
+def _side(answers: Answers, asker: Asker, heard: HeardStream, optics: dict[str, TomlValue]) -> int:
     """Return the side of the pattern: that of the probe's file, which cannot differ, or the one that is chosen."""
-    if "probe_file" in optics and answers.size is None:
-        return int(read_probe(optics["probe_file"]).probe.shape[-1])
+    if isinstance(probe := optics.get("probe_file"), Path | str) and answers.size is None:
+        return int(read_probe(probe).probe.shape[-1])
     usual = min(USUAL_SIDE_PX, min(heard.form["shape"]) // 2 * 2)
     return asker.take(answers.size, "--size", "Side of the pattern, detector pixels", read_side, default=str(usual))
 
 
-def _positions(answers: Answers, asker: Asker, heard: HeardStream) -> dict[str, Any]:
+def _positions(answers: Answers, asker: Asker, heard: HeardStream) -> dict[str, TomlValue]:
     question = f"Where the positions come from ({', '.join(POSITION_KINDS)})"
     usual = "frame" if heard.has_positions else None
     source = asker.take(answers.positions, "--positions", question, read_choice(*POSITION_KINDS), default=usual)
-    tree: dict[str, Any] = {"source": source}
+    tree: dict[str, TomlValue] = {"source": source}
     if source == "frame" and not heard.has_positions:
         asker.say("The frames that came carry no positions: every frame would be left without one.")
     if source in ("native", "panda", "pandablocks", "bluesky"):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar, cast
 
 import typer
 
@@ -19,30 +19,33 @@ from daemon.cluster.connection import Cluster
 from daemon.cluster.manifest import ManifestLine, host_name, open_manifest
 from daemon.cluster.tasks import Done, Needs, run_tasks
 from daemon.errors import ClusterError, ConfigError, DaemonError
+from daemon.messages.summaries import PredictionSummary, RefinementSummary, ScanSummary, SimulationSummary
 from daemon.version import VERSION
 from ptychopinn.errors import FileFormatError, ReconstructionError
 from streams.errors import StreamError
 
+Summary = TypeVar("Summary", PredictionSummary, RefinementSummary, SimulationSummary)
+
 
 @dataclass(frozen=True, slots=True)
-class ScanJob:
+class ScanJob(Generic[Summary]):
     """One scan: its data file (none for a simulation), its product, and the function that makes it on a worker."""
 
     input: Path | None
     output: Path
     fingerprint: str
-    do: Callable[[], dict[str, Any]]
+    do: Callable[[], Summary]
     manifest: Path
     """A file that each machine must see, or the product would be lost on another disk."""
     version: str = VERSION
 
 
 @dataclass(frozen=True, slots=True)
-class Printer:
+class Printer(Generic[Summary]):
     """Prints the lines of the scans as they come: JSON or text."""
 
     as_json: bool
-    line_of: Callable[[dict[str, Any]], str]
+    line_of: Callable[[Summary], str]
 
     def show(self, line: ManifestLine) -> None:
         """Print one scan; a fault also on stderr."""
@@ -51,10 +54,10 @@ class Printer:
         if self.as_json:
             typer.echo(json.dumps(line))
         elif line["summary"] is not None:
-            typer.echo(self.line_of(line["summary"]))
+            typer.echo(self.line_of(cast(Summary, line["summary"])))
 
 
-def run_jobs(cluster: Cluster, jobs: Sequence[ScanJob], needs: Needs, printer: Printer) -> None:
+def run_jobs(cluster: Cluster, jobs: Sequence[ScanJob[Summary]], needs: Needs, printer: Printer[Summary]) -> None:
     """Do all jobs that no earlier run has finished; exit with the largest code of all scans."""
     with open_manifest(jobs[0].manifest) as manifest, progress(len(jobs), "scans", "scans") as bar:
         kept = [line for job in jobs if (line := manifest.finished(job.output, job.fingerprint)) is not None]
@@ -80,7 +83,7 @@ def run_jobs(cluster: Cluster, jobs: Sequence[ScanJob], needs: Needs, printer: P
         raise typer.Exit(max(codes))
 
 
-def work_on(job: ScanJob) -> ManifestLine:
+def work_on(job: ScanJob[Summary]) -> ManifestLine:
     """Do a job on a worker; an error becomes a line with one sentence."""
     begun, summary, fault, code = time.monotonic(), None, "", ExitCode.GOOD
     try:
@@ -96,7 +99,7 @@ def work_on(job: ScanJob) -> ManifestLine:
     return _manifest_line(job, code, fault, time.monotonic() - begun, summary)
 
 
-def _check_machine(job: ScanJob) -> None:
+def _check_machine(job: ScanJob[Summary]) -> None:
     """Raise an error if this machine has another version of Ptycholive, or does not see the files."""
     host = host_name()
     if job.version != VERSION:
@@ -115,7 +118,7 @@ def _check_machine(job: ScanJob) -> None:
         )
 
 
-def _line(job: ScanJob, done: Done[ManifestLine]) -> ManifestLine:
+def _line(job: ScanJob[Summary], done: Done[ManifestLine]) -> ManifestLine:
     """Return the line of a scan; the cluster's own fault becomes one too."""
     if done.result is not None:
         return done.result
@@ -123,7 +126,7 @@ def _line(job: ScanJob, done: Done[ManifestLine]) -> ManifestLine:
 
 
 def _manifest_line(
-    job: ScanJob, code: int, fault: str, seconds: float | None, summary: dict[str, Any] | None
+    job: ScanJob[Summary], code: int, fault: str, seconds: float | None, summary: ScanSummary | None
 ) -> ManifestLine:
     return {
         "input": None if job.input is None else str(job.input),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 from daemon.cli.cluster_batch import Printer, ScanJob, run_jobs
 from daemon.cli.predict import Job as PredictJob
@@ -20,6 +19,7 @@ from daemon.cluster.manifest import fingerprint, manifest_path
 from daemon.cluster.tasks import Needs
 from daemon.errors import ConfigError
 from daemon.files import read_probe
+from daemon.messages.summaries import PredictionSummary
 from ptychopinn.errors import ReconstructionError
 from ptychopinn.model.bundle import find_bundle
 from ptychopinn.simulate import Recipe
@@ -95,7 +95,7 @@ def _predictor(options: PredictOptions) -> Predictor:
     return Predictor(options)
 
 
-def _predict(options: PredictOptions, scan: PredictJob) -> dict[str, Any]:
+def _predict(options: PredictOptions, scan: PredictJob) -> PredictionSummary:
     try:
         predictor = _predictor(options)
     except ReconstructionError as fault:  # this machine lacks what the command found on its own

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from daemon.files import LiveGroup
 from daemon.files.product import known_pixel_size
+from daemon.messages.summaries import ResolutionSummary
 from ptychopinn.diagnosis.resolution import RingCorrelation
 
 CRITERION = "half-bit"
@@ -45,7 +45,7 @@ class FileResolution:
         lengths = f"{self.px:.2f} px" if self.nm is None else f"{self.nm:.1f} nm ({self.px:.2f} px)"
         return f"resolution {lengths}, {CRITERION}, two halves of the frames ({self.seconds:.1f} s)"
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> ResolutionSummary:
         """Return the figures for JSON."""
         if self.seconds is None:
             return {}

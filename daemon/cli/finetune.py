@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isqrt
 from pathlib import Path
-from typing import Any
 
 from daemon.cli.training_run import TrainingOptions, configured, first_side_px, run_training, scan_paths, stated_data
 from daemon.errors import ConfigError
+from ptychopinn.config.section import Sections
 from ptychopinn.model.bundle import find_bundle
 from ptychopinn.model.ptycho_model import PtychoModel
 
-LIFT: dict[str, dict[str, Any]] = {
+LIFT: Sections = {
     "model_config": {"architecture": "lift"},
     "training_config": {
         "framework": "Default",
@@ -45,7 +45,7 @@ def run_finetune(bundle: str, data: Sequence[Path], output: Path, options: Train
     )
 
 
-def _base(model: PtychoModel) -> dict[str, dict[str, Any]]:
+def _base(model: PtychoModel) -> Sections:
     """Return the configuration that a model was trained with, or one that suits it."""
     if model.size_px is None:
         return {name: dict(values) for name, values in LIFT.items()}

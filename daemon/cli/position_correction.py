@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from daemon.cli.progress import progress
 from daemon.cli.verdict import finite
 from daemon.files import LiveGroup
+from daemon.messages.summaries import PositionSummary
 from ptychopinn.positions.find import PASSES, FoundPositions, find_positions
 from ptychopinn.positions.kinds import error_words
 
@@ -35,7 +35,7 @@ class PositionCorrection:
         fall = f"R of a quick picture falls from {found.told_rfactor:.3f} to {found.found_rfactor:.3f}"
         return f"{error_words(self.measured_px, self.positions_px)}; corrected, {fall} ({found.seconds:.0f} s)"
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> PositionSummary:
         """Return the figures for JSON."""
         if self.found is None:
             return {}

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import typer
 
@@ -16,6 +16,7 @@ from daemon.cli.truth import truth_words
 from daemon.cli.verdict import PictureVerdict
 from daemon.errors import ConfigError
 from daemon.files import scans_of
+from daemon.messages.summaries import PredictionSummary
 
 PRODUCT_SUFFIXES = (".h5", ".hdf5", ".npz")
 """Endings of an output that is one file, not a directory."""
@@ -89,7 +90,7 @@ def _refuse_twice(targets: list[Path]) -> None:
         )
 
 
-def prediction_line(summary: dict[str, Any]) -> str:
+def prediction_line(summary: PredictionSummary) -> str:
     """Return the lines for the screen."""
     rfactors = ", ".join(map(_number, summary["rfactors"]))
     refined = f", refined {_number(summary['rfactor'])}" if summary["sweeps"] else ""

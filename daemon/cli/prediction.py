@@ -7,7 +7,6 @@ import os
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from daemon.cli.verdict import PictureVerdict, finite, verdict_on
 from daemon.errors import ConfigError
 from daemon.files import ProbeFile, Product, ScanFile, read_probe
 from daemon.files.product import known_pixel_size
+from daemon.messages.summaries import PredictionSummary, RunSummary
 from daemon.results.records import now_text
 from daemon.version import VERSION
 from ptychopinn.api import PtychoModel
@@ -110,7 +110,7 @@ class _Run:
     batch: int
     seconds: float
 
-    def summary(self, scan: ScanFile) -> dict[str, Any]:
+    def summary(self, scan: ScanFile) -> RunSummary:
         """Return the figures for JSON."""
         frames = len(self.amplitude)
         return {
@@ -144,7 +144,7 @@ class Predictor:
         self._reader = ScanReader()
         self._batches: dict[tuple[int, ...], int] = {}
 
-    def predict(self, path: Path, target: Path, number: int | None = None) -> dict[str, Any]:
+    def predict(self, path: Path, target: Path, number: int | None = None) -> PredictionSummary:
         """Predict a scan of a file, by its number if there are several, write its product, return a summary for JSON."""
         started = now_text()
         given = self._read(path, number)

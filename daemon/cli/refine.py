@@ -24,6 +24,7 @@ from daemon.cli.verdict import PictureVerdict, finite, verdict_on
 from daemon.errors import ConfigError, DaemonError
 from daemon.files import LiveGroup, Product, ScanFile, write_product
 from daemon.files.product import known_pixel_size
+from daemon.messages.summaries import RefinementSummary
 from daemon.results.records import now_text
 from daemon.version import VERSION
 from ptychopinn.detector.geometry import to_amplitude
@@ -114,7 +115,7 @@ def _refine_one(data: Path, output: Path, options: RefineOptions, as_json: bool)
         raise typer.Exit(ExitCode.REFUSED)
 
 
-def refine_file(data: Path, output: Path, options: RefineOptions) -> dict[str, Any]:
+def refine_file(data: Path, output: Path, options: RefineOptions) -> RefinementSummary:
     """Refine one scan, write its product, return a summary for JSON."""
     torch.set_num_threads(1)  # the transforms are small: more threads only wait for each other
     refined = _refine(data, options)
@@ -138,7 +139,7 @@ def refine_file(data: Path, output: Path, options: RefineOptions) -> dict[str, A
     }
 
 
-def refinement_line(summary: dict[str, Any]) -> str:
+def refinement_line(summary: RefinementSummary) -> str:
     """Return the lines for the screen."""
     rfactor = "unknown" if summary["rfactor"] is None else f"{summary['rfactor']:.4f}"
     first = f"{summary['output']}: R {rfactor} after {summary['sweeps']} sweeps in {summary['seconds']:.1f} s"

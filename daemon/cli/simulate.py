@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import typer
@@ -15,6 +14,7 @@ from daemon.cli.progress import progress
 from daemon.cli.workflow_config import workflow_of
 from daemon.errors import ConfigError
 from daemon.files import read_probe
+from daemon.messages.summaries import SimulationSummary
 from ptychopinn.contract.training_export import write_training_file
 from ptychopinn.errors import ProbeMismatchError
 from ptychopinn.simulate import PROBES, TEXTURES, TRACKS, Recipe, simulate_scan
@@ -59,7 +59,7 @@ def numbered(output: Path, recipe: Recipe, count: int) -> Iterator[tuple[Path, R
         yield path, replace(recipe, seed=recipe.seed + number)
 
 
-def simulate_file(path: Path, recipe: Recipe, probe_file: Path | None) -> dict[str, Any]:
+def simulate_file(path: Path, recipe: Recipe, probe_file: Path | None) -> SimulationSummary:
     """Simulate one scan, write its file, return a summary for JSON."""
     probe, pixel_size_m = _given_probe(recipe, probe_file)
     scan = simulate_scan(recipe, probe)
@@ -67,7 +67,7 @@ def simulate_file(path: Path, recipe: Recipe, probe_file: Path | None) -> dict[s
     return {"file": str(path), "frames": len(scan.amplitude), "size_px": recipe.size_px, "seed": scan.recipe.seed}
 
 
-def simulation_line(summary: dict[str, Any]) -> str:
+def simulation_line(summary: SimulationSummary) -> str:
     """Return the line for the screen."""
     return f"{summary['file']}: {summary['frames']} frames of {summary['size_px']} px, seed {summary['seed']}"
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from daemon.cli.training_run import TrainingOptions, configured, first_side_px, run_training, scan_paths, stated_data
 from daemon.errors import ConfigError
 from ptychopinn.config.check import OF_BLOCKS
 from ptychopinn.config.manager import ConfigManager
 from ptychopinn.config.presets import PRESETS
+from ptychopinn.config.section import Sections
 from ptychopinn.errors import ConfigurationError
 
-Sections = dict[str, dict[str, Any]]
 DEFAULTS: dict[str, Sections] = {
     "cnn": {"training_config": {"framework": "Default"}},
     "fno": {"training_config": {"framework": "Default"}},

@@ -26,6 +26,7 @@ from daemon.files.access import refusing
 from daemon.files.beginning import read_beginning
 from daemon.journal.reading import is_journal
 from ptychopinn.config.manager import SECTIONS, ConfigManager
+from ptychopinn.config.section import Sections
 from ptychopinn.config.sections import DataConfig
 from ptychopinn.data import Experiment, own_rank, read_training_file
 from ptychopinn.detector.geometry import to_amplitude
@@ -172,8 +173,8 @@ def _stated(options: TrainingOptions) -> dict[str, Mapping[str, Any]]:
     return found
 
 
-def _merged(*trees: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    out: dict[str, dict[str, Any]] = {}
+def _merged(*trees: Mapping[str, Mapping[str, Any]]) -> Sections:
+    out: Sections = {}
     for tree in trees:
         for section, values in tree.items():
             out.setdefault(section, {}).update(values)

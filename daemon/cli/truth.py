@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daemon.files import ScanFile
+from daemon.messages.summaries import ComparisonSummary
 from ptychopinn.diagnosis.comparison import Comparison, PlacedPicture, compare_pictures, known_pixels, well_covered
 from ptychopinn.errors import GeometryError
 
@@ -37,12 +38,12 @@ def beside_truth(
     return None if is_even else found
 
 
-def as_figures(found: Comparison | None) -> dict[str, Any] | None:
+def as_figures(found: Comparison | None) -> ComparisonSummary | None:
     """Return a comparison for JSON."""
-    return None if found is None else asdict(found)
+    return None if found is None else cast(ComparisonSummary, asdict(found))
 
 
-def truth_words(figures: dict[str, Any] | None) -> str:
+def truth_words(figures: ComparisonSummary | None) -> str:
     """Return a clause for the screen; empty without a truth."""
     if figures is None or figures["phase_correlation"] is None:
         return ""

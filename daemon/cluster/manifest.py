@@ -9,9 +9,10 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO, TypedDict
+from typing import TextIO, TypedDict
 
 from daemon.errors import DaemonError
+from daemon.messages.summaries import ScanSummary
 
 ENDING = "manifest.jsonl"
 
@@ -27,7 +28,7 @@ class ManifestLine(TypedDict):
     seconds: float | None
     host: str
     version: str
-    summary: dict[str, Any] | None
+    summary: ScanSummary | None
 
 
 def manifest_path(output: Path, *, is_folder: bool) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -81,7 +81,7 @@ class SinkOptions(Section):
         "refined", description="Layer of the pictures; the other layer is sent until this one exists."
     )
     period_s: Positive = Field(1.0, description="Shortest time between pictures, s.")
-    options: dict[str, Any] = Field({}, description="Options of the plug-in.")
+    options: dict[str, object] = Field({}, description="Options of the plug-in.")
 
 
 class Output(Section):

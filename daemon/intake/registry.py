@@ -276,7 +276,7 @@ class ScanRegistry:
         scan.change(state=ScanState.FINISHING)
         self._events.on_complete(scan)
 
-    def findings(self, scan: Scan) -> tuple[list[str], dict[str, Any] | None]:
+    def findings(self, scan: Scan) -> tuple[list[str], dict[str, object] | None]:
         """Return the warnings about a scan, one sentence each, and the data that the control system gives about its run."""
         with self.lock:
             return self.join.warnings(scan.id), self.join.about(scan.id)

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from math import isnan, nan
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import msgpack
 import numpy as np
@@ -33,6 +33,18 @@ LOG = LogFormat(
     length_index=6,
     max_body_bytes=1 << 30,  # 1 GiB, far more than any detector's frame
 )
+Plain = Mapping[str, Any]
+"""The map of a record: this program, or a later version of it, wrote it; each reader knows its own keys."""
+
+
+class StoredArray(TypedDict):
+    """An array in the map of a record."""
+
+    dtype: str
+    shape: list[int]
+    data: bytes
+
+
 POSITION_ROW = np.dtype([("index", "<i8"), ("y_m", "<f8"), ("x_m", "<f8")])
 
 
@@ -74,7 +86,7 @@ class Record:
         before = (self.kind, dtype, encoding, elem_size, rows, columns)
         return LOG.encode(before, (self.index, y, x), (self.payload,))
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Plain:
         """Return the map of a record that is neither frame nor positions."""
         found = msgpack.unpackb(self.payload, strict_map_key=False)
         return found if isinstance(found, dict) else {}
@@ -128,7 +140,7 @@ def positions_of(payload: Buffer) -> list[tuple[int, PositionM]]:
     return [(index, PositionM(y, x)) for index, y, x in np.frombuffer(payload, POSITION_ROW).tolist()]
 
 
-def table_of(stored: dict[str, Any] | None) -> NDArray[Any] | None:
+def table_of(stored: StoredArray | None) -> NDArray[Any] | None:
     """Return an array that a map of plain data holds: ``dtype``, ``shape``, ``data``."""
     if stored is None:
         return None

@@ -8,9 +8,10 @@ from typing import Any
 
 import msgpack
 import numpy as np
+from numpy.typing import NDArray
 
 from daemon.errors import JournalError
-from daemon.journal.record import Kind, Record, plain_record, table_of
+from daemon.journal.record import Kind, Plain, Record, StoredArray, plain_record, table_of
 from streams.frame import ScanStart, StreamGeometry
 
 _ARRAYS = ("mask", "flatfield")
@@ -58,7 +59,7 @@ def stored_start(scan_id: str, record: Record) -> StoredStart:
         raise JournalError(f"the start of scan {scan_id} in its journal cannot be read: {fault}") from fault
 
 
-def _stored_start(scan_id: str, content: dict[str, Any]) -> StoredStart:
+def _stored_start(scan_id: str, content: Plain) -> StoredStart:
     found = content.get("geometry", {})
     known: dict[str, Any] = {name: tuple(v) if isinstance(v := found.get(name), list) else v for name in _FIELDS}
     known |= {name: table_of(found.get(name)) for name in _ARRAYS}
@@ -72,7 +73,7 @@ def _stored_start(scan_id: str, content: dict[str, Any]) -> StoredStart:
     return StoredStart(scan_id, str(content.get("started", "")), start, bool(content.get("was_heard", True)))
 
 
-def _array_map(array: Any) -> dict[str, Any] | None:
+def _array_map(array: NDArray[Any] | None) -> StoredArray | None:
     if array is None:
         return None
     return {"dtype": array.dtype.str, "shape": list(array.shape), "data": np.ascontiguousarray(array).tobytes()}

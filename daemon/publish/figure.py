@@ -8,7 +8,7 @@ import json
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -47,6 +47,20 @@ class FigureOptions:
     side_px: int | None = None
 
 
+class FigureMetadata(TypedDict):
+    """The metadata in a TIFF or NPZ file, as JSON."""
+
+    scan_id: str
+    layer: str
+    quantity: str
+    frames_stitched: int
+    rfactor: float | None
+    pixel_size_m: float | None
+    corner_px: list[int]
+    date: str
+    range: list[float]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Figure:
     """Values ``(h, w)`` float32 of a view, NaN where nothing is covered; faint pixels fade by ``opacity`` (h, w), 0 to 1."""
@@ -82,7 +96,7 @@ class Figure:
         return when.strftime("%Y-%m-%d %H:%M UTC")
 
     @property
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> FigureMetadata:
         """What a program needs to place and name the values."""
         canvas = self.canvas
         return {

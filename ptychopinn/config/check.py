@@ -7,6 +7,7 @@ from math import isqrt
 from typing import Any
 
 from ptychopinn.config.left_out import without_left_out
+from ptychopinn.config.section import Sections
 from ptychopinn.config.sections import DataConfig, ModelConfig, TrainingConfig
 
 CNN_SIZES = (64, 128, 256)
@@ -85,7 +86,7 @@ def _neighbourhoods(data: DataConfig, model: ModelConfig, training: TrainingConf
         yield f"TrainingConfig.{name} is {getattr(training, name)} but has no effect where {why}; leave it out"
 
 
-def without_unused(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def without_unused(sections: Mapping[str, Mapping[str, Any]]) -> Sections:
     """Return the values of a trained model without those that had no effect in its training; older versions took them."""
     told = {name: dict(values) for name, values in sections.items()}
     training, model = told.get("training_config", {}), told.get("model_config", {})
@@ -165,12 +166,11 @@ def settled(sections: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, dict[s
         side = isqrt(max(1, min(counts)))
         data["grid_size"] = (side, side)
     grid = data.get("grid_size", DataConfig().grid_size)
-    channels = grid[0] * grid[1] if isinstance(grid, list | tuple) and len(grid) == 2 else None
+    sides = tuple(grid) if isinstance(grid, list | tuple) else grid
+    channels = sides[0] * sides[1] if isinstance(sides, tuple) and len(sides) == 2 else None
     for name, value in stated.items():
         if value != channels:
-            faults.append(
-                f"{name} is {value!r} but grid_size {tuple(grid)} makes groups of {channels}; leave {name} out"
-            )
+            faults.append(f"{name} is {value!r} but grid_size {sides} makes groups of {channels}; leave {name} out")
     model = told.setdefault("model_config", {})
     if channels == 1:
         model.setdefault("object_big", False)

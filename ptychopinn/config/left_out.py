@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ptychopinn.config.section import Sections
+
 ANY = object()
 """In place of a default: PtychoPINN itself does not use the field, so every value is skipped."""
 OTHER_NETWORK = "it belongs to a network that this program does not have (FFNO, U-NO, hybrids)"
@@ -44,7 +46,7 @@ LOSSES = {"poisson": "Poisson", "mae": "MAE"}
 """Loss for each ``torch_loss_mode``, which in PtychoPINN replaces ``loss_function``."""
 
 
-def without_left_out(sections: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, dict[str, Any]], list[str]]:
+def without_left_out(sections: Mapping[str, Mapping[str, Any]]) -> tuple[Sections, list[str]]:
     """Return the sections without these fields, and one sentence for each that would have an effect in PtychoPINN."""
     told = {name: {k: v for k, v in values.items() if k not in LEFT_OUT} for name, values in sections.items()}
     faults = [
@@ -59,7 +61,7 @@ def without_left_out(sections: Mapping[str, Mapping[str, Any]]) -> tuple[dict[st
     return told, faults
 
 
-def _with_loss_mode(model: dict[str, Any], mode: object) -> list[str]:
+def _with_loss_mode(model: dict[str, object], mode: object) -> list[str]:
     """Set the loss that ``torch_loss_mode`` selects; its default leaves the loss of a supervised training alone."""
     loss = LOSSES.get(str(mode).lower())
     if loss is None:

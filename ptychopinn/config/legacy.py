@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from ptychopinn.config import params
 from ptychopinn.config.manager import ConfigManager
+from ptychopinn.config.section import Sections
 from ptychopinn.config.sections import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptychopinn.errors import ConfigurationError
 
@@ -49,7 +50,7 @@ KEYS = {
 """Fields whose key in ``params.cfg`` differs from their name."""
 
 
-NOT_FOLLOWED: dict[str, Any] = {
+NOT_FOLLOWED: dict[str, bool | float] = {
     "pad_object": True,
     "gaussian_smoothing_sigma": 0.0,
     "realspace_mae_weight": 0.0,
@@ -214,7 +215,7 @@ def read_legacy_dict(cfg: Mapping[str, Any]) -> ConfigManager:
         raise ConfigurationError(f"params.cfg: {', '.join(in_use)}, which this program cannot follow; leave it out")
     named = {name: cfg.get(KEYS.get(name, name)) for name in _LEGACY_NAMES}
     told = {name: value for name, value in named.items() if value is not None}
-    sections: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "training": {}, "inference": {}}
+    sections: Sections = {"data": {}, "model": {}, "training": {}, "inference": {}}
     for name, (section, field) in _SAME_MEANING.items():
         if name in told:
             sections[section][field] = told[name]

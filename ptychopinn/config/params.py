@@ -2,7 +2,5 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-cfg: dict[str, Any] = {}
+cfg: dict[str, object] = {}
 """Filled by :func:`ptychopinn.config.legacy.update_params`, with the key names of the older code; its values have any type."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from ptychopinn.config.section import Sections
 
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+PRESETS: dict[str, Sections] = {
     "neighbourhoods": {
         "data_config": {"grid_size": [1, 1]},
         "model_config": {"object_big": False, "n_filters_scale": 1},

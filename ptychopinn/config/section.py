@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from ptychopinn.errors import ConfigurationError
 
+Sections = dict[str, dict[str, object]]
+"""Values by section and name, before they are checked."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Section:

@@ -7,10 +7,10 @@ at any batch, so that an interrupted epoch resumes at its position.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
@@ -75,6 +75,13 @@ class GroupSampler(Sampler[list[int]]):
             yield part[rank::workers].tolist()
 
 
+class LoaderState(TypedDict):
+    """State of a :class:`TensorDictLoader`."""
+
+    epoch: int
+    batch: int
+
+
 class TensorDictLoader:
     """Iterates over batches in this process, directly from the memory-mapped files.
 
@@ -133,13 +140,14 @@ class TensorDictLoader:
                 for one in waiting:
                     one.cancel()
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> LoaderState:
         """Return the epoch and the number of its batches that were yielded."""
         return {"epoch": self._sampler.epoch, "batch": self._done % len(self)}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Continue after the batches that were yielded."""
-        self._sampler.epoch, self._sampler.begin = state["epoch"], state["batch"]
+        known = cast(LoaderState, state)
+        self._sampler.epoch, self._sampler.begin = known["epoch"], known["batch"]
 
 
 def torch_loader(

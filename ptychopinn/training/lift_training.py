@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypedDict, cast
 
 import numpy as np
 import torch
@@ -134,6 +135,13 @@ class LiftClock:
         return self.progress >= 1
 
 
+class LiftState(TypedDict):
+    """State of a :class:`LiftTask`: the averaged weights and the time trained, s."""
+
+    average: dict[str, Tensor]
+    elapsed_s: float
+
+
 class LiftTask(Task[SimulatedBatch]):
     """The lift's network on simulated neighbourhoods, and the running average of its weights."""
 
@@ -178,8 +186,9 @@ class LiftTask(Task[SimulatedBatch]):
 
     def load_state_dict(self, state: State) -> None:
         """Continue from a :meth:`state_dict`."""
-        self._average = dict(state["average"])
-        self._clock.elapsed_s = state["elapsed_s"]
+        known = cast(LiftState, state)
+        self._average = dict(known["average"])
+        self._clock.elapsed_s = known["elapsed_s"]
 
 
 class LiftCourse:

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -24,7 +24,7 @@ from ptychopinn.data.dataset import GroupBatch
 from ptychopinn.errors import FileFormatError, TrainingInterruptedError
 from ptychopinn.training.freeze import set_training
 from ptychopinn.training.loop import CHECKPOINT_S, Job
-from ptychopinn.training.progress import EpochMean
+from ptychopinn.training.progress import EpochMean, EpochMeanState
 from ptychopinn.training.task import BatchIndex, BatchSource
 from ptychopinn.training.watch import Plan
 
@@ -120,19 +120,19 @@ class TrainedTask(LightningModule):
         self.lines.append(self._metrics)
         self.batches = 0
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Add the state of the epoch and the identity of the training."""
         checkpoint |= {**self._about, "identity": self._job.identity, "epoch_mean": self._mean.state_dict()}
         checkpoint["batches"] = self.batches
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Refuse the checkpoint of another training; restore the state of the epoch."""
         if checkpoint.get("identity") != self._job.identity:
             raise FileFormatError(
                 f"{self._job.folder / LAST}: of other data or settings; use the same ones, or start a new training"
             )
-        self._mean.load_state_dict(checkpoint["epoch_mean"])
-        self.batches = checkpoint["batches"]
+        self._mean.load_state_dict(cast(EpochMeanState, checkpoint["epoch_mean"]))
+        self.batches = cast(int, checkpoint["batches"])
 
     def train_dataloader(self) -> BatchSource[GroupBatch]:
         """Return the loader, which stores its position."""

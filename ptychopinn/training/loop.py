@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import Generic, NotRequired, TypedDict, cast
 
 import torch
+from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ptychopinn.atomic import atomic_path
@@ -21,7 +22,7 @@ from ptychopinn.data.loader import WorkerRank
 from ptychopinn.errors import FileFormatError, TrainingInterruptedError
 from ptychopinn.training.freeze import set_training
 from ptychopinn.training.optimise import Course
-from ptychopinn.training.progress import BestEpoch, EpochMean
+from ptychopinn.training.progress import BestEpoch, BestEpochState, EpochMean, EpochMeanState
 from ptychopinn.training.task import B, BatchIndex, BatchSource, State, Task
 from ptychopinn.training.watch import Plan, Watchers
 from ptychopinn.training.workers import average_gradients, from_first_worker, gather_states
@@ -29,6 +30,23 @@ from ptychopinn.training.workers import average_gradients, from_first_worker, ga
 CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
 CHECKPOINT_S = 60.0
 """Longest time between checkpoints, s: the work that a crash loses; a checkpoint takes well under a second."""
+
+
+class Checkpoint(TypedDict):
+    """The whole state of a training, as it is stored; ``optimiser`` and ``scheduler`` are torch's own."""
+
+    identity: str
+    network: dict[str, Tensor]
+    task: NotRequired[State]
+    optimiser: dict[str, object]
+    scheduler: dict[str, object] | None
+    sources: NotRequired[list[State]]
+    loader: NotRequired[State]
+    """In place of ``sources`` in version 0.2.0: the position of the only worker."""
+    epoch: int
+    batch: int
+    mean: EpochMeanState
+    best: BestEpochState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,7 +220,7 @@ class PlainLoop(Generic[B]):
 
     def _save(self) -> None:
         job, scheduler = self._job, self._scheduler
-        state = {
+        state: Checkpoint = {
             "identity": job.identity,
             "network": job.task.network.state_dict(),
             "task": job.task.state_dict(),
@@ -217,7 +235,7 @@ class PlainLoop(Generic[B]):
         self._write(CHECKPOINT, state)
         self._saved_s = time.monotonic()
 
-    def _write(self, name: str, state: Any) -> None:
+    def _write(self, name: str, state: Checkpoint | dict[str, Tensor]) -> None:
         """Write a file of tensors, on the first worker."""
         if WorkerRank.current().rank == 0:
             with atomic_path(self._job.folder / name) as part:
@@ -230,8 +248,8 @@ class PlainLoop(Generic[B]):
         job.task.load_state_dict(state.get("task", {}))
         self._optimiser.load_state_dict(state["optimiser"])
         if self._scheduler is not None:
-            self._scheduler.load_state_dict(state["scheduler"])
-        sources = state.get("sources") or [state["loader"]]  # version 0.2.0: the position of the only worker
+            self._scheduler.load_state_dict(state["scheduler"] or {})
+        sources = state.get("sources") or [state["loader"]]
         job.training.load_state_dict(sources[WorkerRank.current().rank])
         self._epoch, self._batch = state["epoch"], state["batch"]
         self._mean.load_state_dict(state["mean"])
@@ -250,7 +268,7 @@ def validate(job: Job[B]) -> dict[str, float]:
     return {f"val_{name}": value for name, value in mean.take().items()}
 
 
-def load_checkpoint(path: Path, identity: str) -> State:
+def load_checkpoint(path: Path, identity: str) -> Checkpoint:
     """Return the checkpoint of a :class:`PlainLoop`.
 
     Raises
@@ -264,7 +282,7 @@ def load_checkpoint(path: Path, identity: str) -> State:
         raise FileFormatError(f"{path}: there is no training to resume; start it without resuming") from None
     except Exception as fault:  # an unpickler raises errors of any kind
         raise FileFormatError(f"{path}: not a checkpoint, or damaged; start a new training") from fault
-    state: State = found if isinstance(found, dict) else {}
+    state = found if isinstance(found, dict) else {}
     if "learner" in state:
         raise FileFormatError(
             f"{path}: written by version 0.2.0 or earlier, which cannot be resumed; start in another folder "
@@ -274,4 +292,4 @@ def load_checkpoint(path: Path, identity: str) -> State:
         raise FileFormatError(f"{path}: not a checkpoint of a training; start a new training")
     if state["identity"] != identity:
         raise FileFormatError(f"{path}: of other data or settings; use the same ones, or start a new training")
-    return state
+    return cast(Checkpoint, state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from ptychopinn.data.loader import WorkerRank
 from ptychopinn.model.optics import GRAIN_PX, ProbeOptics, lit_side_px
 from ptychopinn.model.overlap import Overlap
 from ptychopinn.simulate import SimulatedScan, TextureBank, draw_neighbourhood, draw_recipe
+from ptychopinn.simulate.factory import TextureBankState
 from ptychopinn.training.heldout import training_kinds
 from ptychopinn.training.overlap_loss import Neighbourhood
 from ptychopinn.training.task import State
@@ -57,6 +58,14 @@ class SimulatedBatch(NamedTuple):
 
     seen: Neighbourhood
     truth: Tensor
+
+
+class SourceState(TypedDict):
+    """State of a :class:`SimulatedSource`."""
+
+    steps: int
+    patches: int
+    bank: TextureBankState | None
 
 
 class SimulatedSource:
@@ -140,9 +149,10 @@ class SimulatedSource:
 
     def load_state_dict(self, state: State) -> None:
         """Continue from a :meth:`state_dict`; the textures are drawn again, the same ones."""
-        self.steps, self.patches = state["steps"], state["patches"]
-        if state["bank"] is not None:
-            self._bank = TextureBank.restored(self._settings.bank_side_px, self._textures, state["bank"])
+        known = cast(SourceState, state)
+        self.steps, self.patches = known["steps"], known["patches"]
+        if known["bank"] is not None:
+            self._bank = TextureBank.restored(self._settings.bank_side_px, self._textures, known["bank"])
 
 
 def collate(scans: list[SimulatedScan]) -> SimulatedBatch:

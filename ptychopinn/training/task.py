@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ LIFT_FRAMES = 12
 
 B = TypeVar("B")
 B_co = TypeVar("B_co", covariant=True)
-State = dict[str, Any]
+State = Mapping[str, object]
 """State for a checkpoint: tensors, numbers, strings, and lists and dictionaries of them."""
 
 

@@ -7,7 +7,6 @@ which comes first. Frames are sent as fast as the daemon accepts, so there is no
 from __future__ import annotations
 
 import json
-from typing import Any
 from urllib.request import Request, urlopen
 
 from daemon.cli.bench.live import LiveDaemon, live_daemon, paired_rates
@@ -18,7 +17,7 @@ REPEAT = 4
 """Repetitions of the demo scan in each."""
 
 
-def measure_learning(pairs: int = PAIRS, repeat: int = REPEAT) -> dict[str, Any]:
+def measure_learning(pairs: int = PAIRS, repeat: int = REPEAT) -> dict[str, float]:
     """Return frames/s with fine-tuning paused and running; ``loss_ratio`` is the median over the pairs."""
     steps = 0
     with live_daemon("shipped", refine=False, finetune=True) as daemon:

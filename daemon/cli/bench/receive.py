@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -62,10 +61,10 @@ CASES = {
 }
 
 
-def measure_receive() -> dict[str, Any]:
+def measure_receive() -> dict[str, float]:
     """Return frames/s from socket to join, the CPU time per frame of each thread, us, and frames/s with a journal."""
     logging.getLogger("streams").setLevel(logging.ERROR)  # the sender disconnects at its end
-    found: dict[str, Any] = {}
+    found: dict[str, float] = {}
     for name, case in CASES.items():
         found |= {f"{key}_{name}": value for key, value in measure_case(case, has_journal=False).items()}
         found[f"frames_per_s_{name}_journal"] = measure_case(case, has_journal=True)["frames_per_s"]

@@ -71,7 +71,7 @@ class Chain:
         return round(self.metrics.value("ptycholive_frames_stitched_total") or 0)
 
 
-def measure_scaling(case: Scaling | None = None) -> dict[str, Any]:
+def measure_scaling(case: Scaling | None = None) -> dict[str, float]:
     """Return the CPU time per frame, us, in both windows and between their beginnings; memory at their ends, MB."""
     case = case or Scaling()
     with tempfile.TemporaryDirectory() as folder, chain_without_sockets(Path(folder)) as chain:
@@ -87,7 +87,7 @@ def measure_scaling(case: Scaling | None = None) -> dict[str, Any]:
             wait_for_mosaic(chain, 0)
             spent = sum(thread_seconds().values()) - begun
             late = _window(messages, case.window, chain, bar)
-    found: dict[str, Any] = {"frames": case.frames, "late_to_early": late["all_us"] / early["all_us"]}
+    found: dict[str, float] = {"frames": case.frames, "late_to_early": late["all_us"] / early["all_us"]}
     found["mean_us"] = 1e6 * spent / (case.window + between)
     for name, part in (("early", early), ("late", late)):
         found |= {f"{name}_{key}": value for key, value in part.items()}

@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from websockets.asyncio.client import connect
 
@@ -27,7 +26,7 @@ REPEAT = 2
 """Repetitions of the demo scan in each."""
 
 
-def measure_viewers(viewers: int = VIEWERS, pairs: int = PAIRS, repeat: int = REPEAT) -> dict[str, Any]:
+def measure_viewers(viewers: int = VIEWERS, pairs: int = PAIRS, repeat: int = REPEAT) -> dict[str, float]:
     """Return frames/s without and with viewers; ``loss_ratio`` is the median over the pairs."""
     seen = 0
     with live_daemon("none", refine=False, finetune=False) as daemon:

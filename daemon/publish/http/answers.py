@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from fastapi.responses import FileResponse, Response
@@ -19,7 +18,7 @@ class Problem(BaseModel):
     detail: str
 
 
-Responses = dict[int | str, dict[str, Any]]
+Responses = dict[int | str, dict[str, object]]
 """As FastAPI takes them."""
 
 
