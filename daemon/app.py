@@ -133,7 +133,7 @@ class Daemon:
 
         self._engine = make_engine(
             setup.first_model,
-            setup.engine_options(scans.optics_of, scans.join.light),
+            setup.engine_options(scans.optics_of, scans.light),
             self.metrics,
             events,
             store=self._make_store(),
@@ -159,7 +159,7 @@ class Daemon:
         self.writer = ProductWriter(
             self._config.output.keep_checkpoints,
             make_room=None if self._journal is None else self._journal.make_room,
-            retry_others=self.scans.records.retry,
+            retry_others=self.scans.write_records,
             disk=disk,
         )
         self._finished = FinishedScans(self._config) if self._config.refine.engine != "own" else None

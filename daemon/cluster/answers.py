@@ -10,7 +10,6 @@ from typing import Any
 from daemon.cluster.faults import one_line
 from daemon.cluster.learner_feed import LearnerFeed
 from daemon.cluster.link import MOST_FRAMES, Asked, Call, WorkerLink, WorkerState
-from daemon.cluster.output import MergedOutput
 from daemon.cluster.plan import BatchDone, Changes, PartResult
 from daemon.cluster.scan import ClusterScan
 from daemon.engine.backlog import EndOfScan, LostPoint
@@ -40,13 +39,11 @@ class Answers:
         ray: Any,
         metrics: Metrics,
         events: EngineEvents,
-        output: MergedOutput,
         scans: Mapping[str, ClusterScan],
     ) -> None:
         self._ray = ray
         self._metrics = metrics
         self._events = events
-        self._output = output
         self._scans = scans
         self.feed: LearnerFeed | None = None
         """Takes a sample of stitched frames to the fine-tuning."""
@@ -108,7 +105,7 @@ class Answers:
         elif asked.call is Call.TAKE:
             self._take_batch(link, asked, answer)
         elif asked.call is Call.CHANGES:
-            self._take_changes(link, asked, answer)
+            self._take_changes(link, answer)
         else:
             self._take_result(link, asked.scan_id, answer)
 
@@ -122,7 +119,7 @@ class Answers:
         if new := scan.mark_stitched(points):
             link.frames_stitched += len(new)
             fresh = set(new)
-            link.stitched_ns.setdefault(scan.scan_id, []).extend(p.received_ns for p in points if p.index in fresh)
+            scan.parts[link.number].stitched_ns.extend(p.received_ns for p in points if p.index in fresh)
             self._events.on_stitched(scan.scan_id, new)
             if self.feed is not None:
                 self.feed.offer(scan, [point for point in points if point.index in fresh])
@@ -140,7 +137,7 @@ class Answers:
             self._events.on_refused(scan.scan_id, index, reason)
         scan.show_redone(worker)
 
-    def _take_changes(self, link: WorkerLink, asked: Asked, changes: Changes) -> None:
+    def _take_changes(self, link: WorkerLink, changes: Changes) -> None:
         for update in changes.sums:
             if (scan := self._scans.get(update.scan_id)) is not None:
                 scan.take_sums(link.number, update)
@@ -154,7 +151,8 @@ class Answers:
         if changes.failure is not None and changes.failure != link.failure:
             self.failure = f"worker {link.number}: {changes.failure}"
         link.failure = changes.failure
-        self._output.note_shown(asked.shows_ns)
+        for scan in self._scans.values():
+            scan.note_shown(link.number)
 
     def _take_result(self, link: WorkerLink, scan_id: str, result: PartResult) -> None:
         if (scan := self._scans.get(scan_id)) is not None:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
 from functools import partial
 
 from daemon.engine.faults import EngineFaults
 from daemon.engine.frame_places import Place
 from daemon.engine.options import EngineOptions
 from daemon.engine.ports import EngineEvents, PositionFinderPort
-from daemon.engine.position_search import FoundPlaces, PlacedFrame
+from daemon.engine.position_search import FoundPlaces, LastMove, PlacedFrame
 from daemon.engine.scan import ScanWork
 from daemon.engine.spare_time import visits
 from daemon.metrics import Metrics
@@ -33,14 +32,6 @@ TAKEN_BACK = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LastMove:
-    """What a move is judged by: R of the refined layer before it, and the visits of each frame until then."""
-
-    rfactor: float
-    visits: int
-
-
 class FrameMoves:
     """Used by the engine's thread alone."""
 
@@ -49,7 +40,6 @@ class FrameMoves:
         self._events = events
         self._faults = faults
         self._finish_s = max(MOVED_FINISH_S, options.refine_finish_s)
-        self._last: dict[str, LastMove] = {}
         self.finder: PositionFinderPort | None = None
 
     def look(self, work: ScanWork) -> None:
@@ -66,17 +56,13 @@ class FrameMoves:
         is_awaited = search.found is not None or (search.is_pending and self.finder.is_awaited(search))
         return is_awaited and time.monotonic() - work.ended_s < HOLD_S
 
-    def forget(self, work: ScanWork) -> None:
-        """Forget a closed scan."""
-        self._last.pop(work.scan_id, None)
-
     def _look(self, work: ScanWork, finder: PositionFinderPort) -> None:
         search = work.search
         if search.found is not None:
             found, search.found = search.found, None
             self._move(work, found)
             return
-        if (last := self._last.get(work.scan_id)) is not None:
+        if (last := search.to_judge) is not None:
             self._judge(work, last)
         has_ended = work.ended_s is not None
         if finder.wants(search, len(work.places), has_ended=has_ended):
@@ -90,7 +76,7 @@ class FrameMoves:
         if not work.move(places):
             return
         if before is not None and math.isfinite(before) and visits_before >= PROOF_VISITS:
-            self._last[work.scan_id] = LastMove(before, visits_before)
+            work.search.to_judge = LastMove(before, visits_before)
         if work.finish_by is not None:
             work.finish_by = max(work.finish_by, time.monotonic() + self._finish_s)
         self._say(work, found.sentence)
@@ -99,7 +85,7 @@ class FrameMoves:
         """Take a move back if the refined layer fits worse than before, each frame visited as often."""
         if visits(work) < min(last.visits, 2 * PROOF_VISITS) or work.refiner is None:
             return
-        del self._last[work.scan_id]
+        work.search.to_judge = None
         now = work.refiner.rfactor
         if now is not None and now <= RISEN * last.rfactor:
             return

@@ -125,7 +125,6 @@ class OpenScans:
         """Hand on a scan's result; go on with the scan in idle time if no other is open."""
         self.works.pop(work.scan_id, None)
         self._ending.hand_on(work)
-        self.moves.forget(work)
         if not self.works and not self._stop.is_set():
             self._improvement.begin(work)
         if self._improvement.work is not work:

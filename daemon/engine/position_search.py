@@ -28,6 +28,14 @@ class FoundPlaces:
     sentence: str
 
 
+@dataclass(frozen=True, slots=True)
+class LastMove:
+    """What a move is judged by: R of the refined layer before it, and the visits of each frame until then."""
+
+    rfactor: float
+    visits: int
+
+
 @dataclass(slots=True, eq=False)
 class PositionSearch:
     """Belongs to a scan's work; the finder's thread changes it, the engine takes what is ``found``."""
@@ -49,3 +57,5 @@ class PositionSearch:
     is_over: bool = False
     """Whether no position is looked for any more."""
     found: FoundPlaces | None = None
+    to_judge: LastMove | None = None
+    """The last move, until it is known whether the refined layer fits better with it."""

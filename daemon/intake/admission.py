@@ -191,7 +191,7 @@ class Admission:
         if scan.wire_id == frame.scan_id:
             points += self._join.add_frame(self._positions.of_frame(frame))
         else:  # the scan that stands for too many
-            self._join.refuse(scan.wire_id, frame.index, RefusalReason.SCAN_FLOOD, received=True)
+            self._join.refuse_received(scan.wire_id, frame.index, RefusalReason.SCAN_FLOOD)
 
     def _news(self, news: PositionNews) -> list[ScanPoint]:
         """Take the news of a source that names no scan. The join finds the scan, so the journal is written afterwards."""
@@ -208,7 +208,7 @@ class Admission:
         self.refusals.add("frames", fault.reason, str(fault), fault.scan_id)
         if fault.scan_id is not None:
             wire_id = self.count(fault.scan_id).wire_id
-            self._join.refuse(wire_id, fault.index, fault.reason, received=True, words=str(fault))
+            self._join.refuse_received(wire_id, fault.index, fault.reason, str(fault))
 
 
 def _runs(entries: Sequence[Entry]) -> Iterator[list[Entry]]:

@@ -24,8 +24,9 @@ from daemon.messages import FitCheck, ScanFields, ScanState, verdict_fields
 from daemon.optics.scan_optics import ScanOptics
 from daemon.results.records import KEPT_RECORDS, RecordFiles, ScanRecord, as_public, now_text
 from streams.frame import NO_GEOMETRY, ScanStart, StreamGeometry
-from streams.join.account import AccountSnapshot, EndedBy
+from streams.join.account import AccountSnapshot, EndedBy, ScanAccount
 from streams.join.join import Join
+from streams.join.scan_diagnostics import warnings_about
 from streams.refusal_reasons import RefusalReason
 
 FINDINGS_SHOWN_S = 60.0
@@ -100,15 +101,26 @@ class ScanRegistry:
 
     def verdict(self, scan_id: str) -> AccountSnapshot:
         """Return the account of a scan that has opened since the daemon started."""
-        if (scan := self._scans.get(scan_id)) is not None and scan.verdict is not None:
-            return scan.verdict
+        scan = self._scans[scan_id]
+        if (verdict := scan.verdict) is not None:
+            return verdict
         with self.lock:
-            return self.join.account(scan_id)
+            if scan.account is None:
+                raise KeyError(scan_id)
+            return scan.account.snapshot()
 
     def overtaken(self, scan_id: str) -> int:
         """Return how many frame indexes of an open scan later ones have overtaken."""
+        scan = self._scans.get(scan_id)
+        if scan is None:
+            return 0
         with self.lock:
-            return self.join.overtaken(scan_id)
+            return scan.overtaken if scan.account is None else scan.account.indexes.overtaken
+
+    def light(self, scan_id: str, index: int) -> float | None:
+        """Return the beam monitor's value of a frame of an open scan; None where it is not known."""
+        account = self._account(scan_id)
+        return None if account is None else account.positions.table.light(index)
 
     def optics_of(self, scan_id: str) -> ScanOptics:
         """Return the optics of a scan; before it has opened, those without a stream's header."""
@@ -123,19 +135,25 @@ class ScanRegistry:
     def mark_stitched(self, scan_id: str, indexes: Sequence[int]) -> None:
         """Enter frames as stitched (engine's thread)."""
         with self.lock:
-            self.join.mark_stitched(scan_id, indexes)
+            if (account := self._account(scan_id)) is not None:
+                self.join.mark_stitched(account, indexes)
 
-    def refuse(self, scan_id: str, index: int | None, reason: RefusalReason) -> None:
+    def refuse(self, scan_id: str, index: int, reason: RefusalReason) -> None:
         """Enter a frame as refused."""
         with self.lock:
-            self.join.refuse(scan_id, index, reason)
+            if (account := self._account(scan_id)) is not None:
+                self.join.refuse(account, index, reason)
+
+    def _account(self, scan_id: str) -> ScanAccount | None:
+        scan = self._scans.get(scan_id)
+        return None if scan is None else scan.account
 
     # the opening of a scan
 
     def known(self, wire_id: str) -> Scan | None:
         """Return the newest scan that senders call ``wire_id``; None where none is known, or any more."""
-        scan_id = self.join.current_id(wire_id)
-        return None if scan_id is None else self._scans.get(scan_id)
+        account = self.join.newest(wire_id)
+        return None if account is None else self._scans.get(account.scan_id)
 
     def scan_of(self, wire_id: str) -> Scan:
         """Return the newest scan that senders call ``wire_id``; one is opened where none is known: its start was not heard."""
@@ -149,16 +167,17 @@ class ScanRegistry:
 
     def open(self, start: ScanStart, stored: StoredStart | None = None, *, was_heard: bool = True) -> Scan:
         """Return the scan that a start opens, or has opened; ``stored`` is how the journal says that it began."""
-        scan_id = self.join.start_scan(start, was_heard=was_heard, scan_id=None if stored is None else stored.scan_id)
+        account = self.join.start_scan(start, was_heard=was_heard, scan_id=None if stored is None else stored.scan_id)
+        scan_id = account.scan_id
         scan = self._scans.get(scan_id)
         if scan is not None and scan.is_open:
             scan.last_message_s = self._options.clock()
             return scan
         opened = stored or StoredStart(scan_id, now_text(), start, was_heard)
-        is_own = self.join.current_id(start.scan_id) == scan_id  # else it stands for scans that open too fast
-        scan = self._enter(opened, start.scan_id if is_own else scan_id)
+        is_own = self.join.newest(start.scan_id) is account  # else it stands for scans that open too fast
+        scan = self._enter(opened, account, start.scan_id if is_own else scan_id)
         if self._options.positions_m is not None:
-            self.join.set_positions(scan_id, self._options.positions_m)
+            self.join.set_positions(account, self._options.positions_m)
         if self.keeper is not None and stored is None:
             self.keeper.open(opened)
         self._describe(scan, start)
@@ -166,14 +185,14 @@ class ScanRegistry:
         log.info("scan %s started, %s frames expected", scan_id, start.expected_frames or "an unknown number of")
         return scan
 
-    def _enter(self, stored: StoredStart, wire_id: str) -> Scan:
+    def _enter(self, stored: StoredStart, account: ScanAccount, wire_id: str) -> Scan:
         """Enter a new scan. From here on a fault cannot keep it open: silence ends it."""
         record = ScanRecord(stored.scan_id, started=stored.started, fit_check=self._options.fit_check)
-        scan = Scan(self.records, record, wire_id, is_open=True, last_message_s=self._options.clock())
+        scan = Scan(self.records, record, wire_id, is_open=True, last_message_s=self._options.clock(), account=account)
         self._scans[scan.id] = self.newest = scan
         self._open.append(scan)
         for old in self._all()[: max(0, len(self._scans) - KEPT_RECORDS)]:
-            if not old.is_running:
+            if not old.is_running and old.is_written:
                 del self._scans[old.id]
         return scan
 
@@ -210,18 +229,22 @@ class ScanRegistry:
         if self.keeper is None:
             return
         for scan in self._open:
-            runs = self.join.runs_of(scan.id)
+            account = scan.account
+            runs = {} if account is None or account.is_put_away else account.positions.named_runs()
             if runs != scan.runs:
                 scan.runs = runs
                 self.keeper.note(scan.id, runs=runs)
 
     # the end of a scan
 
-    def end(self, scan: Scan, ended_by: EndedBy) -> None:
-        """End a scan: it takes the frames that are under way, and no later ones."""
-        if self.keeper is not None and scan.is_open and not self.join.is_closed(scan.id):
+    def end(self, scan: Scan, ended_by: EndedBy, *, is_noted: bool = False) -> None:
+        """End a scan: it takes the frames that are under way, and no later ones; ``is_noted``: the journal has its end."""
+        account = scan.account
+        if account is None:
+            return
+        if self.keeper is not None and scan.is_open and account.ended_at is None and not is_noted:
             self.keeper.end(scan.id, ended_by)
-        self.join.end_scan(scan.id, exactly=True, ended_by=ended_by)
+        self.join.end_scan(account, ended_by)
 
     def stop(self, scan_id: str) -> bool:
         """End a scan on an operator's word; False if it is not open."""
@@ -238,7 +261,7 @@ class ScanRegistry:
         now = self._options.clock()
         for scan in list(self._open):
             silent_s = now - scan.last_message_s
-            ended_by = self.join.overdue(scan.id, silent_s)
+            ended_by = None if scan.account is None else self.join.overdue(scan.account, silent_s)
             if ended_by is None and silent_s > self._options.scan_timeout_s:
                 ended_by = "silence"
             if ended_by is not None:
@@ -251,8 +274,10 @@ class ScanRegistry:
         """
         pending, ended = 0, []
         for scan in list(self._open):
-            pending += self.join.account(scan.id).pending
-            if self.join.is_finished(scan.id):
+            if (account := scan.account) is None:
+                continue
+            pending += account.snapshot().pending
+            if self.join.is_finished(account):
                 self.hand_on(scan)
                 if self.known(scan.wire_id) is scan:
                     ended.append(scan.wire_id)
@@ -279,13 +304,18 @@ class ScanRegistry:
     def findings(self, scan: Scan) -> tuple[list[str], dict[str, object] | None]:
         """Return the warnings about a scan, one sentence each, and the data that the control system gives about its run."""
         with self.lock:
-            return self.join.warnings(scan.id), self.join.about(scan.id)
+            account = scan.account
+            return ([], None) if account is None else (warnings_about(account), account.positions.about)
 
     def finish(self, scan: Scan, *, is_stopping: bool) -> ScanState:
         """Fix the account of a scan whose pictures are final; return how it went."""
         with self.lock:
-            verdict = scan.verdict = self.join.account(scan.id)
-            is_complete = verdict.is_complete and not self.join.was_cut_short(scan.id)
+            account = scan.account
+            if account is None:
+                raise KeyError(scan.id)
+            verdict = scan.verdict = account.snapshot()
+            scan.overtaken = account.indexes.overtaken
+            is_complete = verdict.is_complete and not account.was_cut_short
         if is_complete:
             return ScanState.COMPLETE
         return ScanState.STOPPED if scan.was_stopped or is_stopping else ScanState.INCOMPLETE
@@ -294,11 +324,17 @@ class ScanRegistry:
         """Enter the end of a scan into its record; the join need not keep its account any more."""
         scan.change(**changes)
         with self.lock:
-            self.join.release(scan.id)
+            account, scan.account = scan.account, None
+            if account is not None:
+                self.join.release(account)
+
+    def write_records(self) -> None:
+        """Write the records that the disk did not take, until it refuses one."""
+        all(scan.write_again() for scan in self._all() if not scan.is_written)
 
     def put_away(self, scan: Scan) -> bool:
         """Close the journal of a scan that is safe on the disk; another is played again at the next start."""
-        if not self.records.is_written(scan.id):
+        if not scan.is_written:
             return False
         if self.keeper is not None:
             self.keeper.journal.close(scan.id)

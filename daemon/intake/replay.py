@@ -82,7 +82,7 @@ class Replay:
             self._enter(scan, stored, some)
             on_part()
         with self._scans.lock:
-            resumed = self._join.resume_runs(scan_id, scan.runs)
+            resumed = None if scan.account is None else self._join.resume_runs(scan.account, scan.runs)
         self.resumed_runs += [] if resumed is None else [resumed]
         log.info("scan %s goes on with %d frames of its journal", scan_id, self._scans.verdict(scan_id).received)
 
@@ -111,11 +111,11 @@ class Replay:
         if record.kind == Kind.REFUSED:
             self._admission.count(wire_id)
             words, reason = str(content.get("words", "")), RefusalReason.of_record(content.get("reason"))
-            self._join.refuse(wire_id, content.get("index"), reason, received=True, words=words)
+            self._join.refuse_received(wire_id, content.get("index"), reason, words)
         elif record.kind == Kind.END:
             ended_by: EndedBy = content.get("ended_by", "end")
             scan.was_stopped = scan.was_stopped or ended_by == "operator"
-            self._join.end_scan(scan.id, exactly=True, ended_by=ended_by)
+            self._scans.end(scan, ended_by, is_noted=True)
         elif record.kind == Kind.NOTE and "runs" in content:
             scan.runs = cast(KeptRuns, dict(content["runs"]))
         elif record.kind == Kind.NOTE and "prepared" in content:

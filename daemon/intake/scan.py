@@ -9,7 +9,7 @@ from typing import Any
 from daemon.messages import IncidentFields
 from daemon.optics.scan_optics import ScanOptics
 from daemon.results.records import RecordFiles, ScanRecord
-from streams.join.account import AccountSnapshot
+from streams.join.account import AccountSnapshot, ScanAccount
 from streams.join.source_run import KeptRuns
 
 
@@ -36,8 +36,14 @@ class Scan:
     """Whether it goes on after a restart with the beam centre that it had."""
     runs: KeptRuns = field(default_factory=KeptRuns)
     """The runs of the control system that it belongs to, as the journal has them."""
+    account: ScanAccount | None = None
+    """Its account in the join until its record is written; None for a scan of an earlier run."""
     verdict: AccountSnapshot | None = None
     """Its final account; None while frames are awaited or stitched."""
+    overtaken: int = 0
+    """Frame indexes that later ones had overtaken when its account was fixed."""
+    is_written: bool = True
+    """Whether the disk took its newest record; nothing is written while it runs."""
     _changing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -73,9 +79,16 @@ class Scan:
             if all(known["code"] != incident["code"] for known in self.record.incidents):
                 self._change(incidents=(*self.record.incidents, incident))
 
+    def write_again(self) -> bool:
+        """Write the record if the disk did not take it; return whether it has it now."""
+        with self._changing:
+            if not self.is_written:
+                self.is_written = self.files.write(self.record, was_written=False)
+            return self.is_written
+
     def _change(self, **changes: Any) -> ScanRecord:
         self.record = replace(self.record, **changes)
         if not self.is_running:
             self.record = self.record.assessed()
-            self.files.write(self.record)
+            self.is_written = self.files.write(self.record, was_written=self.is_written)
         return self.record

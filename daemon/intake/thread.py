@@ -223,7 +223,7 @@ class Intake:
         self._scans.mark_stitched(scan_id, indexes)
         self._metrics.frames_stitched.inc(len(indexes))
 
-    def refuse(self, scan_id: str, index: int | None, reason: RefusalReason) -> None:
+    def refuse(self, scan_id: str, index: int, reason: RefusalReason) -> None:
         """Enter a frame as refused (engine's thread)."""
         self._scans.refuse(scan_id, index, reason)
         self.refusals.add("frames", reason)

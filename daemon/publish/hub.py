@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, TypeVar, cast
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from daemon.messages import ScanNews, Status
 from daemon.publish import wire
+from daemon.publish.earlier_pictures import EarlierPictures
 from daemon.publish.snapshot import LayerCanvas, LayerUpdate, apply_update, copied, regrow
 
 Body = TypeVar("Body", ScanNews, Status)
@@ -54,6 +55,20 @@ class HubEvent:
 Listener = Callable[[HubEvent], None]
 
 
+@dataclass(slots=True, eq=False)
+class ScanPictures:
+    """The pictures of one scan: the newest of each layer, and the earlier ones that the history keeps."""
+
+    scan_id: str
+    layers: dict[str, LayerCanvas] = field(default_factory=dict)
+    earlier: dict[str, EarlierPictures] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the newest pictures."""
+        return sum(canvas.nbytes for canvas in self.layers.values())
+
+
 class UpdateHub:
     """Takes updates from any thread and keeps the newest pictures for late viewers.
 
@@ -71,7 +86,7 @@ class UpdateHub:
         self._order = threading.Lock()  # numbering, pending, listeners: held for microseconds
         self._canvases = threading.Lock()  # the host copies: held while pixels are copied
         self._pending: deque[HubEvent] = deque()
-        self._scans: OrderedDict[str, dict[str, LayerCanvas]] = OrderedDict()
+        self._kept: list[ScanPictures] = []  # the oldest first, a few
         self._forgotten: deque[str] = deque(maxlen=1000)
         self._known: deque[str] = deque(maxlen=1000)
         self._snapshots: dict[str, tuple[LayerCanvas, wire.Message]] = {}
@@ -121,17 +136,14 @@ class UpdateHub:
         """Return a copy of the current picture, or None if scan or layer is unknown."""
         with self._canvases:
             self._settle()
-            scan = self._scans.get(scan_id)
-            kept = None if scan is None else scan.get(layer)
-            if kept is None:
-                return None
-            return copied(kept)
+            kept = self._layer(scan_id, layer)
+            return None if kept is None else copied(kept)
 
     def snapshot(self, scan_id: str, layer: str) -> tuple[int, wire.Message] | None:
         """Return version and ``snapshot`` of the current picture, made once for all viewers; None if unknown."""
         with self._canvases:
             self._settle()
-            kept = self._scans.get(scan_id, {}).get(layer)
+            kept = self._layer(scan_id, layer)
             if kept is None:
                 self._snapshots.pop(layer, None)
                 return None
@@ -144,7 +156,7 @@ class UpdateHub:
         """Return every n-th pixel of a picture, and the least n for which no side exceeds `side_px`; None if unknown."""
         with self._canvases:
             self._settle()
-            kept = self._scans.get(scan_id, {}).get(layer)
+            kept = self._layer(scan_id, layer)
             if kept is None:
                 return None
             n = max(1, -(-max(kept.shape) // side_px))
@@ -157,7 +169,7 @@ class UpdateHub:
         """Return a square part of a picture, 0 outside it, its corner [y, x] in the object's own frame; None if unknown."""
         with self._canvases:
             self._settle()
-            kept = self._scans.get(scan_id, {}).get(layer)
+            kept = self._layer(scan_id, layer)
             if kept is None:
                 return None
             return np.asarray(regrow(kept.object, kept.origin_px, (side_px, side_px), corner_px), dtype=np.complex64)
@@ -166,26 +178,33 @@ class UpdateHub:
         """Return the number of the newest event in a picture; 0 if there is no picture."""
         with self._canvases:
             self._settle()
-            kept = self._scans.get(scan_id, {}).get(layer)
+            kept = self._layer(scan_id, layer)
             return 0 if kept is None else kept.version
 
     def is_final(self, scan_id: str, layer: str) -> bool:
         """Whether a picture is the scan's last."""
         with self._canvases:
-            kept = self._scans.get(scan_id, {}).get(layer)
+            kept = self._layer(scan_id, layer)
             return kept is not None and kept.complete
 
     def scan_ids(self) -> list[str]:
         """The scans that have a picture, oldest first."""
         with self._canvases:
             self._settle()
-            return list(self._scans)
+            return [pictures.scan_id for pictures in self._kept]
 
     def layers(self, scan_id: str) -> list[str]:
         """The layers that a scan has a picture of."""
         with self._canvases:
             self._settle()
-            return sorted(self._scans.get(scan_id, ()))
+            kept = self._pictures(scan_id)
+            return [] if kept is None else sorted(kept.layers)
+
+    def pictures(self, scan_id: str) -> ScanPictures | None:
+        """Return the pictures of a scan, while they are kept; ``layers`` is read by the methods above alone."""
+        with self._canvases:
+            self._settle()
+            return self._pictures(scan_id)
 
     def subscribe(self, listener: Listener) -> None:
         """Call `listener` with every event from now on, in order, in the publishing thread; it must not wait."""
@@ -219,19 +238,29 @@ class UpdateHub:
             event = self._pending.popleft()
             if event.update is None or event.scan_id in self._forgotten:
                 continue
-            scan = self._scans.setdefault(event.scan_id, {})
+            kept = self._pictures(event.scan_id)
+            if kept is None:
+                kept = ScanPictures(event.scan_id)
+                self._kept.append(kept)
             layer = event.update.layer
-            scan[layer] = apply_update(scan.get(layer), event.update, event.version)
+            kept.layers[layer] = apply_update(kept.layers.get(layer), event.update, event.version)
             self._forget_old_scans()
 
+    def _pictures(self, scan_id: str) -> ScanPictures | None:
+        return next((kept for kept in self._kept if kept.scan_id == scan_id), None)
+
+    def _layer(self, scan_id: str, layer: str) -> LayerCanvas | None:
+        kept = self._pictures(scan_id)
+        return None if kept is None else kept.layers.get(layer)
+
     def _forget_old_scans(self) -> None:
-        while len(self._scans) > 1 and (len(self._scans) > self._keep_scans or self._kept_bytes() > self._keep_bytes):
-            oldest = next(scan_id for scan_id in self._scans if scan_id != self._latest_scan_id)
-            del self._scans[oldest]
-            self._forgotten.append(oldest)
+        while len(self._kept) > 1 and (len(self._kept) > self._keep_scans or self._kept_bytes() > self._keep_bytes):
+            oldest = next(kept for kept in self._kept if kept.scan_id != self._latest_scan_id)
+            self._kept.remove(oldest)
+            self._forgotten.append(oldest.scan_id)
 
     def _kept_bytes(self) -> int:
-        return sum(canvas.nbytes for scan in self._scans.values() for canvas in scan.values())
+        return sum(kept.nbytes for kept in self._kept)
 
 
 def _timed(body: Body, scan_id: str) -> Body:

@@ -99,7 +99,7 @@ class RecordFiles:
         self.directory = directory
         self._disk = disk
         self._lock = threading.Lock()
-        self._unwritten: dict[str, ScanRecord] = {}
+        self._unwritten = 0
         self.failure: str | None = None
 
     def folder(self, scan_id: str) -> Path:
@@ -113,19 +113,13 @@ class RecordFiles:
         records = map(_read_record, found[-KEPT_RECORDS:])
         return [record for record in records if record is not None]
 
-    def write(self, record: ScanRecord) -> bool:
-        """Write a record; ``failure`` says why the disk did not take it, and :meth:`retry` tries again."""
+    def write(self, record: ScanRecord, *, was_written: bool = True) -> bool:
+        """Write a record; ``failure`` says why the disk did not take it. ``was_written``: it took the one before."""
         with self._lock:
-            return self._write(record)
-
-    def retry(self) -> None:
-        """Write the records that the disk did not take, until it refuses one."""
-        with self._lock:
-            all(self._write(record) for record in list(self._unwritten.values()))
-
-    def is_written(self, scan_id: str) -> bool:
-        """Whether the disk took the newest record of a scan."""
-        return scan_id not in self._unwritten
+            is_written = self._write(record)
+            self._unwritten += was_written - is_written
+            self.failure = None if not self._unwritten else self.failure
+            return is_written
 
     def _write(self, record: ScanRecord) -> bool:
         folder = self.folder(record.id)
@@ -137,11 +131,8 @@ class RecordFiles:
             words = f"the record of scan {record.id} is not written: {fault_words(fault, folder)}"
             if self.failure != words:  # said once, however often it is tried
                 log.error("%s", words)
-            self._unwritten[record.id] = record
             self.failure = words
             return False
-        self._unwritten.pop(record.id, None)
-        self.failure = None if not self._unwritten else self.failure
         return True
 
 

@@ -46,7 +46,7 @@ class Delivery:
         self._count = count
         self._changed = threading.Condition()
         self._events: deque[ScanNews] = deque()
-        self._changed_scans: dict[str, None] = {}
+        self._changed_scans: deque[str] = deque()
         self._shown: tuple[str, int] = ("", 0)
         self._next_picture = 0.0
         self._is_open = False
@@ -107,9 +107,12 @@ class Delivery:
                     self._note("dropped", f"the sink {self.kind} is too slow: events of scans were dropped")
                 self._events.append(event.scan)
             elif event.topic == "layer" and self._sink.wants_pictures:
-                self._changed_scans[event.scan_id] = None
-                while len(self._changed_scans) > MAX_EVENTS:
-                    del self._changed_scans[next(iter(self._changed_scans))]
+                if (
+                    event.scan_id not in self._changed_scans
+                ):  # few: those whose picture has changed since the last delivery
+                    self._changed_scans.append(event.scan_id)
+                if len(self._changed_scans) > MAX_EVENTS:
+                    self._changed_scans.popleft()
             else:
                 return
             self._changed.notify_all()
@@ -131,7 +134,7 @@ class Delivery:
                 if self._events:
                     scan_id = self._events[0]["scan_id"]
                     if self._events[0]["state"] == "ended" and scan_id in self._changed_scans:
-                        del self._changed_scans[scan_id]
+                        self._changed_scans.remove(scan_id)
                         return lambda: self._show(scan_id)
                     news = self._events.popleft()
                     return lambda: self._deliver(news)
@@ -139,8 +142,7 @@ class Delivery:
                     return None
                 wait_s = self._next_picture - time.monotonic() if self._changed_scans else None
                 if wait_s is not None and wait_s <= 0:
-                    first = next(iter(self._changed_scans))
-                    del self._changed_scans[first]
+                    first = self._changed_scans.popleft()
                     return lambda: self._show(first)
                 self._changed.wait(wait_s)
 

@@ -49,7 +49,8 @@ class TiledSink(Sink):
         self._options = options
         self._key = None if options.api_key_file is None else _first_line(options.api_key_file)
         self._catalogue: Any = None
-        self._unfinished: dict[str, str] = {}
+        self._unfinished = ("", "")
+        """The scan whose product was begun last and is not whole, and the name of its container."""
 
     def open(self) -> None:
         """Connect."""
@@ -62,11 +63,11 @@ class TiledSink(Sink):
     def take_product(self, scan_id: str, path: Path) -> None:
         """Write a product; the rest of an earlier try is deleted first."""
         product = read_product(path)
-        left = self._unfinished.get(scan_id)
-        if left is not None:
+        begun, left = self._unfinished
+        if begun == scan_id:
             self._catalogue[left].delete(recursive=True, external_only=False)
         key, container = self._new_container(scan_id, _metadata(product, path))
-        self._unfinished[scan_id] = key
+        self._unfinished = scan_id, key
         about = {"pixel_size_m": product.pixel_size_m, "origin_px": [float(v) for v in product.object_origin_px]}
         container.write_array(product.object, key="object", metadata=about, dims=("y", "x"))
         container.write_array(product.probe, key="probe", metadata={"pixel_size_m": product.pixel_size_m})
@@ -76,7 +77,7 @@ class TiledSink(Sink):
             about = {"origin_px": [float(v) for v in product.live.network_origin_px]}
             container.write_array(product.live.network, key="network", metadata=about, dims=("y", "x"))
         container.update_metadata({"complete": True})
-        del self._unfinished[scan_id]
+        self._unfinished = "", ""
 
     def _new_container(self, scan_id: str, metadata: dict[str, object]) -> tuple[str, Any]:
         for number in range(1, MAX_SAME_NAME + 1):

@@ -90,6 +90,7 @@ class ScanAccount:
         "_first_refusals",
         "_has_start",
         "_held_back",
+        "_is_put_away",
         "_misplaced",
         "_pending",
         "_received",
@@ -104,14 +105,16 @@ class ScanAccount:
         "opened_at",
         "positions",
         "scan_id",
+        "wire_id",
     )
 
-    def __init__(self, scan_id: str, expected: int | None, opened_at: float) -> None:
+    def __init__(self, scan_id: str, expected: int | None, opened_at: float, wire_id: str = "") -> None:
         self.scan_id: Final = scan_id
+        self.wire_id: Final = wire_id
         self.opened_at: Final = opened_at
         self.indexes: Final = SeenIndexes(expected)
         self.positions: Final = ScanPositions(scan_id)
-        self._has_start = self._refuses_all = self._was_cut_short = False
+        self._has_start = self._refuses_all = self._was_cut_short = self._is_put_away = False
         self._ended_at: float | None = None
         self._ended_by: EndedBy | None = None
         self._received = self._duplicate = self._stitched = self._without_position = self._dark = 0
@@ -214,8 +217,9 @@ class ScanAccount:
         """End the scan: no new frame is expected."""
         self._ended_by, self._ended_at, self._was_cut_short = ended_by, at, was_cut_short
 
-    def drop_sets(self) -> None:
-        """Free the memory that only an unfinished scan needs."""
+    def put_away(self) -> None:
+        """Free the memory that only an unfinished scan needs; from now on the account does not change but for late messages."""
+        self._is_put_away = True
         self.indexes.drop_set()
         self.positions.drop_table()
         self._taken, self._misplaced, self._pending = IndexSet(), IndexSet(), IndexSet()
@@ -296,6 +300,11 @@ class ScanAccount:
     def is_finished(self) -> bool:
         """Whether the scan has ended and nothing is pending."""
         return self._ended_at is not None and not self._pending
+
+    @property
+    def is_put_away(self) -> bool:
+        """Whether the scan was found to be finished: its tables are freed."""
+        return self._is_put_away
 
     def refused(self, reason: RefusalReason) -> int:
         """Return how many messages were refused for a reason."""

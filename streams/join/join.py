@@ -3,8 +3,9 @@
 Frames pass :mod:`streams.join.pairing`, positions :mod:`streams.join.position_router`, scans
 :mod:`streams.join.known_scans`. Each scan's account (:mod:`streams.join.account`) adds up at every moment.
 
-Two kinds of name: frames and positions, ends and messages refused on receipt use the sender's *wire* name and mean the
-newest scan of that name. :meth:`Join.start_scan` returns the scan's own name, which everything else uses.
+Frames, positions and messages refused on receipt use the sender's *wire* name and mean the newest scan of that name.
+:meth:`Join.start_scan` returns the account of the scan that it opens; whoever opened the scan keeps it and gives it for
+everything else.
 
 A scan is open, then ended, then finished when nothing of it is pending. Only a finished scan takes no more frames.
 Not safe to share between threads without a lock.
@@ -14,14 +15,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.frame import Frame, Position, PositionNews, ScanPoint, ScanStart
-from streams.join.account import AccountSnapshot, EndedBy, ScanAccount
+from streams.join.account import EndedBy, ScanAccount
 from streams.join.closing import reason_to_close
 from streams.join.known_scans import KnownScans
 from streams.join.opening import ScanOpener
@@ -94,9 +95,14 @@ class Join:
         return self._scans.open_ids
 
     @property
+    def unfinished(self) -> Sequence[ScanAccount]:
+        """The scans of which a frame may still come or is pending, oldest first."""
+        return self._scans.live
+
+    @property
     def waiting_frames(self) -> int:
         """Frames that wait for their position."""
-        return sum(len(scan.waiting) for scan in self._scans.live.values())
+        return sum(len(scan.waiting) for scan in self._scans.live)
 
     @property
     def pending_bytes(self) -> int:
@@ -113,13 +119,12 @@ class Join:
         """Name of the scan that the run of a source without scan names belongs to, if it has one."""
         return self._router.source_scan
 
-    def current_id(self, wire_id: str) -> str | None:
-        """Return the name of the newest scan that a sender calls ``wire_id``; ``None`` if none is known."""
-        scan = self._scans.newest(wire_id)
-        return None if scan is None else scan.scan_id
+    def newest(self, wire_id: str) -> ScanAccount | None:
+        """Return the newest scan that a sender calls ``wire_id``; ``None`` if none is known."""
+        return self._scans.newest(wire_id)
 
-    def start_scan(self, start: ScanStart, *, was_heard: bool = True, scan_id: str | None = None) -> str:
-        """Open a scan and return its name. ``was_heard`` is False where frames came without a start.
+    def start_scan(self, start: ScanStart, *, was_heard: bool = True, scan_id: str | None = None) -> ScanAccount:
+        """Open a scan and return its account. ``was_heard`` is False where frames came without a start.
 
         ``scan_id`` is the name of a scan of an earlier run that continues; it must not be open already.
 
@@ -131,24 +136,19 @@ class Join:
         if scan is not None and scan.ended_at is None:
             if scan.received == 0:
                 scan.indexes.expect(start.expected_frames)
-                return scan.scan_id
+                return scan
             self._scans.end(scan, "new_scan", was_cut_short=True)
         opened = self._opener.open(start) if scan_id is None else self._opener.open_again(start, scan_id)
         opened.note_start(was_heard)
-        return opened.scan_id
+        return opened
 
-    def end_scan(self, scan_id: str, *, exactly: bool = False, ended_by: EndedBy = "end") -> None:
-        """End the newest scan that senders call ``scan_id``, or with ``exactly`` the scan of that very name."""
-        is_own_name = exactly or not self._scans.has_name(scan_id)
-        scan = self._scans.find(scan_id) if is_own_name else self._scans.newest(scan_id)
-        if scan is not None and scan.ended_at is None:
+    def end_scan(self, scan: ScanAccount, ended_by: EndedBy = "end") -> None:
+        """End a scan that is open."""
+        if scan.ended_at is None:
             self._scans.end(scan, ended_by, was_cut_short=ended_by == "new_scan")
 
-    def overdue(self, scan_id: str, silent_s: float) -> EndedBy | None:
+    def overdue(self, scan: ScanAccount, silent_s: float) -> EndedBy | None:
         """Return why a scan without an end message may be closed after ``silent_s`` without a frame, if it may."""
-        scan = self._scans.live.get(scan_id)
-        if scan is None:
-            return None
         return reason_to_close(
             scan, silent_s, newest_opened_at=self._newest_opened_at, source_timeout_s=self._position_timeout_s
         )
@@ -185,68 +185,43 @@ class Join:
                     points += self._pairing.pair_waiting(scan, position.index)
         return points
 
-    def light(self, scan_id: str, index: int) -> float | None:
-        """Return the beam monitor's value of a frame; ``None`` if it is unknown. Safe from any thread."""
-        scan = self._scans.live.get(scan_id)
-        return None if scan is None else scan.positions.table.light(index)
-
     def announce(self, news: PositionNews) -> None:
         """Take a message of the control system about its runs, apart from positions."""
         if not news.is_silent:
             self._router.announce(news)
 
-    def runs_of(self, scan_id: str) -> KeptRuns:
-        """Return the facts about a scan's named runs that :meth:`resume_runs` needs after a restart."""
-        scan = self._scans.live.get(scan_id)
-        return {} if scan is None else scan.positions.named_runs()
-
-    def resume_runs(self, scan_id: str, kept: KeptRuns) -> ResumedRun | None:
+    def resume_runs(self, scan: ScanAccount, kept: KeptRuns) -> ResumedRun | None:
         """Give a scan that continues its runs; return the facts that the reader of its positions needs, if any."""
-        return self._router.resume(scan_id, kept)
-
-    def warnings(self, scan_id: str) -> list[str]:
-        """Return the warnings about a scan, one sentence each."""
-        scan = self._scans.find(scan_id)
-        return [] if scan is None else warnings_about(scan)
+        return self._router.resume(scan, kept)
 
     def recent_warnings(self, within_s: float) -> dict[str, list[str]]:
         """Return the warnings about scans that are open or ended within this time, by name, newest first."""
         found = {scan.scan_id: warnings_about(scan) for scan in self._scans.recent(self._clock() - within_s)}
         return {scan_id: sentences for scan_id, sentences in found.items() if sentences}
 
-    def about(self, scan_id: str) -> dict[str, object] | None:
-        """Return the control system's description of the run that a scan belongs to; ``None`` if there is none."""
-        scan = self._scans.find(scan_id)
-        return None if scan is None else scan.positions.about
+    def set_positions(self, scan: ScanAccount, positions_m: NDArray[np.floating[Any]]) -> list[ScanPoint]:
+        """Give an unfinished scan all its positions ``(n, 2)``, metres; return the scan points of frames that waited.
 
-    def set_positions(self, scan_id: str, positions_m: NDArray[np.floating[Any]]) -> list[ScanPoint]:
-        """Give a scan all its positions ``(n, 2)``, metres; return the scan points of frames that waited.
-
-        Raises :class:`PositionError` for another shape and ``KeyError`` for a scan that is unknown or finished.
+        Raises :class:`PositionError` for another shape.
         """
-        return self._pairing.set_positions(self._scans.live[scan_id], positions_m)
+        return self._pairing.set_positions(scan, positions_m)
 
     def refuse_position_message(self, sentence: str) -> None:
         """Count a refused message of the position source in every scan that takes positions, or in the next."""
         self._router.refuse_message(sentence)
 
-    def refuse(
-        self, scan_id: str, index: int | None, reason: RefusalReason, received: bool = False, words: str = ""
-    ) -> None:
-        """Count a message as refused; ``words`` say why.
+    def refuse_received(self, wire_id: str, index: int | None, reason: RefusalReason, words: str = "") -> None:
+        """Count a message that was never given to :meth:`add_frame`; ``words`` say why."""
+        scan = self._scans.newest(wire_id) or self._opener.open(ScanStart(wire_id))
+        scan.receive_refused(reason, index, words)
 
-        With ``received`` the message was never given to :meth:`add_frame`, and ``scan_id`` is the wire name. Otherwise it
-        is the pending frame of that index in the scan of that very name; if none is pending, nothing changes.
-        """
-        if received:
-            scan = self._scans.newest(scan_id) or self._opener.open(ScanStart(scan_id))
-            scan.receive_refused(reason, index, words)
-        elif index is not None and (live := self._scans.live.get(scan_id)) is not None:
-            self._pairing.refuse(live, index, reason)
+    def refuse(self, scan: ScanAccount, index: int, reason: RefusalReason) -> None:
+        """Count the pending frame of an index as refused; if none is pending, nothing changes."""
+        self._pairing.refuse(scan, index, reason)
 
-    def mark_stitched(self, scan_id: str, indexes: Iterable[int]) -> None:
+    def mark_stitched(self, scan: ScanAccount, indexes: Iterable[int]) -> None:
         """Count scan points that were handed on as stitched; other indexes change nothing."""
-        if (scan := self._scans.live.get(scan_id)) is None:
+        if scan.is_put_away:
             return
         had_none = scan.stitched == 0
         scan.mark_stitched(indexes)
@@ -254,38 +229,17 @@ class Join:
             self._opener.refund()
         self._scans.settle(scan)
 
-    def account(self, scan_id: str) -> AccountSnapshot:
-        """Return a scan's account; ``KeyError`` if it is no longer kept (see :meth:`release`)."""
-        if (scan := self._scans.find(scan_id)) is None:
-            raise KeyError(scan_id)
-        return scan.snapshot()
+    def is_finished(self, scan: ScanAccount) -> bool:
+        """Whether the scan has ended, none of its frames is pending, and it was not released."""
+        return self._scans.is_finished(scan)
 
-    def overtaken(self, scan_id: str) -> int:
-        """Return how many frame indexes of a scan later ones have overtaken, so that they are probably lost."""
-        scan = self._scans.find(scan_id)
-        return 0 if scan is None else scan.indexes.overtaken
-
-    def is_closed(self, scan_id: str) -> bool:
-        """Whether the scan of that name has ended, or senders now mean another scan by it."""
-        scan = self._scans.find(scan_id)
-        return self.current_id(scan_id) is not None if scan is None else scan.ended_at is not None
-
-    def is_finished(self, scan_id: str) -> bool:
-        """Whether the scan has ended and none of its frames is pending."""
-        return self._scans.is_finished(scan_id)
-
-    def release(self, scan_id: str) -> None:
+    def release(self, scan: ScanAccount) -> None:
         """Take note that a finished scan's account is written down; it is kept while it is among the last 64 such."""
-        self._scans.release(scan_id)
-
-    def was_cut_short(self, scan_id: str) -> bool:
-        """Whether a new scan closed this one, not its own end."""
-        scan = self._scans.find(scan_id)
-        return scan is not None and scan.was_cut_short
+        self._scans.release(scan)
 
     def poll(self) -> list[ScanPoint]:
         """Give up frames and early positions that have waited too long; return scan points that are passed on now."""
         now = self._clock()
-        points = [point for scan in list(self._scans.live.values()) for point in self._pairing.poll(scan, now)]
+        points = [point for scan in list(self._scans.live) for point in self._pairing.poll(scan, now)]
         self._router.drop_stale(now)
         return points

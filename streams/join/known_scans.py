@@ -1,13 +1,13 @@
-"""The scans that the join knows: unfinished, finished, and those whose account is written down; and their names.
+"""The scans that the join knows: unfinished, finished, and those whose account is written down; and the names of senders.
 
 Senders use a *wire* name, which a restarted detector may use again: its second scan is ``NAME-2``, then ``NAME-3``.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from streams.frame import ScanStart
 from streams.join.account import EndedBy, ScanAccount
@@ -22,15 +22,16 @@ _MOST_NAMES = 10_000
 """Wire names kept, so that a repeated name gets a new number; a day at one scan every 9 s."""
 
 
-class _WireName(NamedTuple):
-    """The newest scan of a wire name, and how many scans have had that name."""
+@dataclass(slots=True)
+class _WireName:
+    """The newest scan of a wire name, None once it is dropped, and how many scans have had that name."""
 
-    scan_id: str
+    scan: ScanAccount | None
     generation: int
 
 
 class KnownScans:
-    """Opens, ends and forgets scans.
+    """Opens, ends and forgets scans. Whoever opens a scan keeps its account; by name only senders find it.
 
     Parameters
     ----------
@@ -46,55 +47,45 @@ class KnownScans:
         self._max_open = max(1, max_open)
         self._is_taken = is_taken
         self._clock = clock
-        self._live: dict[str, ScanAccount] = {}
-        self._finished: OrderedDict[str, ScanAccount] = OrderedDict()
-        self._released: OrderedDict[str, ScanAccount] = OrderedDict()
+        self._live: list[ScanAccount] = []
+        self._finished: deque[ScanAccount] = deque()
+        self._released: deque[ScanAccount] = deque()
         self._names: OrderedDict[str, _WireName] = OrderedDict()
 
     @property
-    def live(self) -> Mapping[str, ScanAccount]:
-        """Unfinished scans by name, the oldest first."""
+    def live(self) -> Sequence[ScanAccount]:
+        """Unfinished scans, the oldest first; few."""
         return self._live
 
     @property
     def open_ids(self) -> list[str]:
         """Names of the scans that have not ended, the oldest first."""
-        return [scan.scan_id for scan in self._live.values() if scan.ended_at is None]
+        return [scan.scan_id for scan in self._live if scan.ended_at is None]
 
     @property
     def newest_open(self) -> ScanAccount | None:
         """The newest scan that has not ended."""
-        return next((scan for scan in reversed(self._live.values()) if scan.ended_at is None), None)
+        return next((scan for scan in reversed(self._live) if scan.ended_at is None), None)
 
     @property
     def newest_live(self) -> ScanAccount | None:
         """The newest unfinished scan."""
-        return next(reversed(self._live.values()), None)
-
-    def find(self, scan_id: str) -> ScanAccount | None:
-        """Return the scan of that very name, if it is still known."""
-        return self._live.get(scan_id) or self._finished.get(scan_id) or self._released.get(scan_id)
+        return self._live[-1] if self._live else None
 
     def newest(self, wire_id: str) -> ScanAccount | None:
         """Return the newest scan of a wire name, if it is still known."""
         name = self._names.get(wire_id)
-        if name is None:
-            return None
-        return self._live.get(name.scan_id) or self.find(name.scan_id)
+        return None if name is None else name.scan
 
-    def has_name(self, wire_id: str) -> bool:
-        """Whether a sender has used the wire name."""
-        return wire_id in self._names
-
-    def is_finished(self, scan_id: str) -> bool:
+    def is_finished(self, scan: ScanAccount) -> bool:
         """Whether the scan is finished and its account not yet written down."""
-        return scan_id in self._finished
+        return scan.is_put_away and scan in self._finished
 
     def recent(self, since: float) -> list[ScanAccount]:
         """Return the unfinished scans, then those that ended after a time; the newest first in each."""
-        ended = [*self._released.values(), *self._finished.values()]
+        ended = [*self._released, *self._finished]
         late = [scan for scan in reversed(ended) if scan.ended_at is not None and scan.ended_at >= since]
-        return [*reversed(self._live.values()), *late]
+        return [*reversed(self._live), *late]
 
     def add(self, start: ScanStart, scan_id: str | None = None) -> ScanAccount:
         """Open a scan; ``scan_id`` is its name if an earlier run of this program gave it one.
@@ -106,18 +97,19 @@ class KnownScans:
         generation = 1 if known is None else known.generation + 1
         if scan_id is None:
             scan_id, generation = self._new_name(wire_id, generation)
-        elif self.find(scan_id) is not None:
+        elif self._is_known(scan_id):
             raise ValueError(f"scan {scan_id} is already open")
-        self._names[wire_id] = _WireName(scan_id, generation)
+        scan = ScanAccount(scan_id, start.expected_frames, self._clock(), wire_id)
+        self._names[wire_id] = _WireName(scan, generation)
         self._names.move_to_end(wire_id)
         if len(self._names) > _MOST_NAMES:
             self._names.popitem(last=False)
-        scan = self._live[scan_id] = ScanAccount(scan_id, start.expected_frames, self._clock())
+        self._live.append(scan)
         return scan
 
     def end_oldest_beyond_bound(self) -> None:
         """End the oldest open scan if too many are open."""
-        counted = [scan for scan in self._live.values() if scan.ended_at is None and not scan.refuses_all]
+        counted = [scan for scan in self._live if scan.ended_at is None and not scan.refuses_all]
         if len(counted) > self._max_open:
             self.end(counted[0], "crowd", was_cut_short=True)
 
@@ -128,24 +120,34 @@ class KnownScans:
 
     def settle(self, scan: ScanAccount) -> None:
         """Put a scan among the finished ones if it is finished."""
-        if not scan.is_finished or scan.scan_id not in self._live:
+        if not scan.is_finished or scan.is_put_away:
             return
-        scan.drop_sets()
-        self._finished[scan.scan_id] = self._live.pop(scan.scan_id)
+        scan.put_away()
+        self._live.remove(scan)
+        self._finished.append(scan)
         if len(self._finished) > _MOST_FINISHED:
-            self._finished.popitem(last=False)
+            self._drop(self._finished.popleft())
 
-    def release(self, scan_id: str) -> None:
+    def release(self, scan: ScanAccount) -> None:
         """Take note that the account of a finished scan is written down."""
-        scan = self._finished.pop(scan_id, None)
-        if scan is not None:
-            self._released[scan_id] = scan
+        if self.is_finished(scan):
+            self._finished.remove(scan)
+            self._released.append(scan)
             if len(self._released) > _MOST_RELEASED:
-                self._released.popitem(last=False)
+                self._drop(self._released.popleft())
+
+    def _drop(self, scan: ScanAccount) -> None:
+        """Forget a scan; a late message of its name opens another one."""
+        name = self._names.get(scan.wire_id)
+        if name is not None and name.scan is scan:
+            name.scan = None
+
+    def _is_known(self, scan_id: str) -> bool:
+        return any(scan.scan_id == scan_id for scan in (*self._live, *self._finished, *self._released))
 
     def _new_name(self, wire_id: str, generation: int) -> tuple[str, int]:
         scan_id = wire_id if generation == 1 else f"{wire_id}-{generation}"
-        while self.find(scan_id) is not None or self._is_taken(scan_id):
+        while self._is_known(scan_id) or self._is_taken(scan_id):
             generation += 1
             scan_id = f"{wire_id}-{generation}"
         return scan_id, generation

@@ -31,7 +31,7 @@ class ScanOpener:
         """Open a scan; if scans open too fast, return the one scan that stands for the rest and refuses every message."""
         if self._admits():
             return self._add(start)
-        known = next((scan for scan in self._scans.live.values() if scan.refuses_all), None)
+        known = next((scan for scan in self._scans.live if scan.refuses_all), None)
         if known is None:
             known = self._add(ScanStart(_TOO_MANY_SCANS))
             known.refuse_all()

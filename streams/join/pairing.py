@@ -116,7 +116,7 @@ class Pairing:
         self._count_waiting += 1
         self._pending_bytes += frame.counts.nbytes
         while self._pending_bytes > self._max_pending_bytes:
-            oldest = min((scan for scan in self._scans.live.values() if scan.waiting), key=_first_number)
+            oldest = min((scan for scan in self._scans.live if scan.waiting), key=_first_number)
             self._refuse(oldest, next(iter(oldest.waiting)), RefusalReason.PENDING_OVERFLOW)
             self._scans.settle(oldest)
 

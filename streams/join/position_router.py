@@ -9,7 +9,7 @@ from streams.join.account import ScanAccount
 from streams.join.early_positions import EarlyPositions
 from streams.join.known_scans import KnownScans
 from streams.join.source_run import KeptRuns, ResumedRun
-from streams.join.source_runs import AnnouncedRuns, SourceRuns
+from streams.join.source_runs import AnnouncedRuns, SourceRuns, scan_of
 
 __all__ = ["PositionRouter"]
 
@@ -72,7 +72,7 @@ class PositionRouter:
 
     def put(self, scan: ScanAccount, position: Position) -> bool:
         """Enter a position of a scan; False if it is ignored, because the scan is finished or there is no room."""
-        if scan.scan_id in self._scans.live and scan.positions.put(position):
+        if not scan.is_put_away and scan.positions.put(position):
             return True
         self._ignored += 1
         return False
@@ -90,7 +90,7 @@ class PositionRouter:
             for position in news.positions:
                 self._early.keep(position, self._clock())
             return None
-        scan = self._scans.find(run.scan_id)
+        scan = scan_of(run, self._scans.live)
         if scan is None:
             self._ignored += len(news.positions)
         return scan
@@ -100,7 +100,7 @@ class PositionRouter:
 
         If there is none, it counts for the next scan to open, while positions would wait for that.
         """
-        scans = [scan for scan in self._scans.live.values() if scan.ended_at is None or scan.waiting]
+        scans = [scan for scan in self._scans.live if scan.ended_at is None or scan.waiting]
         for scan in scans:
             scan.positions.refuse_message(sentence)
         if not scans:
@@ -110,15 +110,16 @@ class PositionRouter:
         """Enter a message of the control system about its runs."""
         self._announced.take(news, self._scans.live, self._clock())
 
-    def resume(self, scan_id: str, kept: KeptRuns) -> ResumedRun | None:
+    def resume(self, scan: ScanAccount, kept: KeptRuns) -> ResumedRun | None:
         """Give a scan that continues its runs; return the facts that the reader of its positions needs, if any."""
-        scan, now = self._scans.live.get(scan_id), self._clock()
+        now = self._clock()
+        live = None if scan.is_put_away else scan
         if (announced := kept.get("announced")) is not None:
-            self._announced.resume(announced, scan, now)
+            self._announced.resume(announced, live, now)
         if (source := kept.get("source")) is None:
             return None
-        self._runs.resume(source, scan_id, scan, now)
-        return {**source, "frames": 0 if scan is None else scan.positions.table.beyond}
+        self._runs.resume(source, scan.scan_id, live, now)
+        return {**source, "frames": 0 if live is None else live.positions.table.beyond}
 
     def drop_stale(self, now: float) -> None:
         """Forget positions, and a run, whose scan did not open in time."""

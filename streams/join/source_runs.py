@@ -7,18 +7,23 @@ source sends after it started again are never used for frames of the scan before
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from streams.frame import PositionNews
 from streams.join.account import ScanAccount
 from streams.join.source_run import KeptRun, SourceRun
 
-__all__ = ["AnnouncedRuns", "SourceRuns"]
+__all__ = ["AnnouncedRuns", "SourceRuns", "scan_of"]
 
 _LATE_START_S = 2.0
 """A source may start this long after its scan ended: the end message of a short scan overtakes the source's first one."""
 _MOST_NAMED = 32
 """Named runs kept; runs lie within one another at most a few deep."""
+
+
+def scan_of(run: SourceRun, scans: Sequence[ScanAccount]) -> ScanAccount | None:
+    """Return the scan of a run, if it is one of these."""
+    return next((scan for scan in scans if scan.scan_id == run.scan_id), None)
 
 
 class _RunTable:
@@ -77,26 +82,26 @@ class SourceRuns:
         """The scan that the source's run belongs to, if it has one."""
         return None if self._run is None else self._run.scan_id
 
-    def take(self, news: PositionNews, scans: Mapping[str, ScanAccount], now: float) -> SourceRun:
+    def take(self, news: PositionNews, scans: Sequence[ScanAccount], now: float) -> SourceRun:
         """Enter a message of the source; return its run, with its scan if one of the unfinished ``scans`` fits."""
         run = self._runs.find(news)
         if run is None:
             is_early = news.begins and not (news.positions and news.positions[0].index > 0)
             run = self._begin(news, is_early, scans, now)
         elif run is not self._run and run.scan_id is not None and news.positions:
-            _return_to(run, scans.get(run.scan_id))
+            _return_to(run, scan_of(run, scans))
         self._runs.enter(news, run)
         run.take(news)
         if run.scan_id is None:
             self._assign(run, scans)
         return run
 
-    def scan_opened(self, scan: ScanAccount, scans: Mapping[str, ScanAccount]) -> None:
+    def scan_opened(self, scan: ScanAccount, scans: Sequence[ScanAccount]) -> None:
         """Give a new scan the run that waits for one, or the run of a scan that never had a frame."""
         run = self._run
         if run is None:
             return
-        idle = None if run.scan_id is None else scans.get(run.scan_id)
+        idle = scan_of(run, scans)
         if idle is not None and idle.received == 0 and idle.positions.source is run:
             scan.positions.inherit(idle.positions)
         elif run.scan_id is None:
@@ -116,11 +121,11 @@ class SourceRuns:
             self._runs.current = None
 
     def _begin(
-        self, news: PositionNews, was_seen_beginning: bool, scans: Mapping[str, ScanAccount], now: float
+        self, news: PositionNews, was_seen_beginning: bool, scans: Sequence[ScanAccount], now: float
     ) -> SourceRun:
         """Return a new run. The old run's scan gets no more positions, unless the new run lies within the old one."""
         old, run = self._run, SourceRun(now, was_seen_beginning)
-        scan = None if old is None or old.scan_id is None else scans.get(old.scan_id)
+        scan = None if old is None else scan_of(old, scans)
         is_within = news.run_id is not None and old is not None and old.may_enclose_another
         if old is not None and scan is not None and not is_within:
             if scan.past_waiting == 0:  # the source began twice, or its positions were left over from before
@@ -129,14 +134,14 @@ class SourceRuns:
                 scan.positions.note_restart()
         return run
 
-    def _assign(self, run: SourceRun, scans: Mapping[str, ScanAccount]) -> None:
+    def _assign(self, run: SourceRun, scans: Sequence[ScanAccount]) -> None:
         """Give a run the scan that opened nearest to its beginning and has no run.
 
         Not a scan that had ended well before, nor one that took frames for long before the source was seen to begin: the
         first frames of that scan do not belong to this run.
         """
         candidates = []
-        for scan in scans.values():
+        for scan in scans:
             is_over = scan.ended_at is not None and run.began_at - scan.ended_at > _LATE_START_S
             is_old = run.was_seen_beginning and run.began_at - scan.opened_at > self._most_apart_s
             if scan.positions.source is None and not is_over and not is_old:
@@ -170,12 +175,12 @@ class AnnouncedRuns:
         self._runs = _RunTable()
         self._unknown_ends: OrderedDict[str, PositionNews] = OrderedDict()
 
-    def take(self, news: PositionNews, scans: Mapping[str, ScanAccount], now: float) -> None:
+    def take(self, news: PositionNews, scans: Sequence[ScanAccount], now: float) -> None:
         """Enter a message of the control system."""
         run = self._runs.find(news)
         if news.begins:
             run = SourceRun(now, True)
-            for scan in scans.values():
+            for scan in scans:
                 is_near = scan.ended_at is None and now - scan.opened_at <= self._most_apart_s
                 if is_near and scan.positions.announced is None:
                     scan.positions.announce(run)

@@ -22,12 +22,12 @@ from streams.codecs.dectris_v2_arrays import tagged
 from streams.compression import encode_bslz4
 from streams.errors import CodecError, PositionError
 from streams.frame import Frame, Position, PositionM, PositionNews, ScanEnd, ScanStart, StreamGeometry
-from streams.join.join import Join
 from streams.position_sources.bluesky import BlueskyReader
 from streams.position_sources.panda import DEFAULT_CHANNELS, DEFAULT_TIME_CHANNEL, PandaReader
 from streams.position_sources.pandablocks import CaptureReader, CaptureSplitter
 from streams.position_sources.positions import encode_positions, parse_positions
 from streams.position_sources.samples import SourceOptions
+from tests.support.join_tools import NamedJoin
 from tests.support.position_tools import (
     PLAIN_HEADER,
     bluesky,
@@ -73,7 +73,7 @@ class Chain:
 
     def __init__(self, target: Target) -> None:
         self.clock = Clock()
-        self.join = Join(
+        self.join = NamedJoin(
             position_timeout_s=5,
             max_wait_s=50,
             max_pending_bytes=2**20,
@@ -142,15 +142,12 @@ class Chain:
             self.join.refuse(fault.scan_id, fault.index, fault.reason, received=True)
 
     def accounts_add_up(self) -> bool:
-        """Whether the account of every scan that is still known is whole."""
-        return all(self.join.account(scan_id).adds_up for scan_id in self._known())
+        """Whether the account of every scan is whole."""
+        return all(self.join.account(scan_id).adds_up for scan_id in self.join.known)
 
     def has_scans(self) -> bool:
-        """Whether a scan was opened that is still known."""
-        return bool(self._known())
-
-    def _known(self) -> list[str]:
-        return [*self.join._scans._live, *self.join._scans._finished]
+        """Whether a scan was opened."""
+        return bool(self.join.known)
 
 
 def targets() -> list[Target]:

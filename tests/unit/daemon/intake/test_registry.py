@@ -225,7 +225,7 @@ def test_a_scan_whose_record_the_disk_refuses_is_not_put_away(tmp_path: Path) ->
     assert "the record of scan s is not written" in (chain.scans.records.failure or "")
     assert not (chain.journal.folder / "s" / "closed").exists()
     faults.clear()
-    chain.scans.records.retry()
+    chain.scans.write_records()
     assert chain.scans.records.failure is None
     assert chain.scans.put_away(chain.scans.get("s"))
     chain.journal.stop()

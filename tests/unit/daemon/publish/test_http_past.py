@@ -14,7 +14,8 @@ import pytest
 
 from daemon.files.product import read_product
 from daemon.publish import history as history_module
-from daemon.publish.history import MOST_LOOKS, SIDE_PX, History
+from daemon.publish.earlier_pictures import MOST_LOOKS
+from daemon.publish.history import SIDE_PX, History
 from daemon.publish.http.interface import HttpServer, create_app
 from daemon.publish.hub import UpdateHub
 from daemon.publish.wire import decode_ws, read_snapshot

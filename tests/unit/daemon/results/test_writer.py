@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from daemon.files import Product, read_product
+from daemon.intake.scan import Scan
 from daemon.messages import ScanState
 from daemon.results import writer as output
 from daemon.results.disk import ResultDisk
@@ -187,20 +188,20 @@ def test_end_of_the_daemon_does_not_wait_for_a_full_disk(tmp_path: Path, monkeyp
 def test_record_is_written_once_the_disk_takes_it(tmp_path: Path, monkeypatch, start) -> None:
     (tmp_path / "s").write_text("in the way")
     records = RecordFiles(tmp_path)
-    assert not records.write(ScanRecord("s", ScanState.COMPLETE, "now"))
+    scan = Scan(records, ScanRecord("s"))
+    scan.change(state=ScanState.COMPLETE)
     assert "the record of scan s is not written" in str(records.failure)
-    assert not records.is_written("s")
+    assert not scan.is_written
     written = threading.Event()
 
     def retry() -> None:
-        records.retry()
-        if records.failure is None:
+        if scan.write_again():
             written.set()
 
     start(retry_others=retry)
     (tmp_path / "s").unlink()
     assert written.wait(PATIENCE_S)
-    assert records.is_written("s")
+    assert records.failure is None
     (found,) = RecordFiles(tmp_path).read()
     assert found.state == "complete"
 

@@ -115,9 +115,8 @@ journal.close("s")
 found["journal closed"] = (folder / "journal" / "s" / CLOSED_NAME).exists()
 writer.finish(folder / "s", make_product, told.on_written, told.on_late)
 assert told.was_told.wait(60)
-records = RecordFiles(folder)
-records.write(ScanRecord("s", ScanState.COMPLETE))
-found |= {"product": told.first[0] is not None, "record": records.is_written("s")}
+is_recorded = RecordFiles(folder).write(ScanRecord("s", ScanState.COMPLETE))
+found |= {"product": told.first[0] is not None, "record": is_recorded}
 reserve.look()
 found["said"] = descriptors.trouble() is not None
 found["for connections"] = descriptors.limit() - descriptors.count_open() > 0

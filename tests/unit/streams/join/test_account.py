@@ -22,7 +22,7 @@ from tests.support.stream_tools import frame
 INDEXES = range(5)
 INDEX = st.sampled_from(INDEXES)
 PLACES = st.none() | st.sampled_from([0.0, 1e-6, 5.0, math.nan])
-OWN = {"scan_id", "opened_at", "indexes", "positions"}  # Final: mypy refuses an assignment
+OWN = {"scan_id", "wire_id", "opened_at", "indexes", "positions"}  # Final: mypy refuses an assignment
 
 
 @dataclass

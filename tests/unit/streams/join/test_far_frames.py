@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streams.frame import Frame, ScanStart
-from streams.join.join import Join
+from tests.support.join_tools import NamedJoin
 from tests.support.stream_tools import Clock, frame
 
 UM = 1e-6
@@ -22,7 +22,7 @@ def placed(index: int, place: tuple[float, float]) -> Frame:
 def run(positions: list[tuple[float, float]], clock: Clock | None = None) -> tuple[list[int], dict[str, int], int]:
     """Send a whole scan; return the indexes handed on in their order, the refusals, and how many came before the end."""
     clock = clock or Clock()
-    join = Join(clock=clock, reach_m=lambda _: REACH_M)
+    join = NamedJoin(clock=clock, reach_m=lambda _: REACH_M)
     join.start_scan(ScanStart("a", len(positions)))
     handed: list[int] = []
 
@@ -101,7 +101,7 @@ def test_small_scans_and_scans_at_one_place_are_whole(positions: list[tuple[floa
 
 def test_a_first_frame_is_shown_where_the_second_is_long_in_coming():
     clock = Clock()
-    join = Join(clock=clock, reach_m=lambda _: REACH_M)
+    join = NamedJoin(clock=clock, reach_m=lambda _: REACH_M)
     assert join.add_frame(placed(0, (0.0, 0.0))) == []
     assert join.poll() == []
     clock.now += 3.0
@@ -109,7 +109,7 @@ def test_a_first_frame_is_shown_where_the_second_is_long_in_coming():
 
 
 def test_many_wrong_positions_take_no_memory_without_bound():
-    join = Join(reach_m=lambda _: REACH_M)
+    join = NamedJoin(reach_m=lambda _: REACH_M)
     for index, place in enumerate(GRID * 10):
         join.add_frame(placed(index, place if index % 10 else (1e3 * (index + 1), 0.0)))
     account = join.account("a")

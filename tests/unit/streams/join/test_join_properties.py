@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.frame import Frame, Position, ScanPoint, ScanStart
-from streams.join.join import Join
 from streams.refusal_reasons import RefusalReason
+from tests.support.join_tools import NamedJoin
 from tests.support.stream_tools import Clock, frame, place
 
 SCANS = ("a", "b", "a-2")
@@ -37,7 +37,7 @@ def scans(draw: st.DrawFn) -> list[Frame | Position]:
 
 def run(events: list[Frame | Position]) -> tuple[dict[tuple[str, int], float], dict[str, dict[str, Any]]]:
     clock = Clock()
-    join = Join(position_timeout_s=5, clock=clock)
+    join = NamedJoin(position_timeout_s=5, clock=clock)
     points: list[ScanPoint] = []
     for scan_id in ("a", "b"):
         join.start_scan(ScanStart(scan_id, 10))
@@ -88,7 +88,7 @@ class Machine:
     known: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.join = Join(
+        self.join = NamedJoin(
             position_timeout_s=3,
             max_wait_s=9,
             max_pending_bytes=24,
@@ -113,7 +113,7 @@ class Machine:
             assert v.missing >= 0
             assert self.join.is_finished(scan_id) == (self.join.is_closed(scan_id) and v.pending == 0)
             pending += v.pending
-        held_back = sum(len(scan.far) for scan in self.join._scans.live.values() if scan.far is not None)
+        held_back = sum(len(scan.far) for scan in self.join.unfinished if scan.far is not None)
         assert pending - len(self.in_flight) - held_back == self.join.pending_bytes // 8
         assert self.join.pending_bytes <= 24
         assert len(self.join.open_scans) <= 2

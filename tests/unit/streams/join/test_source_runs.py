@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from streams.frame import Position, PositionM, PositionNews, ScanPoint, ScanStart
-from streams.join.join import Join
 from streams.join.scan_warnings import ScanWarning
+from tests.support.join_tools import NamedJoin
 from tests.support.stream_tools import Clock, frame
 
 
@@ -16,8 +16,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def join(clock: Clock) -> Join:
-    return Join(position_timeout_s=10, max_wait_s=100, clock=clock)
+def join(clock: Clock) -> NamedJoin:
+    return NamedJoin(position_timeout_s=10, max_wait_s=100, clock=clock)
 
 
 def news(
@@ -31,13 +31,13 @@ def points(found: list[ScanPoint]) -> list[tuple[str, int, float]]:
     return [(point.scan_id, point.index, point.position_m.y) for point in found]
 
 
-def start(join: Join, name: str, frames: int) -> None:
+def start(join: NamedJoin, name: str, frames: int) -> None:
     join.start_scan(ScanStart(name, frames))
     for index in range(frames):
         join.add_frame(frame(index, scan_id=name))
 
 
-def test_a_source_that_began_before_the_scan(join: Join) -> None:
+def test_a_source_that_began_before_the_scan(join: NamedJoin) -> None:
     join.add_news(news(0, 0, begins=True))
     join.add_news(news(0, 1))
     join.start_scan(ScanStart("a", 2))
@@ -46,13 +46,13 @@ def test_a_source_that_began_before_the_scan(join: Join) -> None:
     assert points(join.add_news(news(1, 2))) == [("a", 1, 1.0)]
 
 
-def test_a_source_that_began_after_the_scan(join: Join, clock: Clock) -> None:
+def test_a_source_that_began_after_the_scan(join: NamedJoin, clock: Clock) -> None:
     start(join, "a", 2)
     clock.now = 3
     assert points(join.add_news(news(0, 2, begins=True))) == [("a", 0, 1.0), ("a", 1, 1.0)]
 
 
-def test_late_positions_go_to_their_scan_though_another_has_begun(join: Join, clock: Clock) -> None:
+def test_late_positions_go_to_their_scan_though_another_has_begun(join: NamedJoin, clock: Clock) -> None:
     join.add_news(news(0, 0, begins=True))
     start(join, "a", 2)
     join.end_scan("a")
@@ -62,7 +62,7 @@ def test_late_positions_go_to_their_scan_though_another_has_begun(join: Join, cl
     assert points(join.add_news(news(0, 2, 5.0, begins=True))) == [("b", 0, 5.0), ("b", 1, 5.0)]
 
 
-def test_a_source_that_starts_over_in_mid_scan_gives_that_scan_nothing_more(join: Join, clock: Clock) -> None:
+def test_a_source_that_starts_over_in_mid_scan_gives_that_scan_nothing_more(join: NamedJoin, clock: Clock) -> None:
     start(join, "a", 4)
     join.add_news(news(0, 2, begins=True))
     assert join.add_news(news(0, 4, 9.0, begins=True)) == []
@@ -74,7 +74,7 @@ def test_a_source_that_starts_over_in_mid_scan_gives_that_scan_nothing_more(join
     assert join.warnings("b") == []
 
 
-def test_a_detector_that_starts_over_in_mid_scan_gets_none_of_the_old_positions(join: Join) -> None:
+def test_a_detector_that_starts_over_in_mid_scan_gets_none_of_the_old_positions(join: NamedJoin) -> None:
     join.add_news(news(0, 2, begins=True))
     start(join, "a", 2)
     start(join, "b", 4)
@@ -83,7 +83,7 @@ def test_a_detector_that_starts_over_in_mid_scan_gets_none_of_the_old_positions(
     assert points(join.add_news(news(0, 2, 7.0, begins=True))) == [("b", 0, 7.0), ("b", 1, 7.0)]
 
 
-def test_a_scan_that_never_had_a_frame_hands_its_run_on(join: Join) -> None:
+def test_a_scan_that_never_had_a_frame_hands_its_run_on(join: NamedJoin) -> None:
     join.start_scan(ScanStart("a", 2))
     join.add_news(news(0, 1, begins=True))
     start(join, "b", 1)
@@ -93,14 +93,14 @@ def test_a_scan_that_never_had_a_frame_hands_its_run_on(join: Join) -> None:
     assert points(join.add_frame(frame(1, scan_id="b"))) == [("b", 1, 1.0)]
 
 
-def test_a_source_armed_twice_is_one(join: Join) -> None:
+def test_a_source_armed_twice_is_one(join: NamedJoin) -> None:
     start(join, "a", 1)
     join.add_news(news(0, 0, begins=True))
     assert points(join.add_news(news(0, 1, begins=True))) == [("a", 0, 1.0)]
     assert join.warnings("a") == []
 
 
-def test_a_source_that_begins_long_after_the_scan_is_not_its(join: Join, clock: Clock) -> None:
+def test_a_source_that_begins_long_after_the_scan_is_not_its(join: NamedJoin, clock: Clock) -> None:
     start(join, "a", 1)
     clock.now = 20
     assert join.add_news(news(0, 1, begins=True)) == []
@@ -108,13 +108,13 @@ def test_a_source_that_begins_long_after_the_scan_is_not_its(join: Join, clock: 
     assert points(join.add_frame(frame(0, scan_id="b"))) == [("b", 0, 1.0)]
 
 
-def test_a_source_of_which_only_the_middle_is_heard_is_taken_by_its_numbers(join: Join, clock: Clock) -> None:
+def test_a_source_of_which_only_the_middle_is_heard_is_taken_by_its_numbers(join: NamedJoin, clock: Clock) -> None:
     start(join, "a", 5)
     clock.now = 20
     assert points(join.add_news(news(3, 5))) == [("a", 3, 1.0), ("a", 4, 1.0)]
 
 
-def test_a_run_that_ended_before_the_scan_and_was_forgotten(join: Join, clock: Clock) -> None:
+def test_a_run_that_ended_before_the_scan_and_was_forgotten(join: NamedJoin, clock: Clock) -> None:
     join.add_news(news(0, 3, begins=True))
     join.add_news(news(3, 3, ends=True))
     clock.now = 30
@@ -124,7 +124,7 @@ def test_a_run_that_ended_before_the_scan_and_was_forgotten(join: Join, clock: C
     assert points(join.add_news(news(0, 1, 4.0, begins=True))) == [("a", 0, 4.0)]
 
 
-def test_positions_of_a_finished_scan_are_ignored(join: Join) -> None:
+def test_positions_of_a_finished_scan_are_ignored(join: NamedJoin) -> None:
     start(join, "a", 1)
     join.add_news(news(0, 1, begins=True))
     join.mark_stitched("a", [0])
@@ -133,7 +133,7 @@ def test_positions_of_a_finished_scan_are_ignored(join: Join) -> None:
     assert join.positions_ignored == 8
 
 
-def test_what_the_run_says_of_itself(join: Join) -> None:
+def test_what_the_run_says_of_itself(join: NamedJoin) -> None:
     start(join, "a", 1)
     join.add_news(PositionNews(begins=True, run={"scan_id": 4}))
     join.add_news(news(0, 1))
@@ -141,7 +141,7 @@ def test_what_the_run_says_of_itself(join: Join) -> None:
     assert join.about("b") is None
 
 
-def test_a_run_within_a_run_takes_nothing_from_the_scan_of_the_outer_one(join: Join) -> None:
+def test_a_run_within_a_run_takes_nothing_from_the_scan_of_the_outer_one(join: NamedJoin) -> None:
     start(join, "a", 4)
     join.add_news(news(0, 2, begins=True, run="outer"))
     assert join.add_news(news(0, 2, 9.0, begins=True, run="inner")) == []
@@ -153,7 +153,7 @@ def test_a_run_within_a_run_takes_nothing_from_the_scan_of_the_outer_one(join: J
     assert join.add_frame(frame(0, scan_id="b")) == []  # what the inner run left is not of this scan
 
 
-def test_a_run_within_a_run_has_a_scan_of_its_own(join: Join) -> None:
+def test_a_run_within_a_run_has_a_scan_of_its_own(join: NamedJoin) -> None:
     start(join, "a", 3)
     join.add_news(news(0, 1, begins=True, run="outer"))
     start(join, "b", 2)
@@ -161,7 +161,7 @@ def test_a_run_within_a_run_has_a_scan_of_its_own(join: Join) -> None:
     assert points(join.add_news(news(1, 3, run="outer"))) == [("a", 1, 1.0), ("a", 2, 1.0)]
 
 
-def test_the_outer_run_gives_the_positions_and_the_one_within_gave_none(join: Join) -> None:
+def test_the_outer_run_gives_the_positions_and_the_one_within_gave_none(join: NamedJoin) -> None:
     start(join, "a", 2)
     join.add_news(PositionNews(begins=True, run={"n": 1}, run_id="outer"))
     join.add_news(PositionNews(begins=True, run={"n": 2}, run_id="inner"))
@@ -171,7 +171,7 @@ def test_the_outer_run_gives_the_positions_and_the_one_within_gave_none(join: Jo
     assert join.about("a") == {"n": 1}
 
 
-def test_what_the_control_system_says_of_runs_within_runs(join: Join) -> None:
+def test_what_the_control_system_says_of_runs_within_runs(join: NamedJoin) -> None:
     join.announce(PositionNews(begins=True, run={"n": 1}, run_id="outer"))
     join.start_scan(ScanStart("a"))
     join.add_frame(frame(0))
@@ -183,20 +183,20 @@ def test_what_the_control_system_says_of_runs_within_runs(join: Join) -> None:
     assert join.overdue("a", 50) == "source"
 
 
-def gone_on(before: Join, clock: Clock, *scans: str) -> Join:
+def gone_on(before: NamedJoin, clock: Clock, *scans: str) -> NamedJoin:
     """Return the join of a later process that the scans' journals were played into."""
-    after = Join(position_timeout_s=10, max_wait_s=100, clock=clock)
+    after = NamedJoin(position_timeout_s=10, max_wait_s=100, clock=clock)
     for name in scans:
         after.start_scan(ScanStart(name))
         after.add_frame(frame(0, scan_id=name))
-        table = before._scans.live[name].positions.table
+        table = before.of(name).positions.table
         known = [Position(name, k, where) for k in range(table.beyond) if (where := table.get(k)) is not None]
         after.add_positions(known)
         after.resume_runs(name, before.runs_of(name))
     return after
 
 
-def test_named_runs_keep_their_scans_over_a_restart(join: Join, clock: Clock) -> None:
+def test_named_runs_keep_their_scans_over_a_restart(join: NamedJoin, clock: Clock) -> None:
     for name in ("a", "b"):
         clock.now += 5
         join.add_news(news(0, 0, begins=True, run=f"run-{name}"))
@@ -210,7 +210,7 @@ def test_named_runs_keep_their_scans_over_a_restart(join: Join, clock: Clock) ->
     assert points(after.add_news(news(2, 4, 8.0, run="run-b"))) == [("b", 2, 8.0), ("b", 3, 8.0)]
 
 
-def test_a_run_that_begins_after_a_restart_gives_nothing_to_the_scan_before(join: Join, clock: Clock) -> None:
+def test_a_run_that_begins_after_a_restart_gives_nothing_to_the_scan_before(join: NamedJoin, clock: Clock) -> None:
     join.add_news(news(0, 0, begins=True, run="r"))
     start(join, "a", 4)
     join.add_news(news(0, 4, run="r"))
@@ -221,11 +221,11 @@ def test_a_run_that_begins_after_a_restart_gives_nothing_to_the_scan_before(join
     assert points(after.add_news(news(9, 10, begins=True, run="other"))) == []
 
 
-def test_what_was_announced_holds_after_a_restart_though_it_ended_meanwhile(join: Join, clock: Clock) -> None:
+def test_what_was_announced_holds_after_a_restart_though_it_ended_meanwhile(join: NamedJoin, clock: Clock) -> None:
     join.announce(PositionNews(begins=True, run={"uid": "r"}, run_id="r"))
     join.start_scan(ScanStart("a", 2))
     kept = join.runs_of("a")
-    after = Join(position_timeout_s=10, max_wait_s=100, clock=clock)
+    after = NamedJoin(position_timeout_s=10, max_wait_s=100, clock=clock)
     after.announce(PositionNews(ends=True, run_id="r"))
     after.start_scan(ScanStart("a", 2))
     after.add_frame(frame(0))
@@ -236,7 +236,7 @@ def test_what_was_announced_holds_after_a_restart_though_it_ended_meanwhile(join
     assert after.runs_of("a")["announced"]["has_ended"]
 
 
-def test_a_source_without_names_has_nothing_to_keep(join: Join) -> None:
+def test_a_source_without_names_has_nothing_to_keep(join: NamedJoin) -> None:
     join.add_news(news(0, 1, begins=True))
     start(join, "a", 2)
     assert join.runs_of("a") == {}

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from streams.frame import PositionNews, ScanStart
-from streams.join.join import Join
 from streams.position_sources.bluesky import BlueskyReader
 from streams.position_sources.samples import SourceOptions
+from tests.support.join_tools import NamedJoin
 from tests.support.position_tools import bluesky
 
 OPTIONS = SourceOptions(("y", "x"), (1e-6, 1e-6), monitor_channel="i0")
@@ -55,7 +55,7 @@ def test_a_monitor_that_tells_nothing_costs_no_position(values: dict[str, Any]) 
 
 @pytest.mark.parametrize("is_early", [False, True])
 def test_the_scan_keeps_the_light_beside_the_position(is_early: bool) -> None:
-    join = Join()
+    join = NamedJoin()
     start, news = ScanStart("a"), heard(OPTIONS, ("event", event(1, 1.0, 2.0, i0=7.0)))
     for step in [*news, start] if is_early else [start, *news]:
         if isinstance(step, ScanStart):

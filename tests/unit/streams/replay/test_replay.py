@@ -21,11 +21,11 @@ from streams.codecs import CODECS, EncodedFrame
 from streams.errors import CodecError, PositionError, StreamError
 from streams.frame import ScanEnd, ScanPoint, ScanStart
 from streams.join.account import AccountSnapshot
-from streams.join.join import Join
 from streams.position_sources.positions import parse_positions, raster_positions
 from streams.replay.faults import plan
 from streams.replay.sender import Faults, Summary, prepare, replay
 from streams.sockets.transport import Receiver, Sender
+from tests.support.join_tools import NamedJoin
 from tests.support.stream_tools import WAIT_S, Listener, patterns
 
 LOCAL = "tcp://127.0.0.1:0"
@@ -72,7 +72,7 @@ def join_all(
     format_name: str, frames: list[tuple[list[memoryview], int]], positions: list[tuple[list[memoryview], int]]
 ) -> tuple[dict[int, ScanPoint], AccountSnapshot]:
     """Take all messages in the order of receipt, as a daemon would; return the points and the account of scan "s"."""
-    codec, join = CODECS[format_name](), Join()
+    codec, join = CODECS[format_name](), NamedJoin()
     points: list[ScanPoint] = []
     for stamp, is_position, parts in sorted(
         [(stamp, False, parts) for parts, stamp in frames] + [(stamp, True, parts) for parts, stamp in positions],
