@@ -27,6 +27,7 @@ from daemon.engine.face import EngineFace
 from daemon.engine.models import Models
 from daemon.engine.ports import EngineEvents
 from daemon.inspection.lookup import make_frame_lookup, make_probe_lookup, make_scan_reader
+from daemon.intake.engine_scans import RegisteredScans
 from daemon.intake.registry import ScanEvents, ScanRegistry
 from daemon.intake.replay import counts_of
 from daemon.intake.scan import Scan
@@ -137,6 +138,7 @@ class Daemon:
             self.metrics,
             events,
             store=self._make_store(),
+            scans=RegisteredScans(scans),
             workers=self._config.cluster.workers,
             connect=partial(self._connect, self._config),
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from daemon.cluster.faults import one_line
 from daemon.cluster.learner_feed import LearnerFeed
 from daemon.cluster.link import MOST_FRAMES, Asked, Call, WorkerLink, WorkerState
+from daemon.cluster.open_scans import OpenClusterScans
 from daemon.cluster.plan import BatchDone, Changes, PartResult
 from daemon.cluster.scan import ClusterScan
 from daemon.engine.backlog import EndOfScan, LostPoint
@@ -39,7 +40,7 @@ class Answers:
         ray: Any,
         metrics: Metrics,
         events: EngineEvents,
-        scans: Mapping[str, ClusterScan],
+        scans: OpenClusterScans,
     ) -> None:
         self._ray = ray
         self._metrics = metrics
@@ -151,7 +152,7 @@ class Answers:
         if changes.failure is not None and changes.failure != link.failure:
             self.failure = f"worker {link.number}: {changes.failure}"
         link.failure = changes.failure
-        for scan in self._scans.values():
+        for scan in self._scans:
             scan.note_shown(link.number)
 
     def _take_result(self, link: WorkerLink, scan_id: str, result: PartResult) -> None:
@@ -160,7 +161,7 @@ class Answers:
 
     def finish(self, links: Sequence[WorkerLink]) -> None:
         """Tell workers that a scan has ended, once all its frames are done; note those that have told its last tiles."""
-        for scan in self._scans.values():
+        for scan in self._scans:
             if scan.is_ended and all(_has_done_all(scan, link) for link in links):
                 for link in links:
                     self._finish_part(scan, link)
@@ -180,7 +181,7 @@ class Answers:
 
     def give_away(self, link: WorkerLink, links: Sequence[WorkerLink]) -> None:
         """Give the frames of a worker that does not come back to the others."""
-        for scan in self._scans.values():
+        for scan in self._scans:
             if not scan.parts[link.number].is_done:
                 scan.retire(link.number)
         for item in link.backlog.take(MOST_FRAMES, 0.0):
@@ -225,7 +226,7 @@ class Answers:
             if link.losses_in_row >= most:
                 refused = {(asked.scan_id, p.index) for asked in in_flight for p in asked.points if not asked.is_halo}
                 link.losses_in_row = 0
-        for scan in self._scans.values():
+        for scan in self._scans:
             part = scan.parts[link.number]
             if part.is_done:
                 continue

@@ -14,7 +14,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,12 @@ class Store:
     read: Read
 
 
+class WaitingHolder(Protocol):
+    """Holds the points of one scan that wait; None while there are none."""
+
+    waiting: Waiting | None
+
+
 class Backlog:
     """For one consumer.
 
@@ -60,41 +66,44 @@ class Backlog:
     ----------
     limit_bytes
         Bound on the pixels held in memory.
+    holder_of
+        Gives the object that holds the waiting points of a scan.
     store
         The journal; without one ``put`` waits for room, which holds the sender back.
     """
 
-    def __init__(self, limit_bytes: int, store: Store | None = None) -> None:
+    def __init__(self, limit_bytes: int, holder_of: Callable[[str], WaitingHolder], store: Store | None = None) -> None:
         self._limit_bytes = limit_bytes
         self._store = store
-        self._scans: dict[str, _Waiting] = {}
+        self._holder_of = holder_of
+        self._waiting: list[Waiting] = []  # of the scans that have some, in the order in which they began to wait
         self._lost: deque[LostPoint] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
         self.bytes = 0
 
     def __len__(self) -> int:
-        return sum(len(scan) for scan in self._scans.copy().values()) + len(self._lost)
+        return sum(len(scan) for scan in self._waiting.copy()) + len(self._lost)
 
     @property
     def on_disk(self) -> int:
         """Points that have to be read back."""
-        return sum(len(scan.stored) for scan in self._scans.copy().values())
+        return sum(len(scan.stored) for scan in self._waiting.copy())
 
     @property
     def age_s(self) -> float:
         """How long the oldest of what waits has waited, s; 0 where nothing waits."""
         with self._changed:
-            oldest_ns = min((scan.oldest_ns for scan in self._scans.values() if len(scan)), default=None)
+            oldest_ns = min((scan.oldest_ns for scan in self._waiting if len(scan)), default=None)
         return 0.0 if oldest_ns is None else max(0.0, (time.monotonic_ns() - oldest_ns) / 1e9)
 
     def put(self, points: Iterable[ScanPoint]) -> None:
         """Add points; those without pixels are in the store."""
         with self._changed:
+            scan: Waiting | None = None
             for point in points:
-                scan = self._scans.get(point.scan_id)
-                if scan is None:
-                    scan = self._scans[point.scan_id] = _Waiting()
+                if scan is None or scan.scan_id != point.scan_id or scan.is_taken:
+                    scan = self._waiting_of(point.scan_id)
                 size_bytes = point.counts.nbytes
                 if not size_bytes:
                     scan.stored.push(point)
@@ -111,7 +120,7 @@ class Backlog:
     def finish(self, scan_id: str) -> None:
         """Say that a scan has all the points it will get."""
         with self._changed:
-            self._scans.setdefault(scan_id, _Waiting()).is_ended = True
+            self._waiting_of(scan_id).is_ended = True
             self._changed.notify_all()
 
     def take(self, most: int, wait_s: float) -> list[ScanPoint | EndOfScan | LostPoint]:
@@ -126,23 +135,24 @@ class Backlog:
             taken: list[ScanPoint | EndOfScan | LostPoint] = [self._lost.popleft() for _ in range(len(self._lost))]
             due: list[ScanPoint] = []
             is_late = self._is_late()
-            for scan_id in self._in_order(is_late):
-                due += self._scans[scan_id].pop(scan_id, most - len(due), is_late)
+            for scan in self._in_order(is_late):
+                due += scan.pop(most - len(due), is_late)
             self.bytes -= sum([point.counts.nbytes for point in due])
-            finished = [name for name, scan in self._scans.items() if not len(scan) and scan.is_ended]
-            for scan_id in finished:
-                del self._scans[scan_id]
+            finished = [scan for scan in self._waiting if not len(scan) and scan.is_ended]
+            for scan in finished:
+                self._drop(scan)
             self._changed.notify_all()
         taken += [p if p.counts.size else self._read(p) for p in due]  # without the lock: a disk may take its time
-        taken += map(EndOfScan, finished)
+        taken += [EndOfScan(scan.scan_id) for scan in finished]
         return taken
 
     def forget(self, scan_id: str) -> int:
         """Drop what waits of a scan; return how many points that were."""
         with self._changed:
-            scan = self._scans.pop(scan_id, None)
+            scan = next((scan for scan in self._waiting if scan.scan_id == scan_id), None)
             if scan is None:
                 return 0
+            self._drop(scan)
             self.bytes -= sum(point.counts.nbytes for point in scan.fresh)
             self._changed.notify_all()
             return len(scan)
@@ -160,19 +170,31 @@ class Backlog:
 
     def _is_late(self) -> bool:
         """Whether a point has waited too long for all to be taken in order."""
-        return any(scan.stored for scan in self._scans.values()) or self.age_s > PATIENCE_S
+        return any(scan.stored for scan in self._waiting) or self.age_s > PATIENCE_S
 
-    def _in_order(self, is_late: bool) -> list[str]:
-        waiting = [scan_id for scan_id, scan in self._scans.items() if len(scan)]
+    def _waiting_of(self, scan_id: str) -> Waiting:
+        """Return the waiting points of a scan; the caller holds the lock."""
+        holder = self._holder_of(scan_id)
+        if holder.waiting is None:
+            holder.waiting = Waiting(scan_id, holder)
+            self._waiting.append(holder.waiting)
+        return holder.waiting
+
+    def _drop(self, scan: Waiting) -> None:
+        self._waiting.remove(scan)
+        scan.is_taken, scan.holder.waiting = True, None
+
+    def _in_order(self, is_late: bool) -> list[Waiting]:
+        waiting = [scan for scan in self._waiting if len(scan)]
         return waiting[::-1] if is_late and len(waiting) < MOST_SCANS else waiting
 
     def _has_any(self) -> bool:
-        return bool(self._lost) or any(len(scan) or scan.is_ended for scan in self._scans.values())
+        return bool(self._lost) or any(len(scan) or scan.is_ended for scan in self._waiting)
 
     def _spill(self) -> None:
         """Let go of the oldest pixels beyond the bound; a point that the store lacks is lost, and said to be."""
         while self._store is not None and self.bytes > self._limit_bytes:
-            scan = next(scan for scan in self._scans.values() if scan.fresh)
+            scan = next(scan for scan in self._waiting if scan.fresh)
             point = scan.fresh.popleft()
             self.bytes -= point.counts.nbytes
             if self._store.has(point.scan_id, point.index):
@@ -188,13 +210,17 @@ class Backlog:
         return ScanPoint(point.scan_id, point.index, counts, point.position_m, point.received_ns)
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """The points of one scan."""
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """The points of one scan that wait."""
 
+    scan_id: str
+    holder: WaitingHolder
     fresh: deque[ScanPoint] = field(default_factory=deque)
     stored: _Stored = field(default_factory=lambda: _Stored())
     is_ended: bool = False
+    is_taken: bool = False
+    """Whether all was taken, and its end too."""
 
     def __len__(self) -> int:
         return len(self.fresh) + len(self.stored)
@@ -205,11 +231,11 @@ class _Waiting:
         firsts = [self.fresh[0].received_ns] if self.fresh else []
         return min([*firsts, self.stored.oldest_ns] if self.stored else firsts)
 
-    def pop(self, scan_id: str, most: int, is_late: bool) -> list[ScanPoint]:
+    def pop(self, most: int, is_late: bool) -> list[ScanPoint]:
         """Return up to ``most`` points: the newest ones, those in memory first, where points are late."""
         pop = self.fresh.pop if is_late else self.fresh.popleft
         popped = [pop() for _ in range(min(most, len(self.fresh)))]
-        popped += [self.stored.pop(scan_id) for _ in range(min(most - len(popped), len(self.stored)))]
+        popped += [self.stored.pop(self.scan_id) for _ in range(min(most - len(popped), len(self.stored)))]
         return popped
 
 

@@ -71,7 +71,6 @@ class ScanEnding:
         for _ in range(MOST_FAULTS):
             if made and self._faults.attempt(work, "the end", partial(self._events.on_finished, made[0])):
                 break
-        self._faults.forget(work.scan_id)
 
     def leave(self, work: ScanWork, waiting: int) -> None:
         """Hand on the result of a scan whose last frames are left to the next start."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 
+from daemon.engine.engine_scan import EngineScans
 from daemon.engine.scan import ScanWork
 from daemon.engine.stage_faults import StageFaults
 from daemon.metrics import Metrics
@@ -19,9 +21,10 @@ def nothing() -> None:
 class EngineFaults:
     """Used by the engine's thread alone; ``failure``, the last fault in words, is read by others too."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, scans: EngineScans[ScanWork]) -> None:
         self._metrics = metrics
-        self._stages = StageFaults(self.count)
+        self._scans = scans
+        self._stages = StageFaults(self.count, self._counts_of)
         self.failure: str | None = None
 
     def count(self, words: str) -> None:
@@ -44,6 +47,7 @@ class EngineFaults:
         """Do the same for a scan that the engine may not have begun."""
         return self._stages.attempt(scan_id, stage, do, nothing)
 
-    def forget(self, scan_id: str) -> None:
-        """Forget a closed scan."""
-        self._stages.forget(scan_id)
+    def _counts_of(self, scan_id: str) -> Counter[str]:
+        """Return the faults of a scan by stage; of a closed one they are not kept."""
+        scan = self._scans.get(scan_id)
+        return Counter() if scan is None else scan.faults

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from daemon.engine.backlog import Backlog, EndOfScan, LostPoint, Store
 from daemon.engine.cadence import Publishing
 from daemon.engine.closing import ScanEnding
+from daemon.engine.engine_scan import EngineScan, EngineScans, OwnScans
 from daemon.engine.faults import EngineFaults
 from daemon.engine.frame_moves import FrameMoves
 from daemon.engine.held_scan import HeldScan, held
@@ -50,7 +51,10 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Runs the chain from joined points to published layers. It owns the model in use."""
+    """Runs the chain from joined points to published layers. It owns the model in use.
+
+    ``scans`` finds what it keeps about each scan; without a registry it has its own table.
+    """
 
     def __init__(
         self,
@@ -59,13 +63,15 @@ class Engine:
         metrics: Metrics,
         events: EngineEvents,
         store: Store | None = None,
+        scans: EngineScans[ScanWork] | None = None,
     ) -> None:
+        scans = OwnScans[EngineScan[ScanWork]](EngineScan) if scans is None else scans
         self._options = options
         self._metrics = metrics
-        self._faults = faults = EngineFaults(metrics)
+        self._faults = faults = EngineFaults(metrics, scans)
         self._publishing = publishing = Publishing(options, metrics, events, faults.count)
         self._memory = ScanMemory(options.keep_patch_bytes, options.refine_buffer_bytes)
-        self._queue = queue = Backlog(options.queue_bytes, store)
+        self._queue = queue = Backlog(options.queue_bytes, scans.open, store)
         self._stop_by = float("inf")
         self._stop = threading.Event()
         self._has_ended = threading.Event()
@@ -90,6 +96,7 @@ class Engine:
             ending=self._ending,
             improvement=self._improvement,
             moves=FrameMoves(options, metrics, events, faults),
+            scans=scans,
             stop=self._stop,
         )
 
@@ -212,13 +219,13 @@ class Engine:
 
     def frc(self, scan_id: str) -> FrcFields | None:
         """Return how sharp the refined layer of an open scan is; None where that is not known. Safe from any thread."""
-        work = self._scans.works.get(scan_id)
+        work = self._scans.work_of(scan_id)
         found, pixel_size_m = (None, None) if work is None else (work.resolution.latest, work.pixel_size_m)
         return None if found is None or pixel_size_m is None else found.fields(pixel_size_m)
 
     def path_px(self, scan_id: str, after: int, most: int, *, told: bool = False) -> list[tuple[float, float]] | None:
         """Return positions, used or ``told``, of stitched frames from number `after` on; None once the scan is closed."""
-        work = self._scans.works.get(scan_id)
+        work = self._scans.work_of(scan_id)
         return None if work is None else work.places.path_px(after, most, told=told)
 
     def refiner(self, scan_id: str) -> Refiner | None:
@@ -228,7 +235,7 @@ class Engine:
 
     def held(self, scan_id: str) -> HeldScan | None:
         """Return copies of what is known about the frames of a scan; None once it is closed."""
-        work = self._scans.works.get(scan_id)
+        work = self._scans.work_of(scan_id)
         return None if work is None else held(work)
 
     def stop(self, within_s: float = float("inf")) -> None:
@@ -263,7 +270,7 @@ class Engine:
                     log.exception("the engine goes on after a fault")
                 self._improvement.stop()
                 self._faults.count(words)
-        for work in list(self._scans.works.values()):
+        for work in list(self._scans.works):
             waiting = self._queue.forget(work.scan_id)
             if waiting:
                 self._ending.leave(work, waiting)
@@ -287,9 +294,9 @@ class Engine:
         """Take what is there, or use the spare time; publish when it is time."""
         self.beat = time.monotonic()
         works = self._scans.works
-        self._model.take(works, self._improvement.work)
+        self._model.take(works, self._improvement.work, self._scans.restart)
         wait_s = min(self._options.batch_timeout_s, self._publishing.wait_s)
-        spare = newest_with_work(works.values())
+        spare = newest_with_work(works)
         is_busy = spare is not None or self._scans.is_settling or self._improvement.work is not None
         items = self._take(self._spare_time.rest_s() if is_busy else wait_s)
         self._metrics.queue_depth.labels("engine").set(len(self._queue))
@@ -303,10 +310,10 @@ class Engine:
             self._ending.restitch(spare, self._model.correction)
         elif spare is not None:
             self._spare_time.work_on(spare)
-        for work in [*works.values(), *([self._improvement.work] if self._improvement.work else [])]:
+        for work in [*works, *([self._improvement.work] if self._improvement.work else [])]:
             self._scans.moves.look(work)
-        self._memory.trim(works.values())
-        if self._publishing.publish_due(works.values(), self._faults.attempt):
+        self._memory.trim(works)
+        if self._publishing.publish_due(works, self._faults.attempt):
             self._metrics.device_memory.set(memory_bytes(self._model.active.probe.device))
         self._scans.close_finished()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 
 from daemon.engine.faults import EngineFaults
@@ -15,6 +16,9 @@ from daemon.engine.scan import ScanWork
 from daemon.engine.stitching import Stitcher
 from daemon.metrics import Metrics
 from ptychopinn.diagnosis.correction import Correction
+
+Restart = Callable[[Callable[[ScanWork], ScanWork]], None]
+"""Replaces the work of each open scan by what is made of it."""
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +66,13 @@ class ModelInUse:
         pixel_size_m = self._options.pixel_size_m(scan_id)
         return None if pixel_size_m is None else pixel_size_m / self.correction.position_scale
 
-    def take(self, works: dict[str, ScanWork], improving: ScanWork | None) -> None:
+    def take(self, works: list[ScanWork], improving: ScanWork | None, restart: Restart) -> None:
         """Take the model that is asked for, if any; where that fails, all stays as it is, and who asked is told."""
         if not self._swaps:
             return
         swap = self._swaps[0]
         try:
-            self._swap(swap, works, improving)
+            self._swap(swap, works, improving, restart)
             swap.active = self.active
         except Exception as fault:
             swap.fault = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
@@ -78,22 +82,19 @@ class ModelInUse:
             self._swaps.popleft()
             swap.done.set()
 
-    def _swap(self, swap: Swap, works: dict[str, ScanWork], improving: ScanWork | None) -> None:
+    def _swap(self, swap: Swap, works: list[ScanWork], improving: ScanWork | None, restart: Restart) -> None:
         generation = max(swap.model.generation, self.active.generation + 1)
         model, correction = replace(swap.model, generation=generation), self.correction
         frame_s = sharp_frame_s(model, self._options)
         has_other_probe = model.probe is not self.active.probe
         if has_other_probe:
             correction = swap.change.after(correction)
-            works |= {
-                name: restarted(work, model, swap.change, correction=correction, options=self._options)
-                for name, work in works.items()
-            }
+            restart(lambda work: restarted(work, model, swap.change, correction=correction, options=self._options))
         self.active, self.correction = model, correction
         self._stitcher.sharp_frame_s = frame_s
         self._metrics.model_generation.set(model.generation)
         if has_other_probe:
             return  # a closed scan that gets better goes on with the probe and the model that it began with
-        for work in [*works.values(), *([improving] if improving else [])]:
+        for work in [*works, *([improving] if improving else [])]:
             if work.model.probe is model.probe:
                 work.use(model)

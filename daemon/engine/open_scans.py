@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import cast
 
 from daemon.engine.backlog import BEHIND_S, Backlog, EndOfScan, LostPoint
 from daemon.engine.closing import ScanEnding
+from daemon.engine.engine_scan import EngineScans
 from daemon.engine.faults import EngineFaults
 from daemon.engine.frame_moves import FrameMoves
 from daemon.engine.improvement import Improvement
@@ -38,7 +39,7 @@ class OpenScans:
     Attributes
     ----------
     works
-        The engine's side of each open scan, the oldest first.
+        The engine's side of each open scan, the oldest first; other threads find one by :meth:`work_of`.
     examiner
         The diagnosis, where there is one.
     moves
@@ -57,6 +58,7 @@ class OpenScans:
         ending: ScanEnding,
         improvement: Improvement,
         moves: FrameMoves,
+        scans: EngineScans[ScanWork],
         stop: threading.Event,
     ) -> None:
         self._options = options
@@ -68,14 +70,15 @@ class OpenScans:
         self._ending = ending
         self._improvement = improvement
         self.moves = moves
+        self._scans = scans
         self._stop = stop
-        self.works: dict[str, ScanWork] = {}
+        self.works: list[ScanWork] = []
         self.examiner: ExaminerPort | None = None
 
     @property
     def is_settling(self) -> bool:
         """Whether the last computations of a scan have begun."""
-        return any(work.is_settling for work in self.works.values())
+        return any(work.is_settling for work in self.works)
 
     @property
     def is_scanning(self) -> bool:
@@ -85,7 +88,7 @@ class OpenScans:
     @property
     def is_finishing(self) -> bool:
         """Whether a scan that has ended has its last seconds; safe from any thread."""
-        return any(work.finish_by is not None for work in self.works.copy().values())
+        return any(work.finish_by is not None for work in self.works.copy())
 
     def take(self, items: list[ScanPoint | EndOfScan | LostPoint]) -> None:
         """Work on items in their order, points of one scan together."""
@@ -104,7 +107,7 @@ class OpenScans:
         """Close the scans that have ended and are refined; let each go on with its last computations until then."""
         if self._model.is_asked and not self._stop.is_set():
             return  # another probe may be among it
-        due = [w for w in self.works.values() if w.finish_by is not None]
+        due = [w for w in self.works if w.finish_by is not None]
         for work in due:
             is_held = self._is_examined(work) or self.moves.holds(work)
             is_overdue = work.finish_by is not None and time.monotonic() > work.finish_by + MOST_FINISH_S
@@ -123,8 +126,9 @@ class OpenScans:
 
     def close(self, work: ScanWork) -> None:
         """Hand on a scan's result; go on with the scan in idle time if no other is open."""
-        self.works.pop(work.scan_id, None)
+        self.works.remove(work)
         self._ending.hand_on(work)
+        self._scans.close(work.scan_id)
         if not self.works and not self._stop.is_set():
             self._improvement.begin(work)
         if self._improvement.work is not work:
@@ -137,12 +141,26 @@ class OpenScans:
         self._have_examined(work)
 
     def _scan(self, scan_id: str) -> ScanWork:
-        if scan_id not in self.works:
+        scan = self._scans.open(scan_id)
+        if scan.work is None:
             if self._queue.age_s > BEHIND_S:
-                for work in self.works.values():
+                for work in self.works:
                     work.drop_second_looks()
-            self.works[scan_id] = new_work(scan_id, self._model.active, self._model.correction, self._options)
-        return self.works[scan_id]
+            scan.work = new_work(scan_id, self._model.active, self._model.correction, self._options)
+            self.works.append(scan.work)
+        return scan.work
+
+    def work_of(self, scan_id: str) -> ScanWork | None:
+        """Return the engine's side of an open scan; safe from any thread."""
+        scan = self._scans.get(scan_id)
+        return None if scan is None else scan.work
+
+    def restart(self, again: Callable[[ScanWork], ScanWork]) -> None:
+        """Replace the work of each scan by what is made of it, or of none where that fails."""
+        works = [again(work) for work in self.works]
+        for work in works:
+            self._scans.open(work.scan_id).work = work
+        self.works[:] = works
 
     def _have_examined(self, work: ScanWork) -> None:
         examiner = self.examiner

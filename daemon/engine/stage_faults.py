@@ -21,31 +21,28 @@ class StageFaults:
     ----------
     on_fault
         Gets the words on every fault, to count and to show.
+    counts_of
+        Gives the faults of a scan by stage.
     """
 
-    def __init__(self, on_fault: Callable[[str], None]) -> None:
+    def __init__(self, on_fault: Callable[[str], None], counts_of: Callable[[str], Counter[str]]) -> None:
         self._on_fault = on_fault
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts_of = counts_of
 
     def attempt(self, scan_id: str, stage: str, do: Callable[[], object], switch_off: Callable[[], None]) -> bool:
         """Do a part of a stage; whether it did not fail. ``switch_off`` is called when it has failed too often."""
         try:
             do()
         except Exception as fault:
-            key = scan_id, stage
-            self._counts[key] += 1
+            counts = self._counts_of(scan_id)
+            counts[stage] += 1
             words = f"scan {scan_id}: {stage} failed: {fault}"
-            if self._counts[key] == 1:
+            if counts[stage] == 1:
                 log.exception("scan %s: %s failed; the scan goes on", scan_id, stage)
-            if self._counts[key] == MOST_FAULTS:
+            if counts[stage] == MOST_FAULTS:
                 words = f"scan {scan_id}: {stage} failed {MOST_FAULTS} times and is left out for this scan: {fault}"
                 log.error("%s", words)
                 switch_off()
             self._on_fault(words)
             return False
         return True
-
-    def forget(self, scan_id: str) -> None:
-        """Forget a scan that is closed."""
-        for key in [key for key in self._counts if key[0] == scan_id]:
-            del self._counts[key]

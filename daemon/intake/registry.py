@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.engine.engine_scan import EngineScan
 from daemon.intake.preprocess import Prepared
 from daemon.intake.scan import Scan
 from daemon.journal import NOTED_OPTICS, Keeper, StoredStart
@@ -188,7 +189,15 @@ class ScanRegistry:
     def _enter(self, stored: StoredStart, account: ScanAccount, wire_id: str) -> Scan:
         """Enter a new scan. From here on a fault cannot keep it open: silence ends it."""
         record = ScanRecord(stored.scan_id, started=stored.started, fit_check=self._options.fit_check)
-        scan = Scan(self.records, record, wire_id, is_open=True, last_message_s=self._options.clock(), account=account)
+        scan = Scan(
+            self.records,
+            record,
+            wire_id,
+            is_open=True,
+            last_message_s=self._options.clock(),
+            engine=EngineScan(stored.scan_id),
+            account=account,
+        )
         self._scans[scan.id] = self.newest = scan
         self._open.append(scan)
         for old in self._all()[: max(0, len(self._scans) - KEPT_RECORDS)]:

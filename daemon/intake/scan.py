@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from daemon.engine.engine_scan import EngineScan
 from daemon.messages import IncidentFields
 from daemon.optics.scan_optics import ScanOptics
 from daemon.results.records import RecordFiles, ScanRecord
@@ -36,6 +37,8 @@ class Scan:
     """Whether it goes on after a restart with the beam centre that it had."""
     runs: KeptRuns = field(default_factory=KeptRuns)
     """The runs of the control system that it belongs to, as the journal has them."""
+    engine: EngineScan[Any] | None = None
+    """The engine's part of it until its result is handed on; the engine alone uses it."""
     account: ScanAccount | None = None
     """Its account in the join until its record is written; None for a scan of an earlier run."""
     verdict: AccountSnapshot | None = None

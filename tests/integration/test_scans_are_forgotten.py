@@ -51,6 +51,8 @@ def test_a_hundred_short_scans_leave_their_records_alone(tmp_path: Path) -> None
     assert held["ScanRecord"] <= SCANS
     assert held["ScanWork"] <= 1  # the last one may be improved still
     assert held["Examination"] <= 1
+    assert held["EngineScan"] == held["Waiting"] == 0
+    assert held["ScanPictures"] <= MOST_PICTURES
     assert held[Preprocess.__name__] <= 1
     assert held["ScanPreprocess"] == 0
     assert held["ScanLog"] <= 1  # of positions without a scan

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from daemon.engine.backlog import Backlog, EndOfScan, LostPoint, Store
+from daemon.engine.engine_scan import EngineScan, OwnScans
 from streams.frame import PositionM, ScanPoint
 from streams.refusal_reasons import RefusalReason
 
@@ -37,7 +38,7 @@ def taken(backlog: Backlog, most: int = 1000) -> list[ScanPoint | EndOfScan | Lo
 
 
 def test_points_come_in_order_while_the_oldest_has_not_waited_long():
-    backlog, soon_ns = Backlog(1 << 20), time.monotonic_ns() + 10**12
+    backlog, soon_ns = Backlog(1 << 20, OwnScans(EngineScan).open), time.monotonic_ns() + 10**12
     for name in "ab":
         backlog.put([point(i, name, soon_ns) for i in range(3)])
     backlog.finish("a")
@@ -47,7 +48,7 @@ def test_points_come_in_order_while_the_oldest_has_not_waited_long():
 
 
 def test_the_newest_come_first_where_points_are_late_and_a_scan_finishes_behind_its_last_point():
-    backlog = Backlog(1 << 20)
+    backlog = Backlog(1 << 20, OwnScans(EngineScan).open)
     backlog.put([point(i) for i in range(5)])
     backlog.put([point(i, "b") for i in range(2)])
     backlog.finish("a")
@@ -62,7 +63,7 @@ def test_the_newest_come_first_where_points_are_late_and_a_scan_finishes_behind_
 
 
 def test_once_many_scans_wait_the_oldest_is_done_first():
-    backlog = Backlog(1 << 20)
+    backlog = Backlog(1 << 20, OwnScans(EngineScan).open)
     for name in "abcd":
         backlog.put([point(i, name) for i in range(3)])
         backlog.finish(name)
@@ -73,7 +74,7 @@ def test_once_many_scans_wait_the_oldest_is_done_first():
 
 
 def test_beyond_the_bound_points_are_read_back_and_what_is_not_there_is_said():
-    backlog = Backlog(3 * BYTES, STORE)
+    backlog = Backlog(3 * BYTES, OwnScans(EngineScan).open, STORE)
     backlog.put([point(i) for i in range(10)])
     assert backlog.bytes <= 3 * BYTES
     assert backlog.on_disk == 6
@@ -89,7 +90,7 @@ def test_beyond_the_bound_points_are_read_back_and_what_is_not_there_is_said():
 
 
 def test_its_age_is_that_of_the_oldest_point_in_memory_or_on_the_disk():
-    backlog, now_ns = Backlog(2 * BYTES, STORE), time.monotonic_ns()
+    backlog, now_ns = Backlog(2 * BYTES, OwnScans(EngineScan).open, STORE), time.monotonic_ns()
     assert backlog.age_s == 0.0
     backlog.put([point(9, "b", now_ns - 3 * 10**9)])
     assert 3.0 <= backlog.age_s < 60.0
@@ -101,7 +102,7 @@ def test_its_age_is_that_of_the_oldest_point_in_memory_or_on_the_disk():
 
 
 def test_points_of_the_journal_come_without_their_pixels():
-    backlog = Backlog(BYTES, STORE)
+    backlog = Backlog(BYTES, OwnScans(EngineScan).open, STORE)
     empty = np.empty((0, 0), dtype=np.uint8)
     backlog.put([ScanPoint("a", 8, empty, PositionM(0.0, 0.0), 1)])
     assert backlog.bytes == 0
@@ -111,7 +112,7 @@ def test_points_of_the_journal_come_without_their_pixels():
 
 
 def test_without_a_store_put_waits_for_room():
-    backlog, is_put = Backlog(2 * BYTES), threading.Event()
+    backlog, is_put = Backlog(2 * BYTES, OwnScans(EngineScan).open), threading.Event()
 
     def put() -> None:
         backlog.put([point(i) for i in range(3)])
@@ -132,7 +133,7 @@ def test_a_slow_store_does_not_hold_put():
         may_answer.wait()
         return counts_of(index)
 
-    backlog = Backlog(BYTES, Store(lambda scan_id, index: True, read))
+    backlog = Backlog(BYTES, OwnScans(EngineScan).open, Store(lambda scan_id, index: True, read))
     backlog.put([point(i) for i in range(4)])
     taking = threading.Thread(target=taken, args=(backlog,))
     taking.start()
@@ -144,7 +145,7 @@ def test_a_slow_store_does_not_hold_put():
 
 
 def test_forget_gives_the_memory_back():
-    backlog = Backlog(1 << 20, STORE)
+    backlog = Backlog(1 << 20, OwnScans(EngineScan).open, STORE)
     backlog.put([point(i) for i in range(5)])
     assert backlog.forget("a") == 5
     assert backlog.forget("a") == 0
@@ -153,7 +154,9 @@ def test_forget_gives_the_memory_back():
 
 @pytest.mark.parametrize("frames", [200_000])
 def test_a_point_on_disk_costs_about_thirty_bytes(frames: int):
-    backlog = Backlog(BYTES, Store(lambda scan_id, index: True, lambda scan_id, index: counts_of(index)))
+    backlog = Backlog(
+        BYTES, OwnScans(EngineScan).open, Store(lambda scan_id, index: True, lambda scan_id, index: counts_of(index))
+    )
     same = point(7)
     tracemalloc.start()
     backlog.put(same for _ in range(frames))
@@ -161,3 +164,17 @@ def test_a_point_on_disk_costs_about_thirty_bytes(frames: int):
     tracemalloc.stop()
     assert backlog.on_disk >= frames - 1
     assert used < 40 * frames
+
+
+def test_nothing_of_a_scan_is_kept_once_its_end_is_taken_or_it_is_forgotten() -> None:
+    scans = OwnScans(EngineScan)
+    backlog = Backlog(1 << 20, scans.open)
+    for name in "ab":
+        backlog.put([point(0, name)])
+        assert scans.open(name).waiting is not None
+    backlog.finish("a")
+    assert taken(backlog)[-1] == EndOfScan("a")
+    assert scans.open("a").waiting is None
+    backlog.put([point(1, "b")])
+    assert backlog.forget("b") == 1
+    assert (scans.open("b").waiting, backlog.bytes, len(backlog)) == (None, 0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter, defaultdict
 
 import pytest
 
@@ -16,7 +17,8 @@ def fail() -> None:
 def test_a_stage_is_switched_off_once_and_logged_twice(caplog: pytest.LogCaptureFixture):
     words: list[str] = []
     off: list[int] = []
-    faults = StageFaults(words.append)
+    counts = Counter[str]()
+    faults = StageFaults(words.append, lambda _scan_id: counts)
     with caplog.at_level(logging.ERROR):
         for _ in range(500):
             assert not faults.attempt("s", "the refinement", fail, lambda: off.append(1))
@@ -28,12 +30,13 @@ def test_a_stage_is_switched_off_once_and_logged_twice(caplog: pytest.LogCapture
 
 def test_other_scans_and_stages_have_counts_of_their_own():
     off: list[str] = []
-    faults = StageFaults(lambda _words: None)
+    counts = defaultdict[str, Counter[str]](Counter)
+    faults = StageFaults(lambda _words: None, counts.__getitem__)
     for _ in range(MOST_FAULTS - 1):
         for scan_id in ("a", "b"):
             faults.attempt(scan_id, "publishing", fail, lambda: off.append("off"))
             assert faults.attempt(scan_id, "other", lambda: None, lambda: off.append("off"))
-    faults.forget("a")
+    del counts["a"]  # the scan is closed
     faults.attempt("a", "publishing", fail, lambda: off.append("a"))
     assert off == []
     faults.attempt("b", "publishing", fail, lambda: off.append("b"))

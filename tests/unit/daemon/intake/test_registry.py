@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from daemon.intake.admission import Admission, Entry, PackedFrame, SentPositions
+from daemon.intake.engine_scans import RegisteredScans
 from daemon.intake.preprocess import Prepared
 from daemon.intake.registry import ScanRegistry
 from daemon.intake.replay import Replay, close_recorded
@@ -254,3 +255,32 @@ def test_frames_of_too_many_scans_are_refused_and_never_open_a_scan_that_nobody_
     received = [chain.scans.verdict(name).received for name in known]
     assert sum(received) == 80
     assert set(chain.scans.verdict("too-many-scans").refused) == {"scan_flood"}
+
+
+def test_the_engine_finds_its_part_of_a_scan_until_it_closes_it(tmp_path: Path) -> None:
+    chain = Chain(tmp_path)
+    engine_scans = RegisteredScans[None](chain.scans)
+    assert engine_scans.get("s") is None
+    chain.send("s")
+    part = engine_scans.open("s")
+    assert engine_scans.get("s") is part
+    engine_scans.close("s")
+    assert engine_scans.get("s") is None
+    with pytest.raises(KeyError):
+        engine_scans.open("s")
+
+
+def test_the_account_goes_with_the_record_and_its_figures_stay(tmp_path: Path) -> None:
+    chain = Chain(tmp_path)
+    chain.send("s")
+    chain.tick()
+    before = chain.scans.verdict("s")
+    chain.close_all()
+    scan = chain.scans.get("s")
+    assert scan is not None
+    assert scan.account is None
+    assert chain.scans.verdict("s") == before
+    assert (chain.scans.overtaken("s"), chain.scans.light("s", 0)) == (0, None)
+    chain.scans.mark_stitched("s", [0])  # late words of the engine change nothing
+    chain.scans.refuse("s", 0, RefusalReason.ENGINE_ERROR)
+    assert chain.scans.verdict("s") == before
