@@ -177,7 +177,7 @@ class Admission:
         elif isinstance(entry, ScanEnd):
             self._end(entry)
         elif isinstance(entry, Prepared):
-            self._scans.prepared(self._scans.scan_of(entry.scan_id), entry)
+            self._scans.notes.prepared(self._scans.scan_of(entry.scan_id), entry)
         else:
             self._refused(entry)
 

@@ -54,7 +54,13 @@ class RawFrame:
         except GeometryError as fault:
             return CodecError(RefusalReason.SHAPE, str(fault), frame.scan_id, frame.index)
         return Frame(
-            frame.scan_id, frame.index, pattern, frame.received_ns, frame.position_m, frame.exposed_s, is_dark(pattern)
+            frame.scan_id,
+            frame.index,
+            pattern,
+            frame.received_ns,
+            frame.position_m,
+            exposed_s=frame.exposed_s,
+            is_dark=is_dark(pattern),
         )
 
 

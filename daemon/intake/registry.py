@@ -11,17 +11,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daemon.engine.engine_scan import EngineScan
-from daemon.intake.preprocess import Prepared
 from daemon.intake.scan import Scan
-from daemon.journal import NOTED_OPTICS, Keeper, StoredStart
-from daemon.messages import FitCheck, ScanFields, ScanState, verdict_fields
+from daemon.intake.scan_notes import ScanNotes
+from daemon.journal import Keeper, StoredStart
+from daemon.messages import ScanFields, ScanState, verdict_fields
 from daemon.optics.scan_optics import ScanOptics
 from daemon.results.records import KEPT_RECORDS, RecordFiles, ScanRecord, as_public, now_text
 from streams.frame import NO_GEOMETRY, ScanStart, StreamGeometry
@@ -80,6 +80,7 @@ class ScanRegistry:
         self._options = options
         self._events = events
         self.keeper = keeper
+        self.notes = ScanNotes(keeper)
         self._scans = {record.id: Scan(records, record) for record in records.read()}
         self._open: list[Scan] = []
 
@@ -106,9 +107,7 @@ class ScanRegistry:
         if (verdict := scan.verdict) is not None:
             return verdict
         with self.lock:
-            if scan.account is None:
-                raise KeyError(scan_id)
-            return scan.account.snapshot()
+            return scan.snapshot()
 
     def overtaken(self, scan_id: str) -> int:
         """Return how many frame indexes of an open scan later ones have overtaken."""
@@ -181,7 +180,7 @@ class ScanRegistry:
             self.join.set_positions(account, self._options.positions_m)
         if self.keeper is not None and stored is None:
             self.keeper.open(opened)
-        self._describe(scan, start)
+        self.notes.describe(scan, start, self._options.optics_of(start.geometry))
         self._events.on_started(scan, start)
         log.info("scan %s started, %s frames expected", scan_id, start.expected_frames or "an unknown number of")
         return scan
@@ -205,44 +204,9 @@ class ScanRegistry:
                 del self._scans[old.id]
         return scan
 
-    def _describe(self, scan: Scan, start: ScanStart) -> None:
-        """Note the optics of a scan, and the parts of its header that are not used."""
-        optics = scan.optics = self._options.optics_of(start.geometry)
-        notes = (*start.notes, *optics.notes)
-        scan.change(pixel_size_m=optics.object_pixel_size_m, notes=notes)
-        for note in notes:
-            log.warning("scan %s: %s", scan.id, note)
-        if self.keeper is not None:
-            self.keeper.note(scan.id, optics={name: getattr(optics, name) for name in NOTED_OPTICS})
-
-    def prepared(self, scan: Scan, prepared: Prepared) -> None:
-        """Note how the patterns of a scan are made, before its first one; a resumed scan keeps its beam centre."""
-        if not scan.is_running or (scan.is_prepared_by_journal and not prepared.notes):
-            return  # late frames of a closed scan do not change its record
-        if self.keeper is not None and scan.is_open:
-            self.keeper.note(scan.id, prepared=asdict(prepared))
-        self.describe_patterns(scan, prepared)
-
-    @staticmethod
-    def describe_patterns(scan: Scan, prepared: Prepared) -> None:
-        """Enter into a scan's record how its patterns are made."""
-        notes = tuple(dict.fromkeys((*scan.record.notes, *prepared.notes)))
-        masked = {} if prepared.masked_pixels is None else {"masked_pixels": prepared.masked_pixels}
-        scan.change(center_px=prepared.center_px, center_from=prepared.center_from, notes=notes, **masked)
-        for note in prepared.notes:
-            log.warning("scan %s: %s", scan.id, note)
-        log.info("scan %s: beam at row %d, column %d (%s)", scan.id, *prepared.center_px, prepared.center_from)
-
     def note_runs(self) -> None:
-        """Write to the journal which runs of the control system the open scans belong to, where that has changed."""
-        if self.keeper is None:
-            return
-        for scan in self._open:
-            account = scan.account
-            runs = {} if account is None or account.is_put_away else account.positions.named_runs()
-            if runs != scan.runs:
-                scan.runs = runs
-                self.keeper.note(scan.id, runs=runs)
+        """Note the runs of the control system that the open scans belong to, where they have changed."""
+        self.notes.runs(self._open)
 
     # the end of a scan
 
@@ -319,14 +283,8 @@ class ScanRegistry:
     def finish(self, scan: Scan, *, is_stopping: bool) -> ScanState:
         """Fix the account of a scan whose pictures are final; return how it went."""
         with self.lock:
-            account = scan.account
-            if account is None:
-                raise KeyError(scan.id)
-            verdict = scan.verdict = account.snapshot()
-            scan.overtaken = account.indexes.overtaken
-            is_complete = verdict.is_complete and not account.was_cut_short
-        if is_complete:
-            return ScanState.COMPLETE
+            if scan.fix_account():
+                return ScanState.COMPLETE
         return ScanState.STOPPED if scan.was_stopped or is_stopping else ScanState.INCOMPLETE
 
     def close(self, scan: Scan, **changes: Any) -> None:

@@ -132,7 +132,7 @@ class Replay:
             known.get("masked_pixels"),  # older journals have none
         )
         self._preprocess.resume(stored.start, prepared.center_px, prepared.center_from)
-        self._scans.describe_patterns(scan, prepared)
+        self._scans.notes.describe_patterns(scan, prepared)
         scan.is_prepared_by_journal = True
 
 

@@ -59,6 +59,21 @@ class Scan:
         """Whether it is not at its end."""
         return self.record.is_running
 
+    def snapshot(self) -> AccountSnapshot:
+        """Return its account as it stands, or its final one. Raises ``KeyError`` for a scan of an earlier run."""
+        verdict = self.verdict if self.account is None else self.account.snapshot()
+        if verdict is None:
+            raise KeyError(self.id)
+        return verdict
+
+    def fix_account(self) -> bool:
+        """Take the account as final; return whether the scan is complete."""
+        self.verdict = self.snapshot()
+        if self.account is None:
+            return self.verdict.is_complete
+        self.overtaken = self.account.indexes.overtaken
+        return self.verdict.is_complete and not self.account.was_cut_short
+
     def change(self, **changes: Any) -> ScanRecord:
         """Change the record; that of an ended scan is written to its folder."""
         with self._changing:

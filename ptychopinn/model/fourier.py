@@ -24,7 +24,7 @@ class SpectralLayer(nn.Module):
     def __init__(self, channels: int, modes: int) -> None:
         super().__init__()
         self.modes = modes
-        self.weight = nn.Parameter(torch.randn(2, modes, modes, channels, channels, 2) / channels)
+        self.weight = nn.Parameter(torch.randn((2, modes, modes, channels, channels, 2)) / channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features ``(B, channels, H, W)``."""
@@ -32,7 +32,7 @@ class SpectralLayer(nn.Module):
         found, weight, m = torch.fft.rfft2(x, norm="ortho"), torch.view_as_complex(self.weight), self.modes
         low = torch.einsum("biyx,yxio->boyx", found[..., :m, :m], weight[0])
         high = torch.einsum("biyx,yxio->boyx", found[..., -m:, :m], weight[1])
-        middle = found.new_zeros(*low.shape[:2], height - 2 * m, m)
+        middle = found.new_zeros((*low.shape[:2], height - 2 * m, m))
         columns = torch.cat((low, middle, high), dim=-2)
         whole = functional.pad(columns, (0, found.shape[-1] - m))
         out: Tensor = torch.fft.irfft2(whole, (height, width), norm="ortho")

@@ -250,7 +250,9 @@ class Array1Codec:
         self._forms.check(scan_id, index, shape, dtype)
         position = head.get("position_m")
         position_m = None if position is None else read_position(position, scan_id, index)
-        return EncodedFrame(scan_id, index, shape, dtype, pixels, encoding, received_ns, position_m)
+        return EncodedFrame(
+            scan_id, index, shape, dtype, pixels, encoding=encoding, received_ns=received_ns, position_m=position_m
+        )
 
 
 def _read_head(part: Part) -> dict[str, object] | None:

@@ -217,12 +217,12 @@ class DectrisV2Codec:
             shape,
             dtype,
             payload,
-            encoding,
-            received_ns,
-            position_m,
-            elem_size,
-            column_major,
-            _exposed_s(message),
+            encoding=encoding,
+            received_ns=received_ns,
+            position_m=position_m,
+            elem_size=elem_size,
+            column_major=column_major,
+            exposed_s=_exposed_s(message),
         )
 
     def _channel_of(self, data: object, scan_id: str, index: int) -> object:

@@ -152,7 +152,9 @@ class NativeCodec:
         position = header.get("position_m")
         position_m = None if position is None else read_position(position, scan_id, index)
         self._forms.check(scan_id, index, shape, dtype)
-        return EncodedFrame(scan_id, index, shape, dtype, pixels, encoding, received_ns, position_m)
+        return EncodedFrame(
+            scan_id, index, shape, dtype, pixels, encoding=encoding, received_ns=received_ns, position_m=position_m
+        )
 
 
 def read_map(part: Part) -> dict[str, object]:

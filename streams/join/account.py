@@ -86,7 +86,6 @@ class ScanAccount:
         "_ended_at",
         "_ended_by",
         "_far",
-        "_far_since",
         "_first_refusals",
         "_has_start",
         "_held_back",
@@ -123,7 +122,6 @@ class ScanAccount:
         self._taken, self._misplaced, self._pending = IndexSet(), IndexSet(), IndexSet()
         self._waiting: dict[int, WaitingFrame] = {}
         self._far: FarFrames | None = None
-        self._far_since = 0.0
         self._held_back: Mapping[int, object] = {}
 
     # Receiving: the sum grows by one message, and so does one of its parts.
@@ -170,9 +168,9 @@ class ScanAccount:
         """Return a waiting frame whose position is known now; it stays pending."""
         return self._waiting.pop(index).frame
 
-    def hold_back_far_frames(self, far: FarFrames, since: float) -> None:
+    def hold_back_far_frames(self, far: FarFrames) -> None:
         """Hold back the frames of this scan that lie far from all others, from now on."""
-        self._far, self._far_since, self._held_back = far, since, far.held
+        self._far, self._held_back = far, far.held
 
     # The end of a pending frame: from one part of the sum to another.
 
@@ -260,11 +258,6 @@ class ScanAccount:
     def far(self) -> FarFrames | None:
         """The frames held back; ``None`` before the first frame, or if this scan holds none back."""
         return self._far
-
-    @property
-    def far_since(self) -> float:
-        """Time of the first frame with a position."""
-        return self._far_since
 
     @property
     def first_refusals(self) -> Mapping[RefusalReason, str]:

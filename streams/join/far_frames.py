@@ -36,9 +36,10 @@ Placed = tuple[Frame, PositionM]
 
 
 class FarFrames:
-    """The frames of one scan that are held back."""
+    """The frames of one scan that are held back; ``since`` is the time of its first frame with a position."""
 
-    def __init__(self, reach_m: float) -> None:
+    def __init__(self, reach_m: float, since: float = 0.0) -> None:
+        self.since = since
         self._reach_m = reach_m
         self._top = self._left = math.inf
         self._bottom = self._right = -math.inf

@@ -103,7 +103,7 @@ class Pairing:
             self._pending_bytes -= scan.give_up(next(iter(scan.waiting))).counts.nbytes
         points: list[ScanPoint] = []
         has_all = scan.ended_at is not None and not scan.waiting
-        if scan.far is not None and scan.far.is_due(has_all, now - scan.far_since):
+        if scan.far is not None and scan.far.is_due(has_all, now - scan.far.since):
             passed, refused = scan.far.decide()
             for index in refused:
                 scan.refuse(RefusalReason.FAR_FROM_OTHERS, index)
@@ -149,8 +149,8 @@ class Pairing:
         reach_m = self._reach_m(scan.scan_id)
         if reach_m is None:
             return None
-        far = FarFrames(reach_m)
-        scan.hold_back_far_frames(far, self._clock())
+        far = FarFrames(reach_m, self._clock())
+        scan.hold_back_far_frames(far)
         return far
 
 

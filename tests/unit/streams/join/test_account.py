@@ -34,7 +34,7 @@ class Ledger:
 
     def __post_init__(self) -> None:
         self.far = FarFrames(1e-3)
-        self.account.hold_back_far_frames(self.far, 0.0)
+        self.account.hold_back_far_frames(self.far)
 
     def receive(self, index: int, y: float | None) -> None:
         got = frame(index, None if y is None else (y, 0.0))
