@@ -247,10 +247,8 @@ class ScanRegistry:
         """
         pending, ended = 0, []
         for scan in list(self._open):
-            if (account := scan.account) is None:
-                continue
-            pending += account.snapshot().pending
-            if self.join.is_finished(account):
+            pending += scan.snapshot().pending
+            if scan.account is not None and self.join.is_finished(scan.account):
                 self.hand_on(scan)
                 if self.known(scan.wire_id) is scan:
                     ended.append(scan.wire_id)
