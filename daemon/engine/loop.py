@@ -73,11 +73,9 @@ class Engine:
         self._memory = ScanMemory(options.keep_patch_bytes, options.refine_buffer_bytes)
         self._queue = queue = Backlog(options.queue_bytes, scans.open, store)
         self._stop_by = float("inf")
-        self._stop = threading.Event()
-        self._has_ended = threading.Event()
+        self._stop, self._has_ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self.warm = threading.Event()
-        self._resting = threading.Event()
+        self.warm, self._resting = threading.Event(), threading.Event()
         self.beat = time.monotonic()
         self._stitcher = stitcher = Stitcher(
             options, metrics, events, faults=faults, publishing=publishing, queue=queue, store=store

@@ -91,12 +91,12 @@ class ImageForm:
             image.shape,
             image.dtype,
             data[begin:stop],
-            image.encoding,
-            received_ns,
-            image.position_m if position is None else PositionM(numbers[position], numbers[position + 1]),
-            image.elem_size,
-            image.column_major,
-            image.exposed_s if time is None else seconds(numbers[time], numbers[time + 1]),
+            encoding=image.encoding,
+            received_ns=received_ns,
+            position_m=image.position_m if position is None else PositionM(numbers[position], numbers[position + 1]),
+            elem_size=image.elem_size,
+            column_major=image.column_major,
+            exposed_s=image.exposed_s if time is None else seconds(numbers[time], numbers[time + 1]),
         )
 
 
