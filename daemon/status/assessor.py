@@ -55,7 +55,8 @@ class Assessor:
         self._clock = clock
         self._lock = threading.Lock()
         self._watches = _Watches(None)
-        self._seen: dict[tuple[str | None, str], tuple[float, str]] = {}
+        self._assessed: str | None = None
+        self._seen: dict[str, tuple[float, str]] = {}  # by issue, of that scan: when it was found first
 
     def look(self, status: Status) -> None:
         """Bring the watchers up to date."""
@@ -82,14 +83,15 @@ class Assessor:
         with self._lock:
             self._enter(status["scan_id"], issues, now)
             lasting = [issue for issue in issues if self._counts(status, issue, now)]
-            since = {issue.name: self._seen[status["scan_id"], issue.name][1] for issue in issues}
+            since = {issue.name: self._seen[issue.name][1] for issue in issues}
         self._enter_incidents(status, lasting)
         return assessment_of(lasting, facts, is_starting=is_starting, since=lambda issue: since[issue.name])
 
     def _enter(self, scan_id: str | None, issues: list[Issue], now: float) -> None:
         """Note when each issue was found first; forget those that are over, and those of earlier scans."""
-        keys = [(scan_id, issue.name) for issue in issues]
-        self._seen = {key: self._seen.get(key) or (now, now_text()) for key in keys}
+        known = self._seen if scan_id == self._assessed else {}
+        self._assessed = scan_id
+        self._seen = {issue.name: known.get(issue.name) or (now, now_text()) for issue in issues}
 
     def _enter_incidents(self, status: Status, issues: list[Issue]) -> None:
         """Enter into the scan's record what stays with it, once for each reason."""
@@ -103,7 +105,7 @@ class Assessor:
 
     def _counts(self, status: Status, issue: Issue, now: float) -> bool:
         is_settled = status["phase"] != Phase.SCANNING and issue.reason != Reason.DAEMON_FAULT
-        first = self._seen[status["scan_id"], issue.name][0]
+        first = self._seen[issue.name][0]
         return is_settled or issue.grade == Grade.GOOD or now - first >= issue.reason.holds_s
 
     def _facts(self, status: Status, findings: Sequence[str]) -> ScanFacts | None:

@@ -60,6 +60,37 @@ def test_links_in_documents_lead_somewhere():
     assert links > 60
 
 
+def place_of(named: str) -> Path | None:
+    """Return the file or folder that the layout page names, whole or as its tables abbreviate it."""
+    roots = ("", "streams", "daemon", "ptychopinn", "deploy/client/ptycholive_client")
+    tests = [f"tests/unit/{each}" for each in ("streams", "daemon", "ptychopinn")]
+    found = [ROOT / root / named.removeprefix("…/") for root in (tests if named.startswith("…/") else roots)]
+    return next((path for path in found if path.exists()), None)
+
+
+def test_the_layout_page_names_files_and_tests_that_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = [
+        name for name in re.findall(r"`([\w…./-]+)`", text) if "/" in name and not name.startswith((".venv", "http"))
+    ]
+    missing = [name for name in paths if name != "build/site" and place_of(name) is None]
+    assert missing == []
+    assert len(paths) > 100
+
+
+def test_the_layout_page_names_owners_that_are_in_their_files():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`([\w.]+)`(?: in | \()`([\w/]+\.py)`", text)
+    for name, path in named:
+        source = (ROOT / path).read_text()
+        for part in name.split("."):
+            assert re.search(rf"(def|class) {part}\b|^    {part} = |^{part}\b", source, flags=re.MULTILINE), (
+                name,
+                path,
+            )
+    assert len(named) > 12
+
+
 def test_every_verb_is_in_the_readme():
     text = (ROOT / "README.md").read_text()
     verbs = [command.name or command.callback.__name__ for command in app.registered_commands]
