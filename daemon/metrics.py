@@ -125,7 +125,7 @@ class Metrics:
         )
         self.position_error = gauge(
             "position_error_px",
-            "Mean distance between told and found positions of the newest scan whose positions were found, px.",
+            "Mean distance between measured and found positions of the newest scan whose positions were found, px.",
         )
         self.frc_nm = gauge(
             "frc_nm",

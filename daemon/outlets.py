@@ -1,4 +1,4 @@
-"""All that the daemon tells the outside: page, updates, sinks, webhook. Making them opens every port."""
+"""Outputs of the daemon to the network: page, updates, sinks, webhook. Making them opens every port."""
 
 from __future__ import annotations
 

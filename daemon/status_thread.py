@@ -1,4 +1,4 @@
-"""The thread that tells the status twice a second: to viewers, metrics and systemd."""
+"""The thread that publishes the status twice a second: to viewers, metrics and systemd."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class StatusThread:
             try:
                 self._tick()
             except Exception:  # the watchdog is not fed then, which is right if it does not pass
-                log.exception("the status could not be told")
+                log.exception("the status could not be published")
                 self._metrics.stage_failures.labels("status").inc()
 
     def _tick(self) -> None:

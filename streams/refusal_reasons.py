@@ -1,4 +1,4 @@
-"""Why a message or a frame is refused: every reason that the account, the metrics, the status and the records name."""
+"""Reasons why a message or a frame is refused: all that the account, the metrics, the status and the records name."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ STREAM_S = 3.0
 LATE_S = 10.0
 """A position source that sends at all has sent by then, s; a slow line of a raster takes less."""
 BEHIND_S = 5.0
-"""A device that has caught up within this time, s, is no concern of an operator."""
+"""A device that has caught up within this time, s, does not matter to an operator."""
 NOTHING = "nothing to do"
 
 

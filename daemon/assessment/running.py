@@ -14,7 +14,7 @@ LATE_TIMES = 3.0
 STOPPED_TIMES = 3.0
 """A silence of this many times the one that is worth a look means that the detector has stopped."""
 WAITING_FRAMES = 16
-"""Frames may wait for positions that come in batches; those of a few frames are no concern."""
+"""Frames may wait for positions that come in batches; a few waiting frames do not matter."""
 LEAST_BEAM_SHARE = 0.02
 """A sample that passes less of the beam than this is rare; dark noise of a photon counter is far below it."""
 

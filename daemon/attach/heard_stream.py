@@ -1,4 +1,4 @@
-"""What ``init`` learns from a stream: socket, format, the header's optics, the mean pattern, the beam and the orientation."""
+"""Facts about a stream for ``init``: socket, format, the header's optics, the mean pattern, the beam, the orientation."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ USUAL_SIDE_PX = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What a person has said already, as it was typed; None: not given."""
+    """The answers that were given, as they were typed; None: not given."""
 
     energy: str | None = None
     distance: str | None = None

@@ -1,4 +1,4 @@
-"""The buttons of the demo's page that break a scan, so that one sees how the assessment answers.
+"""The buttons of the demo's page that break a scan, to show how the assessment reacts.
 
 The daemon of a demo gets a folder (:data:`daemon.publish.http.demo.FOLDER_VARIABLE`): ``faults.json`` lists the buttons, and
 the daemon writes the name of the one that was pressed into ``order``. The next scan is then sent with that fault.
@@ -76,7 +76,7 @@ def transposed(scan: ScanFile, _product: Product) -> ScanFile:
 FAULTS: dict[str, DemoFault] = {
     "lost-frames": DemoFault("Lost frames", "15 % of the frames never arrive", "drop=0.15"),
     "late-positions": DemoFault("Late positions", "the positions come 14 s after their frames", "late-positions=14"),
-    "wrong-probe": DemoFault("Wrong probe", "the beam is another one than the daemon was told", "", wrong_probe),
+    "wrong-probe": DemoFault("Wrong probe", "the beam differs from the configured probe", "", wrong_probe),
     "wrong-orientation": DemoFault("Wrong orientation", "the detector is mounted transposed", "", transposed),
 }
 

@@ -1,4 +1,4 @@
-"""The resolution of ``predict`` and ``refine``: what it is, and how it is told."""
+"""The resolution of ``predict`` and ``refine``: its measurement and its texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the workers answer: the account of frames, tiles, ended parts, and the loss of a worker."""
+"""Answers of the workers: the account of frames, tiles, ended parts, and the loss of a worker."""
 
 from __future__ import annotations
 

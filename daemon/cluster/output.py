@@ -1,4 +1,4 @@
-"""What the reader gives out of merged scans: pictures for viewers, checkpoints, results."""
+"""The output of merged scans: pictures for viewers, checkpoints, results."""
 
 from __future__ import annotations
 

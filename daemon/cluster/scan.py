@@ -1,4 +1,4 @@
-"""The reader's side of one scan that several workers reconstruct: who has which frames, the merged picture, the result."""
+"""The reader's side of one scan that several workers reconstruct: the frames of each worker, the merged picture, the result."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class EndOfScan:
 
 @dataclass(frozen=True, slots=True)
 class LostPoint:
-    """A point that cannot be had any more, and why."""
+    """A point whose pixels cannot be read any more, and the reason."""
 
     scan_id: str
     index: int
@@ -163,7 +163,7 @@ class Backlog:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Release whoever waits."""
+        """Wake all threads that wait."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -192,7 +192,7 @@ class Backlog:
         return bool(self._lost) or any(len(scan) or scan.is_ended for scan in self._waiting)
 
     def _spill(self) -> None:
-        """Let go of the oldest pixels beyond the bound; a point that the store lacks is lost, and said to be."""
+        """Drop the oldest pixels beyond the bound; a point that the store does not have is refused."""
         while self._store is not None and self.bytes > self._limit_bytes:
             scan = next(scan for scan in self._waiting if scan.fresh)
             point = scan.fresh.popleft()

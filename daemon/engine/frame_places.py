@@ -1,4 +1,4 @@
-"""Where the stitched frames of a scan lie, in the order in which they came: as told, and as they are used."""
+"""Positions of the stitched frames of a scan, in the order of stitching: as measured, and as used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FramePlaces:
         return len(self._indexes)
 
     def __iter__(self) -> Iterator[tuple[int, Place]]:
-        """Return pairs of index and told position."""
+        """Return pairs of index and measured position."""
         indexes = self._indexes[:]
         return zip(indexes, self.told_path_px(0, len(indexes)), strict=True)
 
@@ -43,7 +43,7 @@ class FramePlaces:
         self.moves += 1
 
     def forget_moves(self) -> None:
-        """Use the told positions again."""
+        """Use the measured positions again."""
         self._moved_px = {}
         self.moves += 1
 
@@ -69,17 +69,17 @@ class FramePlaces:
 
     @property
     def are_moved(self) -> bool:
-        """Whether a frame lies elsewhere than it was told."""
+        """Whether a frame does not lie at its measured position."""
         return bool(self._moved_px)
 
     @property
     def moved_share(self) -> float:
-        """Share of the frames that lie elsewhere than they were told."""
+        """Share of the frames that do not lie at their measured positions."""
         return len(self._moved_px) / max(1, len(self))
 
     @property
     def error_px(self) -> float | None:
-        """Mean distance between told and used positions of the frames that were moved, what is common taken out; None: none."""
+        """Mean distance between measured and used positions of moved frames, without their common shift; None: none moved."""
         if not self._moved_px:
             return None
         is_moved = np.isin(self.indexes, list(self._moved_px))
@@ -87,24 +87,24 @@ class FramePlaces:
         return float(np.hypot(*(apart - np.median(apart, axis=0)).T).mean())
 
     def told_path_px(self, after: int, most: int) -> list[Place]:
-        """Return told positions in the order of stitching, from number `after` on; safe from any thread."""
+        """Return measured positions in the order of stitching, from number `after` on; safe from any thread."""
         values = self._told_px[2 * after : 2 * (after + most)]
         return list(zip(values[::2], values[1::2], strict=False))
 
     def copied(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return indexes ``(n,)`` and told positions ``(n, 2)``; safe from any thread."""
+        """Return indexes ``(n,)`` and measured positions ``(n, 2)``; safe from any thread."""
         indexes = self._indexes[:]
         told = self._told_px[: 2 * len(indexes)]
         return np.array(indexes, dtype=np.int64), np.array(told, dtype=np.float64).reshape(-1, 2)
 
     def moves_px(self, indexes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return by how much frames lie elsewhere than told ``(n, 2)``; safe from any thread."""
+        """Return used minus measured positions ``(n, 2)``; safe from any thread."""
         moved, told = self._moved_px, dict(self)
         apart = [np.subtract(moved[i], told[i]) if i in moved else (0.0, 0.0) for i in map(int, indexes)]
         return np.array(apart, dtype=np.float64).reshape(-1, 2)
 
     def path_px(self, after: int, most: int, *, told: bool = False) -> list[Place]:
-        """Return used positions in the same way, or those ``told``."""
+        """Return used positions in the same way, or with ``told`` the measured ones."""
         places = self.told_path_px(after, most)
         if told or not self._moved_px:
             return places

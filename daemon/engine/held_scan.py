@@ -1,4 +1,4 @@
-"""A running scan as the engine holds it, for a closer look from other threads: copies, never the engine's own arrays."""
+"""A running scan for requests of other threads: copies, never the engine's own arrays."""
 
 from __future__ import annotations
 

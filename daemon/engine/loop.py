@@ -208,7 +208,7 @@ class Engine:
             self._resting.wait(most_s)
 
     def submit(self, points: Iterable[ScanPoint]) -> None:
-        """Queue points; waits only where there is no journal to read them back from."""
+        """Queue points; without a journal, wait while the queue is full."""
         self._queue.put(points)
 
     def finish(self, scan_id: str) -> None:
@@ -222,7 +222,7 @@ class Engine:
         return None if found is None or pixel_size_m is None else found.fields(pixel_size_m)
 
     def path_px(self, scan_id: str, after: int, most: int, *, told: bool = False) -> list[tuple[float, float]] | None:
-        """Return positions, used or ``told``, of stitched frames from number `after` on; None once the scan is closed."""
+        """Return positions of stitched frames from number `after` on, used or measured (``told``); None for a closed scan."""
         work = self._scans.work_of(scan_id)
         return None if work is None else work.places.path_px(after, most, told=told)
 

@@ -67,7 +67,7 @@ class ModelInUse:
         return None if pixel_size_m is None else pixel_size_m / self.correction.position_scale
 
     def take(self, works: list[ScanWork], improving: ScanWork | None, restart: Restart) -> None:
-        """Take the model that is asked for, if any; where that fails, all stays as it is, and who asked is told."""
+        """Take the model that is asked for, if any; if that fails, nothing changes, and the caller gets the reason."""
         if not self._swaps:
             return
         swap = self._swaps[0]

@@ -1,4 +1,4 @@
-"""Another model between two batches: requests of other threads, and what becomes of the open scans."""
+"""Another model between two batches: requests of other threads, and the effect on open scans."""
 
 from __future__ import annotations
 

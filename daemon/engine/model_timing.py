@@ -1,4 +1,4 @@
-"""How long a model takes for a frame, measured on blank frames before it is used."""
+"""The time of a model for a frame, measured on blank frames before its use."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class MonitorLights:
         self._known: dict[int, float | None] = {}
 
     def get(self, index: int) -> float | None:
-        """Return the value of a frame; None if the monitor told nothing."""
+        """Return the value of a frame; None if the monitor has none."""
         if self._light_of is None:
             return None
         if index not in self._known:

@@ -18,7 +18,7 @@ from ptychopinn.device import HostCopy
 from ptychopinn.mosaic.canvas import Box
 
 MOST_WAITING = 4
-"""Updates on their way at once; while there are so many, tiles that change wait on the device."""
+"""Largest number of updates on their way; at this number, changed tiles wait on the device."""
 IDLE_S = 5.0
 """The thread ends after this time without an update, so that an engine that was never stopped leaves none, s."""
 
@@ -82,7 +82,7 @@ class Sender:
 
     @property
     def is_full(self) -> bool:
-        """Whether so many updates are on their way that the next should wait."""
+        """Whether the largest number of updates is on its way, so that the next should wait."""
         return self._waiting.unfinished_tasks >= MOST_WAITING
 
     def put(self, outgoing: Outgoing, on_sent: Callable[[], None] = lambda: None) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlacedFrame:
-    """A frame as the search takes it: amplitudes ``(N, N)``, where it was told to lie, and where it lies now, (y, x) pixels."""
+    """A frame as the search takes it: amplitudes ``(N, N)``, its measured and its present position, (y, x) pixels."""
 
     index: int
     amplitude: torch.Tensor
@@ -21,7 +21,7 @@ class PlacedFrame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoundPlaces:
-    """Positions ``(n, 2)`` of the frames ``indexes (n,)``, pixels, and a sentence on how they were told wrong."""
+    """Positions ``(n, 2)`` of the frames ``indexes (n,)``, pixels, and a sentence on the error of the measured ones."""
 
     indexes: NDArray[np.int64]
     positions_px: NDArray[np.float64]
@@ -49,9 +49,9 @@ class PositionSearch:
     """Frames of the scan at the last search."""
     is_pending: bool = False
     are_wrong: bool = False
-    """Whether the frames have said that their positions are wrong."""
+    """Whether a search has found that the positions are wrong."""
     told_rfactor: float = float("nan")
-    """R of a quick picture at the positions told, of the frames that said so."""
+    """R of a quick picture of those frames at the measured positions."""
     is_last: bool = False
     """Whether the last search, of a scan that has ended, has been asked for."""
     is_over: bool = False

@@ -60,5 +60,5 @@ class RefinedStarts:
 
 
 def is_sound(certainty: Certainty | None) -> bool:
-    """Whether a refined layer explains the patterns as far as their noise lets expect."""
+    """Whether a refined layer explains the patterns as well as their noise allows."""
     return certainty is not None and (certainty.unexplained <= MOST_UNEXPLAINED or certainty.noise >= SURE_NOISE)

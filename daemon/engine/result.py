@@ -45,9 +45,9 @@ class ScanResult:
     pixel_ratio: float = 1.0
     """The object's pixel over the one that the optics give."""
     offsets_px: NDArray[np.float64] | None = None
-    """By how much frames lie elsewhere than told ``(n, 2)``: moved there, and corrected by the refined layer, if it may."""
+    """Used minus measured positions ``(n, 2)``: found by the search, and corrected by the refined layer if that is on."""
     position_error_px: float | None = None
-    """Mean distance between told and found positions, where they were found."""
+    """Mean distance between measured and found positions; None if none were found."""
     certainty: Certainty | None = None
     """How far the refined layer can be believed."""
     resolution: Resolution | None = None

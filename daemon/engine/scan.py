@@ -193,7 +193,7 @@ class ScanWork:
 
     @property
     def offsets_px(self) -> Callable[[Sequence[int] | NDArray[np.int64]], NDArray[np.float64]] | None:
-        """Gives by how much frames lie elsewhere than told ``(n, 2)``: found there, or corrected; None if they may not."""
+        """Gives used minus measured positions ``(n, 2)``: found, or corrected; None if positions stay as measured."""
         refiner, places = self.refiner, self.places
         if refiner is not None and refiner.corrects:
             return lambda indexes: places.moves_px(indexes) + refiner.offsets_px(indexes)

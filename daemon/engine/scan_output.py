@@ -1,4 +1,4 @@
-"""What the engine hands out of a scan: updates of its layers for viewers, the result for its product."""
+"""Output of the engine for a scan: updates of its layers for viewers, the result for its product."""
 
 from __future__ import annotations
 
@@ -78,6 +78,6 @@ def scan_result(work: ScanWork) -> ScanResult:
 
 
 def _offsets_px(work: ScanWork) -> NDArray[np.float64] | None:
-    """Return by how much the frames lie elsewhere than told ``(n, 2)``, as they were stitched; None if they may not."""
+    """Return used minus measured positions ``(n, 2)`` in the order of stitching; None if positions stay as measured."""
     offsets_px = work.offsets_px
     return None if offsets_px is None else offsets_px(work.places.indexes)

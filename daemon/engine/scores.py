@@ -1,4 +1,4 @@
-"""How good a scan's picture is: R-factors of both layers, certainty, doubts."""
+"""Scores of a scan's picture: R-factors of both layers, certainty, doubts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Second looks and refinement, in slices so short that a waiting frame hardly notices.
+"""Second looks and refinement, in slices so short that frames wait little.
 
 Where both are due, each gets the same time. Once a scan has ended, the refiner's least visits come first: neither
 second looks nor halves get time until then. While there is time left, the last second looks wait for the refined layer.
@@ -33,7 +33,7 @@ DIAGNOSIS_REST, LONGEST_DIAGNOSIS_REST_S = 2.0, 0.05
 """The same while a scan that runs is diagnosed: in two thirds of the spare time the diagnosis takes a few seconds, and a wrong
 set-up is worth more than passes over a picture that does not show the sample."""
 MOSTLY_FOUND = 0.8
-"""Share of frames at found positions from which the picture is worth its time, so that there is no rest."""
+"""Share of frames at found positions from which spare time is used without a pause."""
 LEAST_VISITS, ENOUGH_VISITS, IMPROVED_VISITS = 2, 16, 40
 """Visits of each frame by the refiner: before a scan may close, until it closes early, and until a closed one is done."""
 

@@ -98,7 +98,7 @@ class FrameLookup:
         return int(scan.indexes[int(np.argmin(far))])
 
     def patterns(self, scan_id: str, index: int, layer: LayerName) -> NDArray[np.float32]:
-        """Return counts ``(2, N, N)``: measured (-1 = no data) and modelled (-1 where there is no model)."""
+        """Return counts ``(2, N, N)``: measured (-1 = no data) and modelled (-1 without a model)."""
         pair = self._pair(scan_id, self._scan(scan_id), index, layer)
         if pair.measured is None:
             raise NotHeldError(pair.absent or f"frame {index} of scan {scan_id} is not held")

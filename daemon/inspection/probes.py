@@ -54,7 +54,7 @@ class ProbeLookup:
         now, given = self._both(scan_id)
         if which == "difference" and now.shape != given.shape:
             raise NotHeldError(
-                f"the probe of scan {scan_id} has another shape than the one given, so there is no difference"
+                f"the probe of scan {scan_id} has another shape than the given one, so no difference can be shown"
             )
         waves = difference(now, given) if which == "difference" else now if which == "now" else given
         if distance_m == 0:

@@ -1,4 +1,4 @@
-"""What is known about a scan's frames, picture and probe: from the engine while it runs, then from its product."""
+"""A scan's frames, picture and probe: from the engine while it runs, then from its product."""
 
 from __future__ import annotations
 

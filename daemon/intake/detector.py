@@ -1,4 +1,4 @@
-"""What holds for the detector in one scan: mask, saturation, flat field and crop, from configuration and header."""
+"""The detector in one scan: mask, saturation, flat field and crop, from configuration and header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is refused, by stream and reason: counted here alone, and said once in the log."""
+"""Counts refused messages by stream and reason, and logs each kind once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Refusals:
 
     @property
     def last(self) -> str | None:
-        """What was wrong with the latest message that was refused, while that is news."""
+        """The fault of the latest refused message, for a short time."""
         last = self._last
         return last[1] if last is not None and time.monotonic() - last[0] < FAULT_SHOWN_S else None
 

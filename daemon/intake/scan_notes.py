@@ -1,4 +1,4 @@
-"""What is noted about a scan in its record and in the journal: its optics, how its patterns are made, its runs."""
+"""Notes about a scan in its record and in the journal: its optics, how its patterns are made, its runs."""
 
 from __future__ import annotations
 

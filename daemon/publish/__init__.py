@@ -1,1 +1,1 @@
-"""Publishers: what viewers, browsers and files get."""
+"""Publishers: pictures and messages for viewers, browsers and files."""

@@ -1,4 +1,4 @@
-"""How products and records are written; a test gives a disk that is full or slow."""
+"""Writing of products and records; a test replaces it by a full or slow disk."""
 
 from __future__ import annotations
 

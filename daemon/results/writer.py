@@ -174,7 +174,7 @@ class ProductWriter:
         try:
             call(written)
         except Exception as fault:  # the thread must not end
-            log.exception("not everything was told of the end of the scan in %s", folder)
+            log.exception("the end of the scan in %s was not fully reported", folder)
             self._failures[folder] = f"the record of the scan in {folder} was not written: {fault}"
 
     def _keep_for_later(self, folder: Path, job: _Job, took_s: float) -> None:

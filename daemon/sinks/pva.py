@@ -32,7 +32,7 @@ BLANK = np.zeros((1, 1), dtype=np.float32)
 class PvaOptions(Section):
     """Options of the sink ``pva``."""
 
-    prefix: str = Field("PTYCHO:", pattern=r"^[A-Za-z0-9_:.\-]{1,40}$", description="Before every channel's name.")
+    prefix: str = Field("PTYCHO:", pattern=r"^[A-Za-z0-9_:.\-]{1,40}$", description="Prefix of every channel's name.")
     interface: str = Field("127.0.0.1", description="Address to serve on; PV Access knows no passwords.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(5075, description="TCP port; 0 takes a free one.")
     search_port: Annotated[int, Field(ge=0, le=65535)] = Field(

@@ -1,4 +1,4 @@
-"""What a running scan shows only over time: silences of a stream, the counts of the beam, a stage that stands still.
+"""Observations of a running scan over time: silences of a stream, the counts of the beam, a stage that stands still.
 
 Each is told the state twice a second and costs nothing on the way of a frame.
 """

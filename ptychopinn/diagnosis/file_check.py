@@ -1,4 +1,4 @@
-"""What does not fit together in a whole scan, as ``predict`` and ``refine`` tell it."""
+"""Misfits of patterns, positions and probe in a whole scan, for ``predict`` and ``refine``."""
 
 from __future__ import annotations
 

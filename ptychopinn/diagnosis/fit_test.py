@@ -1,4 +1,4 @@
-r"""Diagnosis: whether patterns, positions and probe fit together, told from the first frames of a scan.
+r"""Diagnosis: whether patterns, positions and probe fit together, tested on the first frames of a scan.
 
 Each hypothesis is tried on some frames that overlap: a few passes of :class:`ptychopinn.refine.refined_layer.Refiner` from an
 empty object, and the R-factor of the picture that all of them share. One pattern alone could not tell: it fits its own patch

@@ -1,4 +1,4 @@
-"""One mosaic of several: each part tells its sums, tile by tile, and the sums are added where the mosaic is read.
+"""One mosaic of several: each part sends its sums tile by tile, and reading the mosaic adds them.
 
 Sums are exact (:mod:`ptychopinn.mosaic.mosaic`), so the merged mosaic is to the bit the one of all frames together. A tile
 replaces the one before of the same part; therefore telling it twice changes nothing.

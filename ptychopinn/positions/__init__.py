@@ -1,1 +1,1 @@
-"""Wrong scan positions: how far they are off, and where the frames really lie, from the frames themselves."""
+"""Wrong scan positions: their error, and the true positions, found from the frames."""

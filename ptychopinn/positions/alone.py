@@ -1,4 +1,4 @@
-"""Each frame's patch of the object, retrieved from its pattern alone, before any position is believed.
+"""Each frame's patch of the object, retrieved from its pattern alone, without its position.
 
 The known probe holds the phases: relaxed averaged alternating reflections between the measured amplitudes and waves that
 the probe makes through an object that transmits. At 1e5 photons a frame, patches correlate 0.8 with the truth, means left out.

@@ -1,4 +1,4 @@
-"""What frames do not tell of their positions is left as it was told: what is common to all, and what is linear in the position.
+"""Keeps the parts of the positions that frames cannot determine: the common shift, and the part linear in the position.
 
 The search leaves both; :mod:`ptychopinn.positions.descent` moves the linear part. Neighbours agree on each other's distance
 alone, so scale, rotation and shear are told by none of them but by the sum of all;

@@ -1,4 +1,4 @@
-"""Finds the true positions of a scan's frames, and decides whether they fit so much better that they are taken."""
+"""Finds the true positions of a scan's frames, and takes them only if they fit clearly better."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""How far apart two frames lie, from their patches alone: masked, normalised cross-correlation at every shift.
+r"""Distance of two frames, from their patches alone: masked, normalised cross-correlation at every shift.
 
 With the lit part w of both patches A, each without its mean where they overlap, the correlation coefficient c of a shift says
 by how much one patch explains the other: the gain is -sum(w w) log(1 - \|c\|^2).

@@ -1,4 +1,4 @@
-"""Whether positions that were found are taken: they fit better than chance allows, and frames stay where they are.
+"""The proof of found positions: they must fit better than chance allows, and frames must stay where they are.
 
 Wrong positions fit, too. A search may end with blocks of frames that fit each other and lie 10 px from where they should: with
 vibration of 8 px at 60 % overlap the median frame ended 10 px off, and 80 % of the misfit beyond the photons' noise had gone.

@@ -1,4 +1,4 @@
-r"""Where a frame lies on the picture that the other frames make.
+r"""Position of a frame on the picture of the other frames.
 
 The frame's exit wave psi = P O is given the measured amplitudes: w. Half of what is wrong with it is still there, since
 the phases in the far field are those of the wrong place; so the wave is led on in that direction, v = psi + k (w - psi). The

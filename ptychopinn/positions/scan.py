@@ -1,4 +1,4 @@
-"""The frames of a scan as the search takes them: believable ones alone, one mode of the probe."""
+"""The frames of a scan for the search: only plausible ones, and one mode of the probe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""How far a refined picture can be believed, from the patterns and the picture alone.
+r"""Reliability of a refined picture, from the patterns and the picture alone.
 
 Two numbers of a scan:
 

@@ -1,4 +1,4 @@
-"""How rich the probe is: one more mode, or a change in time, is tried at a time, and used where frames held out fit better.
+"""Additions to the probe: one more mode, or a change in time. Each is tried, and used only if held-out frames fit better.
 
 Trials (:mod:`ptychopinn.refine.probe_trial`) leave object and probe alone, so a scan whose probe stays as it is is refined to the
 bit as without them.

@@ -1,4 +1,4 @@
-"""Time in a scan: smooth functions of the frames' numbers, which a beam that drifts is described by.
+"""Time in a scan: smooth functions of the frames' numbers, which describe a drifting beam.
 
 The probe of a frame is a sum of fields times Legendre polynomials of its number, -1 to 1 over the frames so far. The first field
 is the probe's mean. Where frames come beyond, the fields are found again so that the probes of the frames before stay the same,

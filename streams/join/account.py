@@ -1,4 +1,4 @@
-"""The account of one scan: what became of each frame message that was received for it.
+"""The account of one scan: the outcome of each frame message that was received for it.
 
 At every moment
 

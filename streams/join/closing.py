@@ -1,4 +1,4 @@
-"""When a scan without an end message is closed."""
+"""The rule by which a scan without an end message is closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which run of the position source belongs to which scan, for sources that do not know the detector's scan names.
+"""Assigns the runs of a position source to scans, for sources that do not know the detector's scan names.
 
 A run lasts from one arming of the source to the next. A run belongs to one scan, and a scan has one run: positions that a
 source sends after it started again are never used for frames of the scan before, nor the other way round.

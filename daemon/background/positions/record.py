@@ -1,4 +1,4 @@
-"""Enters found positions into a scan's record: how far off the told ones are, and one sentence, the newest alone."""
+"""Enters found positions into a scan's record: their distance from the measured ones, and the newest sentence about them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 
 def note_positions(scans: ScanRegistry, scan_id: str, error_px: float | None, sentence: str) -> None:
-    """Enter that a scan's frames were laid at found positions, ``error_px`` from those told; None: at those told."""
+    """Note that a scan's frames lie at found positions, ``error_px`` from the measured ones; None: at the measured ones."""
     log.warning("scan %s: %s", scan_id, sentence)
     scan = scans.get(scan_id)
     if scan is not None:

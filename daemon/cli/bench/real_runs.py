@@ -1,4 +1,4 @@
-"""What an engine of ``bench real`` made, and the folder of finished runs: a measurement that was interrupted goes on."""
+"""The result of an engine of ``bench real``, and the folder of finished runs, from which an interrupted measurement continues."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def demo(
     no_refine: Annotated[bool, typer.Option("--no-refine", help="Do not compute the refined layer.")] = False,
     fault: Annotated[str, typer.Option(help="Simulate faults of the stream; see --fault of replay.")] = "",
     wait: Annotated[float, typer.Option(min=0, help="Longest time to wait for the first viewer, s.")] = 10.0,
-    browser: Annotated[bool, typer.Option(help="Open the page in a browser, where there is one.")] = True,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser, if one is installed.")] = True,
     loop: Annotated[
         bool | None, typer.Option(help="Send the scan again and again. Default: in a terminal only.")
     ] = None,

@@ -50,7 +50,7 @@ def init(
     shape: Annotated[str | None, typer.Option(help="Raster: ROWSxCOLUMNS; spiral: number of positions.")] = None,
     step: Annotated[str | None, typer.Option(help="Raster and spiral: steps in y and x, um: 0.5 or 0.5,0.4.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; what is missing is an error.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; a missing value is an error.")] = False,
     page: Annotated[bool, typer.Option("--page", help="Ask in a browser instead; it saves in this folder.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of that page; 0 selects a free port.")] = 8080,
     as_json: AsJson = False,

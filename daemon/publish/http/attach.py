@@ -72,7 +72,7 @@ class HeardFields(BaseModel):
     frames: int
     counts: float = Field(description="Mean counts of a frame.")
     has_positions: bool
-    energy_kev: float | None = Field(description="As the header says; null: it does not.")
+    energy_kev: float | None = Field(description="From the header; null if the header does not state it.")
     distance_mm: float | None
     pixel_um: float | None
     pattern: str = Field(description="Mean frame, logarithmic, as a data URL.")

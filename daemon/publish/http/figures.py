@@ -52,7 +52,7 @@ class ViewChoice(BaseModel):
         None, ge=-MOST_VALUE, le=MOST_VALUE, description="Upper end of the colours. Default: fits the picture."
     )
     colours: MapName | None = Field(None, description="Colour table. Default: that of the view.")
-    invert: bool = Field(False, description="Turn the colour table round.")
+    invert: bool = Field(False, description="Reverse the colour table.")
     box: str | None = Field(
         None,
         max_length=BOX_MAX_LENGTH,

@@ -22,7 +22,7 @@ from ptychopinn.errors import FileFormatError
 AnyLayer = Literal["refined", "network", "iterative"]
 LayerOf = Annotated[AnyLayer, Query(description="iterative: the product `iterative.h5` in the scan's folder.")]
 AtQuery = Annotated[int | None, Query(ge=0, description="Number in the list of /history. Default: the newest.")]
-ToldQuery = Annotated[bool, Query(description="Positions as they were told, where others were found and are used.")]
+ToldQuery = Annotated[bool, Query(description="Return the measured positions even if corrected ones are used.")]
 AfterQuery = Annotated[int, Query(ge=0, description="Number of positions already known.")]
 ITERATIVE_NAME = "iterative.h5"
 MOST_POSITIONS = 20_000
@@ -40,7 +40,7 @@ class PastView(Protocol):
         """The product file, or None until it is written."""
 
     def path_px(self, scan_id: str, after: int, most: int, *, told: bool = False) -> list[tuple[float, float]] | None:
-        """Positions [y, x] of a running scan's stitched frames, in pixels, used or ``told``; None when it does not run."""
+        """Positions [y, x] of a running scan's stitched frames, in pixels, used or measured (``told``); None for another scan."""
 
 
 def past_router(source: PastView, hub: UpdateHub, history: History) -> APIRouter:

@@ -21,7 +21,7 @@ MOST_DISTANCE_M = 100.0
 
 Which = Annotated[
     Literal["now", "given", "difference"],
-    Query(description="now: of the newest picture. given: the one that scans begin with. difference: now less given."),
+    Query(description="now: of the newest picture. given: at the start of a scan. difference: now minus given."),
 ]
 Distance = Annotated[
     float,

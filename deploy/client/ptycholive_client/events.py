@@ -1,4 +1,4 @@
-"""What a viewer yields: the status, the start or end of a scan, a picture."""
+"""Events of a viewer: the status, the start or end of a scan, a picture."""
 
 from __future__ import annotations
 

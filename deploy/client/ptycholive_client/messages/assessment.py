@@ -1,4 +1,4 @@
-"""How good a scan is, for a person: a grade, the reason, one action, and all notes."""
+"""The assessment of a scan: a grade, the reason, one action, and all notes."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""What is said about one scan: its state, its account of frames, its record, its start and end."""
+"""Messages about one scan: its state, its account of frames, its record, its start and end."""
 
 from collections.abc import Sequence
 from enum import StrEnum
