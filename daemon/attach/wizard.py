@@ -165,7 +165,7 @@ def _positions(answers: Answers, asker: Asker, heard: HeardStream) -> dict[str, 
     source = asker.take(answers.positions, "--positions", question, read_choice(*POSITION_KINDS), default=usual)
     tree: dict[str, TomlValue] = {"source": source}
     if source == "frame" and not heard.has_positions:
-        asker.say("The frames that came carry no positions: every frame would be left without one.")
+        asker.say("The received frames contain no positions, so every frame would be without one.")
     if source in ("native", "panda", "pandablocks", "bluesky"):
         tree["endpoint"] = asker.take(
             answers.positions_endpoint, "--positions-endpoint", "Address of the positions", read_endpoint
@@ -220,17 +220,13 @@ def _place(answers: Answers, asker: Asker, tree: Tree, heard: HeardStream, beam:
     else:
         place = f"{beam.center_px[0]},{beam.center_px[1]}"
         asker.say(
-            f"Beam at row {place.replace(',', ', column ')}; it matches the probe's pattern by {beam.match:.2f} of 1."
+            f"Beam at row {place.replace(',', ', column ')}; its match with the probe's pattern is {beam.match:.2f} (1: perfect)."
         )
         if answers.orientation is None and beam.is_orientation_told:
             usual = beam.orientation
-            asker.say(
-                f"The frames fit best as {usual}, any other orientation fits {beam.lead:.1f} times as badly or worse."
-            )
+            asker.say(f"The orientation {usual} fits best; every other one fits at least {beam.lead:.1f} times worse.")
         elif answers.orientation is None:
-            asker.say(
-                "The probe is too symmetric to tell the orientation; the diagnosis of the first scan will tell it."
-            )
+            asker.say("The probe is too symmetric to find the orientation; the diagnosis of the first scan finds it.")
     names = read_choice(*ORIENTATIONS)
     detector["orientation"] = asker.take(answers.orientation, "--orientation", "Orientation", names, default=usual)
     if beam is not None and detector["orientation"] != beam.orientation:
