@@ -23,10 +23,12 @@ from daemon.cluster.common_model import CommonModel, wait_until_warm
 from daemon.cluster.group import WorkerGroup
 from daemon.cluster.learner_feed import LearnerFeed
 from daemon.cluster.link import WorkerState
+from daemon.cluster.open_scans import OpenClusterScans
 from daemon.cluster.output import MergedOutput
 from daemon.cluster.plan import ModelPlan
 from daemon.cluster.scan import ClusterScan
 from daemon.engine.backlog import Store
+from daemon.engine.engine_scan import EngineScans
 from daemon.engine.face import EngineFace
 from daemon.engine.held_scan import HeldScan
 from daemon.engine.loop import Engine
@@ -64,19 +66,19 @@ class ClusterEngine:
         events: EngineEvents,
         *,
         store: Store,
+        scans: EngineScans[ClusterScan],
         connect: Callable[[ExitStack], tuple[Any, Sequence[Any]]],
     ) -> None:
         self._options = options
         self._metrics = metrics
         self._events = events
         self._store = store
-        self._scans: dict[str, ClusterScan] = {}
-        self._scans_lock = threading.Lock()
+        self._scans = OpenClusterScans(scans)
         self._stack = ExitStack()
         self.ray, actors = connect(self._stack)
-        self.workers = WorkerGroup(actors, options.queue_bytes, store, metrics)
+        self.workers = WorkerGroup(actors, options.queue_bytes, self._scans, store=store, metrics=metrics)
         self._output = MergedOutput(options, metrics, events, lambda: self._model.active)
-        self._answers = Answers(self.ray, metrics, events, self._output, self._scans)
+        self._answers = Answers(self.ray, metrics, events, self._scans)
         self._model = CommonModel(model, metrics, self.workers, self._answers)
         self._stop = threading.Event()
         self._stop_by = float("inf")
@@ -174,7 +176,7 @@ class ClusterEngine:
     @property
     def is_finishing(self) -> bool:
         """Whether a scan that has ended has its last seconds."""
-        return any(scan.is_ended for scan in self._scans.copy().values())
+        return any(scan.is_ended for scan in self._scans)
 
     def wait_for_rest(self, most_s: float) -> None:
         """Return at once: the work on pictures is done elsewhere."""
@@ -200,10 +202,9 @@ class ClusterEngine:
 
     def finish(self, scan_id: str) -> None:
         """Say that a scan has all the frames it will get."""
-        scan = self._scan(scan_id)
-        if scan is None:
-            scan = self._scans[scan_id] = self._new_scan(scan_id, 1.0)  # it has no frames: those were refused
-        scan.is_ended = True
+        scan = self._scan(scan_id, else_pixel_size_m=1.0)  # without a pixel size it has no frames: those were refused
+        if scan is not None:
+            scan.is_ended = True
         for link in self.workers:
             link.finish(scan_id)
         self._wake.set()
@@ -239,23 +240,22 @@ class ClusterEngine:
         self._has_ended.set()
         self._stack.close()
 
-    def _scan(self, scan_id: str) -> ClusterScan | None:
+    def _scan(self, scan_id: str, else_pixel_size_m: float | None = None) -> ClusterScan | None:
         """Return the scan, which its first frame opens; None while its object pixel is not known."""
-        with self._scans_lock:
-            if scan_id not in self._scans:
-                pixel_size_m = self._options.pixel_size_m(scan_id)
-                if pixel_size_m is None:
-                    return None
-                self._scans[scan_id] = self._new_scan(scan_id, pixel_size_m)
-            return self._scans[scan_id]
 
-    def _new_scan(self, scan_id: str, pixel_size_m: float) -> ClusterScan:
-        return ClusterScan(scan_id, len(self.workers.links), self._probe, self._options, pixel_size_m)
+        def make() -> ClusterScan | None:
+            pixel_size_m = self._options.pixel_size_m(scan_id) or else_pixel_size_m
+            if pixel_size_m is None:
+                return None
+            return ClusterScan(scan_id, len(self.workers.links), self._probe, self._options, pixel_size_m)
+
+        return self._scans.opened(scan_id, make)
 
     def _run(self) -> None:
         try:
             while not (
-                self._stop.is_set() and ((self.workers.is_idle and not self._scans) or time.monotonic() > self._stop_by)
+                self._stop.is_set()
+                and ((self.workers.is_idle and not len(self._scans)) or time.monotonic() > self._stop_by)
             ):
                 try:
                     self._turn()
@@ -263,7 +263,7 @@ class ClusterEngine:
                     log.exception("the engine goes on after a fault")
                     self._answers.count(f"the engine goes on after a fault: {fault}")
                     time.sleep(IDLE_WAIT_S)
-            for scan in list(self._scans.values()):
+            for scan in self._scans:
                 self._output.leave(scan, self.workers.forget(scan.scan_id))
         finally:
             self._has_ended.set()
@@ -275,9 +275,9 @@ class ClusterEngine:
                 link.begin(ModelPlan.of(self._model.active))
             if link.is_away and any(other.state is WorkerState.RUNNING for other in self.workers):
                 self._answers.give_away(link, self.workers.links)
-            self.workers.give_out(link, self._scans, self._answers, at_once=self._stop.is_set())
-            self.workers.ask_changes(link, self._scans)
-        self._answers.wait(self.workers.links, self._wake, is_busy=bool(self._scans))
+            self.workers.give_out(link, self._answers, at_once=self._stop.is_set())
+            self.workers.ask_changes(link)
+        self._answers.wait(self.workers.links, self._wake, is_busy=len(self._scans) > 0)
         self._answers.take(self.workers.links)
         self._model.turn()
         if self._answers.feed is not None:
@@ -285,14 +285,13 @@ class ClusterEngine:
         if not self.warm.is_set() and self.workers.are_running:
             self.warm.set()
         if self._stop.is_set():
-            for scan in [scan for scan in self._scans.values() if not scan.is_ended]:
+            for scan in [scan for scan in self._scans if not scan.is_ended]:
                 self.finish(scan.scan_id)  # the daemon stops
         self._answers.finish(self.workers.links)
-        self._output.publish_due(self._scans)
-        for scan in [scan for scan in self._scans.values() if scan.is_ended and all(p.is_done for p in scan.parts)]:
+        self._output.publish_due(list(self._scans))
+        for scan in [scan for scan in self._scans if scan.is_ended and all(p.is_done for p in scan.parts)]:
             self._output.close(scan)
-            with self._scans_lock:
-                del self._scans[scan.scan_id]
+            self._scans.close(scan)
         self.workers.measure()
 
 
@@ -303,10 +302,11 @@ def make_engine(
     events: EngineEvents,
     *,
     store: Store | None,
+    scans: EngineScans[Any],
     workers: int,
     connect: Callable[[EngineOptions, ExitStack], tuple[Any, Sequence[Any]]],
 ) -> EngineFace:
     """Return an engine in this process, or with ``workers`` that of a cluster, which needs a journal."""
     if not workers or store is None:
-        return Engine(model, options, metrics, events, store)
-    return ClusterEngine(model, options, metrics, events, store=store, connect=partial(connect, options))
+        return Engine(model, options, metrics, events, store=store, scans=scans)
+    return ClusterEngine(model, options, metrics, events, store=store, scans=scans, connect=partial(connect, options))

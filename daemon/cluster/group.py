@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from daemon.cluster.answers import Answers
 from daemon.cluster.link import BATCH_FRAMES, WorkerLink, WorkerState, alike
 from daemon.cluster.metrics import WithWorkers
-from daemon.cluster.scan import ClusterScan
+from daemon.cluster.open_scans import OpenClusterScans
+from daemon.cluster.parts import WaitingPart
 from daemon.engine.backlog import Backlog, EndOfScan, LostPoint, Store
 from daemon.messages import WorkerStatus
 from daemon.metrics import Metrics
@@ -18,12 +20,20 @@ from streams.frame import ScanPoint
 class WorkerGroup:
     """The ends of the workers; ``last`` is the frame sent last. Status and metrics are safe from any thread."""
 
-    def __init__(self, actors: Sequence[Any], queue_bytes: int, store: Store, metrics: Metrics) -> None:
+    def __init__(
+        self, actors: Sequence[Any], queue_bytes: int, scans: OpenClusterScans, *, store: Store, metrics: Metrics
+    ) -> None:
         share = queue_bytes // max(1, 2 * len(actors))
         self.links = [
-            WorkerLink(number, actor, Backlog(share, store), Backlog(share, store))
+            WorkerLink(
+                number,
+                actor,
+                Backlog(share, partial(_to_stitch, scans, number), store),
+                Backlog(share, partial(_to_help, scans, number), store),
+            )
             for number, actor in enumerate(actors)
         ]
+        self._scans = scans
         self._metrics = metrics
         self.last: ScanPoint | None = None
 
@@ -62,12 +72,12 @@ class WorkerGroup:
             link.halo.forget(scan_id)
         return flying + sum(link.backlog.forget(scan_id) for link in self.links)
 
-    def give_out(self, link: WorkerLink, scans: Mapping[str, ClusterScan], answers: Answers, *, at_once: bool) -> None:
+    def give_out(self, link: WorkerLink, answers: Answers, *, at_once: bool) -> None:
         """Send what waits for a worker, as far as it may get more: the frames of its region before those of its halo."""
         items = link.batch(link.backlog, at_once=at_once)
-        self._send(link, items, scans, is_halo=False)
+        self._send(link, items, is_halo=False)
         for item in items:
-            scan = None if isinstance(item, ScanPoint) else scans.get(item.scan_id)
+            scan = None if isinstance(item, ScanPoint) else self._scans.get(item.scan_id)
             if scan is not None and isinstance(item, EndOfScan):
                 scan.parts[link.number].is_all_sent = True
             elif scan is not None and isinstance(item, LostPoint):
@@ -75,26 +85,28 @@ class WorkerGroup:
         if len(link.backlog) >= BATCH_FRAMES:
             return
         items = link.batch(link.halo, at_once=at_once)
-        self._send(link, items, scans, is_halo=True)
+        self._send(link, items, is_halo=True)
         for item in items:
-            if isinstance(item, EndOfScan) and (scan := scans.get(item.scan_id)) is not None:
+            if isinstance(item, EndOfScan) and (scan := self._scans.get(item.scan_id)) is not None:
                 scan.parts[link.number].is_halo_sent = True
 
-    def _send(self, link: WorkerLink, items: Sequence[Any], scans: Mapping[str, ClusterScan], *, is_halo: bool) -> None:
+    def _send(self, link: WorkerLink, items: Sequence[Any], *, is_halo: bool) -> None:
         points = [item for item in items if isinstance(item, ScanPoint)]
         for same in alike(points):
-            scan = scans.get(same[0].scan_id)
+            scan = self._scans.get(same[0].scan_id)
             if scan is not None:
                 part = scan.parts[link.number]
                 (part.halo if is_halo else part.sent).add(same)
                 link.send(same, scan.pixel_size_m, is_halo=is_halo)
                 self.last = self.last if is_halo else same[-1]
 
-    def ask_changes(self, link: WorkerLink, scans: Mapping[str, ClusterScan]) -> None:
+    def ask_changes(self, link: WorkerLink) -> None:
         """Ask a worker for changed tiles, unless an answer is awaited; tell it by how much its probes are to change."""
         if link.state is not WorkerState.RUNNING or link.awaits_changes:
             return
-        changes = {scan.scan_id: scan.refined.probe.change(link.number) for scan in scans.values()}
+        for scan in self._scans:
+            scan.parts[link.number].note_asked()
+        changes = {scan.scan_id: scan.refined.probe.change(link.number) for scan in self._scans}
         link.ask_changes({scan_id: change for scan_id, change in changes.items() if change is not None})
 
     def status(self) -> list[WorkerStatus]:
@@ -127,3 +139,11 @@ class WorkerGroup:
         self._metrics.queue_depth.labels("engine").set(waiting)
         self._metrics.queue_bytes.labels("engine").set(sum(link.backlog.bytes for link in self.links))
         self._metrics.backlog_frames.set(on_disk)
+
+
+def _to_stitch(scans: OpenClusterScans, worker: int, scan_id: str) -> WaitingPart:
+    return scans.of(scan_id).parts[worker].stitching
+
+
+def _to_help(scans: OpenClusterScans, worker: int, scan_id: str) -> WaitingPart:
+    return scans.of(scan_id).parts[worker].helping

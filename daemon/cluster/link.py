@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -58,8 +58,6 @@ class Asked:
     """Whether the frames help the refined layer alone."""
     generation: int | None = None
     """Of the model that the worker is to use."""
-    shows_ns: dict[str, list[int]] = field(default_factory=dict)
-    """Receiving times of stitched frames that the answer of ``changes`` shows, by scan."""
 
 
 class WorkerLink:
@@ -84,7 +82,6 @@ class WorkerLink:
         """The generation of the worker's model."""
         self.told_s: float | None = None
         self.metrics: Sequence[MetricSamples] = ()
-        self.stitched_ns: dict[str, list[int]] = {}
         self._begin_at = 0.0
         self._lost_at: float | None = None
 
@@ -138,7 +135,6 @@ class WorkerLink:
         """Note that the worker's engine is gone; return what it was asked and will not answer."""
         asked = list(self.asked.values())
         self.asked.clear()
-        self.stitched_ns.clear()
         if self.state is WorkerState.RUNNING and not is_planned:
             self.restarts += 1
             self._lost_at = time.monotonic()
@@ -175,8 +171,7 @@ class WorkerLink:
 
     def ask_changes(self, probes: Mapping[str, NDArray[np.complex64]]) -> None:
         """Ask for changed tiles; ``probes`` are changes of the probes of scans."""
-        shows_ns, self.stitched_ns = self.stitched_ns, {}
-        self._ask(self._actor.changes.remote(self.epoch, probes), Asked(Call.CHANGES, shows_ns=shows_ns))
+        self._ask(self._actor.changes.remote(self.epoch, probes), Asked(Call.CHANGES))
 
     def ask_to_finish(self, scan_id: str) -> None:
         """Say that a scan has ended."""

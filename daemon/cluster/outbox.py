@@ -5,31 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from daemon.cluster.plan import ProbeReport, RefinedPart
+from daemon.cluster.worker_scan import WorkerScan
+from daemon.engine.engine_scan import OwnScans
 from daemon.engine.sums import SumsUpdate
 from daemon.messages import FrcFields
 from daemon.publish.snapshot import LayerUpdate
 from ptychopinn.device import to_host
-from ptychopinn.mosaic.canvas import Box, Canvas
-from ptychopinn.mosaic.merged import HOST, UNBOUNDED_PX
-from ptychopinn.refine.merged import REFINED_PLANES, RefinedTile
+from ptychopinn.mosaic.canvas import Box
+from ptychopinn.refine.merged import RefinedTile
 from ptychopinn.refine.refined_layer import Refiner
 
 CHANGES_WAIT_S = 1.0
 """Longest wait of a call for changes, s: the answer also tells the reader that the worker is alive."""
-
-
-@dataclass(slots=True, eq=False)
-class _RefinedScan:
-    """The refined layer of a scan as it was published last; tiles that the reader lacks are marked on the canvas."""
-
-    canvas: Canvas = field(default_factory=lambda: Canvas(REFINED_PLANES, UNBOUNDED_PX, HOST))
-    rfactor: float | None = None
-    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,15 +39,16 @@ class Outbox:
     def __init__(
         self,
         changed: threading.Condition,
+        scans: OwnScans[WorkerScan],
         refiner_of: Callable[[str], Refiner | None],
         frc_of: Callable[[str], FrcFields | None],
     ) -> None:
         self._changed = changed
+        self._scans = scans
         self._refiner_of = refiner_of
         self._frc_of = frc_of
         self._sums: list[SumsUpdate] = []
-        self._refined: dict[str, _RefinedScan] = {}
-        self._changed_scans: set[str] = set()
+        self._changed_scans: list[WorkerScan] = []  # whose refined layer has news
         self._is_wanted = False
         self.sequence = 0
 
@@ -74,23 +67,21 @@ class Outbox:
         if update.layer != "refined":
             return
         with self._changed:
-            scan = self._refined.setdefault(update.scan_id, _RefinedScan())
-            scan.rfactor = update.rfactor
+            scan = self._scans.get(update.scan_id)
+            if scan is None:
+                return
+            scan.refined.rfactor, canvas = update.rfactor, scan.refined.canvas
             top, left = update.origin_px
             for region in update.regions:
                 box = Box(region.y + top, region.x + left, region.h, region.w)
-                scan.canvas.ensure(box.y, box.x, box.y + box.h, box.x + box.w)
-                here = scan.canvas.place(box)
-                scan.canvas.planes["object"].numpy()[here.window] = region.object
-                scan.canvas.planes["coverage"].numpy()[here.window] = region.weight
-                scan.canvas.touch(*here)
-            self._changed_scans.add(update.scan_id)
+                canvas.ensure(box.y, box.x, box.y + box.h, box.x + box.w)
+                here = canvas.place(box)
+                canvas.planes["object"].numpy()[here.window] = region.object
+                canvas.planes["coverage"].numpy()[here.window] = region.weight
+                canvas.touch(*here)
+            if scan not in self._changed_scans:
+                self._changed_scans.append(scan)
             self._note()
-
-    def end(self, scan_id: str) -> None:
-        """Keep no picture of a scan once its last tiles are told."""
-        if (scan := self._refined.get(scan_id)) is not None:
-            scan.is_over = True
 
     def collect(self, wait: Callable[[float], None]) -> Told:
         """Return what was not told yet; wait for it a while."""
@@ -100,29 +91,27 @@ class Outbox:
             while not (self._sums or self._changed_scans) and (left := end - time.monotonic()) > 0:
                 wait(left)
             sums, self._sums, self._is_wanted = self._sums, [], False
-            scans, self._changed_scans = self._changed_scans, set()
-            refined = [self._part(scan_id) for scan_id in scans]
-            for scan_id in [name for name, scan in self._refined.items() if scan.is_over]:
-                del self._refined[scan_id]
+            scans, self._changed_scans = self._changed_scans, []
+            refined = [self._part(scan) for scan in scans]
             return Told(self.sequence, sums, refined)
 
-    def _part(self, scan_id: str) -> RefinedPart:
-        scan = self._refined[scan_id]
-        (top, left), planes = scan.canvas.origin_px, scan.canvas.planes
+    def _part(self, scan: WorkerScan) -> RefinedPart:
+        canvas = scan.refined.canvas
+        (top, left), planes = canvas.origin_px, canvas.planes
         tiles = [
             RefinedTile(
                 b.y + top, b.x + left, *(planes[name][b.window].clone().numpy() for name in ("object", "coverage"))
             )
-            for b in scan.canvas.take_dirty()
+            for b in canvas.take_dirty()
         ]
-        refiner = self._refiner_of(scan_id)
+        refiner = self._refiner_of(scan.id)
         return RefinedPart(
-            scan_id=scan_id,
+            scan_id=scan.id,
             tiles=tiles,
-            rfactor=scan.rfactor,
+            rfactor=scan.refined.rfactor,
             visits=0 if refiner is None else refiner.least_visits,
             probe=None if refiner is None else probe_report(refiner),
-            frc=self._frc_of(scan_id),
+            frc=self._frc_of(scan.id),
         )
 
     def _note(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -36,20 +36,14 @@ class MergedOutput:
         self._active = active
         self._next_refined = 0.0
         self._next = self._next_checkpoint = time.monotonic()
-        self._shown_ns: dict[str, list[int]] = {}
         self.latency_s: float | None = None
 
-    def note_shown(self, received_ns: Mapping[str, list[int]]) -> None:
-        """Note when frames were received whose tiles have come; the next picture shows them."""
-        for scan_id, times in received_ns.items():
-            self._shown_ns.setdefault(scan_id, []).extend(times)
-
-    def publish_due(self, scans: Mapping[str, ClusterScan]) -> None:
+    def publish_due(self, scans: Collection[ClusterScan]) -> None:
         """Publish every open scan, and write checkpoints, if it is time."""
         begun = time.monotonic()
         if begun < self._next:
             return
-        for scan in scans.values():
+        for scan in scans:
             self._publish(scan, is_complete=False)
         if begun >= self._next_refined:
             self._next_refined = time.monotonic() + REFINED_PERIOD_S
@@ -57,7 +51,7 @@ class MergedOutput:
         self._next = max(begun + self._options.publish_period_s, now + (now - begun) / PUBLISH_SHARE)
         if now < self._next_checkpoint:
             return
-        for scan in scans.values():
+        for scan in scans:
             if len(scan.places) and not scan.is_ended:
                 self._events.on_checkpoint(self._result(scan))
         spent_s = time.monotonic() - now
@@ -90,7 +84,8 @@ class MergedOutput:
                 self._emit(
                     scan.refined_update(frames_received=received, time_ns=time.time_ns(), is_complete=is_complete)
                 )
-        if received_ns := self._shown_ns.pop(scan.scan_id, []):
+        received_ns, scan.shown_ns = scan.shown_ns, []
+        if received_ns:
             waited_s = (time.monotonic_ns() - np.array(received_ns, dtype=np.int64)) / 1e9
             self._metrics.frame_latency.observe(waited_s)
             self.latency_s = float(np.median(waited_s))

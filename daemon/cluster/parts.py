@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from daemon.cluster.plan import PartResult
+from daemon.engine.backlog import Waiting
 from daemon.messages import FrcFields
 from streams.frame import PositionM, ScanPoint
 
@@ -39,6 +40,13 @@ class SentFrames:
             yield ScanPoint(scan_id, index, NO_PIXELS, PositionM(y, x), received_ns)
 
 
+class WaitingPart:
+    """What waits of a scan in one backlog of a worker."""
+
+    def __init__(self) -> None:
+        self.waiting: Waiting | None = None
+
+
 class Part:
     """A worker's part of a scan."""
 
@@ -60,6 +68,16 @@ class Part:
         self.frc: FrcFields | None = None
         self.stitched = 0
         self.is_done = False
+        self.stitching, self.helping = WaitingPart(), WaitingPart()
+        """Its frames that wait for the worker: to be stitched, and for its refined layer alone; the backlogs change them."""
+        self.stitched_ns: list[int] = []
+        """When frames were received that the worker has stitched and whose tiles were not asked for."""
+        self.asked_ns: list[int] = []
+        """The same of the tiles that were asked for."""
+
+    def note_asked(self) -> None:
+        """Note that the worker was asked for the tiles that have changed."""
+        self.asked_ns, self.stitched_ns = [*self.asked_ns, *self.stitched_ns], []
 
     @property
     def is_empty(self) -> bool:
@@ -71,4 +89,5 @@ class Part:
         self.to_redo = max(self.to_redo, self.answered)
         self.sent, self.halo, self.answered = SentFrames(), SentFrames(), 0
         self.is_all_sent = self.is_halo_sent = self.is_asked = False
+        self.stitched_ns, self.asked_ns = [], []
         self.result = None

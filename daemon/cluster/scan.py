@@ -65,6 +65,8 @@ class ClusterScan:
         self.places = FramePlaces()
         self.is_ended = False
         self.model: ModelIdentity | None = None
+        self.shown_ns: list[int] = []
+        """When frames were received whose tiles have come; the next picture shows them."""
         self._stitched: set[int] = set()
         self._shown = [(number, False) for number in range(workers)]
         """The parts that viewers see; those of the key (worker, True) are being done again."""
@@ -151,6 +153,12 @@ class ClusterScan:
             self.refined.probe.forget(worker)
             part.to_redo = part.stitched = 0
             part.rfactors = {}
+
+    def note_shown(self, worker: int) -> None:
+        """Note that the tiles have come that the worker was asked for; the next picture shows them."""
+        part = self.parts[worker]
+        self.shown_ns += part.asked_ns
+        part.asked_ns = []
 
     def note_answered(self, worker: int, count: int) -> None:
         """Count frames of this epoch that are done."""

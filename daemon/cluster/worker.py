@@ -29,6 +29,8 @@ from daemon.cluster.plan import (
     WorkerFacts,
     WorkerPlan,
 )
+from daemon.cluster.worker_scan import WorkerScan
+from daemon.engine.engine_scan import OwnScans
 from daemon.engine.loop import Engine
 from daemon.engine.ports import EngineEvents
 from daemon.engine.result import ScanResult
@@ -100,20 +102,17 @@ class EngineRun:
         self.device = device_of(plan.config)
         self._metrics = Metrics()
         self._next_metrics = 0.0
-        self._pixel_sizes_m: dict[str, float] = {}
+        self._scans = OwnScans[WorkerScan](WorkerScan)
         self._changed = threading.Condition()
-        self._halo: set[tuple[str, int]] = set()
-        self._outbox = Outbox(self._changed, lambda name: self.engine.refiner(name), lambda name: self.engine.frc(name))
-        self._closed: dict[tuple[str, int], RefusalReason | None] = {}
-        self._results: dict[str, ScanResult] = {}
+        self._outbox = Outbox(
+            self._changed, self._scans, lambda name: self.engine.refiner(name), lambda name: self.engine.frc(name)
+        )
         if plan.config.model.threads:
             torch.set_num_threads(plan.config.model.threads)
         self._loader = ModelLoader(plan.config, self.device, lambda models: models)
         made = replace(self._loader.of_bundle(model.bundle, model.probe), generation=model.generation)
-        options = replace(
-            plan.options, pixel_size_m=self._pixel_sizes_m.get, is_halo=lambda *frame: frame in self._halo
-        )
-        self.engine = Engine(made, options, self._metrics, self._events())
+        options = replace(plan.options, pixel_size_m=self._pixel_size_m, is_halo=self._is_halo)
+        self.engine = Engine(made, options, self._metrics, self._events(), scans=self._scans)
 
     def _events(self) -> EngineEvents:
         return EngineEvents(
@@ -133,15 +132,15 @@ class EngineRun:
 
     def take(self, batch: FrameBatch) -> BatchDone:
         """Stitch a batch; return when the account of each of its frames is closed."""
-        keys = [(batch.scan_id, index) for index in batch.indexes.tolist()]
+        indexes, scan = batch.indexes.tolist(), self._scans.open(batch.scan_id)
         with self._changed:
-            (self._halo.update if batch.is_halo else self._halo.difference_update)(keys)
-            self._pixel_sizes_m[batch.scan_id] = batch.pixel_size_m
+            (scan.halo.update if batch.is_halo else scan.halo.difference_update)(indexes)
+            scan.pixel_size_m = batch.pixel_size_m
         self.engine.submit(batch.points(time.monotonic_ns()))
         with self._changed:
-            while not all(key in self._closed for key in keys):
+            while not all(index in scan.closed for index in indexes):
                 self._wait()
-            closed = {key[1]: self._closed.pop(key) for key in keys}
+            closed = {index: scan.closed.pop(index) for index in indexes}
         refused = {index: reason for index, reason in closed.items() if reason is not None}
         return BatchDone([index for index in closed if index not in refused], refused)
 
@@ -155,14 +154,12 @@ class EngineRun:
 
     def finish(self, scan_id: str) -> PartResult:
         """Finish a scan that gets no more frames; its last tiles are told as changes."""
+        scan = self._scans.open(scan_id)
         self.engine.finish(scan_id)
         with self._changed:
-            while scan_id not in self._results:
+            while scan.result is None:
                 self._wait()
-            self._pixel_sizes_m.pop(scan_id, None)
-            self._halo = {key for key in self._halo if key[0] != scan_id}
-            self._outbox.end(scan_id)
-            return PartResult(self.epoch, self._outbox.sequence, self._results.pop(scan_id))
+            return PartResult(self.epoch, self._outbox.sequence, scan.result)
 
     def leave(self) -> None:
         """End the engine, whatever it does."""
@@ -177,20 +174,30 @@ class EngineRun:
 
     def _close(self, scan_id: str, indexes: Sequence[int], reason: RefusalReason | None) -> None:
         with self._changed:
-            self._closed.update(((scan_id, index), reason) for index in indexes)
+            if (scan := self._scans.get(scan_id)) is not None:
+                scan.closed.update(dict.fromkeys(indexes, reason))
             self._changed.notify_all()
+
+    def _pixel_size_m(self, scan_id: str) -> float | None:
+        scan = self._scans.get(scan_id)
+        return None if scan is None else scan.pixel_size_m
+
+    def _is_halo(self, scan_id: str, index: int) -> bool:
+        scan = self._scans.get(scan_id)
+        return scan is not None and index in scan.halo
 
     def _on_finished(self, result: ScanResult) -> None:
         nothing, no_weight = np.zeros((0, 0), np.complex64), np.zeros((0, 0), np.float32)
         has_refined = result.refined is not None
         with self._changed:
-            self._results[result.scan_id] = replace(
-                result,
-                network=nothing,
-                network_weight=no_weight,
-                refined=nothing if has_refined else None,
-                refined_weight=no_weight if has_refined else None,
-            )
+            if (scan := self._scans.get(result.scan_id)) is not None:
+                scan.result = replace(
+                    result,
+                    network=nothing,
+                    network_weight=no_weight,
+                    refined=nothing if has_refined else None,
+                    refined_weight=no_weight if has_refined else None,
+                )
             self._changed.notify_all()
 
     def _samples(self) -> Sequence[MetricSamples]:

@@ -228,7 +228,7 @@ class Engine:
 
     def refiner(self, scan_id: str) -> Refiner | None:
         """Return the refined layer of an open scan, whose moving probe is safe from any thread."""
-        work = self._scans.works.get(scan_id)
+        work = self._scans.work_of(scan_id)
         return None if work is None else work.refiner
 
     def held(self, scan_id: str) -> HeldScan | None:
