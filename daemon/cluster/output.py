@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
+from daemon.cluster.result import merged_result
 from daemon.cluster.scan import ClusterScan
 from daemon.engine.cadence import REFINED_PERIOD_S
 from daemon.engine.models import ActiveModel
@@ -68,7 +69,7 @@ class MergedOutput:
 
     def _result(self, scan: ClusterScan) -> ScanResult:
         model = self._active()
-        return scan.result(np.asarray(to_host(model.probe), dtype=np.complex64), model.identity)
+        return merged_result(scan, np.asarray(to_host(model.probe), dtype=np.complex64), model.identity)
 
     def _emit(self, update: LayerUpdate | None) -> None:
         if update is not None:

@@ -13,21 +13,18 @@ from torch import Tensor
 from daemon.cluster.halo import Halos, width_of
 from daemon.cluster.parts import Part
 from daemon.cluster.plan import RefinedPart
-from daemon.cluster.refined import RefinedScan, mean_certainty
+from daemon.cluster.refined import RefinedScan
 from daemon.cluster.regions import Regions
 from daemon.engine.backlog import Store
 from daemon.engine.frame_places import FramePlaces
 from daemon.engine.held_scan import HeldScan
 from daemon.engine.models import ModelIdentity
 from daemon.engine.options import EngineOptions
-from daemon.engine.resolution import Resolution
-from daemon.engine.result import ScanResult
 from daemon.engine.scan import covered_share
 from daemon.engine.sums import SumsUpdate
 from daemon.publish.snapshot import LayerName, LayerUpdate, Region
 from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.device import to_host
-from ptychopinn.diagnosis.plausibility import Finding
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.merged import MergedMosaic, MergedParts
 from ptychopinn.mosaic.mosaic import PatchRefusal
@@ -42,6 +39,19 @@ class Shares:
     frames: dict[int, list[ScanPoint]]
     halos: dict[int, list[ScanPoint]]
     refused: dict[int, RefusalReason]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MergedPictures:
+    """The network layer, the refined layer with its coverage if there is one, and the stitched frames in order of stitching."""
+
+    network: NDArray[np.complex64]
+    network_weight: NDArray[np.float32]
+    origin_px: tuple[int, int]
+    refined: tuple[NDArray[np.complex64], NDArray[np.float32]] | None
+    indexes: NDArray[np.int64]
+    told_px: NDArray[np.float64]
+    rfactors: dict[str, float]
 
 
 class ClusterScan:
@@ -257,38 +267,20 @@ class ClusterScan:
             time_ns=time_ns,
         )
 
-    def result(self, probe: NDArray[np.complex64], model: ModelIdentity) -> ScanResult:
-        """Return the merged pictures as they are."""
+    def copied(self) -> MergedPictures:
+        """Return copies of both pictures and of the stitched frames, as they are now."""
         with self.lock:
             network, weight = map(to_host, self.mosaic.read(None, self._shown))
-            refined = self.refined.read()
             indexes, told_px = self.places.copied()
-            origin_px = self.mosaic.origin_px
-            rfactors = self.rfactors
-        if refined is None:
-            rfactors.pop("refined", None)
-        elif (found := self.refined.probe.probe) is not None:
-            probe = found
-        results = [part.result.result for part in self.parts if part.result is not None]
-        order = np.argsort(indexes)
-        return ScanResult(
-            scan_id=self.scan_id,
-            network=np.asarray(network, dtype=np.complex64),
-            network_weight=np.asarray(weight, dtype=np.float32),
-            network_origin_px=origin_px,
-            refined=None if refined is None else refined[0],
-            refined_weight=None if refined is None else refined[1],
-            refined_origin_px=None if refined is None else self.refined.picture.origin_px,
-            probe=probe,
-            model=model if self.model is None else self.model,
-            indexes=indexes[order],
-            positions_px=told_px[order],
-            rfactors=rfactors,
-            certainty=None if refined is None else mean_certainty(results),
-            resolution=None if refined is None else self._largest_resolution(),
-            left_out=tuple(sorted({index for result in results for index in result.left_out})),
-            doubts=self._doubts(),
-        )
+            return MergedPictures(
+                np.asarray(network, dtype=np.complex64),
+                np.asarray(weight, dtype=np.float32),
+                self.mosaic.origin_px,
+                self.refined.read(),
+                indexes,
+                told_px=told_px,
+                rfactors=self.rfactors,
+            )
 
     def held(self, probe: NDArray[np.complex64], store: Store) -> HeldScan:
         """Return copies of what is known about the frames; their patterns are read from the journal."""
@@ -311,13 +303,3 @@ class ClusterScan:
     def largest(self) -> Part:
         """The part with the most frames."""
         return max(self.parts, key=lambda part: part.stitched)
-
-    def _largest_resolution(self) -> Resolution | None:
-        """Return how sharp the refined layer of the part with the most frames is."""
-        result = self.largest.result
-        return None if result is None else result.result.resolution
-
-    def _doubts(self) -> tuple[Finding, ...]:
-        """Return the doubts of the part with the most frames: a part of a few frames doubts for that alone."""
-        result = self.largest.result
-        return () if result is None else result.result.doubts

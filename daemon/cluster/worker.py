@@ -150,7 +150,14 @@ class EngineRun:
             if (refiner := self.engine.refiner(scan_id)) is not None:
                 refiner.moving_probe.offer(to_device(np.array(change), self.device))
         told = self._outbox.collect(self._wait)
-        return Changes(self.epoch, told.sequence, told.sums, told.refined, self._samples(), self.engine.failure)
+        return Changes(
+            self.epoch,
+            told.sequence,
+            told.sums,
+            told.refined,
+            metrics=self._samples(),
+            failure=self.engine.failure,
+        )
 
     def finish(self, scan_id: str) -> PartResult:
         """Finish a scan that gets no more frames; its last tiles are told as changes."""

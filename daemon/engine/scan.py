@@ -203,25 +203,6 @@ class ScanWork:
         """Look for no positions any more."""
         self.search.is_over = True
 
-    @property
-    def patch_bytes(self) -> int:
-        """Memory of the patches that can be replaced."""
-        return self.mosaic.kept_bytes
-
-    @property
-    def pattern_bytes(self) -> int:
-        """Memory of the refined layer's patterns."""
-        return 0 if self.refiner is None else self.refiner.kept_bytes
-
-    def give_back(self, patch_bytes: int, pattern_bytes: int) -> None:
-        """Free so much memory of the oldest frames, as far as there is that much."""
-        if patch_bytes > 0:
-            self.mosaic.release_patches(patch_bytes)
-            if self.repaint is not None:
-                self.repaint.drop_released()
-        if pattern_bytes > 0 and self.refiner is not None:
-            self.refiner.give_back(pattern_bytes)
-
     def drop_second_looks(self) -> None:
         """Free the memory of second looks, a quarter of a GB: there will be none. Larger groups need their patches."""
         if self.repaint is not None and self._gridsize == 1:

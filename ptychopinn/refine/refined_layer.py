@@ -99,8 +99,7 @@ class Refiner:
         bound: MemoryBound | None = None,
     ) -> None:
         self.size_px = probe.shape[-1]
-        self._probe = MovingProbe(probe, may_follow=update_probe)
-        self.moving_probe = self._probe
+        self.moving_probe = self._probe = MovingProbe(probe, may_follow=update_probe)
         """The probe as it moves; another thread may read its fields, and offer it a change."""
         self._bound_px = position_bound_px
         self._is_subpixel = is_subpixel or position_bound_px > 0

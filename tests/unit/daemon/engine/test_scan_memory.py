@@ -10,7 +10,7 @@ import torch
 from daemon.engine.models import ActiveModel, Models
 from daemon.engine.options import EngineOptions
 from daemon.engine.scan import ScanWork
-from daemon.engine.scan_memory import ScanMemory
+from daemon.engine.scan_memory import ScanMemory, patch_bytes, pattern_bytes
 from daemon.engine.scan_output import scan_result
 from ptychopinn.model import Lift
 from ptychopinn.mosaic.groups import GroupFrame
@@ -35,7 +35,10 @@ def feed(work: ScanWork, frames: range) -> None:
 
 
 def kept(works: list[ScanWork]) -> SimpleNamespace:
-    patches, patterns = [work.patch_bytes // PATCH for work in works], [work.pattern_bytes // PATTERN for work in works]
+    patches, patterns = (
+        [patch_bytes(work) // PATCH for work in works],
+        [pattern_bytes(work) // PATTERN for work in works],
+    )
     return SimpleNamespace(patches=patches, patterns=patterns)
 
 
