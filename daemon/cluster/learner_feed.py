@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from daemon.cluster.open_scans import OpenClusterScans
 from daemon.cluster.scan import ClusterScan
 from daemon.engine.cadence import LABEL_VISITS, LABELS
 from daemon.engine.ports import FrameLearner
@@ -46,7 +47,7 @@ class LearnerFeed:
             self.learner.offer(scan.scan_id, point.index, to_amplitude(point.counts[None])[0], (y, x))
             self._offered.append((scan.scan_id, point.index, (y, x)))
 
-    def label(self, scans: Mapping[str, ClusterScan]) -> None:
+    def label(self, scans: OpenClusterScans) -> None:
         """Give some of the offered frames the refined object at their places, once it is worth it."""
         if time.monotonic() < self._next_labels or not self._offered:
             return

@@ -83,7 +83,7 @@ class OpenScans:
     @property
     def is_scanning(self) -> bool:
         """Whether a scan is open that may get more frames; safe from any thread."""
-        return any(work.finish_by is None for work in self.works.copy().values())
+        return any(work.finish_by is None for work in self.works.copy())
 
     @property
     def is_finishing(self) -> bool:

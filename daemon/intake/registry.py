@@ -21,7 +21,7 @@ from daemon.engine.engine_scan import EngineScan
 from daemon.intake.scan import Scan
 from daemon.intake.scan_notes import ScanNotes
 from daemon.journal import Keeper, StoredStart
-from daemon.messages import ScanFields, ScanState, verdict_fields
+from daemon.messages import FitCheck, ScanFields, ScanState, verdict_fields
 from daemon.optics.scan_optics import ScanOptics
 from daemon.results.records import KEPT_RECORDS, RecordFiles, ScanRecord, as_public, now_text
 from streams.frame import NO_GEOMETRY, ScanStart, StreamGeometry
