@@ -22,7 +22,6 @@ from daemon.engine.closing import ScanEnding
 from daemon.engine.engine_scan import EngineScan, EngineScans, OwnScans
 from daemon.engine.faults import EngineFaults
 from daemon.engine.frame_moves import FrameMoves
-from daemon.engine.held_scan import HeldScan, held
 from daemon.engine.improvement import Improvement
 from daemon.engine.model_in_use import ModelInUse
 from daemon.engine.model_timing import blank_frames, sharp_frame_s
@@ -31,17 +30,16 @@ from daemon.engine.open_scans import OpenScans
 from daemon.engine.options import EngineOptions
 from daemon.engine.ports import EngineEvents, ExaminerPort, FrameLearner, PositionFinderPort
 from daemon.engine.scan import ScanWork
+from daemon.engine.scan_answers import ScanAnswers
 from daemon.engine.scan_memory import ScanMemory
 from daemon.engine.scan_output import scan_result
 from daemon.engine.spare_time import SpareTime, newest_with_work
 from daemon.engine.stitching import Stitcher
 from daemon.errors import DaemonError
-from daemon.messages import FrcFields
 from daemon.metrics import Metrics
 from ptychopinn.device import memory_bytes, to_device
 from ptychopinn.diagnosis.correction import Correction
 from ptychopinn.errors import ReconstructionError
-from ptychopinn.refine.refined_layer import Refiner
 from streams.frame import ScanPoint
 
 SWAP_POLL_S = 0.5
@@ -50,7 +48,7 @@ SWAP_POLL_S = 0.5
 log = logging.getLogger(__name__)
 
 
-class Engine:
+class Engine(ScanAnswers):
     """Runs the chain from joined points to published layers. It owns the model in use.
 
     ``scans`` finds what it keeps about each scan; without a registry it has its own table.
@@ -215,27 +213,6 @@ class Engine:
         """Say that a scan has all the frames it will get."""
         self._queue.finish(scan_id)
 
-    def frc(self, scan_id: str) -> FrcFields | None:
-        """Return how sharp the refined layer of an open scan is; None where that is not known. Safe from any thread."""
-        work = self._scans.work_of(scan_id)
-        found, pixel_size_m = (None, None) if work is None else (work.resolution.latest, work.pixel_size_m)
-        return None if found is None or pixel_size_m is None else found.fields(pixel_size_m)
-
-    def path_px(self, scan_id: str, after: int, most: int, *, told: bool = False) -> list[tuple[float, float]] | None:
-        """Return positions of stitched frames from number `after` on, used or measured (``told``); None for a closed scan."""
-        work = self._scans.work_of(scan_id)
-        return None if work is None else work.places.path_px(after, most, told=told)
-
-    def refiner(self, scan_id: str) -> Refiner | None:
-        """Return the refined layer of an open scan, whose moving probe is safe from any thread."""
-        work = self._scans.work_of(scan_id)
-        return None if work is None else work.refiner
-
-    def held(self, scan_id: str) -> HeldScan | None:
-        """Return copies of what is known about the frames of a scan; None once it is closed."""
-        work = self._scans.work_of(scan_id)
-        return None if work is None else held(work)
-
     def stop(self, within_s: float = float("inf")) -> None:
         """Finish what is queued, publish, and end the thread; what is not done in time is left to the next start."""
         self._stop_by = time.monotonic() + within_s
@@ -248,18 +225,22 @@ class Engine:
 
     def _run(self) -> None:
         try:
-            self._run_until_stopped()
+            if self._is_warmed_up():
+                self._run_until_stopped()
         finally:
             self._has_ended.set()
 
-    def _run_until_stopped(self) -> None:
+    def _is_warmed_up(self) -> bool:
         try:
             _warm_up(self._model.active, self._options, self._stitcher)
         except Exception as fault:
             log.exception("the engine cannot start")
             self._faults.failure = str(fault)
-            return
+            return False
         self.warm.set()
+        return True
+
+    def _run_until_stopped(self) -> None:
         while not (self._stop.is_set() and (not len(self._queue) or time.monotonic() > self._stop_by)):
             try:
                 self._turn()
@@ -268,16 +249,11 @@ class Engine:
                     log.exception("the engine goes on after a fault")
                 self._improvement.stop()
                 self._faults.count(words)
-        for work in list(self._scans.works):
-            waiting = self._queue.forget(work.scan_id)
-            if waiting:
-                self._ending.leave(work, waiting)
-            else:
-                while not self._scans.is_settled(work):
-                    self.beat = time.monotonic()
-                self._scans.close(work)
-                self.beat = time.monotonic()
+        self._scans.end_all(self._note_beat)
         self._publishing.flush()
+
+    def _note_beat(self) -> None:
+        self.beat = time.monotonic()
 
     def _take(self, wait_s: float) -> list[ScanPoint | EndOfScan | LostPoint]:
         """Return what waits; rest until something comes, at most for a time."""
@@ -290,7 +266,7 @@ class Engine:
 
     def _turn(self) -> None:
         """Take what is there, or use the spare time; publish when it is time."""
-        self.beat = time.monotonic()
+        self._note_beat()
         works = self._scans.works
         self._model.take(works, self._improvement.work, self._scans.restart)
         wait_s = min(self._options.batch_timeout_s, self._publishing.wait_s)

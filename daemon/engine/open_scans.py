@@ -134,6 +134,18 @@ class OpenScans:
         if self._improvement.work is not work:
             work.stop_moving()
 
+    def end_all(self, on_slice: Callable[[], None]) -> None:
+        """Close all scans, but leave those of which frames wait to the next start; ``on_slice`` is called now and then."""
+        for work in list(self.works):
+            waiting = self._queue.forget(work.scan_id)
+            if waiting:
+                self._ending.leave(work, waiting)
+                continue
+            while not self.is_settled(work):
+                on_slice()
+            self.close(work)
+            on_slice()
+
     def _end(self, scan_id: str) -> None:
         work = self._scan(scan_id)
         work.ended_s = time.monotonic()

@@ -86,12 +86,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory, scene: Any) -> Reconstructed
 
 
 def assert_same(one: Reconstructed, two: Reconstructed) -> None:
-    for field in ("object", "weight"):
-        ours, theirs = (getattr(r.picture, field) for r in (one, two))
-        assert ours.shape == theirs.shape
-        np.testing.assert_array_equal(ours, theirs)
-    assert one.picture.origin_px == two.picture.origin_px
+    """The pictures are the same to the bit; how far a canvas grows beyond its frames depends on their order."""
     np.testing.assert_array_equal(*on_common_ground(one.picture, two.picture))
+    np.testing.assert_array_equal(*on_common_ground(*(replace(r.picture, object=r.picture.weight) for r in (one, two))))
     assert adds_up(two.verdict)
     assert two.verdict["stitched"] == FRAMES
 
