@@ -122,12 +122,17 @@ class Answers:
             fresh = set(new)
             scan.parts[link.number].stitched_ns.extend(p.received_ns for p in points if p.index in fresh)
             self._events.on_stitched(scan.scan_id, new)
-            if self.feed is not None:
-                self.feed.offer(scan, [point for point in points if point.index in fresh])
+            self._look_at(scan, [point for point in points if point.index in fresh])
         scan.note_answered(link.number, len(points))
         for index, reason in done.refused.items():
             self.refuse(scan, link.number, index, reason)
         scan.show_redone(link.number)
+
+    def _look_at(self, scan: ClusterScan, points: Sequence[ScanPoint]) -> None:
+        """Let the diagnosis and the fine-tuning have frames that were stitched."""
+        scan.examining.sample.add(points)
+        if self.feed is not None:
+            self.feed.offer(scan, points)
 
     def refuse(self, scan: ClusterScan, worker: int, index: int, reason: RefusalReason) -> None:
         """Close the account of a frame that a worker could not stitch; one that was stitched before is missed now."""
@@ -212,8 +217,19 @@ class Answers:
             if scan.is_ended:
                 other.finish(scan.scan_id)
 
-    def lose(self, link: WorkerLink, reason: str, *, most: int = MOST_LOSSES, is_planned: bool = False) -> None:
-        """Take back the frames of a worker whose engine is gone, and have them done again from the journal."""
+    def lose(
+        self,
+        link: WorkerLink,
+        reason: str,
+        *,
+        most: int = MOST_LOSSES,
+        is_planned: bool = False,
+        begins_all: bool = False,
+    ) -> None:
+        """Take back the frames of a worker whose engine is gone, and have them done again from the journal.
+
+        ``begins_all``: also those of its parts of open scans that are done.
+        """
         had_begun = link.state is WorkerState.RUNNING
         lost = link.note_lost(reason, is_planned=is_planned)
         if not is_planned and had_begun:
@@ -228,8 +244,9 @@ class Answers:
                 link.losses_in_row = 0
         for scan in self._scans:
             part = scan.parts[link.number]
-            if part.is_done:
+            if part.is_done and not (begins_all and not part.is_empty):
                 continue
+            part.is_done = False
             frames, halo = scan.begin_again(link.number)
             for scan_id, index in refused:
                 if scan_id == scan.scan_id:

@@ -69,7 +69,7 @@ class CommonModel:
         self.begin_with(swap.model)
         if swap.model.probe is not self._before.probe:  # else they swap it between two batches
             for link in self._workers:
-                self._answers.lose(link, "another model", is_planned=True)
+                self._answers.lose(link, "another model", is_planned=True, begins_all=True)
 
 
 def wait_until_warm(warm: threading.Event, answers: Answers, is_alive: Callable[[], bool]) -> None:

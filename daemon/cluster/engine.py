@@ -37,7 +37,6 @@ from daemon.engine.options import EngineOptions
 from daemon.engine.ports import EngineEvents, ExaminerPort, FrameLearner, PositionFinderPort
 from daemon.messages import FrcFields
 from daemon.metrics import Metrics
-from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.device import to_host
 from ptychopinn.diagnosis.correction import Correction
 from ptychopinn.errors import ReconstructionError
@@ -142,8 +141,7 @@ class ClusterEngine:
     @property
     def last_pattern(self) -> tuple[str, int, NDArray[np.float32]] | None:
         """Scan, index and amplitudes ``(N, N)`` of the frame given out last."""
-        last = self.workers.last
-        return None if last is None else (last.scan_id, last.index, to_amplitude(last.counts[None])[0])
+        return self.workers.last_pattern
 
     @property
     def latency_s(self) -> float | None:
@@ -282,14 +280,16 @@ class ClusterEngine:
         self._model.turn()
         if self._answers.feed is not None:
             self._answers.feed.label(self._scans)
-        if not self.warm.is_set() and self.workers.are_running:
+        for scan in self._scans:
+            scan.look_with(None if self._stop.is_set() else self.examiner)
+        if self.workers.are_running:
             self.warm.set()
         if self._stop.is_set():
             for scan in [scan for scan in self._scans if not scan.is_ended]:
                 self.finish(scan.scan_id)  # the daemon stops
         self._answers.finish(self.workers.links)
         self._output.publish_due(list(self._scans))
-        for scan in [scan for scan in self._scans if scan.is_ended and all(p.is_done for p in scan.parts)]:
+        for scan in [scan for scan in self._scans if scan.is_done and not scan.is_held]:
             self._output.close(scan)
             self._scans.close(scan)
         self.workers.measure()

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from daemon.cluster.answers import Answers
 from daemon.cluster.link import BATCH_FRAMES, WorkerLink, WorkerState, alike
 from daemon.cluster.metrics import WithWorkers
@@ -14,6 +17,7 @@ from daemon.cluster.parts import WaitingPart
 from daemon.engine.backlog import Backlog, EndOfScan, LostPoint, Store
 from daemon.messages import WorkerStatus
 from daemon.metrics import Metrics
+from ptychopinn.detector.geometry import to_amplitude
 from streams.frame import ScanPoint
 
 
@@ -39,6 +43,12 @@ class WorkerGroup:
 
     def __iter__(self) -> Iterator[WorkerLink]:
         return iter(self.links)
+
+    @property
+    def last_pattern(self) -> tuple[str, int, NDArray[np.float32]] | None:
+        """Scan, index and amplitudes ``(N, N)`` of the frame sent last."""
+        last = self.last
+        return None if last is None else (last.scan_id, last.index, to_amplitude(last.counts[None])[0])
 
     @property
     def waiting(self) -> tuple[int, int]:

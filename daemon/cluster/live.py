@@ -44,13 +44,12 @@ def cluster_config(config: Config) -> Config:
         "modes": None if refine.modes == "auto" else refine.modes,
     }
     names = [f"[refine] {key}" for key, value in limits.items() if refine.enabled and getattr(refine, key) != value]
-    off = {
-        "diagnosis": config.diagnosis.model_copy(update={"enabled": False}),
-    }
-    names += [f"[{name}]" for name in off if getattr(config, name).enabled]
+    if config.diagnosis.enabled and config.diagnosis.auto_fix:
+        names.append("[diagnosis] auto_fix")
     if names:
         log.warning("[cluster] workers = %d: off for all scans: %s", config.cluster.workers, ", ".join(names))
-    return config.model_copy(update={"refine": refine.model_copy(update=limits), **off})
+    diagnosis = config.diagnosis.model_copy(update={"auto_fix": False})
+    return config.model_copy(update={"refine": refine.model_copy(update=limits), "diagnosis": diagnosis})
 
 
 def connect_workers(config: Config, options: EngineOptions, stack: ExitStack) -> tuple[Any, Sequence[Any]]:

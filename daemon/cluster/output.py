@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
+from daemon.cluster.layer_updates import Moment, network_update, refined_update
 from daemon.cluster.result import merged_result
 from daemon.cluster.scan import ClusterScan
 from daemon.engine.cadence import REFINED_PERIOD_S
@@ -78,13 +79,10 @@ class MergedOutput:
 
     def _publish(self, scan: ClusterScan, *, is_complete: bool) -> None:
         with self._metrics.stage_seconds.labels("publish").time():
-            received = self._events.frames_received(scan.scan_id)
-            update = scan.update(frames_received=received, time_ns=time.time_ns(), is_complete=is_complete)
-            self._emit(update)
+            now = Moment(self._events.frames_received(scan.scan_id), time.time_ns(), is_complete)
+            self._emit(network_update(scan, now))
             if is_complete or time.monotonic() >= self._next_refined:
-                self._emit(
-                    scan.refined_update(frames_received=received, time_ns=time.time_ns(), is_complete=is_complete)
-                )
+                self._emit(refined_update(scan, now))
         received_ns, scan.shown_ns = scan.shown_ns, []
         if received_ns:
             waited_s = (time.monotonic_ns() - np.array(received_ns, dtype=np.int64)) / 1e9

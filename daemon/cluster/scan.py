@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
+from daemon.cluster.examining import ScanExamining
 from daemon.cluster.halo import Halos, width_of
 from daemon.cluster.parts import Part
 from daemon.cluster.plan import RefinedPart
@@ -20,13 +20,12 @@ from daemon.engine.frame_places import FramePlaces
 from daemon.engine.held_scan import HeldScan
 from daemon.engine.models import ModelIdentity
 from daemon.engine.options import EngineOptions
+from daemon.engine.ports import ExaminerPort
 from daemon.engine.scan import covered_share
 from daemon.engine.sums import SumsUpdate
-from daemon.publish.snapshot import LayerName, LayerUpdate, Region
 from ptychopinn.detector.geometry import to_amplitude
 from ptychopinn.device import to_host
-from ptychopinn.mosaic.canvas import Box
-from ptychopinn.mosaic.merged import MergedMosaic, MergedParts
+from ptychopinn.mosaic.merged import MergedMosaic
 from ptychopinn.mosaic.mosaic import PatchRefusal
 from streams.frame import ScanPoint
 from streams.refusal_reasons import RefusalReason
@@ -73,7 +72,8 @@ class ClusterScan:
         self._halos = Halos(scan_id, self.regions.side_px, width_of(probe)) if has_halos else None
         self.parts = [Part() for _ in range(workers)]
         self.places = FramePlaces()
-        self.is_ended = False
+        self.examining = ScanExamining(scan_id)
+        self.is_ended = self.is_held = False
         self.model: ModelIdentity | None = None
         self.shown_ns: list[int] = []
         """When frames were received whose tiles have come; the next picture shows them."""
@@ -199,6 +199,23 @@ class ClusterScan:
         with self.lock:
             self.refined.take(worker, news)
 
+    def look_with(self, examiner: ExaminerPort | None) -> None:
+        """Have the scan diagnosed, if it is time; note whether it waits for that."""
+        self.examining.look(examiner, len(self.places), self.pixel_size_m, has_ended=self.has_all)
+        self.is_held = self.examining.is_held(examiner)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the scan has ended, and the workers have told all of it."""
+        return self.is_ended and all(part.is_done for part in self.parts)
+
+    @property
+    def has_all(self) -> bool:
+        """Whether the scan has ended, and workers have closed the account of all its frames."""
+        return self.is_ended and all(
+            part.is_done or (part.is_all_sent and part.answered >= len(part.sent)) for part in self.parts
+        )
+
     @property
     def refined_visits(self) -> int:
         """Visits of the least visited frame of the refined layer."""
@@ -208,64 +225,6 @@ class ClusterScan:
         """Return the refined object ``(N, N)`` at a position; None where there is none."""
         with self.lock:
             return self.refined.patch(position_px, self._patch_px)
-
-    def refined_update(self, *, frames_received: int, time_ns: int, is_complete: bool) -> LayerUpdate | None:
-        """Return what changed in the refined layer since the last call; None without one, and if nothing did."""
-        with self.lock:
-            if not self.refined.is_there:
-                return None
-            boxes = self.refined.changed(is_last=is_complete)
-            if not boxes and not is_complete:
-                return None
-            return self.layer_update(
-                "refined",
-                self.refined.picture,
-                boxes,
-                received=frames_received,
-                time_ns=time_ns,
-                is_complete=is_complete,
-            )
-
-    def update(self, *, frames_received: int, time_ns: int, is_complete: bool) -> LayerUpdate | None:
-        """Return what changed in the merged picture since the last call; None if nothing did and more is to come."""
-        with self.lock:
-            boxes = self.mosaic.take_dirty()
-            if not boxes and not is_complete:
-                return None
-            layers = [(box, *self.mosaic.read(box, self._shown)) for box in boxes]
-            return self.layer_update(
-                "network", self.mosaic, layers, received=frames_received, time_ns=time_ns, is_complete=is_complete
-            )
-
-    def layer_update(
-        self,
-        layer: LayerName,
-        picture: MergedParts,
-        boxes: Sequence[tuple[Box, Tensor, Tensor]],
-        *,
-        received: int,
-        time_ns: int,
-        is_complete: bool,
-    ) -> LayerUpdate:
-        """Return an update of a layer with some rectangles of its picture."""
-        regions = tuple(
-            Region(*box, object=np.asarray(to_host(value)), weight=np.asarray(to_host(weight)))
-            for box, value, weight in boxes
-        )
-        return LayerUpdate(
-            scan_id=self.scan_id,
-            layer=layer,
-            shape=picture.shape,
-            origin_px=picture.origin_px,
-            pixel_size_m=self.pixel_size_m,
-            frames_stitched=len(self.places),
-            frames_received=received,
-            model_generation=0 if self.model is None else self.model.generation,
-            rfactor=self.rfactors.get(layer),
-            complete=is_complete,
-            regions=regions,
-            time_ns=time_ns,
-        )
 
     def copied(self) -> MergedPictures:
         """Return copies of both pictures and of the stitched frames, as they are now."""
@@ -298,6 +257,11 @@ class ClusterScan:
         """Return the covered share of the rectangle around the picture."""
         with self.lock:
             return covered_share(self.mosaic.read(None, self._shown)[1])
+
+    @property
+    def shown(self) -> Sequence[tuple[int, bool]]:
+        """The parts that viewers see."""
+        return self._shown
 
     @property
     def largest(self) -> Part:

@@ -8,10 +8,13 @@ import numpy as np
 from torch import Tensor
 
 from daemon.engine.options import EngineOptions
+from ptychopinn.model import Model
 from ptychopinn.mosaic.canvas import Box
+from ptychopinn.mosaic.groups import GroupFrame
 from ptychopinn.mosaic.merged import picture_of
 from ptychopinn.mosaic.mosaic import Mosaic
 from ptychopinn.refine.refined_layer import Refiner
+from ptychopinn.tensor_dict import TensorDict
 
 
 class Halo:
@@ -26,16 +29,15 @@ class Halo:
         """Return the network's picture ``(h, w)`` from the frames of region and halo."""
         return picture_of((self._region, self._mosaic), box)
 
-    def lay(self, indexes: Sequence[int], patches: Tensor, places: Sequence[tuple[float, float]]) -> None:
-        """Lay the patches ``(B, N, N)`` of frames at their places."""
-        self._mosaic.add(indexes, patches, np.array(places, dtype=np.float64))
-
-    def give(self, refiner: Refiner, frames: Sequence[tuple[int, tuple[float, float]]], amplitude: Tensor) -> None:
-        """Give frames, each an index and a place, with their amplitudes ``(B, N, N)`` to the refined layer."""
-        for (index, place), pattern in zip(frames, amplitude.unbind(0), strict=True):
-            if self.is_new(refiner, index):
-                refiner.add(index, pattern, place)
-                self._indexes.add(index)
+    def take(self, frames: Sequence[GroupFrame], groups: Sequence[TensorDict], model: Model, refiner: Refiner) -> None:
+        """Lay frames, with the patches of a model, and give them to the refined layer; they are in groups of one."""
+        for group in groups:
+            places = np.array([frame.position_px for frame in frames], dtype=np.float64)
+            self._mosaic.add([frame.index for frame in frames], model.predict(group)[:, 0], places)
+            for frame, pattern in zip(frames, group["images"][:, 0].unbind(0), strict=True):
+                if self.is_new(refiner, frame.index):
+                    refiner.add(frame.index, pattern, frame.position_px)
+                    self._indexes.add(frame.index)
 
     def is_new(self, refiner: Refiner, index: int) -> bool:
         """Whether the refined layer lacks a frame; one may belong to the halo first, and to the region later."""

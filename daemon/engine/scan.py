@@ -137,18 +137,6 @@ class ScanWork:
             if self.refiner is not None and (self.halo is None or self.halo.is_new(self.refiner, frame.index)):
                 self.refiner.add(frame.index, pattern, frame.position_px, self._lights.get(frame.index))
 
-    def take_halo(self, frames: Sequence[GroupFrame], images: NDArray[np.float32]) -> None:
-        """Take frames of the halo, with their amplitudes ``(B, N, N)``, into the refined layer."""
-        if self.halo is None or self.refiner is None:
-            return
-        for group in self.group(frames, images):
-            self.halo.lay(
-                [frame.index for frame in frames],
-                self.model.models.quick.predict(group)[:, 0],
-                [frame.position_px for frame in frames],
-            )
-            self.halo.give(self.refiner, [(frame.index, frame.position_px) for frame in frames], group["images"][:, 0])
-
     def use(self, model: ActiveModel) -> None:
         """Go on with another model for the same probe: every frame is looked at again."""
         self.model = model

@@ -103,7 +103,9 @@ class Stitcher:
         halo = [point for point in points if is_halo(point.scan_id, point.index)]
         own = [point for point in points if not is_halo(point.scan_id, point.index)]
         if halo:
-            work.take_halo(*_frames(halo, pixel_size_m, correction))
+            frames, images = _frames(halo, pixel_size_m, correction)
+            if work.halo is not None and work.refiner is not None:
+                work.halo.take(frames, work.group(frames, images), work.model.models.quick, work.refiner)
             done.update(point.index for point in halo)
             self._events.on_stitched(work.scan_id, [point.index for point in halo])
         if own:

@@ -27,7 +27,7 @@ from ptychopinn.simulate import Recipe, SimulatedScan, simulate_scan
 from ptychopinn.workflow.inference import reconstruct
 from streams.frame import PositionM, ScanPoint
 
-FRAMES, SIZE_PX, PASSES = 441, 32, 20
+FRAMES, SIZE_PX, PASSES = 400, 32, 16
 
 
 @dataclass(frozen=True, eq=False)
