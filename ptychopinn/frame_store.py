@@ -47,6 +47,10 @@ class StoredPattern:
             self.store.free.append(self.kept)
 
 
+Pattern = StoredPattern | Tensor
+"""A stored pattern; or amplitudes ``(N, N)`` float32, zero frequency in the middle, -1 = no data."""
+
+
 class FrameStore:
     """The patterns of a scan on one device; one thread puts them in, any may read them."""
 
@@ -128,7 +132,7 @@ def at_corner(patterns: Sequence[StoredPattern]) -> Tensor:
     return torch.cat([pattern.store.read([pattern]) for pattern in patterns])
 
 
-def at_middle(patterns: Sequence[StoredPattern | Tensor]) -> Tensor:
+def at_middle(patterns: Sequence[Pattern]) -> Tensor:
     """Return amplitudes ``(B, N, N)``, zero frequency in the middle, of patterns that are all stored, or all tensors."""
     stored = [pattern for pattern in patterns if isinstance(pattern, StoredPattern)]
     if not stored:

@@ -17,6 +17,7 @@ from daemon.engine.position_search import FoundPlaces, LastMove, PlacedFrame
 from daemon.engine.scan import ScanWork
 from daemon.engine.spare_time import visits
 from daemon.metrics import Metrics
+from ptychopinn.frame_store import at_middle
 
 HOLD_S = 60.0
 """Longest time that an ended scan waits for its true positions: on one core a last search over 1,024 frames of 128 x 128 px takes
@@ -108,4 +109,5 @@ def placed_frames(work: ScanWork) -> list[PlacedFrame]:
         return []
     told, now = dict(work.places), work.places.used
     patterns = sorted(work.refiner.patterns(), key=lambda pair: pair[0])
-    return [PlacedFrame(i, a, told[i], now[i]) for i, a in patterns if i in told and work.mosaic.keeps(i)]
+    known = [(i, pattern) for i, pattern in patterns if i in told and work.mosaic.keeps(i)]
+    return [PlacedFrame(i, at_middle([pattern])[0], told[i], now[i]) for i, pattern in known]

@@ -174,7 +174,7 @@ class ScanWork:
         self.refiner = _refiner(old.probe if goes_on else self.model.probe, start, self._options)
         _reserve(self.scan_id, self._options, self.refiner)
         used = self.places.used
-        for index, pattern in old.stored():
+        for index, pattern in old.patterns():
             self.refiner.add(index, pattern, used[index], self._lights.get(index))
         self.scores.use_refined(self.refiner)
         self.unseen.add("refined")

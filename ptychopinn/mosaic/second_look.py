@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.frame_store import StoredPattern, at_middle
+from ptychopinn.frame_store import Pattern, at_middle
 from ptychopinn.mosaic.mosaic import Mosaic
 from ptychopinn.tensor_dict import TensorDict
 
@@ -49,7 +49,7 @@ class BetterStarts(Protocol):
 
 @dataclass(slots=True)
 class _LaidFrame:
-    pattern: StoredPattern | Tensor
+    pattern: Pattern
     position_px: tuple[float, float]
     looks: int
     neighbours: int
@@ -94,11 +94,8 @@ class SecondLooks:
         self._outdated: dict[int, None] = {}
         self.repainted = 0
 
-    def add(self, index: int, pattern: StoredPattern | Tensor, position_px: tuple[float, float], looks: int) -> None:
-        """Add a frame that was just stitched; the model has looked at it ``looks`` times (0: the quick model did).
-
-        ``pattern`` is a stored one, or amplitudes ``(N, N)``, zero frequency in the middle, -1 = no data.
-        """
+    def add(self, index: int, pattern: Pattern, position_px: tuple[float, float], looks: int) -> None:
+        """Add a frame that was just stitched; the model has looked at it ``looks`` times (0: the quick model did)."""
         self._crowd[self._cell(position_px)] += 1
         self._frames[index] = _LaidFrame(pattern, position_px, looks, self._neighbours(position_px))
         if looks == 0:

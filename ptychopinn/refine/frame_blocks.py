@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ptychopinn.device import is_batched
-from ptychopinn.frame_store import StoredPattern, at_corner
+from ptychopinn.frame_store import Pattern, StoredPattern, at_corner
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.placement import Corners, Windows
 from ptychopinn.physics.diffraction import differences
@@ -28,7 +28,7 @@ class Kept:
     are the places of the probe during the exposure, relative to ``shift``, where the stage moves.
     """
 
-    pattern: StoredPattern | Tensor
+    pattern: Pattern
     position_px: tuple[float, float]
     index: int = 0
     corner: tuple[int, int] = (0, 0)

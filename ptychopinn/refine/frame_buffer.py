@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.frame_store import FrameStore, StoredPattern, at_middle
+from ptychopinn.frame_store import FrameStore, Pattern, StoredPattern
 from ptychopinn.mosaic.canvas import Box, Canvas
 from ptychopinn.mosaic.placement import scatter_add
 from ptychopinn.physics.scan_check import MOST_BRIGHT
@@ -27,6 +27,8 @@ NEW_SHARE = 10.0
 """Weight of what is there already when the start is blended in under a new frame."""
 
 Start = Callable[[Box], Tensor]
+Place = tuple[float, float]
+"""Position (y, x), object pixels."""
 
 
 class FrameBuffer:
@@ -83,14 +85,8 @@ class FrameBuffer:
         have_moved = self._move_to_pixels()
         return self._believable(_block(list(self._frames.values()), seed)), have_moved
 
-    def add(
-        self,
-        index: int,
-        pattern: StoredPattern | Tensor,
-        position_px: tuple[float, float],
-        monitor: float | None = None,
-    ) -> None:
-        """Take a frame: a stored pattern, or ``(N, N)`` float32, zero frequency in the middle, -1 = no data."""
+    def add(self, index: int, pattern: Pattern, position_px: Place, monitor: float | None = None) -> None:
+        """Take a frame."""
         self._frames[index] = Kept(pattern, position_px, index, monitor=monitor)
         self._visits[0] += 1
         self._new.append(index)
@@ -263,22 +259,13 @@ class FrameBuffer:
         found = {index: (frame.visits, frame.misfit, frame.total) for index, frame in list(self._frames.items())}
         return {i: misfit / total for i, (visits, misfit, total) in found.items() if visits > 0 and total > 0}
 
-    def patterns(self) -> list[tuple[int, Tensor]]:
-        """Return index and amplitudes ``(N, N)``, zero frequency in the middle, of each frame."""
-        return [(index, _centred(frame)) for index, frame in self._frames.items()]
-
-    def stored(self) -> list[tuple[int, StoredPattern | Tensor]]:
-        """Return index and pattern of each frame as it is kept, for another buffer."""
+    def patterns(self) -> list[tuple[int, Pattern]]:
+        """Return index and pattern of each frame."""
         return [(index, frame.pattern) for index, frame in self._frames.items()]
 
     def places(self) -> dict[int, tuple[float, float]]:
         """Return the positions of the frames as they are now, pixels, by index."""
         return {index: moved(frame.position_px, frame.offset.known_px) for index, frame in self._frames.items()}
-
-    def pattern(self, index: int) -> StoredPattern | Tensor | None:
-        """Return the pattern of a frame as it is kept; None if it is not kept."""
-        frame = self._frames.get(index)
-        return None if frame is None else frame.pattern
 
     def offsets_px(self, indexes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
         """Return by how much the positions of frames are corrected ``(n, 2)``; 0 where they are not."""
@@ -302,11 +289,6 @@ def _block(frames: list[Kept], seed: Kept | None) -> list[Kept]:
     distance = np.square(corners - np.array(seed.corner)).sum(axis=1)
     nearest = np.argpartition(distance, BLOCK_FRAMES)[:BLOCK_FRAMES]
     return [frames[i] for i in nearest.tolist()]
-
-
-def _centred(frame: Kept) -> Tensor:
-    """Return a frame's amplitudes ``(N, N)``, zero frequency in the middle."""
-    return at_middle([frame.pattern])[0]
 
 
 def around(corners: Sequence[tuple[int, int]], size_px: int) -> Box:

@@ -32,13 +32,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.device import MOST_AT_ONCE, is_batched
-from ptychopinn.frame_store import StoredPattern
+from ptychopinn.frame_store import Pattern
 from ptychopinn.mosaic.canvas import Box, Canvas
 from ptychopinn.mosaic.memory_bound import MemoryBound
 from ptychopinn.mosaic.placement import gather_boxes
 from ptychopinn.refine.certainty import Certainty, certainty
 from ptychopinn.refine.frame_blocks import Block
-from ptychopinn.refine.frame_buffer import FrameBuffer, Start
+from ptychopinn.refine.frame_buffer import FrameBuffer, Place, Start
 from ptychopinn.refine.frame_light import FrameLight
 from ptychopinn.refine.moving_probe import MovingProbe, magnitude_of
 from ptychopinn.refine.passes import Passes, evenly
@@ -182,17 +182,8 @@ class Refiner:
         """Return the visits of a frame; None where it is not in the buffer."""
         return self._buffer.visits(index)
 
-    def add(
-        self,
-        index: int,
-        pattern: StoredPattern | Tensor,
-        position_px: tuple[float, float],
-        monitor: float | None = None,
-    ) -> None:
-        """Take a frame and the beam monitor's value.
-
-        ``pattern`` is a stored one, or amplitudes ``(N, N)`` float32, zero frequency in the middle, -1 = no data.
-        """
+    def add(self, index: int, pattern: Pattern, position_px: Place, monitor: float | None = None) -> None:
+        """Take a frame, and the beam monitor's value."""
         self._buffer.add(index, pattern, position_px, monitor)
 
     def give_back(self, size_bytes: int) -> None:
@@ -212,21 +203,18 @@ class Refiner:
         """Return some of the frames visited often enough, with the object ``(N, N)`` at their place."""
         return self._buffer.settled(most, least_visits)
 
-    def patterns(self) -> list[tuple[int, Tensor]]:
-        """Return index and amplitudes ``(N, N)``, zero frequency in the middle, of the frames in the buffer."""
+    def patterns(self) -> list[tuple[int, Pattern]]:
+        """Return index and pattern of the frames in the buffer, for another refiner or :func:`at_middle`."""
         return self._buffer.patterns()
-
-    def stored(self) -> list[tuple[int, StoredPattern | Tensor]]:
-        """Return index and pattern of the frames in the buffer as they are kept, for another refiner."""
-        return self._buffer.stored()
 
     def places(self) -> dict[int, tuple[float, float]]:
         """Return the positions of the kept frames as they are now, pixels, by index."""
         return self._buffer.places()
 
-    def pattern(self, index: int) -> StoredPattern | Tensor | None:
-        """Return the pattern of a frame as it is kept, else None."""
-        return self._buffer.pattern(index)
+    def pattern(self, index: int) -> Pattern | None:
+        """Return the pattern of a kept frame, else None."""
+        frame = self._buffer.kept(index)
+        return None if frame is None else frame.pattern
 
     def offsets_px(self, indexes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
         """Return by how much the positions of frames are corrected ``(n, 2)``; 0 where they are not."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from ptychopinn.device import to_host
 from ptychopinn.diagnosis.resolution import RingCorrelation, ring_correlation
 from ptychopinn.errors import GeometryError
-from ptychopinn.frame_store import StoredPattern, at_middle
+from ptychopinn.frame_store import Pattern, at_middle
 from ptychopinn.model.lift import Lift
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.mosaic import Mosaic
@@ -54,7 +54,7 @@ class _Half:
         self.refiner = Refiner(probe, self._mosaic.picture, update_probe=update_probe, is_subpixel=is_subpixel)
         self.frames = 0
 
-    def take(self, indexes: Sequence[int], patterns: Sequence[StoredPattern | Tensor], places: Sequence[Place]) -> None:
+    def take(self, indexes: Sequence[int], patterns: Sequence[Pattern], places: Sequence[Place]) -> None:
         """Take frames as the scan's refiner keeps them."""
         patches = self._lift.predict(single_group(at_middle(patterns)[:, None]))[:, 0]
         self._mosaic.add(indexes, patches, np.array(places, dtype=np.float64))

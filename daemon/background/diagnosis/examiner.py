@@ -35,7 +35,7 @@ from ptychopinn.diagnosis.fit_test import (
     relative_turn,
     scaled_to_counts,
 )
-from ptychopinn.frame_store import StoredPattern, at_middle
+from ptychopinn.frame_store import Pattern, at_middle
 
 LATER = 8  # the second diagnosis uses this many times the frames of the first
 MOST_JOBS = 2  # waiting jobs; each holds frames, and on a busy machine scans arrive faster than they are diagnosed
@@ -44,7 +44,7 @@ HOLD_S = 120.0  # longest time that an ended scan waits for a diagnosis, s
 
 log = logging.getLogger(__name__)
 
-Frames = Sequence[tuple[StoredPattern | torch.Tensor, tuple[float, float]]]
+Frames = Sequence[tuple[Pattern, tuple[float, float]]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,10 +82,10 @@ def test_a_pattern_is_in_memory_once_and_stays_while_the_sample_has_it() -> None
     assert work.refiner is not None
     assert work.repaint is not None
     sampled = [pattern for pattern, _ in work.sample]
-    assert [pattern for _, pattern in work.refiner.stored()] == sampled
+    assert [pattern for _, pattern in work.refiner.patterns()] == sampled
     assert [work.repaint._frames[i].pattern for i in range(FRAMES)] == sampled
     ScanMemory(PATCH, PATTERN).trim([work])
-    assert len(work.refiner.stored()) == 1
+    assert len(work.refiner.patterns()) == 1
     for index in range(FRAMES):
         np.testing.assert_array_equal(work.pattern(index), MADE.amplitude[index])
     work.settle()
