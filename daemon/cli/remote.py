@@ -67,15 +67,20 @@ def _words(reason: object) -> str:
     return str(getattr(reason, "strerror", None) or reason)
 
 
-def _authorization(token_file: Path | None) -> dict[str, str]:
+def read_token_file(token_file: Path | None) -> str | None:
+    """Return the first line of a token's file; raises :class:`ConfigError` where it cannot be read."""
     if token_file is None:
-        return {}
+        return None
     try:
-        token = token_file.read_text(encoding="ascii").split("\n", 1)[0].strip()
+        return token_file.read_text(encoding="ascii").split("\n", 1)[0].strip()
     except (OSError, UnicodeDecodeError) as fault:
         reason = getattr(fault, "strerror", None) or "the token is not plain ASCII"
         raise ConfigError(f"--token-file {token_file} cannot be read ({reason})") from fault
-    return {"Authorization": f"Bearer {token}"}
+
+
+def _authorization(token_file: Path | None) -> dict[str, str]:
+    token = read_token_file(token_file)
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
 
 
 def _refusal(url: str, fault: HTTPError) -> DaemonError:

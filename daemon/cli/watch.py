@@ -9,11 +9,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from daemon.cli.remote import read_token_file
 from daemon.client import Viewer, ViewerEvent
 from daemon.config.base import is_endpoint
 from daemon.errors import ConfigError
@@ -21,6 +23,7 @@ from daemon.messages import LayerName, StatusHeader
 from daemon.publish.png import View, layer_colours
 from daemon.publish.snapshot import LayerCanvas
 from daemon.status.sentences import verdict_sentence
+from ptycholive_client.web_updates import is_web
 from streams.sockets.keys import KeyFiles, read_keys
 
 PICTURE_PERIOD_S = 0.25
@@ -39,6 +42,7 @@ class WatchOptions:
     timeout_s: float
     once: bool
     keys: KeyFiles
+    token_file: Path | None
     as_json: bool
     picture: View | None = None
     layer: LayerName = "refined"
@@ -46,12 +50,10 @@ class WatchOptions:
 
 def run_watch(endpoint: str, options: WatchOptions) -> None:
     """Print a line for each update, or draw the picture; save the last pictures of each scan on request."""
-    if not is_endpoint(endpoint):
-        raise ConfigError(f"{endpoint!r} is not a valid endpoint. Example: tcp://127.0.0.1:5556")
     save, picture, ending = options.save, options.picture, Ending()
     if save is not None:
         save.mkdir(parents=True, exist_ok=True)
-    with Viewer(endpoint, options.timeout_s, curve=read_keys(options.keys, False, "watch")) as viewer:
+    with _viewer(endpoint, options) as viewer:
         if picture is None or options.as_json:
             shown = _lines(viewer.events(), options.as_json)
         else:
@@ -64,6 +66,15 @@ def run_watch(endpoint: str, options: WatchOptions) -> None:
                 _save(save, event.picture)
             if options.once and has_ended:
                 return
+
+
+def _viewer(endpoint: str, options: WatchOptions) -> Viewer:
+    if not (urlsplit(endpoint).hostname if is_web(endpoint) else is_endpoint(endpoint)):
+        raise ConfigError(
+            f"{endpoint!r} is not a valid endpoint. Example: tcp://127.0.0.1:5556, or the page's http://127.0.0.1:8080"
+        )
+    curve, token = read_keys(options.keys, False, "watch"), read_token_file(options.token_file)
+    return Viewer(endpoint, options.timeout_s, curve=curve, token=token)
 
 
 class Ending:

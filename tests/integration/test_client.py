@@ -78,7 +78,7 @@ def test_asyncio_says_when_nobody_speaks():
 
 def test_the_picture_in_the_terminal(scan: ScanFile, tmp_path: Path):
     with running_daemon(tmp_path) as daemon:
-        command = [sys.executable, "-m", "daemon.cli", "watch", daemon.addresses()["updates"], "--once"]
+        command = [sys.executable, "-m", "daemon.cli", "watch", daemon.addresses()["http"], "--once"]
         command += ["--picture", "phase", "--timeout", str(PATIENCE_S)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as watch:
             with Viewer(daemon.addresses()["updates"], PATIENCE_S) as viewer:

@@ -93,6 +93,8 @@ def test_other_verbs_refuse(place: Path, taken: int):
             "no receiver connected",
         ),
         (("watch", "127.0.0.1:5556"), 2, "not a valid endpoint"),
+        (("watch", "http:///updates"), 2, "not a valid endpoint"),
+        (("watch", "http://127.0.0.1:8080", "--token-file", "missing"), 2, "cannot be read"),
         (("watch", f"tcp://127.0.0.1:{taken}", "--timeout", "0.2"), 4, "no message came from"),
         (("status", "--url", f"http://127.0.0.1:{free_port()}"), 4, "no daemon answers"),
         (("refine", "damaged.h5", "--output", "x.h5"), 3, "is cut short"),

@@ -95,7 +95,10 @@ def check(
 def watch(
     endpoint: Annotated[
         str,
-        typer.Argument(envvar="PTYCHOLIVE_UPDATES", help="Address of the updates: [publish] endpoint of the daemon."),
+        typer.Argument(
+            envvar="PTYCHOLIVE_UPDATES",
+            help="Address of the updates: [publish] endpoint of the daemon, or http://HOST:PORT of its page.",
+        ),
     ] = DEFAULT_UPDATES,
     save: Annotated[
         Path | None, typer.Option(help="Directory for the layers of each finished scan, as NPY files.")
@@ -112,6 +115,7 @@ def watch(
     curve_public: CurvePublic = None,
     curve_secret: CurveSecret = None,
     curve_server: CurveServer = None,
+    token_file: Token = None,
     as_json: AsJson = False,
 ) -> None:
     """Follow the updates of a daemon.
@@ -123,7 +127,14 @@ def watch(
 
     keys = KeyFiles(curve_public, curve_secret, curve_server)
     options = WatchOptions(
-        save=save, timeout_s=timeout, once=once, keys=keys, as_json=as_json, picture=picture, layer=layer
+        save=save,
+        timeout_s=timeout,
+        once=once,
+        keys=keys,
+        token_file=token_file,
+        as_json=as_json,
+        picture=picture,
+        layer=layer,
     )
     run_watch(endpoint, options)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from contextlib import ExitStack
 from urllib.parse import urlsplit, urlunsplit
 
 from ptycholive_client.errors import EndpointError
@@ -41,6 +42,7 @@ class WebUpdates:
         self._timeout_s = timeout_s
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._is_closed = threading.Event()
+        self._connection = ExitStack()
         self.connections = 0
         self._connect()
 
@@ -63,13 +65,12 @@ class WebUpdates:
 
     def subscribe_again(self) -> None:
         """Connect again: the daemon sends whole pictures first."""
-        self._socket.close()
         self._connect_again()
 
     def close(self) -> None:
         """Close the connection."""
         self._is_closed.set()
-        self._socket.close()
+        self._connection.close()
 
     def _connect_again(self) -> None:
         """Connect to a daemon that was there; a later call of :meth:`receive` tries again."""
@@ -90,9 +91,10 @@ class WebUpdates:
         from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
         from websockets.sync.client import connect
 
+        self._connection.close()
         try:
-            self._socket = connect(
-                self._address, additional_headers=self._headers, max_size=None, open_timeout=OPEN_S, proxy=None
+            self._socket = self._connection.enter_context(
+                connect(self._address, additional_headers=self._headers, max_size=None, open_timeout=OPEN_S, proxy=None)
             )
             self.connections += 1
         except InvalidStatus as fault:
