@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
 
+from daemon.engine.loop import Engine
+from daemon.engine.models import ActiveModel, Models
+from daemon.engine.options import EngineOptions
 from daemon.engine.outgoing import MOST_WAITING, Outgoing, Sender
+from daemon.engine.ports import EngineEvents
+from daemon.metrics import Metrics
 from daemon.publish.snapshot import LayerUpdate
 from ptychopinn.device import HostCopy, batched
+from ptychopinn.model import Lift
 from ptychopinn.mosaic.canvas import Box
 from ptychopinn.mosaic.mosaic import Mosaic
 from ptychopinn.refine.refined_layer import Refiner
+from streams.frame import PositionM, ScanPoint
 
-N = 16
+N, FRAMES = 16, 160
+PATIENCE_S = 120.0
 
 
 def update(number: int = 0) -> LayerUpdate:
@@ -109,3 +119,35 @@ def test_both_placements_hand_on_the_pixels_of_the_layer(layer: int) -> None:
             assert np.array_equal(region.object, value.numpy())
             assert np.array_equal(region.weight, weight.numpy())
     assert len(regions[0]) == len(regions[1])
+
+
+def test_the_engine_stitches_on_while_the_encoder_hangs() -> None:
+    goes_on, hangs, is_done, stitched = threading.Event(), threading.Event(), threading.Event(), set[int]()
+
+    def encode(_: LayerUpdate) -> None:
+        hangs.set()
+        goes_on.wait()
+
+    def on_stitched(_: str, indexes: Sequence[int]) -> None:
+        stitched.update(indexes)
+        if len(stitched) == FRAMES:
+            is_done.set()
+
+    nothing = lambda *_: None  # noqa: E731
+    events = EngineEvents(encode, on_stitched, nothing, nothing, nothing, lambda _: FRAMES)
+    probe = torch.ones(1, N, N, dtype=torch.complex64)
+    options = EngineOptions(lambda _: 1e-8, batch_frames=8, refine=False, publish_period_s=0.0)
+    engine = Engine(ActiveModel(None, Models(Lift(probe), None), probe), options, Metrics(), events)
+    engine.start()
+    try:
+        engine.wait_until_warm()
+        counts = np.ones((N, N), dtype=np.uint16)
+        points = [ScanPoint("scan", i, counts, PositionM(0.0, 2e-8 * i), time.monotonic_ns()) for i in range(FRAMES)]
+        engine.submit(points[:8])
+        assert hangs.wait(PATIENCE_S)
+        engine.submit(points[8:])
+        assert is_done.wait(PATIENCE_S), "the engine waits for the encoder"
+        assert not goes_on.is_set()
+    finally:
+        goes_on.set()
+        engine.stop()
